@@ -1,0 +1,191 @@
+"""Composites: which rule each layer of a model gets. Presets are tables, layer type => rule."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from rap_keras import layer_types as types
+from rap_keras.errors import InputError, UnknownLayerError
+from rap_keras.graph import Graph, Node
+from rap_keras.rules import Rule, gradient, name_of, rap, rap_released, required_facts, routing
+
+LayerType = str | type
+_registered: dict[type, Rule] = {}
+
+
+def register_rule(layer_type: type, rule: Rule) -> None:
+    """Registers the rule of a layer type for relevance propagation.
+
+    It goes before every built-in rule and holds for subclasses that define no `call` of their own.
+
+    Args:
+        layer_type: The class of the layer.
+        rule: A function `rule(layer, inputs, outputs, relevances)` that returns a list of relevances,
+            one per input tensor, in the inputs' shapes; see `rap_keras.rules`.
+
+    Raises:
+        InputError: `layer_type` is not a class, or `rule` cannot be called.
+    """
+    if not isinstance(layer_type, type):
+        raise InputError(
+            f"Expected a layer class, got {layer_type!r}: pass the class, e.g. type(layer)."
+        )
+    if not callable(rule):
+        raise InputError(
+            f"Expected a rule(layer, inputs, outputs, relevances), got {rule!r}: pass a function."
+        )
+    _registered[layer_type] = rule
+
+
+class Composite:
+    """A table of rules, with others for the first and the last linear layers.
+
+    Args:
+        rules: Maps layer types to rules. A type is a class, or the name of a class of Keras.
+        first: The rule of the kernel layers that no other feeds, where it can work (the input rule
+            needs an image).
+        last: The rule of the kernel layers that feed no other. It goes before `first`.
+        default: The rule of all types that the table lacks; None refuses them.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[Any, Rule],
+        first: Rule | None = None,
+        last: Rule | None = None,
+        default: Rule | None = None,
+    ) -> None:
+        self.rules = dict(rules)
+        self.first = first
+        self.last = last
+        self.default = default
+
+    def assign(self, graph: Graph) -> "RuleTable":
+        """The rule of every node of a graph.
+
+        Raises:
+            UnknownLayerError: A layer has no rule.
+        """
+        first = graph.first_linear() if self.first else set()
+        last = graph.last_linear() if self.last else set()
+        rows: list[tuple[Node, Rule | None]] = []
+        for node in graph.nodes:
+            rule = types.lookup(node.layer, self.rules) or self.default
+            if node.name in last:
+                rule = self.last
+            elif node.name in first and self.first and _can_work(self.first, graph, node):
+                rule = self.first
+            rows.append((node, rule))
+        table = RuleTable(rows)
+        if any(rule is None for _, rule in rows):
+            raise UnknownLayerError(_unknown(table))
+        return table
+
+
+def _can_work(rule: Rule, graph: Graph, node: Node) -> bool:
+    return "box" not in required_facts(rule) or all(graph.has_box(slot) for slot in node.inputs)
+
+
+class RuleTable:
+    """Layer => rule, for one model. Prints as a table.
+
+    Attributes:
+        rows: Nodes and their rules, in the order of computation.
+    """
+
+    def __init__(self, rows: list[tuple[Node, Rule | None]]) -> None:
+        self.rows = rows
+
+    def __repr__(self) -> str:
+        cells = [("layer", "type", "rule")]
+        for node, rule in self.rows:
+            named = name_of(rule) if rule else "??? none"
+            cells.append((node.name, type(node.layer).__name__, named))
+        widths = [max(len(row[i]) for row in cells) for i in range(2)]
+        return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in cells)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _unknown(table: RuleTable) -> str:
+    unknown = [node for node, rule in table.rows if rule is None]
+    kinds = sorted({type(node.layer).__name__ for node in unknown})
+    own = [k for k in unknown if not types.is_library_class(type(k.layer))]
+    overrides = any(types.is_library_class(c) for k in own for c in type(k.layer).__mro__[1:2])
+    why = " (a subclass with a call() of its own needs its own rule)" if overrides else ""
+    lines = "\n".join(f"    rap_keras.register_rule({kind}, my_rule)" for kind in kinds)
+    return (
+        f"Expected layers with a known rule, got {len(unknown)} of type {', '.join(kinds)}{why}; "
+        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}\n\n{table}"
+    )
+
+
+def _table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
+    return {name: rule for names, rule in parts for name in names}
+
+
+ROUTING = _table(
+    (types.ACTIVATION | types.ELEMENTWISE | types.BATCH_NORMALIZATION, routing.pass_on),
+    (types.ROUTING | types.CONCATENATION | types.WINNER, routing.follow),
+    (types.AVERAGING, routing.in_proportion),
+    (types.ADDITION, routing.share_sum),
+    (types.MULTIPLICATION, routing.share_product),
+    (types.DIVISION, routing.numerator),
+    (types.EMBEDDING, routing.sum_vector),
+)
+RAP = ROUTING | _table((types.KERNEL, rap.inner))
+RAP_RELEASED = (
+    ROUTING
+    | _table(
+        (types.KERNEL, rap_released.linear_layer),
+        (types.BATCH_NORMALIZATION, rap_released.batch_normalization),
+        (types.WINNER | types.AVERAGING, rap_released.simple),
+        (types.ADDITION, functools.partial(routing.share_sum, by="signed")),
+    )
+)
+
+ADD_SHARES = ("absolute", "positive", "signed")
+VARIANTS = ("paper", "released")
+
+
+def rap_composite(
+    variant: str = "paper", add: str | None = None, input_rule: str = "box"
+) -> Composite:
+    """The composite of Relative Attributing Propagation.
+
+    Args:
+        variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": the authors' released code.
+        add: How sums of several tensors are shared, see `rap_keras.rules.routing.share_sum`;
+            None is "absolute" for the paper and "signed" for the released code.
+        input_rule: "box": eq. 10 at the first linear layer of an image model. "inner": the rule of the
+            other layers there too. The released code decides by itself.
+
+    Returns:
+        The composite, with the rules that `register_rule` registered.
+
+    Raises:
+        InputError: An option is none of its choices.
+    """
+    choose("variant", variant, VARIANTS)
+    choose("input_rule", input_rule, ("box", "inner"))
+    rules = dict(RAP if variant == "paper" else RAP_RELEASED)
+    if add is not None:
+        choose("add", add, ADD_SHARES)
+        rules |= _table((types.ADDITION, functools.partial(routing.share_sum, by=add)))
+    rules |= _registered
+    if variant == "released":
+        return Composite(rules, last=rap.head)
+    return Composite(rules, first=rap.first if input_rule == "box" else None, last=rap.head)
+
+
+def gradient_composite() -> Composite:
+    """The gradient: one rule for every layer."""
+    return Composite({}, default=gradient.gradient)
+
+
+def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of an option's choices."""
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.")

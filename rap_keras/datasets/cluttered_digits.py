@@ -1,0 +1,264 @@
+"""Real handwritten digits on cluttered scenes, with the exact mask and box of every digit.
+
+The digits are the 1797 scans of `sklearn.datasets.load_digits`, which ship with scikit-learn: no
+download. Each is enlarged, turned, coloured and put somewhere on a textured scene among
+distractors (blobs, strokes, digit fragments, small shapes). Since the digit is drawn here, its
+mask is known by construction rather than annotated.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from sklearn.datasets import load_digits
+
+from rap_keras.errors import InputError
+
+Split = Literal["train", "test"]
+
+SIZE = 64
+"""Height and width of a scene, in pixels."""
+
+_SPLITS: tuple[Split, ...] = get_args(Split)
+_TEST_EVERY = 6  # Every sixth digit of scikit-learn's set is a test digit.
+_EDGE = 0.3  # Opacity below which a stroke's soft edge is cut off, so that the mask is exact.
+_CONTRAST = 0.45  # Least RGB distance (each channel in 0..1) of the digit from its background.
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Images with one digit each, and where that digit is.
+
+    Attributes:
+        images: uint8 of shape `(n, 64, 64, 3)`, RGB.
+        labels: int64 of shape `(n,)`, the digit (0 to 9).
+        masks: bool of shape `(n, 64, 64)`, True exactly on the pixels painted by the digit.
+        boxes: int64 of shape `(n, 4)`, the tight box `(x_min, y_min, x_max, y_max)` around the
+            mask. The values are pixel edges and half-open: the box covers
+            `mask[y_min:y_max, x_min:x_max]`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    boxes: np.ndarray
+
+
+def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
+    """Draw `n` cluttered scenes with one handwritten digit each.
+
+    Image `i` depends on `(seed, split, i)` only, so a larger `n` appends to a smaller one. The
+    digits of the two splits are disjoint: no test scene shows a digit used in a train scene.
+
+    Args:
+        n: How many scenes to draw, at least 1.
+        seed: Any non-negative integer; the same seed gives the same scenes.
+        split: Which pool of digits to draw from, `"train"` or `"test"`.
+
+    Returns:
+        The scenes with their labels, masks and boxes.
+
+    Raises:
+        InputError: If `n`, `seed` or `split` is not one of the values above.
+    """
+    if n < 1:
+        raise InputError(f"Expected at least 1 scene, got n={n}; pass a positive n.")
+    if seed < 0:
+        raise InputError(f"Expected a non-negative seed, got seed={seed}; pass 0 or more.")
+    if split not in _SPLITS:
+        raise InputError(f"Expected split to be one of {_SPLITS}, got {split!r}; pass one of them.")
+    images = np.empty((n, SIZE, SIZE, 3), np.uint8)
+    labels = np.empty(n, np.int64)
+    masks = np.empty((n, SIZE, SIZE), bool)
+    boxes = np.empty((n, 4), np.int64)
+    for i in range(n):
+        rng = np.random.default_rng([seed, _SPLITS.index(split), i])
+        scene = _draw_scene(rng, split)
+        images[i], labels[i], masks[i] = scene.render(), scene.label, scene.opacity > 0
+        boxes[i] = _box(masks[i])
+    return Scenes(images, labels, masks, boxes)
+
+
+def preprocess(images: np.ndarray) -> np.ndarray:
+    """Scale scenes to the input range of the embedded models, -1 to 1.
+
+    Args:
+        images: uint8 of shape `(n, 64, 64, 3)`, as in `Scenes.images`.
+
+    Returns:
+        float32 of the same shape, `images / 127.5 - 1`.
+
+    Raises:
+        InputError: If the images have another shape or dtype.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIZE, SIZE, 3):
+        raise InputError(
+            f"Expected uint8 images of shape (n, {SIZE}, {SIZE}, 3), got {images.dtype} of shape "
+            f"{images.shape}; pass Scenes.images or resize and convert to match."
+        )
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """The layers of one scene, colours from 0 to 255."""
+
+    label: int
+    backdrop: np.ndarray
+    opacity: np.ndarray  # Of the digit: zero off the mask, at least `_EDGE` on it.
+    ink: np.ndarray
+    grain: np.ndarray
+
+    def render(self, with_digit: bool = True) -> np.ndarray:
+        cover = self.opacity[..., None] * with_digit
+        painted = self.backdrop + cover * (self.ink - self.backdrop) + self.grain
+        return np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+
+
+def _draw_scene(rng: np.random.Generator, split: Split) -> _Scene:
+    scans, labels = _pool(split)
+    label = int(rng.integers(10))  # The class first, then a digit of it: classes stay balanced.
+    scan = scans[rng.choice(np.flatnonzero(labels == label))]
+    opacity = _move_anywhere(rng, _enlarge(rng, scan))
+
+    first, second, ink = _palette(rng)
+    pattern = _texture(rng)[..., None]
+    backdrop = Image.fromarray(_to_uint8(first + pattern * (second - first)))
+    # Distractors keep clear of the digit: a stroke joined to a 1 would honestly make it a 7.
+    halo = Image.fromarray(opacity > 0).convert("L").filter(ImageFilter.BoxBlur(2))
+    for _ in range(rng.integers(6, 13)):
+        shape = _distractor(rng, scans)
+        # Half of them wear the digit's colour, so that colour alone does not give it away.
+        lookalike = rng.random() < 0.5
+        colour = ink + rng.normal(0, 0.06, 3) if lookalike else rng.random(3)
+        if ImageChops.darker(halo, shape).getbbox() is None:
+            backdrop.paste(tuple(_to_uint8(colour).tolist()), mask=shape)
+    grain = rng.uniform(2, 12) * rng.standard_normal((SIZE, SIZE, 3), np.float32)
+    return _Scene(
+        label, np.asarray(backdrop, np.float32), opacity, 255 * ink.astype(np.float32), grain
+    )
+
+
+@functools.cache
+def _pool(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
+    digits: Any = load_digits()
+    is_test = np.arange(len(digits.target)) % _TEST_EVERY == 0
+    chosen = is_test if split == "test" else ~is_test
+    return (digits.images[chosen] / 16).astype(np.float32), digits.target[chosen]
+
+
+def _enlarge(rng: np.random.Generator, scan: np.ndarray) -> np.ndarray:
+    """A scan enlarged to 20-32 pixels, slightly turned and sheared, in the middle of a canvas."""
+    cell = rng.uniform(20, 32) / 8  # Pixels of the scene per pixel of the scan.
+    height, width = cell, cell * rng.uniform(0.9, 1.15)
+    angle, shear = rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12)
+    cos, sin = math.cos(angle), math.sin(angle)
+    # PIL maps scene to scan: turn, shear, shrink, and put the middle on the middle.
+    a, b = (cos + shear * sin) / width, (-sin + shear * cos) / width
+    c, d = sin / height, cos / height
+    blank = np.zeros((16, 16), np.float32)
+    blank[4:12, 4:12] = scan  # Room around the scan, for PIL interpolates inside an image only.
+    middle, centre = 8.0, SIZE / 2
+    terms = (a, b, middle - (a + b) * centre, c, d, middle - (c + d) * centre)
+    return _opacity(
+        Image.fromarray(blank).transform(
+            (SIZE, SIZE), Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC
+        )
+    )
+
+
+def _opacity(scan: Image.Image) -> np.ndarray:
+    """Where an enlarged scan covers the scene and how much: nothing, or `_EDGE` to 1."""
+    cover = np.clip((np.asarray(scan) - 0.2) / 0.6, 0, 1)
+    return np.where(cover >= _EDGE, cover, np.float32(0))
+
+
+def _move_anywhere(rng: np.random.Generator, opacity: np.ndarray) -> np.ndarray:
+    """The drawing moved to a random place where it still fits, one pixel off the border."""
+    x_min, y_min, x_max, y_max = _box(opacity > 0)
+    down = rng.integers(1 - y_min, SIZE - y_max)
+    right = rng.integers(1 - x_min, SIZE - x_max)
+    return np.roll(opacity, (down, right), axis=(0, 1))
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _palette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two colours for the background and one for the digit, unlike any mixture of the two."""
+    first = rng.random(3)
+    second = np.clip(first + rng.uniform(-0.4, 0.4, 3), 0, 1)
+    across = second - first
+    while True:
+        ink = rng.random(3)
+        share = np.clip((ink - first) @ across / (across @ across + 1e-9), 0, 1)
+        if np.linalg.norm(first + share * across - ink) >= _CONTRAST:
+            return first, second, ink
+
+
+def _texture(rng: np.random.Generator) -> np.ndarray:
+    """A pattern of values 0 to 1: cloudy noise, a gradient, stripes or a chequerboard."""
+    kind = rng.integers(4)
+    if kind == 0:
+        cells = rng.integers(4, 17)
+        coarse = Image.fromarray(rng.random((cells, cells), np.float32))
+        return np.clip(np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC)), 0, 1)
+    x = np.arange(SIZE, dtype=np.float32) / SIZE
+    y = x[:, None]
+    angle = rng.uniform(0, 2 * math.pi)
+    along = x * math.cos(angle) + y * math.sin(angle)
+    if kind == 1:
+        return (along - along.min()) / (along.max() - along.min())
+    across = y * math.cos(angle) - x * math.sin(angle)
+    waves, shift = rng.uniform(3, 10), rng.uniform(0, 2 * math.pi)
+    wave = np.sin(2 * math.pi * waves * along + shift)
+    if kind == 3:
+        wave = wave * np.sin(2 * math.pi * waves * across + shift)
+    return np.clip(0.5 + 2 * wave, 0, 1)
+
+
+def _distractor(rng: np.random.Generator, scans: np.ndarray) -> Image.Image:
+    """The opacity of a blob, a stroke, a piece of a digit or a small shape, 14 pixels at most.
+
+    They are smaller than any digit, so that none can be read as one (a long stroke is a 1, a large
+    ring is a 0).
+    """
+    plate = Image.new("L", (SIZE, SIZE))
+    draw = ImageDraw.Draw(plate)
+    x, y = rng.uniform(2, SIZE - 2, 2).tolist()
+    reach, degrees = rng.uniform(3, 7), rng.uniform(0, 360)
+    around = (x - reach, y - reach, x + reach, y + reach)
+    match rng.integers(6):
+        case 0:
+            squeeze = rng.uniform(0, reach - 2)
+            draw.ellipse((x - reach, y - reach + squeeze, x + reach, y + reach - squeeze), fill=255)
+        case 1:
+            top, left = rng.integers(0, 5, 2)
+            piece = Image.fromarray(
+                scans[rng.integers(len(scans)), top : top + 4, left : left + 4]
+            ).resize((round(2 * reach), round(2 * reach)), Image.Resampling.BICUBIC)
+            opacity = Image.fromarray(_to_uint8(_opacity(piece)))
+            plate.paste(opacity, (round(x - reach), round(y - reach)))
+        case 2:
+            turn = math.radians(degrees)
+            dx, dy = reach * math.cos(turn), reach * math.sin(turn)
+            draw.line((x - dx, y - dy, x + dx, y + dy), fill=255, width=int(rng.integers(2, 4)))
+        case 3:
+            draw.arc(around, degrees, degrees + rng.uniform(60, 180), fill=255, width=2)
+        case 4:
+            draw.regular_polygon((x, y, reach), int(rng.integers(3, 7)), degrees, fill=255)
+        case 5:
+            draw.regular_polygon((x, y, reach), int(rng.integers(3, 7)), degrees, outline=255)
+    return plate
+
+
+def _to_uint8(share: np.ndarray) -> np.ndarray:
+    """Values 0 to 1, cut off at both ends, as 0 to 255."""
+    return np.clip(share * 255 + 0.5, 0, 255).astype(np.uint8)

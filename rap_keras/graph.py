@@ -1,0 +1,154 @@
+"""A model as a list of nodes, and what its structure alone tells about them.
+
+A *node* is one call of one layer or operation: a shared layer has several. A *slot* is the place of
+one tensor, numbered. Nothing here computes; the backends fill the slots.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from rap_keras import layer_types
+from rap_keras.layer_types import activation_name, is_a
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of one layer.
+
+    Attributes:
+        layer: The Keras layer or operation.
+        name: Unique in the graph: the layer's name, with the names of the models around it before it
+            ("block/conv") and the number of the call behind it where there are several ("conv:1").
+        inputs: Slots of the tensors that it takes, in the order of its arguments.
+        outputs: Slots of the tensors that it returns.
+        call: Computes the outputs (a flat list) from the inputs (likewise).
+
+    """
+
+    layer: Any
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    call: Callable[..., list[Any]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes between a model's inputs and the output that is explained.
+
+    Attributes:
+        nodes: In an order in which they can be computed.
+        inputs: Slots of the model's inputs.
+        input_names: Their names.
+        output: Slot of the explained output: the logits.
+        shapes: Static shape of each slot, batch axis first.
+        images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
+        fused: Whether the last activation, fused into the layer that makes the output, is left out.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    input_names: tuple[str, ...]
+    output: int
+    shapes: dict[int, Shape]
+    images: frozenset[int]
+    fused: bool = False
+
+    @cached_property
+    def producers(self) -> dict[int, Node]:
+        """The node that makes each slot; inputs have none."""
+        return {slot: node for node in self.nodes for slot in node.outputs}
+
+    def ends_before_activation(self, node: Node) -> bool:
+        """Whether a node's own activation comes after the logits and is not applied."""
+        return self.fused and self.output in node.outputs
+
+    def first_linear(self) -> set[str]:
+        """Names of the kernel layers that no other kernel layer or embedding feeds."""
+        return {n.name for n in self._reached(self.nodes, lambda n: n.inputs, lambda n: n.outputs)}
+
+    def last_linear(self) -> set[str]:
+        """Names of the kernel layers that feed no other: the first met from the output."""
+        back = reversed(self.nodes)
+        return {n.name for n in self._reached(back, lambda n: n.outputs, lambda n: n.inputs)}
+
+    @staticmethod
+    def _reached(nodes: Any, before: Callable, after: Callable) -> Iterator[Node]:
+        """The kernel layers that no kernel layer lies before, in the order of `nodes`."""
+        passed: set[int] = set()
+        for node in nodes:
+            blocked = any(slot in passed for slot in before(node))
+            linear = is_a(node.layer, layer_types.KERNEL)
+            if linear and not blocked:
+                yield node
+            if blocked or linear or is_a(node.layer, layer_types.EMBEDDING):
+                passed.update(after(node))
+
+    @cached_property
+    def _nonnegative(self) -> dict[int, bool]:
+        known: dict[int, bool] = dict.fromkeys(self.inputs, False)
+        for node in self.nodes:
+            if self.ends_before_activation(node):
+                sign = False
+            elif activation_name(node.layer) in layer_types.NONNEGATIVE_ACTIVATIONS:
+                sign = True
+            else:
+                sign = (
+                    is_a(node.layer, layer_types.KEEPS_SIGN)
+                    and not self._has_constant_operand(node)
+                    and all(known[slot] for slot in node.inputs)
+                )
+            known.update(dict.fromkeys(node.outputs, sign))
+        return known
+
+    @staticmethod
+    def _has_constant_operand(node: Node) -> bool:
+        merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum"}
+        return len(node.inputs) < 2 and is_a(node.layer, merges)
+
+    def nonnegative(self, node: Node) -> bool:
+        """Whether all inputs of a node are known to be >= 0 from the layers that make them."""
+        return all(self._nonnegative[slot] for slot in node.inputs)
+
+    def gates(self, node: Node) -> list[bool]:
+        """For each input of a product, whether it is a gate: bounded, or broadcast over another."""
+        return [
+            self._bounded(slot) or any(self._broadcasts(slot, other) for other in node.inputs)
+            for slot in node.inputs
+        ]
+
+    def _bounded(self, slot: int) -> bool:
+        node = self.producers.get(slot)
+        if node is None:
+            return False
+        if activation_name(node.layer) in layer_types.BOUNDED_ACTIVATIONS:
+            return True
+        scaling = layer_types.MULTIPLICATION | layer_types.DIVISION
+        passes = layer_types.ROUTING | layer_types.ELEMENTWISE
+        if is_a(node.layer, passes) or (len(node.inputs) == 1 and is_a(node.layer, scaling)):
+            return self._bounded(node.inputs[0])
+        return False
+
+    def _broadcasts(self, slot: int, other: int) -> bool:
+        small, large = self.shapes[slot], self.shapes[other]
+        if len(small) != len(large):
+            return len(small) < len(large)
+        return any(a == 1 != b for a, b in zip(small[1:], large[1:], strict=True))
+
+    def has_box(self, slot: int) -> bool:
+        """Whether bounds of the image can be pushed to a slot.
+
+        They can where the layers between are monotone, channel by channel.
+        """
+        node = self.producers.get(slot)
+        if node is None:
+            return slot in self.images
+        affine = layer_types.ADDITION | layer_types.MULTIPLICATION | layer_types.DIVISION
+        monotone = is_a(node.layer, layer_types.MONOTONE) or (
+            len(node.inputs) == 1 and is_a(node.layer, affine)
+        )
+        return monotone and all(self.has_box(s) for s in node.inputs)

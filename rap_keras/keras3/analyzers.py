@@ -1,0 +1,457 @@
+"""The analyzers of the native backend."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rap_keras import composites
+from rap_keras.composites import Composite, RuleTable, choose
+from rap_keras.conservation import ConservationReport, Row
+from rap_keras.errors import InputError
+from rap_keras.graph import Graph, Shape
+from rap_keras.keras3.inputs import as_batches, read_inputs, read_selection
+from rap_keras.keras3.propagate import (
+    Record,
+    backward,
+    boxes,
+    forward,
+    relevance_dtype,
+    select,
+)
+from rap_keras.keras3.trace import trace
+
+MODES = ("max_activation", "index", "all")
+
+
+class Analyzer:
+    """Explains the decisions of a Keras 3 model. The model is never changed.
+
+    Args:
+        model: A functional or Sequential Keras 3 model with one output. A softmax or sigmoid at its
+            end is left out: its logits are explained.
+        neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample.
+            "index": the neuron that `analyze` is told. "all": every output neuron at once.
+        batch_size: Samples that are computed at a time. Results do not depend on it.
+        check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        model: keras.Model,
+        neuron_selection_mode: str = "max_activation",
+        batch_size: int = 32,
+        check_finite: bool = True,
+    ) -> None:
+        choose("neuron_selection_mode", neuron_selection_mode, MODES)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"Expected batch_size to be a positive integer, got {batch_size!r}.")
+        self.model = model
+        self.neuron_selection_mode = neuron_selection_mode
+        self.batch_size = batch_size
+        self.check_finite = check_finite
+        self._graph = self._trace(model)
+        shape = self._graph.shapes[self._graph.output]
+        if neuron_selection_mode != "all" and len(shape) != 2:
+            raise InputError(
+                "Expected a model with outputs of shape (batch, neurons) to select a neuron, got "
+                f'{shape}: use neuron_selection_mode="all", or flatten the output.'
+            )
+        self._functions: dict[str, Any] = {}
+
+    def _trace(self, model: keras.Model) -> Graph:
+        return trace(model)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return {
+            "neuron_selection_mode": self.neuron_selection_mode,
+            "batch_size": self.batch_size,
+            "check_finite": self.check_finite,
+        }
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options().items())
+        return f"{type(self).__name__}({self.model.name!r}, {options})"
+
+    def analyze(self, x: Any, neuron_selection: Any = None) -> Any:
+        """Explains samples.
+
+        Args:
+            x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
+                several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
+            neuron_selection: In mode "index": the output neuron, an integer for all samples or one
+                per sample.
+
+        Returns:
+            np.ndarray of the shape of x: the relevance (or attribution) of every element; a list or
+            dict for several inputs; for a dataset an iterator over the maps of each batch.
+
+        Raises:
+            InputError: x or the neuron does not fit the model; x or the result is not finite.
+        """
+        if isinstance(x, tf.data.Dataset):
+            return self._analyze_dataset(x, neuron_selection)
+        arrays, pack = read_inputs(self.model, x, self.check_finite)
+        maps = self._batched("maps", self._maps, arrays, neuron_selection)
+        if maps is None:
+            maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
+        self._refuse_overflow(maps)
+        return pack(maps)
+
+    def _analyze_dataset(self, dataset: tf.data.Dataset, neuron_selection: Any) -> Iterator[Any]:
+        for element in dataset:
+            x = element[0] if isinstance(element, tuple) else element
+            yield self.analyze(x, neuron_selection)
+
+    def _dtype(self, dtype: Any) -> Any:
+        return relevance_dtype(dtype).as_numpy_dtype
+
+    def _refuse_overflow(self, maps: list[np.ndarray]) -> None:
+        if self.check_finite and not all(np.isfinite(m).all() for m in maps):
+            raise InputError(
+                "Expected finite relevance, got NaN or infinity from finite inputs: the model's own "
+                "values overflow; scale the input as the model expects it, or set check_finite=False."
+            )
+
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> Any:
+        """The function's results over all batches, joined along the first axis; None for no samples."""
+        size = len(arrays[0])
+        neurons = self._graph.shapes[self._graph.output][-1]
+        index = read_selection(selection, self.neuron_selection_mode, size, neurons)
+        if size == 0:
+            return None
+        compiled = self._compiled(key, function)
+        parts = []
+        for chunk in as_batches(size, self.batch_size):
+            inputs = [tf.constant(a[chunk]) for a in arrays]
+            parts.append(tf.nest.map_structure(_to_numpy, compiled(inputs, tf.constant(index[chunk]))))
+        return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
+
+    def _compiled(self, key: str, function: Callable[..., Any]) -> Any:
+        if key not in self._functions:
+            signature = [
+                tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs
+            ]
+            self._functions[key] = tf.function(
+                function, input_signature=[signature, tf.TensorSpec([None], tf.int32)], autograph=False
+            )
+        return self._functions[key]
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        raise NotImplementedError
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model and the analyzer's name and options to a folder.
+
+        Args:
+            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save(folder / "model.keras")
+        text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
+        (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")
+
+
+class PropagationAnalyzer(Analyzer):
+    """An analyzer that propagates relevance from the logits to the inputs, rule by rule."""
+
+    _bounds: Any = None
+
+    def __init__(self, model: keras.Model, composite: Composite, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._table = composite.assign(self._graph)
+
+    def rules(self) -> RuleTable:
+        """The rule of every layer, in the order of computation; prints as a table."""
+        return self._table
+
+    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
+        """The relevance at every layer's output.
+
+        Args:
+            x: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            From the inputs to the logits: layer name => np.ndarray of the shape of the layer's output
+            (a list where it has several). Layers of nested models are named "model/layer", further
+            calls of a shared layer "layer:1".
+
+        Raises:
+            InputError: As in `analyze`.
+        """
+        arrays, _ = read_inputs(self.model, x, self.check_finite)
+        result = self._batched("layers", self._layers, arrays, neuron_selection)
+        if result is None:
+            result = {
+                name: [np.zeros((0, *(n or 0 for n in shape[1:])), np.float32) for shape in shapes]
+                for name, shapes in self._layer_shapes().items()
+            }
+        self._refuse_overflow([part for parts in result.values() for part in parts])
+        order = [*self._graph.input_names, *(node.name for node in self._graph.nodes)]
+        return {name: p[0] if len(p := result[name]) == 1 else p for name in order}
+
+    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
+        """How well every layer and the whole keep the sum of relevance.
+
+        Args:
+            x: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            Sums at the outputs and at the inputs of every layer and of the model, per sample.
+
+        Raises:
+            InputError: As in `analyze`; x has no samples.
+        """
+        arrays, _ = read_inputs(self.model, x, self.check_finite)
+        sums = self._batched("sums", self._sums, arrays, neuron_selection)
+        if sums is None:
+            raise InputError("Expected at least one sample to sum relevance over, got a batch of 0.")
+        names = [node.name for node in reversed(self._graph.nodes)]
+        rows = [Row(name, *sums[f"{k}"]) for k, name in enumerate(names)]
+        return ConservationReport(rows, Row("model", *sums["model"]))
+
+    def _propagate(self, inputs: list[tf.Tensor], index: tf.Tensor) -> Any:
+        logits, records = forward(self._graph, inputs)
+        logits = tf.cast(logits, relevance_dtype(logits.dtype))
+        start = self._start(logits, select(logits, self.neuron_selection_mode, index))
+        box = boxes(self._graph, inputs, self._bounds)
+        relevance, steps = backward(self._graph, self._table, records, box, start)
+        return relevance, steps, records
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        """The relevance of the logits."""
+        return logits * selected
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        relevance, _, _ = self._propagate(inputs, index)
+        return self._at_inputs(relevance, inputs)
+
+    def _at_inputs(
+        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Relevance of the inputs; 0 where the output does not depend on one."""
+        return [
+            relevance[slot]
+            if slot in relevance
+            else tf.zeros_like(x, dtype=relevance_dtype(x.dtype))
+            for slot, x in zip(self._graph.inputs, inputs, strict=True)
+        ]
+
+    def _layers(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
+        relevance, steps, _ = self._propagate(inputs, index)
+        at_inputs = self._at_inputs(relevance, inputs)
+        result = {name: [r] for name, r in zip(self._graph.input_names, at_inputs, strict=True)}
+        return result | {node.name: given for node, given, _ in steps}
+
+    def _layer_shapes(self) -> dict[str, list[Shape]]:
+        shapes = self._graph.shapes
+        names = zip(self._graph.input_names, self._graph.inputs, strict=True)
+        return {name: [shapes[slot]] for name, slot in names} | {
+            node.name: [shapes[slot] for slot in node.outputs] for node in self._graph.nodes
+        }
+
+    def _sums(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
+        relevance, steps, _ = self._propagate(inputs, index)
+        result = {str(k): _three_sums(out, into) for k, (_, out, into) in enumerate(steps)}
+        start = [relevance[self._graph.output]]
+        return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs))}
+
+
+def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,)."""
+
+    def summed(tensors: list[tf.Tensor], size: bool) -> tf.Tensor:
+        values = [tf.cast(t, tf.float64) for t in tensors]
+        axes = [list(range(1, t.shape.rank)) for t in values]
+        parts = [
+            tf.reduce_sum(tf.abs(t) if size else t, a) for t, a in zip(values, axes, strict=True)
+        ]
+        return tf.add_n(parts)
+
+    return [summed(given, False), summed(taken, False), summed(taken, True)]
+
+
+def _to_numpy(tensor: tf.Tensor) -> np.ndarray:
+    return tensor.numpy()
+
+
+class RAPAnalyzer(PropagationAnalyzer):
+    """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
+
+    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron.
+
+    Args:
+        model: See `Analyzer`.
+        variant: "paper": eqs. 5-10. "released": what the authors' released code computes.
+        add: How sums of several tensors are shared: "absolute", "positive" or "signed"; None is the
+            variant's own. The paper is silent.
+        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
+            eqs. 7-9 there too.
+        bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
+            None takes the minimum and maximum of each image.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    name = "rap"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        variant: str = "paper",
+        add: str | None = None,
+        input_rule: str = "box",
+        bounds: tuple[Any, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.variant = variant
+        self.add = add
+        self.input_rule = input_rule
+        self._bounds = _read_bounds(bounds)
+        super().__init__(model, composites.rap_composite(variant, add, input_rule), **options)
+
+    def _trace(self, model: keras.Model) -> Graph:
+        graph = trace(model)
+        if self._bounds is None:
+            return graph
+        return dataclasses.replace(graph, images=frozenset(graph.inputs))
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]
+        own = {"variant": self.variant, "add": self.add, "input_rule": self.input_rule}
+        return super().options() | own | {"bounds": bounds}
+
+
+def _read_bounds(bounds: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    if bounds is None:
+        return None
+    try:
+        low, high = (np.asarray(b, np.float64) for b in bounds)
+    except (TypeError, ValueError):
+        raise InputError(f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}.") from None
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+        raise InputError(f"Expected finite bounds with low <= high, got {bounds!r}.")
+    return low, high
+
+
+class GradientAnalyzer(PropagationAnalyzer):
+    """The gradient of the selected logit (Simonyan et al., 2014).
+
+    Args:
+        model: See `Analyzer`.
+        postprocess: None, "abs" or "square": what is done to the gradient.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    name = "gradient"
+
+    def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
+        if postprocess is not None:
+            choose("postprocess", postprocess, ("abs", "square"))
+        self.postprocess = postprocess
+        super().__init__(model, composites.gradient_composite(), **options)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"postprocess": self.postprocess}
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        return selected
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        after = {None: tf.identity, "abs": tf.abs, "square": tf.square}[self.postprocess]
+        return [after(g) for g in super()._maps(inputs, index)]
+
+
+class InputTimesGradientAnalyzer(PropagationAnalyzer):
+    """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
+
+    name = "input_t_gradient"
+
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, composites.gradient_composite(), **options)
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        return selected
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        gradients = super()._maps(inputs, index)
+        return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)]
+
+
+class InputAnalyzer(Analyzer):
+    """The input itself, as a baseline. Options: `Analyzer`."""
+
+    name = "input"
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs]
+
+
+class RandomAnalyzer(Analyzer):
+    """Gaussian noise, as a baseline.
+
+    Args:
+        model: See `Analyzer`.
+        stddev: Standard deviation of the noise.
+        seed: Makes every call return the same noise for the same number of samples; sample i gets
+            the same noise in every batch.
+        **options: Those of `Analyzer`.
+    """
+
+    name = "random"
+
+    def __init__(
+        self, model: keras.Model, stddev: float = 1.0, seed: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(model, **options)
+        self.stddev = stddev
+        self.seed = seed
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"stddev": self.stddev, "seed": self.seed}
+
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> list[np.ndarray]:
+        generator = np.random.default_rng(self.seed)
+        return [
+            generator.normal(0, self.stddev, a.shape).astype(self._dtype(a.dtype)) for a in arrays
+        ]
+
+
+__all__ = [
+    "Analyzer",
+    "GradientAnalyzer",
+    "InputAnalyzer",
+    "InputTimesGradientAnalyzer",
+    "PropagationAnalyzer",
+    "RAPAnalyzer",
+    "RandomAnalyzer",
+    "Record",
+]

@@ -1,0 +1,140 @@
+"""Reading what the user hands to an analyzer: samples and neurons. Nothing of it is changed."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.keras3.trace import input_names
+
+Pack = Callable[[list[np.ndarray]], Any]
+
+
+def read_inputs(model: keras.Model, x: Any, check_finite: bool) -> tuple[list[np.ndarray], Pack]:
+    """The model's inputs as arrays of its shapes and dtypes.
+
+    Args:
+        model: The model.
+        x: An array or tensor; for several inputs a list, a tuple, or a dict by input name.
+        check_finite: Refuse NaN and infinity.
+
+    Returns:
+        The arrays in the model's order, and a function that packs results as x was packed (a list
+        for several inputs).
+
+    Raises:
+        InputError: Number, shape, dtype or values do not fit.
+    """
+    specs = model.inputs
+    names = input_names(model)
+    if isinstance(x, dict):
+        if set(x) != set(names):
+            raise InputError(f"Expected inputs named {names}, got {list(x)}.")
+        values, pack = [x[name] for name in names], _pack_dict(names)
+    elif isinstance(x, list | tuple) and (len(specs) > 1 or _is_one_tensor(x)):
+        values, pack = list(x), list if len(specs) > 1 or len(x) == 1 else _first
+    else:
+        values, pack = [x], _first
+    if len(values) != len(specs):
+        raise InputError(
+            f"Expected {len(specs)} inputs, {names}, got {len(values)}: pass a list of that length."
+        )
+    arrays = [
+        _read(v, s, name, check_finite)
+        for v, s, name in zip(values, specs, names, strict=True)
+    ]
+    sizes = sorted({len(a) for a in arrays})
+    if len(sizes) > 1:
+        raise InputError(f"Expected inputs with the same number of samples, got {sizes}.")
+    return arrays, pack
+
+
+def _is_one_tensor(x: Any) -> bool:
+    """Whether x is [tensor], which Keras takes for one input, and not nested numbers."""
+    return len(x) == 1 and hasattr(x[0], "shape")
+
+
+def _first(maps: list[np.ndarray]) -> np.ndarray:
+    return maps[0]
+
+
+def _pack_dict(names: list[str]) -> Pack:
+    return lambda maps: dict(zip(names, maps, strict=True))
+
+
+def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected an array for input {name!r}, got {type(value).__name__} whose parts "
+            "differ in shape: pass samples of one shape."
+        ) from None
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InputError(
+            f"Expected real numbers for input {name!r}, got dtype {array.dtype}: convert them."
+        )
+    expected = tuple(spec.shape)
+    fits = array.ndim == len(expected) and all(
+        want is None or want == got
+        for want, got in zip(expected[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        hint = ""
+        if array.ndim == len(expected) - 1:
+            hint = ": a single sample needs a batch axis, x[np.newaxis]"
+        raise InputError(
+            f"Expected input {name!r} of shape {('batch', *expected[1:])}, got "
+            f"{array.shape}{hint}.".replace("'batch'", "batch")
+        )
+    if check_finite and not np.isfinite(array).all():
+        count = int(array.size - np.isfinite(array).sum())
+        raise InputError(
+            f"Expected finite values for input {name!r}, got {count} NaN or infinite ones: "
+            "clean them, or set check_finite=False to let them through."
+        )
+    return array.astype(spec.dtype, copy=False)
+
+
+def read_selection(selection: Any, mode: str, size: int, neurons: int | None) -> np.ndarray:
+    """The output neuron of each sample, int32 of shape (size,); zeros where the mode needs none.
+
+    Args:
+        selection: What the user passed.
+        mode: The neuron selection mode.
+        size: The number of samples.
+        neurons: The number of output neurons, if known.
+
+    Raises:
+        InputError: The selection does not fit the mode, the samples or the model.
+    """
+    if mode != "index":
+        if selection is not None:
+            raise InputError(
+                f"Expected no neuron_selection in mode {mode!r}, got {selection!r}: make the analyzer "
+                'with neuron_selection_mode="index" to choose the neuron.'
+            )
+        return np.zeros(size, np.int32)
+    if selection is None:
+        raise InputError(
+            'Expected neuron_selection in mode "index", got none: pass an integer, or one per sample.'
+        )
+    index = np.asarray(selection)
+    if index.dtype.kind not in "iu" or index.size not in (1, size) or index.ndim > 1:
+        raise InputError(
+            f"Expected neuron_selection to be an integer or {size} of them, one per sample, got "
+            f"{selection!r}."
+        )
+    if index.size and neurons is not None and (index.min() < 0 or index.max() >= neurons):
+        raise InputError(
+            f"Expected neuron_selection from 0 to {neurons - 1}, got {selection!r}: the model has "
+            f"{neurons} output neurons."
+        )
+    return np.broadcast_to(index.astype(np.int32).reshape(-1), (size,))
+
+
+def as_batches(size: int, batch_size: int) -> Iterator[slice]:
+    """Slices of at most batch_size samples."""
+    return (slice(start, start + batch_size) for start in range(0, size, batch_size))

@@ -1,0 +1,181 @@
+"""Forward through a graph and back again, inside one TensorFlow function."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from rap_keras import linear
+from rap_keras.composites import RuleTable
+from rap_keras.errors import InputError
+from rap_keras.graph import Graph, Node
+from rap_keras.linear import Stage
+from rap_keras.rules import name_of, told
+
+Box = dict[int, tuple[tf.Tensor, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one node computed: fresh tensors, so that gradients see this node alone."""
+
+    node: Node
+    inputs: list[tf.Tensor]
+    outputs: list[tf.Tensor]
+    stages: list[Stage] | None
+
+
+def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
+    """Computes the logits, keeping what every node took and gave.
+
+    Nothing of the model changes: its variables, losses and random states are out of reach.
+    """
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    records = []
+    with keras.StatelessScope(collect_losses=True):
+        for node in graph.nodes:
+            taken = [_fresh(values[slot]) for slot in node.inputs]
+            if linear.is_linear(node.layer):
+                given, record = _linear(graph, node, taken)
+            else:
+                given, record = _called(node, taken)
+            records.append(record)
+            values.update(zip(node.outputs, given, strict=True))
+    return values[graph.output], records
+
+
+def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any], Record]:
+    """Kernel layers are computed here, for the rules need z, which a fused activation hides."""
+    layer = node.layer
+
+    def computed(dtype: Any) -> Record:
+        x = _like(tf.cast(taken[0], dtype), taken[0])
+        stages = linear.stages(layer, x)
+        value = linear.add_bias(layer, stages[-1].z)
+        activation = getattr(layer, "activation", None)
+        if activation is not None and not graph.ends_before_activation(node):
+            value = activation(value)
+        value = _like(value, x) if layer.supports_masking else value
+        return Record(node, [x], [value], stages)
+
+    record = computed(layer.compute_dtype)
+    given = record.outputs
+    return given, record if _is_wide(given) else computed(tf.float32)
+
+
+def _called(node: Node, taken: list[tf.Tensor]) -> tuple[list[Any], Record]:
+    given = node.call(taken)
+    if _is_wide(taken) and _is_wide(given):
+        return given, Record(node, taken, given, None)
+    # Half precision is enough for the model's values, not for relevance: again, in single precision.
+    single = [_like(tf.cast(t, tf.float32), t) if t.dtype.is_floating else t for t in taken]
+    return given, Record(node, single, node.call(single, as_is=True), None)
+
+
+def _is_wide(tensors: Sequence[tf.Tensor]) -> bool:
+    return not any(t.dtype.is_floating and t.dtype.size < 4 for t in tensors)
+
+
+def _fresh(tensor: tf.Tensor) -> tf.Tensor:
+    return _like(tf.identity(tensor), tensor)
+
+
+def _like(tensor: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+    """The tensor under the mask of its source."""
+    mask = getattr(source, "_keras_mask", None)
+    if mask is not None and tensor is not source:
+        tensor._keras_mask = mask
+    return tensor
+
+
+def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
+    """The bounds of each input: those given, or the minimum and maximum of each image."""
+    result = {}
+    for slot, x in zip(graph.inputs, inputs, strict=True):
+        if bounds is None:
+            axes = list(range(1, x.shape.rank))
+            low, high = (f(x, axes, keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
+        else:
+            low, high = (tf.cast(tf.convert_to_tensor(b), x.dtype) for b in bounds)
+        result[slot] = (low + tf.zeros_like(x), high + tf.zeros_like(x))
+    return result
+
+
+def _pushed(graph: Graph, box: Box, slot: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The box of the inputs, pushed through the layers before a slot."""
+    if slot not in box:
+        node = graph.producers[slot]
+        ends = [_pushed(graph, box, s) for s in node.inputs]
+        with keras.StatelessScope(collect_losses=True):
+            lows, highs = (node.call(list(end)) for end in zip(*ends, strict=True))
+        for out, low, high in zip(node.outputs, lows, highs, strict=True):
+            box[out] = (tf.minimum(low, high), tf.maximum(low, high))
+    return box[slot]
+
+
+def backward(
+    graph: Graph,
+    table: RuleTable,
+    records: Sequence[Record],
+    box: Box,
+    start: tf.Tensor,
+) -> tuple[dict[int, tf.Tensor], list[tuple[Node, list[tf.Tensor], list[tf.Tensor]]]]:
+    """Propagates relevance from the logits to the inputs, summed where a tensor has several consumers.
+
+    Args:
+        graph: The model.
+        table: The rule of each node.
+        records: What the forward pass kept.
+        box: Bounds of the inputs; grows by those of the layers in front.
+        start: Relevance of the logits.
+
+    Returns:
+        The relevance of each slot, and for each node, last first, its relevances at outputs and inputs.
+
+    Raises:
+        InputError: A rule did not return one relevance per input.
+    """
+    relevance: dict[int, tf.Tensor] = {graph.output: start}
+    steps = []
+    for record, (node, rule) in zip(reversed(records), reversed(table.rows), strict=True):
+        given = [
+            relevance[slot] if slot in relevance else tf.zeros_like(y, dtype=start.dtype)
+            for slot, y in zip(node.outputs, record.outputs, strict=True)
+        ]
+        facts = {
+            "stages": lambda r=record: r.stages,
+            "nonnegative": lambda n=node: graph.nonnegative(n),
+            "gates": lambda n=node: graph.gates(n),
+        }
+        if node.inputs and all(graph.has_box(slot) for slot in node.inputs):
+            facts["box"] = lambda n=node, r=record: tuple(
+                tf.cast(end, r.inputs[0].dtype) for end in _pushed(graph, box, n.inputs[0])
+            )
+        assert rule is not None
+        taken = told(rule, facts)(node.layer, record.inputs, record.outputs, given)
+        if len(taken) != len(node.inputs):
+            raise InputError(
+                f"Expected the rule {name_of(rule)} to return {len(node.inputs)} relevances for layer "
+                f"{node.name!r}, one per input, got {len(taken)}."
+            )
+        steps.append((node, given, list(taken)))
+        for slot, part in zip(node.inputs, taken, strict=True):
+            relevance[slot] = relevance[slot] + part if slot in relevance else part
+    return relevance, steps
+
+
+def select(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
+    """1 at the neurons that are explained, 0 elsewhere; the shape of the logits."""
+    if mode == "all":
+        return tf.ones_like(logits)
+    if mode == "max_activation":
+        index = tf.argmax(logits, -1, output_type=index.dtype)
+    return tf.one_hot(index, tf.shape(logits)[-1], dtype=logits.dtype)
+
+
+def relevance_dtype(dtype: Any) -> tf.DType:
+    """The dtype of relevance for a model's dtype: at least single precision."""
+    dtype = tf.as_dtype(dtype)
+    return dtype if dtype.is_floating and dtype.size >= 4 else tf.float32

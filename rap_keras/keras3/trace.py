@@ -1,0 +1,183 @@
+"""From a Keras 3 model to its graph of nodes. Reads the model; changes nothing of it."""
+
+import dataclasses
+import inspect
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import tree
+from keras.src.models.functional import Functional
+
+from rap_keras.errors import InputError
+from rap_keras.graph import Graph, Node, Shape
+from rap_keras.layer_types import activation_name, is_a, is_library_class
+
+HEADS = ("softmax", "sigmoid")
+
+
+def trace(model: Any) -> Graph:
+    """The graph of a model from its inputs to its logits.
+
+    Nested models are opened. A softmax or sigmoid at the end is left out, fused ones included.
+
+    Args:
+        model: A functional or (built) Sequential Keras 3 model with one output.
+
+    Returns:
+        The graph; slots are numbered from the inputs on.
+
+    Raises:
+        InputError: The model is not functional, not built, has several outputs, or is not Keras 3.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "rap_keras computes on TensorFlow, but Keras runs on the "
+            f"{keras.backend.backend()!r} backend: set KERAS_BACKEND=tensorflow before importing keras."
+        )
+    function = _as_function(model)
+    if function is None:
+        raise InputError(_not_traceable(model))
+    if len(function.outputs) != 1:
+        raise InputError(
+            f"Expected a model with one output, got {len(function.outputs)}: explain one of them, "
+            "keras.Model(model.inputs, model.outputs[k])."
+        )
+    walk = _Walk()
+    inputs = [walk.new_slot(t) for t in function.inputs]
+    scope = {id(t): slot for t, slot in zip(function.inputs, inputs, strict=True)}
+    walk.function(function, scope, "")
+    output = scope[id(function.outputs[0])]
+    return _without_head(
+        Graph(
+            nodes=tuple(walk.nodes),
+            inputs=tuple(inputs),
+            input_names=tuple(input_names(function)),
+            output=output,
+            shapes=walk.shapes,
+            images=frozenset(slot for slot in inputs if len(walk.shapes[slot]) > 2),
+        )
+    )
+
+
+def input_names(model: Any) -> list[str]:
+    """Names of a model's inputs: those of their input layers."""
+    return [t._keras_history.operation.name for t in model.inputs]
+
+
+def _as_function(op: Any) -> Functional | None:
+    """The functional model behind a layer that is a model, or None."""
+    if isinstance(op, keras.Sequential):
+        op = op._functional if type(op).call is keras.Sequential.call else None
+    if isinstance(op, Functional) and type(op).call is Functional.call:
+        return op
+    return None
+
+
+def _not_traceable(model: Any) -> str:
+    if isinstance(model, keras.Sequential) and not model.built:
+        return (
+            f"Expected a built model, got the unbuilt Sequential {model.name!r}: "
+            "call model.build(input_shape) first."
+        )
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    if isinstance(model, keras.Model):
+        return (
+            "Expected a functional or Sequential Keras model, whose layers can be followed, got "
+            f"{kind}, which defines its own call(): rebuild it with keras.Model(inputs, outputs)."
+        )
+    hint = ""
+    if is_library_class(type(model)) or any(is_library_class(c) for c in type(model).__mro__):
+        hint = ": Keras 2 models are explained by the innvestigate backend"
+    return f"Expected a Keras 3 model, got {kind}{hint}."
+
+
+class _Walk:
+    """Numbers the tensors and collects the nodes of a model and the models in it."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.shapes: dict[int, Shape] = {}
+        self._calls: Counter[str] = Counter()
+
+    def new_slot(self, tensor: Any) -> int:
+        slot = len(self.shapes)
+        self.shapes[slot] = tuple(tensor.shape)
+        return slot
+
+    def function(self, function: Functional, scope: dict[int, int], prefix: str) -> None:
+        """Walks one model; `scope` maps the ids of its symbolic tensors to slots and grows."""
+        by_depth = function._nodes_by_depth
+        for depth in sorted(by_depth, reverse=True):
+            for node in by_depth[depth]:
+                if node.is_input or any(id(t) not in scope for t in node.input_tensors):
+                    continue
+                self._node(node, scope, prefix)
+
+    def _node(self, node: Any, scope: dict[int, int], prefix: str) -> None:
+        op = node.operation
+        arguments = node.arguments
+        inputs = tuple(scope[id(t)] for t in tree.flatten((arguments.args, arguments.kwargs)) if _is_symbolic(t))
+        name = prefix + op.name
+        count = self._calls[name]
+        self._calls[name] += 1
+        name += f":{count}" * (count > 0)
+
+        inner = _as_function(op)
+        if inner is not None and len(inner.inputs) == len(inputs):
+            inner_scope = {id(t): slot for t, slot in zip(inner.inputs, inputs, strict=True)}
+            self.function(inner, inner_scope, name + "/")
+            outputs = [inner_scope[id(t)] for t in inner.outputs]
+            scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
+            return
+        outputs = [self.new_slot(t) for t in node.outputs]
+        scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
+        call = _Call(op, arguments.args, arguments.kwargs)
+        self.nodes.append(Node(op, name, inputs, tuple(outputs), call))
+
+
+def _is_symbolic(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+class _Call:
+    """Calls an operation as the model does, with other tensors in the places of the symbolic ones."""
+
+    def __init__(self, op: Any, args: Any, kwargs: Any) -> None:
+        self._op = op
+        self._arguments = (args, kwargs)
+
+    def __call__(self, inputs: Sequence[Any], as_is: bool = False) -> list[Any]:
+        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+        values = iter(inputs)
+        args, kwargs = tree.map_structure(
+            lambda leaf: next(values) if _is_symbolic(leaf) else leaf, self._arguments
+        )
+        if not as_is:
+            return tree.flatten(self._op(*args, **kwargs))
+        mask = getattr(inputs[0], "_keras_mask", None) if inputs else None
+        if mask is not None and "mask" in inspect.signature(self._op.call).parameters:
+            kwargs.setdefault("mask", mask)
+        return tree.flatten(self._op.call(*args, **kwargs))
+
+
+def _without_head(graph: Graph) -> Graph:
+    """The same graph up to its logits."""
+    node = graph.producers.get(graph.output)
+    if node is None or activation_name(node.layer) not in HEADS:
+        return _pruned(graph, graph.output)
+    if is_a(node.layer, {"Activation", "Softmax", "Sigmoid"}):
+        return _pruned(graph, node.inputs[0])
+    return _pruned(graph, graph.output, fused=True)
+
+
+def _pruned(graph: Graph, output: int, fused: bool = False) -> Graph:
+    """The nodes that lead to a slot."""
+    wanted = {output}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            nodes.append(node)
+            wanted.update(node.inputs)
+    return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output, fused=fused)

@@ -1,0 +1,157 @@
+"""What is known of Keras' layer and operation types, by class name.
+
+The names are the same in Keras 2 and 3, and most `keras.ops` operations share theirs with the layer
+that does the same, so one table of names serves every backend.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+Entry = TypeVar("Entry")
+
+
+def _numbered(name: str, ranks: Iterable[int] = (1, 2, 3)) -> set[str]:
+    return {f"{name}{rank}D" for rank in ranks}
+
+
+CONVOLUTION = _numbered("Conv") | _numbered("DepthwiseConv", (1, 2))
+SEPARABLE = _numbered("SeparableConv", (1, 2))
+TRANSPOSED = {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
+# Layers that are a linear map of their input plus bias and, perhaps, a fused activation.
+KERNEL = CONVOLUTION | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"}
+
+# Element by element, one input: relevance is passed on unchanged.
+ACTIVATION = {
+    *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Softmax"),
+    # keras.ops
+    *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu", "Swish", "Celu"),
+    *("Sigmoid", "HardSigmoid", "HardSilu", "HardSwish", "HardTanh", "LogSigmoid", "LogSoftmax"),
+    *("Tanh", "TanhShrink", "SoftShrink", "HardShrink", "Softplus", "Softsign", "Threshold"),
+    *("Squareplus", "SparsePlus", "Clip", "Abs", "Absolute", "Exp", "Log", "Sqrt", "Square"),
+}
+# The identity at inference, or a fixed affine map of each element.
+ELEMENTWISE = {
+    *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
+    *_numbered("SpatialDropout"),
+    *("Identity", "InputLayer", "Rescaling", "Normalization", "Cast", "StochasticDepth"),
+    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation"),
+    *("RandomContrast", "RandomBrightness"),
+    *("Negative", "StopGradient", "Copy", "Array"),
+}
+BATCH_NORMALIZATION = {"BatchNormalization"}
+# Every output element is one input element, or zero: relevance goes where the value came from.
+ROUTING = {
+    *("Flatten", "Reshape", "Permute", "RepeatVector", "Masking", "CenterCrop"),
+    *_numbered("Cropping"),
+    *_numbered("ZeroPadding"),
+    # keras.ops
+    *("Transpose", "Squeeze", "ExpandDims", "Moveaxis", "Swapaxes", "Ravel", "Pad", "GetItem"),
+    *("Split", "Stack", "Take", "Flip", "Roll", "Repeat", "Tile", "BroadcastTo", "Slice"),
+    *("Unstack", "Rot90", "Rearrange"),
+}
+CONCATENATION = {"Concatenate"}
+# The largest (or smallest) element wins and takes all.
+WINNER = {
+    *_numbered("MaxPooling"),
+    *_numbered("GlobalMaxPooling"),
+    *("MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
+}
+# Outputs are weighted sums of one input, with fixed non-negative weights.
+AVERAGING = {
+    *_numbered("AveragePooling"),
+    *_numbered("GlobalAveragePooling"),
+    *_numbered("UpSampling"),
+    *("AveragePool", "Mean", "Sum", "Resizing", "Resize"),
+}
+# Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
+ADDITION = {"Add", "Average", "Subtract"}
+MULTIPLICATION = {"Multiply"}
+DIVISION = {"Divide", "TrueDivide"}
+EMBEDDING = {"Embedding"}
+
+# Types that keep the order of values, or reverse it, channel by channel, so that a box pushed through
+# them still bounds the values.
+MONOTONE = (
+    ELEMENTWISE
+    | BATCH_NORMALIZATION
+    | ROUTING
+    | CONCATENATION
+    | WINNER
+    | AVERAGING
+    | {"Relu", "ReLU", "Relu6", "Clip", "Sigmoid", "Tanh"}
+)
+# Types whose outputs are non-negative where all inputs are.
+KEEPS_SIGN = (
+    ROUTING
+    | CONCATENATION
+    | WINNER
+    | AVERAGING
+    | {"Dropout", "AlphaDropout", "Identity", "ActivityRegularization", "StochasticDepth", "Cast"}
+    | _numbered("SpatialDropout")
+    | {"Add", "Average", "Multiply", "Clip", "Sqrt"}
+) - {"Pad", "AlphaDropout"}
+NONNEGATIVE_ACTIVATIONS = {
+    *("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax", "exponential", "exp"),
+    *("squareplus", "sparse_plus", "abs", "absolute", "square"),
+}
+BOUNDED_ACTIVATIONS = {"sigmoid", "hard_sigmoid", "softmax", "relu6"}
+
+
+def is_library_class(cls: type) -> bool:
+    """Whether Keras itself defines the class; only then does its name say what it computes."""
+    return cls.__module__.partition(".")[0] in ("keras", "tf_keras")
+
+
+def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
+    """The entry of a layer's type in a table keyed by class or by the name of a Keras class.
+
+    The class and its bases are tried in order. A class that defines a `call` of its own and is not in
+    the table ends the search: what it computes is not what its bases compute.
+
+    Args:
+        layer: A Keras layer or operation.
+        table: Maps classes, or names of Keras' own classes, to entries.
+
+    Returns:
+        The entry of the nearest class, or None.
+    """
+    for cls in type(layer).__mro__:
+        if cls in table:
+            return table[cls]
+        if is_library_class(cls) and cls.__name__ in table:
+            return table[cls.__name__]
+        if "call" in vars(cls):
+            return None
+    return None
+
+
+def is_a(layer: Any, names: Iterable[str]) -> bool:
+    """Whether a layer computes what one of the named Keras types computes."""
+    return lookup(layer, dict.fromkeys(names, True)) is not None
+
+
+def activation_name(layer: Any) -> str | None:
+    """The name of the activation that ends a layer, or None where there is none.
+
+    A fused activation (`Dense(..., activation="relu")`), an activation layer and an activation
+    operation are named alike: "relu", "softmax", ... "linear" counts as none. A function that Keras
+    does not define is "custom".
+    """
+    if is_a(layer, {"ReLU"}):
+        slope = getattr(layer, "negative_slope", 0.0)
+        threshold = getattr(layer, "threshold", 0.0)
+        if slope or threshold < 0:
+            return "leaky_relu"
+        return "relu6" if layer.max_value is not None else "relu"
+    if is_a(layer, {"Softmax"}):
+        return "softmax"
+    function = getattr(layer, "activation", None)
+    if function is not None and is_a(layer, KERNEL | {"Activation"}):
+        root = getattr(function, "__module__", None) or type(function).__module__
+        name = getattr(function, "__name__", type(function).__name__)
+        if root.partition(".")[0] not in ("keras", "tf_keras"):
+            return "custom"
+        return None if name == "linear" else name
+    if is_a(layer, ACTIVATION):
+        return "".join("_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(type(layer).__name__))
+    return None

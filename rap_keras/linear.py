@@ -1,0 +1,206 @@
+"""Kernel layers as linear maps: (x, kernel) -> z, without bias and activation.
+
+Rules are written on these maps alone: a layer type that is described here has every linear rule.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras import layer_types
+from rap_keras.errors import InputError
+
+Apply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One linear map of a layer at work.
+
+    Attributes:
+        apply: Maps an input and a kernel, of the shapes below, to an output; linear in both.
+        kernel: The layer's weights, in the dtype of the input.
+        x: The input.
+        z: `apply(x, kernel)`.
+    """
+
+    apply: Apply
+    kernel: tf.Tensor
+    x: tf.Tensor
+    z: tf.Tensor
+
+
+def is_linear(layer: Any) -> bool:
+    """Whether a layer is a linear map plus bias and activation."""
+    return layer_types.is_a(layer, layer_types.KERNEL)
+
+
+def stages(layer: Any, x: tf.Tensor) -> list[Stage]:
+    """The linear maps that a kernel layer applies one after the other, with their inputs and outputs.
+
+    Args:
+        layer: A built Dense, EinsumDense, Conv, DepthwiseConv, SeparableConv or ConvTranspose layer.
+        x: The layer's input, shape (batch, ...), floating point.
+
+    Returns:
+        One stage, or for a separable convolution two: depthwise, then pointwise. The `z` of the last,
+        plus the bias, is what the layer feeds to its activation.
+
+    Raises:
+        InputError: The layer is quantized, so that its kernel is not what it multiplies with.
+    """
+    if getattr(layer, "quantization_mode", None):
+        raise InputError(
+            f"Expected layers with floating-point kernels, but layer {layer.name!r} is quantized "
+            f"({layer.quantization_mode}): explain the model as it was before quantization."
+        )
+    maps = layer_types.lookup(layer, _MAPS)
+    if maps is None:
+        raise InputError(f"Expected a kernel layer, got {layer!r}: register a rule for its type.")
+    result = []
+    for apply, weights in maps(layer):
+        kernel = tf.cast(tf.convert_to_tensor(weights), x.dtype)
+        z = apply(x, kernel)
+        result.append(Stage(apply, kernel, x, z))
+        x = z
+    return result
+
+
+def add_bias(layer: Any, z: tf.Tensor) -> tf.Tensor:
+    """The value that a kernel layer feeds to its activation: its map's output plus its bias."""
+    bias = getattr(layer, "bias", None)
+    if bias is None:
+        return z
+    bias = tf.cast(tf.convert_to_tensor(bias), z.dtype)
+    if _channels_first(layer):
+        bias = tf.reshape(bias, [-1] + [1] * (z.shape.rank - 2))
+    return z + bias
+
+
+def _channels_first(layer: Any) -> bool:
+    return getattr(layer, "data_format", None) == "channels_first"
+
+
+def _dense(layer: Any) -> list[tuple[Apply, Any]]:
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(x, kernel) if x.shape.rank == 2 else tf.tensordot(x, kernel, 1)
+
+    return [(apply, layer.kernel)]
+
+
+def _einsum_dense(layer: Any) -> list[tuple[Apply, Any]]:
+    return [(lambda x, kernel: tf.einsum(layer.equation, x, kernel), layer.kernel)]
+
+
+def _convolution(layer: Any) -> list[tuple[Apply, Any]]:
+    return [(_spatial(layer, _grouped(layer, layer.groups)), layer.kernel)]
+
+
+def _depthwise(layer: Any) -> list[tuple[Apply, Any]]:
+    kernel = getattr(layer, "depthwise_kernel", None)  # Keras 2
+    return [(_spatial(layer, _by_channel(layer)), layer.kernel if kernel is None else kernel)]
+
+
+def _separable(layer: Any) -> list[tuple[Apply, Any]]:
+    def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.convolution(x, kernel)
+
+    return [
+        (_spatial(layer, _by_channel(layer)), layer.depthwise_kernel),
+        (_transposing(layer, pointwise), layer.pointwise_kernel),
+    ]
+
+
+def _transposed(layer: Any) -> list[tuple[Apply, Any]]:
+    rank = len(layer.kernel_size)
+    output_padding = layer.output_padding
+    if output_padding is None or isinstance(output_padding, int):
+        output_padding = (output_padding,) * rank
+
+    def length(size: Any, k: int, stride: int, dilation: int, extra: int | None) -> Any:
+        k = (k - 1) * dilation + 1
+        if extra is None:
+            return size * stride + (max(k - stride, 0) if layer.padding == "valid" else 0)
+        return (size - 1) * stride + k + extra - (2 * (k // 2) if layer.padding == "same" else 0)
+
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        sizes = [d or tf.shape(x)[1 + axis] for axis, d in enumerate(x.shape[1:-1])]
+        settings = zip(
+            sizes, layer.kernel_size, layer.strides, layer.dilation_rate, output_padding, strict=True
+        )
+        shape = tf.stack(
+            [tf.shape(x)[0], *(length(*setting) for setting in settings), kernel.shape[-2]]
+        )
+        return tf.nn.conv_transpose(
+            x, kernel, shape, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate
+        )
+
+    return [(_transposing(layer, apply), layer.kernel)]
+
+
+def _transposing(layer: Any, apply: Apply) -> Apply:
+    """Brings channels_first data into the order that every device computes, and back."""
+    if not _channels_first(layer):
+        return apply
+
+    def channels_first(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        rank = x.shape.rank
+        z = apply(tf.transpose(x, [0, *range(2, rank), 1]), kernel)
+        return tf.transpose(z, [0, rank - 1, *range(1, rank - 1)])
+
+    return channels_first
+
+
+def _spatial(layer: Any, convolve: Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]) -> Apply:
+    """Adds what Keras calls causal padding, and the order of axes."""
+
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        padding = layer.padding.upper()
+        if padding == "CAUSAL":
+            left = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+            x = tf.pad(x, [[0, 0], [left, 0], [0, 0]])
+            padding = "VALID"
+        return convolve(x, kernel, padding)
+
+    return _transposing(layer, apply)
+
+
+def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
+    def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        return tf.nn.convolution(x, kernel, layer.strides, padding, dilations=layer.dilation_rate)
+
+    if groups == 1:
+        return convolve
+
+    # TensorFlow has no gradient of grouped convolutions on CPU.
+    def group_by_group(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+        return tf.concat([convolve(part, part_kernel, padding) for part, part_kernel in parts], -1)
+
+    return group_by_group
+
+
+def _by_channel(layer: Any) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
+    def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
+        flat = len(strides) == 1  # TensorFlow knows the depthwise convolution of images only.
+        if flat:
+            x, kernel = x[:, tf.newaxis], kernel[tf.newaxis]
+            # It also wants equal strides; along the axis of length one they change nothing.
+            strides, dilations = strides * 2, (1, *dilations)
+        z = tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=dilations)
+        return z[:, 0] if flat else z
+
+    return convolve
+
+
+_MAPS: dict[str, Callable[[Any], list[tuple[Apply, Any]]]] = {
+    "Dense": _dense,
+    "EinsumDense": _einsum_dense,
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _convolution),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _depthwise),
+    **dict.fromkeys(layer_types.SEPARABLE, _separable),
+    **dict.fromkeys(layer_types.TRANSPOSED, _transposed),
+}

@@ -1,0 +1,49 @@
+"""The rules: how a layer's relevance is shared among its inputs.
+
+A rule is a function
+
+    rule(layer, inputs, outputs, relevances) -> list of relevances, one per input tensor, same shapes
+
+of tensors inside a TensorFlow graph: `tf.gradients(outputs, inputs, ...)` gives the layer's transposed
+map. `relevances` has one tensor per output, in at least single precision, and so has what is returned.
+A rule that needs to know more asks for it by the name of a keyword-only argument; one without a default
+value makes the rule apply only where the fact is known:
+
+    stages        list of `rap_keras.linear.Stage`: the linear maps of a kernel layer, already computed
+    nonnegative   whether all inputs are known to be >= 0
+    box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
+    gates         for each input, whether it is a gate (bounded, or broadcast over the others)
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+Rule = Callable[..., list[Any]]
+
+
+def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:
+    """Names of the facts that a rule asks for and could be told."""
+    parameters = inspect.signature(rule).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in facts}
+
+
+def required_facts(rule: Rule) -> set[str]:
+    """Names of the facts without which a rule cannot work."""
+    parameters = inspect.signature(rule).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+
+
+def told(rule: Rule, facts: Mapping[str, Callable[[], Any]]) -> Rule:
+    """A rule with the facts that it asks for filled in; facts are computed only when asked for."""
+    return functools.partial(rule, **{name: facts[name]() for name in facts_of(rule, facts)})
+
+
+def name_of(rule: Rule) -> str:
+    """A rule's name as tables show it: module, function and the options it was given."""
+    if isinstance(rule, functools.partial):
+        options = ", ".join(f"{key}={value!r}" for key, value in rule.keywords.items())
+        return f"{name_of(rule.func)}({options})"
+    module = rule.__module__.removeprefix("rap_keras.rules.")
+    return f"{module}.{getattr(rule, '__qualname__', type(rule).__name__)}"

@@ -1,0 +1,123 @@
+"""Relative Attributing Propagation: Nam, Gur, Choi, Wolf, Lee; AAAI 2020; arXiv 1904.00605.
+
+x = layer input, w = kernel, z_ij = x_i w_ij the contributions, R = relevance at the outputs;
+A_j and B_j = the sums over i of the positive and of the absolute negative contributions to neuron j;
+a / b = 0 where b = 0. Sums are per sample.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras import linear
+from rap_keras.linear import Stage
+from rap_keras.rules.arithmetic import Contributions, divide, per_sample, total, transposed
+
+Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
+
+
+def inner(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    stages: list[Stage] | None = None,
+    nonnegative: bool = False,
+) -> list[tf.Tensor]:
+    """Every linear layer but the first and the last, eqs. 7-9.
+
+    C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), less the uniform shift over the activated
+    neurons x_i != 0 that restores the sum. The sign is that of the contribution, whatever the sign
+    of x. The bias takes nothing.
+    """
+    stages = stages or linear.stages(layer, inputs[0])
+    return [_backwards([_share] * len(stages), stages, relevances[0], nonnegative)]
+
+
+def head(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    stages: list[Stage] | None = None,
+    nonnegative: bool = False,
+) -> list[tf.Tensor]:
+    """The last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
+
+    For one selected neuron this is eqs. 5-6: positive and negative contributions get the logit in
+    proportion to their absolute values; the bias cancels, for the logit that is shared includes it.
+    """
+    stages = stages or linear.stages(layer, inputs[0])
+    steps = [*[_share] * (len(stages) - 1), _absolute]
+    return [_backwards(steps, stages, relevances[0], nonnegative)]
+
+
+def first(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    box: tuple[tf.Tensor, tf.Tensor],
+    stages: list[Stage] | None = None,
+) -> list[tf.Tensor]:
+    """The first linear layer of an image model, eq. 10 (z^B): the inputs lie in the box [l, h].
+
+    R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same). The box is 0 where the
+    image is padded, so that padding gets no relevance.
+    """
+
+    def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        return in_box(stage, relevance, box)
+
+    stages = stages or linear.stages(layer, inputs[0])
+    steps = [bounded, *[_share] * (len(stages) - 1)]
+    return [_backwards(steps, stages, relevances[0], False)]
+
+
+def _backwards(
+    steps: Sequence[Step], stages: Sequence[Stage], relevance: tf.Tensor, nonnegative: bool
+) -> tf.Tensor:
+    """One step for each map of the layer; only the first map's input is known to be >= 0."""
+    for index in reversed(range(len(stages))):
+        relevance = steps[index](stages[index], relevance, nonnegative and index == 0)
+    return relevance
+
+
+def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+    positive = Contributions(stage, nonnegative)
+    # A + B = 2 A - (A - B): one forward map less than computing B, and never less than A.
+    absolute = tf.maximum(2 * positive.sum - stage.z, positive.sum)
+    to_positive = divide(relevance, positive.sum)
+    to_negative = divide(relevance, absolute)
+    # |z-| = z+ - z: likewise one transposed map less.
+    shared = positive.back(to_positive + to_negative) - stage.x * transposed(
+        stage.z, stage.x, to_negative
+    )
+    return shift(shared, tf.not_equal(stage.x, 0), relevance)
+
+
+def shift(shared: tf.Tensor, activated: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
+    """Eq. 9: takes the excess of the sum over the relevance in equal parts from the activated."""
+    activated = tf.cast(activated, shared.dtype)
+    excess = divide(total(shared) - total(relevance), total(activated))
+    return shared - activated * per_sample(excess, shared)
+
+
+def _absolute(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+    x = tf.identity(stage.x) if nonnegative else tf.abs(stage.x)
+    z = stage.apply(x, tf.abs(stage.kernel))
+    return x * transposed(z, x, divide(relevance, z))
+
+
+def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Eq. 10 for one map."""
+    low, high = box
+    above, below = stage.x - low, stage.x - high
+    z_above = stage.apply(above, tf.nn.relu(stage.kernel))
+    z_below = stage.apply(below, -tf.nn.relu(-stage.kernel))
+    s = divide(relevance, z_above + z_below)
+    return above * transposed(z_above, above, s) + below * transposed(z_below, below, s)

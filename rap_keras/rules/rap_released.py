@@ -1,0 +1,92 @@
+"""RAP as the authors' released PyTorch code computes it, where that departs from the paper.
+
+The departures: convolutions send negative relevance through the negative contributions, and dense
+layers do not; the shift runs over C != 0; x+ and |x-| are explained apart, as if each alone were the
+input, each with the whole relevance (twice the sum where x has both signs); the input rule is taken by every
+convolution of three channels; BatchNormalization drops relevance where x gamma = 0; Add and pooling
+divide by the signed sum, so that a maximum of 0 passes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras import layer_types, linear
+from rap_keras.linear import Stage
+from rap_keras.rules.arithmetic import divide, transposed, vjp
+from rap_keras.rules.rap import in_box, shift
+
+
+def linear_layer(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    stages: list[Stage] | None = None,
+    box: tuple[tf.Tensor, tf.Tensor] | None = None,
+    nonnegative: bool = False,
+) -> list[tf.Tensor]:
+    """Dense and convolution layers: z^B on three channels, else the rule on x+ and on x- apart."""
+    relevance = relevances[0]
+    convolution = not layer_types.is_a(layer, {"Dense", "EinsumDense"})
+    for stage in reversed(stages or linear.stages(layer, inputs[0])):
+        if convolution and stage.kernel.shape[-2] == 3 and _is_full_convolution(layer):
+            relevance = in_box(stage, relevance, box or _own_box(stage.x))
+            continue
+        parts = [tf.nn.relu(stage.x)]
+        if not nonnegative or stage.x is not inputs[0]:
+            parts.append(tf.nn.relu(-stage.x))
+        relevance = tf.add_n([_propagate(stage, x, relevance, convolution) for x in parts])
+    return [relevance]
+
+
+def _is_full_convolution(layer: Any) -> bool:
+    return layer_types.is_a(layer, {"Conv1D", "Conv2D", "Conv3D"})
+
+
+def _own_box(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    axes = list(range(1, x.shape.rank))
+    low = tf.reduce_min(x, axes, keepdims=True)
+    high = tf.reduce_max(x, axes, keepdims=True)
+    return tf.ones_like(x) * low, tf.ones_like(x) * high
+
+
+def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bool) -> tf.Tensor:
+    a = stage.apply(x, tf.nn.relu(stage.kernel))
+    b = stage.apply(x, tf.nn.relu(-stage.kernel))
+    positive, negative = relevance, tf.zeros_like(relevance)
+    if convolution:
+        positive, negative = tf.nn.relu(relevance), -tf.nn.relu(-relevance)
+    to_a = divide(positive, a)
+    to_b = divide(negative, b) + divide(relevance, a + b)
+    shared = x * (transposed(a, x, to_a) + transposed(b, x, to_b))
+    return shift(shared, tf.not_equal(shared, 0), relevance)
+
+
+def batch_normalization(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Relevance passes where x gamma != 0."""
+    x = inputs[0]
+    product = x
+    if layer.gamma is not None:
+        shape = [1] * x.shape.rank
+        shape[layer.axis if isinstance(layer.axis, int) else layer.axis[0]] = -1
+        product = x * tf.reshape(tf.cast(tf.convert_to_tensor(layer.gamma), x.dtype), shape)
+    return [tf.where(tf.equal(product, 0), tf.zeros_like(relevances[0]), relevances[0])]
+
+
+def simple(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Pooling: x times the transposed map of R / z."""
+    s = divide(relevances[0], outputs[0])
+    return [x * g for x, g in zip(inputs, vjp(outputs, inputs, [s]), strict=True)]

@@ -1,0 +1,158 @@
+"""Rules for the layers between the linear ones: activations, pooling, reshaping, merging."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras.rules.arithmetic import divide, negligible, vjp
+
+
+def pass_on(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Relevance stays with its neuron: activations, dropout, batch normalization, scaling."""
+    return list(relevances)
+
+
+def follow(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Relevance goes where the value came from.
+
+    Reshaping, padding, slices of a concatenation, and the winner of a maximum, which takes all.
+    """
+    return vjp(outputs, inputs, relevances)
+
+
+def in_proportion(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    nonnegative: bool = False,
+) -> list[tf.Tensor]:
+    """Average pooling and the like: each output's relevance is shared in proportion to a_ji |x_i|.
+
+    a_ji >= 0 are the fixed weights of the average. For x >= 0 this is in proportion to x. An output
+    whose inputs are all 0 shares its relevance in proportion to a_ji, so that the sum is kept.
+    """
+    x, relevance = inputs[0], relevances[0]
+    size = tf.abs(x)
+    averages = outputs if nonnegative else _called(layer, size, x)
+    source = x if nonnegative else size
+    share = size * vjp(averages, [source], [divide(relevance, averages[0])])[0]
+
+    ones = tf.ones_like(x)
+    weights = _called(layer, ones, x)
+    left = tf.where(negligible(averages[0]), relevance, tf.zeros_like(relevance))
+    return [share + vjp(weights, [ones], [divide(left, weights[0])])[0]]
+
+
+def _called(layer: Any, x: tf.Tensor, like: tf.Tensor) -> list[tf.Tensor]:
+    """The layer applied to another tensor, under the same mask."""
+    mask = getattr(like, "_keras_mask", None)
+    if mask is not None:
+        x._keras_mask = mask
+    return [tf.cast(layer(x), x.dtype)]
+
+
+def share_sum(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    by: str = "absolute",
+) -> list[tf.Tensor]:
+    """Sums of several tensors (Add, Average, Subtract). The RAP paper is silent about them.
+
+    Args:
+        layer: The layer.
+        inputs: The summands x_k. One alone (the other is a constant) gets all.
+        outputs: Their sum.
+        relevances: Relevance of the sum.
+        by: "absolute": in proportion to |x_k|. "positive": to max(x_k, 0), to |x_k| where none is
+            positive. "signed": x_k R / sum x, the released code's rule. Where all the parts of the
+            first two are 0, the shares are equal; "signed" then passes nothing.
+    """
+    if len(inputs) == 1:
+        return [_reduced(relevances[0], inputs[0])]
+    relevance = relevances[0]
+    shape = tf.shape(relevance)
+    parts = [tf.broadcast_to(x, shape) for x in inputs]
+    if by == "signed":
+        s = divide(relevance, tf.add_n(parts))
+        return [_reduced(x * s, like) for x, like in zip(parts, inputs, strict=True)]
+    sizes = [tf.abs(x) for x in parts]
+    if by == "positive":
+        none = tf.reduce_all(tf.stack([x <= 0 for x in parts]), 0)
+        sizes = [tf.where(none, size, tf.nn.relu(x)) for size, x in zip(sizes, parts, strict=True)]
+    # Scaled to the largest, so that no sum overflows and tiny parts still count.
+    largest = tf.reduce_max(tf.stack(sizes), 0)
+    sizes = [tf.where(largest > 0, tf.math.divide_no_nan(s, largest), tf.ones_like(s)) for s in sizes]
+    s = relevance / tf.add_n(sizes)
+    return [_reduced(size * s, x) for size, x in zip(sizes, inputs, strict=True)]
+
+
+def share_product(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    gates: Sequence[bool] = (),
+) -> list[tf.Tensor]:
+    """Products: the signal takes all, gates take nothing; equal shares where that does not decide.
+
+    A gate only scales what it multiplies (Arras et al. 2017, signal-take-all). The RAP paper is silent.
+    """
+    takes = [not gate for gate in gates] or [True] * len(inputs)
+    if not any(takes):
+        takes = [True] * len(inputs)
+    share = relevances[0] / sum(takes)
+    return [
+        _reduced(share, x) if take else tf.zeros_like(x, dtype=share.dtype)
+        for x, take in zip(inputs, takes, strict=True)
+    ]
+
+
+def numerator(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Quotients: the numerator takes all, for the denominator only scales it."""
+    share = _reduced(relevances[0], inputs[0])
+    return [share, *(tf.zeros_like(x, dtype=share.dtype) for x in inputs[1:])]
+
+
+def sum_vector(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Embedding: a token's relevance is the sum over its vector."""
+    return [tf.reduce_sum(relevances[0], -1)]
+
+
+def _reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Relevance summed over the axes along which a tensor was broadcast, in that tensor's shape."""
+    extra = relevance.shape.rank - like.shape.rank
+    if extra:
+        relevance = tf.reduce_sum(relevance, list(range(extra)))
+    # Static sizes tell most; TensorFlow's own rule for gradients tells the rest.
+    if relevance.shape.is_fully_defined() or relevance.shape[1:] == like.shape[1:]:
+        axes = [i for i, n in enumerate(like.shape) if n == 1 and relevance.shape[i] != 1]
+        return tf.reduce_sum(relevance, axes, keepdims=True) if axes else relevance
+    _, axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(relevance), s1=tf.shape(like))
+    return tf.reshape(tf.reduce_sum(relevance, axes), tf.shape(like))

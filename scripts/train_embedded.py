@@ -1,0 +1,119 @@
+"""Train the two classifiers that ship with rap_keras, on cluttered digits.
+
+Example: python scripts/train_embedded.py --model all --out rap_keras/assets
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from rap_keras.datasets.cluttered_digits import SIZE, Scenes, cluttered_digits, preprocess
+
+BATCH = 64
+TRAIN_SCENES = 20_000
+UNSEEN_SEED = 12345
+
+
+def build_vgg() -> keras.Model:
+    """A plain stack of convolutions and poolings, read out by dense layers."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = inputs
+    for filters in [(16,), (32,), (48, 48), (64, 64)]:
+        for width in filters:
+            x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(64, activation="relu")(x)
+    return keras.Model(inputs, layers.Dense(10, name="logits")(x), name="cluttered_digits_vgg")
+
+
+def build_residual() -> keras.Model:
+    """Residual blocks with batch normalisation, read out by global average pooling."""
+
+    def conv(x: keras.KerasTensor, width: int, size: int, stride: int = 1) -> keras.KerasTensor:
+        x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization(momentum=0.9)(x)
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = layers.ReLU()(conv(inputs, 16, 3, stride=2))
+    for width, stride in [(16, 1), (32, 2), (64, 2)]:
+        # A block that changes shape needs a projection for its skip to fit.
+        skip = x if stride == 1 else conv(x, width, 1, stride)
+        x = layers.ReLU()(conv(x, width, 3, stride))
+        x = layers.Add()([conv(x, width, 3), skip])
+        x = layers.ReLU()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(10, name="logits")(x), name="cluttered_digits_residual")
+
+
+BUILDERS: dict[str, Callable[[], keras.Model]] = {"vgg": build_vgg, "residual": build_residual}
+
+
+def batches(scenes: Scenes, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Shuffled training batches without end, each scene in other colours every time."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(scenes.images))
+        for start in range(0, len(order) - BATCH + 1, BATCH):
+            chosen = order[start : start + BATCH]
+            images = scenes.images[chosen][..., rng.permutation(3)]
+            negative = rng.random((BATCH, 1, 1, 1)) < 0.5
+            yield preprocess(np.where(negative, 255 - images, images)), scenes.labels[chosen]
+
+
+def accuracy(model: keras.Model, n: int = 1000) -> float:
+    """The share of unseen scenes that the model names correctly."""
+    scenes = cluttered_digits(n, seed=UNSEEN_SEED, split="test")
+    logits = model.predict(preprocess(scenes.images), batch_size=100, verbose=0)
+    return float(np.mean(logits.argmax(axis=1) == scenes.labels))
+
+
+def train(name: str, scenes: Scenes, seed: int, epochs: int) -> keras.Model:
+    """Train one classifier and return it without optimizer state."""
+    keras.utils.set_random_seed(seed)
+    model = BUILDERS[name]()
+    steps = len(scenes.images) // BATCH
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, (epochs - 1) * steps, warmup_target=2e-3, warmup_steps=steps
+    )
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(batches(scenes, seed), steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=2)
+    # A compiled model would be saved with its optimizer, three times the size.
+    bare = BUILDERS[name]()
+    bare.set_weights(model.get_weights())
+    return bare
+
+
+def main() -> None:
+    """Train, report the accuracy on unseen scenes, and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=[*BUILDERS, "all"], default="all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--out", type=Path, default=Path("rap_keras/assets"), help="a folder")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    scenes = cluttered_digits(TRAIN_SCENES, seed=args.seed, split="train")
+    for name in BUILDERS if args.model == "all" else [args.model]:
+        started = time.perf_counter()
+        model = train(name, scenes, args.seed, args.epochs)
+        minutes = (time.perf_counter() - started) / 60
+        path = args.out / f"{model.name}.keras"
+        model.save(path)
+        print(
+            f"{name}: {accuracy(model):.1%} of 1000 unseen scenes, {model.count_params():,} "
+            f"parameters, {path.stat().st_size / 1e3:.0f} kB, {minutes:.1f} min"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Optional local data: the folder `shared` beside the project. Tests that need it skip without it."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"the optional data folder {SHARED.name!r} beside the project is absent"
+)
+
+
+def fixture_files(pattern: str) -> list[Any]:
+    """The fixture files as parameters; one that skips where there are none."""
+    files = sorted((SHARED / "fixtures").glob(pattern))
+    if not files:
+        return [pytest.param(None, marks=needs_shared, id=f"{pattern}: absent")]
+    return [pytest.param(file, id=file.stem) for file in files]
+
+
+def shared_models() -> ModuleType:
+    """The builders of the real networks."""
+    spec = importlib.util.spec_from_file_location("shared_models", SHARED / "models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def arch_model(data: Any, dtype: str) -> keras.Model:
+    """The network that the fixture's `arch` describes, with its weights."""
+    arch = json.loads(str(data["arch"]))
+    with_policy = {"dtype": dtype}
+    tensors: dict[str, Any] = {}
+    for node in arch["nodes"]:
+        name, kind = node["name"], node["type"]
+        if kind == "Input":
+            tensors[name] = keras.Input(tuple(node["shape"]), name=name, dtype=dtype)
+            continue
+        sources = [tensors[source] for source in node["inputs"]]
+        x = sources if len(sources) > 1 else sources[0]
+        options = with_policy | {"name": name}
+        padding = "same" if node.get("keras_padding") == "same" else "valid"
+        explicit = node.get("keras_padding", "").startswith("explicit") and np.any(node["pads"])
+        if explicit:
+            # -inf for a maximum; zeros do as well after a ReLU.
+            x = keras.layers.ZeroPadding2D(node["pads"], name=name + "_pad", dtype=dtype)(x)
+        window = {"strides": node.get("strides"), "padding": padding}
+        match kind:
+            case "Conv2D":
+                layer = keras.layers.Conv2D(
+                    node["filters"],
+                    node["kernel_size"],
+                    use_bias=node["use_bias"],
+                    **window,
+                    **options,
+                )
+            case "Dense":
+                layer = keras.layers.Dense(node["units"], use_bias=node["use_bias"], **options)
+            case "BatchNormalization":
+                layer = keras.layers.BatchNormalization(epsilon=node["epsilon"], **options)
+            case "MaxPooling2D" | "AveragePooling2D":
+                layer = getattr(keras.layers, kind)(node["pool_size"], **window, **options)
+            case "Dropout":
+                layer = keras.layers.Dropout(0.5, **options)
+            case _:
+                layer = getattr(keras.layers, kind)(**options)
+        tensors[name] = layer(x)
+        weights = {k.split("/")[2]: data[k] for k in data.files if k.startswith(f"w/{name}/")}
+        order = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+        if weights:
+            layer.set_weights([weights[key] for key in order if key in weights])
+    return keras.Model(tensors[arch["nodes"][0]["name"]], tensors[arch["output"]])

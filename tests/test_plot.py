@@ -1,0 +1,380 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rap_keras import plot
+from rap_keras.errors import InputError
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def drawn(ax):
+    """The colours (height, width, RGBA) the axes' last image gives its values."""
+    image = ax.images[-1]
+    return image.cmap(image.norm(image.get_array()))
+
+
+def pixels(ax, points):
+    """The RGB values (0..1) in the rendered figure at data coordinates (column, row)."""
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    rendered = np.asarray(canvas.buffer_rgba())[::-1, :, :3] / 255
+    positions = ax.transData.transform(points).round().astype(int)
+    return [rendered[y, x] for x, y in positions]
+
+
+def test_heatmap_sums_the_channels(rng):
+    relevance = rng.normal(size=(5, 7, 3))
+    ax = plot.heatmap(relevance)
+    np.testing.assert_allclose(ax.images[0].get_array(), relevance.sum(-1))
+    ax = plot.heatmap(np.moveaxis(relevance, -1, 0), channel_axis=0)
+    np.testing.assert_allclose(ax.images[0].get_array(), relevance.sum(-1))
+
+
+def test_a_map_of_three_rows_is_not_taken_for_channels(rng):
+    relevance = rng.normal(size=(3, 3, 8))
+    ax = plot.heatmap(relevance)
+    np.testing.assert_allclose(ax.images[0].get_array(), relevance.sum(-1))
+
+
+def test_heatmap_scale_is_symmetric_and_zero_white_for_an_asymmetric_map():
+    relevance = np.array([[10.0, 0.0], [-0.1, 2.0]])
+    ax = plot.heatmap(relevance, channel_axis=None)
+    norm = ax.images[0].norm
+    assert norm.vmin == -10
+    assert norm.vmax == 10
+    positive, zero, slightly_negative, _ = drawn(ax).reshape(4, 4)
+    assert np.all(zero >= 0.99)
+    assert positive[0] > 0.4
+    assert positive[2] < 0.01
+    assert np.all(slightly_negative >= 0.9)
+
+
+def test_rendered_pixels_are_red_white_and_blue():
+    relevance = np.array([[5.0, 0.0], [-5.0, 2.5]])
+    ax = plot.heatmap(relevance, channel_axis=None)
+    positive, zero, negative, half = pixels(ax, [(0, 0), (1, 0), (0, 1), (1, 1)])
+    assert np.all(zero >= 0.99)
+    assert positive[0] > 0.4
+    assert max(positive[1:]) < 0.01
+    assert negative[2] > 0.2
+    assert max(negative[:2]) < 0.01
+    np.testing.assert_allclose(half, [1, 0, 0], atol=0.02)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0, 1e-320, 1e-249, 9e249])
+def test_constant_maps_draw_with_zero_in_the_middle(value):
+    ax = plot.heatmap(np.full((4, 4), value), channel_axis=None, colorbar=True)
+    norm = ax.images[0].norm
+    assert norm.vmin == -norm.vmax
+    assert norm.vmax > 0
+    (color,) = pixels(ax, [(1, 1)])
+    if abs(value) < 1e-310:
+        assert np.all(color >= 0.99)
+    else:
+        assert color[0 if value > 0 else 2] > 0.2
+        assert color[2 if value > 0 else 0] < 0.01
+
+
+def test_percentile_saturates_the_scale():
+    relevance = np.arange(-50.0, 51.0).reshape(1, 101)
+    ax = plot.heatmap(relevance, channel_axis=None, percentile=80)
+    norm = ax.images[0].norm
+    assert norm.vmax == np.percentile(np.abs(relevance), 80)
+    assert norm.vmin == -norm.vmax
+    # A sparse map has a percentile of zero: its maximum scales it.
+    sparse = np.zeros((10, 10))
+    sparse[0, 0] = -4
+    assert plot.heatmap(sparse, channel_axis=None, percentile=50).images[0].norm.vmax == 4
+
+
+@pytest.mark.parametrize("percentile", [0, -1, 101, float("nan")])
+def test_percentile_out_of_range_is_refused(percentile):
+    with pytest.raises(InputError, match="percentile is above 0"):
+        plot.heatmap(np.ones((2, 2)), channel_axis=None, percentile=percentile)
+
+
+def test_colorbar_only_on_request():
+    assert len(plot.heatmap(np.ones((2, 2)), channel_axis=None).figure.axes) == 1
+    ax = plot.heatmap(np.full((2, 2), 3.0), channel_axis=None, colorbar=True)
+    bar = ax.figure.axes[1]
+    assert bar.get_ylim() == (-3, 3)
+
+
+def test_draws_on_the_axes_given():
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert plot.heatmap(np.ones((2, 2)), ax=right, channel_axis=None, title="two") is right
+    assert right.get_title() == "two"
+    assert not left.images
+
+
+@pytest.mark.parametrize(
+    ("relevance", "channel_axis"),
+    [
+        (np.ones((1, 4, 4, 3)), -1),
+        (np.ones((4, 4)), -1),
+        (np.ones((4, 4, 3)), None),
+        (np.ones(4), None),
+    ],
+)
+def test_only_a_single_map_is_drawn(relevance, channel_axis):
+    with pytest.raises(InputError, match=r"One relevance map is .* shape .*\.$"):
+        plot.heatmap(relevance, channel_axis=channel_axis)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.7e308])
+def test_values_without_a_colour_are_refused(bad):
+    relevance = np.zeros((4, 4, 3))
+    relevance[1, 2, :] = bad
+    with pytest.raises(InputError, match="NaN, infinity"):
+        plot.heatmap(relevance)
+
+
+@pytest.mark.parametrize("relevance", [np.zeros((0, 4, 3)), "map", np.ones((2, 2, 1)) * 1j])
+def test_what_is_no_map_is_refused(relevance):
+    with pytest.raises(InputError, match=r"real numbers|empty"):
+        plot.heatmap(relevance)
+
+
+def test_no_such_channel_axis():
+    with pytest.raises(InputError, match="no channel axis 3"):
+        plot.heatmap(np.ones((2, 2, 2)), channel_axis=3)
+
+
+def test_overlay_leaves_the_image_where_relevance_is_zero():
+    image = np.zeros((2, 2, 3))
+    image[0] = 1.0
+    relevance = np.array([[0.0, 4.0], [0.0, -4.0]])
+    ax = plot.overlay(relevance, image, channel_axis=None, alpha=1.0)
+    bright, positive, dark, negative = pixels(ax, [(0, 0), (1, 0), (0, 1), (1, 1)])
+    np.testing.assert_allclose(bright, 1.0)
+    assert dark.max() - dark.min() < 0.01
+    assert 0.2 < dark[0] < 0.5
+    assert positive[0] > 0.4
+    assert positive[2] < 0.01
+    assert negative[2] > 0.2
+    assert negative[0] < 0.01
+
+
+def test_overlay_is_grey_and_has_a_symmetric_scale(rng):
+    image = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    ax = plot.overlay(np.full((6, 8, 3), 1.0), image, alpha=0.5)
+    under, over = ax.images
+    expected = image @ np.array([0.299, 0.587, 0.114]) / 255
+    np.testing.assert_allclose(under.get_array(), expected, atol=1e-12)
+    assert (over.norm.vmin, over.norm.vmax) == (-3, 3)
+    np.testing.assert_allclose(over.get_alpha(), 0.5)
+
+
+def test_heatmap_with_an_image_is_an_overlay(rng):
+    image = rng.uniform(size=(6, 6, 3))
+    relevance = rng.normal(size=(6, 6, 3))
+    ax, expected = plot.heatmap(relevance, image=image), plot.overlay(relevance, image)
+    assert len(ax.images) == 2
+    for one, other in zip(ax.images, expected.images, strict=True):
+        np.testing.assert_array_equal(one.get_array(), other.get_array())
+        np.testing.assert_array_equal(one.get_alpha(), other.get_alpha())
+
+
+def test_a_coarse_map_is_stretched_over_the_image():
+    ax = plot.overlay(np.array([[1.0, -1.0]]), np.full((40, 20), 0.5), channel_axis=None, alpha=1)
+    left, right = pixels(ax, [(4, 35), (15, 3)])
+    assert left[0] > 0.4
+    assert left[2] < 0.01
+    assert right[2] > 0.2
+    assert right[0] < 0.01
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_alpha_out_of_range_is_refused(alpha):
+    with pytest.raises(InputError, match="opacity"):
+        plot.overlay(np.ones((2, 2)), np.ones((2, 2)), channel_axis=None, alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((4, 4, 3), 2.0), "0..1"),
+        (np.full((4, 4, 3), -0.5), "0..1"),
+        (np.full((4, 4, 3), np.nan), "0..1"),
+        (np.ones((4, 4, 3), dtype=np.int64), "uint8"),
+        (np.ones((1, 4, 4, 3)), "shape"),
+        (np.ones((4, 4, 4)), "shape"),
+        (np.ones((0, 4, 3)), "empty"),
+    ],
+)
+def test_what_is_no_image_is_refused(image, message):
+    with pytest.raises(InputError, match=message):
+        plot.overlay(np.ones((4, 4, 3)), image)
+
+
+def test_a_dark_uint8_image_keeps_its_range():
+    image = np.ones((4, 4, 3), dtype=np.uint8)
+    figure = plot.grid(image[None], {})
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), image)
+    (color,) = pixels(figure.axes[0], [(1, 1)])
+    np.testing.assert_allclose(color, 1 / 255, atol=1e-6)
+
+
+def test_grid_has_a_row_per_image_and_a_column_per_method(rng):
+    images = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    maps = {"rap": rng.normal(size=(2, 8, 8, 3)), "summed": rng.normal(size=(2, 8, 8))}
+    figure = plot.grid(images, maps, row_titles=["one", "two"])
+    axes = np.array(figure.axes).reshape(2, 3)
+    assert [ax.get_title() for ax in axes[0]] == ["image", "rap", "summed"]
+    assert [ax.get_title() for ax in axes[1]] == ["", "", ""]
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["one", "two"]
+    for row in range(2):
+        image, rap, summed = (ax.images[0].get_array() for ax in axes[row])
+        np.testing.assert_array_equal(image, images[row])
+        np.testing.assert_allclose(rap, maps["rap"][row].sum(-1))
+        np.testing.assert_array_equal(summed, maps["summed"][row])
+        norm = axes[row, 1].images[0].norm
+        assert norm.vmax == np.abs(maps["rap"][row].sum(-1)).max() == -norm.vmin
+
+
+def test_grid_of_channels_first_maps(rng):
+    maps = rng.normal(size=(2, 3, 8, 8))
+    figure = plot.grid(np.ones((2, 8, 8)), {"rap": maps}, channel_axis=0)
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), maps[0].sum(0))
+
+
+def test_grid_needs_as_many_maps_as_images():
+    images = np.ones((2, 4, 4, 3))
+    with pytest.raises(InputError, match=r"2 images .*'rap'.*\(3, 4, 4, 3\)"):
+        plot.grid(images, {"rap": np.ones((3, 4, 4, 3))})
+    with pytest.raises(InputError, match="batch of images"):
+        plot.grid(np.ones((4, 4)), {})
+    with pytest.raises(InputError, match="batch of images"):
+        plot.grid(np.ones((0, 4, 4)), {})
+    with pytest.raises(InputError, match="1 row titles"):
+        plot.grid(images, {}, row_titles=["one"])
+
+
+@pytest.fixture
+def layer_maps(rng):
+    return {
+        "input": rng.normal(size=(1, 8, 8, 3)),
+        "conv": rng.normal(size=(1, 4, 4, 6)),
+        "pool": rng.normal(size=(1, 2, 2, 6)),
+        "flatten": rng.normal(size=(1, 24)),
+        "dense": rng.normal(size=(1, 10)),
+    }
+
+
+def titles(figure):
+    return [ax.get_title() for ax in figure.axes]
+
+
+def test_layers_go_from_output_to_input(layer_maps):
+    figure = plot.layers(layer_maps, image=np.ones((8, 8, 3)))
+    assert titles(figure) == ["pool", "conv", "input", "image"]
+    for ax in figure.axes[:3]:
+        expected = layer_maps[ax.get_title()][0].sum(-1)
+        np.testing.assert_allclose(ax.images[0].get_array(), expected)
+        assert ax.images[0].norm.vmax == np.abs(expected).max()
+
+
+def test_layers_by_name(layer_maps):
+    assert titles(plot.layers(layer_maps, names=["input", "pool"])) == ["pool", "input"]
+    with pytest.raises(InputError, match=r"layer 'pol'.*pool"):
+        plot.layers(layer_maps, names=["pol"])
+    with pytest.raises(InputError, match=r"'dense' has no positions .*\(1, 10\)"):
+        plot.layers(layer_maps, names=["dense"])
+    with pytest.raises(InputError, match="empty"):
+        plot.layers(layer_maps, names=[])
+
+
+def test_many_layers_are_thinned_out_evenly():
+    maps = {f"layer{index}": np.ones((1, 2, 2, 1)) for index in range(45)}
+    figure = plot.layers(maps, max_columns=5)
+    expected = [f"layer{index}" for index in range(44, -1, -4)]
+    assert titles(figure) == expected
+
+
+def test_layers_of_a_batch_need_a_sample(rng):
+    maps = {"conv": rng.normal(size=(3, 4, 4, 2))}
+    with pytest.raises(InputError, match="relevance of 3"):
+        plot.layers(maps)
+    figure = plot.layers(maps, sample=2)
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), maps["conv"][2].sum(-1))
+    for sample in (3, -1):
+        with pytest.raises(InputError, match="no sample"):
+            plot.layers(maps, sample=sample)
+
+
+def test_layers_without_positions_or_columns(layer_maps):
+    with pytest.raises(InputError, match="nothing to draw"):
+        plot.layers({"dense": np.ones((1, 10))})
+    with pytest.raises(InputError, match="max_columns"):
+        plot.layers(layer_maps, max_columns=0)
+
+
+def test_nothing_given_is_modified(rng):
+    relevance = rng.normal(size=(2, 4, 4, 3))
+    images = rng.uniform(size=(2, 4, 4, 3))
+    kept = relevance.copy(), images.copy()
+    relevance.setflags(write=False)
+    images.setflags(write=False)
+    for ax in (
+        plot.heatmap(relevance[0], percentile=90),
+        plot.heatmap(relevance[0, ..., 0], channel_axis=None),
+        plot.overlay(relevance[0], images[0]),
+    ):
+        pixels(ax, [(0, 0)])
+    for figure in (plot.grid(images, {"rap": relevance}), plot.layers({"conv": relevance[:1]})):
+        FigureCanvasAgg(figure).draw()
+    np.testing.assert_array_equal(relevance, kept[0])
+    np.testing.assert_array_equal(images, kept[1])
+
+
+def test_changing_the_array_later_does_not_change_the_picture():
+    relevance = np.ones((2, 2))
+    ax = plot.heatmap(relevance, channel_axis=None)
+    relevance[:] = -5
+    np.testing.assert_array_equal(ax.images[0].get_array(), 1)
+
+
+def test_pyplot_is_not_imported(tmp_path):
+    code = (
+        "import sys, numpy; from rap_keras import plot;"
+        "plot.grid(numpy.ones((1, 4, 4)), {'a': numpy.ones((1, 4, 4))}).savefig(sys.argv[1]);"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "grid.png")], check=True)
+
+
+def test_grid_over_the_images(rng):
+    images, maps = rng.uniform(size=(2, 6, 6, 3)), rng.normal(size=(2, 6, 6, 3))
+    ax = plot.grid(images, {"rap": maps}, over_image=True).figure.axes[3]
+    expected = plot.overlay(maps[1], images[1])
+    assert len(ax.images) == 2
+    for one, other in zip(ax.images, expected.images, strict=True):
+        np.testing.assert_array_equal(one.get_array(), other.get_array())
+
+
+def test_explanation_shows_image_map_and_overlay(rng):
+    image, relevance = rng.uniform(size=(6, 6, 3)), rng.normal(size=(6, 6, 3))
+    figure = plot.explanation(relevance, image, title="rap", percentile=90)
+    left, middle, right = figure.axes[:3]
+    np.testing.assert_array_equal(left.images[0].get_array(), image)
+    np.testing.assert_allclose(middle.images[0].get_array(), relevance.sum(-1))
+    assert middle.get_title() == "rap"
+    limit = np.percentile(np.abs(relevance.sum(-1)), 90)
+    for drawn_map in (middle.images[0], right.images[1]):
+        assert (drawn_map.norm.vmin, drawn_map.norm.vmax) == (-limit, limit)
+
+
+def test_layers_with_several_outputs_are_left_out(layer_maps):
+    layer_maps["split"] = [np.ones((1, 4, 4, 1)), np.ones((1, 4, 4, 2))]
+    assert titles(plot.layers(layer_maps)) == ["pool", "conv", "input"]
+    with pytest.raises(InputError, match="several outputs"):
+        plot.layers(layer_maps, names=["split"])
