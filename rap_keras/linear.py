@@ -3,6 +3,7 @@
 Rules are written on these maps alone: a layer type that is described here has every linear rule.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,35 @@ class Stage:
         kernel: The layer's weights, in the dtype of the input.
         x: The input.
         z: `apply(x, kernel)`.
+        back: The transposed map: from the shape of z to the shape of x.
     """
 
     apply: Apply
     kernel: tf.Tensor
     x: tf.Tensor
     z: tf.Tensor
+    back: Callable[[tf.Tensor], tf.Tensor]
+
+    def with_kernel(self, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The same map with other weights."""
+        return lambda x: self.apply(x, kernel)
+
+
+def pullback(
+    function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """A differentiable function's value at x, and its transposed derivative there.
+
+    It sees the function alone; `tf.gradients` would search the whole graph behind x at every call.
+    """
+    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+        tape.watch(x)
+        y = function(x)
+
+    def back(s: tf.Tensor) -> tf.Tensor:
+        return tape.gradient(y, x, s, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return y, back
 
 
 def is_linear(layer: Any) -> bool:
@@ -62,8 +86,8 @@ def stages(layer: Any, x: tf.Tensor) -> list[Stage]:
     result = []
     for apply, weights in maps(layer):
         kernel = tf.cast(tf.convert_to_tensor(weights), x.dtype)
-        z = apply(x, kernel)
-        result.append(Stage(apply, kernel, x, z))
+        z, back = pullback(functools.partial(apply, kernel=kernel), x)
+        result.append(Stage(apply, kernel, x, z, back))
         x = z
     return result
 

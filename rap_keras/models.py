@@ -60,6 +60,35 @@ class LoadedModel:
     preprocess: Preprocess
     labels: tuple[str, ...] | None = None
 
+    def logits(self, x: NDArray[Any]) -> NDArray[Any]:
+        """What the classifier computes of preprocessed images, before any softmax.
+
+        Args:
+            x: A batch, as `preprocess` gives it.
+
+        Returns:
+            The logits, `(n, classes)`.
+
+        Raises:
+            InputError: If the model's graph cannot be followed.
+        """
+        return self._logits(x.astype(self.model.inputs[0].dtype)).numpy()
+
+    @functools.cached_property
+    def _logits(self) -> Any:
+        import tensorflow as tf
+
+        from rap_keras.keras3.propagate import forward
+        from rap_keras.keras3.trace import trace
+
+        graph = trace(self.model)
+        (spec,) = self.model.inputs
+        return tf.function(
+            lambda x: forward(graph, [x])[0],
+            input_signature=[tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)],
+            autograph=False,
+        )
+
 
 @dataclass(frozen=True)
 class Application:
@@ -75,16 +104,13 @@ def applications() -> dict[str, Application]:
     """The classifiers of `keras.applications` by their names in lower case."""
     import keras
 
-    package = keras.applications
-    modules = [module for module in vars(package).values() if hasattr(module, "preprocess_input")]
     table = {}
-    for name in dir(package):
+    for name, build in vars(keras.applications).items():
         # Models have capitals; what else there is are modules and private names.
-        if not name[0].isupper():
-            continue
-        module = next(module for module in modules if hasattr(module, name))
-        size = _OTHER_SIZES.get(name.lower(), _DEFAULT_SIZE)
-        table[name.lower()] = Application(getattr(package, name), module.preprocess_input, size)
+        if name[0].isupper():
+            module = sys.modules[build.__module__]
+            size = _OTHER_SIZES.get(name.lower(), _DEFAULT_SIZE)
+            table[name.lower()] = Application(build, module.preprocess_input, size)
     return table
 
 
@@ -193,7 +219,7 @@ def _own(spec: str) -> _Model:
         model = _read(_existing(spec, "model file"))
     else:
         near = difflib.get_close_matches(spec.lower(), applications(), n=3)
-        names = ", ".join([*near, "vgg16", "resnet50"][:3])
+        names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
         raise InputError(
             f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg, "
             "embedded:residual, FILE.keras, FILE.h5 or FILE.py:function."
@@ -220,10 +246,12 @@ def _call(path: Path, function: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    search_path = list(sys.path)
-    # Dataclasses and pickles look their module up; the file may import its neighbours.
+    search_path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    # Dataclasses and pickles look their module up; the file may import its neighbours. The folder
+    # is the user's: nothing is written there.
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
+    sys.dont_write_bytecode = True
     try:
         spec.loader.exec_module(module)
         model = getattr(module, function)()
@@ -234,6 +262,7 @@ def _call(path: Path, function: str) -> Any:
         ) from error
     finally:
         sys.path[:] = search_path
+        sys.dont_write_bytecode = no_bytecode
     return model
 
 
@@ -340,5 +369,5 @@ def _reason(error: Exception) -> str:
     """The first line of an error, which is enough of Keras' pages."""
     lines = str(error).strip().splitlines()
     first = lines[0].rstrip(" .:") if lines else ""
-    first = first if len(first) <= 150 else first[:147] + "..."
+    first = first if len(first) <= 100 else first[:97] + "..."
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -182,7 +182,7 @@ def grid(
     for row in range(count):
         _draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
         if row_titles is not None:
-            axes[row, 0].set_ylabel(row_titles[row])
+            axes[row, 0].set_ylabel(row_titles[row], fontsize="small")
         for column, (method, batch) in enumerate(columns.items(), start=1):
             heatmap(
                 batch[row],
@@ -409,6 +409,8 @@ def _add_colorbar(ax: Axes, drawn: Any) -> None:
     # A bar per axes takes its room from these axes alone, so that maps of a table stay aligned.
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.04)
     bar.ax.tick_params(labelsize="x-small")
+    bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
+    bar.ax.yaxis.get_offset_text().set_fontsize("x-small")
     # The overlay's opacity is the map's, not the bar's.
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)

@@ -354,7 +354,7 @@ def test_pyplot_is_not_imported(tmp_path):
 
 def test_grid_over_the_images(rng):
     images, maps = rng.uniform(size=(2, 6, 6, 3)), rng.normal(size=(2, 6, 6, 3))
-    ax = plot.grid(images, {"rap": maps}, over_image=True).figure.axes[3]
+    ax = plot.grid(images, {"rap": maps}, over_image=True).axes[3]
     expected = plot.overlay(maps[1], images[1])
     assert len(ax.images) == 2
     for one, other in zip(ax.images, expected.images, strict=True):

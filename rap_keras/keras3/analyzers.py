@@ -146,9 +146,10 @@ class Analyzer:
             signature = [
                 tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs
             ]
-            self._functions[key] = tf.function(
+            traced = tf.function(
                 function, input_signature=[signature, tf.TensorSpec([None], tf.int32)], autograph=False
             )
+            self._functions[key] = traced.get_concrete_function()
         return self._functions[key]
 
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:

@@ -1,6 +1,7 @@
 """Forward through a graph and back again, inside one TensorFlow function."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,19 @@ class Record:
     inputs: list[tf.Tensor]
     outputs: list[tf.Tensor]
     stages: list[Stage] | None
+    tape: tf.GradientTape
+
+    def transposed(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The node's transposed Jacobian, in its dtype; relevances keep theirs."""
+        if not all(x.dtype.is_floating for x in self.inputs):
+            raise InputError(
+                f"Expected floating-point inputs to differentiate by, but layer {self.node.name!r} "
+                "takes integers: use a method that does not need its gradient."
+            )
+        values = [tf.cast(r, y.dtype) for r, y in zip(relevances, self.outputs, strict=True)]
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = self.tape.gradient(self.outputs, self.inputs, values, zero)
+        return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
 
 
 def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
@@ -52,13 +66,14 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
 
     def computed(dtype: Any) -> Record:
         x = _like(tf.cast(taken[0], dtype), taken[0])
-        stages = linear.stages(layer, x)
-        value = linear.add_bias(layer, stages[-1].z)
-        activation = getattr(layer, "activation", None)
-        if activation is not None and not graph.ends_before_activation(node):
-            value = activation(value)
+        with _tape([x]) as tape:
+            stages = linear.stages(layer, x)
+            value = linear.add_bias(layer, stages[-1].z)
+            activation = getattr(layer, "activation", None)
+            if activation is not None and not graph.ends_before_activation(node):
+                value = activation(value)
         value = _like(value, x) if layer.supports_masking else value
-        return Record(node, [x], [value], stages)
+        return Record(node, [x], [value], stages, tape)
 
     record = computed(layer.compute_dtype)
     given = record.outputs
@@ -66,12 +81,25 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
 
 
 def _called(node: Node, taken: list[tf.Tensor]) -> tuple[list[Any], Record]:
-    given = node.call(taken)
+    with _tape(taken) as tape:
+        given = node.call(taken)
     if _is_wide(taken) and _is_wide(given):
-        return given, Record(node, taken, given, None)
+        return given, Record(node, taken, given, None, tape)
     # Half precision is enough for the model's values, not for relevance: again, in single precision.
     single = [_like(tf.cast(t, tf.float32), t) if t.dtype.is_floating else t for t in taken]
-    return given, Record(node, single, node.call(single, as_is=True), None)
+    with _tape(single) as tape:
+        outputs = node.call(single, as_is=True)
+    return given, Record(node, single, outputs, None, tape)
+
+
+@contextlib.contextmanager
+def _tape(inputs: Sequence[tf.Tensor]) -> Iterator[tf.GradientTape]:
+    """Records one node. Going back costs the node alone; `tf.gradients` would search the graph."""
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        for x in inputs:
+            if x.dtype.is_floating:
+                tape.watch(x)
+        yield tape
 
 
 def _is_wide(tensors: Sequence[tf.Tensor]) -> bool:
@@ -147,6 +175,7 @@ def backward(
         facts = {
             "stages": lambda r=record: r.stages,
             "nonnegative": lambda n=node: graph.nonnegative(n),
+            "transposed": lambda r=record: r.transposed,
             "gates": lambda n=node: graph.gates(n),
         }
         if node.inputs and all(graph.has_box(slot) for slot in node.inputs):

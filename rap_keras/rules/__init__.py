@@ -5,13 +5,14 @@ A rule is a function
     rule(layer, inputs, outputs, relevances) -> list of relevances, one per input tensor, same shapes
 
 of tensors inside a TensorFlow graph: `tf.gradients(outputs, inputs, ...)` gives the layer's transposed
-map. `relevances` has one tensor per output, in at least single precision, and so has what is returned.
+map (the fact `transposed` gives it faster). `relevances` has one tensor per output, in at least single precision, and so has what is returned.
 A rule that needs to know more asks for it by the name of a keyword-only argument; one without a default
 value makes the rule apply only where the fact is known:
 
     stages        list of `rap_keras.linear.Stage`: the linear maps of a kernel layer, already computed
     nonnegative   whether all inputs are known to be >= 0
     box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
+    transposed    the layer's transposed map: relevances -> list, one per input
     gates         for each input, whether it is a gate (bounded, or broadcast over the others)
 """
 
@@ -21,6 +22,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 Rule = Callable[..., list[Any]]
+Transposed = Callable[[Any], list[Any]]
 
 
 def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:

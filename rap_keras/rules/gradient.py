@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rap_keras.rules import Transposed
 from rap_keras.rules.arithmetic import vjp
 
 
@@ -13,6 +14,8 @@ def gradient(
     inputs: Sequence[tf.Tensor],
     outputs: Sequence[tf.Tensor],
     relevances: Sequence[tf.Tensor],
+    *,
+    transposed: Transposed | None = None,
 ) -> list[tf.Tensor]:
     """The derivative of the selected neurons, by the chain rule."""
-    return vjp(outputs, inputs, relevances)
+    return transposed(relevances) if transposed else vjp(outputs, inputs, relevances)

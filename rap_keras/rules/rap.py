@@ -11,8 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 from rap_keras import linear
-from rap_keras.linear import Stage
-from rap_keras.rules.arithmetic import Contributions, divide, per_sample, total, transposed
+from rap_keras.linear import Stage, pullback
+from rap_keras.rules.arithmetic import (
+    Contributions,
+    above_tiny,
+    per_sample,
+    total,
+)
 
 Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
 
@@ -88,36 +93,35 @@ def _backwards(
 
 
 def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-    positive = Contributions(stage, nonnegative)
-    # A + B = 2 A - (A - B): one forward map less than computing B, and never less than A.
-    absolute = tf.maximum(2 * positive.sum - stage.z, positive.sum)
-    to_positive = divide(relevance, positive.sum)
-    to_negative = divide(relevance, absolute)
-    # |z-| = z+ - z: likewise one transposed map less.
-    shared = positive.back(to_positive + to_negative) - stage.x * transposed(
-        stage.z, stage.x, to_negative
-    )
-    return shift(shared, tf.not_equal(stage.x, 0), relevance)
+    contributions = Contributions(stage, nonnegative)
+    # This is the hot spot: B is never computed, for A + B = 2 A - z and |z-_ij| = z+_ij - z_ij. It
+    # saves one of three maps forward and one of three back.
+    positive = above_tiny(contributions.sum)
+    absolute = above_tiny(positive + positive - stage.z)
+    to_positive = tf.math.divide_no_nan(relevance, positive)
+    to_negative = tf.math.divide_no_nan(relevance, absolute)
+    shared = contributions.back(to_positive + to_negative, to_negative)
+    activated = tf.sign(stage.x) if nonnegative else tf.cast(stage.x != 0, shared.dtype)
+    return shift(shared, activated, relevance)
 
 
 def shift(shared: tf.Tensor, activated: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
     """Eq. 9: takes the excess of the sum over the relevance in equal parts from the activated."""
-    activated = tf.cast(activated, shared.dtype)
-    excess = divide(total(shared) - total(relevance), total(activated))
+    excess = tf.math.divide_no_nan(total(shared) - total(relevance), total(activated))
     return shared - activated * per_sample(excess, shared)
 
 
 def _absolute(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-    x = tf.identity(stage.x) if nonnegative else tf.abs(stage.x)
-    z = stage.apply(x, tf.abs(stage.kernel))
-    return x * transposed(z, x, divide(relevance, z))
+    x = stage.x if nonnegative else tf.abs(stage.x)
+    z, back = pullback(stage.with_kernel(tf.abs(stage.kernel)), x)
+    return x * back(tf.math.divide_no_nan(relevance, above_tiny(z)))
 
 
 def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """Eq. 10 for one map."""
     low, high = box
     above, below = stage.x - low, stage.x - high
-    z_above = stage.apply(above, tf.nn.relu(stage.kernel))
-    z_below = stage.apply(below, -tf.nn.relu(-stage.kernel))
-    s = divide(relevance, z_above + z_below)
-    return above * transposed(z_above, above, s) + below * transposed(z_below, below, s)
+    z_above, back_above = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), above)
+    z_below, back_below = pullback(stage.with_kernel(-tf.nn.relu(-stage.kernel)), below)
+    s = tf.math.divide_no_nan(relevance, above_tiny(z_above + z_below))
+    return above * back_above(s) + below * back_below(s)

@@ -13,8 +13,9 @@ from typing import Any
 import tensorflow as tf
 
 from rap_keras import layer_types, linear
-from rap_keras.linear import Stage
-from rap_keras.rules.arithmetic import divide, transposed, vjp
+from rap_keras.linear import Stage, pullback
+from rap_keras.rules import Transposed
+from rap_keras.rules.arithmetic import divide, vjp
 from rap_keras.rules.rap import in_box, shift
 
 
@@ -54,15 +55,15 @@ def _own_box(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bool) -> tf.Tensor:
-    a = stage.apply(x, tf.nn.relu(stage.kernel))
-    b = stage.apply(x, tf.nn.relu(-stage.kernel))
+    a, back_a = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), x)
+    b, back_b = pullback(stage.with_kernel(tf.nn.relu(-stage.kernel)), x)
     positive, negative = relevance, tf.zeros_like(relevance)
     if convolution:
         positive, negative = tf.nn.relu(relevance), -tf.nn.relu(-relevance)
     to_a = divide(positive, a)
     to_b = divide(negative, b) + divide(relevance, a + b)
-    shared = x * (transposed(a, x, to_a) + transposed(b, x, to_b))
-    return shift(shared, tf.not_equal(shared, 0), relevance)
+    shared = x * (back_a(to_a) + back_b(to_b))
+    return shift(shared, tf.cast(shared != 0, shared.dtype), relevance)
 
 
 def batch_normalization(
@@ -86,7 +87,10 @@ def simple(
     inputs: Sequence[tf.Tensor],
     outputs: Sequence[tf.Tensor],
     relevances: Sequence[tf.Tensor],
+    *,
+    transposed: Transposed | None = None,
 ) -> list[tf.Tensor]:
     """Pooling: x times the transposed map of R / z."""
-    s = divide(relevances[0], outputs[0])
-    return [x * g for x, g in zip(inputs, vjp(outputs, inputs, [s]), strict=True)]
+    s = [divide(relevances[0], outputs[0])]
+    gradients = transposed(s) if transposed else vjp(outputs, inputs, s)
+    return [x * g for x, g in zip(inputs, gradients, strict=True)]

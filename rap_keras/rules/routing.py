@@ -1,11 +1,13 @@
 """Rules for the layers between the linear ones: activations, pooling, reshaping, merging."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.rules.arithmetic import divide, negligible, vjp
+from rap_keras.linear import pullback
+from rap_keras.rules import Transposed
+from rap_keras.rules.arithmetic import divide, tiny, vjp
 
 
 def pass_on(
@@ -23,12 +25,14 @@ def follow(
     inputs: Sequence[tf.Tensor],
     outputs: Sequence[tf.Tensor],
     relevances: Sequence[tf.Tensor],
+    *,
+    transposed: Transposed | None = None,
 ) -> list[tf.Tensor]:
     """Relevance goes where the value came from.
 
     Reshaping, padding, slices of a concatenation, and the winner of a maximum, which takes all.
     """
-    return vjp(outputs, inputs, relevances)
+    return transposed(relevances) if transposed else vjp(outputs, inputs, relevances)
 
 
 def in_proportion(
@@ -45,23 +49,21 @@ def in_proportion(
     whose inputs are all 0 shares its relevance in proportion to a_ji, so that the sum is kept.
     """
     x, relevance = inputs[0], relevances[0]
-    size = tf.abs(x)
-    averages = outputs if nonnegative else _called(layer, size, x)
-    source = x if nonnegative else size
-    share = size * vjp(averages, [source], [divide(relevance, averages[0])])[0]
+    size = x if nonnegative else tf.abs(x)
+    averages, back = pullback(_under_mask_of(x, layer), size)
+    share = size * back(divide(relevance, averages))
 
-    ones = tf.ones_like(x)
-    weights = _called(layer, ones, x)
-    left = tf.where(negligible(averages[0]), relevance, tf.zeros_like(relevance))
-    return [share + vjp(weights, [ones], [divide(left, weights[0])])[0]]
+    weights, back = pullback(_under_mask_of(x, layer), tf.ones_like(x))
+    left = tf.where(averages <= tiny(x.dtype), relevance, tf.zeros_like(relevance))
+    return [share + back(divide(left, weights))]
 
 
-def _called(layer: Any, x: tf.Tensor, like: tf.Tensor) -> list[tf.Tensor]:
-    """The layer applied to another tensor, under the same mask."""
-    mask = getattr(like, "_keras_mask", None)
-    if mask is not None:
-        x._keras_mask = mask
-    return [tf.cast(layer(x), x.dtype)]
+def _under_mask_of(x: tf.Tensor, layer: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The layer for other tensors under the same mask, past its dtype policy."""
+    mask = getattr(x, "_keras_mask", None)
+    if mask is None:
+        return layer.call
+    return lambda other: layer.call(other, mask=mask)
 
 
 def share_sum(
@@ -87,7 +89,7 @@ def share_sum(
         return [_reduced(relevances[0], inputs[0])]
     relevance = relevances[0]
     shape = tf.shape(relevance)
-    parts = [tf.broadcast_to(x, shape) for x in inputs]
+    parts = [x if x.shape == outputs[0].shape else tf.broadcast_to(x, shape) for x in inputs]
     if by == "signed":
         s = divide(relevance, tf.add_n(parts))
         return [_reduced(x * s, like) for x, like in zip(parts, inputs, strict=True)]
@@ -95,9 +97,7 @@ def share_sum(
     if by == "positive":
         none = tf.reduce_all(tf.stack([x <= 0 for x in parts]), 0)
         sizes = [tf.where(none, size, tf.nn.relu(x)) for size, x in zip(sizes, parts, strict=True)]
-    # Scaled to the largest, so that no sum overflows and tiny parts still count.
-    largest = tf.reduce_max(tf.stack(sizes), 0)
-    sizes = [tf.where(largest > 0, tf.math.divide_no_nan(s, largest), tf.ones_like(s)) for s in sizes]
+    sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
     s = relevance / tf.add_n(sizes)
     return [_reduced(size * s, x) for size, x in zip(sizes, inputs, strict=True)]
 
