@@ -143,7 +143,7 @@ def explain(
             records.append(record | {"method": method} | explained.summary())
         summary = {
             "model": model,
-            "weights": weights,
+            "weights": loaded.weights,
             "preprocess": preprocess,
             "mean": shift,
             "std": scale,
@@ -478,12 +478,13 @@ def _import_tensorflow() -> None:
     quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _silenced_stderr() if quiet else contextlib.nullcontext():
+        import keras
         import tensorflow as tf
 
         tf.config.list_logical_devices()
     if not sys.stdout.isatty():
         # The bar of a download is for a terminal.
-        tf.keras.config.disable_interactive_logging()
+        keras.config.disable_interactive_logging()
 
 
 @contextlib.contextmanager

@@ -75,6 +75,8 @@ class Composite:
                 rule = self.last
             elif node.name in first and self.first and _can_work(self.first, graph, node):
                 rule = self.first
+            elif graph.only_masks(node):
+                rule = routing.nothing
             rows.append((node, rule))
         table = RuleTable(rows)
         if any(rule is None for _, rule in rows):
@@ -125,23 +127,29 @@ def _table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
     return {name: rule for names, rule in parts for name in names}
 
 
+def _additions(by: str) -> dict[Any, Rule]:
+    return _table(
+        (types.ADDITION, functools.partial(routing.share_sum, by=by)),
+        (types.SCALED_ADDITION, functools.partial(routing.share_scaled_sum, by=by)),
+    )
+
+
 ROUTING = _table(
     (types.ACTIVATION | types.ELEMENTWISE | types.BATCH_NORMALIZATION, routing.pass_on),
     (types.ROUTING | types.CONCATENATION | types.WINNER, routing.follow),
     (types.AVERAGING, routing.in_proportion),
-    (types.ADDITION, routing.share_sum),
     (types.MULTIPLICATION, routing.share_product),
     (types.DIVISION, routing.numerator),
     (types.EMBEDDING, routing.sum_vector),
 )
-RAP = ROUTING | _table((types.KERNEL, rap.inner))
+RAP = ROUTING | _additions("absolute") | _table((types.KERNEL, rap.inner))
 RAP_RELEASED = (
     ROUTING
+    | _additions("signed")
     | _table(
         (types.KERNEL, rap_released.linear_layer),
         (types.BATCH_NORMALIZATION, rap_released.batch_normalization),
         (types.WINNER | types.AVERAGING, rap_released.simple),
-        (types.ADDITION, functools.partial(routing.share_sum, by="signed")),
     )
 )
 
@@ -172,7 +180,7 @@ def rap_composite(
     rules = dict(RAP if variant == "paper" else RAP_RELEASED)
     if add is not None:
         choose("add", add, ADD_SHARES)
-        rules |= _table((types.ADDITION, functools.partial(routing.share_sum, by=add)))
+        rules |= _additions(add)
     rules |= _registered
     if variant == "released":
         return Composite(rules, last=rap.head)

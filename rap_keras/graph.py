@@ -24,14 +24,16 @@ class Node:
         name: Unique in the graph: the layer's name, with the names of the models around it before it
             ("block/conv") and the number of the call behind it where there are several ("conv:1").
         inputs: Slots of the tensors that it takes, in the order of its arguments.
+        masks: Slots of the boolean tensors that it takes. They get no relevance.
         outputs: Slots of the tensors that it returns.
-        call: Computes the outputs (a flat list) from the inputs (likewise).
+        call: `call(inputs, masks)` computes the outputs, a flat list.
 
     """
 
     layer: Any
     name: str
     inputs: tuple[int, ...]
+    masks: tuple[int, ...]
     outputs: tuple[int, ...]
     call: Callable[..., list[Any]] = field(repr=False)
 
@@ -47,6 +49,7 @@ class Graph:
         output: Slot of the explained output: the logits.
         shapes: Static shape of each slot, batch axis first.
         images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
+        booleans: Slots of boolean tensors.
         fused: Whether the last activation, fused into the layer that makes the output, is left out.
     """
 
@@ -56,6 +59,7 @@ class Graph:
     output: int
     shapes: dict[int, Shape]
     images: frozenset[int]
+    booleans: frozenset[int] = frozenset()
     fused: bool = False
 
     @cached_property
@@ -66,6 +70,10 @@ class Graph:
     def ends_before_activation(self, node: Node) -> bool:
         """Whether a node's own activation comes after the logits and is not applied."""
         return self.fused and self.output in node.outputs
+
+    def only_masks(self, node: Node) -> bool:
+        """Whether a node makes nothing but masks."""
+        return self.booleans.issuperset(node.outputs)
 
     def first_linear(self) -> set[str]:
         """Names of the kernel layers that no other kernel layer or embedding feeds."""

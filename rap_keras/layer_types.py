@@ -65,6 +65,7 @@ AVERAGING = {
 }
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
+SCALED_ADDITION = {"CustomScaleLayer"}  # x + scale y, in keras.applications' InceptionResNetV2
 MULTIPLICATION = {"Multiply"}
 DIVISION = {"Divide", "TrueDivide"}
 EMBEDDING = {"Embedding"}

@@ -52,6 +52,7 @@ class LoadedModel:
         input_size: The `(height, width)` of its images; `None` if it takes any.
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
         labels: The names of its classes, if they are known.
+        weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
     """
 
     model: Any
@@ -59,6 +60,7 @@ class LoadedModel:
     input_size: tuple[int, int] | None
     preprocess: Preprocess
     labels: tuple[str, ...] | None = None
+    weights: str = "own"
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
         """What the classifier computes of preprocessed images, before any softmax.
@@ -155,15 +157,20 @@ def load_model(
         loaded = _own(spec)
     if weights not in ("imagenet", "none"):
         _load_weights(loaded.model, weights)
-    elif weights == "none" and loaded.name not in applications():
-        raise InputError(f"{spec} has its own weights; only an application takes the weights none.")
+    elif loaded.name not in applications():
+        if weights == "none":
+            raise InputError(
+                f"{spec} has its own weights; only applications take the weights none."
+            )
+        weights = "own"
     chosen = chosen or loaded.preprocess
     if chosen is None:
         raise InputError(
             f"How {loaded.name} wants its pixels is not known: pass --preprocess "
             f"{', '.join(SCALINGS)} or the name of an application, or --mean and --std."
         )
-    return LoadedModel(loaded.model, loaded.name, _input_size(loaded, size), chosen, loaded.labels)
+    size = _input_size(loaded, size)
+    return LoadedModel(loaded.model, loaded.name, size, chosen, loaded.labels, weights)
 
 
 @dataclass(frozen=True)

@@ -271,8 +271,16 @@ def test_demo(tmp_path):
             np.testing.assert_allclose(
                 maps["rap"].sum(axis=(1, 2, 3)), logits.max(axis=1), rtol=1e-3
             )
-        for row in logits:
-            assert re.search(rf" {row.argmax()} +{row.max():.3g}", text)
+            inside = cli._share_inside(maps["rap"], scenes.masks)
+        # A line per scene: digit, predicted, logit, sum of relevance, share inside, area.
+        _, _, table = text.partition(f"The {name} model")
+        lines = [line.replace("%", "").split() for line in table.splitlines()[2:8]]
+        printed = np.array(lines, dtype=float)
+        logit = logits.max(axis=1)
+        decisions = np.stack([scenes.labels, logits.argmax(axis=1), logit, logit], axis=1)
+        np.testing.assert_allclose(printed[:, :4], decisions, rtol=1e-3)
+        percent = 100 * np.stack([inside, scenes.masks.mean(axis=(1, 2))], axis=1)
+        np.testing.assert_allclose(printed[:, 4:], percent, atol=0.6)
         with np.load(out / f"{name}-layers.npz") as layers:
             first = next(iter(layers))
             np.testing.assert_allclose(

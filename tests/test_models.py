@@ -104,6 +104,7 @@ def test_weights_of_an_application_from_a_file(tmp_path):
     same = load_model("mobilenetv3small", weights=str(tmp_path / "one.weights.h5"))
     np.testing.assert_array_equal(same.model(x), one.model(x))
     assert not np.array_equal(other.model(x), one.model(x))
+    assert (one.weights, same.weights) == ("none", str(tmp_path / "one.weights.h5"))
     with pytest.raises(InputError, match="no weights file"):
         load_model("mobilenetv3small", weights="missing.h5")
 
@@ -142,6 +143,7 @@ def test_loads_a_file(keras_file, images):
     model, path = keras_file
     loaded = load_model(path, preprocess="unit")
     assert loaded.input_size == (8, 8)
+    assert loaded.weights == "own"
     x = loaded.preprocess(images)
     assert x.dtype == np.float32
     np.testing.assert_array_equal(loaded.model(x), model(x))

@@ -25,8 +25,13 @@ class Record:
     node: Node
     inputs: list[tf.Tensor]
     outputs: list[tf.Tensor]
-    stages: list[Stage] | None
     tape: tf.GradientTape
+    stages: list[Stage] | None = None
+    masks: Sequence[tf.Tensor] = ()
+
+    def recompute(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The node's outputs for other inputs, under the same masks, in the inputs' dtype."""
+        return self.node.call(inputs, self.masks, as_is=True)
 
     def transposed(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The node's transposed Jacobian, in its dtype; relevances keep theirs."""
@@ -50,11 +55,12 @@ def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[
     records = []
     with keras.StatelessScope(collect_losses=True):
         for node in graph.nodes:
-            taken = [_fresh(values[slot]) for slot in node.inputs]
+            taken = [tf.identity(values[slot]) for slot in node.inputs]
+            masks = [values[slot] for slot in node.masks]
             if linear.is_linear(node.layer):
                 given, record = _linear(graph, node, taken)
             else:
-                given, record = _called(node, taken)
+                given, record = _called(node, taken, masks)
             records.append(record)
             values.update(zip(node.outputs, given, strict=True))
     return values[graph.output], records
@@ -65,31 +71,32 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
     layer = node.layer
 
     def computed(dtype: Any) -> Record:
-        x = _like(tf.cast(taken[0], dtype), taken[0])
+        x = tf.cast(taken[0], dtype)
         with _tape([x]) as tape:
             stages = linear.stages(layer, x)
             value = linear.add_bias(layer, stages[-1].z)
             activation = getattr(layer, "activation", None)
             if activation is not None and not graph.ends_before_activation(node):
                 value = activation(value)
-        value = _like(value, x) if layer.supports_masking else value
-        return Record(node, [x], [value], stages, tape)
+        return Record(node, [x], [value], tape, stages)
 
     record = computed(layer.compute_dtype)
     given = record.outputs
     return given, record if _is_wide(given) else computed(tf.float32)
 
 
-def _called(node: Node, taken: list[tf.Tensor]) -> tuple[list[Any], Record]:
+def _called(
+    node: Node, taken: list[tf.Tensor], masks: list[tf.Tensor]
+) -> tuple[list[Any], Record]:
     with _tape(taken) as tape:
-        given = node.call(taken)
+        given = node.call(taken, masks)
     if _is_wide(taken) and _is_wide(given):
-        return given, Record(node, taken, given, None, tape)
+        return given, Record(node, taken, given, tape, masks=masks)
     # Half precision is enough for the model's values, not for relevance: again, in single precision.
-    single = [_like(tf.cast(t, tf.float32), t) if t.dtype.is_floating else t for t in taken]
+    single = [tf.cast(t, tf.float32) if t.dtype.is_floating else t for t in taken]
     with _tape(single) as tape:
-        outputs = node.call(single, as_is=True)
-    return given, Record(node, single, outputs, None, tape)
+        outputs = node.call(single, masks, as_is=True)
+    return given, Record(node, single, outputs, tape, masks=masks)
 
 
 @contextlib.contextmanager
@@ -104,18 +111,6 @@ def _tape(inputs: Sequence[tf.Tensor]) -> Iterator[tf.GradientTape]:
 
 def _is_wide(tensors: Sequence[tf.Tensor]) -> bool:
     return not any(t.dtype.is_floating and t.dtype.size < 4 for t in tensors)
-
-
-def _fresh(tensor: tf.Tensor) -> tf.Tensor:
-    return _like(tf.identity(tensor), tensor)
-
-
-def _like(tensor: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-    """The tensor under the mask of its source."""
-    mask = getattr(source, "_keras_mask", None)
-    if mask is not None and tensor is not source:
-        tensor._keras_mask = mask
-    return tensor
 
 
 def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
@@ -176,6 +171,7 @@ def backward(
             "stages": lambda r=record: r.stages,
             "nonnegative": lambda n=node: graph.nonnegative(n),
             "transposed": lambda r=record: r.transposed,
+            "recompute": lambda r=record: r.recompute,
             "gates": lambda n=node: graph.gates(n),
         }
         if node.inputs and all(graph.has_box(slot) for slot in node.inputs):

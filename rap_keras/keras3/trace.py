@@ -1,7 +1,6 @@
 """From a Keras 3 model to its graph of nodes. Reads the model; changes nothing of it."""
 
 import dataclasses
-import inspect
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -57,6 +56,7 @@ def trace(model: Any) -> Graph:
             output=output,
             shapes=walk.shapes,
             images=frozenset(slot for slot in inputs if len(walk.shapes[slot]) > 2),
+            booleans=frozenset(walk.booleans),
         )
     )
 
@@ -99,6 +99,7 @@ class _Walk:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.shapes: dict[int, Shape] = {}
+        self.booleans: set[int] = set()
         self._calls: Counter[str] = Counter()
 
     def new_slot(self, tensor: Any) -> int:
@@ -118,7 +119,11 @@ class _Walk:
     def _node(self, node: Any, scope: dict[int, int], prefix: str) -> None:
         op = node.operation
         arguments = node.arguments
-        inputs = tuple(scope[id(t)] for t in tree.flatten((arguments.args, arguments.kwargs)) if _is_symbolic(t))
+        taken = [t for t in tree.flatten((arguments.args, arguments.kwargs)) if _is_symbolic(t)]
+        is_mask = [t.dtype == "bool" for t in taken]
+        slots = [(scope[id(t)], mask) for t, mask in zip(taken, is_mask, strict=True)]
+        inputs = tuple(slot for slot, mask in slots if not mask)
+        masks = tuple(slot for slot, mask in slots if mask)
         name = prefix + op.name
         count = self._calls[name]
         self._calls[name] += 1
@@ -133,8 +138,9 @@ class _Walk:
             return
         outputs = [self.new_slot(t) for t in node.outputs]
         scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
-        call = _Call(op, arguments.args, arguments.kwargs)
-        self.nodes.append(Node(op, name, inputs, tuple(outputs), call))
+        self.booleans.update(s for s, t in zip(outputs, node.outputs, strict=True) if t.dtype == "bool")
+        call = _Call(op, (arguments.args, arguments.kwargs), is_mask)
+        self.nodes.append(Node(op, name, inputs, masks, tuple(outputs), call))
 
 
 def _is_symbolic(value: Any) -> bool:
@@ -144,21 +150,22 @@ def _is_symbolic(value: Any) -> bool:
 class _Call:
     """Calls an operation as the model does, with other tensors in the places of the symbolic ones."""
 
-    def __init__(self, op: Any, args: Any, kwargs: Any) -> None:
+    def __init__(self, op: Any, arguments: Any, is_mask: Sequence[bool]) -> None:
         self._op = op
-        self._arguments = (args, kwargs)
+        self._arguments = arguments
+        self._is_mask = is_mask
 
-    def __call__(self, inputs: Sequence[Any], as_is: bool = False) -> list[Any]:
+    def __call__(
+        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
+    ) -> list[Any]:
         """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
-        values = iter(inputs)
+        sources = iter(inputs), iter(masks)
+        values = iter([next(sources[mask]) for mask in self._is_mask])
         args, kwargs = tree.map_structure(
             lambda leaf: next(values) if _is_symbolic(leaf) else leaf, self._arguments
         )
         if not as_is:
             return tree.flatten(self._op(*args, **kwargs))
-        mask = getattr(inputs[0], "_keras_mask", None) if inputs else None
-        if mask is not None and "mask" in inspect.signature(self._op.call).parameters:
-            kwargs.setdefault("mask", mask)
         return tree.flatten(self._op.call(*args, **kwargs))
 
 
@@ -179,5 +186,5 @@ def _pruned(graph: Graph, output: int, fused: bool = False) -> Graph:
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):
             nodes.append(node)
-            wanted.update(node.inputs)
+            wanted.update(node.inputs + node.masks)
     return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output, fused=fused)

@@ -13,6 +13,7 @@ value makes the rule apply only where the fact is known:
     nonnegative   whether all inputs are known to be >= 0
     box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
     transposed    the layer's transposed map: relevances -> list, one per input
+    recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
     gates         for each input, whether it is a gate (bounded, or broadcast over the others)
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 Rule = Callable[..., list[Any]]
-Transposed = Callable[[Any], list[Any]]
+TensorMap = Callable[[Any], list[Any]]
 
 
 def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:

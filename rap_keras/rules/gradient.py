@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.rules import Transposed
+from rap_keras.rules import TensorMap
 from rap_keras.rules.arithmetic import vjp
 
 
@@ -15,7 +15,7 @@ def gradient(
     outputs: Sequence[tf.Tensor],
     relevances: Sequence[tf.Tensor],
     *,
-    transposed: Transposed | None = None,
+    transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """The derivative of the selected neurons, by the chain rule."""
     return transposed(relevances) if transposed else vjp(outputs, inputs, relevances)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from rap_keras import layer_types, linear
 from rap_keras.linear import Stage, pullback
-from rap_keras.rules import Transposed
+from rap_keras.rules import TensorMap
 from rap_keras.rules.arithmetic import divide, vjp
 from rap_keras.rules.rap import in_box, shift
 
@@ -88,7 +88,7 @@ def simple(
     outputs: Sequence[tf.Tensor],
     relevances: Sequence[tf.Tensor],
     *,
-    transposed: Transposed | None = None,
+    transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """Pooling: x times the transposed map of R / z."""
     s = [divide(relevances[0], outputs[0])]

@@ -1,12 +1,12 @@
 """Rules for the layers between the linear ones: activations, pooling, reshaping, merging."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from rap_keras.linear import pullback
-from rap_keras.rules import Transposed
+from rap_keras.rules import TensorMap
 from rap_keras.rules.arithmetic import divide, tiny, vjp
 
 
@@ -26,7 +26,7 @@ def follow(
     outputs: Sequence[tf.Tensor],
     relevances: Sequence[tf.Tensor],
     *,
-    transposed: Transposed | None = None,
+    transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """Relevance goes where the value came from.
 
@@ -42,6 +42,7 @@ def in_proportion(
     relevances: Sequence[tf.Tensor],
     *,
     nonnegative: bool = False,
+    recompute: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """Average pooling and the like: each output's relevance is shared in proportion to a_ji |x_i|.
 
@@ -49,21 +50,17 @@ def in_proportion(
     whose inputs are all 0 shares its relevance in proportion to a_ji, so that the sum is kept.
     """
     x, relevance = inputs[0], relevances[0]
+
+    def average(other: tf.Tensor) -> tf.Tensor:
+        return recompute([other])[0] if recompute else layer(other)
+
     size = x if nonnegative else tf.abs(x)
-    averages, back = pullback(_under_mask_of(x, layer), size)
+    averages, back = pullback(average, size)
     share = size * back(divide(relevance, averages))
 
-    weights, back = pullback(_under_mask_of(x, layer), tf.ones_like(x))
+    weights, back = pullback(average, tf.ones_like(x))
     left = tf.where(averages <= tiny(x.dtype), relevance, tf.zeros_like(relevance))
     return [share + back(divide(left, weights))]
-
-
-def _under_mask_of(x: tf.Tensor, layer: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The layer for other tensors under the same mask, past its dtype policy."""
-    mask = getattr(x, "_keras_mask", None)
-    if mask is None:
-        return layer.call
-    return lambda other: layer.call(other, mask=mask)
 
 
 def share_sum(
@@ -100,6 +97,19 @@ def share_sum(
     sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
     s = relevance / tf.add_n(sizes)
     return [_reduced(size * s, x) for size, x in zip(sizes, inputs, strict=True)]
+
+
+def share_scaled_sum(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    *,
+    by: str = "absolute",
+) -> list[tf.Tensor]:
+    """x + scale y: `share_sum` of the two summands."""
+    summands = [inputs[0], inputs[1] * layer.scale]
+    return share_sum(layer, summands, outputs, relevances, by=by)
 
 
 def share_product(
@@ -143,6 +153,16 @@ def sum_vector(
 ) -> list[tf.Tensor]:
     """Embedding: a token's relevance is the sum over its vector."""
     return [tf.reduce_sum(relevances[0], -1)]
+
+
+def nothing(
+    layer: Any,
+    inputs: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Masks have no relevance to share."""
+    return [tf.zeros(tf.shape(x), x.dtype if x.dtype.is_floating else tf.float32) for x in inputs]
 
 
 def _reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
