@@ -19,11 +19,28 @@ import rap_keras
 from rap_keras.graph import Graph
 from rap_keras.keras3.trace import trace
 
-NAMES = (
-    "VGG16 VGG19 ResNet50 ResNet101 ResNet152 ResNet50V2 ResNet101V2 ResNet152V2 InceptionV3 "
-    "InceptionResNetV2 Xception MobileNet MobileNetV2 MobileNetV3Small MobileNetV3Large DenseNet121 "
-    "NASNetMobile EfficientNetB0 EfficientNetV2B0 ConvNeXtTiny"
-).split()
+NAMES = [
+    "VGG16",
+    "VGG19",
+    "ResNet50",
+    "ResNet101",
+    "ResNet152",
+    "ResNet50V2",
+    "ResNet101V2",
+    "ResNet152V2",
+    "InceptionV3",
+    "InceptionResNetV2",
+    "Xception",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "DenseNet121",
+    "NASNetMobile",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "ConvNeXtTiny",
+]
 
 
 def row(name: str) -> str:
@@ -37,13 +54,13 @@ def row(name: str) -> str:
     except rap_keras.UnknownLayerError as error:
         kinds = str(error).split(" of type ")[1].split(";")[0]
         return f"| {name} | {len(graph.nodes)} | refused: no rule for {kinds} | | | |"
-    shape = (1, *model.input_shape[1:])
+    shape = (1, *(n or 224 for n in model.input_shape[1:3]), 3)
     report = analyzer.conservation(np.random.default_rng(0).normal(size=shape).astype("float32"))
     seconds = time.perf_counter() - start
     worst = max(float(r.error.max()) for r in report.layers)
     whole = float(report.model.error.max())
-    size = f"{shape[1]} px"
-    return f"| {name} | {len(graph.nodes)} | explained | {size} | {worst:.0e} | {whole:.0e} | {seconds:.0f} |"
+    cells = (name, len(graph.nodes), "explained", f"{shape[1]} px", f"{worst:.0e}", f"{whole:.0e}")
+    return f"| {' | '.join(map(str, cells))} | {seconds:.0f} |"
 
 
 if __name__ == "__main__":

@@ -131,7 +131,11 @@ def main():
         keras.utils.clear_session()
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"tensorflow": tf.__version__, "keras": keras.__version__, "results": results}, file, indent=2)
+            json.dump(
+                {"tensorflow": tf.__version__, "keras": keras.__version__, "results": results},
+                file,
+                indent=2,
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Analyzers by name."""
 
 import difflib
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,11 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Any:
 
 
 def _option_names(cls: type) -> list[str]:
-    import inspect
-
     names: dict[str, None] = {}
     for base in cls.__mro__[:-1]:
-        for parameter in inspect.signature(base.__init__).parameters.values():
+        if "__init__" not in vars(base):
+            continue
+        for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
             if parameter.kind is not parameter.VAR_KEYWORD:
                 names[parameter.name] = None
     return [n for n in names if n not in ("self", "model", "composite")]

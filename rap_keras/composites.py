@@ -80,7 +80,7 @@ class Composite:
             rows.append((node, rule))
         table = RuleTable(rows)
         if any(rule is None for _, rule in rows):
-            raise UnknownLayerError(_unknown(table))
+            raise UnknownLayerError(_unknown(table, self.rules))
         return table
 
 
@@ -110,12 +110,11 @@ class RuleTable:
         return len(self.rows)
 
 
-def _unknown(table: RuleTable) -> str:
+def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
     unknown = [node for node, rule in table.rows if rule is None]
     kinds = sorted({type(node.layer).__name__ for node in unknown})
-    own = [k for k in unknown if not types.is_library_class(type(k.layer))]
-    overrides = any(types.is_library_class(c) for k in own for c in type(k.layer).__mro__[1:2])
-    why = " (a subclass with a call() of its own needs its own rule)" if overrides else ""
+    bases = {base.__name__ for node in unknown for base in type(node.layer).__mro__[1:]}
+    why = " (a subclass with a call() of its own needs its own rule)" if bases & set(rules) else ""
     lines = "\n".join(f"    rap_keras.register_rule({kind}, my_rule)" for kind in kinds)
     return (
         f"Expected layers with a known rule, got {len(unknown)} of type {', '.join(kinds)}{why}; "

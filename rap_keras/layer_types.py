@@ -154,5 +154,7 @@ def activation_name(layer: Any) -> str | None:
             return "custom"
         return None if name == "linear" else name
     if is_a(layer, ACTIVATION):
-        return "".join("_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(type(layer).__name__))
+        return "".join(
+            "_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(type(layer).__name__)
+        )
     return None

@@ -3,7 +3,6 @@
 Rules are written on these maps alone: a layer type that is described here has every linear rule.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +35,11 @@ class Stage:
 
     def with_kernel(self, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         """The same map with other weights."""
-        return lambda x: self.apply(x, kernel)
+        return _with_kernel(self.apply, kernel)
+
+
+def _with_kernel(apply: Apply, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda x: apply(x, kernel)
 
 
 def pullback(
@@ -86,7 +89,7 @@ def stages(layer: Any, x: tf.Tensor) -> list[Stage]:
     result = []
     for apply, weights in maps(layer):
         kernel = tf.cast(tf.convert_to_tensor(weights), x.dtype)
-        z, back = pullback(functools.partial(apply, kernel=kernel), x)
+        z, back = pullback(_with_kernel(apply, kernel), x)
         result.append(Stage(apply, kernel, x, z, back))
         x = z
     return result
@@ -152,7 +155,12 @@ def _transposed(layer: Any) -> list[tuple[Apply, Any]]:
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         sizes = [d or tf.shape(x)[1 + axis] for axis, d in enumerate(x.shape[1:-1])]
         settings = zip(
-            sizes, layer.kernel_size, layer.strides, layer.dilation_rate, output_padding, strict=True
+            sizes,
+            layer.kernel_size,
+            layer.strides,
+            layer.dilation_rate,
+            output_padding,
+            strict=True,
         )
         shape = tf.stack(
             [tf.shape(x)[0], *(length(*setting) for setting in settings), kernel.shape[-2]]

@@ -6,7 +6,7 @@ from keras import layers
 
 def plain(dtype: str = "float32", head: str | None = None) -> keras.Model:
     """Convolutions with fused activations, pooling, two dense layers."""
-    x = inputs = keras.Input((12, 12, 3), dtype=dtype)
+    x = inputs = keras.Input((12, 12, 3), dtype=None if "mixed" in dtype else dtype)
     x = layers.Conv2D(6, 3, activation="relu", padding="same", dtype=dtype)(x)
     x = layers.MaxPooling2D(dtype=dtype)(x)
     x = layers.Conv2D(8, 3, activation="relu", dtype=dtype)(x)
@@ -17,7 +17,7 @@ def plain(dtype: str = "float32", head: str | None = None) -> keras.Model:
 
 def residual(dtype: str = "float32") -> keras.Model:
     """BatchNormalization, Add, padding layers, signed inputs (swish) and global pooling."""
-    x = inputs = keras.Input((12, 12, 3), dtype=dtype)
+    x = inputs = keras.Input((12, 12, 3), dtype=None if "mixed" in dtype else dtype)
     x = layers.ZeroPadding2D(1, dtype=dtype)(x)
     x = layers.Conv2D(8, 3, use_bias=False, dtype=dtype)(x)
     x = layers.BatchNormalization(dtype=dtype)(x)

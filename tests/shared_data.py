@@ -13,7 +13,8 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared"
 
 needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"the optional data folder {SHARED.name!r} beside the project is absent"
+    not SHARED.is_dir(),
+    reason=f"the optional data folder {SHARED.name!r} beside the project is absent",
 )
 
 
@@ -23,6 +24,12 @@ def fixture_files(pattern: str) -> list[Any]:
     if not files:
         return [pytest.param(None, marks=needs_shared, id=f"{pattern}: absent")]
     return [pytest.param(file, id=file.stem) for file in files]
+
+
+def load(file: Path) -> dict[str, np.ndarray]:
+    """All arrays of a fixture file."""
+    with np.load(file) as data:
+        return dict(data)
 
 
 def shared_models() -> ModuleType:
@@ -35,7 +42,7 @@ def shared_models() -> ModuleType:
     return module
 
 
-def arch_model(data: Any, dtype: str) -> keras.Model:
+def arch_model(data: dict[str, np.ndarray], dtype: str) -> keras.Model:
     """The network that the fixture's `arch` describes, with its weights."""
     arch = json.loads(str(data["arch"]))
     with_policy = {"dtype": dtype}
@@ -74,7 +81,7 @@ def arch_model(data: Any, dtype: str) -> keras.Model:
             case _:
                 layer = getattr(keras.layers, kind)(**options)
         tensors[name] = layer(x)
-        weights = {k.split("/")[2]: data[k] for k in data.files if k.startswith(f"w/{name}/")}
+        weights = {k.split("/")[2]: data[k] for k in data if k.startswith(f"w/{name}/")}
         order = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
         if weights:
             layer.set_weights([weights[key] for key in order if key in weights])

@@ -137,7 +137,9 @@ def test_raw_operations_equal_layers(rng):
     )
     x = rng.normal(size=(2, 8, 8, 3)).astype("float32")
     expected = explain(copied(raw, built), x)
-    np.testing.assert_allclose(explain(raw, x), expected, rtol=1e-4, atol=1e-5 * abs(expected).max())
+    np.testing.assert_allclose(
+        explain(raw, x), expected, rtol=1e-4, atol=1e-5 * abs(expected).max()
+    )
 
 
 def test_a_tensor_added_to_itself_gets_its_relevance_once(rng):
@@ -167,8 +169,13 @@ def test_layers_in_front_do_not_hide_the_first_linear_layer(rng):
     assert not padded.any()
     # The same network on the scaled image, told the scaled image's bounds.
     scaled = keras.Input((8, 8, 3))
-    bare = keras.Model(scaled, front.layers[-1](layers.Flatten()(layers.ReLU()(conv(layers.ZeroPadding2D(1)(scaled))))))
-    np.testing.assert_allclose(explain(bare, -2 * image + 0.5), explain(front, image), rtol=1e-4, atol=1e-6)
+    bare = keras.Model(
+        scaled,
+        front.layers[-1](layers.Flatten()(layers.ReLU()(conv(layers.ZeroPadding2D(1)(scaled))))),
+    )
+    np.testing.assert_allclose(
+        explain(bare, -2 * image + 0.5), explain(front, image), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_given_bounds_are_used(rng):

@@ -138,16 +138,18 @@ class Analyzer:
         parts = []
         for chunk in as_batches(size, self.batch_size):
             inputs = [tf.constant(a[chunk]) for a in arrays]
-            parts.append(tf.nest.map_structure(_to_numpy, compiled(inputs, tf.constant(index[chunk]))))
+            parts.append(
+                tf.nest.map_structure(_to_numpy, compiled(inputs, tf.constant(index[chunk])))
+            )
         return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
 
     def _compiled(self, key: str, function: Callable[..., Any]) -> Any:
         if key not in self._functions:
-            signature = [
-                tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs
-            ]
+            signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs]
             traced = tf.function(
-                function, input_signature=[signature, tf.TensorSpec([None], tf.int32)], autograph=False
+                function,
+                input_signature=[signature, tf.TensorSpec([None], tf.int32)],
+                autograph=False,
             )
             self._functions[key] = traced.get_concrete_function()
         return self._functions[key]
@@ -223,7 +225,9 @@ class PropagationAnalyzer(Analyzer):
         arrays, _ = read_inputs(self.model, x, self.check_finite)
         sums = self._batched("sums", self._sums, arrays, neuron_selection)
         if sums is None:
-            raise InputError("Expected at least one sample to sum relevance over, got a batch of 0.")
+            raise InputError(
+                "Expected at least one sample to sum relevance over, got a batch of 0."
+            )
         names = [node.name for node in reversed(self._graph.nodes)]
         rows = [Row(name, *sums[f"{k}"]) for k, name in enumerate(names)]
         return ConservationReport(rows, Row("model", *sums["model"]))
@@ -350,7 +354,9 @@ def _read_bounds(bounds: Any) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         low, high = (np.asarray(b, np.float64) for b in bounds)
     except (TypeError, ValueError):
-        raise InputError(f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}.") from None
+        raise InputError(
+            f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}."
+        ) from None
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
         raise InputError(f"Expected finite bounds with low <= high, got {bounds!r}.")
     return low, high

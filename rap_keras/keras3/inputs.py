@@ -42,8 +42,7 @@ def read_inputs(model: keras.Model, x: Any, check_finite: bool) -> tuple[list[np
             f"Expected {len(specs)} inputs, {names}, got {len(values)}: pass a list of that length."
         )
     arrays = [
-        _read(v, s, name, check_finite)
-        for v, s, name in zip(values, specs, names, strict=True)
+        _read(v, s, name, check_finite) for v, s, name in zip(values, specs, names, strict=True)
     ]
     sizes = sorted({len(a) for a in arrays})
     if len(sizes) > 1:
@@ -78,8 +77,7 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
         )
     expected = tuple(spec.shape)
     fits = array.ndim == len(expected) and all(
-        want is None or want == got
-        for want, got in zip(expected[1:], array.shape[1:], strict=True)
+        want is None or want == got for want, got in zip(expected[1:], array.shape[1:], strict=True)
     )
     if not fits:
         hint = ""

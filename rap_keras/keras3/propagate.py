@@ -1,7 +1,7 @@
 """Forward through a graph and back again, inside one TensorFlow function."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +85,7 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
     return given, record if _is_wide(given) else computed(tf.float32)
 
 
-def _called(
-    node: Node, taken: list[tf.Tensor], masks: list[tf.Tensor]
-) -> tuple[list[Any], Record]:
+def _called(node: Node, taken: list[tf.Tensor], masks: list[tf.Tensor]) -> tuple[list[Any], Record]:
     with _tape(taken) as tape:
         given = node.call(taken, masks)
     if _is_wide(taken) and _is_wide(given):
@@ -167,18 +165,8 @@ def backward(
             relevance[slot] if slot in relevance else tf.zeros_like(y, dtype=start.dtype)
             for slot, y in zip(node.outputs, record.outputs, strict=True)
         ]
-        facts = {
-            "stages": lambda r=record: r.stages,
-            "nonnegative": lambda n=node: graph.nonnegative(n),
-            "transposed": lambda r=record: r.transposed,
-            "recompute": lambda r=record: r.recompute,
-            "gates": lambda n=node: graph.gates(n),
-        }
-        if node.inputs and all(graph.has_box(slot) for slot in node.inputs):
-            facts["box"] = lambda n=node, r=record: tuple(
-                tf.cast(end, r.inputs[0].dtype) for end in _pushed(graph, box, n.inputs[0])
-            )
-        assert rule is not None
+        facts = _facts(graph, record, box)
+        assert rule is not None  # Composite.assign refuses the others
         taken = told(rule, facts)(node.layer, record.inputs, record.outputs, given)
         if len(taken) != len(node.inputs):
             raise InputError(
@@ -189,6 +177,24 @@ def backward(
         for slot, part in zip(node.inputs, taken, strict=True):
             relevance[slot] = relevance[slot] + part if slot in relevance else part
     return relevance, steps
+
+
+def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any]]:
+    """What a rule can ask about one node; see `rap_keras.rules`."""
+    node = record.node
+    facts: dict[str, Callable[[], Any]] = {
+        "stages": lambda: record.stages,
+        "nonnegative": lambda: graph.nonnegative(node),
+        "transposed": lambda: record.transposed,
+        "recompute": lambda: record.recompute,
+        "gates": lambda: graph.gates(node),
+    }
+    if node.inputs and all(graph.has_box(slot) for slot in node.inputs):
+        dtype = record.inputs[0].dtype
+        facts["box"] = lambda: tuple(
+            tf.cast(end, dtype) for end in _pushed(graph, box, node.inputs[0])
+        )
+    return facts
 
 
 def select(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:

@@ -138,7 +138,9 @@ class _Walk:
             return
         outputs = [self.new_slot(t) for t in node.outputs]
         scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
-        self.booleans.update(s for s, t in zip(outputs, node.outputs, strict=True) if t.dtype == "bool")
+        self.booleans.update(
+            s for s, t in zip(outputs, node.outputs, strict=True) if t.dtype == "bool"
+        )
         call = _Call(op, (arguments.args, arguments.kwargs), is_mask)
         self.nodes.append(Node(op, name, inputs, masks, tuple(outputs), call))
 

@@ -4,15 +4,15 @@ A rule is a function
 
     rule(layer, inputs, outputs, relevances) -> list of relevances, one per input tensor, same shapes
 
-of tensors inside a TensorFlow graph: `tf.gradients(outputs, inputs, ...)` gives the layer's transposed
-map (the fact `transposed` gives it faster). `relevances` has one tensor per output, in at least single precision, and so has what is returned.
-A rule that needs to know more asks for it by the name of a keyword-only argument; one without a default
-value makes the rule apply only where the fact is known:
+of tensors inside a TensorFlow graph, where `tf.gradients(outputs, inputs, ...)` gives the layer's
+transposed map. `relevances` has one tensor per output, in at least single precision, and so has what is
+returned. A rule that needs to know more asks for it by the name of a keyword-only argument; one without
+a default value makes the rule apply only where the fact is known:
 
     stages        list of `rap_keras.linear.Stage`: the linear maps of a kernel layer, already computed
     nonnegative   whether all inputs are known to be >= 0
     box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
-    transposed    the layer's transposed map: relevances -> list, one per input
+    transposed    the layer's transposed map, faster than tf.gradients: relevances -> list, one per input
     recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
     gates         for each input, whether it is a gate (bounded, or broadcast over the others)
 """

@@ -2,9 +2,9 @@
 
 The departures: convolutions send negative relevance through the negative contributions, and dense
 layers do not; the shift runs over C != 0; x+ and |x-| are explained apart, as if each alone were the
-input, each with the whole relevance (twice the sum where x has both signs); the input rule is taken by every
-convolution of three channels; BatchNormalization drops relevance where x gamma = 0; Add and pooling
-divide by the signed sum, so that a maximum of 0 passes nothing.
+input, each with the whole relevance (twice the sum where x has both signs); the input rule is taken by
+every convolution of three channels; BatchNormalization drops relevance where x gamma = 0; Add and
+pooling divide by the signed sum, so that a maximum of 0 passes nothing.
 """
 
 from collections.abc import Sequence

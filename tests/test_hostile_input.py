@@ -1,0 +1,182 @@
+"""Input that nobody should send gets a finite map or one clear sentence."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from networks import plain, residual
+
+from rap_keras import InputError, create_analyzer
+
+BUILDERS = {"plain": plain, "residual": residual}
+hostile = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+
+
+@functools.cache
+def analyzer(network, variant="paper", **options):
+    keras.utils.set_random_seed(0)
+    return create_analyzer("rap", BUILDERS[network](), variant=variant, **options)
+
+
+def networks(function):
+    return pytest.mark.parametrize("network", BUILDERS)(function)
+
+
+def pixels(low, high, **options):
+    values = st.floats(low, high, width=32, **options)
+    return arrays.arrays(np.float32, (1, 12, 12, 3), elements=values)
+
+
+@networks
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@given(x=pixels(-1e4, 1e4))
+@hostile
+def test_any_finite_image_gives_a_finite_map(network, variant, x):
+    explainer = analyzer(network, variant)
+    maps = explainer.analyze(x)
+    assert maps.shape == x.shape
+    assert np.isfinite(maps).all()
+
+
+@networks
+@given(x=pixels(-(2.0**-100), 2.0**-100, allow_subnormal=True))
+@hostile
+def test_images_next_to_zero_give_finite_maps(network, x):
+    assert np.isfinite(analyzer(network).analyze(x)).all()
+
+
+@networks
+@given(
+    value=st.sampled_from([0.0, -0.0, 1e-45, -1e-38, 1e-20, 1.0, -1.0, 255.0, -1e10, 1e10]),
+    other=st.sampled_from([0.0, 1e-45, 1.0, -1e10]),
+    place=st.integers(0, 143),
+)
+@hostile
+def test_constant_images_and_single_pixels_give_finite_maps(network, value, other, place):
+    x = np.full((2, 12, 12, 3), value, np.float32)
+    x[1, place // 12, place % 12] = other
+    assert np.isfinite(analyzer(network).analyze(x)).all()
+
+
+@networks
+def test_ordinary_images_conserve_whatever_their_scale(network, rng):
+    x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
+    for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6):
+        report = analyzer(network).conservation(scale * x)
+        assert report.max_error < 1e-5, scale
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e-30, 1e30])
+def test_dead_layers_and_logits_of_zero_give_finite_maps(gain, rng):
+    """Weights of nothing, or so small or large that sums of contributions leave the float range."""
+    x = rng.normal(size=(2, 12, 12, 3)).astype("float32")
+    for build in BUILDERS.values():
+        reference = build()
+        for k, layer in enumerate(reference.layers):
+            if not hasattr(layer, "kernel"):
+                continue
+            model = build()
+            model.set_weights(reference.get_weights())
+            weights = model.layers[k].get_weights()
+            model.layers[k].set_weights([gain * weights[0], *weights[1:]])
+            try:
+                maps = create_analyzer("rap", model).analyze(x)
+            except InputError as error:
+                assert "model's own values overflow" in str(error)  # noqa: PT017
+                assert gain > 1
+            else:
+                assert np.isfinite(maps).all()
+
+
+def test_a_network_of_zeros_gives_a_map_of_zeros():
+    model = plain()
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    x = np.ones((2, 12, 12, 3), "float32")
+    assert not create_analyzer("rap", model).analyze(x).any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused_or_let_through(bad):
+    x = np.ones((1, 12, 12, 3), "float32")
+    x[0, 3, 4, 1] = bad
+    with pytest.raises(
+        InputError, match="got 1 NaN or infinite ones: clean them, or set check_finite"
+    ):
+        analyzer("plain").analyze(x)
+    assert analyzer("plain", check_finite=False).analyze(x).shape == x.shape
+
+
+def test_overflow_is_told():
+    x = np.full((1, 12, 12, 3), 3e38, "float32")
+    x[0, 0] = -3e38
+    with pytest.raises(InputError, match="the model's own values overflow"):
+        analyzer("plain").analyze(x)
+
+
+def test_a_batch_of_none_gives_no_maps():
+    x = np.zeros((0, 12, 12, 3), "float32")
+    explainer = analyzer("plain")
+    assert explainer.analyze(x).shape == x.shape
+    assert explainer.analyze(x).dtype == np.float32
+    layers = explainer.analyze_layers(x)
+    one = explainer.analyze_layers(np.ones((1, 12, 12, 3), "float32"))
+    assert {k: v.shape[1:] for k, v in layers.items()} == {k: v.shape[1:] for k, v in one.items()}
+    with pytest.raises(InputError, match="at least one sample"):
+        explainer.conservation(x)
+
+
+GOOD = np.ones((2, 12, 12, 3), "float32")
+WRONG = {
+    r"got \(12, 12, 3\): a single sample needs a batch axis": GOOD[0],
+    r"of shape \(batch, 12, 12, 3\), got \(2, 12, 11, 3\)\.": GOOD[:, :, :11],
+    r"got \(2, 3, 12, 12\)": GOOD.transpose(0, 3, 1, 2),
+    r"got \(2, 12, 12\)\.?": GOOD[..., 0],
+    "real numbers for input .* got dtype <U": np.full(GOOD.shape, "a"),
+    "real numbers for input .* got dtype complex": GOOD + 1j,
+    "real numbers for input .* got dtype object": np.full(GOOD.shape, None),
+    "whose parts differ in shape": [[1, 2], [3]],
+    r"got \(2, 2, 12, 12, 3\)": (GOOD, GOOD),
+    "Expected inputs named .* got": {"nobody": GOOD},
+    "real numbers for input .* got dtype": None,
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_arrays_are_refused_in_one_sentence(message):
+    with pytest.raises(InputError, match=message) as error:
+        analyzer("plain").analyze(WRONG[message])
+    assert "\n" not in str(error.value)
+
+
+SELECTIONS = {
+    "from 0 to 9, got 10": 10,
+    "from 0 to 9, got -1": -1,
+    "got none: pass an integer": None,
+    "an integer or 2 of them": [1, 2, 3],
+    "an integer or 2 of them, one per sample, got 1.5": 1.5,
+    "an integer or 2 of them, one per sample, got 'cat'": "cat",
+}
+
+
+@pytest.mark.parametrize("message", SELECTIONS)
+def test_wrong_neurons_are_refused_in_one_sentence(message):
+    with pytest.raises(InputError, match=message):
+        analyzer("plain", neuron_selection_mode="index").analyze(GOOD, SELECTIONS[message])
+
+
+def test_a_neuron_without_index_mode_is_refused():
+    with pytest.raises(InputError, match='make the analyzer with neuron_selection_mode="index"'):
+        analyzer("plain").analyze(GOOD, 3)
+
+
+def test_inputs_of_different_length_are_refused():
+    a, b = keras.Input((3,)), keras.Input((3,))
+    model = keras.Model([a, b], keras.layers.Dense(2)(keras.layers.Add()([a, b])))
+    with pytest.raises(InputError, match=r"same number of samples, got \[1, 2\]"):
+        create_analyzer("rap", model).analyze([np.ones((1, 3)), np.ones((2, 3))])
