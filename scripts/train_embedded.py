@@ -25,18 +25,19 @@ def build_vgg(normalised: bool = False) -> keras.Model:
     With `normalised`, the convolutions but the first (the largest, where it would cost most) are
     followed by batch normalisation for training, which `fold` then works into their weights.
     """
-    inputs = keras.Input((SIZE, SIZE, 3))
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
-    for filters in [(16,), (32,), (48, 48), (64, 64)]:
-        for width in filters:
+    for block, filters in enumerate([(16,), (32,), (48, 48), (64, 64)], start=1):
+        for k, width in enumerate(filters, start=1):
+            name = f"block{block}_conv{k}"
             if normalised and x is not inputs:
-                x = layers.Conv2D(width, 3, padding="same")(x)
+                x = layers.Conv2D(width, 3, padding="same", name=name)(x)
                 x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
             else:
-                x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D()(x)
-    x = layers.Flatten()(x)
-    x = layers.Dense(64, activation="relu")(x)
+                x = layers.Conv2D(width, 3, padding="same", activation="relu", name=name)(x)
+        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(64, activation="relu", name="fc1")(x)
     return keras.Model(inputs, layers.Dense(10, name="logits")(x), name="cluttered_digits_vgg")
 
 
@@ -59,19 +60,22 @@ def fold(normalised: keras.Model) -> keras.Model:
 def build_residual() -> keras.Model:
     """Residual blocks with batch normalisation, read out by global average pooling."""
 
-    def conv(x: keras.KerasTensor, width: int, size: int, stride: int = 1) -> keras.KerasTensor:
-        x = layers.Conv2D(width, size, strides=stride, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization(momentum=0.9)(x)
+    def conv(x: keras.KerasTensor, name: str, width: int, size: int, stride: int = 1):
+        x = layers.Conv2D(
+            width, size, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
+        )(x)
+        return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
 
-    inputs = keras.Input((SIZE, SIZE, 3))
-    x = layers.ReLU()(conv(inputs, 16, 3, stride=2))
-    for width, stride in [(16, 1), (32, 2), (64, 2)]:
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
+    x = layers.ReLU(name="stem_relu")(conv(inputs, "stem", 16, 3, stride=2))
+    for block, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
+        name = f"block{block}"
         # A block that changes shape needs a projection for its skip to fit.
-        skip = x if stride == 1 else conv(x, width, 1, stride)
-        x = layers.ReLU()(conv(x, width, 3, stride))
-        x = layers.Add()([conv(x, width, 3), skip])
-        x = layers.ReLU()(x)
-    x = layers.GlobalAveragePooling2D()(x)
+        skip = x if stride == 1 else conv(x, f"{name}_skip", width, 1, stride)
+        x = layers.ReLU(name=f"{name}_relu1")(conv(x, f"{name}_1", width, 3, stride))
+        x = layers.Add(name=f"{name}_add")([conv(x, f"{name}_2", width, 3), skip])
+        x = layers.ReLU(name=f"{name}_relu2")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, layers.Dense(10, name="logits")(x), name="cluttered_digits_residual")
 
 

@@ -166,7 +166,7 @@ CASES = [
         "depthwise1d_same_dilation", L.DepthwiseConv1D, (8, 2), 3, dilation_rate=2, padding="same"
     ),
     _case(
-        "transpose1d_same_op0",
+        "transpose1d_same_output_padding_0",
         L.Conv1DTranspose,
         (4, 2),
         3,
@@ -176,7 +176,7 @@ CASES = [
         output_padding=0,
     ),
     _case(
-        "transpose1d_same_even_op",
+        "transpose1d_same_even_output_padding",
         L.Conv1DTranspose,
         (4, 2),
         3,
@@ -186,7 +186,7 @@ CASES = [
         output_padding=1,
     ),
     _case(
-        "transpose2d_op_tuple",
+        "transpose2d_output_paddings",
         L.Conv2DTranspose,
         (2, 3, 2),
         3,
@@ -195,7 +195,15 @@ CASES = [
         padding="same",
         output_padding=(1, 2),
     ),
-    _case("transpose3d_op", L.Conv3DTranspose, (2, 2, 2, 2), 2, 2, strides=2, output_padding=1),
+    _case(
+        "transpose3d_output_padding",
+        L.Conv3DTranspose,
+        (2, 1, 2, 2),
+        2,
+        2,
+        strides=2,
+        output_padding=1,
+    ),
 ]
 # Keras refuses these on a CPU, where the package computes them.
 CPU_WITHOUT_KERAS = [
@@ -253,7 +261,7 @@ ALL_CASES = CASES + CPU_WITHOUT_KERAS
 
 @functools.cache
 def build(case, dtype="float64"):
-    """The layer with weights of both signs, some 0, and outputs that have negative weights alone."""
+    """The layer with weights of both signs, some 0, and outputs of negative weights alone."""
     layer = case.make(dtype=dtype)
     layer.build((None, *case.shape))
     rng = generator(case.name)
@@ -280,13 +288,18 @@ def generator(*names):
 
 
 def inputs(case, kind):
-    """A batch: "signed", "nonnegative" (a third are 0, as after ReLU) or "sparse" (most are 0)."""
+    """A batch: "signed", "nonnegative" (a third are 0, as after ReLU) or "sparse" (most are 0).
+
+    No sample is 0 altogether.
+    """
     rng = generator(case.name, kind)
     x = rng.normal(size=(BATCH, *case.shape))
     if kind == "nonnegative":
         x = np.abs(x) * (rng.random(x.shape) < 0.67)
     elif kind == "sparse":
         x *= rng.random(x.shape) < 0.3
+    middle = x.reshape(BATCH, -1)[:, x[0].size // 2]
+    middle[middle == 0] = 0.5
     return x
 
 

@@ -1,7 +1,7 @@
 """The rules again, slowly: loops over single connections, in NumPy and double precision.
 
-Nothing here comes from the package. A kernel layer becomes matrices W of shape (inputs, outputs), over
-the flat indices of one sample; a rule is a loop over the pairs (i, j) with w_ij != 0.
+Nothing here comes from the package. A kernel layer becomes matrices W of shape (inputs, outputs),
+over the flat indices of one sample; a rule is a loop over the pairs (i, j) with w_ij != 0.
 """
 
 import itertools
@@ -9,14 +9,14 @@ import math
 
 import numpy as np
 
-# --- Layers as matrices ---------------------------------------------------------------------------
+# --- Layers as matrices --------------------------------------------------------------------------
 
 
 def connections(layer, input_shape):
     """The matrices that a kernel layer multiplies one sample with, one after the other.
 
-    `input_shape` has no batch axis. Returns matrices (n_in, n_out), and the shapes between them, the
-    input's and the output's included.
+    `input_shape` has no batch axis. Returns matrices (n_in, n_out), and the shapes between them,
+    the input's and the output's included.
     """
     kind = type(layer).__name__
     kernel = layer.get_weights()[0].astype(np.float64)
@@ -226,7 +226,7 @@ def _transposed_convolution(layer, kernel, input_shape):
     return matrix, output_shape
 
 
-# --- The rules, for one sample: x (n_in,), W (n_in, n_out), R (n_out,) ------------------------------
+# --- The rules, for one sample: x (n_in,), W (n_in, n_out), R (n_out,) ---------------------------
 
 
 def ratio(a, b):
@@ -330,7 +330,7 @@ def _released_part(x, matrix, relevance, convolution):
     return np.array(share)
 
 
-# --- The rules, for a batch and a layer of one or more matrices --------------------------------------
+# --- The rules, for a batch and a layer of one or more matrices ----------------------------------
 
 
 def layer_rule(rules, matrices, x, relevance):
@@ -347,7 +347,7 @@ def layer_rule(rules, matrices, x, relevance):
     return result
 
 
-# --- Pooling and resizing as matrices of weights ------------------------------------------------------
+# --- Pooling and resizing as matrices of weights -------------------------------------------------
 
 
 def windows(shape, pool, strides, padding):
@@ -385,7 +385,7 @@ def nearest(shape, factors):
 
 
 def bilinear(shape, factors):
-    """The matrix of a bilinear upsampling of images, pixels being squares with values in the middle."""
+    """The matrix of a bilinear upsampling of images: values lie in the middles of the pixels."""
     output_shape = (shape[0] * factors[0], shape[1] * factors[1], shape[2])
     matrix = np.zeros((math.prod(shape), math.prod(output_shape)))
     for out in np.ndindex(*output_shape):

@@ -8,6 +8,7 @@ import reference
 import tensorflow as tf
 from layer_cases import ALL_CASES, close
 
+from rap_keras import linear
 from rap_keras.rules import rap_released
 
 L = keras.layers
@@ -24,23 +25,43 @@ def takes_images(case):
     return isinstance(cases.build(case), FULL) and channels(case) == 3
 
 
+def as_parameters(selected):
+    """The released code knows no groups; its test is for three channels of the input."""
+    marks = pytest.mark.xfail(strict=True, reason="channels are counted per group")
+    return [
+        pytest.param(c, marks=marks if grouped(c) and 3 in (channels(c), per_group(c)) else ())
+        for c in selected
+    ]
+
+
+def grouped(case):
+    return getattr(cases.build(case), "groups", 1) > 1
+
+
+def per_group(case):
+    return channels(case) // cases.build(case).groups
+
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_case = pytest.mark.parametrize("case", ALL_CASES, ids=repr)
-image_cases = pytest.mark.parametrize("case", [c for c in ALL_CASES if takes_images(c)], ids=repr)
+every_known_case = pytest.mark.parametrize("case", as_parameters(ALL_CASES), ids=repr)
+image_cases = pytest.mark.parametrize(
+    "case", as_parameters(filter(takes_images, ALL_CASES)), ids=repr
+)
+
+
+def rules(layer, x, r):
+    stages = linear.stages(layer, x)
+    return [
+        rap_released.linear_layer(layer, [x], [], [r], stages=stages, nonnegative=nonnegative)[0]
+        for nonnegative in (False, True)
+    ]
 
 
 @functools.cache
-def graph(case, dtype="float64"):
-    layer = cases.build(case, dtype)
-
-    @functools.partial(tf.function, autograph=False)
-    def rules(x, r):
-        rule, outputs = rap_released.linear_layer, [layer(x)]
-        return rule(layer, [x], outputs, [r])[0], rule(layer, [x], outputs, [r], nonnegative=True)[
-            0
-        ]
-
-    return rules
+def graph(case):
+    layer = cases.build(case)
+    return tf.function(lambda x, r: rules(layer, x, r), autograph=False)
 
 
 def expected(case, kind, dtype="float64"):
@@ -64,7 +85,7 @@ def by_image_rule(x, r, matrix, bounds):
 
 
 @every_kind
-@every_case
+@every_known_case
 def test_linear_layer(case, kind):
     x, r = cases.inputs(case, kind), cases.relevance(case)
     signed, nonnegative = graph(case)(tf.constant(x), tf.constant(r))
@@ -73,10 +94,10 @@ def test_linear_layer(case, kind):
         close(nonnegative, expected(case, kind))
 
 
-@pytest.mark.parametrize("case", ALL_CASES[::4], ids=repr)
+@every_known_case
 def test_single_precision(case):
     x, r = (a.astype("float32") for a in (cases.inputs(case, "signed"), cases.relevance(case)))
-    found = graph(case, "float32")(tf.constant(x), tf.constant(r))[0]
+    found = rules(cases.build(case, "float32"), tf.constant(x), tf.constant(r))[0]
     assert found.dtype == tf.float32
     close(found, expected(case, "signed", "float32"), 1e-4)
 
