@@ -1,11 +1,12 @@
 """Relevance maps as pictures: red speaks for the class, blue against it, white is exactly zero.
 
 Every function draws with matplotlib's object interface: without a display, without pyplot and its
-global list of figures. Save with `figure.savefig(...)` (`axes.figure.savefig(...)`); in a notebook,
-`%matplotlib inline` shows a figure that is the last value of a cell.
+global list of figures. Save with `figure.savefig(...)` (`axes.figure.savefig(...)`). A notebook shows
+a figure that is the last value of a cell.
 """
 
 import difflib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,15 @@ SMALLEST, LARGEST = 1e-250, 1e250
 FRAME_COLOR = "0.6"
 
 Array = NDArray[Any]
+
+
+class NotebookFigure(Figure):
+    """A figure that notebooks show; without pyplot they would show its name only."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 def heatmap(
@@ -389,7 +399,7 @@ def _draw_image(ax: Axes, image: Array, title: str | None) -> None:
 def _prepare(ax: Axes | None, title: str | None) -> Axes:
     """Axes without ticks, but with a frame: a white map has an edge."""
     if ax is None:
-        ax = Figure(figsize=(4, 4), dpi=150, layout="compressed").add_subplot()
+        ax = NotebookFigure(figsize=(4, 4), dpi=150, layout="compressed").add_subplot()
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -401,7 +411,7 @@ def _prepare(ax: Axes | None, title: str | None) -> Axes:
 
 def _table(rows: int, columns: int) -> tuple[Figure, Array]:
     size = (PANEL_INCHES * columns, PANEL_INCHES * rows + 0.2)
-    figure = Figure(figsize=size, dpi=150, layout="compressed")
+    figure = NotebookFigure(figsize=size, dpi=150, layout="compressed")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

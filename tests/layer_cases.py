@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import reference
+import tensorflow as tf
 
 L = keras.layers
 BATCH = 3
@@ -320,3 +322,19 @@ def close(actual, expected, tolerance=1e-10):
     assert np.isfinite(actual).all()
     limit = tolerance * max(np.abs(expected).max(), 1e-30)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=limit)
+
+
+@pytest.fixture(scope="module")
+def unoptimized_graphs():
+    """Graphs run as they were built: to optimize hundreds of small ones takes most of the time."""
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False} | before)
+
+
+def outside_a_graph(case, function):
+    """The function as it is, which is faster; TensorFlow's Conv3D has no gradient outside a graph."""
+    if isinstance(build(case), L.Conv3D):
+        return tf.function(function, autograph=False)
+    return function

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from layer_cases import ALL_CASES, CASES, close
+from layer_cases import ALL_CASES, CASES, close, unoptimized_graphs  # noqa: F401
 
 from rap_keras import linear
 from rap_keras.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
 every_case = pytest.mark.parametrize("case", ALL_CASES, ids=repr)
 
 
@@ -22,13 +23,13 @@ def computed(case):
     rng = cases.generator(case.name, "back")
     s = [rng.normal(size=(cases.BATCH, *shape)) for shape in shapes[1:]]
 
-    @functools.partial(tf.function, autograph=False)
-    def graph(x, s):
+    @functools.partial(cases.outside_a_graph, case)
+    def run(x, s):
         stages = linear.stages(layer, x)
         found = [(g.x, g.z, g.back(t), g.kernel) for g, t in zip(stages, s, strict=True)]
         return found, linear.add_bias(layer, stages[-1].z)
 
-    found, value = graph(tf.constant(cases.inputs(case, "signed")), list(map(tf.constant, s)))
+    found, value = run(tf.constant(cases.inputs(case, "signed")), list(map(tf.constant, s)))
     return s, [[t.numpy() for t in stage] for stage in found], value.numpy()
 
 
@@ -67,17 +68,10 @@ def test_back_is_the_transposed_map(case):
 
 @every_case
 def test_a_stage_takes_other_kernels(case):
-    layer = cases.build(case)
-
-    @functools.partial(tf.function, autograph=False)
-    def positive(x):
-        return [
-            stage.with_kernel(tf.nn.relu(stage.kernel))(stage.x)
-            for stage in linear.stages(layer, x)
-        ]
-
+    x = tf.constant(cases.inputs(case, "signed"))
+    stages = linear.stages(cases.build(case), x)
+    found = [stage.with_kernel(tf.nn.relu(stage.kernel))(stage.x) for stage in stages]
     matrices, shapes = cases.matrices(case)
-    found = positive(tf.constant(cases.inputs(case, "signed")))
     inputs = [x for x, *_ in computed(case)[1]]
     for x, z, matrix, shape in zip(inputs, found, matrices, shapes[1:], strict=True):
         close(z, (x.reshape(len(x), -1) @ np.maximum(matrix, 0)).reshape(-1, *shape))

@@ -378,3 +378,8 @@ def test_layers_with_several_outputs_are_left_out(layer_maps):
     assert titles(plot.layers(layer_maps)) == ["pool", "conv", "input"]
     with pytest.raises(InputError, match="several outputs"):
         plot.layers(layer_maps, names=["split"])
+
+
+def test_figures_show_in_notebooks() -> None:
+    figure = plot.heatmap(np.ones((4, 4, 1))).figure
+    assert figure._repr_png_().startswith(b"\x89PNG")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from layer_cases import ALL_CASES, close
+from layer_cases import ALL_CASES, close, unoptimized_graphs  # noqa: F401
 
 from rap_keras import linear
 from rap_keras.rules import rap_released
 
 L = keras.layers
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
 KINDS = ("signed", "nonnegative", "sparse")
 FULL = (L.Conv1D, L.Conv2D, L.Conv3D)
 
@@ -50,18 +51,18 @@ image_cases = pytest.mark.parametrize(
 )
 
 
-def rules(layer, x, r):
+def rule(layer, x, r, nonnegative=False):
     stages = linear.stages(layer, x)
-    return [
-        rap_released.linear_layer(layer, [x], [], [r], stages=stages, nonnegative=nonnegative)[0]
-        for nonnegative in (False, True)
-    ]
+    return rap_released.linear_layer(
+        layer, [x], [stages[-1].z], [r], stages=stages, nonnegative=nonnegative
+    )[0]
 
 
-@functools.cache
-def graph(case):
-    layer = cases.build(case)
-    return tf.function(lambda x, r: rules(layer, x, r), autograph=False)
+def run(case, x, r, **options):
+    layer = cases.build(case, str(x.dtype))
+    return cases.outside_a_graph(case, rule)(
+        layer, tf.constant(x), tf.constant(r), **options
+    ).numpy()
 
 
 def expected(case, kind, dtype="float64"):
@@ -88,17 +89,29 @@ def by_image_rule(x, r, matrix, bounds):
 @every_known_case
 def test_linear_layer(case, kind):
     x, r = cases.inputs(case, kind), cases.relevance(case)
-    signed, nonnegative = graph(case)(tf.constant(x), tf.constant(r))
-    close(signed, expected(case, kind))
-    if kind == "nonnegative":
-        close(nonnegative, expected(case, kind))
+    close(run(case, x, r), expected(case, kind))
 
 
 @every_known_case
+def test_nonnegative_is_a_shortcut_only(case):
+    x, r = cases.inputs(case, "nonnegative"), cases.relevance(case)
+    found = run(case, x, r, nonnegative=True)
+    close(found, expected(case, "nonnegative"))
+
+
+@pytest.mark.parametrize("case", ALL_CASES[::7], ids=repr)
+def test_linear_layer_in_a_graph(case):
+    layer = cases.build(case)
+    x, r = cases.inputs(case, "signed"), cases.relevance(case)
+    graph = tf.function(lambda x, r: rule(layer, x, r), autograph=False)
+    close(graph(tf.constant(x), tf.constant(r)), expected(case, "signed"))
+
+
+@pytest.mark.parametrize("case", as_parameters(ALL_CASES[::4]), ids=repr)
 def test_single_precision(case):
     x, r = (a.astype("float32") for a in (cases.inputs(case, "signed"), cases.relevance(case)))
-    found = rules(cases.build(case, "float32"), tf.constant(x), tf.constant(r))[0]
-    assert found.dtype == tf.float32
+    found = run(case, x, r)
+    assert found.dtype == np.float32
     close(found, expected(case, "signed", "float32"), 1e-4)
 
 
@@ -122,16 +135,16 @@ def test_given_box(case):
 def test_a_dead_sample_gives_zeros(case):
     x, r = cases.inputs(case, "signed"), cases.relevance(case)
     x[1] = 0
-    for value in graph(case)(tf.constant(x), tf.constant(r)):
-        assert np.isfinite(value).all()
-        assert not value[1].numpy().any()
+    found = run(case, x, r)
+    assert np.isfinite(found).all()
+    assert not found[1].any()
 
 
 def test_signed_inputs_take_twice_the_relevance():
     case = ALL_CASES[0]
     r = cases.relevance(case)
     for kind, times in (("signed", 2), ("nonnegative", 1)):
-        found = graph(case)(tf.constant(cases.inputs(case, kind)), tf.constant(r))[0].numpy()
+        found = run(case, cases.inputs(case, kind), r)
         close(found.sum(1), times * r.sum(1))
 
 
