@@ -90,7 +90,13 @@ KEEPS_SIGN = (
     | {"Dropout", "AlphaDropout", "Identity", "ActivityRegularization", "StochasticDepth", "Cast"}
     | _numbered("SpatialDropout")
     | {"Add", "Average", "Multiply", "Clip", "Sqrt"}
-) - {"Pad", "AlphaDropout"}
+) - {
+    "Pad",
+    "AlphaDropout",
+    "UpSampling2D",
+    "Resizing",
+    "Resize",
+}  # padding and bicubic weights may be < 0
 NONNEGATIVE_ACTIVATIONS = {
     *("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax", "exponential", "exp"),
     *("squareplus", "sparse_plus", "abs", "absolute", "square"),
@@ -148,11 +154,11 @@ def activation_name(layer: Any) -> str | None:
         return "softmax"
     function = getattr(layer, "activation", None)
     if function is not None and is_a(layer, KERNEL | {"Activation"}):
-        root = getattr(function, "__module__", None) or type(function).__module__
-        name = getattr(function, "__name__", type(function).__name__)
-        if root.partition(".")[0] not in ("keras", "tf_keras"):
+        if hasattr(function, "call"):  # a layer as activation
+            return activation_name(function)
+        if function.__module__.partition(".")[0] not in ("keras", "tf_keras"):
             return "custom"
-        return None if name == "linear" else name
+        return None if function.__name__ == "linear" else function.__name__
     if is_a(layer, ACTIVATION):
         return "".join(
             "_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(type(layer).__name__)

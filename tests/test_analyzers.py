@@ -346,6 +346,32 @@ def test_wrong_options_are_refused(message):
     assert "\n" not in str(error.value)
 
 
+def test_inputs_outside_the_given_bounds_are_refused(images):
+    with pytest.raises(InputError, match=r"within the bounds, got [0-9]+ values outside: widen"):
+        create_analyzer("rap", plain(), bounds=(0, 1)).analyze(images)
+    with pytest.raises(InputError, match=r"broadcast to a sample of shape \(12, 12, 3\)"):
+        create_analyzer("rap", plain(), bounds=([0, 0], [9, 9])).analyze(images)
+
+
+@pytest.mark.parametrize("merge", [layers.Add, layers.Multiply])
+@pytest.mark.parametrize("batch", [2, 4])
+def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
+    """A vector added to an image lies along its last axis, whatever the size of the batch."""
+    image, vector = keras.Input((4, 4, 3)), keras.Input((3,))
+    x = layers.Conv2D(3, 3, padding="same", activation="relu")(image)
+    y = layers.Dense(3, activation="softplus")(vector)
+    out = layers.Dense(2)(layers.Flatten()(merge()([x, y])))
+    model = biased(keras.Model([image, vector], out))
+    data = [rng.normal(size=(batch, *s)).astype("float32") for s in ((4, 4, 3), (3,))]
+    maps = create_analyzer("rap", model).analyze(data)
+    for k in range(batch):
+        single = create_analyzer("rap", model).analyze([d[k : k + 1] for d in data])
+        for one, many in zip(single, maps, strict=True):
+            np.testing.assert_allclose(one[0], many[k], rtol=1e-4, atol=1e-6)
+    total = maps[0].sum((1, 2, 3)) + maps[1].sum(1)
+    np.testing.assert_allclose(total, model(data).numpy().max(1), rtol=1e-3)
+
+
 def test_a_neuron_is_selected_only_among_neurons():
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, layers.Conv2D(2, 3)(inputs))

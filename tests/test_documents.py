@@ -25,11 +25,16 @@ def test_readme_example_explains_and_draws(tmp_path, monkeypatch):
 def test_readme_rule_registers(monkeypatch):
     monkeypatch.setattr(rap_keras.composites, "_registered", {})
     own = type("MyLayer", (), {})
-    exec(compile(EXAMPLES[1], "README.md", "exec"), {"tf": tf, "rap_keras": rap_keras, "MyLayer": own})
+    exec(
+        compile(EXAMPLES[1], "README.md", "exec"),
+        {"tf": tf, "rap_keras": rap_keras, "MyLayer": own},
+    )
     assert list(rap_keras.composites._registered) == [own]
 
 
-@pytest.mark.filterwarnings("ignore:.*zmq.*", "ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*zmq.*", "ignore::DeprecationWarning", "ignore::ResourceWarning"
+)
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_notebooks_run(path):
     notebook = nbformat.read(path, as_version=4)

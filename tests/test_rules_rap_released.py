@@ -26,29 +26,9 @@ def takes_images(case):
     return isinstance(cases.build(case), FULL) and channels(case) == 3
 
 
-def as_parameters(selected):
-    """The released code knows no groups; its test is for three channels of the input."""
-    marks = pytest.mark.xfail(strict=True, reason="channels are counted per group")
-    return [
-        pytest.param(c, marks=marks if grouped(c) and 3 in (channels(c), per_group(c)) else ())
-        for c in selected
-    ]
-
-
-def grouped(case):
-    return getattr(cases.build(case), "groups", 1) > 1
-
-
-def per_group(case):
-    return channels(case) // cases.build(case).groups
-
-
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_case = pytest.mark.parametrize("case", ALL_CASES, ids=repr)
-every_known_case = pytest.mark.parametrize("case", as_parameters(ALL_CASES), ids=repr)
-image_cases = pytest.mark.parametrize(
-    "case", as_parameters(filter(takes_images, ALL_CASES)), ids=repr
-)
+image_cases = pytest.mark.parametrize("case", list(filter(takes_images, ALL_CASES)), ids=repr)
 
 
 def rule(layer, x, r, nonnegative=False):
@@ -86,13 +66,13 @@ def by_image_rule(x, r, matrix, bounds):
 
 
 @every_kind
-@every_known_case
+@every_case
 def test_linear_layer(case, kind):
     x, r = cases.inputs(case, kind), cases.relevance(case)
     close(run(case, x, r), expected(case, kind))
 
 
-@every_known_case
+@every_case
 def test_nonnegative_is_a_shortcut_only(case):
     x, r = cases.inputs(case, "nonnegative"), cases.relevance(case)
     found = run(case, x, r, nonnegative=True)
@@ -107,7 +87,7 @@ def test_linear_layer_in_a_graph(case):
     close(graph(tf.constant(x), tf.constant(r)), expected(case, "signed"))
 
 
-@pytest.mark.parametrize("case", as_parameters(ALL_CASES[::4]), ids=repr)
+@pytest.mark.parametrize("case", ALL_CASES[::4], ids=repr)
 def test_single_precision(case):
     x, r = (a.astype("float32") for a in (cases.inputs(case, "signed"), cases.relevance(case)))
     found = run(case, x, r)

@@ -83,7 +83,9 @@ def test_shared_layers_are_explained_call_by_call(rng):
     a, b = keras.Input((6,)), keras.Input((6,))
     shared = layers.Dense(5, activation="relu", name="shared")
     out = layers.Dense(4, name="out")
-    model = biased(keras.Model([a, b], out(layers.Concatenate()([shared(a), shared(b)]))))
+    model = biased(
+        keras.Model([a, b], out(layers.Concatenate(name="both")([shared(a), shared(b)])))
+    )
     one, two = layers.Dense(5, activation="relu"), layers.Dense(5, activation="relu")
     twin_out = layers.Dense(4)
     twin = keras.Model([a, b], twin_out(layers.Concatenate()([one(a), two(b)])))
@@ -94,7 +96,7 @@ def test_shared_layers_are_explained_call_by_call(rng):
     for got, expected in zip(maps, explain(twin, x), strict=True):
         np.testing.assert_array_equal(got, expected)
     assert not np.allclose(maps[0], maps[1])
-    assert [n.name for n in trace(model).nodes] == ["shared", "shared:1", "concatenate", "out"]
+    assert [n.name for n in trace(model).nodes] == ["shared", "shared:1", "both", "out"]
 
 
 def test_several_inputs_keep_the_sum_and_their_packing(rng):

@@ -341,6 +341,30 @@ class RAPAnalyzer(PropagationAnalyzer):
             return graph
         return dataclasses.replace(graph, images=frozenset(graph.inputs))
 
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> Any:
+        self._refuse_outside(arrays)
+        return super()._batched(key, function, arrays, selection)
+
+    def _refuse_outside(self, arrays: list[np.ndarray]) -> None:
+        if self._bounds is None:
+            return
+        low, high = self._bounds
+        for x in arrays:
+            try:
+                outside = np.count_nonzero((x < low.astype(x.dtype)) | (x > high.astype(x.dtype)))
+            except ValueError:
+                raise InputError(
+                    f"Expected bounds that broadcast to a sample of shape {x.shape[1:]}, got shapes "
+                    f"{low.shape} and {high.shape}."
+                ) from None
+            if outside:
+                raise InputError(
+                    f"Expected inputs within the bounds, got {outside} values outside: widen bounds, "
+                    "or leave them out to take each image's own."
+                )
+
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]

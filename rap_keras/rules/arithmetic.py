@@ -15,8 +15,11 @@ def tiny(dtype: tf.DType) -> float:
 
 def above_tiny(b: tf.Tensor) -> tf.Tensor:
     """b >= 0 with what is up to tiny made 0. Larger values stay as they are, to the last bit or so."""
+    if b.shape[-1] is None:
+        return tf.nn.relu(b - tiny(b.dtype))
+    # As bias and ReLU, which TensorFlow fuses with the map that made b.
     less = tf.fill([b.shape[-1]], tf.constant(-tiny(b.dtype), b.dtype))
-    return tf.nn.relu(tf.nn.bias_add(b, less))  # as bias and ReLU, TensorFlow fuses it with the map
+    return tf.nn.relu(tf.nn.bias_add(b, less))
 
 
 def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

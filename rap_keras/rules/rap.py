@@ -71,8 +71,8 @@ def first(
 ) -> list[tf.Tensor]:
     """The first linear layer of an image model, eq. 10 (z^B): the inputs lie in the box [l, h].
 
-    R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same). The box is 0 where the
-    image is padded, so that padding gets no relevance.
+    R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same), for l <= x <= h. The
+    box is 0 where the image is padded, so that padding gets no relevance.
     """
 
     def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:

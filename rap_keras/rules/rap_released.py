@@ -33,7 +33,7 @@ def linear_layer(
     relevance = relevances[0]
     convolution = not layer_types.is_a(layer, {"Dense", "EinsumDense"})
     for stage in reversed(stages or linear.stages(layer, inputs[0])):
-        if convolution and stage.kernel.shape[-2] == 3 and _is_full_convolution(layer):
+        if _has_three_channels(layer, stage):
             relevance = in_box(stage, relevance, box or _own_box(stage.x))
             continue
         parts = [tf.nn.relu(stage.x)]
@@ -43,8 +43,11 @@ def linear_layer(
     return [relevance]
 
 
-def _is_full_convolution(layer: Any) -> bool:
-    return layer_types.is_a(layer, {"Conv1D", "Conv2D", "Conv3D"})
+def _has_three_channels(layer: Any, stage: Stage) -> bool:
+    """The released code's sign of an image."""
+    if not layer_types.is_a(layer, {"Conv1D", "Conv2D", "Conv3D"}):
+        return False
+    return stage.kernel.shape[-2] * layer.groups == 3
 
 
 def _own_box(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rap_keras.layer_types import is_a
 from rap_keras.linear import pullback
 from rap_keras.rules import TensorMap
 from rap_keras.rules.arithmetic import divide, tiny, vjp
@@ -84,19 +85,21 @@ def share_sum(
     """
     if len(inputs) == 1:
         return [_reduced(relevances[0], inputs[0])]
-    relevance = relevances[0]
-    shape = tf.shape(relevance)
-    parts = [x if x.shape == outputs[0].shape else tf.broadcast_to(x, shape) for x in inputs]
+    relevance, shape = relevances[0], tf.shape(relevances[0])
+    wide = _aligned(layer, inputs)
+    parts = [x if x.shape == relevance.shape else tf.broadcast_to(x, shape) for x in wide]
+    if is_a(layer, {"Subtract"}):
+        parts[1] = -parts[1]
     if by == "signed":
         s = divide(relevance, tf.add_n(parts))
-        return [_reduced(x * s, like) for x, like in zip(parts, inputs, strict=True)]
+        return _narrowed([x * s for x in parts], wide, inputs)
     sizes = [tf.abs(x) for x in parts]
     if by == "positive":
         none = tf.reduce_all(tf.stack([x <= 0 for x in parts]), 0)
         sizes = [tf.where(none, size, tf.nn.relu(x)) for size, x in zip(sizes, parts, strict=True)]
     sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
     s = relevance / tf.add_n(sizes)
-    return [_reduced(size * s, x) for size, x in zip(sizes, inputs, strict=True)]
+    return _narrowed([size * s for size in sizes], wide, inputs)
 
 
 def share_scaled_sum(
@@ -128,10 +131,8 @@ def share_product(
     if not any(takes):
         takes = [True] * len(inputs)
     share = relevances[0] / sum(takes)
-    return [
-        _reduced(share, x) if take else tf.zeros_like(x, dtype=share.dtype)
-        for x, take in zip(inputs, takes, strict=True)
-    ]
+    shares = [share if take else tf.zeros_like(share) for take in takes]
+    return _narrowed(shares, _aligned(layer, inputs), inputs)
 
 
 def numerator(
@@ -163,6 +164,29 @@ def nothing(
 ) -> list[tf.Tensor]:
     """Masks have no relevance to share."""
     return [tf.zeros(tf.shape(x), x.dtype if x.dtype.is_floating else tf.float32) for x in inputs]
+
+
+def _aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The inputs of a merging layer in one rank: Keras' layers put missing axes behind the batch."""
+    rank = max(x.shape.rank for x in inputs)
+    if not any(cls.__name__ == "Layer" for cls in type(layer).__mro__):
+        return list(inputs)  # an operation aligns its inputs on the right, as TensorFlow does
+    wide = list(inputs)
+    for k, x in enumerate(inputs):
+        for _ in range(rank - x.shape.rank):
+            wide[k] = tf.expand_dims(wide[k], 1)
+    return wide
+
+
+def _narrowed(
+    relevances: Sequence[tf.Tensor], wide: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """Relevance of broadcast inputs, summed back into the inputs' own shapes."""
+    result = []
+    for relevance, aligned, x in zip(relevances, wide, inputs, strict=True):
+        part = _reduced(relevance, aligned)
+        result.append(part if aligned is x else tf.reshape(part, tf.shape(x)))
+    return result
 
 
 def _reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
