@@ -89,7 +89,7 @@ def _not_traceable(model: Any) -> str:
         )
     hint = ""
     if is_library_class(type(model)) or any(is_library_class(c) for c in type(model).__mro__):
-        hint = ": Keras 2 models are explained by the innvestigate backend"
+        hint = ": rebuild the Keras 2 model with Keras 3"
     return f"Expected a Keras 3 model, got {kind}{hint}."
 
 
