@@ -70,7 +70,7 @@ class Composite:
         last = graph.last_linear() if self.last else set()
         rows: list[tuple[Node, Rule | None]] = []
         for node in graph.nodes:
-            rule = types.lookup(node.layer, self.rules) or self.default
+            rule = self._rule(graph, node)
             if node.name in last:
                 rule = self.last
             elif node.name in first and self.first and _can_work(self.first, graph, node):
@@ -82,6 +82,23 @@ class Composite:
         if any(rule is None for _, rule in rows):
             raise UnknownLayerError(_unknown(table, self.rules))
         return table
+
+    def _rule(self, graph: Graph, node: Node) -> Rule | None:
+        if self.default is None and _differs_from_its_name(graph, node):
+            return _registered.get(type(node.layer))
+        limits = types.is_a(node.layer, {"Maximum", "Minimum"}) and len(node.inputs) == 1
+        if limits and self.default is None:  # by a constant, as activations do
+            return routing.pass_on
+        return types.lookup(node.layer, self.rules) or self.default
+
+
+def _differs_from_its_name(graph: Graph, node: Node) -> bool:
+    """Whether an argument makes a layer something else than the table says of its type."""
+    layer = node.layer
+    if types.is_a(layer, {"Average"}) and not types.is_layer(layer):  # ops.average, with weights
+        return True
+    smooth = getattr(layer, "interpolation", "nearest") in ("nearest", "bilinear", "area")
+    return graph.crosses_samples(node) or (types.is_a(layer, types.AVERAGING) and not smooth)
 
 
 def _can_work(rule: Rule, graph: Graph, node: Node) -> bool:

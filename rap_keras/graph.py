@@ -27,6 +27,7 @@ class Node:
         masks: Slots of the boolean tensors that it takes. They get no relevance.
         outputs: Slots of the tensors that it returns.
         call: `call(inputs, masks)` computes the outputs, a flat list.
+        starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
 
     """
 
@@ -36,6 +37,7 @@ class Node:
     masks: tuple[int, ...]
     outputs: tuple[int, ...]
     call: Callable[..., list[Any]] = field(repr=False)
+    starts_constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Graph:
         shapes: Static shape of each slot, batch axis first.
         images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
         booleans: Slots of boolean tensors.
-        fused: Whether the last activation, fused into the layer that makes the output, is left out.
+        fused: Slot whose layer's own activation is left out: the softmax of a fused head.
     """
 
     nodes: tuple[Node, ...]
@@ -60,7 +62,7 @@ class Graph:
     shapes: dict[int, Shape]
     images: frozenset[int]
     booleans: frozenset[int] = frozenset()
-    fused: bool = False
+    fused: int | None = None
 
     @cached_property
     def producers(self) -> dict[int, Node]:
@@ -69,11 +71,27 @@ class Graph:
 
     def ends_before_activation(self, node: Node) -> bool:
         """Whether a node's own activation comes after the logits and is not applied."""
-        return self.fused and self.output in node.outputs
+        return self.fused in node.outputs
 
     def only_masks(self, node: Node) -> bool:
-        """Whether a node makes nothing but masks."""
-        return self.booleans.issuperset(node.outputs)
+        """Whether a node makes, or is made of, nothing but masks."""
+        return not node.inputs or self.booleans.issuperset(node.outputs)
+
+    def crosses_samples(self, node: Node) -> bool:
+        """Whether an operation mixes the samples of a batch, so that none has a map of its own."""
+        if layer_types.is_layer(node.layer) or not node.inputs:
+            return False
+        shape, result = self.shapes[node.inputs[0]], self.shapes[node.outputs[0]]
+        if not shape or (shape[0] is None and (not result or result[0] is not None)):
+            return True
+        axes = getattr(node.layer, "axis", -1)
+        if axes is None:
+            return not is_a(node.layer, {"Squeeze"})
+        axes = axes if isinstance(axes, list | tuple) else [axes]
+        inserts = is_a(node.layer, {"ExpandDims", "Stack"})
+        if is_a(node.layer, {"Tile"}):
+            return len(node.layer.repeats) == len(shape) and node.layer.repeats[0] != 1
+        return not inserts and any(a % len(shape) == 0 for a in axes if isinstance(a, int))
 
     def first_linear(self) -> set[str]:
         """Names of the kernel layers that no other kernel layer or embedding feeds."""
@@ -115,8 +133,11 @@ class Graph:
 
     @staticmethod
     def _has_constant_operand(node: Node) -> bool:
+        if layer_types.is_layer(node.layer):
+            return False
+        joins = layer_types.CONCATENATION | {"Stack"}  # constants may be among several tensors
         merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum"}
-        return len(node.inputs) < 2 and is_a(node.layer, merges)
+        return is_a(node.layer, joins) or (len(node.inputs) < 2 and is_a(node.layer, merges))
 
     def nonnegative(self, node: Node) -> bool:
         """Whether all inputs of a node are known to be >= 0 from the layers that make them."""
@@ -134,6 +155,8 @@ class Graph:
         if node is None:
             return False
         if activation_name(node.layer) in layer_types.BOUNDED_ACTIVATIONS:
+            return True
+        if not node.inputs:  # made of a mask alone
             return True
         scaling = layer_types.MULTIPLICATION | layer_types.DIVISION
         passes = layer_types.ROUTING | layer_types.ELEMENTWISE
@@ -155,8 +178,12 @@ class Graph:
         node = self.producers.get(slot)
         if node is None:
             return slot in self.images
+        if node.masks or not node.inputs:
+            return False
         affine = layer_types.ADDITION | layer_types.MULTIPLICATION | layer_types.DIVISION
         monotone = is_a(node.layer, layer_types.MONOTONE) or (
             len(node.inputs) == 1 and is_a(node.layer, affine)
         )
+        if node.starts_constant and is_a(node.layer, layer_types.DIVISION):
+            return False
         return monotone and all(self.has_box(s) for s in node.inputs)

@@ -89,7 +89,7 @@ KEEPS_SIGN = (
     | AVERAGING
     | {"Dropout", "AlphaDropout", "Identity", "ActivityRegularization", "StochasticDepth", "Cast"}
     | _numbered("SpatialDropout")
-    | {"Add", "Average", "Multiply", "Clip", "Sqrt"}
+    | {"Add", "Average", "Multiply", "Sqrt"}
 ) - {
     "Pad",
     "AlphaDropout",
@@ -104,6 +104,9 @@ NONNEGATIVE_ACTIVATIONS = {
 BOUNDED_ACTIVATIONS = {"sigmoid", "hard_sigmoid", "softmax", "relu6"}
 
 
+_LIBRARIES = ("keras", "tf_keras", "tensorflow")
+
+
 def is_library_class(cls: type) -> bool:
     """Whether Keras itself defines the class; only then does its name say what it computes."""
     return cls.__module__.partition(".")[0] in ("keras", "tf_keras")
@@ -112,8 +115,8 @@ def is_library_class(cls: type) -> bool:
 def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
     """The entry of a layer's type in a table keyed by class or by the name of a Keras class.
 
-    The class and its bases are tried in order. A class that defines a `call` of its own and is not in
-    the table ends the search: what it computes is not what its bases compute.
+    The class and its bases are tried in order. A class that defines a `call` of its own (or what Keras'
+    `call` builds on) and is not in the table ends the search: it does not compute what its bases do.
 
     Args:
         layer: A Keras layer or operation.
@@ -127,9 +130,18 @@ def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
             return table[cls]
         if is_library_class(cls) and cls.__name__ in table:
             return table[cls.__name__]
-        if "call" in vars(cls):
+        if _COMPUTES & vars(cls).keys():
             return None
     return None
+
+
+# What a subclass may override to compute something else than its base.
+_COMPUTES = {"call", "__call__", "convolution_op", "_merge_function"}
+
+
+def is_layer(layer: Any) -> bool:
+    """Whether this is a layer, and not a `keras.ops` operation."""
+    return any(cls.__name__ == "Layer" for cls in type(layer).__mro__)
 
 
 def is_a(layer: Any, names: Iterable[str]) -> bool:
@@ -156,9 +168,10 @@ def activation_name(layer: Any) -> str | None:
     if function is not None and is_a(layer, KERNEL | {"Activation"}):
         if hasattr(function, "call"):  # a layer as activation
             return activation_name(function)
-        if function.__module__.partition(".")[0] not in ("keras", "tf_keras"):
+        name = getattr(function, "__name__", "custom").removesuffix("_v2")
+        if getattr(function, "__module__", "").partition(".")[0] not in _LIBRARIES:
             return "custom"
-        return None if function.__name__ == "linear" else function.__name__
+        return None if name == "linear" else name
     if is_a(layer, ACTIVATION):
         return "".join(
             "_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(type(layer).__name__)

@@ -24,7 +24,7 @@ from rap_keras.keras3.propagate import (
     relevance_dtype,
     select,
 )
-from rap_keras.keras3.trace import trace
+from rap_keras.keras3.trace import own_output, trace
 
 MODES = ("max_activation", "index", "all")
 
@@ -69,6 +69,7 @@ class Analyzer:
                 f'{shape}: use neuron_selection_mode="all", or flatten the output.'
             )
         self._functions: dict[str, Any] = {}
+        self._checked = False
 
     def _trace(self, model: keras.Model) -> Graph:
         return trace(model)
@@ -134,6 +135,7 @@ class Analyzer:
         index = read_selection(selection, self.neuron_selection_mode, size, neurons)
         if size == 0:
             return None
+        self._check_trace([a[:1] for a in arrays])
         compiled = self._compiled(key, function)
         parts = []
         for chunk in as_batches(size, self.batch_size):
@@ -142,6 +144,25 @@ class Analyzer:
                 tf.nest.map_structure(_to_numpy, compiled(inputs, tf.constant(index[chunk])))
             )
         return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
+
+    def _check_trace(self, sample: list[np.ndarray]) -> None:
+        """Refuses, at the first call, a model whose graph does not compute what the model does."""
+        if self._checked or not all(np.isfinite(a).all() for a in sample):
+            return
+        inputs = [tf.constant(a) for a in sample]
+        expected = np.asarray(tf.nest.flatten(own_output(self.model, inputs))[0], np.float64)
+        got = np.asarray(forward(trace(self.model, keep_head=True), inputs)[0], np.float64)
+        if not np.isfinite(expected).all():
+            return  # a matter of the numbers, which is told elsewhere
+        dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self._graph.nodes}
+        coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
+        if not np.allclose(got, expected, rtol=coarse, atol=coarse * abs(expected).max()):
+            raise InputError(
+                "Expected the graph of the model's layers to compute what the model computes, got "
+                f"outputs that differ by up to {abs(got - expected).max():.3g}: masks, casts or other "
+                "effects cross the border of a nested model; flatten it."
+            )
+        self._checked = True
 
     def _compiled(self, key: str, function: Callable[..., Any]) -> Any:
         if key not in self._functions:
@@ -228,7 +249,7 @@ class PropagationAnalyzer(Analyzer):
             raise InputError(
                 "Expected at least one sample to sum relevance over, got a batch of 0."
             )
-        names = [node.name for node in reversed(self._graph.nodes)]
+        names = [node.name for node in reversed(self._graph.nodes) if node.inputs]
         rows = [Row(name, *sums[f"{k}"]) for k, name in enumerate(names)]
         return ConservationReport(rows, Row("model", *sums["model"]))
 
@@ -274,7 +295,8 @@ class PropagationAnalyzer(Analyzer):
 
     def _sums(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
         relevance, steps, _ = self._propagate(inputs, index)
-        result = {str(k): _three_sums(out, into) for k, (_, out, into) in enumerate(steps)}
+        sharing = [(out, into) for _, out, into in steps if into]
+        result = {str(k): _three_sums(out, into) for k, (out, into) in enumerate(sharing)}
         start = [relevance[self._graph.output]]
         return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs))}
 

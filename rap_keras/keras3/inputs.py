@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.keras3.trace import input_names
@@ -29,6 +30,8 @@ def read_inputs(model: keras.Model, x: Any, check_finite: bool) -> tuple[list[np
     """
     specs = model.inputs
     names = input_names(model)
+    if isinstance(x, tf.data.Dataset):
+        raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() takes datasets.")
     if isinstance(x, dict):
         if set(x) != set(names):
             raise InputError(f"Expected inputs named {names}, got {list(x)}.")

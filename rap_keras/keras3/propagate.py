@@ -12,6 +12,7 @@ from rap_keras import linear
 from rap_keras.composites import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Node
+from rap_keras.layer_types import ROUTING, is_a
 from rap_keras.linear import Stage
 from rap_keras.rules import name_of, told
 
@@ -35,6 +36,8 @@ class Record:
 
     def transposed(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The node's transposed Jacobian, in its dtype; relevances keep theirs."""
+        if is_a(self.node.layer, ROUTING) and not any(x.dtype.is_floating for x in self.inputs):
+            return self._routed([tf.cast(x, tf.float32) for x in self.inputs], relevances)
         if not all(x.dtype.is_floating for x in self.inputs):
             raise InputError(
                 f"Expected floating-point inputs to differentiate by, but layer {self.node.name!r} "
@@ -44,6 +47,12 @@ class Record:
         zero = tf.UnconnectedGradients.ZERO
         gradients = self.tape.gradient(self.outputs, self.inputs, values, zero)
         return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
+
+    def _routed(self, inputs: list[tf.Tensor], relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Integers that are only moved, as tokens are before an embedding."""
+        with _tape(inputs) as tape:
+            outputs = self.recompute(inputs)
+        return tape.gradient(outputs, inputs, list(relevances), tf.UnconnectedGradients.ZERO)
 
 
 def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
@@ -115,6 +124,8 @@ def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
     """The bounds of each input: those given, or the minimum and maximum of each image."""
     result = {}
     for slot, x in zip(graph.inputs, inputs, strict=True):
+        if slot not in graph.images:
+            continue
         if bounds is None:
             axes = list(range(1, x.shape.rank))
             low, high = (f(x, axes, keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
@@ -168,15 +179,27 @@ def backward(
         facts = _facts(graph, record, box)
         assert rule is not None  # Composite.assign refuses the others
         taken = told(rule, facts)(node.layer, record.inputs, record.outputs, given)
-        if len(taken) != len(node.inputs):
-            raise InputError(
-                f"Expected the rule {name_of(rule)} to return {len(node.inputs)} relevances for layer "
-                f"{node.name!r}, one per input, got {len(taken)}."
-            )
+        _check_returned(taken, node, record.inputs, rule)
         steps.append((node, given, list(taken)))
         for slot, part in zip(node.inputs, taken, strict=True):
             relevance[slot] = relevance[slot] + part if slot in relevance else part
     return relevance, steps
+
+
+def _check_returned(taken: Any, node: Node, inputs: Sequence[tf.Tensor], rule: Any) -> None:
+    """Refuses what a rule must not return."""
+    expected = [tuple(x.shape) for x in inputs]
+    got = taken
+    if isinstance(taken, list | tuple) and all(hasattr(part, "shape") for part in taken):
+        got = [tuple(part.shape) for part in taken]
+        if len(got) == len(expected) and all(
+            part.shape.is_compatible_with(x.shape) for part, x in zip(taken, inputs, strict=True)
+        ):
+            return
+    raise InputError(
+        f"Expected the rule {name_of(rule)} to return a list of relevances for layer {node.name!r}, "
+        f"one per input, of shapes {expected}, got {got}."
+    )
 
 
 def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any]]:

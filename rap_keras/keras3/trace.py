@@ -1,6 +1,7 @@
 """From a Keras 3 model to its graph of nodes. Reads the model; changes nothing of it."""
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +12,26 @@ from keras.src.models.functional import Functional
 
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Node, Shape
-from rap_keras.layer_types import activation_name, is_a, is_library_class
+from rap_keras.layer_types import (
+    ACTIVATION,
+    ELEMENTWISE,
+    ROUTING,
+    activation_name,
+    is_a,
+    is_library_class,
+)
 
-HEADS = ("softmax", "sigmoid")
+HEADS = ("softmax", "log_softmax", "sigmoid")
 
 
-def trace(model: Any) -> Graph:
+def trace(model: Any, keep_head: bool = False) -> Graph:
     """The graph of a model from its inputs to its logits.
 
     Nested models are opened. A softmax or sigmoid at the end is left out, fused ones included.
 
     Args:
         model: A functional or (built) Sequential Keras 3 model with one output.
+        keep_head: Go on to the model's own output instead.
 
     Returns:
         The graph; slots are numbered from the inputs on.
@@ -48,21 +57,32 @@ def trace(model: Any) -> Graph:
     scope = {id(t): slot for t, slot in zip(function.inputs, inputs, strict=True)}
     walk.function(function, scope, "")
     output = scope[id(function.outputs[0])]
-    return _without_head(
-        Graph(
-            nodes=tuple(walk.nodes),
-            inputs=tuple(inputs),
-            input_names=tuple(input_names(function)),
-            output=output,
-            shapes=walk.shapes,
-            images=frozenset(slot for slot in inputs if len(walk.shapes[slot]) > 2),
-            booleans=frozenset(walk.booleans),
-        )
+    numeric = [s for s, t in zip(inputs, function.inputs, strict=True) if t.dtype != "bool"]
+    graph = Graph(
+        nodes=tuple(walk.nodes),
+        inputs=tuple(inputs),
+        input_names=tuple(input_names(function)),
+        output=output,
+        shapes=walk.shapes,
+        images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
+        booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
     )
+    return _pruned(graph, output) if keep_head else _without_head(graph)
+
+
+def own_output(model: Any, inputs: Sequence[Any]) -> Any:
+    """What the model itself computes of its inputs, a flat list, at inference."""
+    function = _as_function(model)
+    assert function is not None
+    with keras.StatelessScope(collect_losses=True):
+        return function(tree.pack_sequence_as(function._inputs_struct, inputs), training=False)
 
 
 def input_names(model: Any) -> list[str]:
-    """Names of a model's inputs: those of their input layers."""
+    """Names of a model's inputs: the keys of its dict of inputs, else those of the input layers."""
+    function = _as_function(model)
+    if function is not None and isinstance(function._inputs_struct, dict):
+        return tree.flatten({key: key for key in function._inputs_struct})
     return [t._keras_history.operation.name for t in model.inputs]
 
 
@@ -127,9 +147,14 @@ class _Walk:
         name = prefix + op.name
         count = self._calls[name]
         self._calls[name] += 1
-        name += f":{count}" * (count > 0)
-
+        if count:
+            name = next(n for k in itertools.count(count) if not self._calls[n := f"{name}:{k}"])
+            self._calls[name] += 1
         inner = _as_function(op)
+        if inner is not None and arguments.args and isinstance(arguments.args[0], dict):
+            given = arguments.args[0]
+            if given.keys() >= set(input_names(inner)):
+                inputs = tuple(scope[id(given[key])] for key in input_names(inner))
         if inner is not None and len(inner.inputs) == len(inputs):
             inner_scope = {id(t): slot for t, slot in zip(inner.inputs, inputs, strict=True)}
             self.function(inner, inner_scope, name + "/")
@@ -142,7 +167,8 @@ class _Walk:
             s for s, t in zip(outputs, node.outputs, strict=True) if t.dtype == "bool"
         )
         call = _Call(op, (arguments.args, arguments.kwargs), is_mask)
-        self.nodes.append(Node(op, name, inputs, masks, tuple(outputs), call))
+        constant = bool(arguments.args) and isinstance(arguments.args[0], int | float)
+        self.nodes.append(Node(op, name, inputs, masks, tuple(outputs), call, constant))
 
 
 def _is_symbolic(value: Any) -> bool:
@@ -166,22 +192,41 @@ class _Call:
         args, kwargs = tree.map_structure(
             lambda leaf: next(values) if _is_symbolic(leaf) else leaf, self._arguments
         )
+        if getattr(self._op, "_call_has_training_arg", False):
+            kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
         if not as_is:
             return tree.flatten(self._op(*args, **kwargs))
         return tree.flatten(self._op.call(*args, **kwargs))
 
 
 def _without_head(graph: Graph) -> Graph:
-    """The same graph up to its logits."""
-    node = graph.producers.get(graph.output)
-    if node is None or activation_name(node.layer) not in HEADS:
+    """The same graph without the softmax at its end, nor one that only moves follow."""
+    slot = graph.output
+    while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
+        moves = is_a(node.layer, ROUTING | ELEMENTWISE) or _is_linear_activation(node.layer)
+        if not moves or len(node.inputs) != 1 or graph.crosses_samples(node):
+            return _pruned(graph, graph.output)
+        slot = node.inputs[0]
+    if node is None:
         return _pruned(graph, graph.output)
-    if is_a(node.layer, {"Activation", "Softmax", "Sigmoid"}):
-        return _pruned(graph, node.inputs[0])
-    return _pruned(graph, graph.output, fused=True)
+    if not is_a(node.layer, ACTIVATION):
+        return _pruned(dataclasses.replace(graph, fused=slot), graph.output)
+    nodes = [_reading(n, slot, node.inputs[0]) for n in graph.nodes if n is not node]
+    output = node.inputs[0] if slot == graph.output else graph.output
+    return _pruned(dataclasses.replace(graph, nodes=tuple(nodes)), output)
 
 
-def _pruned(graph: Graph, output: int, fused: bool = False) -> Graph:
+def _is_linear_activation(layer: Any) -> bool:
+    return is_a(layer, {"Activation"}) and activation_name(layer) is None
+
+
+def _reading(node: Node, old: int, new: int) -> Node:
+    """The node with one slot of its inputs exchanged."""
+    inputs = tuple(new if slot == old else slot for slot in node.inputs)
+    return dataclasses.replace(node, inputs=inputs)
+
+
+def _pruned(graph: Graph, output: int) -> Graph:
     """The nodes that lead to a slot."""
     wanted = {output}
     nodes = []
@@ -189,4 +234,4 @@ def _pruned(graph: Graph, output: int, fused: bool = False) -> Graph:
         if wanted.intersection(node.outputs):
             nodes.append(node)
             wanted.update(node.inputs + node.masks)
-    return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output, fused=fused)
+    return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output)
