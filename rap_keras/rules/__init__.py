@@ -19,9 +19,12 @@ a default value makes the rule apply only where the fact is known:
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+
+Tensors = Sequence[tf.Tensor]
 Rule = Callable[..., list[Any]]
 TensorMap = Callable[[Any], list[Any]]
 

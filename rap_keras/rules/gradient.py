@@ -1,19 +1,18 @@
 """The gradient as a rule: the transposed Jacobian of each layer."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.rules import TensorMap
+from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import vjp
 
 
 def gradient(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:

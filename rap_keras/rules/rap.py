@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from rap_keras import linear
 from rap_keras.linear import Stage, pullback
+from rap_keras.rules import Tensors
 from rap_keras.rules.arithmetic import (
     Contributions,
     above_tiny,
@@ -24,9 +25,9 @@ Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
 
 def inner(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     stages: list[Stage] | None = None,
     nonnegative: bool = False,
@@ -43,9 +44,9 @@ def inner(
 
 def head(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     stages: list[Stage] | None = None,
     nonnegative: bool = False,
@@ -62,9 +63,9 @@ def head(
 
 def first(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     box: tuple[tf.Tensor, tf.Tensor],
     stages: list[Stage] | None = None,

@@ -7,23 +7,22 @@ every convolution of three channels; BatchNormalization drops relevance where x 
 pooling divide by the signed sum, so that a maximum of 0 passes nothing.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from rap_keras import layer_types, linear
 from rap_keras.linear import Stage, pullback
-from rap_keras.rules import TensorMap
+from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, vjp
 from rap_keras.rules.rap import in_box, shift
 
 
 def linear_layer(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     stages: list[Stage] | None = None,
     box: tuple[tf.Tensor, tf.Tensor] | None = None,
@@ -70,10 +69,7 @@ def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bo
 
 
 def batch_normalization(
-    layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
 ) -> list[tf.Tensor]:
     """Relevance passes where x gamma != 0."""
     x = inputs[0]
@@ -87,9 +83,9 @@ def batch_normalization(
 
 def simple(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:

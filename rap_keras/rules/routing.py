@@ -7,25 +7,20 @@ import tensorflow as tf
 
 from rap_keras.layer_types import is_a
 from rap_keras.linear import pullback
-from rap_keras.rules import TensorMap
+from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, tiny, vjp
 
 
-def pass_on(
-    layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
-) -> list[tf.Tensor]:
+def pass_on(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> list[tf.Tensor]:
     """Relevance stays with its neuron: activations, dropout, batch normalization, scaling."""
     return list(relevances)
 
 
 def follow(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
@@ -38,9 +33,9 @@ def follow(
 
 def in_proportion(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     nonnegative: bool = False,
     recompute: TensorMap | None = None,
@@ -66,9 +61,9 @@ def in_proportion(
 
 def share_sum(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     by: str = "absolute",
 ) -> list[tf.Tensor]:
@@ -104,9 +99,9 @@ def share_sum(
 
 def share_scaled_sum(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     by: str = "absolute",
 ) -> list[tf.Tensor]:
@@ -117,9 +112,9 @@ def share_scaled_sum(
 
 def share_product(
     layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
     *,
     gates: Sequence[bool] = (),
 ) -> list[tf.Tensor]:
@@ -136,10 +131,7 @@ def share_product(
 
 
 def numerator(
-    layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
 ) -> list[tf.Tensor]:
     """Quotients: the numerator takes all, for the denominator only scales it."""
     share = _reduced(relevances[0], inputs[0])
@@ -147,21 +139,13 @@ def numerator(
 
 
 def sum_vector(
-    layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
+    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
 ) -> list[tf.Tensor]:
     """Embedding: a token's relevance is the sum over its vector."""
     return [tf.reduce_sum(relevances[0], -1)]
 
 
-def nothing(
-    layer: Any,
-    inputs: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
-) -> list[tf.Tensor]:
+def nothing(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> list[tf.Tensor]:
     """Masks have no relevance to share."""
     return [tf.zeros(tf.shape(x), x.dtype if x.dtype.is_floating else tf.float32) for x in inputs]
 
