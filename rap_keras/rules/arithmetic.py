@@ -63,22 +63,31 @@ class Contributions:
         parts = [(stage.x, stage.kernel)]
         if not nonnegative:
             parts = [(tf.nn.relu(stage.x), stage.kernel), (tf.nn.relu(-stage.x), -stage.kernel)]
+        # Copies of the kernel are made only where it is smaller than what it makes.
+        self._large = _is_larger(stage.kernel, stage.z)
         self._maps = []
         for x, kernel in parts:
             positive = tf.nn.relu(kernel)
-            self._maps.append((x, *pullback(stage.with_kernel(positive + positive), x)))
+            doubled = positive if self._large else positive + positive
+            self._maps.append((x, *pullback(stage.with_kernel(doubled), x)))
         sums = [z for _, z, _ in self._maps]
-        self.doubled = above_tiny(sums[0] if nonnegative else tf.add_n(sums))
+        total = sums[0] if nonnegative else tf.add_n(sums)
+        self.doubled = above_tiny(total + total if self._large else total)
         self.absolute = above_tiny(self.doubled - stage.z)
 
     def back(self, u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
         """sum_j 2 z+_ij u_j + |z-_ij| v_j, the shape of the stage's input."""
         stage = self._stage
-        if self._nonnegative and stage.kernel.shape.rank > 2:
+        if self._nonnegative and not self._large:
             negative = tf.nn.relu(stage.kernel) - stage.kernel
             _, back_negative = pullback(stage.with_kernel(negative), stage.x)
             return stage.x * (self._maps[0][2](u) + back_negative(v))
-        # |z-| = z+ - z: a map less for signed x, and no copy of a large dense kernel.
-        u = u + 0.5 * v
+        # |z-| = z+ - z: a map less for signed x, and no copy of a large kernel.
+        u = u + u + v if self._large else u + 0.5 * v
         shared = [x * back(u) for x, _, back in self._maps]
         return tf.add_n(shared) - stage.x * stage.back(v)
+
+
+def _is_larger(kernel: tf.Tensor, z: tf.Tensor) -> bool:
+    sizes = z.shape[1:]
+    return sizes.is_fully_defined() and kernel.shape.num_elements() > sizes.num_elements()
