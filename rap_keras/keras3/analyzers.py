@@ -17,7 +17,6 @@ from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Shape
 from rap_keras.keras3.inputs import as_batches, read_inputs, read_selection
 from rap_keras.keras3.propagate import (
-    Record,
     backward,
     boxes,
     forward,
@@ -506,5 +505,4 @@ __all__ = [
     "PropagationAnalyzer",
     "RAPAnalyzer",
     "RandomAnalyzer",
-    "Record",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.layer_types import is_a
+from rap_keras.layer_types import is_a, is_layer
 from rap_keras.linear import pullback
 from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, tiny, vjp
@@ -153,7 +153,7 @@ def nothing(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) 
 def _aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The inputs of a merging layer in one rank: Keras' layers put missing axes behind the batch."""
     rank = max(x.shape.rank for x in inputs)
-    if not any(cls.__name__ == "Layer" for cls in type(layer).__mro__):
+    if not is_layer(layer):
         return list(inputs)  # an operation aligns its inputs on the right, as TensorFlow does
     wide = list(inputs)
     for k, x in enumerate(inputs):
