@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from compare import assert_same
 from keras import layers
 from networks import biased, plain, residual
 
@@ -57,7 +58,8 @@ def test_index_of_the_largest_logit_is_max_activation(images):
     model = plain()
     index = create_analyzer("rap", model, neuron_selection_mode="index")
     expected = create_analyzer("rap", model).analyze(images)
-    np.testing.assert_array_equal(index.analyze(images, model(images).numpy().argmax(1)), expected)
+    found = index.analyze(images, model(images).numpy().argmax(1))
+    assert_same(found, expected)
 
 
 @pytest.mark.parametrize("method", ["rap", "gradient", "input_t_gradient"])
@@ -113,7 +115,7 @@ def test_analyze_layers_goes_from_the_input_to_the_logits(images):
     analyzer = create_analyzer("rap", model)
     maps = analyzer.analyze_layers(images)
     assert list(maps) == [layer.name for layer in model.layers]
-    np.testing.assert_array_equal(maps[model.layers[0].name], analyzer.analyze(images))
+    assert_same(maps[model.layers[0].name], analyzer.analyze(images))
     logits = model(images).numpy()
     np.testing.assert_allclose(maps[model.layers[-1].name].max(1), logits.max(1), rtol=1e-5)
     for layer in model.layers[1:]:
@@ -175,7 +177,7 @@ def test_new_weights_are_seen(images):
     before = analyzer.analyze(images)
     model.set_weights([0.5 * w for w in model.get_weights()])
     after = analyzer.analyze(images)
-    np.testing.assert_array_equal(after, create_analyzer("rap", model).analyze(images))
+    assert_same(after, create_analyzer("rap", model).analyze(images))
     assert abs(after - before).max() > 1e-3
 
 
@@ -201,19 +203,17 @@ def test_datasets_are_explained_batch_by_batch(images):
     assert [len(b) for b in batches] == [2, 2, 1]
     np.testing.assert_allclose(np.concatenate(batches), expected, atol=1e-5 * abs(expected).max())
     pairs = tf.data.Dataset.from_tensor_slices((images, np.arange(5))).batch(5)
-    np.testing.assert_array_equal(next(iter(analyzer.analyze(pairs))), expected)
+    assert_same(next(iter(analyzer.analyze(pairs))), expected)
 
 
 def test_tensors_integers_and_doubles_are_taken(images):
     analyzer = create_analyzer("rap", plain())
     expected = analyzer.analyze(images)
-    np.testing.assert_array_equal(analyzer.analyze(tf.constant(images)), expected)
-    np.testing.assert_array_equal(analyzer.analyze(images.astype("float64")), expected)
-    np.testing.assert_array_equal(analyzer.analyze([images]), [expected])
+    assert_same(analyzer.analyze(tf.constant(images)), expected)
+    assert_same(analyzer.analyze(images.astype("float64")), expected)
+    assert_same(analyzer.analyze([images]), [expected])
     bytes_ = (images * 20 + 128).astype("uint8")
-    np.testing.assert_array_equal(
-        analyzer.analyze(bytes_), analyzer.analyze(bytes_.astype("float32"))
-    )
+    assert_same(analyzer.analyze(bytes_), analyzer.analyze(bytes_.astype("float32")))
 
 
 @pytest.mark.parametrize("build", [plain, residual])
@@ -244,8 +244,8 @@ def test_options_reach_the_rules(images):
         for variant in ("paper", "released")
         for add in (None, "absolute", "positive", "signed")
     }
-    np.testing.assert_array_equal(maps["paper", None], maps["paper", "absolute"])
-    np.testing.assert_array_equal(maps["released", None], maps["released", "signed"])
+    assert_same(maps["paper", None], maps["paper", "absolute"])
+    assert_same(maps["released", None], maps["released", "signed"])
     scale = abs(maps["paper", None]).max()
     distinct = [
         ("paper", "absolute"),
@@ -269,7 +269,7 @@ def test_saved_analyzers_come_back(tmp_path, images):
     ]
     loaded = rap_keras.load_analyzer(tmp_path / "new" / "folder")
     assert loaded.options() == analyzer.options()
-    np.testing.assert_array_equal(loaded.analyze(images, 2), analyzer.analyze(images, 2))
+    assert_same(loaded.analyze(images, 2), analyzer.analyze(images, 2))
     with pytest.raises(InputError, match=r"analyzer\.json and model\.keras"):
         rap_keras.load_analyzer(tmp_path)
 

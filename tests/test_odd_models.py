@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from compare import assert_same
 from keras import layers, ops
 from networks import biased
 
@@ -67,7 +68,7 @@ def test_dicts_of_inputs_keep_their_order(rng):
     x = [rng.normal(size=(2, 4)).astype("float32") for _ in range(2)]
     maps = assert_conserves(model, x)
     for one, other in zip(maps, create_analyzer("rap", inner).analyze(x), strict=True):
-        np.testing.assert_array_equal(one, other)
+        assert_same(one, other)
 
 
 @pytest.mark.filterwarnings("ignore:.*keys:UserWarning", "ignore:.*structure:UserWarning")
