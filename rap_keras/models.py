@@ -80,8 +80,8 @@ class LoadedModel:
     def _logits(self) -> Any:
         import tensorflow as tf
 
-        from rap_keras.keras3.propagate import forward
         from rap_keras.keras3.trace import trace
+        from rap_keras.propagate import forward
 
         graph = trace(self.model)
         (spec,) = self.model.inputs

@@ -7,8 +7,8 @@ from networks import biased, plain, residual
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError
-from rap_keras.keras3.propagate import forward
 from rap_keras.keras3.trace import trace
+from rap_keras.propagate import forward
 
 
 def explain(model, x, **options):

@@ -16,14 +16,14 @@ from rap_keras.conservation import ConservationReport, Row
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Shape
 from rap_keras.keras3.inputs import as_batches, read_inputs, read_selection
-from rap_keras.keras3.propagate import (
+from rap_keras.keras3.trace import own_output, trace
+from rap_keras.propagate import (
     backward,
     boxes,
     forward,
     relevance_dtype,
     select,
 )
-from rap_keras.keras3.trace import own_output, trace
 
 MODES = ("max_activation", "index", "all")
 

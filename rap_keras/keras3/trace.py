@@ -194,9 +194,11 @@ class _Call:
         )
         if getattr(self._op, "_call_has_training_arg", False):
             kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
-        if not as_is:
-            return tree.flatten(self._op(*args, **kwargs))
-        return tree.flatten(self._op.call(*args, **kwargs))
+        # Nothing of the model changes: its variables, losses and random states are out of reach.
+        with keras.StatelessScope(collect_losses=True):
+            if not as_is:
+                return tree.flatten(self._op(*args, **kwargs))
+            return tree.flatten(self._op.call(*args, **kwargs))
 
 
 def _without_head(graph: Graph) -> Graph:

@@ -1,11 +1,10 @@
-"""Forward through a graph and back again, inside one TensorFlow function."""
+"""Forward through a graph and back again, node by node, inside one TensorFlow graph."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from rap_keras import linear
@@ -14,7 +13,7 @@ from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Node
 from rap_keras.layer_types import ROUTING, is_a
 from rap_keras.linear import Stage
-from rap_keras.rules import name_of, told
+from rap_keras.rules import Rule, name_of, told
 
 Box = dict[int, tuple[tf.Tensor, tf.Tensor]]
 
@@ -56,23 +55,25 @@ class Record:
 
 
 def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
-    """Computes the logits, keeping what every node took and gave.
-
-    Nothing of the model changes: its variables, losses and random states are out of reach.
-    """
+    """Computes the logits, keeping what every node took and gave."""
     values = dict(zip(graph.inputs, inputs, strict=True))
     records = []
-    with keras.StatelessScope(collect_losses=True):
-        for node in graph.nodes:
-            taken = [tf.identity(values[slot]) for slot in node.inputs]
-            masks = [values[slot] for slot in node.masks]
-            if linear.is_linear(node.layer):
-                given, record = _linear(graph, node, taken)
-            else:
-                given, record = _called(node, taken, masks)
-            records.append(record)
-            values.update(zip(node.outputs, given, strict=True))
+    for node in graph.nodes:
+        taken = [values[slot] for slot in node.inputs]
+        given, record = compute(graph, node, taken, [values[slot] for slot in node.masks])
+        records.append(record)
+        values.update(zip(node.outputs, given, strict=True))
     return values[graph.output], records
+
+
+def compute(
+    graph: Graph, node: Node, inputs: Sequence[tf.Tensor], masks: Sequence[tf.Tensor] = ()
+) -> tuple[list[tf.Tensor], Record]:
+    """One node's outputs, as the model computes them, and what going back through it needs."""
+    taken = [tf.identity(x) for x in inputs]
+    if linear.is_linear(node.layer):
+        return _linear(graph, node, taken)
+    return _called(node, taken, masks)
 
 
 def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any], Record]:
@@ -94,7 +95,9 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
     return given, record if _is_wide(given) else computed(tf.float32)
 
 
-def _called(node: Node, taken: list[tf.Tensor], masks: list[tf.Tensor]) -> tuple[list[Any], Record]:
+def _called(
+    node: Node, taken: list[tf.Tensor], masks: Sequence[tf.Tensor]
+) -> tuple[list[Any], Record]:
     with _tape(taken) as tape:
         given = node.call(taken, masks)
     if _is_wide(taken) and _is_wide(given):
@@ -140,8 +143,7 @@ def _pushed(graph: Graph, box: Box, slot: int) -> tuple[tf.Tensor, tf.Tensor]:
     if slot not in box:
         node = graph.producers[slot]
         ends = [_pushed(graph, box, s) for s in node.inputs]
-        with keras.StatelessScope(collect_losses=True):
-            lows, highs = (node.call(list(end)) for end in zip(*ends, strict=True))
+        lows, highs = (node.call(list(end)) for end in zip(*ends, strict=True))
         for out, low, high in zip(node.outputs, lows, highs, strict=True):
             box[out] = (tf.minimum(low, high), tf.maximum(low, high))
     return box[slot]
@@ -176,14 +178,24 @@ def backward(
             relevance[slot] if slot in relevance else tf.zeros_like(y, dtype=start.dtype)
             for slot, y in zip(node.outputs, record.outputs, strict=True)
         ]
-        facts = _facts(graph, record, box)
         assert rule is not None  # Composite.assign refuses the others
-        taken = told(rule, facts)(node.layer, record.inputs, record.outputs, given)
-        _check_returned(taken, node, record.inputs, rule)
-        steps.append((node, given, list(taken)))
+        taken = share(graph, record, rule, box, given)
+        steps.append((node, given, taken))
         for slot, part in zip(node.inputs, taken, strict=True):
             relevance[slot] = relevance[slot] + part if slot in relevance else part
     return relevance, steps
+
+
+def share(
+    graph: Graph, record: Record, rule: Rule, box: Box, relevances: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """One step back: the relevances at a node's inputs from those at its outputs, by a rule."""
+    node = record.node
+    shares = told(rule, _facts(graph, record, box))(
+        node.layer, record.inputs, record.outputs, relevances
+    )
+    _check_returned(shares, node, record.inputs, rule)
+    return list(shares)
 
 
 def _check_returned(taken: Any, node: Node, inputs: Sequence[tf.Tensor], rule: Any) -> None:
