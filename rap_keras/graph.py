@@ -4,15 +4,30 @@ A *node* is one call of one layer or operation: a shared layer has several. A *s
 one tensor, numbered. Nothing here computes; the backends fill the slots.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from rap_keras import layer_types
 from rap_keras.layer_types import activation_name, is_a
 
 Shape = tuple[int | None, ...]
+
+
+class Call(Protocol):
+    """Calls a layer as the model does, at inference, with other tensors."""
+
+    def __call__(
+        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
+    ) -> list[Any]:
+        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+
+    def first_argument(self, inputs: Sequence[Any]) -> Any:
+        """The inputs in the structure that the layer takes as its first argument."""
+
+    def operands(self, inputs: Sequence[Any]) -> list[Any]:
+        """The inputs and the constants that an operation takes, in order."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Node:
         inputs: Slots of the tensors that it takes, in the order of its arguments.
         masks: Slots of the boolean tensors that it takes. They get no relevance.
         outputs: Slots of the tensors that it returns.
-        call: `call(inputs, masks)` computes the outputs, a flat list.
+        call: Computes the outputs.
         starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
 
     """
@@ -36,7 +51,7 @@ class Node:
     inputs: tuple[int, ...]
     masks: tuple[int, ...]
     outputs: tuple[int, ...]
-    call: Callable[..., list[Any]] = field(repr=False)
+    call: Call = field(repr=False)
     starts_constant: bool = False
 
 

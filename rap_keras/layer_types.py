@@ -101,6 +101,8 @@ NONNEGATIVE_ACTIVATIONS = {
     *("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "softmax", "exponential", "exp"),
     *("squareplus", "sparse_plus", "abs", "absolute", "square"),
 }
+# Activations that turn logits into probabilities.
+HEADS = ("softmax", "log_softmax", "sigmoid")
 BOUNDED_ACTIVATIONS = {"sigmoid", "hard_sigmoid", "softmax", "relu6"}
 
 

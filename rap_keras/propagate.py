@@ -8,14 +8,13 @@ from typing import Any
 import tensorflow as tf
 
 from rap_keras import linear
+from rap_keras.bounds import Box
 from rap_keras.composites import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Node
 from rap_keras.layer_types import ROUTING, is_a
 from rap_keras.linear import Stage
 from rap_keras.rules import Rule, name_of, told
-
-Box = dict[int, tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -121,21 +120,6 @@ def _tape(inputs: Sequence[tf.Tensor]) -> Iterator[tf.GradientTape]:
 
 def _is_wide(tensors: Sequence[tf.Tensor]) -> bool:
     return not any(t.dtype.is_floating and t.dtype.size < 4 for t in tensors)
-
-
-def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
-    """The bounds of each input: those given, or the minimum and maximum of each image."""
-    result = {}
-    for slot, x in zip(graph.inputs, inputs, strict=True):
-        if slot not in graph.images:
-            continue
-        if bounds is None:
-            axes = list(range(1, x.shape.rank))
-            low, high = (f(x, axes, keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
-        else:
-            low, high = (tf.cast(tf.convert_to_tensor(b), x.dtype) for b in bounds)
-        result[slot] = (low + tf.zeros_like(x), high + tf.zeros_like(x))
-    return result
 
 
 def _pushed(graph: Graph, box: Box, slot: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -42,7 +42,7 @@ def shared_models() -> ModuleType:
     return module
 
 
-def arch_model(data: dict[str, np.ndarray], dtype: str) -> keras.Model:
+def arch_model(data: dict[str, np.ndarray], dtype: str, keras: Any = keras) -> Any:
     """The network that the fixture's `arch` describes, with its weights."""
     arch = json.loads(str(data["arch"]))
     with_policy = {"dtype": dtype}

@@ -11,15 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras import composites
+from rap_keras.bounds import boxes, read_bounds, refuse_outside
 from rap_keras.composites import Composite, RuleTable, choose
 from rap_keras.conservation import ConservationReport, Row
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Shape
-from rap_keras.keras3.inputs import as_batches, read_inputs, read_selection
-from rap_keras.keras3.trace import own_output, trace
+from rap_keras.inputs import Pack, as_batches, read_inputs, read_selection
+from rap_keras.keras3.trace import input_names, own_output, trace
 from rap_keras.propagate import (
     backward,
-    boxes,
     forward,
     relevance_dtype,
     select,
@@ -103,12 +103,15 @@ class Analyzer:
         """
         if isinstance(x, tf.data.Dataset):
             return self._analyze_dataset(x, neuron_selection)
-        arrays, pack = read_inputs(self.model, x, self.check_finite)
+        arrays, pack = self._read(x)
         maps = self._batched("maps", self._maps, arrays, neuron_selection)
         if maps is None:
             maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
         self._refuse_overflow(maps)
         return pack(maps)
+
+    def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
+        return read_inputs(self.model.inputs, input_names(self.model), x, self.check_finite)
 
     def _analyze_dataset(self, dataset: tf.data.Dataset, neuron_selection: Any) -> Iterator[Any]:
         for element in dataset:
@@ -218,7 +221,7 @@ class PropagationAnalyzer(Analyzer):
         Raises:
             InputError: As in `analyze`.
         """
-        arrays, _ = read_inputs(self.model, x, self.check_finite)
+        arrays, _ = self._read(x)
         result = self._batched("layers", self._layers, arrays, neuron_selection)
         if result is None:
             result = {
@@ -242,7 +245,7 @@ class PropagationAnalyzer(Analyzer):
         Raises:
             InputError: As in `analyze`; x has no samples.
         """
-        arrays, _ = read_inputs(self.model, x, self.check_finite)
+        arrays, _ = self._read(x)
         sums = self._batched("sums", self._sums, arrays, neuron_selection)
         if sums is None:
             raise InputError(
@@ -353,7 +356,7 @@ class RAPAnalyzer(PropagationAnalyzer):
         self.variant = variant
         self.add = add
         self.input_rule = input_rule
-        self._bounds = _read_bounds(bounds)
+        self._bounds = read_bounds(bounds)
         super().__init__(model, composites.rap_composite(variant, add, input_rule), **options)
 
     def _trace(self, model: keras.Model) -> Graph:
@@ -365,46 +368,14 @@ class RAPAnalyzer(PropagationAnalyzer):
     def _batched(
         self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
     ) -> Any:
-        self._refuse_outside(arrays)
+        refuse_outside(self._bounds, arrays)
         return super()._batched(key, function, arrays, selection)
-
-    def _refuse_outside(self, arrays: list[np.ndarray]) -> None:
-        if self._bounds is None:
-            return
-        low, high = self._bounds
-        for x in arrays:
-            try:
-                outside = np.count_nonzero((x < low.astype(x.dtype)) | (x > high.astype(x.dtype)))
-            except ValueError:
-                raise InputError(
-                    f"Expected bounds that broadcast to a sample of shape {x.shape[1:]}, got shapes "
-                    f"{low.shape} and {high.shape}."
-                ) from None
-            if outside:
-                raise InputError(
-                    f"Expected inputs within the bounds, got {outside} values outside: widen bounds, "
-                    "or leave them out to take each image's own."
-                )
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]
         own = {"variant": self.variant, "add": self.add, "input_rule": self.input_rule}
         return super().options() | own | {"bounds": bounds}
-
-
-def _read_bounds(bounds: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    if bounds is None:
-        return None
-    try:
-        low, high = (np.asarray(b, np.float64) for b in bounds)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}."
-        ) from None
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
-        raise InputError(f"Expected finite bounds with low <= high, got {bounds!r}.")
-    return low, high
 
 
 class GradientAnalyzer(PropagationAnalyzer):

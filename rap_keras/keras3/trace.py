@@ -15,13 +15,12 @@ from rap_keras.graph import Graph, Node, Shape
 from rap_keras.layer_types import (
     ACTIVATION,
     ELEMENTWISE,
+    HEADS,
     ROUTING,
     activation_name,
     is_a,
     is_library_class,
 )
-
-HEADS = ("softmax", "log_softmax", "sigmoid")
 
 
 def trace(model: Any, keep_head: bool = False) -> Graph:
@@ -183,15 +182,33 @@ class _Call:
         self._arguments = arguments
         self._is_mask = is_mask
 
+    def _filled(self, inputs: Sequence[Any], masks: Sequence[Any]) -> tuple[Any, Any]:
+        sources = iter(inputs), iter(masks)
+        values = iter([next(sources[mask]) for mask in self._is_mask])
+        return tree.map_structure(
+            lambda leaf: next(values) if _is_symbolic(leaf) else leaf, self._arguments
+        )
+
+    def first_argument(self, inputs: Sequence[Any]) -> Any:
+        """The inputs in the structure that the layer takes as its first argument."""
+        args, _ = self._filled(inputs, [])
+        if len([leaf for leaf in tree.flatten(self._arguments[0][0]) if _is_symbolic(leaf)]) < len(
+            inputs
+        ):
+            raise InputError(
+                "Expected layers that take their tensors as one argument, but layer "
+                f"{self._op.name!r} takes several."
+            )
+        return args[0]
+
+    def operands(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensors and constants that an operation takes, in order."""
+        return tree.flatten(self._filled(tensors, []))
+
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
-        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
-        sources = iter(inputs), iter(masks)
-        values = iter([next(sources[mask]) for mask in self._is_mask])
-        args, kwargs = tree.map_structure(
-            lambda leaf: next(values) if _is_symbolic(leaf) else leaf, self._arguments
-        )
+        args, kwargs = self._filled(inputs, masks)
         if getattr(self._op, "_call_has_training_arg", False):
             kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
         # Nothing of the model changes: its variables, losses and random states are out of reach.

@@ -98,7 +98,8 @@ def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
     u = tf.math.divide_no_nan(relevance, contributions.doubled)
     v = tf.math.divide_no_nan(relevance, contributions.absolute)
     shared = contributions.back(u, v)
-    activated = tf.sign(stage.x) if nonnegative else tf.cast(stage.x != 0, shared.dtype)
+    # Not `!=`: where eager execution is off, it compares the tensors as Python objects.
+    activated = tf.sign(stage.x) if nonnegative else tf.cast(tf.not_equal(stage.x, 0), shared.dtype)
     return shift(shared, activated, relevance)
 
 

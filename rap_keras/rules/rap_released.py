@@ -65,7 +65,7 @@ def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bo
     to_a = divide(positive, a)
     to_b = divide(negative, b) + divide(relevance, a + b)
     shared = x * (back_a(to_a) + back_b(to_b))
-    return shift(shared, tf.cast(shared != 0, shared.dtype), relevance)
+    return shift(shared, tf.cast(tf.not_equal(shared, 0), shared.dtype), relevance)
 
 
 def batch_normalization(

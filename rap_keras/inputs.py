@@ -1,23 +1,24 @@
 """Reading what the user hands to an analyzer: samples and neurons. Nothing of it is changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
-from rap_keras.keras3.trace import input_names
 
 Pack = Callable[[list[np.ndarray]], Any]
 
 
-def read_inputs(model: keras.Model, x: Any, check_finite: bool) -> tuple[list[np.ndarray], Pack]:
+def read_inputs(
+    specs: Sequence[Any], names: Sequence[str], x: Any, check_finite: bool = False
+) -> tuple[list[np.ndarray], Pack]:
     """The model's inputs as arrays of its shapes and dtypes.
 
     Args:
-        model: The model.
+        specs: The model's inputs: anything with a shape and a dtype.
+        names: Their names.
         x: An array or tensor; for several inputs a list, a tuple, or a dict by input name.
         check_finite: Refuse NaN and infinity.
 
@@ -28,8 +29,7 @@ def read_inputs(model: keras.Model, x: Any, check_finite: bool) -> tuple[list[np
     Raises:
         InputError: Number, shape, dtype or values do not fit.
     """
-    specs = model.inputs
-    names = input_names(model)
+    names = list(names)
     if isinstance(x, tf.data.Dataset):
         raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() takes datasets.")
     if isinstance(x, dict):
@@ -96,7 +96,7 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
             f"Expected finite values for input {name!r}, got {count} NaN or infinite ones: "
             "clean them, or set check_finite=False to let them through."
         )
-    return array.astype(spec.dtype, copy=False)
+    return array.astype(tf.as_dtype(spec.dtype).as_numpy_dtype, copy=False)
 
 
 def read_selection(selection: Any, mode: str, size: int, neurons: int | None) -> np.ndarray:

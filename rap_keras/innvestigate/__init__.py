@@ -1,0 +1,75 @@
+"""RAP inside iNNvestigate 2.1 (Keras 2): importing this registers "rap" with `innvestigate`.
+
+    import innvestigate
+    import rap_keras.innvestigate
+
+    analyzer = innvestigate.create_analyzer("rap", model)
+
+iNNvestigate works in TensorFlow's graph mode: switch eager execution off before the model is built
+(`tf.compat.v1.disable_eager_execution()`), or let `from_keras3` rebuild a Keras 3 model in a graph of
+its own, which leaves eager execution on.
+"""
+
+import os as _os
+
+import tensorflow as _tf
+
+if int(_tf.__version__.split(".")[1]) >= 16 and _os.environ.get("TF_USE_LEGACY_KERAS") not in (
+    "1",
+    "true",
+    "True",
+):
+    raise ImportError(
+        "Expected tf.keras to be Keras 2, on which iNNvestigate is built, but TensorFlow "
+        f"{_tf.__version__} brings Keras 3: install tf_keras and set the environment variable "
+        "TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, or use rap_keras.create_analyzer, which "
+        "explains Keras 3 models without iNNvestigate."
+    )
+
+try:
+    import innvestigate as _innvestigate
+except ImportError as error:
+    raise ImportError(
+        "Expected iNNvestigate 2.1 to be installed, but it cannot be imported "
+        f"({error}): run pip install 'rap-keras[innvestigate]' with Python 3.11."
+    ) from error
+
+import innvestigate.analyzer as _analyzer
+
+from rap_keras.innvestigate.analyzers import RAPAnalyzer
+from rap_keras.innvestigate.graphs import entering, fast_building, graph_scope, new_graph
+from rap_keras.innvestigate.rebuild import from_keras3, prepare
+
+
+def create_analyzer(name, model, **options):
+    """`innvestigate.create_analyzer` for a model in a graph of its own, as `from_keras3` builds it.
+
+    Args:
+        name: "rap", or any of iNNvestigate's names.
+        model: A Keras 2 model.
+        **options: The analyzer's options.
+
+    Returns:
+        The iNNvestigate analyzer; its methods enter the model's graph by themselves.
+
+    Raises:
+        KeyError: There is no analyzer of this name.
+        InputError: The model is in no graph: eager execution was on when it was built.
+    """
+    with graph_scope(model):
+        return entering(_innvestigate.create_analyzer(name, model, **options), model)
+
+
+# AnalyzerBase.load finds classes by name in this module.
+_analyzer.RAPAnalyzer = RAPAnalyzer
+_analyzer.analyzers["rap"] = RAPAnalyzer
+
+__all__ = [
+    "RAPAnalyzer",
+    "create_analyzer",
+    "fast_building",
+    "from_keras3",
+    "graph_scope",
+    "new_graph",
+    "prepare",
+]

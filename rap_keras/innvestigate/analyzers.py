@@ -1,0 +1,318 @@
+"""RAP as an analyzer of iNNvestigate."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import innvestigate.layers as ilayers
+import numpy as np
+import tensorflow as tf
+import tensorflow.keras.layers as klayers
+import tensorflow.keras.models as kmodels
+from innvestigate.analyzer.base import NotAnalyzeableModelException
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+
+from rap_keras.bounds import boxes, read_bounds, refuse_outside
+from rap_keras.composites import Composite, RuleTable, rap_composite
+from rap_keras.errors import InputError
+from rap_keras.graph import Node
+from rap_keras.innvestigate.graphs import graph_scope, new_graph, reserve_names
+from rap_keras.innvestigate.rebuild import flattened
+from rap_keras.innvestigate.trace import trace
+from rap_keras.inputs import read_inputs, read_selection
+from rap_keras.layer_types import HEADS, activation_name
+from rap_keras.propagate import compute, relevance_dtype, select, share
+from rap_keras.rules import facts_of
+
+
+class PropagationAnalyzer(ReverseAnalyzerBase):
+    """An analyzer that propagates relevance by the rules of a composite.
+
+    Args:
+        model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
+        composite: The rule of each layer.
+        bounds: (low, high) of the input for rules that ask for its box; None takes the minimum and
+            maximum of each image.
+        **options: Those of iNNvestigate's `ReverseAnalyzerBase`: neuron_selection_mode,
+            reverse_keep_tensors, reverse_check_finite, ...
+
+    Raises:
+        InputError: The model cannot be followed, or is in no graph.
+        UnknownLayerError: A layer has no rule.
+        NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+    """
+
+    def __init__(
+        self, model: Any, composite: Composite, bounds: Any = None, **options: Any
+    ) -> None:
+        with graph_scope(model):
+            flat = flattened(model)
+            super().__init__(flat, **options)
+            self._bounds = read_bounds(bounds)
+            self._graph, self._slots = trace(flat)
+            if bounds is not None:
+                self._graph = dataclasses.replace(self._graph, images=frozenset(self._graph.inputs))
+            self._refuse_head()
+            self._table = composite.assign(self._graph)
+            self._rules = {node.name: rule for node, rule in self._table.rows if rule}
+        self._relevances: dict[int, dict[str, Any]] = {}
+        self._layers_model: Any = None
+
+    def _refuse_head(self) -> None:
+        last = self._graph.producers.get(self._graph.output)
+        head = activation_name(last.layer) if last else None
+        if head in HEADS and not self._disable_model_checks:
+            assert last is not None
+            raise NotAnalyzeableModelException(
+                f"Expected a model whose output is the logits, but layer {last.name!r} ends it with "
+                f"{head}: pass innvestigate.model_wo_output_activation(model)."
+            )
+
+    def rules(self) -> RuleTable:
+        """The rule of every layer, in the order of computation; prints as a table."""
+        return self._table
+
+    # What iNNvestigate calls to build the analysis.
+
+    def create_analyzer_model(self) -> None:
+        """Builds the graph of the analysis; `analyze` does it at its first call."""
+        with graph_scope(self._model):
+            reserve_names(self._model)
+            super().create_analyzer_model()
+
+    def _reverse_mapping(self, layer: Any) -> Callable[..., list[Any]]:
+        if layer in self._special_helper_layers:
+            return self._select
+        return self._propagate
+
+    def _select(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
+        """The way back through the selection of a neuron: its logit at its place, 0 elsewhere."""
+        layer, (logits, *index) = reverse_state["layer"], Xs
+        mode = "index" if isinstance(layer, ilayers.NeuronSelection) else "max_activation"
+
+        def start(tensors: list[tf.Tensor]) -> tf.Tensor:
+            logits, logit, *index = tensors
+            neurons = index[0][:, 1] if index else tf.constant([0])
+            return select(logits, mode, neurons) * tf.cast(logit, logits.dtype)[:, tf.newaxis]
+
+        return [_Step(start, "start")([logits, *reversed_Ys, *index])]
+
+    def _propagate(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
+        slot = self._slots.get(id(Ys[0]))
+        if slot is None:  # the Flatten that iNNvestigate puts behind outputs of more than two axes
+            return [_Step(_unflattened, "start")([*reversed_Ys, *Xs])]
+        node = self._graph.producers[slot]
+        inputs = self._model.inputs if self._takes_box(node) else []
+        step = _Step(lambda tensors: self._share(node, tensors), node.name)
+        return tf.nest.flatten(step([*Xs, *reversed_Ys, *inputs]))
+
+    def _takes_box(self, node: Node) -> bool:
+        return "box" in facts_of(self._rules[node.name], {"box"})
+
+    def _share(self, node: Node, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        n, m = len(node.inputs), len(node.outputs)
+        xs, relevances, inputs = tensors[:n], tensors[n : n + m], tensors[n + m :]
+        _, record = compute(self._graph, node, xs)
+        box = boxes(self._graph, inputs, self._bounds) if inputs else {}
+        relevances = [tf.cast(r, relevance_dtype(r.dtype)) for r in relevances]
+        return share(self._graph, record, self._rules[node.name], box, relevances)
+
+    def _reverse_model(
+        self,
+        model: Any,
+        stop_analysis_at_tensors: Any = None,
+        return_all_reversed_tensors: bool = False,
+    ) -> tuple[list[Any], Any]:
+        result, self._relevances = super()._reverse_model(model, stop_analysis_at_tensors, True)
+        return result, self._relevances if return_all_reversed_tensors else None
+
+    # What users call.
+
+    def analyze(self, X: Any, neuron_selection: Any = None) -> Any:
+        """Explains samples.
+
+        Args:
+            X: Array of shape (batch, ...), as the model takes it; a list or dict of them for several
+                inputs.
+            neuron_selection: In mode "index": the output neuron, an integer for all samples or one per
+                sample.
+
+        Returns:
+            np.ndarray of the shape of X: the relevance of every element; a list or dict for several
+            inputs.
+
+        Raises:
+            InputError: X or the neuron does not fit the model.
+        """
+        with graph_scope(self._model):
+            if not self._analyzer_model_done:
+                self.create_analyzer_model()
+            feed, pack = self._feed(X, neuron_selection)
+            if not len(feed[0]):
+                return pack([np.zeros(x.shape, x.dtype) for x in feed[: len(self._model.inputs)]])
+            maps = _as_list(self._analyzer_model.predict_on_batch(feed))
+            if self._n_debug_output:
+                self._handle_debug_output(maps[-self._n_debug_output :])
+                maps = maps[: -self._n_debug_output]
+            return pack(maps)
+
+    def analyze_layers(self, X: Any, neuron_selection: Any = None) -> dict[str, Any]:
+        """The relevance at every layer's output.
+
+        Args:
+            X: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            From the inputs to the logits: layer name => np.ndarray of the shape of the layer's output
+            (a list where it has several). Further calls of a shared layer are named "layer:1".
+
+        Raises:
+            InputError: As in `analyze`.
+        """
+        with graph_scope(self._model):
+            if not self._analyzer_model_done:
+                self.create_analyzer_model()
+            feed, _ = self._feed(X, neuron_selection)
+            names = zip(self._graph.input_names, self._graph.inputs, strict=True)
+            slots = {name: [slot] for name, slot in names}
+            slots |= {node.name: list(node.outputs) for node in self._graph.nodes}
+            if self._layers_model is None:
+                tensors = {
+                    self._slots[i]: t["final_tensor"]
+                    for i, t in self._relevances.items()
+                    if i in self._slots
+                }
+                outputs = [tensors[slot] for parts in slots.values() for slot in parts]
+                inputs = self._analyzer_model.inputs
+                self._layers_model = kmodels.Model(inputs, outputs, name="relevance_of_layers")
+            maps = iter(_as_list(self._layers_model.predict_on_batch(feed)))
+            found = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
+        return {name: parts[0] if len(parts) == 1 else parts for name, parts in found.items()}
+
+    def _feed(self, X: Any, neuron_selection: Any) -> tuple[list[np.ndarray], Any]:
+        """What the analyzer's model takes, and what packs its maps as X was packed."""
+        arrays, pack = read_inputs(self._model.inputs, self._graph.input_names, X)
+        refuse_outside(self._bounds, arrays)
+        size, mode = len(arrays[0]), self._neuron_selection_mode
+        augmented = max(size, np.size(neuron_selection))  # wrappers augment behind the input
+        neurons = np.prod([n or 1 for n in self._graph.shapes[self._graph.output][1:]])
+        index = read_selection(neuron_selection, mode, augmented, int(neurons))
+        if mode != "index":
+            return arrays, pack
+        return [*arrays, self._get_neuron_selection_array(index, size)], pack
+
+    # Saving.
+
+    def _get_state(self) -> dict[str, Any]:
+        with graph_scope(self._model):
+            return super()._get_state()
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        with new_graph() if tf.executing_eagerly() else contextlib.nullcontext():
+            return super()._state_to_kwargs(state)
+
+    def save_npz(self, fname: Any) -> None:
+        """Writes the analyzer, with its model, to one file. Unlike iNNvestigate's, it needs no pickle.
+
+        Args:
+            fname: The path; ".npz" is added where it is missing, as `numpy.savez` does.
+        """
+        class_name, state = self.save()
+        weights = state.pop("model_weights")
+        text = json.dumps({"class_name": class_name, "state": state})
+        arrays = {f"weight_{k:05d}": w for k, w in enumerate(weights)}
+        np.savez(fname, analyzer=np.array(text), **arrays)
+
+    @staticmethod
+    def load_npz(fname: Any) -> Any:
+        """Loads an analyzer that `save_npz` wrote.
+
+        Args:
+            fname: The path of the file.
+
+        Returns:
+            The analyzer.
+
+        Raises:
+            InputError: The file is none of `save_npz`.
+        """
+        try:
+            with np.load(fname) as file:
+                saved = json.loads(str(file["analyzer"]))
+                weights = [file[key] for key in sorted(file.files) if key != "analyzer"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
+            ) from error
+        saved["state"]["model_weights"] = weights
+        return ReverseAnalyzerBase.load(saved["class_name"], saved["state"])
+
+
+class RAPAnalyzer(PropagationAnalyzer):
+    """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605) in iNNvestigate.
+
+    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron.
+
+    Args:
+        model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
+        variant: "paper": eqs. 5-10. "released": what the authors' released code computes.
+        add: How sums of several tensors are shared: "absolute", "positive" or "signed"; None is the
+            variant's own. The paper is silent.
+        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
+            eqs. 7-9 there too.
+        bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
+            None takes the minimum and maximum of each image.
+        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+        NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        variant: str = "paper",
+        add: str | None = None,
+        input_rule: str = "box",
+        bounds: Any = None,
+        **options: Any,
+    ) -> None:
+        self._rap = {"variant": variant, "add": add, "input_rule": input_rule}
+        super().__init__(model, rap_composite(variant, add, input_rule), bounds, **options)
+
+    def _get_state(self) -> dict[str, Any]:
+        bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]
+        return super()._get_state() | self._rap | {"bounds": bounds}
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        state = dict(state)
+        own = {key: state.pop(key) for key in ("variant", "add", "input_rule", "bounds")}
+        return super()._state_to_kwargs(state) | own
+
+
+class _Step(klayers.Layer):
+    """A computation as one layer, for Keras would make a layer of every operation."""
+
+    def __init__(self, compute: Callable[[list[tf.Tensor]], Any], name: str) -> None:
+        super().__init__(name=f"relevance/{name}", autocast=False)
+        self._compute = compute
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, tensors: Any) -> Any:
+        return self._compute(tf.nest.flatten(tensors))
+
+
+def _unflattened(tensors: list[tf.Tensor]) -> tf.Tensor:
+    relevance, x = tensors
+    return tf.reshape(relevance, tf.shape(x))
+
+
+def _as_list(result: Any) -> list[Any]:
+    return result if isinstance(result, list) else [result]

@@ -1,0 +1,179 @@
+"""The TensorFlow graph that a Keras 2 model lives in.
+
+iNNvestigate needs models made of graph tensors. They are, where eager execution is off; elsewhere a
+model can have a graph and a session of its own, to be entered whenever something is done with it.
+"""
+
+import contextlib
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tensorflow.keras.layers as klayers
+import tensorflow.keras.models as kmodels
+
+from rap_keras.errors import InputError
+
+_SESSION = "_rap_keras_session"
+
+
+@contextlib.contextmanager
+def new_graph() -> Iterator[None]:
+    """A graph of its own for the Keras 2 models that are built or loaded inside; eager stays on outside.
+
+    Example:
+        with rap_keras.innvestigate.new_graph():
+            model = tf.keras.models.load_model("model.h5")
+        analyzer = rap_keras.innvestigate.create_analyzer("rap", model)
+    """
+    graph = tf.Graph()
+    setattr(graph, _SESSION, tf.compat.v1.Session(graph=graph))
+    with _inside(graph, [klayers.InputLayer]):
+        yield
+
+
+@contextlib.contextmanager
+def graph_scope(model: Any) -> Iterator[None]:
+    """Enters the graph and the session of a model, to do with it what iNNvestigate needs a graph for.
+
+    Where eager execution is off, nothing has to be entered.
+
+    Args:
+        model: A Keras 2 model: made by `from_keras3`, or built while eager execution was off.
+
+    Raises:
+        InputError: The model is in no graph.
+    """
+    graph = _graph_of(model)
+    if hasattr(graph, _SESSION):
+        with _inside(graph, {type(layer) for layer in model.layers}):
+            yield
+    elif tf.executing_eagerly():
+        raise InputError(
+            "Expected iNNvestigate's analyzers to be used as the model was built, with eager execution "
+            "off, but it is on: call tf.compat.v1.disable_eager_execution() first of all."
+        )
+    else:
+        yield
+
+
+def _graph_of(model: Any) -> tf.Graph:
+    if not isinstance(model, kmodels.Model):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise InputError(
+            f"Expected a Keras 2 model (tf.keras), as iNNvestigate does, got {kind}: rebuild a Keras 3 "
+            "model with rap_keras.innvestigate.from_keras3(model)."
+        )
+    if not model.inputs or not all(isinstance(t, tf.Tensor) for t in model.inputs):
+        raise InputError(
+            "Expected a functional or Sequential model with inputs, built while eager execution is off, as "
+            " iNNvestigate needs it: call tf.compat.v1.disable_eager_execution() right after importing "
+            "tensorflow, and build or load the model then."
+        )
+    return model.inputs[0].graph
+
+
+@contextlib.contextmanager
+def _inside(graph: tf.Graph, layer_classes: Any) -> Iterator[None]:
+    session = getattr(graph, _SESSION)
+    with graph.as_default(), session.as_default():
+        _settle(layer_classes)
+        yield
+    if not graph.building_function and tf.executing_eagerly():
+        _settle(layer_classes)
+
+
+def _settle(layer_classes: Any) -> None:
+    """Makes classes of layers and models work in the mode that is on now, eager or graph.
+
+    Keras 2 switches their bases for all instances whenever one is made in the other mode.
+    """
+    for cls in layer_classes:
+        cls.__new__(cls)
+    inputs = klayers.Input((1,))
+    kmodels.Model(inputs, inputs)
+
+
+def entering(thing: Any, model: Any) -> Any:
+    """Makes the public methods of a model or an analyzer enter the graph of a model, and returns it.
+
+    Only this one instance is touched, and only where its model has a graph of its own.
+    """
+    if not hasattr(_graph_of(model), _SESSION):
+        return thing
+    for name in _METHODS:
+        method = getattr(thing, name, None)
+        if method is not None and name not in vars(thing):
+            object.__setattr__(thing, name, _entered(method, model))
+    return thing
+
+
+_METHODS = (
+    *("analyze", "analyze_layers", "create_analyzer_model", "save_npz", "fit"),
+    *("predict", "predict_on_batch", "evaluate", "get_weights", "set_weights", "load_weights"),
+    *("save", "save_weights"),
+)
+
+
+def _entered(method: Any, model: Any) -> Any:
+    @functools.wraps(method)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with graph_scope(model):
+            return method(*args, **kwargs)
+
+    return inside
+
+
+def reserve_names(model: Any) -> None:
+    """Lets Keras name new layers so that none gets the name of a layer of the model.
+
+    A model that was loaded from a file may have layers named "add" or "conv2d_3", which Keras would
+    give again to the layers that an analyzer adds; names must be unique.
+    """
+    highest: dict[str, int] = {}
+    for layer in model.layers:
+        match = re.fullmatch(r"([a-z][a-z0-9_]*?)(?:_(\d+))?", layer.name)
+        if match:
+            base, number = match[1], int(match[2] or 0)
+            highest[base] = max(highest.get(base, 0), number)
+    for base, number in highest.items():
+        namesake = type(base, (klayers.Layer,), {})
+        while _number(namesake().name) < number:
+            pass
+
+
+def _number(name: str) -> int:
+    match = re.search(r"_(\d+)$", name)
+    return int(match[1]) if match else 0
+
+
+@contextlib.contextmanager
+def fast_building() -> Iterator[None]:
+    """Builds iNNvestigate's own analyzers many times faster; their results stay the same.
+
+    iNNvestigate writes its rules as TensorFlow operations, and Keras then evaluates every constant among
+    them in the session (minutes for a ResNet-50). Inside this context Keras takes the tensors as they
+    are. "rap" is built of layers and does not need it.
+
+    Example:
+        with rap_keras.innvestigate.fast_building():
+            analyzer = innvestigate.create_analyzer("lrp.alpha_1_beta_0", model)
+            analyzer.create_analyzer_model()
+    """
+    utils = _base_layer_utils()
+    before = utils._UNSAFE_GRAPH_OP_LAYER_CREATION
+    utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
+    try:
+        yield
+    finally:
+        utils._UNSAFE_GRAPH_OP_LAYER_CREATION = before
+
+
+def _base_layer_utils() -> Any:
+    """The module of Keras 2 that makes layers of operations: of Keras 2 itself or of tf_keras."""
+    import importlib
+
+    package = klayers.Dense.__module__.partition(".")[0]
+    return importlib.import_module(f"{package}.src.engine.base_layer_utils")
