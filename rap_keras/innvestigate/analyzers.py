@@ -95,7 +95,9 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         def start(tensors: list[tf.Tensor]) -> tf.Tensor:
             logits, logit, *index = tensors
             neurons = index[0][:, 1] if index else tf.constant([0])
-            return select(logits, mode, neurons) * tf.cast(logit, logits.dtype)[:, tf.newaxis]
+            # iNNvestigate's MaxNeuronSelection gives the logits the shape (1, batch).
+            logit = tf.reshape(tf.cast(logit, logits.dtype), [-1, 1])
+            return select(logits, mode, neurons) * logit
 
         return [_Step(start, "start")([logits, *reversed_Ys, *index])]
 
