@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from keras2 import k2
-from shared_data import arch_model, fixture_files, load
+from shared_data import arch_model, load
 from test_official import FILES, expected_by_tensor
 
 from rap_keras import innvestigate as plugin

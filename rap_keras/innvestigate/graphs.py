@@ -104,9 +104,8 @@ def entering(thing: Any, model: Any) -> Any:
     if not hasattr(_graph_of(model), _SESSION):
         return thing
     for name in _METHODS:
-        method = getattr(thing, name, None)
-        if method is not None and name not in vars(thing):
-            object.__setattr__(thing, name, _entered(method, model))
+        if hasattr(type(thing), name) and name not in vars(thing):
+            object.__setattr__(thing, name, _entered(thing, name, model))
     return thing
 
 
@@ -117,11 +116,11 @@ _METHODS = (
 )
 
 
-def _entered(method: Any, model: Any) -> Any:
-    @functools.wraps(method)
+def _entered(thing: Any, name: str, model: Any) -> Any:
+    @functools.wraps(getattr(type(thing), name))
     def inside(*args: Any, **kwargs: Any) -> Any:
-        with graph_scope(model):
-            return method(*args, **kwargs)
+        with graph_scope(model):  # looked up inside, for the bases of the class differ there
+            return getattr(type(thing), name)(thing, *args, **kwargs)
 
     return inside
 

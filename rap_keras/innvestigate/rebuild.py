@@ -114,7 +114,8 @@ def from_keras3(
 
     with new_graph():
         new = _built(graph, copy, [tf.as_dtype(t.dtype).name for t in model.inputs], model.name)
-        arrays = [np.asarray(v) for old, _ in copies for v in old.weights]
+    arrays = [np.asarray(v) for old, _ in copies for v in old.weights]
+    with graph_scope(new):
         _assign([v for _, layer in copies for v in layer.weights], arrays)
     entering(new, new)
     _compare(graph, model, new)
