@@ -10,6 +10,14 @@ from rap_keras.errors import InputError
 
 
 def _classes() -> dict[str, type]:
+    import keras
+
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise InputError(
+            f"rap_keras.create_analyzer needs Keras 3, got Keras {keras.__version__}: install "
+            "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
+            "create_analyzer."
+        )
     from rap_keras.keras3 import analyzers
 
     classes = (

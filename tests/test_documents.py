@@ -26,7 +26,7 @@ def test_readme_rule_registers(monkeypatch):
     monkeypatch.setattr(rap_keras.composites, "_registered", {})
     own = type("MyLayer", (), {})
     exec(
-        compile(EXAMPLES[1], "README.md", "exec"),
+        compile(EXAMPLES[-1], "README.md", "exec"),
         {"tf": tf, "rap_keras": rap_keras, "MyLayer": own},
     )
     assert list(rap_keras.composites._registered) == [own]

@@ -18,7 +18,7 @@ from rap_keras.bounds import boxes, read_bounds, refuse_outside
 from rap_keras.composites import Composite, RuleTable, rap_composite
 from rap_keras.errors import InputError
 from rap_keras.graph import Node
-from rap_keras.innvestigate.graphs import graph_scope, new_graph, reserve_names
+from rap_keras.innvestigate.graphs import graph_scope, new_graph, reserve_names, valid_name
 from rap_keras.innvestigate.rebuild import flattened
 from rap_keras.innvestigate.trace import trace
 from rap_keras.inputs import read_inputs, read_selection
@@ -303,7 +303,7 @@ class _Step(klayers.Layer):
     """A computation as one layer, for Keras would make a layer of every operation."""
 
     def __init__(self, compute: Callable[[list[tf.Tensor]], Any], name: str) -> None:
-        super().__init__(name=f"relevance/{name}", autocast=False)
+        super().__init__(name=valid_name(f"relevance/{name}"), autocast=False)
         self._compute = compute
 
     @tf.autograph.experimental.do_not_convert

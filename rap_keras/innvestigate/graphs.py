@@ -6,6 +6,7 @@ model can have a graph and a session of its own, to be entered whenever somethin
 
 import contextlib
 import functools
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,7 @@ def new_graph() -> Iterator[None]:
     """
     graph = tf.Graph()
     setattr(graph, _SESSION, tf.compat.v1.Session(graph=graph))
-    with _inside(graph, [klayers.InputLayer]):
+    with _inside(graph):
         yield
 
 
@@ -48,7 +49,7 @@ def graph_scope(model: Any) -> Iterator[None]:
     """
     graph = _graph_of(model)
     if hasattr(graph, _SESSION):
-        with _inside(graph, {type(layer) for layer in model.layers}):
+        with _inside(graph, model):
             yield
     elif tf.executing_eagerly():
         raise InputError(
@@ -68,32 +69,51 @@ def _graph_of(model: Any) -> tf.Graph:
         )
     if not model.inputs or not all(isinstance(t, tf.Tensor) for t in model.inputs):
         raise InputError(
-            "Expected a functional or Sequential model with inputs, built while eager execution is off, as "
-            " iNNvestigate needs it: call tf.compat.v1.disable_eager_execution() right after importing "
-            "tensorflow, and build or load the model then."
+            "Expected a functional or Sequential model with inputs, built while eager execution is off, "
+            "as iNNvestigate needs it: call tf.compat.v1.disable_eager_execution() first, then build "
+            "or load the model."
         )
     return model.inputs[0].graph
 
 
 @contextlib.contextmanager
-def _inside(graph: tf.Graph, layer_classes: Any) -> Iterator[None]:
+def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
     session = getattr(graph, _SESSION)
-    with graph.as_default(), session.as_default():
-        _settle(layer_classes)
+    if tf.compat.v1.get_default_session() is session:  # inside already
         yield
-    if not graph.building_function and tf.executing_eagerly():
-        _settle(layer_classes)
+        return
+    classes = _keras_classes() | {type(layer) for layer in getattr(model, "layers", ())}
+    try:
+        with graph.as_default(), session.as_default():
+            _settle(classes)
+            yield
+    finally:
+        _settle(classes)
 
 
-def _settle(layer_classes: Any) -> None:
+def _settle(classes: Any) -> None:
     """Makes classes of layers and models work in the mode that is on now, eager or graph.
 
-    Keras 2 switches their bases for all instances whenever one is made in the other mode.
+    Keras 2 exchanges their bases, for all instances, whenever one is made in the other mode.
     """
-    for cls in layer_classes:
+    for cls in classes:
         cls.__new__(cls)
-    inputs = klayers.Input((1,))
-    kmodels.Model(inputs, inputs)
+
+
+@functools.cache
+def _keras_classes() -> frozenset[type]:
+    exported = (getattr(klayers, name) for name in dir(klayers))
+    layers = {cls for cls in exported if isinstance(cls, type) and issubclass(cls, klayers.Layer)}
+    return frozenset(layers - {klayers.Layer}) | {
+        engine("functional").Functional,
+        kmodels.Sequential,
+    }
+
+
+def engine(name: str) -> Any:
+    """A module of Keras 2's engine: of Keras 2 itself, or of tf_keras."""
+    package = klayers.Dense.__module__.partition(".")[0]
+    return importlib.import_module(f"{package}.src.engine.{name}")
 
 
 def entering(thing: Any, model: Any) -> Any:
@@ -123,6 +143,12 @@ def _entered(thing: Any, name: str, model: Any) -> Any:
             return getattr(type(thing), name)(thing, *args, **kwargs)
 
     return inside
+
+
+def valid_name(name: str) -> str:
+    """The name, with what TensorFlow does not take in the name of a scope exchanged."""
+    name = re.sub(r"[^A-Za-z0-9_./>-]", "_", name)
+    return name if re.match(r"[A-Za-z0-9.]", name) else f"layer{name}"
 
 
 def reserve_names(model: Any) -> None:
@@ -161,18 +187,10 @@ def fast_building() -> Iterator[None]:
             analyzer = innvestigate.create_analyzer("lrp.alpha_1_beta_0", model)
             analyzer.create_analyzer_model()
     """
-    utils = _base_layer_utils()
+    utils = engine("base_layer_utils")
     before = utils._UNSAFE_GRAPH_OP_LAYER_CREATION
     utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
     try:
         yield
     finally:
         utils._UNSAFE_GRAPH_OP_LAYER_CREATION = before
-
-
-def _base_layer_utils() -> Any:
-    """The module of Keras 2 that makes layers of operations: of Keras 2 itself or of tf_keras."""
-    import importlib
-
-    package = klayers.Dense.__module__.partition(".")[0]
-    return importlib.import_module(f"{package}.src.engine.base_layer_utils")

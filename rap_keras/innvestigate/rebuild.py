@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,13 @@ import tensorflow.keras.models as kmodels
 
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Node
-from rap_keras.innvestigate.graphs import entering, graph_scope, new_graph, reserve_names
+from rap_keras.innvestigate.graphs import (
+    entering,
+    graph_scope,
+    new_graph,
+    reserve_names,
+    valid_name,
+)
 from rap_keras.innvestigate.trace import is_nested, trace
 from rap_keras.layer_types import is_layer
 from rap_keras.propagate import forward
@@ -148,7 +153,7 @@ def _loaded(keras: Any, path: Path) -> Any:
 def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
     """A flat Keras 2 model of the nodes of a graph, each layer made by `copy(layer, name)`."""
     inputs = [
-        klayers.Input(graph.shapes[slot][1:], name=_valid(input_name), dtype=dtype)
+        klayers.Input(graph.shapes[slot][1:], name=valid_name(input_name), dtype=dtype)
         for slot, input_name, dtype in zip(graph.inputs, graph.input_names, dtypes, strict=True)
     ]
     values = dict(zip(graph.inputs, inputs, strict=True))
@@ -157,19 +162,13 @@ def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
         taken = [values[slot] for slot in node.inputs]
         if is_layer(node.layer) and not _is_bare_operation(node.layer):
             if id(node.layer) not in made:
-                made[id(node.layer)] = copy(node.layer, _valid(node.name))
+                made[id(node.layer)] = copy(node.layer, valid_name(node.name))
             given = made[id(node.layer)](node.call.first_argument(taken))
         else:
             layer, operands = _operation(node, taken)
             given = layer(operands)
         values.update(zip(node.outputs, tf.nest.flatten(given), strict=True))
-    return kmodels.Model(inputs, values[graph.output], name=_valid(name))
-
-
-def _valid(name: str) -> str:
-    """A name that TensorFlow takes for a scope."""
-    name = re.sub(r"[^A-Za-z0-9_./>-]", "_", name)
-    return name if re.match(r"[A-Za-z0-9.]", name) else f"layer{name}"
+    return kmodels.Model(inputs, values[graph.output], name=valid_name(name))
 
 
 def _assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
@@ -207,7 +206,7 @@ def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str
     options = _accepted(cls, layer, options)
     try:
         return cls.from_config(options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise InputError(
             f"Expected a layer that Keras 2 can make, but {kind} {layer.name!r} it cannot: {error}"
         ) from error
@@ -231,7 +230,7 @@ def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
         for key, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
     }
     for key in options.keys() - known:
-        if options[key] != defaults.get(key):
+        if options[key] not in (None, False, defaults.get(key)):
             raise InputError(
                 f"Expected options that Keras 2 has too, but {type(layer).__name__} {layer.name!r} has "
                 f"{key}={options[key]!r}: rebuild the model without it."
@@ -244,7 +243,7 @@ def _operation(node: Node, tensors: Sequence[Any]) -> tuple[Any, Any]:
     operands = node.call.operands(tensors)
     kind = getattr(getattr(node.layer, "node_def", None), "op", type(node.layer).__name__)
     constants = [c for c in operands if not tf.is_tensor(c)]
-    name = _valid(node.name)
+    name = valid_name(node.name)
     if not constants and len({t.shape.rank for t in tensors}) == 1:
         make = _MERGES.get(kind) if len(tensors) == 2 else _UNARY.get(kind)
         if make:
