@@ -13,7 +13,7 @@ except PackageNotFoundError:  # a source tree that is not installed
 
 _LAZY = {
     "Composite": "rap_keras.composites",
-    "RAPAnalyzer": "rap_keras.keras3.analyzers",
+    "RAPAnalyzer": "rap_keras.keras3.rap_analyzer",
     "plot": "rap_keras",
     "register_rule": "rap_keras.composites",
 }

@@ -1,7 +1,7 @@
 """Analyzers by name."""
 
 import difflib
-import inspect
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from rap_keras.errors import InputError
 
 
-def _classes() -> dict[str, type]:
+def _methods() -> dict[str, Any]:
     import keras
 
     if int(keras.__version__.split(".")[0]) < 3:
@@ -18,28 +18,45 @@ def _classes() -> dict[str, type]:
             "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
             "create_analyzer."
         )
-    from rap_keras.keras3 import analyzers
+    from rap_keras.keras3 import (
+        controls,
+        gradient_analyzers,
+        lrp_analyzers,
+        pattern_analyzers,
+        rap_analyzer,
+    )
+    from rap_keras.lrp_composites import METHODS
 
     classes = (
-        analyzers.RAPAnalyzer,
-        analyzers.GradientAnalyzer,
-        analyzers.InputTimesGradientAnalyzer,
-        analyzers.InputAnalyzer,
-        analyzers.RandomAnalyzer,
+        rap_analyzer.RAPAnalyzer,
+        gradient_analyzers.GradientAnalyzer,
+        gradient_analyzers.InputTimesGradientAnalyzer,
+        gradient_analyzers.GuidedBackpropAnalyzer,
+        gradient_analyzers.DeconvnetAnalyzer,
+        gradient_analyzers.IntegratedGradientsAnalyzer,
+        gradient_analyzers.SmoothGradAnalyzer,
+        pattern_analyzers.PatternNetAnalyzer,
+        pattern_analyzers.PatternAttributionAnalyzer,
+        controls.InputAnalyzer,
+        controls.RandomAnalyzer,
     )
-    return {cls.name: cls for cls in classes}
+    by_table = {
+        name: functools.partial(lrp_analyzers.LRPAnalyzer, method=name)
+        for name in ("lrp", *METHODS)
+    }
+    return {cls.name: cls for cls in classes} | by_table
 
 
 def analyzer_names() -> list[str]:
     """The names that `create_analyzer` knows."""
-    return list(_classes())
+    return list(_methods())
 
 
 def create_analyzer(name: str, model: Any, **options: Any) -> Any:
     """Makes the analyzer of a method for a model.
 
     Args:
-        name: The method: "rap", "gradient", "input_t_gradient", "input" or "random".
+        name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
         model: A functional or Sequential Keras 3 model. It is not changed.
         **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
             ("max_activation", "index", "all"), batch_size, check_finite.
@@ -51,15 +68,15 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Any:
         InputError: The method or an option is not known, or the model cannot be explained.
         UnknownLayerError: A layer has no rule.
     """
-    classes = _classes()
-    if name not in classes:
-        near = difflib.get_close_matches(str(name), classes, n=3, cutoff=0.4)
+    methods = _methods()
+    if name not in methods:
+        near = difflib.get_close_matches(str(name), methods, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "choose one of them."
         raise InputError(
-            f"Expected a method among {', '.join(map(repr, classes))}, got {name!r}: {hint}"
+            f"Expected a method among {', '.join(map(repr, methods))}, got {name!r}: {hint}"
         )
-    cls = classes[name]
-    known = _option_names(cls)
+    make = methods[name]
+    known = _option_names(make)
     unknown = [option for option in options if option not in known]
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1)
@@ -67,18 +84,13 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Any:
         raise InputError(
             f"Expected options of {name!r} among {', '.join(known)}, got {unknown[0]!r}{hint}"
         )
-    return cls(model, **options)
+    return make(model, **options)
 
 
-def _option_names(cls: type) -> list[str]:
-    names: dict[str, None] = {}
-    for base in cls.__mro__[:-1]:
-        if "__init__" not in vars(base):
-            continue
-        for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
-            if parameter.kind is not parameter.VAR_KEYWORD:
-                names[parameter.name] = None
-    return [n for n in names if n not in ("self", "model", "composite")]
+def _option_names(make: Any) -> list[str]:
+    if isinstance(make, functools.partial):
+        return make.func.option_names(**make.keywords)  # type: ignore[attr-defined]
+    return make.option_names()
 
 
 def load_analyzer(folder: str | Path) -> Any:
@@ -104,4 +116,6 @@ def load_analyzer(folder: str | Path) -> Any:
         raise InputError(
             f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}: {error}"
         ) from error
+    if "patterns" in options:
+        options["patterns"] = folder / options["patterns"]
     return create_analyzer(name, model, **options)

@@ -156,6 +156,66 @@ def explain(
 
 
 @app.command()
+def compare(
+    images: ImageArguments,
+    model: ModelOption = "vgg16",
+    weights: WeightsOption = "imagenet",
+    preprocess: PreprocessOption = "auto",
+    mean: MeanOption = None,
+    std: StdOption = None,
+    size: SizeOption = None,
+    methods: Annotated[
+        str, typer.Option(help="The methods to compare, separated by commas.")
+    ] = "rap,lrp.alpha_1_beta_0,lrp.alpha_2_beta_1,gradient,input_t_gradient",
+    patterns: Annotated[
+        Path | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
+    ] = None,
+    neuron: NeuronOption = "max",
+    percentile: PercentileOption = None,
+    batch_size: BatchSizeOption = 8,
+    out: OutOption = Path("rap-compare"),
+) -> None:
+    """Explains images by several methods: one figure, a row for each image, and all maps."""
+    shift, scale = _numbers("--mean", mean), _numbers("--std", std)
+    _check_percentile(percentile)
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--methods are different names, separated by commas, not {methods!r}.")
+    paths = collect_images(images)
+    for path in paths:
+        read_image(path)
+    with _output_folder(out) as folder:
+        _import_tensorflow()
+        from rap_keras import plot
+        from rap_keras.models import load_model
+
+        loaded = load_model(model, weights, preprocess, shift, scale, size)
+        explainers = {}
+        for name in names:
+            options = {"patterns": patterns} if name.startswith("pattern.") else {}
+            explainers[name] = _Explainer(loaded, name, neuron, batch_size, **options)
+        pixels: list[Any] = []
+        maps: dict[str, list[Any]] = {name: [] for name in names}
+        work = ((n, *item) for n, one in explainers.items() for item in one.explain_files(paths))
+        for name, _, image, explained in _with_progress(work, len(paths) * len(names)):
+            maps[name].append(explained.relevance)
+            if name == names[0]:
+                pixels.append(image)
+        if len({image.shape for image in pixels}) > 1:
+            raise InputError("The images of one figure have one size; pass --size.")
+        stacked = {name: np.stack(parts) for name, parts in maps.items()}
+        stems = _unique_stems(paths)
+        plot.grid(np.stack(pixels), stacked, percentile, row_titles=stems).savefig(
+            folder / "compare.png"
+        )
+        _save_npz(folder / "compare.npz", {"images": np.stack(pixels)} | stacked)
+    typer.echo(
+        f"{_counted(len(paths), 'image')} by {_counted(len(names), 'method')}: the figure compare.png "
+        f"and the maps, compare.npz, are in {out}."
+    )
+
+
+@app.command()
 def layers(
     image: ImageArgument,
     model: ModelOption = "vgg16",
@@ -286,14 +346,16 @@ class _Explained:
 class _Explainer:
     """A method on a loaded model, for images as they are read."""
 
-    def __init__(self, loaded: Any, method: str, neuron: str = "max", batch_size: int = 8) -> None:
+    def __init__(
+        self, loaded: Any, method: str, neuron: str = "max", batch_size: int = 8, **options: Any
+    ) -> None:
         self.loaded = loaded
         self.batch_size = batch_size
         self.neuron = _neuron(neuron, loaded)
         # The neuron is chosen here, so that the one reported is the one explained.
         mode = "all" if self.neuron == "all" else "index"
         self.analyzer = rap_keras.create_analyzer(
-            method, loaded.model, neuron_selection_mode=mode, batch_size=batch_size
+            method, loaded.model, neuron_selection_mode=mode, batch_size=batch_size, **options
         )
 
     def explain_files(
@@ -500,3 +562,6 @@ def _silenced_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+import rap_keras.cli_patterns  # noqa: E402  (adds `patterns`; takes its options from here)

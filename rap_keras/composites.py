@@ -41,7 +41,8 @@ class Composite:
     """A table of rules, with others for the first and the last linear layers.
 
     Args:
-        rules: Maps layer types to rules. A type is a class, or the name of a class of Keras.
+        rules: Maps layer types to rules. A type is a class, or the name of a class of Keras. Rules that
+            `register_rule` registered go before, unless there is a default.
         first: The rule of the kernel layers that no other feeds, where it can work (the input rule
             needs an image).
         last: The rule of the kernel layers that feed no other. It goes before `first`.
@@ -66,7 +67,7 @@ class Composite:
         Raises:
             UnknownLayerError: A layer has no rule.
         """
-        first = graph.first_linear() if self.first else set()
+        first = self._first_layers(graph) if self.first else set()
         last = graph.last_linear() if self.last else set()
         rows: list[tuple[Node, Rule | None]] = []
         for node in graph.nodes:
@@ -83,13 +84,17 @@ class Composite:
             raise UnknownLayerError(_unknown(table, self.rules))
         return table
 
+    def _first_layers(self, graph: Graph) -> set[str]:
+        return graph.first_linear()
+
     def _rule(self, graph: Graph, node: Node) -> Rule | None:
         if self.default is None and _differs_from_its_name(graph, node):
             return _registered.get(type(node.layer))
         limits = types.is_a(node.layer, {"Maximum", "Minimum"}) and len(node.inputs) == 1
         if limits and self.default is None:  # by a constant, as activations do
             return routing.pass_on
-        return types.lookup(node.layer, self.rules) or self.default
+        own = {} if self.default else _registered
+        return types.lookup(node.layer, self.rules | own) or self.default
 
 
 def _differs_from_its_name(graph: Graph, node: Node) -> bool:
@@ -139,18 +144,20 @@ def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
     )
 
 
-def _table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
+def table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
+    """A table of rules from sets of type names and their rules; later parts go before earlier ones."""
     return {name: rule for names, rule in parts for name in names}
 
 
-def _additions(by: str) -> dict[Any, Rule]:
-    return _table(
+def additions(by: str) -> dict[Any, Rule]:
+    """The rules of sums, shared as `rap_keras.rules.routing.share_sum` has it."""
+    return table(
         (types.ADDITION, functools.partial(routing.share_sum, by=by)),
         (types.SCALED_ADDITION, functools.partial(routing.share_scaled_sum, by=by)),
     )
 
 
-ROUTING = _table(
+ROUTING = table(
     (types.ACTIVATION | types.ELEMENTWISE | types.BATCH_NORMALIZATION, routing.pass_on),
     (types.ROUTING | types.CONCATENATION | types.WINNER, routing.follow),
     (types.AVERAGING, routing.in_proportion),
@@ -158,11 +165,11 @@ ROUTING = _table(
     (types.DIVISION, routing.numerator),
     (types.EMBEDDING, routing.sum_vector),
 )
-RAP = ROUTING | _additions("absolute") | _table((types.KERNEL, rap.inner))
+RAP = ROUTING | additions("absolute") | table((types.KERNEL, rap.inner))
 RAP_RELEASED = (
     ROUTING
-    | _additions("signed")
-    | _table(
+    | additions("signed")
+    | table(
         (types.KERNEL, rap_released.linear_layer),
         (types.BATCH_NORMALIZATION, rap_released.batch_normalization),
         (types.WINNER | types.AVERAGING, rap_released.simple),
@@ -186,7 +193,7 @@ def rap_composite(
             other layers there too. The released code decides by itself.
 
     Returns:
-        The composite, with the rules that `register_rule` registered.
+        The composite.
 
     Raises:
         InputError: An option is none of its choices.
@@ -196,8 +203,7 @@ def rap_composite(
     rules = dict(RAP if variant == "paper" else RAP_RELEASED)
     if add is not None:
         choose("add", add, ADD_SHARES)
-        rules |= _additions(add)
-    rules |= _registered
+        rules |= additions(add)
     if variant == "released":
         return Composite(rules, last=rap.head)
     return Composite(rules, first=rap.first if input_rule == "box" else None, last=rap.head)

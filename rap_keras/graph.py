@@ -42,6 +42,8 @@ class Node:
         masks: Slots of the boolean tensors that it takes. They get no relevance.
         outputs: Slots of the tensors that it returns.
         call: Computes the outputs.
+        before: A BatchNormalization layer of the input that is folded into the kernel, if any.
+        after: A BatchNormalization layer of the output that is folded into the kernel, if any.
         starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
 
     """
@@ -53,6 +55,8 @@ class Node:
     outputs: tuple[int, ...]
     call: Call = field(repr=False)
     starts_constant: bool = False
+    before: Any = None
+    after: Any = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,28 @@ class Graph:
     def producers(self) -> dict[int, Node]:
         """The node that makes each slot; inputs have none."""
         return {slot: node for node in self.nodes for slot in node.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[int, list[Node]]:
+        """The nodes that take each slot."""
+        taken: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for slot in node.inputs:
+                taken.setdefault(slot, []).append(node)
+        return taken
+
+    @cached_property
+    def bottlenecks(self) -> frozenset[int]:
+        """The slots that everything passes on its way from the inputs to the output."""
+        last_use = {slot: k for k, node in enumerate(self.nodes) for slot in node.inputs}
+        last_use[self.output] = len(self.nodes)
+        alive = set(self.inputs) & last_use.keys()
+        found = set(alive) if len(alive) == 1 else set()
+        for k, node in enumerate(self.nodes):
+            alive = {slot for slot in alive | set(node.outputs) if last_use.get(slot, -1) > k}
+            if len(alive) == 1:
+                found |= alive
+        return frozenset(found)
 
     def ends_before_activation(self, node: Node) -> bool:
         """Whether a node's own activation comes after the logits and is not applied."""
@@ -157,6 +183,20 @@ class Graph:
     def nonnegative(self, node: Node) -> bool:
         """Whether all inputs of a node are known to be >= 0 from the layers that make them."""
         return all(self._nonnegative[slot] for slot in node.inputs)
+
+    def rectified(self, node: Node) -> bool:
+        """Whether a ReLU, the node's own or one behind it, cuts all that is made of its output."""
+        if self.ends_before_activation(node) or self.output in node.outputs:
+            return False
+        name = activation_name(node.layer)
+        if name is not None:
+            return name in layer_types.RELUS
+        behind = [user for slot in node.outputs for user in self.consumers.get(slot, [])]
+        return all(
+            is_a(user.layer, layer_types.ACTIVATION)
+            and activation_name(user.layer) in layer_types.RELUS
+            for user in behind
+        )
 
     def gates(self, node: Node) -> list[bool]:
         """For each input of a product, whether it is a gate: bounded, or broadcast over another."""

@@ -103,6 +103,7 @@ NONNEGATIVE_ACTIVATIONS = {
 }
 # Activations that turn logits into probabilities.
 HEADS = ("softmax", "log_softmax", "sigmoid")
+RELUS = ("relu", "relu6")
 BOUNDED_ACTIVATIONS = {"sigmoid", "hard_sigmoid", "softmax", "relu6"}
 
 

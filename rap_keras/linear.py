@@ -1,4 +1,4 @@
-"""Kernel layers as linear maps: (x, kernel) -> z, without bias and activation.
+"""Kernel layers as linear maps: (x, kernel) -> z, plus a bias, without activation.
 
 Rules are written on these maps alone: a layer type that is described here has every linear rule.
 """
@@ -25,6 +25,7 @@ class Stage:
         x: The input.
         z: `apply(x, kernel)`.
         back: The transposed map: from the shape of z to the shape of x.
+        bias: What is added to z, of a shape that broadcasts to it; None where nothing is.
     """
 
     apply: Apply
@@ -32,6 +33,12 @@ class Stage:
     x: tf.Tensor
     z: tf.Tensor
     back: Callable[[tf.Tensor], tf.Tensor]
+    bias: tf.Tensor | None = None
+
+    @property
+    def output(self) -> tf.Tensor:
+        """z plus the bias."""
+        return self.z if self.bias is None else self.z + self.bias
 
     def with_kernel(self, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         """The same map with other weights."""
@@ -64,16 +71,24 @@ def is_linear(layer: Any) -> bool:
     return layer_types.is_a(layer, layer_types.KERNEL)
 
 
-def stages(layer: Any, x: tf.Tensor) -> list[Stage]:
-    """The linear maps that a kernel layer applies one after the other, with their inputs and outputs.
+def kernels(layer: Any) -> list[Any]:
+    """The weights of the linear maps of a kernel layer, one per stage."""
+    return [weights for _, weights in _maps_of(layer)]
+
+
+def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> list[Stage]:
+    """The linear maps that a layer applies one after the other, with their inputs and outputs.
 
     Args:
-        layer: A built Dense, EinsumDense, Conv, DepthwiseConv, SeparableConv or ConvTranspose layer.
+        layer: A built Dense, EinsumDense, Conv, DepthwiseConv, SeparableConv, ConvTranspose or
+            BatchNormalization layer.
         x: The layer's input, shape (batch, ...), floating point.
+        before: A BatchNormalization layer between x and the layer, to be folded into its kernel.
+        after: A BatchNormalization layer behind the layer, to be folded into its kernel.
 
     Returns:
-        One stage, or for a separable convolution two: depthwise, then pointwise. The `z` of the last,
-        plus the bias, is what the layer feeds to its activation.
+        One stage, or for a separable convolution two: depthwise, then pointwise. The `output` of the
+        last is what the layer feeds to its activation.
 
     Raises:
         InputError: The layer is quantized, so that its kernel is not what it multiplies with.
@@ -83,27 +98,105 @@ def stages(layer: Any, x: tf.Tensor) -> list[Stage]:
             f"Expected layers with floating-point kernels, but layer {layer.name!r} is quantized "
             f"({layer.quantization_mode}): explain the model as it was before quantization."
         )
-    maps = layer_types.lookup(layer, _MAPS)
-    if maps is None:
-        raise InputError(f"Expected a kernel layer, got {layer!r}: register a rule for its type.")
+    steps = [(apply, tf.cast(tf.convert_to_tensor(w), x.dtype)) for apply, w in _maps_of(layer)]
+    biases: list[tf.Tensor | None] = [None] * len(steps)
+    biases[-1] = _bias(layer, x)
+    if after is not None:
+        apply, kernel = steps[-1]
+        scale, shift = affine(after, x.dtype)
+        biases[-1] = _spread(shift, layer, x) + (
+            0 if biases[-1] is None else biases[-1] * _spread(scale, layer, x)
+        )
+        steps[-1] = (apply, _output_scaled(layer, kernel, scale))
+    if before is not None:
+        apply, kernel = steps[0]
+        scale, shift = affine(before, x.dtype)
+        # Not a bias of the layer: where it pads, it adds zeros behind the normalization.
+        shifted = apply(tf.ones_like(x) * _spread(shift, layer, x), kernel)
+        biases[0] = shifted if biases[0] is None else shifted + biases[0]
+        steps[0] = (apply, _input_scaled(layer, kernel, scale))
     result = []
-    for apply, weights in maps(layer):
-        kernel = tf.cast(tf.convert_to_tensor(weights), x.dtype)
+    for (apply, kernel), bias in zip(steps, biases, strict=True):
         z, back = pullback(_with_kernel(apply, kernel), x)
-        result.append(Stage(apply, kernel, x, z, back))
-        x = z
+        result.append(Stage(apply, kernel, x, z, back, bias))
+        x = result[-1].output
     return result
 
 
-def add_bias(layer: Any, z: tf.Tensor) -> tf.Tensor:
-    """The value that a kernel layer feeds to its activation: its map's output plus its bias."""
+def _maps_of(layer: Any) -> list[tuple[Apply, Any]]:
+    maps = layer_types.lookup(layer, _MAPS)
+    if maps is None:
+        raise InputError(f"Expected a kernel layer, got {layer!r}: register a rule for its type.")
+    return maps(layer)
+
+
+def _bias(layer: Any, x: tf.Tensor) -> tf.Tensor | None:
+    if layer_types.is_a(layer, layer_types.BATCH_NORMALIZATION):
+        return along(affine(layer, x.dtype)[1], channel_axis(layer, x.shape.rank), x.shape.rank)
     bias = getattr(layer, "bias", None)
     if bias is None:
-        return z
-    bias = tf.cast(tf.convert_to_tensor(bias), z.dtype)
-    if _channels_first(layer):
-        bias = tf.reshape(bias, [-1] + [1] * (z.shape.rank - 2))
-    return z + bias
+        return None
+    bias = tf.cast(tf.convert_to_tensor(bias), x.dtype)
+    return _spread(bias, layer, x) if _channels_first(layer) else bias
+
+
+def _spread(values: tf.Tensor, layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """One value per channel, shaped to broadcast to the inputs and outputs of a kernel layer."""
+    if not _channels_first(layer):
+        return values
+    return along(values, 1, x.shape.rank)
+
+
+def along(values: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
+    """One value for each place of an axis, shaped to broadcast to tensors of a rank."""
+    return tf.reshape(values, [-1] + [1] * (rank - 1 - axis))
+
+
+def channel_axis(layer: Any, rank: int) -> int:
+    """The axis of the channels that a kernel layer, or a normalization, works on."""
+    if layer_types.is_a(layer, layer_types.BATCH_NORMALIZATION):
+        axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+        return axis % rank
+    return 1 if _channels_first(layer) else rank - 1
+
+
+def affine(layer: Any, dtype: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scale and shift of each channel that a BatchNormalization layer applies at inference."""
+
+    def value(weight: Any) -> tf.Tensor:
+        return tf.cast(tf.convert_to_tensor(weight), dtype)
+
+    scale = tf.math.rsqrt(value(layer.moving_variance) + layer.epsilon)
+    if layer.gamma is not None:
+        scale = scale * value(layer.gamma)
+    shift = -value(layer.moving_mean) * scale
+    return scale, shift if layer.beta is None else shift + value(layer.beta)
+
+
+def can_fold(layer: Any) -> bool:
+    """Whether a normalization of its inputs or outputs can be folded into a layer's kernel."""
+    return is_linear(layer) and not layer_types.is_a(layer, {"EinsumDense"})
+
+
+def _output_scaled(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    if layer_types.is_a(layer, {"DepthwiseConv1D", "DepthwiseConv2D"}):
+        return kernel * tf.reshape(scale, kernel.shape[-2:])  # channels times multipliers
+    if layer_types.is_a(layer, layer_types.TRANSPOSED):
+        return kernel * scale[:, tf.newaxis]
+    return kernel * scale
+
+
+def _input_scaled(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    if layer_types.is_a(layer, layer_types.TRANSPOSED):
+        return kernel * scale
+    groups = getattr(layer, "groups", 1)
+    depthwise = layer_types.is_a(
+        layer, layer_types.SEPARABLE | {"DepthwiseConv1D", "DepthwiseConv2D"}
+    )
+    if groups == 1 or depthwise:
+        return kernel * scale[:, tf.newaxis]
+    by_group = tf.transpose(tf.reshape(scale, [groups, -1]))
+    return kernel * tf.repeat(by_group, kernel.shape[-1] // groups, axis=1)
 
 
 def _channels_first(layer: Any) -> bool:
@@ -115,6 +208,14 @@ def _dense(layer: Any) -> list[tuple[Apply, Any]]:
         return tf.matmul(x, kernel) if x.shape.rank == 2 else tf.tensordot(x, kernel, 1)
 
     return [(apply, layer.kernel)]
+
+
+def _normalization(layer: Any) -> list[tuple[Apply, Any]]:
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return x * along(kernel, channel_axis(layer, x.shape.rank), x.shape.rank)
+
+    dtype = tf.float32 if layer.gamma is None else layer.gamma.dtype
+    return [(apply, affine(layer, dtype)[0])]
 
 
 def _einsum_dense(layer: Any) -> list[tuple[Apply, Any]]:
@@ -231,6 +332,7 @@ def _by_channel(layer: Any) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
 _MAPS: dict[str, Callable[[Any], list[tuple[Apply, Any]]]] = {
     "Dense": _dense,
     "EinsumDense": _einsum_dense,
+    **dict.fromkeys(layer_types.BATCH_NORMALIZATION, _normalization),
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _convolution),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _depthwise),
     **dict.fromkeys(layer_types.SEPARABLE, _separable),

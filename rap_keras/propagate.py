@@ -46,6 +46,13 @@ class Record:
         gradients = self.tape.gradient(self.outputs, self.inputs, values, zero)
         return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
 
+    def before_activation(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """From a kernel layer's output back to its last stage's z: through activation and bias."""
+        assert self.stages is not None  # only kernel layers are asked
+        values = [tf.cast(r, y.dtype) for r, y in zip(relevances, self.outputs, strict=True)]
+        zero = tf.UnconnectedGradients.ZERO
+        return self.tape.gradient(self.outputs, [self.stages[-1].z], values, zero)
+
     def _routed(self, inputs: list[tf.Tensor], relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Integers that are only moved, as tokens are before an embedding."""
         with _tape(inputs) as tape:
@@ -82,8 +89,8 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
     def computed(dtype: Any) -> Record:
         x = tf.cast(taken[0], dtype)
         with _tape([x]) as tape:
-            stages = linear.stages(layer, x)
-            value = linear.add_bias(layer, stages[-1].z)
+            stages = linear.stages(layer, x, node.before, node.after)
+            value = stages[-1].output
             activation = getattr(layer, "activation", None)
             if activation is not None and not graph.ends_before_activation(node):
                 value = activation(value)
@@ -202,8 +209,12 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
     """What a rule can ask about one node; see `rap_keras.rules`."""
     node = record.node
     facts: dict[str, Callable[[], Any]] = {
+        "name": lambda: node.name,
+        "bottleneck": lambda: graph.bottlenecks.issuperset(node.outputs),
         "stages": lambda: record.stages,
+        "before_activation": lambda: record.before_activation,
         "nonnegative": lambda: graph.nonnegative(node),
+        "rectified": lambda: graph.rectified(node),
         "transposed": lambda: record.transposed,
         "recompute": lambda: record.recompute,
         "gates": lambda: graph.gates(node),

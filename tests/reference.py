@@ -429,3 +429,66 @@ def winners(x, inputs_of, relevance):
     for out, places in inputs_of.items():
         share[max(places, key=lambda place: x[place])] += relevance[out]
     return share
+
+
+# --- LRP, for one sample and one matrix: R_i = sum_j (what i contributes to j) R_j / (the total) --
+
+
+def _shared(parts, totals, relevance):
+    """R_i = sum_j parts_ij R_j / totals_j, and 0 where totals_j = 0."""
+    quotients = map(ratio, relevance.tolist(), totals.tolist())
+    return parts @ np.array(list(quotients))
+
+
+def lrp_epsilon(x, matrix, relevance, b, epsilon=0.0, bias=True):
+    z = x[:, None] * matrix
+    totals = z.sum(0) + (b if bias else 0)
+    return _shared(z, totals + np.where(totals >= 0, epsilon, -epsilon), relevance)
+
+
+def lrp_alpha_beta(
+    x,
+    matrix,
+    relevance,
+    b,
+    alpha=1.0,
+    beta=0.0,
+    bias="split",
+    positive_inputs=False,
+    one_sided=False,
+):
+    z = (np.maximum(x, 0) if positive_inputs else x)[:, None] * matrix
+    up, down = np.maximum(z, 0), np.minimum(z, 0)
+    to_up, to_down = {
+        "split": (np.maximum(b, 0), np.minimum(b, 0)),
+        "none": (0, 0),
+        "whole": (b, b),
+    }[bias]
+    positive, negative = up.sum(0) + to_up, down.sum(0) + to_down
+    share = alpha * _shared(up, positive, relevance)
+    if one_sided:
+        share += _shared(down, negative, np.where(positive == 0, relevance, 0))
+    return share - beta * _shared(down, negative, relevance)
+
+
+def lrp_gamma(x, matrix, relevance, b, gamma=0.25, signed=False):
+    z = x[:, None] * matrix
+    sign = np.where(z.sum(0) + b < 0, -1, 1) if signed else 1
+    z, b = z * sign, b * sign
+    parts = z + gamma * np.maximum(z, 0)
+    return _shared(parts, parts.sum(0) + b + gamma * np.maximum(b, 0), relevance)
+
+
+def lrp_z_plus(x, matrix, relevance, b):
+    z = x[:, None] * np.maximum(matrix, 0)
+    return _shared(z, z.sum(0), relevance)
+
+
+def lrp_w_square(x, matrix, relevance, b):
+    return _shared(matrix**2, (matrix**2).sum(0), relevance)
+
+
+def lrp_box(x, matrix, relevance, b, low, high):
+    w_up, w_down = np.maximum(matrix, 0), np.minimum(matrix, 0)
+    z = x[:, None] * matrix - low[:, None] * w_up - high[:, None] * w_down
+    return _shared(z, z.sum(0), relevance)

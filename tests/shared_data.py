@@ -86,3 +86,43 @@ def arch_model(data: dict[str, np.ndarray], dtype: str, keras: Any = keras) -> A
         if weights:
             layer.set_weights([weights[key] for key in order if key in weights])
     return keras.Model(tensors[arch["nodes"][0]["name"]], tensors[arch["output"]])
+
+
+def pattern_model(data: dict[str, np.ndarray], keras: Any = keras) -> Any:
+    """The network of a fixture of PatternNet, a chain of layers, with its weights."""
+    specs = json.loads(str(data["model_json"]))["config"]["layers"]
+    x = inputs = keras.Input(tuple(specs[0]["config"]["batch_input_shape"][1:]))
+    for spec in specs[1:]:
+        options = {
+            key: value
+            for key, value in spec["config"].items()
+            if not key.endswith(("initializer", "regularizer", "constraint"))
+        }
+        x = getattr(keras.layers, spec["class_name"])(**options)(x)
+    model = keras.Model(inputs, x)
+    for layer in model.layers:
+        keys = sorted(k for k in data if k.startswith("weights/") and f"_{layer.name}/" in k)
+        if keys:
+            layer.set_weights([data[key] for key in keys])
+    return model
+
+
+PATTERN_METHODS = {"patternnet": "pattern.net", "patternattribution": "pattern.attribution"}
+
+
+def pattern_attributions(data: dict[str, np.ndarray]) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Key, method, pattern type and options of each map in a fixture of PatternNet."""
+    cases = []
+    for key in data:
+        method, _, rest = key.partition("/")
+        if method in PATTERN_METHODS and rest.count("/") == 2:
+            pattern_type, project, mode = rest.split("/")
+            options = {"project": project == "project", "neuron_selection_mode": mode}
+            cases.append((key, PATTERN_METHODS[method], pattern_type, options))
+    return cases
+
+
+def fixture_patterns(data: dict[str, np.ndarray], pattern_type: str) -> dict[str, np.ndarray]:
+    """The patterns of one type in a fixture of PatternNet, by layer."""
+    prefix = f"patterns/{pattern_type}/"
+    return {key.removeprefix(prefix): data[key] for key in data if key.startswith(prefix)}

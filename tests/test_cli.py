@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compare import assert_same
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -191,6 +192,27 @@ def test_mean_and_std(photos, model, tmp_path):
     expected = (warped(photos / "a.png") - np.array([1.0, 2, 3])) / 4
     np.testing.assert_allclose(np.load(tmp_path / "out" / "a.npy"), expected, rtol=1e-6)
     assert summary(tmp_path / "out")["mean"] == [1, 2, 3]
+
+
+def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path):
+    out = tmp_path / "out"
+    methods = ["rap", "lrp.alpha_1_beta_0", "guided_backprop"]
+    options = ["--model", model, "--preprocess", "unit", "--out", out, "--neuron", 1]
+    text = succeed("compare", photos, *options, "--methods", ", ".join(methods))
+    assert "2 images by 3 methods" in text
+    assert files(out) == ["compare.npz", "compare.png"]
+    network = load_model(model, preprocess="unit").model
+    x = np.stack([warped(photos / name) for name in ("a.png", "b.png")]) / np.float32(255)
+    with np.load(out / "compare.npz") as maps:
+        assert sorted(maps) == sorted(["images", *methods])
+        for name in methods:
+            analyzer = rap_keras.create_analyzer(name, network, neuron_selection_mode="index")
+            assert_same(maps[name], analyzer.analyze(x, 1), 1e-5)
+    width, height = picture_size(out / "compare.png")
+    assert width > 1.5 * height  # four columns, two rows
+    message = fail("compare", photos, "--model", model, "--methods", "rap,rap", "--out", out)
+    assert "different names" in message
+    assert "did you mean" in fail("compare", photos, *options, "--methods", "rap,gradent")
 
 
 def test_explain_with_an_embedded_model(tmp_path):

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from compare import assert_same
 from keras import layers, ops
 from networks import biased, plain, residual
 
@@ -55,7 +56,7 @@ def test_heads_are_explained_at_their_logits(head, rng):
     logits = copied(model, keras.Model(inputs, layers.Dense(5)(hidden)))
     x = rng.normal(size=(3, 4)).astype("float32")
     maps = explain(model, x)
-    np.testing.assert_array_equal(maps, explain(logits, x))
+    assert_same(maps, explain(logits, x))
     np.testing.assert_allclose(maps.sum(1), logits(x).numpy().max(1), rtol=1e-5)
 
 
@@ -67,7 +68,7 @@ def test_nested_models_are_opened(rng):
     rest = keras.Model(inner, flat.layers[4](flat.layers[3](inner)), name="rest")
     nested = keras.Model(inputs, flat.layers[6](flat.layers[5](rest(conv(inputs)))))
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")
-    np.testing.assert_array_equal(explain(nested, x), explain(flat, x))
+    assert_same(explain(nested, x), explain(flat, x))
     names = [node.name for node in trace(nested).nodes]
     assert names[:2] == [f"conv/{flat.layers[1].name}", f"conv/{flat.layers[2].name}"]
 
@@ -76,7 +77,7 @@ def test_sequential_equals_functional(rng):
     flat = plain()
     sequential = keras.Sequential([keras.Input((12, 12, 3)), *flat.layers[1:]])
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")
-    np.testing.assert_array_equal(explain(sequential, x), explain(flat, x))
+    assert_same(explain(sequential, x), explain(flat, x))
 
 
 def test_shared_layers_are_explained_call_by_call(rng):
@@ -94,7 +95,7 @@ def test_shared_layers_are_explained_call_by_call(rng):
     x = [rng.normal(size=(3, 6)).astype("float32") for _ in range(2)]
     maps = explain(model, x)
     for got, expected in zip(maps, explain(twin, x), strict=True):
-        np.testing.assert_array_equal(got, expected)
+        assert_same(got, expected)
     assert not np.allclose(maps[0], maps[1])
     assert [n.name for n in trace(model).nodes] == ["shared", "shared:1", "both", "out"]
 
@@ -111,7 +112,7 @@ def test_several_inputs_keep_the_sum_and_their_packing(rng):
     total = maps[0].sum(1) + maps[1].sum((1, 2, 3))
     np.testing.assert_allclose(total, model([xa, xb]).numpy().max(1), rtol=1e-4)
     named = explain(model, {"a": xa, "b": xb})
-    np.testing.assert_array_equal(named["b"], maps[1])
+    assert_same(named["b"], maps[1])
 
 
 def test_raw_operations_equal_layers(rng):
@@ -166,7 +167,7 @@ def test_layers_in_front_do_not_hide_the_first_linear_layer(rng):
     image = rng.uniform(0, 1, size=(2, 8, 8, 3)).astype("float32")
     maps = rap_keras.create_analyzer("rap", front).analyze_layers(image)
     padded = maps[front.layers[2].name].copy()
-    np.testing.assert_array_equal(padded[:, 1:-1, 1:-1], maps[front.layers[1].name])
+    assert_same(padded[:, 1:-1, 1:-1], maps[front.layers[1].name])
     padded[:, 1:-1, 1:-1] = 0
     assert not padded.any()
     # The same network on the scaled image, told the scaled image's bounds.
@@ -184,7 +185,7 @@ def test_given_bounds_are_used(rng):
     model = plain()
     x = rng.uniform(-1, 1, size=(2, 12, 12, 3)).astype("float32")
     x[:, 0, 0, 0], x[:, 0, 0, 1] = -1, 1
-    np.testing.assert_array_equal(explain(model, x, bounds=(-1, 1)), explain(model, x))
+    assert_same(explain(model, x, bounds=(-1, 1)), explain(model, x))
     wider = explain(model, x, bounds=([-2, -1, -1], [1, 1, 3]))
     assert abs(wider - explain(model, x)).max() > 1e-3
     np.testing.assert_allclose(wider.sum((1, 2, 3)), model(x).numpy().max(1), rtol=1e-4)

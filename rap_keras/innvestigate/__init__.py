@@ -1,4 +1,6 @@
-"""RAP inside iNNvestigate 2.1 (Keras 2): importing this registers "rap" with `innvestigate`.
+"""RAP inside iNNvestigate 2.1 (Keras 2): importing this registers its methods with `innvestigate`.
+
+They are "rap", and "pattern.net" and "pattern.attribution", which iNNvestigate 2 dropped.
 
     import innvestigate
     import rap_keras.innvestigate
@@ -38,6 +40,7 @@ import innvestigate.analyzer as _analyzer
 
 from rap_keras.innvestigate.analyzers import RAPAnalyzer
 from rap_keras.innvestigate.graphs import entering, fast_building, graph_scope, new_graph
+from rap_keras.innvestigate.pattern_analyzers import PatternAttribution, PatternNet
 from rap_keras.innvestigate.rebuild import from_keras3, prepare
 
 
@@ -45,7 +48,7 @@ def create_analyzer(name, model, **options):
     """`innvestigate.create_analyzer` for a model in a graph of its own, as `from_keras3` builds it.
 
     Args:
-        name: "rap", or any of iNNvestigate's names.
+        name: "rap", "pattern.net", "pattern.attribution", or any of iNNvestigate's names.
         model: A Keras 2 model.
         **options: The analyzer's options.
 
@@ -62,9 +65,17 @@ def create_analyzer(name, model, **options):
 
 # AnalyzerBase.load finds classes by name in this module.
 _analyzer.RAPAnalyzer = RAPAnalyzer
-_analyzer.analyzers["rap"] = RAPAnalyzer
+_analyzer.PatternNet = PatternNet
+_analyzer.PatternAttribution = PatternAttribution
+_analyzer.analyzers |= {
+    "rap": RAPAnalyzer,
+    "pattern.net": PatternNet,
+    "pattern.attribution": PatternAttribution,
+}
 
 __all__ = [
+    "PatternAttribution",
+    "PatternNet",
     "RAPAnalyzer",
     "create_analyzer",
     "fast_building",

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import zipfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import innvestigate.layers as ilayers
 import numpy as np
@@ -15,7 +16,7 @@ from innvestigate.analyzer.base import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
 from rap_keras.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.composites import Composite, RuleTable, rap_composite
+from rap_keras.composites import Composite, RuleTable, choose, rap_composite
 from rap_keras.errors import InputError
 from rap_keras.graph import Node
 from rap_keras.innvestigate.graphs import graph_scope, new_graph, reserve_names, valid_name
@@ -25,6 +26,8 @@ from rap_keras.inputs import read_inputs, read_selection
 from rap_keras.layer_types import HEADS, activation_name
 from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
+
+MODES = ("max_activation", "index", "all")
 
 
 class PropagationAnalyzer(ReverseAnalyzerBase):
@@ -44,23 +47,35 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
     """
 
+    _array_states: ClassVar[tuple[str, ...]] = ()  # parts of the state that are dicts of arrays
+
     def __init__(
         self, model: Any, composite: Composite, bounds: Any = None, **options: Any
     ) -> None:
+        choose("neuron_selection_mode", options.get("neuron_selection_mode", MODES[0]), MODES)
+        options["reverse_clip_values"] = _read_range(options.get("reverse_clip_values", False))
         with graph_scope(model):
             flat = flattened(model)
             super().__init__(flat, **options)
+            self._do_model_checks()
             self._bounds = read_bounds(bounds)
             self._graph, self._slots = trace(flat)
             if bounds is not None:
                 self._graph = dataclasses.replace(self._graph, images=frozenset(self._graph.inputs))
-            self._refuse_head()
+            self._refuse_outputs()
             self._table = composite.assign(self._graph)
             self._rules = {node.name: rule for node, rule in self._table.rows if rule}
         self._relevances: dict[int, dict[str, Any]] = {}
+        self._own_model: Any = None
         self._layers_model: Any = None
 
-    def _refuse_head(self) -> None:
+    def _refuse_outputs(self) -> None:
+        shape = self._graph.shapes[self._graph.output]
+        if len(shape) != 2:  # iNNvestigate means to flatten others, but fails
+            raise InputError(
+                f"Expected a model with outputs of shape (batch, neurons), got {shape}: put a Flatten "
+                "layer behind it."
+            )
         last = self._graph.producers.get(self._graph.output)
         head = activation_name(last.layer) if last else None
         if head in HEADS and not self._disable_model_checks:
@@ -81,6 +96,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         with graph_scope(self._model):
             reserve_names(self._model)
             super().create_analyzer_model()
+        self._own_model = self._analyzer_model
 
     def _reverse_mapping(self, layer: Any) -> Callable[..., list[Any]]:
         if layer in self._special_helper_layers:
@@ -102,10 +118,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         return [_Step(start, "start")([logits, *reversed_Ys, *index])]
 
     def _propagate(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
-        slot = self._slots.get(id(Ys[0]))
-        if slot is None:  # the Flatten that iNNvestigate puts behind outputs of more than two axes
-            return [_Step(_unflattened, "start")([*reversed_Ys, *Xs])]
-        node = self._graph.producers[slot]
+        node = self._graph.producers[self._slots[id(Ys[0])]]
         inputs = self._model.inputs if self._takes_box(node) else []
         step = _Step(lambda tensors: self._share(node, tensors), node.name)
         return tf.nest.flatten(step([*Xs, *reversed_Ys, *inputs]))
@@ -181,6 +194,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             names = zip(self._graph.input_names, self._graph.inputs, strict=True)
             slots = {name: [slot] for name, slot in names}
             slots |= {node.name: list(node.outputs) for node in self._graph.nodes}
+            if not len(feed[0]):
+                return {name: self._no_maps(parts) for name, parts in slots.items()}
             if self._layers_model is None:
                 tensors = {
                     self._slots[i]: t["final_tensor"]
@@ -194,14 +209,30 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             found = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
         return {name: parts[0] if len(parts) == 1 else parts for name, parts in found.items()}
 
+    def _no_maps(self, slots: Sequence[int]) -> Any:
+        shapes = [[0, *(n or 0 for n in self._graph.shapes[slot][1:])] for slot in slots]
+        maps = [np.zeros(shape, np.float32) for shape in shapes]
+        return maps[0] if len(maps) == 1 else maps
+
     def _feed(self, X: Any, neuron_selection: Any) -> tuple[list[np.ndarray], Any]:
         """What the analyzer's model takes, and what packs its maps as X was packed."""
         arrays, pack = read_inputs(self._model.inputs, self._graph.input_names, X)
         refuse_outside(self._bounds, arrays)
         size, mode = len(arrays[0]), self._neuron_selection_mode
-        augmented = max(size, np.size(neuron_selection))  # wrappers augment behind the input
-        neurons = np.prod([n or 1 for n in self._graph.shapes[self._graph.output][1:]])
-        index = read_selection(neuron_selection, mode, augmented, int(neurons))
+        if isinstance(X, list | tuple) and len(arrays) == 1:
+            pack = _first  # as iNNvestigate does
+        if not size:
+            return arrays, pack
+        if np.ndim(neuron_selection) > 1:
+            neuron_selection = np.reshape(neuron_selection, -1)
+        count = size
+        if (
+            self._analyzer_model is not self._own_model
+        ):  # a wrapper's, which augments behind the input
+            count = max(size, np.size(neuron_selection))
+        index = read_selection(
+            neuron_selection, mode, count, self._graph.shapes[self._graph.output][-1]
+        )
         if mode != "index":
             return arrays, pack
         return [*arrays, self._get_neuron_selection_array(index, size)], pack
@@ -225,8 +256,10 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         """
         class_name, state = self.save()
         weights = state.pop("model_weights")
-        text = json.dumps({"class_name": class_name, "state": state})
         arrays = {f"weight_{k:05d}": w for k, w in enumerate(weights)}
+        for key in self._array_states:
+            arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
+        text = json.dumps({"class_name": class_name, "state": state})
         np.savez(fname, analyzer=np.array(text), **arrays)
 
     @staticmethod
@@ -243,21 +276,27 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             InputError: The file is none of `save_npz`.
         """
         try:
-            with np.load(fname) as file:
+            with open(fname, "rb") as opened, np.load(opened) as file:
                 saved = json.loads(str(file["analyzer"]))
-                weights = [file[key] for key in sorted(file.files) if key != "analyzer"]
-        except (OSError, ValueError, KeyError) as error:
+                weights = [file[key] for key in sorted(file.files) if key.startswith("weight_")]
+                for key in file.files:
+                    state, _, name = key.partition("/")
+                    if name:
+                        saved["state"].setdefault(state, {})[name] = file[key]
+                saved["state"]["model_weights"] = weights
+                class_name = saved["class_name"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
             ) from error
-        saved["state"]["model_weights"] = weights
-        return ReverseAnalyzerBase.load(saved["class_name"], saved["state"])
+        return ReverseAnalyzerBase.load(class_name, saved["state"])
 
 
 class RAPAnalyzer(PropagationAnalyzer):
     """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605) in iNNvestigate.
 
-    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron.
+    Every element of the input gets a signed relevance; by the paper's rules the sum is the logit of the
+    selected neuron.
 
     Args:
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
@@ -311,9 +350,21 @@ class _Step(klayers.Layer):
         return self._compute(tf.nest.flatten(tensors))
 
 
-def _unflattened(tensors: list[tf.Tensor]) -> tf.Tensor:
-    relevance, x = tensors
-    return tf.reshape(relevance, tf.shape(x))
+def _read_range(values: Any) -> Any:
+    """What iNNvestigate clips by: False or a tuple."""
+    if values is False:
+        return False
+    try:
+        low, high = (float(v) for v in values)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected reverse_clip_values to be False or (low, high), got {values!r}."
+        ) from None
+    return low, high
+
+
+def _first(maps: list[np.ndarray]) -> np.ndarray:
+    return maps[0]
 
 
 def _as_list(result: Any) -> list[Any]:

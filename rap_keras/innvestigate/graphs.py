@@ -96,8 +96,13 @@ def _settle(classes: Any) -> None:
 
     Keras 2 exchanges their bases, for all instances, whenever one is made in the other mode.
     """
+    graph_mode = not tf.executing_eagerly()
+    graph_layer = engine("base_layer_v1").Layer
+    graph_model = engine("training_v1").Model
     for cls in classes:
-        cls.__new__(cls)
+        base = graph_model if issubclass(cls, kmodels.Model) else graph_layer
+        if issubclass(cls, base) != graph_mode:
+            cls.__new__(cls)
 
 
 @functools.cache

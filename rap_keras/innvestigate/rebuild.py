@@ -21,7 +21,7 @@ from rap_keras.innvestigate.graphs import (
     reserve_names,
     valid_name,
 )
-from rap_keras.innvestigate.trace import is_nested, trace
+from rap_keras.innvestigate.trace import is_nested, takes_tuples, trace
 from rap_keras.layer_types import is_layer
 from rap_keras.propagate import forward
 
@@ -54,7 +54,8 @@ def prepare(model: Any) -> Any:
 
 def flattened(model: Any) -> Any:
     """The model itself, or, where it has nested models or bare operations, a flat copy of it."""
-    if not is_nested(model) and not any(map(_is_bare_operation, model.layers)):
+    as_it_is = not any(map(_is_bare_operation, model.layers)) and not takes_tuples(model)
+    if as_it_is and not is_nested(model):
         return model
     graph, _ = trace(model)
     copies: list[tuple[Any, Any]] = []
@@ -163,7 +164,11 @@ def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
         if is_layer(node.layer) and not _is_bare_operation(node.layer):
             if id(node.layer) not in made:
                 made[id(node.layer)] = copy(node.layer, valid_name(node.name))
-            given = made[id(node.layer)](node.call.first_argument(taken))
+            argument = node.call.first_argument(taken)
+            # iNNvestigate looks for tensors in lists only.
+            given = made[id(node.layer)](
+                list(argument) if isinstance(argument, tuple) else argument
+            )
         else:
             layer, operands = _operation(node, taken)
             given = layer(operands)

@@ -53,6 +53,12 @@ def is_nested(model: Any) -> bool:
     return any(isinstance(layer, kmodels.Model) for layer in model.layers)
 
 
+def takes_tuples(model: Any) -> bool:
+    """Whether a layer was called with its tensors in a tuple."""
+    nodes = (node for group in getattr(model, "_nodes_by_depth", {}).values() for node in group)
+    return any(isinstance(node.call_args[0], tuple) for node in nodes if not node.is_input)
+
+
 class _Walk:
     """Numbers the tensors and collects the nodes of a model and the models in it."""
 

@@ -1,6 +1,7 @@
 """The analyzers of the native backend."""
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rap_keras import composites
 from rap_keras.bounds import boxes, read_bounds, refuse_outside
 from rap_keras.composites import Composite, RuleTable, choose
 from rap_keras.conservation import ConservationReport, Row
@@ -177,8 +177,27 @@ class Analyzer:
             self._functions[key] = traced.get_concrete_function()
         return self._functions[key]
 
+    def raw_maps(self, arrays: list[np.ndarray], neuron_selection: Any = None) -> list[np.ndarray]:
+        """The maps of arrays as the model takes them, unchecked, one per input."""
+        return self._batched("maps", self._maps, arrays, neuron_selection)
+
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
         raise NotImplementedError
+
+    def _logits(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
+        return forward(self._graph, inputs)[0]
+
+    @classmethod
+    def option_names(cls, method: str = "") -> list[str]:
+        """The names of the options; of one method where a class has several."""
+        names: dict[str, None] = {}
+        for base in cls.__mro__[:-1]:
+            if "__init__" not in vars(base):
+                continue
+            for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
+                if parameter.kind is not parameter.VAR_KEYWORD:
+                    names[parameter.name] = None
+        return [n for n in names if n not in ("self", "model", "composite")]
 
     def save(self, folder: str | Path) -> None:
         """Writes the model and the analyzer's name and options to a folder.
@@ -194,13 +213,42 @@ class Analyzer:
 
 
 class PropagationAnalyzer(Analyzer):
-    """An analyzer that propagates relevance from the logits to the inputs, rule by rule."""
+    """An analyzer that propagates relevance from the logits to the inputs, rule by rule.
 
-    _bounds: Any = None
+    Args:
+        model: See `Analyzer`.
+        composite: The rule of each layer.
+        bounds: (low, high) of the input for rules that ask for its box, numbers or arrays that broadcast
+            to a sample; None takes the minimum and maximum of each image.
+        **options: Those of `Analyzer`.
 
-    def __init__(self, model: keras.Model, composite: Composite, **options: Any) -> None:
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    def __init__(
+        self, model: keras.Model, composite: Composite, bounds: Any = None, **options: Any
+    ) -> None:
+        self._bounds = read_bounds(bounds)
         super().__init__(model, **options)
         self._table = composite.assign(self._graph)
+
+    def _trace(self, model: keras.Model) -> Graph:
+        graph = super()._trace(model)
+        if self._bounds is None:
+            return graph
+        return dataclasses.replace(graph, images=frozenset(graph.inputs))
+
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> Any:
+        refuse_outside(self._bounds, arrays)
+        return super()._batched(key, function, arrays, selection)
+
+    def _bounds_option(self) -> Any:
+        """The bounds as JSON knows them."""
+        return None if self._bounds is None else [b.tolist() for b in self._bounds]
 
     def rules(self) -> RuleTable:
         """The rule of every layer, in the order of computation; prints as a table."""
@@ -319,161 +367,3 @@ def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor]) -> list[tf.Tenso
 
 def _to_numpy(tensor: tf.Tensor) -> np.ndarray:
     return tensor.numpy()
-
-
-class RAPAnalyzer(PropagationAnalyzer):
-    """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
-
-    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron.
-
-    Args:
-        model: See `Analyzer`.
-        variant: "paper": eqs. 5-10. "released": what the authors' released code computes.
-        add: How sums of several tensors are shared: "absolute", "positive" or "signed"; None is the
-            variant's own. The paper is silent.
-        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
-            eqs. 7-9 there too.
-        bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
-            None takes the minimum and maximum of each image.
-        **options: Those of `Analyzer`.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is wrong.
-        UnknownLayerError: A layer has no rule.
-    """
-
-    name = "rap"
-
-    def __init__(
-        self,
-        model: keras.Model,
-        variant: str = "paper",
-        add: str | None = None,
-        input_rule: str = "box",
-        bounds: tuple[Any, Any] | None = None,
-        **options: Any,
-    ) -> None:
-        self.variant = variant
-        self.add = add
-        self.input_rule = input_rule
-        self._bounds = read_bounds(bounds)
-        super().__init__(model, composites.rap_composite(variant, add, input_rule), **options)
-
-    def _trace(self, model: keras.Model) -> Graph:
-        graph = trace(model)
-        if self._bounds is None:
-            return graph
-        return dataclasses.replace(graph, images=frozenset(graph.inputs))
-
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> Any:
-        refuse_outside(self._bounds, arrays)
-        return super()._batched(key, function, arrays, selection)
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]
-        own = {"variant": self.variant, "add": self.add, "input_rule": self.input_rule}
-        return super().options() | own | {"bounds": bounds}
-
-
-class GradientAnalyzer(PropagationAnalyzer):
-    """The gradient of the selected logit (Simonyan et al., 2014).
-
-    Args:
-        model: See `Analyzer`.
-        postprocess: None, "abs" or "square": what is done to the gradient.
-        **options: Those of `Analyzer`.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is wrong.
-    """
-
-    name = "gradient"
-
-    def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
-        if postprocess is not None:
-            choose("postprocess", postprocess, ("abs", "square"))
-        self.postprocess = postprocess
-        super().__init__(model, composites.gradient_composite(), **options)
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"postprocess": self.postprocess}
-
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return selected
-
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
-        after = {None: tf.identity, "abs": tf.abs, "square": tf.square}[self.postprocess]
-        return [after(g) for g in super()._maps(inputs, index)]
-
-
-class InputTimesGradientAnalyzer(PropagationAnalyzer):
-    """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
-
-    name = "input_t_gradient"
-
-    def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, composites.gradient_composite(), **options)
-
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return selected
-
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
-        gradients = super()._maps(inputs, index)
-        return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)]
-
-
-class InputAnalyzer(Analyzer):
-    """The input itself, as a baseline. Options: `Analyzer`."""
-
-    name = "input"
-
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs]
-
-
-class RandomAnalyzer(Analyzer):
-    """Gaussian noise, as a baseline.
-
-    Args:
-        model: See `Analyzer`.
-        stddev: Standard deviation of the noise.
-        seed: Makes every call return the same noise for the same number of samples; sample i gets
-            the same noise in every batch.
-        **options: Those of `Analyzer`.
-    """
-
-    name = "random"
-
-    def __init__(
-        self, model: keras.Model, stddev: float = 1.0, seed: int | None = None, **options: Any
-    ) -> None:
-        super().__init__(model, **options)
-        self.stddev = stddev
-        self.seed = seed
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"stddev": self.stddev, "seed": self.seed}
-
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> list[np.ndarray]:
-        generator = np.random.default_rng(self.seed)
-        return [
-            generator.normal(0, self.stddev, a.shape).astype(self._dtype(a.dtype)) for a in arrays
-        ]
-
-
-__all__ = [
-    "Analyzer",
-    "GradientAnalyzer",
-    "InputAnalyzer",
-    "InputTimesGradientAnalyzer",
-    "PropagationAnalyzer",
-    "RAPAnalyzer",
-    "RandomAnalyzer",
-]

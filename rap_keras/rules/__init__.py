@@ -9,9 +9,14 @@ transposed map. `relevances` has one tensor per output, in at least single preci
 returned. A rule that needs to know more asks for it by the name of a keyword-only argument; one without
 a default value makes the rule apply only where the fact is known:
 
+    name          the node's name, unique in the model
+    bottleneck    whether everything passes the node's output on its way to the model's output
     stages        list of `rap_keras.linear.Stage`: the linear maps of a kernel layer, already computed
     nonnegative   whether all inputs are known to be >= 0
+    rectified     whether a ReLU cuts every output, so that relevance is 0 where it is not positive
     box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
+    before_activation  back through the activation and the bias of a kernel layer alone: relevances ->
+                  list with that of the last stage's z
     transposed    the layer's transposed map, faster than tf.gradients: relevances -> list, one per input
     recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
     gates         for each input, whether it is a gate (bounded, or broadcast over the others)

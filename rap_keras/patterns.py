@@ -1,0 +1,427 @@
+"""The patterns of PatternNet and PatternAttribution, and their estimation from data.
+
+A kernel layer computes y = w^T x of a patch x of its input. Its pattern a, of the kernel's shape, is
+what the signal in x does when y changes (Kindermans et al., "Learning how to explain neural networks:
+PatternNet and PatternAttribution", ICLR 2018, arXiv 1705.05598). Over all samples and positions:
+
+    linear          a = (E[x y] - E[x] E[y]) / (E[y^2] - E[y]^2)
+    relu.positive   a = (E+[x y] - E+[x] E[y]) / (E+[y^2] - E+[y] E[y])
+    relu.negative   the same with E-
+
+E+ is over the cases in which the neuron is active (y plus bias > 0, after BatchNormalization), E- over
+the others, E over both. The denominators are w^T times the numerators, so that w^T a = 1.
+
+    patterns = rap_keras.patterns.fit(model, images)
+    patterns.save("patterns.npz")
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from rap_keras.batches import batches
+from rap_keras.composites import choose
+from rap_keras.errors import InputError
+from rap_keras.graph import Graph
+from rap_keras.pattern_sums import CASES, Network, Sums, kernel_shapes
+from rap_keras.progress import track
+
+# The cases that each type needs sums of; "relu" is short for "relu.positive".
+_CASES = {
+    "relu": ("positive",),
+    "linear": CASES,
+    "relu.positive": ("positive",),
+    "relu.negative": ("negative",),
+}
+PATTERN_TYPES = tuple(_CASES)
+_DTYPES = ("float32", "float64")
+
+
+class Patterns(Mapping[str, np.ndarray]):
+    """Layer name => pattern, an array of the shape of the layer's kernel.
+
+    A separable convolution has two: "layer[0]" (depthwise) and "layer[1]" (pointwise).
+
+    Args:
+        arrays: The patterns by layer name, as `analyzer.rules()` names the layers.
+        pattern_type: How they were estimated, one of `PATTERN_TYPES`; for information.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], pattern_type: str = "relu") -> None:
+        choose("pattern_type", pattern_type, PATTERN_TYPES)
+        self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        self.pattern_type = pattern_type
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"Patterns({len(self)} layers, {self.pattern_type!r})"
+
+    def check(self, graph: Graph) -> None:
+        """Refuses patterns that are not those of a model's kernel layers.
+
+        Raises:
+            InputError: Names or shapes differ, or a value is not finite.
+        """
+        _compare("patterns", _shapes(self), kernel_shapes(graph))
+        broken = [name for name, array in self.items() if not np.isfinite(array).all()]
+        if broken:
+            raise InputError(
+                f"Expected finite patterns, got NaN or infinity for layer {broken[0]!r}: fit them again."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the patterns to a `.npz` file, without pickle.
+
+        Args:
+            path: The file.
+        """
+        arrays = {f"pattern/{name}": array for name, array in self.items()}
+        _write(Path(path), {"kind": "patterns", "pattern_type": self.pattern_type}, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads patterns that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The patterns.
+
+        Raises:
+            InputError: The file is none of `save`.
+        """
+        header, arrays = _read(Path(path), "patterns", {"pattern_type": str})
+        return cls({key.partition("/")[2]: a for key, a in arrays.items()}, header["pattern_type"])
+
+
+def as_patterns(patterns: Any) -> Patterns:
+    """Patterns from what an analyzer is given: themselves, or the path of their file.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(patterns, str | Path):
+        return Patterns.load(patterns)
+    if not isinstance(patterns, Patterns):
+        raise InputError(
+            "Expected patterns to be rap_keras.patterns.Patterns or the path of their file, got "
+            f"{'none' if patterns is None else type(patterns).__name__}: fit them with "
+            "rap_keras.patterns.fit(model, data)."
+        )
+    return patterns
+
+
+class Statistics:
+    """Sums over samples that patterns follow from, in float64.
+
+    They can be updated batch by batch, saved, loaded and gone on with, and merged over shards of the
+    data; the result is that of one pass over all of it.
+
+    Args:
+        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
+        pattern_type: The type of pattern that they have to serve; None: all types. "relu" takes half
+            of the time and memory of all.
+
+    Attributes:
+        samples: The number of samples so far.
+
+    Raises:
+        InputError: The pattern type is unknown, or the model cannot be followed or has no kernel layer.
+    """
+
+    def __init__(self, model: Any, pattern_type: str | None = None) -> None:
+        if pattern_type is not None:
+            choose("pattern_type", pattern_type, PATTERN_TYPES)
+        self.samples = 0
+        self._cases = _CASES[pattern_type or "linear"]
+        self._dtype = "float32"
+        self._sums: Sums = {}
+        self._network = None if model is None else Network(model)
+
+    def update(self, x: Any) -> None:
+        """Adds the sums over one batch, which is computed at once.
+
+        Args:
+            x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
+                several inputs.
+
+        Raises:
+            InputError: x does not fit the model or is not finite, or the model's values overflow.
+        """
+        network = self._network
+        if network is None:
+            raise InputError(
+                "Expected statistics with a model to update, got some that were loaded without: pass "
+                "it, Statistics.load(path, model)."
+            )
+        arrays = network.read(x)
+        if not len(arrays[0]):
+            return
+        sums = network.sums(arrays, self._cases)
+        if not all(np.isfinite(a).all() for own in sums.values() for a in own.values()):
+            raise InputError(
+                "Expected finite statistics, got NaN or infinity from finite data: the model's own "
+                "values overflow; scale the data as the model expects it."
+            )
+        self._dtype = network.dtype
+        self._add(sums, len(arrays[0]))
+
+    def feed(self, data: Any, batch_size: int = 32, progress: bool = True) -> None:
+        """Adds the sums over data, batch by batch. Only one batch is computed and held at a time.
+
+        Args:
+            data: Arrays, as `update` takes them; or a batched `tf.data.Dataset`, or any other iterable
+                of batches. Of elements (x, y) the first counts.
+            batch_size: Samples that are computed at a time, where data are arrays.
+            progress: Show a progress bar, on a terminal.
+
+        Raises:
+            InputError: As `update`; data are nothing that can be iterated, or there are none.
+        """
+        parts, total = batches(data, batch_size)
+        before = self.samples
+        for batch in track(parts, "statistics", total, progress):
+            self.update(batch)
+        if self.samples == before:
+            raise InputError("Expected data to estimate patterns from, got no samples.")
+
+    def _add(self, sums: Sums, samples: int) -> None:
+        for name, own in sums.items():
+            mine = self._sums.setdefault(name, {})
+            for key, value in own.items():
+                if key in mine:
+                    mine[key] += value
+                else:
+                    mine[key] = np.array(value, np.float64)
+        self.samples += samples
+
+    def merge(self, other: "Statistics") -> None:
+        """Adds the statistics of other data of the same model.
+
+        Args:
+            other: They stay as they are.
+
+        Raises:
+            InputError: They are of another model or serve other pattern types.
+        """
+        if self._cases != other._cases:
+            raise InputError(
+                "Expected statistics for the same pattern types, got sums over "
+                f"{' and '.join(self._cases)} cases and over {' and '.join(other._cases)} ones: gather "
+                "both with the same pattern_type."
+            )
+        if self._sums and other._sums:
+            _compare("statistics", other.shapes(), self.shapes())
+        self._dtype = max(self._dtype, other._dtype)
+        self._add(other._sums, other.samples)
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        result = Statistics(None)
+        result._cases, result._network = self._cases, self._network
+        result.merge(self)
+        result.merge(other)
+        return result
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Layer name => shape of its pattern."""
+        return {name: own[f"x.{self._cases[0]}"].shape for name, own in self._sums.items()}
+
+    def patterns(self, pattern_type: str = "relu") -> Patterns:
+        """The patterns that follow from the statistics.
+
+        Args:
+            pattern_type: One of `PATTERN_TYPES`; "relu" is "relu.positive".
+
+        Returns:
+            Layer name => array of the kernel's shape. The pattern of a neuron that is never in the
+            cases of the type, or does not vary, is 0.
+
+        Raises:
+            InputError: The type is unknown or not served, or there are no samples.
+        """
+        choose("pattern_type", pattern_type, PATTERN_TYPES)
+        cases = _CASES[pattern_type]
+        if not set(cases) <= set(self._cases):
+            raise InputError(
+                f"Expected statistics that serve {pattern_type!r}, got sums over {self._cases[0]} "
+                "cases only: gather them with pattern_type=None."
+            )
+        if not self.samples:
+            raise InputError("Expected statistics of some data, got no samples: update them first.")
+        arrays = {
+            name: _pattern(own, cases).astype(self._dtype) for name, own in self._sums.items()
+        }
+        return Patterns(arrays, pattern_type)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the statistics to a `.npz` file, without pickle.
+
+        Args:
+            path: The file.
+        """
+        header = {
+            "kind": "statistics",
+            "samples": self.samples,
+            "cases": list(self._cases),
+            "dtype": self._dtype,
+        }
+        sums = self._sums.items()
+        arrays = {f"{key}/{name}": array for name, own in sums for key, array in own.items()}
+        _write(Path(path), header, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Any = None) -> Self:
+        """Reads statistics that `save` wrote.
+
+        Args:
+            path: The file.
+            model: Their model, to go on with them.
+
+        Returns:
+            The statistics.
+
+        Raises:
+            InputError: The file is none of `save`, or of another model.
+        """
+        expected = {"samples": int, "cases": list, "dtype": str}
+        header, arrays = _read(Path(path), "statistics", expected)
+        result = cls(model)
+        result.samples, result._cases = header["samples"], tuple(header["cases"])
+        result._dtype = header["dtype"]
+        for key, array in arrays.items():
+            field, _, name = key.partition("/")
+            result._sums.setdefault(name, {})[field] = array
+        _check_sums(path, result._cases, result._dtype, result._sums)
+        if result._network is not None and result._sums:
+            _compare("statistics", result.shapes(), kernel_shapes(result._network.graph))
+        return result
+
+
+def fit(
+    model: Any,
+    data: Any,
+    pattern_type: str = "relu",
+    batch_size: int = 32,
+    progress: bool = True,
+) -> Patterns:
+    """Estimates the patterns of a model's kernel layers in one pass over data.
+
+    For statistics that serve all types, or that are saved, merged or gone on with: `Statistics`.
+
+    Args:
+        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
+            It is not changed; Dropout is off.
+        data: What the model was trained on, or a good part of it, as the model takes it: arrays, a
+            batched `tf.data.Dataset`, or another iterable of batches. Of elements (x, y) the first
+            counts.
+        pattern_type: "relu" (or "relu.positive"), "relu.negative" or "linear"; see this module.
+        batch_size: Samples that are computed at a time, where data are arrays.
+        progress: Show a progress bar, on a terminal.
+
+    Returns:
+        Layer name => pattern, an array of the shape of the layer's kernel.
+
+    Raises:
+        InputError: The type is unknown; the model cannot be followed or has no kernel layer; there are
+            no data, or they do not fit or are not finite.
+    """
+    statistics = Statistics(model, pattern_type)
+    statistics.feed(data, batch_size, progress)
+    return statistics.patterns(pattern_type)
+
+
+def _pattern(sums: Mapping[str, np.ndarray], cases: Sequence[str]) -> np.ndarray:
+    """One layer's pattern by the equations above, from its sums."""
+
+    def summed(key: str, over: Sequence[str] = cases) -> np.ndarray:
+        return sum(sums[f"{key}.{case}"] for case in over[1:]) + sums[f"{key}.{over[0]}"]
+
+    mean_y = summed("y", CASES) / summed("count", CASES)
+    covariance = summed("xy") - summed("x") * mean_y
+    part, whole = summed("yy"), summed("y") * mean_y
+    variance = part - whole
+    varies = np.abs(variance) > 1e-12 * (part + np.abs(whole))  # else it is rounding
+    where = np.broadcast_to(varies, covariance.shape)
+    return np.divide(covariance, variance, out=np.zeros_like(covariance), where=where)
+
+
+# Files and comparisons.
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def _compare(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses patterns or statistics of another model."""
+    for name in [*expected, *found]:
+        if found.get(name) != expected.get(name):
+            got, wanted = (
+                f"one of shape {shapes[name]}" if name in shapes else "none"
+                for shapes in (found, expected)
+            )
+            raise InputError(
+                f"Expected {what} of this model, but for layer {name!r} there is {got} in place of "
+                f"{wanted}: fit them again, for this model."
+            )
+
+
+def _check_sums(path: str | Path, cases: Sequence[str], dtype: str, sums: Sums) -> None:
+    keys = {f"{key}.{case}" for key in ("count", "y", "yy") for case in CASES}
+    keys |= {f"{key}.{case}" for key in ("x", "xy") for case in cases}
+    if (
+        cases not in _CASES.values()
+        or dtype not in _DTYPES
+        or any(set(own) != keys for own in sums.values())
+    ):
+        raise InputError(
+            f"Expected all sums in the statistics {str(path)!r}, but some are missing."
+        )
+
+
+def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz file: whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            named: dict[str, Any] = {"header": np.array(json.dumps(header)), **arrays}
+            np.savez(file, **named)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read(
+    path: Path, kind: str, expected: Mapping[str, type]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header and the arrays of a file of the given kind."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            arrays = {key: file[key] for key in file.files if key != "header"}
+        ours = header["kind"] == kind
+        ours = ours and all(isinstance(header[key], t) for key, t in expected.items())
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"Expected a file with {kind}, got {str(path)!r}: {error}") from error
+    except (zipfile.BadZipFile, IndexError) as error:
+        raise InputError(f"Expected a file with {kind}, got {str(path)!r}: {error}") from error
+    if not ours:
+        raise InputError(
+            f"Expected a file with {kind}, got {str(path)!r}, which holds something else."
+        )
+    return header, arrays

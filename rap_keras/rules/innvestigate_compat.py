@@ -1,0 +1,71 @@
+"""What iNNvestigate 2.1 computes where it departs from the definitions, to compare with its results."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras import linear
+from rap_keras.linear import Stage, along, channel_axis, pullback
+from rap_keras.rules import Rule, Tensors
+
+
+def normalization(
+    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors, *, rule: Rule
+) -> list[tf.Tensor]:
+    """BatchNormalization as a linear layer with iNNvestigate's weights, by the given rule.
+
+    Its scale is gamma / sqrt(variance² + eps) and its shift beta - mean / sqrt(variance² + eps).
+    """
+    x = inputs[0]
+    rank = x.shape.rank
+
+    def value(weight: Any) -> tf.Tensor:
+        return tf.cast(tf.convert_to_tensor(weight), x.dtype)
+
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return x * along(kernel, channel_axis(layer, rank), rank)
+
+    root = tf.math.rsqrt(tf.square(value(layer.moving_variance)) + layer.epsilon)
+    kernel = root if layer.gamma is None else root * value(layer.gamma)
+    shift = -value(layer.moving_mean) * root
+    if layer.beta is not None:
+        shift = shift + value(layer.beta)
+    z, back = pullback(lambda x: apply(x, kernel), x)
+    stage = Stage(apply, kernel, x, z, back, along(shift, channel_axis(layer, rank), rank))
+    return rule(layer, inputs, outputs, relevances, stages=[stage])
+
+
+def separable(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    rule: functools.partial[Any],
+) -> list[tf.Tensor]:
+    """Separable convolutions as one map of both kernels, each split by sign on its own."""
+    depthwise, pointwise = linear.stages(layer, inputs[0])
+    kernels = (depthwise.kernel, pointwise.kernel)
+    sizes = [k.shape.num_elements() for k in kernels]
+
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        first, second = (
+            tf.reshape(part, k.shape)
+            for part, k in zip(tf.split(kernel, sizes), kernels, strict=True)
+        )
+        return pointwise.apply(depthwise.apply(x, first), second)
+
+    kernel = tf.concat([tf.reshape(k, [-1]) for k in kernels], 0)
+    z, back = pullback(lambda x: apply(x, kernel), inputs[0])
+    stage = Stage(apply, kernel, inputs[0], z, back, pointwise.bias)
+    beta = rule.keywords.get("beta", 0.0)
+    if not beta:
+        return rule(layer, inputs, outputs, relevances, stages=[stage])
+    alpha = rule.keywords["alpha"]
+    part = functools.partial(rule, layer, inputs, outputs, relevances, alpha=1.0, beta=0.0)
+    # The map is quadratic in the kernels: with the other sign it is not the other map.
+    negated = dataclasses.replace(stage, kernel=-kernel)
+    (positive,), (negative,) = part(stages=[stage]), part(stages=[negated])
+    return [alpha * positive - beta * negative]

@@ -1,0 +1,279 @@
+"""Layer-wise relevance propagation (LRP) and deep Taylor decomposition.
+
+Bach et al., PLOS ONE 2015; Montavon et al., Pattern Recognition 2017; Montavon et al., "Layer-wise
+relevance propagation: an overview", 2019.
+
+x = layer input, w = kernel, b = bias, z_ij = x_i w_ij the contributions, R = relevance at the outputs,
+z_j = sum_i z_ij + b_j. Contributions are positive or negative by their own sign, whatever the sign of x.
+A quotient with denominator 0 is 0. What biases take is lost to the inputs, as in every LRP rule.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras import linear
+from rap_keras.linear import Stage, pullback
+from rap_keras.rules import TensorMap, Tensors
+from rap_keras.rules.arithmetic import divide, tiny, vjp
+from rap_keras.rules.rap import in_box
+
+Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
+Pieces = list[tuple[tf.Tensor, tf.Tensor]]
+
+
+def epsilon(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    stages: list[Stage] | None = None,
+    nonnegative: bool = False,
+    epsilon: float = 1e-7,
+    bias: bool = True,
+) -> list[tf.Tensor]:
+    """LRP-epsilon (Bach et al., eq. 58): R_i = sum_j z_ij R_j / (z_j + epsilon sign z_j), sign 0 = 1.
+
+    `epsilon=0` is LRP-z (eq. 56). Without `bias`, z_j has no b_j.
+    """
+
+    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        z = stage.output if bias else stage.z
+        return stage.x * stage.back(_ratio(relevance, z, epsilon))
+
+    return _backwards(step, layer, inputs, relevances, stages, nonnegative)
+
+
+def alpha_beta(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    stages: list[Stage] | None = None,
+    nonnegative: bool = False,
+    rectified: bool = False,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    bias: str = "split",
+    positive_inputs: bool = False,
+    one_sided: bool = False,
+) -> list[tf.Tensor]:
+    """LRP-alpha-beta (Bach et al., eq. 60): R_i = sum_j (alpha z+_ij / P_j - beta z-_ij / N_j) R_j.
+
+    P_j and N_j are the sums over i of the positive and of the negative contributions, with `bias`:
+    "split": b+ belongs to P and b- to N, as in the paper. "none": to neither ("ignore bias").
+    "whole": all of b to both, as iNNvestigate 2.1 has it. `positive_inputs` sets negative inputs to 0,
+    as the rule of iNNvestigate's presets for BatchNormalization does. With beta = 0, `one_sided` keeps
+    the relevance of neurons with P_j = 0, which share in proportion to their negative contributions.
+    Behind a ReLU (`rectified`) none of them has relevance.
+    """
+
+    def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+        x = tf.nn.relu(stage.x) if positive_inputs else stage.x
+        known = nonnegative or positive_inputs
+        positive = _Part(stage, _positive(x, stage.kernel, known), bias, 1)
+        if not beta:
+            shared = alpha * positive.back(relevance)
+            if one_sided and not rectified:  # where P = 0, z is N
+                rest = tf.where(positive.is_zero, relevance, tf.zeros_like(relevance))
+                shared = shared + x * stage.back(divide(rest, stage.output))
+            return shared
+        negative = _Part(stage, _positive(x, -stage.kernel, known), bias, -1)
+        return positive.back(alpha * relevance) - negative.back(beta * relevance)
+
+    return _backwards(step, layer, inputs, relevances, stages, nonnegative)
+
+
+def gamma(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    stages: list[Stage] | None = None,
+    nonnegative: bool = False,
+    rectified: bool = False,
+    gamma: float = 0.25,
+    signed: bool = False,
+) -> list[tf.Tensor]:
+    """LRP-gamma (Montavon et al. 2019, table 10.1), for x of any sign.
+
+    R_i = sum_j (z_ij + gamma z+_ij) R_j / (z_j + gamma (sum_k z+_kj + b+_j)). With `signed`, neurons
+    with z_j < 0, which have relevance only where no ReLU follows (`rectified`), favour their negative
+    contributions in the same way: the denominators cannot cancel.
+    """
+
+    def favouring(stage: Stage, relevance: tf.Tensor, pieces: Pieces, sign: int) -> tf.Tensor:
+        mapped = _mapped(stage, pieces)
+        favoured = tf.add_n([z for _, z, _ in mapped])
+        if stage.bias is not None:
+            favoured = favoured + tf.nn.relu(sign * stage.bias)
+        s = divide(relevance, sign * stage.output + gamma * favoured)
+        share = tf.add_n([x * back(s) for x, _, back in mapped])
+        return sign * stage.x * stage.back(s) + gamma * share
+
+    def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+        positive = _positive(stage.x, stage.kernel, nonnegative)
+        if not signed or rectified:
+            return favouring(stage, relevance, positive, 1)
+        above = tf.where(stage.output >= 0, relevance, tf.zeros_like(relevance))
+        negative = _positive(stage.x, -stage.kernel, nonnegative)
+        below = favouring(stage, relevance - above, negative, -1)
+        return favouring(stage, above, positive, 1) + below
+
+    return _backwards(step, layer, inputs, relevances, stages, nonnegative)
+
+
+def z_plus(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    stages: list[Stage] | None = None,
+) -> list[tf.Tensor]:
+    """z+ (Montavon et al. 2017, eq. 13), for x >= 0: R_i = sum_j x_i w+_ij R_j / sum_k x_k w+_kj.
+
+    It takes x >= 0 for granted; `alpha_beta(alpha=1, beta=0, bias="none")` is the same there and right
+    everywhere.
+    """
+
+    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
+        return stage.x * back(divide(relevance, z))
+
+    return _backwards(step, layer, inputs, relevances, stages, False)
+
+
+def w_square(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    stages: list[Stage] | None = None,
+) -> list[tf.Tensor]:
+    """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w."""
+    return _by_weights(tf.square, layer, inputs, relevances, stages)
+
+
+def flat(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    stages: list[Stage] | None = None,
+) -> list[tf.Tensor]:
+    """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field."""
+    return _by_weights(tf.ones_like, layer, inputs, relevances, stages)
+
+
+def box(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    box: tuple[tf.Tensor, tf.Tensor],
+    stages: list[Stage] | None = None,
+) -> list[tf.Tensor]:
+    """z^B (Montavon et al. 2017, eq. 14), for inputs between the bounds l and h.
+
+    R_i = sum_j (z_ij - l_i w+_ij - h_i w-_ij) R_j / sum_k (the same).
+    """
+
+    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        return in_box(stage, relevance, box)
+
+    first, *rest = stages or linear.stages(layer, inputs[0])
+    relevance = relevances[0]
+    for stage in reversed(rest):
+        relevance = stage.x * stage.back(divide(relevance, stage.z))
+    return [step(first, relevance, False)]
+
+
+def ratio(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    transposed: TensorMap | None = None,
+    epsilon: float = 0.0,
+) -> list[tf.Tensor]:
+    """LRP-epsilon for layers that are linear without a kernel, as average pooling."""
+    s = [_ratio(r, y, epsilon) for r, y in zip(relevances, outputs, strict=True)]
+    gradients = transposed(s) if transposed else vjp(outputs, inputs, s)
+    return [x * g for x, g in zip(inputs, gradients, strict=True)]
+
+
+def _backwards(
+    step: Step,
+    layer: Any,
+    inputs: Tensors,
+    relevances: Tensors,
+    stages: Sequence[Stage] | None,
+    nonnegative: bool,
+) -> list[tf.Tensor]:
+    """One step for each map of the layer; only the first map's input is known to be >= 0."""
+    relevance = relevances[0]
+    stages = stages or linear.stages(layer, inputs[0])
+    for index in reversed(range(len(stages))):
+        relevance = step(stages[index], relevance, nonnegative and index == 0)
+    return [relevance]
+
+
+def _ratio(relevance: tf.Tensor, z: tf.Tensor, epsilon: float) -> tf.Tensor:
+    if not epsilon:
+        return divide(relevance, z)
+    return relevance / (z + tf.where(z >= 0, epsilon, -epsilon))
+
+
+def _positive(x: tf.Tensor, kernel: tf.Tensor, nonnegative: bool) -> Pieces:
+    """Inputs and kernels whose maps add up to the positive contributions."""
+    if nonnegative:
+        return [(x, tf.nn.relu(kernel))]
+    return [(tf.nn.relu(x), tf.nn.relu(kernel)), (-tf.nn.relu(-x), -tf.nn.relu(-kernel))]
+
+
+def _mapped(stage: Stage, pieces: Pieces) -> list[tuple[tf.Tensor, tf.Tensor, Any]]:
+    return [(x, *pullback(stage.with_kernel(kernel), x)) for x, kernel in pieces]
+
+
+class _Part:
+    """The contributions of one sign, made positive by `pieces`, and their sum with the bias."""
+
+    def __init__(self, stage: Stage, pieces: Pieces, bias: str, sign: int) -> None:
+        self._mapped = _mapped(stage, pieces)
+        self._total = tf.add_n([z for _, z, _ in self._mapped])
+        if stage.bias is not None and bias != "none":
+            signed = sign * stage.bias
+            self._total = self._total + (tf.nn.relu(signed) if bias == "split" else signed)
+
+    @property
+    def is_zero(self) -> tf.Tensor:
+        """Where there are no such contributions."""
+        return tf.abs(self._total) <= tiny(self._total.dtype)
+
+    def back(self, relevance: tf.Tensor) -> tf.Tensor:
+        """Relevance in proportion to the contributions."""
+        s = divide(relevance, self._total)
+        return tf.add_n([x * back(s) for x, _, back in self._mapped])
+
+
+def _by_weights(
+    of_kernel: Callable[[tf.Tensor], tf.Tensor],
+    layer: Any,
+    inputs: Tensors,
+    relevances: Tensors,
+    stages: list[Stage] | None,
+) -> list[tf.Tensor]:
+    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        total, back = pullback(stage.with_kernel(of_kernel(stage.kernel)), tf.ones_like(stage.x))
+        return back(divide(relevance, total))
+
+    return _backwards(step, layer, inputs, relevances, stages, False)

@@ -1,0 +1,157 @@
+"""PatternNet and PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598).
+
+Both go back as the gradient does, with other weights in place of each kernel w: PatternNet with the
+pattern a (see `rap_keras.patterns`), PatternAttribution with w a, element by element. Activations gate
+by their gradient. The paper goes back through max-pooling besides; other layers without weights pass on
+their gradient too, and the choices for fixed affine maps are told at `scaling`.
+
+With `project`, relevance that everything passes is divided by its largest size, sample by sample, as
+iNNvestigate 1.0.9 does: it grows or shrinks with every layer, and only its direction is told.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras.linear import Stage, pullback
+from rap_keras.rules import TensorMap, Tensors
+from rap_keras.rules.arithmetic import divide
+
+
+def stage_names(name: str, count: int) -> list[str]:
+    """The names of the patterns of a kernel layer: its own, or "name[0]", ... for several stages."""
+    return [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
+
+
+def net(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    patterns: Mapping[str, Any],
+    stages: Sequence[Stage],
+    before_activation: TensorMap,
+    name: str,
+    bottleneck: bool,
+    project: bool = True,
+) -> list[tf.Tensor]:
+    """PatternNet: the transposed map with the pattern as kernel, R_i = sum_j a_ij f'(z_j) R_j."""
+    kernels = _kernels(patterns, stages, name)
+    return _back(kernels, stages, before_activation, received(relevances, project and bottleneck))
+
+
+def attribution(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    patterns: Mapping[str, Any],
+    stages: Sequence[Stage],
+    before_activation: TensorMap,
+    name: str,
+    bottleneck: bool,
+    project: bool = True,
+) -> list[tf.Tensor]:
+    """PatternAttribution: kernel times pattern as kernel, R_i = sum_j w_ij a_ij f'(z_j) R_j."""
+    pairs = zip(_kernels(patterns, stages, name), stages, strict=True)
+    kernels = [kernel * stage.kernel for kernel, stage in pairs]
+    return _back(kernels, stages, before_activation, received(relevances, project and bottleneck))
+
+
+def _kernels(patterns: Mapping[str, Any], stages: Sequence[Stage], name: str) -> list[tf.Tensor]:
+    """The patterns of a layer's stages, in their dtype."""
+    tracing = tf.compat.v1.get_default_graph().building_function
+    # A function captures what is made outside; as constants in a graph, 2 GB would be too much.
+    with tf.init_scope() if tracing else contextlib.nullcontext():
+        return [
+            tf.constant(patterns[key], stage.x.dtype)
+            for key, stage in zip(stage_names(name, len(stages)), stages, strict=True)
+        ]
+
+
+def _back(
+    kernels: Sequence[tf.Tensor],
+    stages: Sequence[Stage],
+    before_activation: TensorMap,
+    relevances: Tensors,
+) -> list[tf.Tensor]:
+    (relevance,) = before_activation(relevances)
+    for stage, kernel in zip(reversed(stages), reversed(kernels), strict=True):
+        _, back = pullback(stage.with_kernel(kernel), stage.x)
+        relevance = back(relevance)
+    return [tf.cast(relevance, relevances[0].dtype)]
+
+
+def scaling(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    transposed: TensorMap,
+    bottleneck: bool,
+    project: bool = True,
+    patterns: bool = True,
+) -> list[tf.Tensor]:
+    """Fixed affine maps of each element, y = g x + c: BatchNormalization, Rescaling, Dropout.
+
+    As a linear layer of one weight g, its pattern is 1 / g: all of x is signal. So PatternNet divides by
+    g, and PatternAttribution (`patterns=False`) passes on, g (1 / g) = 1. With the kernel layer beside
+    it this is the same as the one linear layer that both fold into.
+    """
+    given = received(relevances, project and bottleneck)
+    if not patterns:
+        return given
+    scale = transposed([tf.ones_like(r) for r in given])
+    return [divide(r, g) for r, g in zip(given, scale, strict=True)]
+
+
+def follow(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    transposed: TensorMap,
+    bottleneck: bool,
+    project: bool = True,
+) -> list[tf.Tensor]:
+    """Activations, pooling, sums and what only moves values: the gradient."""
+    return transposed(received(relevances, project and bottleneck))
+
+
+def received(relevances: Tensors, project: bool) -> list[tf.Tensor]:
+    """The relevances that a node starts from: projected or as they are."""
+    return [projected(r) for r in relevances] if project else list(relevances)
+
+
+def projected(relevance: tf.Tensor) -> tf.Tensor:
+    """Relevance over its largest size in each sample, so that it lies in [-1, 1].
+
+    Vectors, of shape (batch, n), stay as they are, as in iNNvestigate 1.0.9.
+    """
+    rank = relevance.shape.rank
+    if rank < 3:
+        return relevance
+    size = tf.reduce_max(tf.abs(relevance), list(range(1, rank)), keepdims=True)
+    return divide(relevance, size)
+
+
+def start(selected: tf.Tensor, mode: str, project: bool) -> tf.Tensor:
+    """What relevance starts from: the selected logits or, for the largest with `project`, its sign.
+
+    iNNvestigate 1.0.9 projects the largest logit, one number per sample, to the number over its size.
+    """
+    return tf.sign(selected) if project and mode == "max_activation" else selected
+
+
+def projects(project: bool, mode: str) -> bool:
+    """Whether to project. Not in mode "index": iNNvestigate 1.0.9 does not.
+
+    There the index of the neuron is an input of its own, which goes around all layers.
+    """
+    return project and mode != "index"
