@@ -43,7 +43,12 @@ def fold(graph: Graph) -> Graph:
         ):
             nodes[maker.name] = dataclasses.replace(maker, outputs=norm.outputs, after=norm.layer)
             makers[given] = maker.name
-        elif len(users) == 1 and given != graph.output and _matches(nodes[users[0]], norm, rank):
+        elif (
+            len(users) == 1
+            and given != graph.output
+            and nodes[users[0]].before is None
+            and _matches(nodes[users[0]], norm, rank)
+        ):
             user = nodes[users[0]]
             nodes[user.name] = dataclasses.replace(user, inputs=norm.inputs, before=norm.layer)
             readers[taken] = [user.name if name == norm.name else name for name in readers[taken]]
@@ -55,8 +60,6 @@ def fold(graph: Graph) -> Graph:
 
 def _matches(node: Node, norm: Node, rank: int) -> bool:
     """Whether a layer is linear and has its channels where the normalization has them."""
-    return (
-        linear.can_fold(node.layer)
-        and node.before is None
-        and linear.channel_axis(node.layer, rank) == linear.channel_axis(norm.layer, rank)
-    )
+    return linear.can_fold(node.layer) and linear.channel_axis(
+        node.layer, rank
+    ) == linear.channel_axis(norm.layer, rank)

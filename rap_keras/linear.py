@@ -162,15 +162,18 @@ def channel_axis(layer: Any, rank: int) -> int:
 
 def affine(layer: Any, dtype: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Scale and shift of each channel that a BatchNormalization layer applies at inference."""
+    wide = tf.float32 if tf.as_dtype(dtype).size < 4 else dtype  # variances overflow half precision
 
     def value(weight: Any) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(weight), dtype)
+        return tf.cast(tf.convert_to_tensor(weight), wide)
 
     scale = tf.math.rsqrt(value(layer.moving_variance) + layer.epsilon)
     if layer.gamma is not None:
         scale = scale * value(layer.gamma)
     shift = -value(layer.moving_mean) * scale
-    return scale, shift if layer.beta is None else shift + value(layer.beta)
+    if layer.beta is not None:
+        shift = shift + value(layer.beta)
+    return tf.cast(scale, dtype), tf.cast(shift, dtype)
 
 
 def can_fold(layer: Any) -> bool:
@@ -214,7 +217,7 @@ def _normalization(layer: Any) -> list[tuple[Apply, Any]]:
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return x * along(kernel, channel_axis(layer, x.shape.rank), x.shape.rank)
 
-    dtype = tf.float32 if layer.gamma is None else layer.gamma.dtype
+    dtype = tf.convert_to_tensor(layer.moving_variance).dtype
     return [(apply, affine(layer, dtype)[0])]
 
 

@@ -4,6 +4,7 @@ Each is a table, layer type => rule, with another rule for the first linear laye
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from rap_keras import layer_types as types
 from rap_keras.composites import ROUTING, Composite, additions, table
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph
+from rap_keras.options import read_number
 from rap_keras.rules import Rule, gradient, innvestigate_compat, lrp, routing
 
 Z: Rule = functools.partial(lrp.epsilon, epsilon=0.0)
@@ -62,7 +64,7 @@ def composite(
 
 
 def _epsilon(epsilon: float, bias: bool = True) -> Rule:
-    if not epsilon > 0:
+    if not read_number("epsilon", epsilon, -math.inf) > 0:
         raise InputError(f"Expected epsilon > 0, got {epsilon!r}: use lrp.z for no epsilon.")
     return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=bias)
 
@@ -70,8 +72,10 @@ def _epsilon(epsilon: float, bias: bool = True) -> Rule:
 def _alpha_beta(alpha: float | None, beta: float | None, bias: bool | str = True) -> Rule:
     if alpha is None and beta is None:
         raise InputError("Expected alpha or beta for lrp.alpha_beta, got neither: pass alpha=2.")
-    alpha = float(alpha if beta is None or alpha is not None else beta + 1)  # type: ignore[arg-type]
-    beta = float(alpha - 1 if beta is None else beta)
+    if alpha is not None:
+        alpha = read_number("alpha", alpha, -math.inf)
+    beta = read_number("beta", alpha - 1 if beta is None and alpha is not None else beta, -math.inf)
+    alpha = beta + 1 if alpha is None else alpha
     if alpha < 1 or abs(alpha - beta - 1) > 1e-9:
         raise InputError(
             f"Expected alpha >= 1 and alpha - beta = 1, got alpha={alpha:g} and beta={beta:g}."
@@ -117,9 +121,7 @@ def epsilon_plus(epsilon: float = 1e-6) -> Composite:
 
 def epsilon_gamma_box(epsilon: float = 1e-6, gamma: float = 0.25) -> Composite:
     """z^B at the input, gamma for convolutions, epsilon for Dense layers (Montavon et al. 2019)."""
-    if not gamma >= 0:
-        raise InputError(f"Expected gamma >= 0, got {gamma!r}.")
-    rule = functools.partial(lrp.gamma, gamma=float(gamma), signed=True)
+    rule = functools.partial(lrp.gamma, gamma=read_number("gamma", gamma, 0), signed=True)
     return composite(rule, dense=_epsilon(epsilon), first=lrp.box)
 
 

@@ -152,7 +152,7 @@ def test_saved_baselines_come_back(method, tmp_path, rng):
         ("lrp.z", {"epsilon": 1}, "got 'epsilon'"),
         ("lrp.z", {"input_layer_rule": "Round"}, "Expected input_layer_rule to be one of 'Flat'"),
         ("lrp.flat", {"low": 0}, "Expected low and high, got low=0 and high=None"),
-        ("lrp.epsilon_gamma_box", {"gamma": -1}, "Expected gamma >= 0, got -1"),
+        ("lrp.epsilon_gamma_box", {"gamma": -1}, "Expected a finite gamma >= 0, got -1"),
         ("lrp", {}, "Expected a composite for the method 'lrp'"),
         ("lrp.alpha_2_beta_0", {}, "did you mean"),
     ],

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.keras3.analyzers import Analyzer
+from rap_keras.options import read_integer, read_number
 from rap_keras.propagate import relevance_dtype
 
 
@@ -37,8 +38,8 @@ class RandomAnalyzer(Analyzer):
         self, model: keras.Model, stddev: float = 1.0, seed: int | None = None, **options: Any
     ) -> None:
         super().__init__(model, **options)
-        self.stddev = stddev
-        self.seed = seed
+        self.stddev = read_number("stddev", stddev, 0)
+        self.seed = None if seed is None else read_integer("seed", seed, 0)
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""

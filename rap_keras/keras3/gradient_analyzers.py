@@ -11,6 +11,7 @@ from rap_keras.composites import Composite, choose, gradient_composite
 from rap_keras.errors import InputError
 from rap_keras.inputs import read_selection
 from rap_keras.keras3.analyzers import Analyzer, PropagationAnalyzer
+from rap_keras.options import read_integer, read_number
 from rap_keras.rules import gradient
 
 
@@ -164,8 +165,7 @@ class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
         postprocess: str | None = None,
         **options: Any,
     ) -> None:
-        if not isinstance(steps, int) or steps < 2:
-            raise InputError(f"Expected steps to be an integer from 2, got {steps!r}.")
+        steps = read_integer("steps", steps, 2)
         choose("integration", integration, ("trapezoid", "left"))
         super().__init__(model, postprocess, **options)
         self.steps = steps
@@ -176,9 +176,11 @@ class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
     def _read_references(self, given: Any) -> list[np.ndarray]:
         shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
         several = isinstance(given, list | tuple) and len(shapes) > 1
-        references = [
-            np.asarray(r, np.float64) for r in (given if several else [given] * len(shapes))
-        ]
+        try:
+            parts = given if several else [given] * len(shapes)
+            references = [np.asarray(r, np.float64) for r in parts]
+        except (TypeError, ValueError):
+            references = []
         fits = len(references) == len(shapes)
         for reference, shape in zip(references, shapes, strict=False):
             known = [n or 1 for n in shape]
@@ -283,12 +285,9 @@ class SmoothGradAnalyzer(_AveragedGradientAnalyzer):
         postprocess: str | None = None,
         **options: Any,
     ) -> None:
-        if not isinstance(augment_by_n, int) or augment_by_n < 1:
-            raise InputError(
-                f"Expected augment_by_n to be a positive integer, got {augment_by_n!r}."
-            )
-        if not 0 <= noise_scale < np.inf:
-            raise InputError(f"Expected a finite noise_scale >= 0, got {noise_scale!r}.")
+        augment_by_n = read_integer("augment_by_n", augment_by_n, 1)
+        noise_scale = read_number("noise_scale", noise_scale, 0)
+        seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, postprocess, **options)
         self.augment_by_n = augment_by_n
         self.noise_scale = noise_scale

@@ -116,7 +116,8 @@ class LRPAnalyzer(PropagationAnalyzer):
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         bounds = self._bounds_option() or [None, None]
-        own = self._own | self._shared | {"low": bounds[0], "high": bounds[1]}
+        plain = {k: v if isinstance(v, bool) else float(v) for k, v in self._own.items()}
+        own = plain | self._shared | {"low": bounds[0], "high": bounds[1]}
         return super().options() | {"batch_norm": self.batch_norm} | own
 
     def save(self, folder: str | Path) -> None:

@@ -79,7 +79,8 @@ def alpha_beta(
             shared = alpha * positive.back(relevance)
             if one_sided and not rectified:  # where P = 0, z is N
                 rest = tf.where(positive.is_zero, relevance, tf.zeros_like(relevance))
-                shared = shared + x * stage.back(divide(rest, stage.output))
+                negative_sum = stage.z if bias == "none" else stage.output
+                shared = shared + x * stage.back(divide(rest, negative_sum))
             return shared
         negative = _Part(stage, _positive(x, -stage.kernel, known), bias, -1)
         return positive.back(alpha * relevance) - negative.back(beta * relevance)
@@ -230,7 +231,8 @@ def _backwards(
 def _ratio(relevance: tf.Tensor, z: tf.Tensor, epsilon: float) -> tf.Tensor:
     if not epsilon:
         return divide(relevance, z)
-    return relevance / (z + tf.where(z >= 0, epsilon, -epsilon))
+    added = tf.constant(epsilon, z.dtype)
+    return divide(relevance, z + tf.where(z >= 0, added, -added))
 
 
 def _positive(x: tf.Tensor, kernel: tf.Tensor, nonnegative: bool) -> Pieces:

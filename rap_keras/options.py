@@ -1,0 +1,37 @@
+"""Reading numbers that users pass as options; each becomes a plain Python number, as JSON knows it."""
+
+import math
+import operator
+from typing import Any
+
+from rap_keras.errors import InputError
+
+
+def read_integer(option: str, value: Any, least: int) -> int:
+    """An integer from `least` on.
+
+    Raises:
+        InputError: The value is none.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise InputError(f"Expected {option} to be an integer from {least} on, got {value!r}.")
+    return number
+
+
+def read_number(option: str, value: Any, least: float) -> float:
+    """A finite number from `least` on.
+
+    Raises:
+        InputError: The value is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not least <= number < math.inf:
+        raise InputError(f"Expected a finite {option} >= {least:g}, got {value!r}.")
+    return number
