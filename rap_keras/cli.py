@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 import rap_keras
 from rap_keras.errors import InputError
 from rap_keras.images import collect_images, read_image
+from rap_keras.progress import track
 
 DEMO_SCENES = 6
 DEMO_MODELS = ("vgg", "residual")
@@ -134,7 +135,9 @@ def explain(
         explainer = _Explainer(loaded, method, neuron, batch_size)
         stems = dict(zip(paths, _unique_stems(paths), strict=True))
         records = []
-        for path, image, explained in _with_progress(explainer.explain_files(paths), len(paths)):
+        for path, image, explained in track(
+            explainer.explain_files(paths), "explaining", len(paths)
+        ):
             stem = stems[path]
             figure = plot.explanation(explained.relevance, image, percentile, method)
             figure.savefig(folder / f"{stem}.png")
@@ -197,7 +200,7 @@ def compare(
         pixels: list[Any] = []
         maps: dict[str, list[Any]] = {name: [] for name in names}
         work = ((n, *item) for n, one in explainers.items() for item in one.explain_files(paths))
-        for name, _, image, explained in _with_progress(work, len(paths) * len(names)):
+        for name, _, image, explained in track(work, "explaining", len(paths) * len(names)):
             maps[name].append(explained.relevance)
             if name == names[0]:
                 pixels.append(image)
@@ -464,24 +467,6 @@ def _sentence(summary: Mapping[str, Any]) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _with_progress(items: Iterator[Any], total: int) -> Iterator[Any]:
-    """Shows a bar on a terminal's stderr while the items come; it goes away at the end."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return iter(
-        track(
-            items,
-            "explaining",
-            total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
 
 
 def _save_npz(path: Path, arrays: Mapping[str, Any]) -> None:

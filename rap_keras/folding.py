@@ -21,41 +21,34 @@ def fold(graph: Graph) -> Graph:
         A graph with the same inputs, output and slots, the folded ones left out.
     """
     nodes = {node.name: node for node in graph.nodes}
-    readers: dict[int, list[str]] = {}
-    for node in graph.nodes:
-        for slot in node.inputs:
-            readers.setdefault(slot, []).append(node.name)
-    makers = {slot: node.name for node in graph.nodes for slot in node.outputs}
     for norm in graph.nodes:
         if not is_a(norm.layer, BATCH_NORMALIZATION) or norm.masks:
             continue
         (taken,), (given,) = norm.inputs, norm.outputs
         rank = len(graph.shapes[taken])
-        maker = nodes.get(makers.get(taken, ""))
-        users = readers.get(given, [])
+        producer = graph.producers.get(taken)
+        maker = nodes.get(producer.name) if producer else None
+        users = graph.consumers.get(given, [])
         if (
             maker is not None
             and maker.after is None
-            and readers[taken] == [norm.name]
+            and graph.consumers[taken] == [norm]
             and taken != graph.output
             and activation_name(maker.layer) is None
             and _matches(maker, norm, rank)
         ):
             nodes[maker.name] = dataclasses.replace(maker, outputs=norm.outputs, after=norm.layer)
-            makers[given] = maker.name
         elif (
             len(users) == 1
             and given != graph.output
-            and nodes[users[0]].before is None
-            and _matches(nodes[users[0]], norm, rank)
+            and (user := nodes[users[0].name]).before is None
+            and _matches(user, norm, rank)
         ):
-            user = nodes[users[0]]
             nodes[user.name] = dataclasses.replace(user, inputs=norm.inputs, before=norm.layer)
-            readers[taken] = [user.name if name == norm.name else name for name in readers[taken]]
         else:
             continue
         del nodes[norm.name]
-    return dataclasses.replace(graph, nodes=tuple(n for n in nodes.values()))
+    return dataclasses.replace(graph, nodes=tuple(nodes.values()))
 
 
 def _matches(node: Node, norm: Node, rank: int) -> bool:

@@ -9,6 +9,8 @@ import tensorflow as tf
 from rap_keras.errors import InputError
 
 Pack = Callable[[list[np.ndarray]], Any]
+# How the explained neuron is selected.
+MODES = ("max_activation", "index", "all")
 
 
 def read_inputs(

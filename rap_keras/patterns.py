@@ -416,9 +416,10 @@ def _read(
             arrays = {key: file[key] for key in file.files if key != "header"}
         ours = header["kind"] == kind
         ours = ours and all(isinstance(header[key], t) for key, t in expected.items())
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"Expected a file with {kind}, got {str(path)!r}: {error}") from error
-    except (zipfile.BadZipFile, IndexError) as error:
+    except (
+        *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError),
+        zipfile.BadZipFile,
+    ) as error:
         raise InputError(f"Expected a file with {kind}, got {str(path)!r}: {error}") from error
     if not ours:
         raise InputError(

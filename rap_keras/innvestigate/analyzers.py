@@ -22,12 +22,10 @@ from rap_keras.graph import Node
 from rap_keras.innvestigate.graphs import graph_scope, new_graph, reserve_names, valid_name
 from rap_keras.innvestigate.rebuild import flattened
 from rap_keras.innvestigate.trace import trace
-from rap_keras.inputs import read_inputs, read_selection
+from rap_keras.inputs import MODES, read_inputs, read_selection
 from rap_keras.layer_types import HEADS, activation_name
 from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
-
-MODES = ("max_activation", "index", "all")
 
 
 class PropagationAnalyzer(ReverseAnalyzerBase):

@@ -16,7 +16,7 @@ from rap_keras.composites import Composite, RuleTable, choose
 from rap_keras.conservation import ConservationReport, Row
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Shape
-from rap_keras.inputs import Pack, as_batches, read_inputs, read_selection
+from rap_keras.inputs import MODES, Pack, as_batches, read_inputs, read_selection
 from rap_keras.keras3.trace import input_names, own_output, trace
 from rap_keras.propagate import (
     backward,
@@ -24,8 +24,6 @@ from rap_keras.propagate import (
     relevance_dtype,
     select,
 )
-
-MODES = ("max_activation", "index", "all")
 
 
 class Analyzer:

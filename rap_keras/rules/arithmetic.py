@@ -1,11 +1,15 @@
 """Small operations that several rules share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from rap_keras.linear import Stage, pullback
+from rap_keras.rules import TensorMap
+
+# stage, relevance at its output, whether its input is >= 0 => relevance at its input
+Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
 
 
 def tiny(dtype: tf.DType) -> float:
@@ -29,12 +33,29 @@ def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def vjp(
-    outputs: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor], relevances: Sequence[tf.Tensor]
+    outputs: Sequence[tf.Tensor],
+    inputs: Sequence[tf.Tensor],
+    relevances: Sequence[tf.Tensor],
+    transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
-    """The transposed map of a layer, in the layer's dtype; relevances keep theirs."""
+    """The transposed map of a layer, in the layer's dtype; relevances keep theirs.
+
+    Where the rule was told `transposed`, that; it is faster.
+    """
+    if transposed:
+        return transposed(relevances)
     values = [tf.cast(r, y.dtype) for r, y in zip(relevances, outputs, strict=True)]
     gradients = tf.gradients(list(outputs), list(inputs), values, unconnected_gradients="zero")
     return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
+
+
+def stage_by_stage(
+    steps: Sequence[Step], stages: Sequence[Stage], relevance: tf.Tensor, nonnegative: bool
+) -> tf.Tensor:
+    """One step for each map of the layer; only the first map's input is known to be >= 0."""
+    for index in reversed(range(len(stages))):
+        relevance = steps[index](stages[index], relevance, nonnegative and index == 0)
+    return relevance
 
 
 def total(x: tf.Tensor) -> tf.Tensor:

@@ -20,7 +20,7 @@ def gradient(
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """The derivative of the selected neurons, by the chain rule."""
-    return transposed(relevances) if transposed else vjp(outputs, inputs, relevances)
+    return vjp(outputs, inputs, relevances, transposed)
 
 
 def guided(

@@ -16,10 +16,9 @@ import tensorflow as tf
 from rap_keras import linear
 from rap_keras.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import divide, tiny, vjp
+from rap_keras.rules.arithmetic import Step, divide, stage_by_stage, tiny, vjp
 from rap_keras.rules.rap import in_box
 
-Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
 Pieces = list[tuple[tf.Tensor, tf.Tensor]]
 
 
@@ -187,14 +186,15 @@ def box(
     R_i = sum_j (z_ij - l_i w+_ij - h_i w-_ij) R_j / sum_k (the same).
     """
 
-    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+    def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
         return in_box(stage, relevance, box)
 
-    first, *rest = stages or linear.stages(layer, inputs[0])
-    relevance = relevances[0]
-    for stage in reversed(rest):
-        relevance = stage.x * stage.back(divide(relevance, stage.z))
-    return [step(first, relevance, False)]
+    def z(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        return stage.x * stage.back(divide(relevance, stage.z))
+
+    stages = stages or linear.stages(layer, inputs[0])
+    steps = [bounded, *[z] * (len(stages) - 1)]
+    return [stage_by_stage(steps, stages, relevances[0], False)]
 
 
 def ratio(
@@ -208,7 +208,7 @@ def ratio(
 ) -> list[tf.Tensor]:
     """LRP-epsilon for layers that are linear without a kernel, as average pooling."""
     s = [_ratio(r, y, epsilon) for r, y in zip(relevances, outputs, strict=True)]
-    gradients = transposed(s) if transposed else vjp(outputs, inputs, s)
+    gradients = vjp(outputs, inputs, s, transposed)
     return [x * g for x, g in zip(inputs, gradients, strict=True)]
 
 
@@ -220,12 +220,9 @@ def _backwards(
     stages: Sequence[Stage] | None,
     nonnegative: bool,
 ) -> list[tf.Tensor]:
-    """One step for each map of the layer; only the first map's input is known to be >= 0."""
-    relevance = relevances[0]
+    """The same step for every map of the layer."""
     stages = stages or linear.stages(layer, inputs[0])
-    for index in reversed(range(len(stages))):
-        relevance = step(stages[index], relevance, nonnegative and index == 0)
-    return [relevance]
+    return [stage_by_stage([step] * len(stages), stages, relevances[0], nonnegative)]
 
 
 def _ratio(relevance: tf.Tensor, z: tf.Tensor, epsilon: float) -> tf.Tensor:

@@ -5,7 +5,6 @@ A_j and B_j = the sums over i of the positive and of the absolute negative contr
 a / b = 0 where b = 0. Sums are per sample.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,10 +16,9 @@ from rap_keras.rules.arithmetic import (
     Contributions,
     above_tiny,
     per_sample,
+    stage_by_stage,
     total,
 )
-
-Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
 
 
 def inner(
@@ -39,7 +37,7 @@ def inner(
     of x. The bias takes nothing.
     """
     stages = stages or linear.stages(layer, inputs[0])
-    return [_backwards([_share] * len(stages), stages, relevances[0], nonnegative)]
+    return [stage_by_stage([_share] * len(stages), stages, relevances[0], nonnegative)]
 
 
 def head(
@@ -58,7 +56,7 @@ def head(
     """
     stages = stages or linear.stages(layer, inputs[0])
     steps = [*[_share] * (len(stages) - 1), _absolute]
-    return [_backwards(steps, stages, relevances[0], nonnegative)]
+    return [stage_by_stage(steps, stages, relevances[0], nonnegative)]
 
 
 def first(
@@ -81,16 +79,7 @@ def first(
 
     stages = stages or linear.stages(layer, inputs[0])
     steps = [bounded, *[_share] * (len(stages) - 1)]
-    return [_backwards(steps, stages, relevances[0], False)]
-
-
-def _backwards(
-    steps: Sequence[Step], stages: Sequence[Stage], relevance: tf.Tensor, nonnegative: bool
-) -> tf.Tensor:
-    """One step for each map of the layer; only the first map's input is known to be >= 0."""
-    for index in reversed(range(len(stages))):
-        relevance = steps[index](stages[index], relevance, nonnegative and index == 0)
-    return relevance
+    return [stage_by_stage(steps, stages, relevances[0], False)]
 
 
 def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from rap_keras import layer_types, linear
 from rap_keras.linear import Stage, pullback
-from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import divide, vjp
+from rap_keras.rules import TensorMap, Tensors, lrp
+from rap_keras.rules.arithmetic import divide
 from rap_keras.rules.rap import in_box, shift
 
 
@@ -90,6 +90,4 @@ def simple(
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """Pooling: x times the transposed map of R / z."""
-    s = [divide(relevances[0], outputs[0])]
-    gradients = transposed(s) if transposed else vjp(outputs, inputs, s)
-    return [x * g for x, g in zip(inputs, gradients, strict=True)]
+    return lrp.ratio(layer, inputs, outputs, relevances, transposed=transposed)

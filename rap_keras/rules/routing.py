@@ -28,7 +28,7 @@ def follow(
 
     Reshaping, padding, slices of a concatenation, and the winner of a maximum, which takes all.
     """
-    return transposed(relevances) if transposed else vjp(outputs, inputs, relevances)
+    return vjp(outputs, inputs, relevances, transposed)
 
 
 def in_proportion(
