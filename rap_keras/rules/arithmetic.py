@@ -17,13 +17,14 @@ def tiny(dtype: tf.DType) -> float:
     return float(np.finfo(dtype.as_numpy_dtype).tiny) * 2**40
 
 
-def above_tiny(b: tf.Tensor) -> tf.Tensor:
-    """b >= 0 with what is up to tiny made 0. Larger values stay as they are, to the last bit or so."""
-    if b.shape[-1] is None:
-        return tf.nn.relu(b - tiny(b.dtype))
+def above_tiny(b: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+    """b + bias >= 0 with what is up to tiny made 0. Larger values stay, to the last bit or so."""
+    less = tf.constant(-tiny(b.dtype), b.dtype)
+    if b.shape[-1] is None or (bias is not None and bias.shape.rank != 1):
+        return tf.nn.relu((b if bias is None else b + bias) + less)
     # As bias and ReLU, which TensorFlow fuses with the map that made b.
-    less = tf.fill([b.shape[-1]], tf.constant(-tiny(b.dtype), b.dtype))
-    return tf.nn.relu(tf.nn.bias_add(b, less))
+    less = tf.fill([b.shape[-1]], less)
+    return tf.nn.relu(tf.nn.bias_add(b, less if bias is None else bias + less))
 
 
 def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -104,7 +105,8 @@ class Contributions:
             _, back_negative = pullback(stage.with_kernel(negative), stage.x)
             return stage.x * (self._maps[0][2](u) + back_negative(v))
         # |z-| = z+ - z: a map less for signed x, and no copy of a large kernel.
-        u = u + u + v if self._large else u + 0.5 * v
+        # Not u + u + v, which TensorFlow adds in an order that depends on the moment.
+        u = 2.0 * u + v if self._large else u + 0.5 * v
         shared = [x * back(u) for x, _, back in self._maps]
         return tf.add_n(shared) - stage.x * stage.back(v)
 
