@@ -35,3 +35,10 @@ def read_number(option: str, value: Any, least: float) -> float:
     if not least <= number < math.inf:
         raise InputError(f"Expected a finite {option} >= {least:g}, got {value!r}.")
     return number
+
+
+def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of an option's choices."""
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.")
