@@ -1,5 +1,15 @@
 """Data with known object masks, to measure where an attribution lands."""
 
 from rap_keras.datasets.cluttered_digits import Scenes, cluttered_digits, preprocess
+from rap_keras.datasets.sample import NO_CLASS, Dataset, Sample
+from rap_keras.datasets.specification import open_dataset
 
-__all__ = ["Scenes", "cluttered_digits", "preprocess"]
+__all__ = [
+    "NO_CLASS",
+    "Dataset",
+    "Sample",
+    "Scenes",
+    "cluttered_digits",
+    "open_dataset",
+    "preprocess",
+]

@@ -76,11 +76,17 @@ def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
     masks = np.empty((n, SIZE, SIZE), bool)
     boxes = np.empty((n, 4), np.int64)
     for i in range(n):
-        rng = np.random.default_rng([seed, _SPLITS.index(split), i])
-        scene = _draw_scene(rng, split)
-        images[i], labels[i], masks[i] = scene.render(), scene.label, scene.opacity > 0
+        images[i], labels[i], masks[i] = draw_scene(i, seed, split)
         boxes[i] = _box(masks[i])
     return Scenes(images, labels, masks, boxes)
+
+
+def draw_scene(
+    index: int, seed: int = 0, split: Split = "test"
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Draw the one scene that `cluttered_digits` has at `index`: its image, label and mask."""
+    scene = _draw_scene(np.random.default_rng([seed, _SPLITS.index(split), index]), split)
+    return scene.render(), scene.label, scene.opacity > 0
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:

@@ -1,0 +1,95 @@
+"""The files of a data set: folders that must be there, listings by name, tables."""
+
+import csv
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from rap_keras.errors import InputError
+
+_CLASS_FOLDER = re.compile(r"n\d{8}")  # a WordNet id, as ImageNet names the folder of a class
+
+
+def existing_folder(folder: str | Path) -> Path:
+    """The folder, if it is one.
+
+    Raises:
+        InputError: If it is not.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {str(folder)!r}; check the path of the data set.")
+    return folder
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
+    """Lists files without opening any, those in folders of ImageNet classes (`n01440764`) included.
+
+    Args:
+        folder: Where to look; it need not exist.
+        suffixes: The endings that count, in small letters.
+
+    Returns:
+        The files by their names without ending, sorted.
+
+    Raises:
+        InputError: If the folder cannot be read or two files differ in their ending or class only.
+    """
+    if not folder.is_dir():
+        return {}
+    found: dict[str, str] = {}
+    folders = [str(folder)]
+    try:
+        for current in folders:
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    stem, suffix = os.path.splitext(entry.name)
+                    if suffix.lower() in suffixes and stem[0] != "." and entry.is_file():
+                        other = found.setdefault(stem, entry.path)
+                        if other != entry.path:
+                            raise InputError(
+                                f"Expected one file {stem!r} in {str(folder)!r}, got {other!r} "
+                                f"and {entry.path!r}; rename or remove one of them."
+                            )
+                    elif current is folders[0] and _CLASS_FOLDER.fullmatch(stem) and entry.is_dir():
+                        folders.append(entry.path)
+    except OSError as error:
+        raise InputError(
+            f"The folder {str(folder)!r} cannot be read ({error.strerror}); check its permissions."
+        ) from None
+    return dict(sorted(found.items()))
+
+
+def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
+    """Reads a CSV file with a header.
+
+    Args:
+        path: The file, UTF-8.
+        columns: The columns it must have.
+
+    Returns:
+        The number of each row's line and its cells by column, stripped; a missing cell is empty.
+
+    Raises:
+        InputError: If the file cannot be read or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True)
+            header = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = header
+            missing = [column for column in columns if column not in header]
+            if missing:
+                raise InputError(
+                    f"Expected the columns {', '.join(columns)} in {str(path)!r}, got "
+                    f"{', '.join(header) or 'an empty file'}; add {', '.join(missing)}."
+                )
+            return [
+                (reader.line_num, {column: row[column].strip() for column in header})
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{str(path)!r} is not a CSV file that can be read ({error}); save it as UTF-8 text."
+        ) from None

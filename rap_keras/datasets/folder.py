@@ -1,0 +1,155 @@
+"""A folder of one's own images with masks, or with a table of boxes."""
+
+import os.path
+from collections.abc import Sequence
+from pathlib import Path
+
+from rap_keras.datasets.files import existing_folder, list_files, read_table
+from rap_keras.datasets.masks import Box, Size, boxed_sample, masked_sample, read_mask
+from rap_keras.datasets.sample import NO_CLASS, Dataset, Sample
+from rap_keras.errors import InputError
+from rap_keras.images import SUFFIXES, read_image
+
+_EDGES = ("x_min", "y_min", "x_max", "y_max")
+_OBJECT = 127  # A pixel belongs to the object if its grey value is above.
+
+
+def open_folder(folder: str | Path) -> Dataset:
+    """Opens a folder of images with masks (`masks/`) or with boxes (`boxes.csv`).
+
+    Args:
+        folder: The folder; see `MaskFolder` and `BoxFolder` for what is in it.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: If the folder is not there, or has both or neither, or no images.
+    """
+    root = existing_folder(folder)
+    has_masks, has_boxes = (root / "masks").is_dir(), (root / "boxes.csv").is_file()
+    if has_masks == has_boxes:
+        raise InputError(
+            f"Expected either a folder masks or a file boxes.csv in {str(folder)!r}, got "
+            f"{'both' if has_masks else 'neither'}; {'remove' if has_masks else 'add'} one."
+        )
+    return MaskFolder(folder) if has_masks else BoxFolder(folder)
+
+
+class MaskFolder:
+    """A folder of images, each with the mask of its object.
+
+    Args:
+        folder: Holds the images in `images` and for each one, `NAME.jpg` or another ending, the file
+            `masks/NAME.png` of the same size: the object is where its grey value is above 127. If
+            there is a `labels.csv` with the columns `name` (the image's, with its ending or without)
+            and `class`, it says what each image's object is; else objects have no class.
+
+    Raises:
+        InputError: If the folder is not there or holds no images, or the table is not as above.
+    """
+
+    kind = "folder"
+    objects = "pixels of the object"
+
+    def __init__(self, folder: str | Path) -> None:
+        root = existing_folder(folder)
+        self.source = str(folder)
+        self._masks = root / "masks"
+        self._images = list_files(root / "images", SUFFIXES)
+        if not self._images:
+            raise InputError(
+                f"Expected images ({', '.join(SUFFIXES)}) in {str(root / 'images')!r}, got none; put "
+                "them there."
+            )
+        table = root / "labels.csv"
+        self._labels = _labels(table) if table.is_file() else None
+        self.names: Sequence[str] = tuple(self._images)
+
+    def read(self, index: int, size: Size | None = None) -> Sample:
+        """Reads one image; see `Dataset.read`."""
+        name = self.names[index]
+        label = self._label(name)
+        image = read_image(self._images[name])
+        path = self._masks / f"{name}.png"
+        mask = read_mask(path, name, modes=("1", "L", "P", "RGB"), convert="L")
+        if 0 < mask.max() <= _OBJECT:
+            raise InputError(
+                f"Expected grey values above {_OBJECT} for the object in the mask {str(path)!r} of "
+                f"the image {name!r}, got {mask.max()} at most; save it with 0 and 255."
+            )
+        return masked_sample(name, image, {label: mask > _OBJECT}, size)
+
+    def _label(self, name: str) -> str:
+        if self._labels is None:
+            return NO_CLASS
+        for key in (name, os.path.basename(self._images[name])):
+            if key in self._labels:
+                return self._labels[key]
+        raise InputError(
+            f"Expected a row for the image {name!r} in labels.csv of {self.source!r}, got none; add "
+            "it or remove the file."
+        )
+
+
+class BoxFolder:
+    """A folder of images with a table of boxes; the boxes of a class, united, are its objects.
+
+    Args:
+        folder: Holds `boxes.csv` and, in `images` or itself, the images it names. Its columns are
+            `image` (a file name), the edges `x_min`, `y_min`, `x_max`, `y_max` in pixels, and if
+            wanted `class` and, where the boxes were drawn at another size than the file's, `width`
+            and `height`. Images that the table does not name are no part of the data set.
+
+    Raises:
+        InputError: If the folder is not there, or the table is not as above or empty.
+    """
+
+    kind = "folder"
+    objects = "boxes of the class, united"
+
+    def __init__(self, folder: str | Path) -> None:
+        self._root = existing_folder(folder)
+        self.source = str(folder)
+        self._rows: dict[str, list[tuple[int, dict[str, str]]]] = {}
+        for line, row in read_table(self._root / "boxes.csv", ("image", *_EDGES)):
+            self._rows.setdefault(row["image"], []).append((line, row))
+        if not self._rows:
+            raise InputError(
+                f"Expected rows with boxes in {str(self._root / 'boxes.csv')!r}, got none; add one "
+                "for each box."
+            )
+        self.names: Sequence[str] = tuple(sorted(self._rows))
+
+    def read(self, index: int, size: Size | None = None) -> Sample:
+        """Reads one image; see `Dataset.read`."""
+        name = self.names[index]
+        inner = self._root / "images" / name
+        image = read_image(inner if inner.exists() else self._root / name)
+        own = image.shape[0], image.shape[1]
+        boxes = [self._box(line, row, own) for line, row in self._rows[name]]
+        return boxed_sample(name, image, boxes, size)
+
+    def _box(self, line: int, row: dict[str, str], own: Size) -> Box:
+        try:
+            x_min, y_min, x_max, y_max = (float(row[edge]) for edge in _EDGES)
+            height = int(row.get("height") or own[0])
+            width = int(row.get("width") or own[1])
+        except ValueError as error:
+            raise InputError(
+                f"Expected numbers for the box of the image {row['image']!r} in line {line} of "
+                f"{str(self._root / 'boxes.csv')!r}, got {error.args[0].partition(': ')[2]}; "
+                "correct them."
+            ) from None
+        return Box(row.get("class", NO_CLASS), (x_min, y_min, x_max, y_max), (height, width))
+
+
+def _labels(path: Path) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for line, row in read_table(path, ("name", "class")):
+        if labels.setdefault(row["name"], row["class"]) != row["class"]:
+            raise InputError(
+                f"Expected one class for the image {row['name']!r} in {str(path)!r}, got another in "
+                f"line {line}; remove one of them."
+            )
+    return labels

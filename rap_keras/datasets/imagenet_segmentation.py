@@ -1,0 +1,111 @@
+"""The ImageNet segmentations of Guillaumin et al., `gtsegs_ijcv.mat`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from rap_keras.datasets.masks import Size, masked_sample
+from rap_keras.datasets.sample import NO_CLASS, Sample
+from rap_keras.errors import InputError
+
+
+class ImageNetSegmentation:
+    """4276 ImageNet images with the pixels of their object, in one MATLAB 7.3 (HDF5) file.
+
+    Source: Guillaumin, Küttel and Ferrari, "ImageNet Auto-Annotation with Segmentation Propagation",
+    IJCV 2014. Of several segmentations of an image the first is taken, as evaluations of
+    attributions on this set do; its non-zero pixels are the object. The class is the text in
+    `/value/target`, without one the WordNet id before the `_` of the image's id. HDF5 shows MATLAB's
+    arrays transposed.
+
+    Args:
+        file: The `.mat` file. It is opened anew for each image, so that the data set can be pickled.
+
+    Raises:
+        InputError: If the file is missing, is no HDF5 file or holds no images with segmentations.
+    """
+
+    kind = "imagenet-segmentation"
+    objects = "pixels of the class"
+
+    def __init__(self, file: str | Path) -> None:
+        self.source = str(file)
+        with self._open() as mat:
+            try:
+                images, masks = _cells(mat, "img"), _cells(mat, "gt")
+                ids = (
+                    [_text(mat, cell) for cell in _cells(mat, "id")] if "id" in mat["value"] else []
+                )
+            except _DAMAGED as error:
+                raise InputError(
+                    f"Expected /value/img and /value/gt of gtsegs_ijcv.mat in {self.source!r}, got a "
+                    f"file of another layout ({error}); download it again."
+                ) from None
+        if not len(images) == len(masks) > 0:
+            raise InputError(
+                f"Expected as many images as segmentations in {self.source!r}, got {len(images)} and "
+                f"{len(masks)}; download it again."
+            )
+        names = ids if len(ids) == len(images) else [f"{i:04}" for i in range(len(images))]
+        self.names: Sequence[str] = tuple(names)
+
+    def read(self, index: int, size: Size | None = None) -> Sample:
+        """Reads one image; see `Dataset.read`."""
+        name = self.names[index]
+        with self._open() as mat:
+            try:
+                image = np.array(mat[_cells(mat, "img")[index]]).T
+                segmentations = mat[_cells(mat, "gt")[index]]
+                mask = np.array(mat[np.ravel(segmentations)[0]]).T
+                label = _class(mat, index, name)
+            except _DAMAGED as error:
+                raise InputError(
+                    f"The image {name!r} in {self.source!r} cannot be read ({error}); download the "
+                    "file again."
+                ) from None
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or mask.ndim != 2:
+            raise InputError(
+                f"Expected the image {name!r} in {self.source!r} to be uint8 (height, width, 3) with "
+                f"a mask (height, width), got {image.dtype} {image.shape} with {mask.shape}; "
+                "download the file again."
+            )
+        return masked_sample(name, np.ascontiguousarray(image), {label: mask != 0}, size)
+
+    def _open(self) -> Any:
+        try:
+            return h5py.File(self.source, "r")
+        except FileNotFoundError:
+            raise InputError(f"There is no file {self.source!r}; check the path.") from None
+        except OSError:
+            raise InputError(
+                f"Expected a MATLAB 7.3 (HDF5) file such as gtsegs_ijcv.mat, got {self.source!r}; "
+                "download it again or save it with -v7.3."
+            ) from None
+
+
+# What h5py raises at missing, dangling or mistyped items of a file.
+_DAMAGED = (AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
+
+def _cells(mat: Any, field: str) -> NDArray[np.object_]:
+    """The references in a cell array of MATLAB's, a row or a column."""
+    return np.ravel(mat["value"][field])
+
+
+def _text(mat: Any, cell: Any) -> str:
+    """The characters in a cell, which MATLAB stores as UTF-16 units."""
+    characters = np.ravel(mat[cell])
+    if characters.dtype.kind != "u":
+        raise TypeError(f"characters expected, got {characters.dtype}")
+    return characters.astype("<u2").tobytes().decode("utf-16-le").strip("\0 ")
+
+
+def _class(mat: Any, index: int, name: str) -> str:
+    if "target" in mat["value"]:
+        return _text(mat, _cells(mat, "target")[index])
+    class_id, underscore, _ = name.partition("_")
+    return class_id if underscore else NO_CLASS

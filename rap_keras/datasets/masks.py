@@ -1,0 +1,191 @@
+"""Masks of objects: made of boxes, read from files, warped together with their image."""
+
+import math
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rap_keras.datasets.sample import Sample
+from rap_keras.errors import InputError
+
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box around an object.
+
+    Attributes:
+        label: The class of the object.
+        edges: `(x_min, y_min, x_max, y_max)`, where a pixel `i` reaches from `i` to `i + 1`.
+        drawn_at: The size of the image that the edges refer to.
+    """
+
+    label: str
+    edges: tuple[float, float, float, float]
+    drawn_at: Size
+
+
+def boxed_sample(
+    name: str, image: NDArray[np.uint8], boxes: Iterable[Box], size: Size | None
+) -> Sample:
+    """An image with the boxes of each class united to a mask.
+
+    Boxes are scaled from the size they were drawn at, and a pixel belongs to one if its centre lies
+    in it (on the lower edge: yes, on the upper edge: no). A box that holds no centre gets the pixel
+    that its own centre lies in. What reaches over the image is cut off.
+
+    Args:
+        name: What the image is called.
+        image: The pixels, `(height, width, 3)`.
+        boxes: The boxes on it.
+        size: The size to warp to; `None` for the image's own.
+
+    Returns:
+        The sample.
+
+    Raises:
+        InputError: If a box is inside out, lies off the image, or refers to an impossible size.
+    """
+    own = image.shape[0], image.shape[1]
+    size = size or own
+    objects: dict[str, Mask] = {}
+    for box in boxes:
+        if box.drawn_at == own[::-1] != own:
+            raise InputError(
+                f"Expected the boxes of the image {name!r} to be drawn at its size, {_spell(own)}, got "
+                f"{_spell(box.drawn_at)}: the image was turned upright as its EXIF data say and the "
+                "boxes were not; remove the orientation from the EXIF data."
+            )
+        mask = objects.setdefault(box.label, np.zeros(size, bool))
+        mask[_pixels(box, size, name)] = True
+    return Sample(name, warp_image(image, size), objects, np.zeros(size, bool))
+
+
+def read_mask(
+    path: Path, name: str, modes: Collection[str], convert: str | None = None
+) -> NDArray[np.uint8]:
+    """Reads the file of a mask; palette images as indices, unless they are converted.
+
+    Args:
+        path: The image file.
+        name: The image whose mask it is, for messages.
+        modes: The modes of Pillow that it may have.
+        convert: The mode to convert it to.
+
+    Returns:
+        The values, `(height, width)`.
+
+    Raises:
+        InputError: If the file is missing, damaged or of another mode.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as for images: oddities that change no pixel
+            with Image.open(path) as file:
+                mode = file.mode
+                values = np.array(file.convert(convert) if convert else file)
+    except FileNotFoundError:
+        raise InputError(
+            f"The image {name!r} has no mask; expected the file {str(path)!r}, add it or remove the "
+            "image."
+        ) from None
+    except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
+        raise InputError(
+            f"The mask {str(path)!r} of the image {name!r} is not an image that can be read; "
+            "replace it."
+        ) from error
+    if mode not in modes:
+        raise InputError(
+            f"Expected the mask {str(path)!r} of the image {name!r} to have Pillow's mode "
+            f"{' or '.join(modes)}, got {mode}; save it so."
+        )
+    return values
+
+
+def masked_sample(
+    name: str,
+    image: NDArray[np.uint8],
+    objects: Mapping[str, Mask],
+    size: Size | None,
+    void: Mask | None = None,
+) -> Sample:
+    """An image with masks of its own size, all warped to the size that is asked for.
+
+    A class is left out where no pixel of it is left.
+
+    Args:
+        name: What the image is called.
+        image: The pixels, `(height, width, 3)`.
+        objects: The pixels of each class.
+        size: The size to warp to; `None` for the image's own.
+        void: The pixels that do not count; none by default.
+
+    Returns:
+        The sample.
+
+    Raises:
+        InputError: If a mask is not of the image's size.
+    """
+    own = image.shape[:2]
+    void = np.zeros(own, bool) if void is None else void
+    for mask in (*objects.values(), void):
+        if mask.shape != own:
+            raise InputError(
+                f"Expected the mask of the image {name!r} to be of the image's size, {_spell(own)}, "
+                f"got {_spell(mask.shape)}; resize neither or both."
+            )
+    warped = {label: warp_mask(mask, size) for label, mask in objects.items()}
+    kept = {label: mask for label, mask in warped.items() if mask.any()}
+    return Sample(name, warp_image(image, size), kept, warp_mask(void, size))
+
+
+def warp_image(image: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
+    """The image at another size, as `read_image` warps it; at `None` as it is."""
+    if size is None:
+        return image
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def warp_mask(mask: Mask, size: Size | None) -> Mask:
+    """The mask at another size: each pixel as the one its centre falls on; at `None` as it is."""
+    if size is None:
+        return mask
+    image = Image.fromarray(mask.astype(np.uint8))
+    return np.array(image.resize(size[::-1], Image.Resampling.NEAREST)).astype(bool)
+
+
+def _pixels(box: Box, size: Size, name: str) -> tuple[slice, slice]:
+    """The rows and columns of a mask that are in a box."""
+    x_min, y_min, x_max, y_max = box.edges
+    height, width = box.drawn_at
+    ordered = x_min <= x_max and y_min <= y_max
+    inside = x_min <= width and y_min <= height and x_max >= 0 and y_max >= 0
+    if not (ordered and inside and min(height, width) > 0):
+        raise InputError(
+            f"Expected a box (x_min, y_min, x_max, y_max) on the image {name!r} of "
+            f"{_spell(box.drawn_at)}, got {box.edges}; correct its annotation."
+        )
+    return _span(y_min, y_max, height, size[0]), _span(x_min, x_max, width, size[1])
+
+
+def _span(low: float, high: float, drawn: int, size: int) -> slice:
+    low, high = max(low, 0) * size / drawn, min(high, drawn) * size / drawn
+    first, stop = math.ceil(low - 0.5), math.ceil(high - 0.5)
+    if first >= stop:
+        first = min(int((low + high) / 2), size - 1)
+        stop = first + 1
+    return slice(first, stop)
+
+
+def _spell(size: tuple[int, ...]) -> str:
+    height, width = size
+    return f"width {width} and height {height}"

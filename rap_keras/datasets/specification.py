@@ -1,0 +1,82 @@
+"""Data sets by specification: a kind, a colon, and where it lies."""
+
+import difflib
+import os.path
+from collections.abc import Callable
+
+from rap_keras.datasets.digits import ClutteredDigits
+from rap_keras.datasets.folder import MaskFolder, open_folder
+from rap_keras.datasets.imagenet_boxes import ImageNetBoxes
+from rap_keras.datasets.imagenet_segmentation import ImageNetSegmentation
+from rap_keras.datasets.sample import Dataset
+from rap_keras.datasets.voc import Voc
+from rap_keras.errors import InputError
+
+
+def open_dataset(specification: str) -> Dataset:
+    """Opens a data set with known objects.
+
+    Args:
+        specification: One of `imagenet-boxes:DIR`, `imagenet-segmentation:FILE.mat`, `voc:DIR` or
+            `voc:DIR:SPLIT`, `folder:DIR`, `cluttered-digits` or `cluttered-digits:N`.
+
+    Returns:
+        The data set. Its files are listed but not read yet.
+
+    Raises:
+        InputError: If there is no such kind, or nothing of this kind where it says.
+    """
+    kind, _, place = specification.partition(":")
+    if kind in _KINDS:
+        form, open_it = _KINDS[kind]
+        if not place and kind != ClutteredDigits.kind:
+            raise InputError(
+                f"Expected {form}, got {specification!r}; say where the data set lies."
+            )
+        return open_it(os.path.expanduser(place))
+    forms = ", ".join(form for form, _ in _KINDS.values())
+    if os.path.exists(specification) or os.path.sep in kind:
+        raise InputError(
+            f"Expected the kind of the data set before its path ({forms}), got the path "
+            f"{specification!r}; {_advice(specification)}."
+        )
+    near = difflib.get_close_matches(kind, _KINDS, n=1)
+    advice = f"did you mean {near[0]!r}?" if near else "use one of these kinds."
+    raise InputError(f"Expected one of {forms}, got {specification!r}; {advice}")
+
+
+def _voc(place: str) -> Dataset:
+    folder, colon, split = place.rpartition(":")
+    return Voc(folder, split) if colon and not os.path.isdir(place) else Voc(place)
+
+
+def _digits(count: str) -> Dataset:
+    if not count:
+        return ClutteredDigits()
+    try:
+        n = int(count)
+    except ValueError:
+        raise InputError(
+            f"Expected a number of scenes after 'cluttered-digits:', got {count!r}; write for "
+            "example cluttered-digits:100."
+        ) from None
+    return ClutteredDigits(n)
+
+
+_KINDS: dict[str, tuple[str, Callable[[str], Dataset]]] = {
+    ImageNetBoxes.kind: ("imagenet-boxes:DIR", ImageNetBoxes),
+    ImageNetSegmentation.kind: ("imagenet-segmentation:FILE.mat", ImageNetSegmentation),
+    Voc.kind: ("voc:DIR", _voc),
+    MaskFolder.kind: ("folder:DIR", open_folder),
+    ClutteredDigits.kind: ("cluttered-digits[:N]", _digits),
+}
+
+
+def _advice(path: str) -> str:
+    for kind, (_, open_it) in _KINDS.items():
+        try:
+            open_it(path)
+        except InputError:
+            continue
+        return f"it looks like {kind}:{path}"
+    return "put the kind and a colon in front"
