@@ -1,12 +1,16 @@
 """Data of any kind as batches, one at a time."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
+from rap_keras.images import read_image
 from rap_keras.inputs import as_batches
 
 
@@ -37,10 +41,43 @@ def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
     )
 
 
-def _sliced(data: Any, batch_size: int) -> tuple[Iterator[Any], int]:
-    """Slices of arrays, which may be larger than memory: nothing is copied but a batch."""
+def image_batches(
+    paths: Sequence[Path],
+    preprocess: Callable[[Any], Any],
+    batch_size: int,
+    size: tuple[int, int] | None,
+) -> tuple[Iterator[Any], int | None]:
+    """The batches of image files, read one batch at a time, and their number if that is known.
+
+    Args:
+        paths: The files.
+        preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
+        batch_size: Images in a batch.
+        size: The `(height, width)` to warp the images to. None leaves them as they are: neighbours of
+            one size are in one batch.
+
+    Raises:
+        InputError: The batch size is no positive integer; at a batch, an image cannot be read.
+    """
+    _check_size(batch_size)
+
+    def read() -> Iterator[Any]:
+        images = (read_image(path, size) for path in paths)
+        for _, alike in itertools.groupby(images, key=np.shape):
+            while batch := list(itertools.islice(alike, batch_size)):
+                yield preprocess(np.stack(batch))
+
+    return read(), -(-len(paths) // batch_size) if size else None
+
+
+def _check_size(batch_size: int) -> None:
     if not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"Expected batch_size to be a positive integer, got {batch_size!r}.")
+
+
+def _sliced(data: Any, batch_size: int) -> tuple[Iterator[Any], int]:
+    """Slices of arrays, which may be larger than memory: nothing is copied but a batch."""
+    _check_size(batch_size)
     parts = tf.nest.flatten(data)
     if not all(hasattr(part, "shape") for part in parts):  # numbers in lists
         return iter([data]), 1

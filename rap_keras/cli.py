@@ -549,4 +549,6 @@ def _silenced_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-import rap_keras.cli_patterns  # noqa: E402  (adds `patterns`; takes its options from here)
+# They add their commands, and take their options from here.
+import rap_keras.cli_benchmark  # noqa: E402
+import rap_keras.cli_patterns  # noqa: E402

@@ -1,13 +1,9 @@
 """The commands `rap-keras patterns ...`: patterns for PatternNet and PatternAttribution."""
 
-import itertools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from rap_keras.cli import (
     BatchSizeOption,
@@ -75,8 +71,9 @@ def fit(
     kept = statistics or out
     with _output_folder(out.parent) as folder, _output_folder(kept.parent) as kept_folder:
         _import_tensorflow()
-        from rap_keras.composites import choose
+        from rap_keras.batches import image_batches
         from rap_keras.models import load_model
+        from rap_keras.options import choose
         from rap_keras.patterns import PATTERN_TYPES, Statistics
 
         choose("--type", pattern_type, PATTERN_TYPES)
@@ -85,8 +82,8 @@ def fit(
             sums = Statistics.load(statistics, loaded.model)
         else:
             sums = Statistics(loaded.model, pattern_type if statistics is None else None)
-        total = -(-len(paths) // batch_size) if loaded.input_size else None
-        for x in track(_preprocessed(paths, loaded, batch_size), "statistics", total):
+        parts, total = image_batches(paths, loaded.preprocess, batch_size, loaded.input_size)
+        for x in track(parts, "statistics", total):
             sums.update(x)
         patterns = sums.patterns(pattern_type)
         patterns.save(folder / out.name)
@@ -96,13 +93,3 @@ def fit(
         f"The patterns of {_counted(len(patterns), 'layer')}, from "
         f"{_counted(sums.samples, 'image')}, are in {out}."
     )
-
-
-def _preprocessed(
-    paths: Sequence[Path], loaded: Any, batch_size: int
-) -> Iterator[NDArray[np.float32]]:
-    """The images as the model takes them, those of one size together; one batch in memory at a time."""
-    images = (read_image(path, loaded.input_size) for path in paths)
-    for _, alike in itertools.groupby(images, key=np.shape):
-        while batch := list(itertools.islice(alike, batch_size)):
-            yield loaded.preprocess(np.stack(batch))

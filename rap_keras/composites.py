@@ -7,6 +7,7 @@ from typing import Any
 from rap_keras import layer_types as types
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.graph import Graph, Node
+from rap_keras.options import choose
 from rap_keras.rules import Rule, gradient, name_of, rap, rap_released, required_facts, routing
 
 LayerType = str | type
@@ -212,10 +213,3 @@ def rap_composite(
 def gradient_composite() -> Composite:
     """The gradient: one rule for every layer."""
     return Composite({}, default=gradient.gradient)
-
-
-def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Refuses a value that is none of an option's choices."""
-    if value not in choices:
-        listed = ", ".join(map(repr, choices))
-        raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.")

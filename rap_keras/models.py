@@ -53,6 +53,7 @@ class LoadedModel:
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
         labels: The names of its classes, if they are known.
         weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
+        synsets: WordNet's ids of its classes, if they are ImageNet's.
     """
 
     model: Any
@@ -61,6 +62,7 @@ class LoadedModel:
     preprocess: Preprocess
     labels: tuple[str, ...] | None = None
     weights: str = "own"
+    synsets: tuple[str, ...] | None = None
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
         """What the classifier computes of preprocessed images, before any softmax.
@@ -170,7 +172,9 @@ def load_model(
             f"{', '.join(SCALINGS)} or the name of an application, or --mean and --std."
         )
     size = _input_size(loaded, size)
-    return LoadedModel(loaded.model, loaded.name, size, chosen, loaded.labels, weights)
+    return LoadedModel(
+        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets
+    )
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ class _Model:
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] | None = None
     default_size: int | None = None
+    synsets: tuple[str, ...] | None = None
 
 
 def _application(name: str, weights: str) -> _Model:
@@ -201,12 +206,14 @@ def _application(name: str, weights: str) -> _Model:
             f"The ImageNet weights of {name} cannot be downloaded ({_reason(error)}): pass "
             "--weights FILE, or --weights none for random ones."
         ) from error
+    synsets, labels = _imagenet_classes() if published else (None, None)
     return _Model(
         model,
         name,
         _application_preprocess(name),
-        _imagenet_labels() if published else None,
+        labels,
         application.default_size,
+        synsets,
     )
 
 
@@ -356,14 +363,15 @@ def _per_channel(what: str, numbers: Sequence[float] | None, default: float) -> 
     return values
 
 
-def _imagenet_labels() -> tuple[str, ...] | None:
+def _imagenet_classes() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """WordNet's ids and the names of ImageNet's classes."""
     from keras.applications.imagenet_utils import decode_predictions
 
     try:
         best = decode_predictions(np.eye(IMAGENET_CLASSES, dtype=np.float32), top=1)
     except Exception:  # the list of names is one more download; maps do not depend on it
-        return None
-    return tuple(name for ((_, name, _),) in best)
+        return None, None
+    return tuple(synset for ((synset, _, _),) in best), tuple(name for ((_, name, _),) in best)
 
 
 def _existing(path: str, what: str) -> Path:

@@ -18,16 +18,17 @@ the others, E over both. The denominators are w^T times the numerators, so that 
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from rap_keras.batches import batches
-from rap_keras.composites import choose
+from rap_keras.batches import batches, image_batches
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph
+from rap_keras.images import collect_images
+from rap_keras.options import choose
 from rap_keras.pattern_sums import CASES, Network, Sums, kernel_shapes
 from rap_keras.progress import track
 
@@ -180,24 +181,64 @@ class Statistics:
         self._dtype = network.dtype
         self._add(sums, len(arrays[0]))
 
-    def feed(self, data: Any, batch_size: int = 32, progress: bool = True) -> None:
+    def feed(
+        self,
+        data: Any,
+        batch_size: int = 32,
+        progress: bool = True,
+        preprocess: Callable[[Any], Any] | None = None,
+    ) -> None:
         """Adds the sums over data, batch by batch. Only one batch is computed and held at a time.
 
         Args:
-            data: Arrays, as `update` takes them; or a batched `tf.data.Dataset`, or any other iterable
-                of batches. Of elements (x, y) the first counts.
-            batch_size: Samples that are computed at a time, where data are arrays.
+            data: Arrays, as `update` takes them; a batched `tf.data.Dataset`, or any other iterable of
+                batches; or the path of a folder of images. Of elements (x, y) the first counts.
+            batch_size: Samples that are computed at a time, where data are arrays or a folder.
             progress: Show a progress bar, on a terminal.
+            preprocess: For a folder: the function that turns RGB images of the model's size, uint8
+                `(n, height, width, 3)`, into the model's input.
 
         Raises:
-            InputError: As `update`; data are nothing that can be iterated, or there are none.
+            InputError: As `update`; data are nothing that can be iterated, or there are none; an image
+                cannot be read; there is a folder without `preprocess`, or `preprocess` without one.
         """
-        parts, total = batches(data, batch_size)
+        if isinstance(data, str | Path):
+            parts, total = self._images(data, batch_size, preprocess)
+        elif preprocess is not None:
+            raise InputError(
+                "Expected the path of a folder of images where there is preprocess, got "
+                f"{type(data).__name__}: preprocess the data before."
+            )
+        else:
+            parts, total = batches(data, batch_size)
         before = self.samples
         for batch in track(parts, "statistics", total, progress):
             self.update(batch)
         if self.samples == before:
             raise InputError("Expected data to estimate patterns from, got no samples.")
+
+    def _images(
+        self, source: str | Path, batch_size: int, preprocess: Callable[[Any], Any] | None
+    ) -> tuple[Iterator[Any], int | None]:
+        """The images of a folder as batches, warped to the size that the model takes."""
+        if not callable(preprocess):
+            raise InputError(
+                f"Expected preprocess with the images of {str(source)!r}, got {preprocess!r}: pass the "
+                "function that turns uint8 RGB images into the model's input."
+            )
+        size = None
+        if self._network is not None:  # update tells what is missing
+            shapes = [self._network.graph.shapes[slot] for slot in self._network.graph.inputs]
+            if len(shapes) != 1 or len(shapes[0]) != 4:
+                raise InputError(
+                    f"Expected a model of one input of images to read {str(source)!r} for it, got "
+                    f"inputs of shape {', '.join(map(str, shapes))}: pass arrays."
+                )
+            _, *sides = shapes[0]
+            channels_first = sides[0] in (1, 3) and sides[2] not in (1, 3)
+            height, width = sides[1:] if channels_first else sides[:2]
+            size = (height, width) if height and width else None
+        return image_batches(collect_images([source]), preprocess, batch_size, size)
 
     def _add(self, sums: Sums, samples: int) -> None:
         for name, own in sums.items():
@@ -317,6 +358,7 @@ def fit(
     pattern_type: str = "relu",
     batch_size: int = 32,
     progress: bool = True,
+    preprocess: Callable[[Any], Any] | None = None,
 ) -> Patterns:
     """Estimates the patterns of a model's kernel layers in one pass over data.
 
@@ -326,21 +368,24 @@ def fit(
         model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
             It is not changed; Dropout is off.
         data: What the model was trained on, or a good part of it, as the model takes it: arrays, a
-            batched `tf.data.Dataset`, or another iterable of batches. Of elements (x, y) the first
-            counts.
+            batched `tf.data.Dataset`, or another iterable of batches; or the path of a folder of
+            images. Of elements (x, y) the first counts.
         pattern_type: "relu" (or "relu.positive"), "relu.negative" or "linear"; see this module.
-        batch_size: Samples that are computed at a time, where data are arrays.
+        batch_size: Samples that are computed at a time, where data are arrays or a folder.
         progress: Show a progress bar, on a terminal.
+        preprocess: For a folder: the function that turns RGB images of the model's size, uint8
+            `(n, height, width, 3)`, into the model's input.
 
     Returns:
         Layer name => pattern, an array of the shape of the layer's kernel.
 
     Raises:
         InputError: The type is unknown; the model cannot be followed or has no kernel layer; there are
-            no data, or they do not fit or are not finite.
+            no data, or they do not fit or are not finite; an image cannot be read, or there is a folder
+            without `preprocess`, or `preprocess` without one.
     """
     statistics = Statistics(model, pattern_type)
-    statistics.feed(data, batch_size, progress)
+    statistics.feed(data, batch_size, progress, preprocess)
     return statistics.patterns(pattern_type)
 
 

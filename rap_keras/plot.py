@@ -141,7 +141,7 @@ def overlay(
 
 
 def grid(
-    images: ArrayLike,
+    images: ArrayLike | None,
     maps: Mapping[str, ArrayLike],
     percentile: float | None = None,
     colorbar: bool = False,
@@ -155,7 +155,7 @@ def grid(
 
     Args:
         images: `(n, height, width, 3)`, `(n, height, width, 1)` or `(n, height, width)`, of values
-            as in `overlay`.
+            as in `overlay`; None leaves their column out.
         maps: For each method the maps of all images, `(n, height, width, channels)`, or
             `(n, height, width)` where the channels are summed already.
         percentile: As in `heatmap`.
@@ -170,14 +170,16 @@ def grid(
     Raises:
         InputError: As for `heatmap`, or if there is not one map and one title for each image.
     """
-    image_batch = np.asarray(images)
+    columns = {method: np.asarray(batch) for method, batch in maps.items()}
+    if images is None and over_image:
+        raise InputError("A grid of maps over their images needs the images.")
+    image_batch = np.asarray(next(iter(columns.values()), ()) if images is None else images)
     count = len(image_batch) if image_batch.ndim in (3, 4) else 0
     if count == 0:
         raise InputError(
             "A grid needs a batch of images, (n, height, width) or (n, height, width, channels), "
             f"not an array of shape {image_batch.shape}."
         )
-    columns = {method: np.asarray(batch) for method, batch in maps.items()}
     for method, batch in columns.items():
         if batch.ndim not in (3, 4) or len(batch) != count:
             raise InputError(
@@ -188,12 +190,14 @@ def grid(
     if row_titles is not None and len(row_titles) != count:
         raise InputError(f"A grid of {_images(count)} cannot have {len(row_titles)} row titles.")
 
-    figure, axes = _table(count, 1 + len(columns))
+    first = 0 if images is None else 1
+    figure, axes = _table(count, first + len(columns))
     for row in range(count):
-        _draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
+        if images is not None:
+            _draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
         if row_titles is not None:
             axes[row, 0].set_ylabel(row_titles[row], fontsize="small")
-        for column, (method, batch) in enumerate(columns.items(), start=1):
+        for column, (method, batch) in enumerate(columns.items(), start=first):
             heatmap(
                 batch[row],
                 image=image_batch[row] if over_image else None,

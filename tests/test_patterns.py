@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -26,6 +27,7 @@ from typer.testing import CliRunner
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, cli, patterns
+from rap_keras.images import read_image
 from rap_keras.keras3.pattern_analyzers import PatternAttributionAnalyzer, PatternNetAnalyzer
 from rap_keras.keras3.trace import trace
 from rap_keras.patterns import PATTERN_TYPES, Patterns, Statistics
@@ -687,7 +689,7 @@ def test_fitted_maps_equal_innvestigates(file):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("images", "got str"),
+        ("images", "Expected preprocess with the images of 'images', got None"),
         (3, "got int"),
         (np.zeros((0, 12, 12, 3)), "no samples"),
         ([], "no samples|of shape"),
@@ -796,7 +798,7 @@ def test_layers_without_a_rule_are_refused(rng):
         PatternNetAnalyzer(model, found)
 
 
-# On the command line.
+# Folders of images.
 
 
 @pytest.fixture
@@ -809,12 +811,74 @@ def photographs(tmp_path, rng):
     return folder
 
 
+def as_pixels(images):
+    assert images.dtype == np.uint8
+    assert len(images) <= 2  # one batch at a time
+    return images / np.float32(100)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("shape", [(12, 12, 3), (None, None, 3)])
+def test_a_folder_equals_the_array_of_its_images(kind, shape, photographs):
+    model = sequential(
+        shape,
+        lambda: layers.Conv2D(4, 3, activation="relu"),
+        layers.GlobalAveragePooling2D,
+        lambda: layers.Dense(3),
+    )
+    pixels = [read_image(p, shape[:2] if shape[0] else None) for p in sorted(photographs.iterdir())]
+    expected = fit(model, np.stack(pixels) / np.float32(100), "linear", batch_size=2)
+    found = fit(model, kind(photographs), "linear", batch_size=2, preprocess=as_pixels)
+    assert_equal_patterns(found, expected, 0)
+
+
+def test_images_of_several_sizes_go_batch_by_batch(photographs, rng):
+    Image.fromarray(rng.integers(0, 256, (30, 20, 3), np.uint8)).save(photographs / "2b.png")
+    model = sequential((None, None, 3), lambda: layers.Conv2D(4, 3), layers.GlobalAveragePooling2D)
+    sizes = []
+
+    def preprocess(images):
+        sizes.append(images.shape[:3])
+        return images / np.float32(255)
+
+    statistics = Statistics(model)
+    statistics.feed(photographs, 2, progress=False, preprocess=preprocess)
+    assert statistics.samples == 6
+    assert sizes == [(2, 70, 80), (1, 70, 80), (1, 30, 20), (2, 70, 80)]
+
+
+def test_folders_that_cannot_be_used_are_refused(photographs, tmp_path, model, x):
+    options = {"preprocess": as_pixels}
+    with pytest.raises(InputError, match="Expected preprocess with the images of"):
+        fit(model, photographs)
+    with pytest.raises(InputError, match="got 'caffe': pass the function"):
+        fit(model, photographs, preprocess="caffe")
+    with pytest.raises(InputError, match=r"Expected the path of a folder .* got ndarray"):
+        fit(model, x, **options)
+    with pytest.raises(InputError, match="There is no image or folder"):
+        fit(model, tmp_path / "missing", **options)
+    with pytest.raises(InputError, match="batch_size"):
+        fit(model, photographs, batch_size=0, **options)
+    with pytest.raises(InputError, match="of shape"):
+        fit(model, photographs, preprocess=lambda images: images[..., :2])
+    with pytest.raises(InputError, match=r"inputs of shape \(None, 5\): pass arrays"):
+        fit(sequential((5,), lambda: layers.Dense(2)), photographs, **options)
+    (photographs / "bad.png").write_text("no image")
+    with pytest.raises(InputError, match="not an image that can be read"):
+        fit(model, photographs, batch_size=2, **options)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no image"):
+        fit(model, tmp_path / "empty", **options)
+
+
+# On the command line.
+
+
 def run(*arguments):
     return CliRunner().invoke(cli.app, ["patterns", "fit", *map(str, arguments)])
 
 
 def expected_on_photographs(folder, pattern_type="relu"):
-    from rap_keras.images import read_image
     from rap_keras.models import load_model
 
     loaded = load_model("embedded:vgg")

@@ -16,7 +16,7 @@ from innvestigate.analyzer.base import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
 from rap_keras.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.composites import Composite, RuleTable, choose, rap_composite
+from rap_keras.composites import Composite, RuleTable, rap_composite
 from rap_keras.errors import InputError
 from rap_keras.graph import Node
 from rap_keras.innvestigate.graphs import graph_scope, new_graph, reserve_names, valid_name
@@ -24,6 +24,7 @@ from rap_keras.innvestigate.rebuild import flattened
 from rap_keras.innvestigate.trace import trace
 from rap_keras.inputs import MODES, read_inputs, read_selection
 from rap_keras.layer_types import HEADS, activation_name
+from rap_keras.options import choose
 from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
 

@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.composites import Composite, RuleTable, choose
+from rap_keras.composites import Composite, RuleTable
 from rap_keras.conservation import ConservationReport, Row
 from rap_keras.errors import InputError
 from rap_keras.graph import Graph, Shape
 from rap_keras.inputs import MODES, Pack, as_batches, read_inputs, read_selection
 from rap_keras.keras3.trace import input_names, own_output, trace
+from rap_keras.options import choose
 from rap_keras.propagate import (
     backward,
     forward,

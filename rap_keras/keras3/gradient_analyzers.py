@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.composites import Composite, choose, gradient_composite
+from rap_keras.composites import Composite, gradient_composite
 from rap_keras.errors import InputError
 from rap_keras.inputs import read_selection
 from rap_keras.keras3.analyzers import Analyzer, PropagationAnalyzer
-from rap_keras.options import read_integer, read_number
+from rap_keras.options import choose, read_integer, read_number
 from rap_keras.rules import gradient
 
 

@@ -7,12 +7,13 @@ import keras
 import tensorflow as tf
 
 from rap_keras import lrp_composites as lrp
-from rap_keras.composites import ADD_SHARES, Composite, additions, choose, table
+from rap_keras.composites import ADD_SHARES, Composite, additions, table
 from rap_keras.errors import InputError
 from rap_keras.folding import fold
 from rap_keras.graph import Graph
 from rap_keras.keras3.analyzers import PropagationAnalyzer
 from rap_keras.layer_types import BATCH_NORMALIZATION
+from rap_keras.options import choose
 from rap_keras.rules import routing
 
 BATCH_NORM = ("fold", "rule", "identity", "innvestigate")

@@ -1,0 +1,106 @@
+"""What a benchmark compares: methods with their options, and control maps that explain nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rap_keras.errors import InputError
+
+POSITIVE_ONLY = frozenset(
+    {
+        "lrp.alpha_1_beta_0",
+        "lrp.alpha_1_beta_0_IB",
+        "lrp.z_plus",
+        "lrp.z_plus_fast",
+        "lrp.w_square",
+        "lrp.flat",
+        "deep_taylor",
+        "deep_taylor.bounded",
+    }
+)
+"""Methods whose relevance has the sign of the logit everywhere: a threshold of 0 would select all."""
+
+RANDOM = "control.random"
+MEAN_SHIFTED = "control.mean_shifted"
+EDGES = "control.edges"
+CONTROLS = (RANDOM, MEAN_SHIFTED, EDGES)
+SHIFTED_METHOD = "lrp.alpha_1_beta_0"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the benchmark.
+
+    Attributes:
+        title: What the row is called, and what it was asked for by: NAME or NAME:OPTION=VALUE:...
+        name: The method: one of `rap_keras.analyzer_names()`, or of `CONTROLS`.
+        options: The options of its analyzer.
+    """
+
+    title: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this is a map that explains nothing."""
+        return self.name in CONTROLS
+
+    @property
+    def threshold(self) -> str:
+        """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
+        by_options = self.options.get("postprocess") in ("abs", "square") or (
+            self.name == "lrp.alpha_beta"
+            and (self.options.get("beta") == 0 or self.options.get("alpha") == 1)
+        )
+        return "mean" if by_options or self.name in POSITIVE_ONLY | {EDGES} else "zero"
+
+
+def read_method(text: str) -> Method:
+    """A method as it is written on the command line.
+
+    Args:
+        text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE; values are numbers, true, false, null or words.
+
+    Returns:
+        The method; whether its analyzer knows the name and the options is not asked here.
+
+    Raises:
+        InputError: An option has no value, or comes twice.
+    """
+    name, *assignments = (part.strip() for part in text.strip().split(":"))
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        option, equals, value = (part.strip() for part in assignment.partition("="))
+        if not (option and equals and value) or option in options:
+            raise InputError(
+                f"Expected a method as NAME:OPTION=VALUE with each option once, got {text!r}."
+            )
+        try:
+            options[option] = json.loads(value)
+        except ValueError:
+            options[option] = value
+    return Method(text.strip(), name, options)
+
+
+def random_map(shape: tuple[int, int], seed: int, position: int) -> NDArray[np.float64]:
+    """Gaussian noise of deviation 1, the same for the same seed and place in the data set."""
+    return np.random.default_rng([seed, position]).normal(size=shape)
+
+
+def mean_shifted(heatmap: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A heat map minus its mean: as many signs as a signed method has, without its reasons."""
+    heatmap = np.asarray(heatmap, np.float64)
+    return heatmap - heatmap.mean()
+
+
+def edges(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The edges of an image: the size of its brightness' gradient, by Sobel's filters."""
+    from scipy import ndimage
+
+    brightness = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    return np.hypot(ndimage.sobel(brightness, axis=0), ndimage.sobel(brightness, axis=1))
