@@ -151,7 +151,9 @@ class Settings:
                 f"Expected no {own[0]} in the method {method.title!r}: it is the benchmark's own."
             )
 
-        if method.name.startswith("pattern.") and not (self.patterns or "patterns" in method.options):
+        if method.name.startswith("pattern.") and not (
+            self.patterns or "patterns" in method.options
+        ):
             raise InputError(
                 f"The method {method.title!r} needs patterns: pass --patterns FILE.npz, as rap-keras "
                 "patterns fit writes it."
