@@ -25,6 +25,7 @@ import rap_keras
 from rap_keras.errors import InputError
 from rap_keras.images import collect_images, read_image
 from rap_keras.progress import track
+from rap_keras.quiet import silenced_stderr
 
 DEMO_SCENES = 6
 DEMO_MODELS = ("vgg", "residual")
@@ -524,7 +525,7 @@ def _import_tensorflow() -> None:
         return
     quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silenced_stderr() if quiet else contextlib.nullcontext():
+    with silenced_stderr() if quiet else contextlib.nullcontext():
         import keras
         import tensorflow as tf
 
@@ -532,21 +533,6 @@ def _import_tensorflow() -> None:
     if not sys.stdout.isatty():
         # The bar of a download is for a terminal.
         keras.config.disable_interactive_logging()
-
-
-@contextlib.contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Drops what is written to the process's stderr, by C++ code too."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 # They add their commands, and take their options from here.

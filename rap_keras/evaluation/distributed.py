@@ -14,6 +14,7 @@ from rap_keras.errors import InputError
 from rap_keras.evaluation.bench import Bench, Maps, Record
 from rap_keras.evaluation.settings import Settings
 from rap_keras.evaluation.store import check_same
+from rap_keras.quiet import silenced_stderr
 
 _PATIENCE = 10  # Seconds until a cluster answers; Ray alone would try for minutes.
 
@@ -127,7 +128,7 @@ def _connected(ray: Any, workers: int, address: str | None) -> Iterator[None]:
     try:
         if address is not None:
             _reach(address)
-        with _silenced_stderr():  # Ray tells that it has been told to be silent.
+        with silenced_stderr():  # Ray tells that it has been told to be silent.
             ray.init(log_to_driver=False, configure_logging=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
@@ -136,19 +137,6 @@ def _connected(ray: Any, workers: int, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Drops what is written to the process's stderr, by C++ code too."""
-    with open(os.devnull, "wb") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _reach(address: str) -> None:
