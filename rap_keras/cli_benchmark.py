@@ -3,6 +3,7 @@
 import json
 import os
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -190,36 +191,13 @@ def benchmark(
     ] = None,
 ) -> None:
     """Measures how well methods find objects; run again, it goes on where it was stopped."""
-    shift, scale = _numbers("--mean", mean), _numbers("--std", std)
-    settings = Settings(
-        model=model,
-        weights=weights,
-        preprocess=preprocess,
-        mean=None if shift is None else tuple(shift),
-        std=None if scale is None else tuple(scale),
-        size=size,
-        classes=classes,
-        data=data,
-        methods=_words(methods),
-        controls=controls,
-        patterns=patterns,
-        metrics=_words(metrics),
-        limit=limit,
-        seed=seed,
-        keep=keep,
-        foreground=foreground,
-        percentile=percentile,
-        pooled=pooled,
-        steps=steps,
-        pixels_per_step=pixels_per_step,
-        replacement=replacement,
-        tolerance=tolerance,
-        backend=backend,
-        batch_size=batch_size,
-        figures=figures,
-        photos=photos,
-        resamples=resamples,
-    )
+    flags = dict(locals())
+    # Every field of Settings is a flag; several numbers or words come as one text.
+    given = {field.name: flags[field.name] for field in fields(Settings)}
+    for name, numbers in (("mean", mean), ("std", std)):
+        read = _numbers(f"--{name}", numbers)
+        given[name] = None if read is None else tuple(read)
+    settings = Settings(**given | {"methods": _words(methods), "metrics": _words(metrics)})
     part = _shard(shard)
     if ray_address is not None and workers is None:
         workers = 1

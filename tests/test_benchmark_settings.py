@@ -157,6 +157,21 @@ def test_where_foreground_begins(text, threshold):
 
 
 @pytest.mark.parametrize(
+    ("value", "threshold"), [("mean", "mean"), ("zero", "zero"), ("75", 75), ("2.5", 2.5)]
+)
+def test_a_threshold_of_its_own(value, threshold):
+    method = read_method(f"pattern.attribution:project=false:threshold={value}")
+    assert Settings(percentile=90.0).threshold(method) == threshold
+    assert method.options == {"project": False}
+
+
+@pytest.mark.parametrize("value", ["median", "0", "100", "-1", "true", "null"])
+def test_thresholds_that_are_none(value):
+    with pytest.raises(InputError, match="threshold"):
+        read_method(f"rap:threshold={value}")
+
+
+@pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
         (None, "a, b,c", ("a", "b", "c")),

@@ -39,11 +39,13 @@ class Method:
         title: What the row is called, and what it was asked for by: NAME or NAME:OPTION=VALUE:...
         name: The method: one of `rap_keras.analyzer_names()`, or of `CONTROLS`.
         options: The options of its analyzer.
+        own_threshold: Where the foreground of its maps begins, if not where `threshold` says by default.
     """
 
     title: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    own_threshold: str | float | None = None
 
     @property
     def is_control(self) -> bool:
@@ -51,8 +53,10 @@ class Method:
         return self.name in CONTROLS
 
     @property
-    def threshold(self) -> str:
+    def threshold(self) -> str | float:
         """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
+        if self.own_threshold is not None:
+            return self.own_threshold
         by_options = self.options.get("postprocess") in ("abs", "square") or (
             self.name == "lrp.alpha_beta"
             and (self.options.get("beta") == 0 or self.options.get("alpha") == 1)
@@ -65,12 +69,13 @@ def read_method(text: str) -> Method:
 
     Args:
         text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE; values are numbers, true, false, null or words.
+            Beside the options of its analyzer there is threshold: mean, zero or a percentile.
 
     Returns:
         The method; whether its analyzer knows the name and the options is not asked here.
 
     Raises:
-        InputError: An option has no value, or comes twice.
+        InputError: An option has no value, or comes twice; or the threshold is none.
     """
     name, *assignments = (part.strip() for part in text.strip().split(":"))
     options: dict[str, Any] = {}
@@ -84,7 +89,13 @@ def read_method(text: str) -> Method:
             options[option] = json.loads(value)
         except ValueError:
             options[option] = value
-    return Method(text.strip(), name, options)
+    threshold = options.pop("threshold", "default")
+    is_percentile = type(threshold) in (int, float) and 0 < threshold < 100
+    if threshold not in ("default", "mean", "zero") and not is_percentile:
+        raise InputError(
+            f"Expected the threshold of {text!r} to be mean, zero or a percentile between 0 and 100."
+        )
+    return Method(text.strip(), name, options, None if threshold == "default" else threshold)
 
 
 def random_map(shape: tuple[int, int], seed: int, position: int) -> NDArray[np.float64]:

@@ -176,7 +176,9 @@ class Settings:
 
     def threshold(self, method: Method) -> str | float:
         """Where the foreground of a method's maps begins: "mean", "zero" or a percentile."""
-        return method.threshold if self.percentile is None else self.percentile
+        if self.percentile is None or method.own_threshold is not None:
+            return method.threshold
+        return self.percentile
 
     @property
     def grey(self) -> float | None:
