@@ -31,8 +31,11 @@ MAX_LISTED = 20
 # A few extreme pixels would leave the rest of a map white.
 HEATMAP_PERCENTILE = 99.5
 DPI = 150
-# Those of tab10, without the grey, which is for controls.
-COLORS = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf")
+# Those of tab10, without the grey, which is for controls; and three dark ones.
+COLORS = (
+    *("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
+    *("#bcbd22", "#08306b", "#00441b", "#3f007d"),
+)
 CONTROL_COLORS = ("0.15", "0.45", "0.65")
 MARKERS = "osD^vP<X>*hpd"
 MARKERS_PER_CURVE = 7
