@@ -71,6 +71,12 @@ def is_linear(layer: Any) -> bool:
     return layer_types.is_a(layer, layer_types.KERNEL)
 
 
+def mixes_channels(layer: Any) -> bool:
+    """Whether every output sums over all input channels, with kernels (..., inputs, outputs)."""
+    maps = layer_types.lookup(layer, _MAPS)
+    return maps is _dense or (maps is _convolution and layer.groups == 1)
+
+
 def kernels(layer: Any) -> list[Any]:
     """The weights of the linear maps of a kernel layer, one per stage."""
     return [weights for _, weights in _maps_of(layer)]

@@ -60,6 +60,10 @@ def separable(
     kernel = tf.concat([tf.reshape(k, [-1]) for k in kernels], 0)
     z, back = pullback(lambda x: apply(x, kernel), inputs[0])
     stage = Stage(apply, kernel, inputs[0], z, back, pointwise.bias)
+    if rule.keywords.get("bias") == "none":
+        # "whole" takes sums of either sign, as this map has them.
+        stage = dataclasses.replace(stage, bias=None)
+        rule = functools.partial(rule, bias="whole")
     beta = rule.keywords.get("beta", 0.0)
     if not beta:
         return rule(layer, inputs, outputs, relevances, stages=[stage])

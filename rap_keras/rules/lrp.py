@@ -8,7 +8,7 @@ z_j = sum_i z_ij + b_j. Contributions are positive or negative by their own sign
 A quotient with denominator 0 is 0. What biases take is lost to the inputs, as in every LRP rule.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +16,7 @@ import tensorflow as tf
 from rap_keras import linear
 from rap_keras.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import Step, divide, stage_by_stage, tiny, vjp
+from rap_keras.rules.arithmetic import Step, above_tiny, divide, stage_by_stage, tiny, vjp
 from rap_keras.rules.rap import in_box
 
 Pieces = list[tuple[tf.Tensor, tf.Tensor]]
@@ -73,7 +73,7 @@ def alpha_beta(
     def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
         x = tf.nn.relu(stage.x) if positive_inputs else stage.x
         known = nonnegative or positive_inputs
-        positive = _Part(stage, _positive(x, stage.kernel, known), bias, 1)
+        positive = _Part(stage, _contributions(x, stage.kernel, known, 1), bias, 1)
         if not beta:
             shared = alpha * positive.back(relevance)
             if one_sided and not rectified:  # where P = 0, z is N
@@ -81,7 +81,7 @@ def alpha_beta(
                 negative_sum = stage.z if bias == "none" else stage.output
                 shared = shared + x * stage.back(divide(rest, negative_sum))
             return shared
-        negative = _Part(stage, _positive(x, -stage.kernel, known), bias, -1)
+        negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
         return positive.back(alpha * relevance) - negative.back(beta * relevance)
 
     return _backwards(step, layer, inputs, relevances, stages, nonnegative)
@@ -116,11 +116,11 @@ def gamma(
         return sign * stage.x * stage.back(s) + gamma * share
 
     def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-        positive = _positive(stage.x, stage.kernel, nonnegative)
+        positive = _contributions(stage.x, stage.kernel, nonnegative, 1)
         if not signed or rectified:
             return favouring(stage, relevance, positive, 1)
         above = tf.where(stage.output >= 0, relevance, tf.zeros_like(relevance))
-        negative = _positive(stage.x, -stage.kernel, nonnegative)
+        negative = _contributions(stage.x, stage.kernel, nonnegative, -1)
         below = favouring(stage, relevance - above, negative, -1)
         return favouring(stage, above, positive, 1) + below
 
@@ -157,7 +157,18 @@ def w_square(
     stages: list[Stage] | None = None,
 ) -> list[tf.Tensor]:
     """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w."""
-    return _by_weights(tf.square, layer, inputs, relevances, stages)
+    mixes = linear.mixes_channels(layer)
+
+    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        kernel, ones = tf.square(stage.kernel), tf.ones_like(stage.x)
+        total, back = pullback(stage.with_kernel(kernel), ones)
+        # The same for all samples, and convolutions can sum the channels before.
+        if mixes and kernel.shape.rank > 2:
+            summed = tf.reduce_sum(kernel, -2, keepdims=True)
+            total = stage.apply(_one_channel(layer, ones[:1]), summed)
+        return back(divide(relevance, total))
+
+    return _backwards(step, layer, inputs, relevances, stages, False)
 
 
 def flat(
@@ -169,7 +180,21 @@ def flat(
     stages: list[Stage] | None = None,
 ) -> list[tf.Tensor]:
     """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field."""
-    return _by_weights(tf.ones_like, layer, inputs, relevances, stages)
+    mixes = linear.mixes_channels(layer)
+
+    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        ones = tf.ones_like(stage.x)
+        if not mixes:
+            total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel)), ones)
+            return back(divide(relevance, total))
+        # All channels are alike: one does for all of them.
+        axis = linear.channel_axis(layer, stage.x.shape.rank)
+        one = _one_channel(layer, ones)
+        total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel[..., :1, :1])), one)
+        summed = tf.reduce_sum(relevance, axis, keepdims=True)
+        return ones * back(divide(summed, total * stage.kernel.shape[-2]))
+
+    return _backwards(step, layer, inputs, relevances, stages, False)
 
 
 def box(
@@ -229,14 +254,19 @@ def _ratio(relevance: tf.Tensor, z: tf.Tensor, epsilon: float) -> tf.Tensor:
     if not epsilon:
         return divide(relevance, z)
     added = tf.constant(epsilon, z.dtype)
-    return divide(relevance, z + tf.where(z >= 0, added, -added))
+    shifted = z + tf.where(z >= 0, added, -added)
+    return relevance / shifted if epsilon > tiny(z.dtype) else divide(relevance, shifted)
 
 
-def _positive(x: tf.Tensor, kernel: tf.Tensor, nonnegative: bool) -> Pieces:
-    """Inputs and kernels whose maps add up to the positive contributions."""
+def _contributions(x: tf.Tensor, kernel: tf.Tensor, nonnegative: bool, sign: int) -> Pieces:
+    """Inputs and kernels whose maps add up to the size of the contributions of one sign."""
+    # One pass over the kernel for each: a copy of a large one takes as long as its map.
+    positive, negative = tf.nn.relu(kernel), tf.minimum(kernel, tf.zeros([], kernel.dtype))
     if nonnegative:
-        return [(x, tf.nn.relu(kernel))]
-    return [(tf.nn.relu(x), tf.nn.relu(kernel)), (-tf.nn.relu(-x), -tf.nn.relu(-kernel))]
+        return [(x, positive) if sign > 0 else (-x, negative)]
+    if sign > 0:
+        return [(tf.nn.relu(x), positive), (-tf.nn.relu(-x), negative)]
+    return [(-tf.nn.relu(x), negative), (tf.nn.relu(-x), positive)]
 
 
 def _mapped(stage: Stage, pieces: Pieces) -> list[tuple[tf.Tensor, tf.Tensor, Any]]:
@@ -248,10 +278,13 @@ class _Part:
 
     def __init__(self, stage: Stage, pieces: Pieces, bias: str, sign: int) -> None:
         self._mapped = _mapped(stage, pieces)
-        self._total = tf.add_n([z for _, z, _ in self._mapped])
-        if stage.bias is not None and bias != "none":
-            signed = sign * stage.bias
-            self._total = self._total + (tf.nn.relu(signed) if bias == "split" else signed)
+        added = None if stage.bias is None or bias == "none" else sign * stage.bias
+        self._signed = bias == "whole"
+        total = _sum([z for _, z, _ in self._mapped])
+        if self._signed:
+            self._total = total if added is None else total + added
+        else:
+            self._total = above_tiny(total, None if added is None else tf.nn.relu(added))
 
     @property
     def is_zero(self) -> tf.Tensor:
@@ -260,19 +293,15 @@ class _Part:
 
     def back(self, relevance: tf.Tensor) -> tf.Tensor:
         """Relevance in proportion to the contributions."""
-        s = divide(relevance, self._total)
-        return tf.add_n([x * back(s) for x, _, back in self._mapped])
+        quotient = divide if self._signed else tf.math.divide_no_nan
+        s = quotient(relevance, self._total)
+        return _sum([x * back(s) for x, _, back in self._mapped])
 
 
-def _by_weights(
-    of_kernel: Callable[[tf.Tensor], tf.Tensor],
-    layer: Any,
-    inputs: Tensors,
-    relevances: Tensors,
-    stages: list[Stage] | None,
-) -> list[tf.Tensor]:
-    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        total, back = pullback(stage.with_kernel(of_kernel(stage.kernel)), tf.ones_like(stage.x))
-        return back(divide(relevance, total))
+def _sum(tensors: Tensors) -> tf.Tensor:
+    return tensors[0] if len(tensors) == 1 else tf.add_n(tensors)
 
-    return _backwards(step, layer, inputs, relevances, stages, False)
+
+def _one_channel(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    axis = linear.channel_axis(layer, x.shape.rank)
+    return tf.gather(x, [0], axis=axis)
