@@ -40,6 +40,27 @@ def test_small_networks_at_every_layer(build, options, rng):
         np.testing.assert_allclose(found[name], reference, rtol=0, atol=1e-4 * scale, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    "method", ["lrp.alpha_1_beta_0_IB", "lrp.alpha_2_beta_1_IB", "lrp.alpha_2_beta_1", "lrp.epsilon"]
+)
+def test_separable_convolutions_as_innvestigate_has_them(method, rng):
+    x = rng.normal(size=(3, 8, 8, 3)).astype("float32")
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.SeparableConv2D(5, 3, activation="relu", bias_initializer="random_normal"),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
+    )
+    analyzer = rap_keras.create_analyzer(method, model, innvestigate_compat=True)
+    with plugin.fast_building():
+        expected = plugin.create_analyzer(method, plugin.from_keras3(model)).analyze(x)
+    found = analyzer.analyze(x)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * abs(expected).max())
+
+
 @needs_shared
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks(name):

@@ -1,7 +1,8 @@
 """Who explains in a benchmark: the native backend, or iNNvestigate."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -115,7 +116,7 @@ class _Innvestigate:
         }
 
     def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
-        with self._plugin.graph_scope(self._model):
+        with self._plugin.graph_scope(self._model), _without_keras2_warning():
             return self._model.predict_on_batch(x)
 
     def weights(self) -> Iterable[NDArray[Any]]:
@@ -135,10 +136,18 @@ class _Innvestigate:
         build = self._plugin.fast_building
 
         def explain(x: NDArray[np.float32], neuron: int) -> NDArray[np.floating]:
-            with build():  # analyzers are built when they are first used
+            with build(), _without_keras2_warning():  # analyzers are built when first used
                 return np.asarray(analyzer.analyze(x[np.newaxis], neuron_selection=[neuron]))[0]
 
         return explain
+
+
+@contextlib.contextmanager
+def _without_keras2_warning() -> Iterator[None]:
+    """Silences what Keras 2 says of its own code at each prediction in graph mode."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`Model.state_updates`")
+        yield
 
 
 def classes(loaded: LoadedModel, given: Sequence[str] | None) -> tuple[str, ...] | None:
