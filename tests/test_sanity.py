@@ -23,8 +23,8 @@ def script():
 
 
 sanity = script()
-# Measured: at most 0.35 for all but these two (0.89 and 0.86), whose rules ask for no weights, or only for
-# their sizes.
+# Measured: at most 0.35 for all but these two (0.89 and 0.86), whose rules ask for no weights, or
+# only for their sizes.
 LIMITS = {"lrp.flat": 0.95, "lrp.w_square": 0.95}
 
 
