@@ -41,7 +41,8 @@ def test_small_networks_at_every_layer(build, options, rng):
 
 
 @pytest.mark.parametrize(
-    "method", ["lrp.alpha_1_beta_0_IB", "lrp.alpha_2_beta_1_IB", "lrp.alpha_2_beta_1", "lrp.epsilon"]
+    "method",
+    ["lrp.alpha_1_beta_0_IB", "lrp.alpha_2_beta_1_IB", "lrp.alpha_2_beta_1", "lrp.epsilon"],
 )
 def test_separable_convolutions_as_innvestigate_has_them(method, rng):
     x = rng.normal(size=(3, 8, 8, 3)).astype("float32")
