@@ -63,10 +63,14 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
         raise InputError(f"The image {str(path)!r} has too many pixels.") from None
     except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
         raise InputError(f"{str(path)!r} is not an image that can be read.") from error
-    if size is not None:
-        height, width = size
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(image)
+    return warp_image(np.array(image), size)
+
+
+def warp_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """The pixels `(height, width, 3)` at another `(height, width)`; at `None` as they are."""
+    if size is None:
+        return image
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _files(source: Path) -> list[Path]:

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from rap_keras.datasets import NO_CLASS, cluttered_digits, open_dataset
-from rap_keras.datasets.masks import Box, boxed_sample, warp_image
+from rap_keras.datasets.masks import Box, boxed_sample
 from rap_keras.datasets.voc import CLASSES
 from rap_keras.errors import InputError
-from rap_keras.images import read_image
+from rap_keras.images import read_image, warp_image
 
 HEIGHT, WIDTH = 4, 6
 XML = (

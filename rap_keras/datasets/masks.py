@@ -12,6 +12,7 @@ from PIL import Image
 
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
+from rap_keras.images import warp_image
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
@@ -146,13 +147,6 @@ def masked_sample(
     warped = {label: warp_mask(mask, size) for label, mask in objects.items()}
     kept = {label: mask for label, mask in warped.items() if mask.any()}
     return Sample(name, warp_image(image, size), kept, warp_mask(void, size))
-
-
-def warp_image(image: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
-    """The image at another size, as `read_image` warps it; at `None` as it is."""
-    if size is None:
-        return image
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def warp_mask(mask: Mask, size: Size | None) -> Mask:

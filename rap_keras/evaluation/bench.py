@@ -92,6 +92,7 @@ class Bench:
                 return base | {"status": "misclassified"} | names, {}
             label, mask = target
             heatmaps, relevances = self._heatmaps(sample, position, x, neuron)
+            replacement = self._replacement(sample, position, x)
             views = {
                 row.title: View(
                     self.settings,
@@ -103,7 +104,7 @@ class Bench:
                     x,
                     neuron,
                     logit,
-                    self._replacement(sample, position, x),
+                    replacement,
                     self.backend.logits,
                 )
                 for row in self.rows
@@ -245,9 +246,8 @@ class Bench:
             return None if self.classes is None else self._class(neuron), everything
         label = self.classes[neuron]
         if label in sample.objects:
-            return label, sample.objects[
-                label
-            ] if self.settings.foreground == "class" else everything
+            own = self.settings.foreground == "class"
+            return label, sample.objects[label] if own else everything
         return (label, everything) if self.settings.keep == "all" else None
 
     def _class(self, neuron: int) -> str:

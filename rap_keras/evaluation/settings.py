@@ -25,6 +25,16 @@ BACKENDS = ("keras", "innvestigate")
 KEEP = ("correct", "all")
 FOREGROUND = ("class", "any")
 REPLACEMENTS = ("zero", "mean", "uniform")
+_LEAST = {
+    "limit": 1,
+    "steps": 1,
+    "pixels_per_step": 1,
+    "tolerance": 0,
+    "size": 1,
+    "batch_size": 1,
+    "figures": 0,
+    "resamples": 2,
+}
 _SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
 # Options of every analyzer that say what is explained, and how much at a time.
 _BENCHMARKS_OWN = ("neuron_selection_mode", "batch_size")
@@ -119,10 +129,7 @@ class Settings:
             raise InputError(f"Expected --seed to be from 0 to {_SEEDS - 1}, got {self.seed!r}.")
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise InputError(f"Expected --metrics to name each metric once, got {self.metrics}.")
-        least = {"limit": 1, "steps": 1, "pixels_per_step": 1, "tolerance": 0}
-        for name, minimum in (
-            least | {"size": 1, "batch_size": 1, "figures": 0, "resamples": 2}
-        ).items():
+        for name, minimum in _LEAST.items():
             value = getattr(self, name)
             if value is not None:
                 read_integer("--" + name.replace("_", "-"), value, minimum)
@@ -150,7 +157,6 @@ class Settings:
             raise InputError(
                 f"Expected no {own[0]} in the method {method.title!r}: it is the benchmark's own."
             )
-
         if method.name.startswith("pattern.") and not (
             self.patterns or "patterns" in method.options
         ):

@@ -28,7 +28,7 @@ _SCHEMA = f"""
     PRAGMA user_version = {_VERSION};
 """
 # What may differ between two runs that belong together.
-_IDENTITY_EXCLUDES = ("command", "shard", "workers")
+_IDENTITY_EXCLUDES = ("command", "shard")
 
 Maps = Mapping[str, NDArray[Any]]
 
@@ -124,20 +124,19 @@ class Store:
 
     def positions(self) -> set[int]:
         """The images that are there, by their places in the data set."""
-        with self._telling():
-            rows = self._database.execute("SELECT position FROM images").fetchall()
-        return {position for (position,) in rows}
+        return self._positions("images")
 
     def finished(self) -> set[int]:
         """The images that need not be measured again; those that were skipped may be mended."""
-        query = "SELECT position FROM images WHERE status != 'skipped'"
-        with self._telling():
-            return {position for (position,) in self._database.execute(query).fetchall()}
+        return self._positions("images WHERE status != 'skipped'")
 
     def positions_of_maps(self) -> set[int]:
         """The images whose maps are there."""
+        return self._positions("maps")
+
+    def _positions(self, where: str) -> set[int]:
         with self._telling():
-            rows = self._database.execute("SELECT DISTINCT position FROM maps").fetchall()
+            rows = self._database.execute(f"SELECT DISTINCT position FROM {where}").fetchall()
         return {position for (position,) in rows}
 
     def images(self) -> list[dict[str, Any]]:
