@@ -18,7 +18,7 @@ test: setup lint
 
 ifeq ($(IS_311),True)
 test-innvestigate: $(OLD)/ready
-	$(OLD)/bin/python -m pytest -W ignore::DeprecationWarning tests/test_innvestigate_*.py
+	$(OLD)/bin/python -m pytest -W ignore::DeprecationWarning tests/innvestigate
 else
 test-innvestigate:
 	@echo "TensorFlow 2.14 needs Python 3.11: the plugin is not tested on it here."
@@ -37,7 +37,7 @@ format: setup
 	$(BIN)/ruff format .
 
 benchmark: setup
-	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/cost_of_rap.py
 
 # The lock carries versions and hashes but no download addresses, so any mirror serves it.
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --upgrade \

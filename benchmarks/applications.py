@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 import rap_keras
-from rap_keras.graph import Graph
-from rap_keras.keras3.trace import trace
+from rap_keras.backends.keras3.trace import trace
+from rap_keras.network.graph import Graph
 
 NAMES = [
     "VGG16",

@@ -1,41 +1,70 @@
 """Relative Attributing Propagation (RAP) and fair baselines for Keras."""
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from rap_keras import errors
 from rap_keras.analyzers import analyzer_names, create_analyzer, load_analyzer
 from rap_keras.errors import InputError, UnknownLayerError
+
+if TYPE_CHECKING:  # what __getattr__ loads
+    from rap_keras import (
+        benchmark,
+        composites,
+        datasets,
+        embedded,
+        evaluation,
+        models,
+        patterns,
+        plot,
+        rules,
+    )
+    from rap_keras.analyzers.rap import RAPAnalyzer
+    from rap_keras.composites import Composite, register_rule
 
 try:
     __version__ = version("rap-keras")
 except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0+unknown"
 
-_LAZY = {
-    "Composite": "rap_keras.composites",
-    "RAPAnalyzer": "rap_keras.keras3.rap_analyzer",
-    "plot": "rap_keras",
-    "register_rule": "rap_keras.composites",
-}
-
 __all__ = [
+    "Composite",
     "InputError",
+    "RAPAnalyzer",
     "UnknownLayerError",
     "__version__",
     "analyzer_names",
+    "benchmark",
+    "composites",
     "create_analyzer",
+    "datasets",
+    "embedded",
     "errors",
+    "evaluation",
     "load_analyzer",
-    *_LAZY,
+    "models",
+    "patterns",
+    "plot",
+    "register_rule",
+    "rules",
 ]
+
+_HOMES = {
+    "Composite": "rap_keras.composites",
+    "RAPAnalyzer": "rap_keras.analyzers.rap",
+    "register_rule": "rap_keras.composites",
+}
 
 
 def __getattr__(name: str) -> object:
     """Loads TensorFlow and matplotlib only when they are needed."""
-    import importlib
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"rap_keras.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "plot":
-        return importlib.import_module("rap_keras.plot")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,13 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras import linear
-from rap_keras.bounds import Box
-from rap_keras.composites import RuleTable
+from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
-from rap_keras.graph import Graph, Node
-from rap_keras.layer_types import ROUTING, is_a
-from rap_keras.linear import Stage
+from rap_keras.inputs.bounds import Box
+from rap_keras.network import linear
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import ROUTING, is_a
+from rap_keras.network.linear import Stage
 from rap_keras.rules import Rule, name_of, told
 
 

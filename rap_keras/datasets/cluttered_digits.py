@@ -9,6 +9,7 @@ drawn here, its mask is known by construction rather than annotated.
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,6 +17,8 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from sklearn.datasets import load_digits
 
+from rap_keras.datasets.masks import Size, masked_sample
+from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
 
 Split = Literal["train", "test"]
@@ -267,3 +270,32 @@ def _distractor(rng: np.random.Generator, scans: np.ndarray) -> Image.Image:
 def _to_uint8(share: np.ndarray) -> np.ndarray:
     """Values 0 to 1, cut off at both ends, as 0 to 255."""
     return np.clip(share * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+_MOST = 100_000
+
+
+class ClutteredDigits:
+    """The first scenes of `cluttered_digits()`, each drawn when it is read.
+
+    Args:
+        n: How many scenes, 1 to 100,000.
+
+    Raises:
+        InputError: If `n` is not one of these.
+    """
+
+    kind = "cluttered-digits"
+    source = ""
+    objects = "pixels of the digit"
+
+    def __init__(self, n: int = 100) -> None:
+        if not 1 <= n <= _MOST:
+            raise InputError(f"Expected 1 to {_MOST} scenes, got {n}; ask for a number in between.")
+        self.names: Sequence[str] = tuple(f"scene-{i:05}" for i in range(n))
+
+    def read(self, index: int, size: Size | None = None) -> Sample:
+        """Draws one scene; see `Dataset.read`."""
+        index = range(len(self.names))[index]
+        image, label, mask = draw_scene(index)
+        return masked_sample(self.names[index], image, {str(label): mask}, size)

@@ -8,7 +8,7 @@ from rap_keras.datasets.files import existing_folder, list_files, read_table
 from rap_keras.datasets.masks import Box, Size, boxed_sample, masked_sample, read_mask
 from rap_keras.datasets.sample import NO_CLASS, Dataset, Sample
 from rap_keras.errors import InputError
-from rap_keras.images import SUFFIXES, read_image
+from rap_keras.support.images import SUFFIXES, read_image
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _OBJECT = 127  # A pixel belongs to the object if its grey value is above.

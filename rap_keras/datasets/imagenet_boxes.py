@@ -8,7 +8,7 @@ from rap_keras.datasets.files import existing_folder, list_files
 from rap_keras.datasets.masks import Box, Size, boxed_sample
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
-from rap_keras.images import SUFFIXES, read_image
+from rap_keras.support.images import SUFFIXES, read_image
 
 _IMAGES = ("images", "Data/CLS-LOC/val", "ILSVRC/Data/CLS-LOC/val", "val", ".")
 _ANNOTATIONS = (

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
-from rap_keras.images import warp_image
+from rap_keras.support.images import warp_image
 
 Size = tuple[int, int]
 """Height and width, in pixels."""

@@ -4,7 +4,7 @@ import difflib
 import os.path
 from collections.abc import Callable
 
-from rap_keras.datasets.digits import ClutteredDigits
+from rap_keras.datasets.cluttered_digits import ClutteredDigits
 from rap_keras.datasets.folder import MaskFolder, open_folder
 from rap_keras.datasets.imagenet_boxes import ImageNetBoxes
 from rap_keras.datasets.imagenet_segmentation import ImageNetSegmentation

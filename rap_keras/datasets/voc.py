@@ -9,7 +9,7 @@ from rap_keras.datasets.files import existing_folder, list_files
 from rap_keras.datasets.masks import Size, masked_sample, read_mask
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
-from rap_keras.images import read_image
+from rap_keras.support.images import read_image
 
 CLASSES = (
     "aeroplane",

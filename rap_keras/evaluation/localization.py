@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation.maps import read_heatmap, read_mask
-from rap_keras.options import choose, read_number
+from rap_keras.evaluation.reading import read_heatmap, read_mask
+from rap_keras.support.options import choose, read_number
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation.maps import read_array, read_heatmap
-from rap_keras.options import choose, read_integer
+from rap_keras.evaluation.reading import read_array, read_heatmap
+from rap_keras.support.options import choose, read_integer
 
 
 @dataclass(frozen=True, eq=False)

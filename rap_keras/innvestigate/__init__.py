@@ -38,10 +38,10 @@ except ImportError as error:
 
 import innvestigate.analyzer as _analyzer
 
-from rap_keras.innvestigate.analyzers import RAPAnalyzer
-from rap_keras.innvestigate.graphs import entering, fast_building, graph_scope, new_graph
-from rap_keras.innvestigate.pattern_analyzers import PatternAttribution, PatternNet
-from rap_keras.innvestigate.rebuild import from_keras3, prepare
+from rap_keras.backends.keras2.graphs import entering, fast_building, graph_scope, new_graph
+from rap_keras.backends.keras2.rebuild import from_keras3, prepare
+from rap_keras.innvestigate.pattern import PatternAttribution, PatternNet
+from rap_keras.innvestigate.rap import RAPAnalyzer
 
 
 def create_analyzer(name, model, **options):

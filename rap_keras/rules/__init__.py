@@ -11,7 +11,7 @@ a default value makes the rule apply only where the fact is known:
 
     name          the node's name, unique in the model
     bottleneck    whether everything passes the node's output on its way to the model's output
-    stages        list of `rap_keras.linear.Stage`: the linear maps of a kernel layer, already computed
+    stages        list of `rap_keras.network.linear.Stage`: a kernel layer's maps, already computed
     nonnegative   whether all inputs are known to be >= 0
     rectified     whether a ReLU cuts every output, so that relevance is 0 where it is not positive
     box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape

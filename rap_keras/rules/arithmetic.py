@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.linear import Stage, pullback
+from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import TensorMap
 
 # stage, relevance at its output, whether its input is >= 0 => relevance at its input
@@ -115,3 +115,13 @@ class Contributions:
 def _is_larger(kernel: tf.Tensor, z: tf.Tensor) -> bool:
     sizes = z.shape[1:]
     return sizes.is_fully_defined() and kernel.shape.num_elements() > sizes.num_elements()
+
+
+def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Eq. 10 for one map."""
+    low, high = box
+    above, below = stage.x - low, stage.x - high
+    z_above, back_above = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), above)
+    z_below, back_below = pullback(stage.with_kernel(-tf.nn.relu(-stage.kernel)), below)
+    s = tf.math.divide_no_nan(relevance, above_tiny(z_above + z_below))
+    return above * back_above(s) + below * back_below(s)

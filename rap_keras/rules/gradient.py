@@ -4,9 +4,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras import linear
-from rap_keras.layer_types import RELUS, activation_name
-from rap_keras.linear import Stage
+from rap_keras.network import linear
+from rap_keras.network.layer_types import RELUS, activation_name
+from rap_keras.network.linear import Stage
 from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import vjp
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras import linear
-from rap_keras.linear import Stage, pullback
+from rap_keras.network import linear
+from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import Step, above_tiny, divide, stage_by_stage, tiny, vjp
-from rap_keras.rules.rap import in_box
+from rap_keras.rules.arithmetic import Step, above_tiny, divide, in_box, stage_by_stage, tiny, vjp
 
 Pieces = list[tuple[tf.Tensor, tf.Tensor]]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.linear import Stage, pullback
+from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide
 

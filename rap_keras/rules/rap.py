@@ -9,12 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras import linear
-from rap_keras.linear import Stage, pullback
+from rap_keras.network import linear
+from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Tensors
 from rap_keras.rules.arithmetic import (
     Contributions,
     above_tiny,
+    in_box,
     per_sample,
     stage_by_stage,
     total,
@@ -102,13 +103,3 @@ def _absolute(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tenso
     x = stage.x if nonnegative else tf.abs(stage.x)
     z, back = pullback(stage.with_kernel(tf.abs(stage.kernel)), x)
     return x * back(tf.math.divide_no_nan(relevance, above_tiny(z)))
-
-
-def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Eq. 10 for one map."""
-    low, high = box
-    above, below = stage.x - low, stage.x - high
-    z_above, back_above = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), above)
-    z_below, back_below = pullback(stage.with_kernel(-tf.nn.relu(-stage.kernel)), below)
-    s = tf.math.divide_no_nan(relevance, above_tiny(z_above + z_below))
-    return above * back_above(s) + below * back_below(s)

@@ -11,11 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras import layer_types, linear
-from rap_keras.linear import Stage, pullback
+from rap_keras.network import layer_types, linear
+from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors, lrp
-from rap_keras.rules.arithmetic import divide
-from rap_keras.rules.rap import in_box, shift
+from rap_keras.rules.arithmetic import divide, in_box
+from rap_keras.rules.rap import shift
 
 
 def linear_layer(

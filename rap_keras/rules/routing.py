@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.layer_types import is_a, is_layer
-from rap_keras.linear import pullback
+from rap_keras.network.layer_types import is_a, is_layer
+from rap_keras.network.linear import pullback
 from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, tiny, vjp
 

@@ -1,0 +1,54 @@
+"""The sum of relevance over the logit of every baseline on large networks, as a Markdown table.
+
+Example: python benchmarks/application_sums.py --seed 0
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from rap_keras import create_analyzer
+from rap_keras.composites.lrp import METHODS
+
+NETWORKS = ["ResNet50", "EfficientNetB0", "DenseNet121"]
+OPTIONS = {"lrp.alpha_beta": {"alpha": 1.5}}
+
+
+def sums(name: str, methods: list[str], size: int, seed: int) -> dict[str, str]:
+    """Method => the sum over the logit of two images, and how large the map is."""
+    keras.utils.set_random_seed(seed)
+    application = getattr(keras.applications, name)
+    model = application(weights=None, classifier_activation=None, input_shape=(size, size, 3))
+    x = np.random.default_rng(seed).uniform(-1, 1, (2, size, size, 3)).astype("float32")
+    logits = model.predict(x, verbose=0).max(1)
+    cells = {}
+    for method in methods:
+        analyzer = create_analyzer(method, model, check_finite=False, **OPTIONS.get(method, {}))
+        maps = analyzer.analyze(x)
+        ratios = maps.sum((1, 2, 3), dtype="float64") / logits
+        shown = ", ".join(f"{ratio:.3g}" for ratio in ratios)
+        cells[method] = shown if np.isfinite(maps).all() else "not finite"
+    return cells
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--methods", nargs="+", default=["guided_backprop", "deconvnet", *METHODS])
+    parser.add_argument("--size", type=int, default=96, help="height and width of the images")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    columns = [sums(name, args.methods, args.size, args.seed) for name in args.networks]
+    print(f"| method | {' | '.join(args.networks)} |")
+    print("|---" * (1 + len(columns)) + "|")
+    for method in args.methods:
+        print(f"| `{method}` | {' | '.join(column[method] for column in columns)} |")
+
+
+if __name__ == "__main__":
+    main()

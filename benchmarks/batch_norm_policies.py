@@ -1,0 +1,108 @@
+"""What the policies for BatchNormalization change in the maps of LRP, as a Markdown table.
+
+Example: python benchmarks/batch_norm_policies.py --images 8 --seed 0
+
+The embedded residual classifier on its test scenes, and ResNet-50 with random weights on noise. With the
+folder of classifiers and images that `--shared` names, a trained EfficientNet-Lite0 on photographs too.
+"""
+
+import argparse
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from rap_keras import create_analyzer, embedded
+from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
+from rap_keras.support.images import collect_images, read_image
+
+METHODS = ["lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a"]
+POLICIES = ["fold", "rule", "identity"]
+
+
+def random_resnet50(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
+    """ResNet-50 with scales, shifts and statistics that are not those of a fresh network."""
+    keras.utils.set_random_seed(seed)
+    model = keras.applications.ResNet50(weights=None, classifier_activation=None)
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 224, 224, 3)).astype("float32")
+    norms = [la for la in model.layers if isinstance(la, keras.layers.BatchNormalization)]
+    for layer in norms:
+        shape = layer.gamma.shape
+        layer.gamma.assign(rng.uniform(0.5, 1.5, shape))
+        layer.beta.assign(rng.normal(0, 0.2, shape))
+        layer.momentum = 0.0
+    model(x[:4], training=True)  # the statistics of these data, which are then disturbed
+    for layer in norms:
+        mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+        layer.moving_mean.assign(mean + rng.normal(0, 0.1, mean.shape) * np.sqrt(variance))
+        layer.moving_variance.assign(variance * rng.uniform(0.7, 1.4, variance.shape))
+    return model, x
+
+
+def digits_residual(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
+    """The embedded residual classifier on test scenes."""
+    images = cluttered_digits(count, seed=seed, split="test").images
+    return embedded.load("residual"), preprocess(images)
+
+
+def efficientnet_lite0(shared: Path, count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
+    """A trained EfficientNet-Lite0 on photographs."""
+    spec = importlib.util.spec_from_file_location("shared_models", shared / "models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    paths = collect_images([shared / "data/imagenet_val_boxes/**/*.*"])
+    chosen = np.random.default_rng(seed).choice(len(paths), count, replace=False)
+    pixels = np.stack([read_image(paths[k], (224, 224)) for k in chosen])
+    return module.efficientnet_lite0(), (pixels.astype("float32") - 127) / 128
+
+
+def rows(name: str, model: Any, x: np.ndarray) -> Iterator[str]:
+    """One line for each method and policy."""
+    logits = model.predict(x, verbose=0).max(1)
+    for method in METHODS:
+        folded = None
+        for policy in POLICIES:
+            analyzer = create_analyzer(method, model, batch_norm=policy, check_finite=False)
+            maps = analyzer.analyze(x).astype("float64")
+            if not np.isfinite(maps).all():
+                yield f"| {name} | `{method}` | {policy} | not finite | | |"
+                continue
+            if folded is None:
+                folded = maps
+            flat, reference = (m.sum(-1).reshape(len(x), -1) for m in (maps, folded))
+            same = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(flat, reference, strict=True)])
+            sums = np.median(flat.sum(1) / logits)
+            largest = np.median(abs(maps).max((1, 2, 3)) / abs(logits))
+            yield f"| {name} | `{method}` | {policy} | {sums:.3g} | {same:.2f} | {largest:.2g} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="optional data")
+    args = parser.parse_args()
+    print("| network | method | batch_norm | sum / logit | correlation to fold | max / logit |")
+    print("|---|---|---|---|---|---|")
+    for row in rows("residual, cluttered digits", *digits_residual(args.images, args.seed)):
+        print(row, flush=True)
+    if (args.shared / "models.py").is_file():
+        network = efficientnet_lite0(args.shared, args.images, args.seed)
+        for row in rows("EfficientNet-Lite0, photographs", *network):
+            print(row, flush=True)
+    for row in rows("ResNet-50, random", *random_resnet50(args.images, args.seed)):
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

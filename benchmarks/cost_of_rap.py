@@ -1,0 +1,143 @@
+"""What RAP costs: time and memory as ratios, in one process and one thread.
+
+    python benchmarks/cost_of_rap.py [--models vgg16 resnet50] [--batches 1 8] [--repeats 5]
+        [--json FILE]
+
+Random weights, 224 px, seed 0. Every figure is a median over interleaved repeats. The yardstick is the
+plain TensorFlow gradient of the same model, a `tf.function` around `tf.GradientTape`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import psutil
+import tensorflow as tf
+
+import rap_keras
+
+MODELS = {
+    "vgg16": keras.applications.VGG16,
+    "resnet50": keras.applications.ResNet50,
+    "mobilenetv2": keras.applications.MobileNetV2,
+    "efficientnetb0": keras.applications.EfficientNetB0,
+    "densenet121": keras.applications.DenseNet121,
+}
+
+
+def plain_functions(model):
+    """The forward pass and the gradient as a TensorFlow user writes them."""
+
+    @tf.function(reduce_retracing=True)
+    def forward(x):
+        return model(x, training=False)
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            top = tf.reduce_max(model(x, training=False), -1)
+        return tape.gradient(top, x)
+
+    return forward, gradient
+
+
+def timed(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def resident_mb():
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(name, batches, repeats):
+    keras.utils.set_random_seed(0)
+    model = MODELS[name](weights=None, classifier_activation=None)
+    rng = np.random.default_rng(0)
+    images = {n: rng.uniform(-1, 1, (n, *model.input_shape[1:])).astype("float32") for n in batches}
+    forward, gradient = plain_functions(model)
+    calls = {"forward": lambda x: forward(tf.constant(x)).numpy()}
+    calls["gradient"] = lambda x: gradient(tf.constant(x)).numpy()
+
+    first = images[batches[0]]
+    calls["forward"](first)
+    one_pass = statistics.median(timed(lambda: calls["forward"](first)) for _ in range(repeats))
+    calls["gradient"](first)
+    before = peak_mb()
+    analyzers = {}
+
+    def first_call():
+        analyzers["rap"] = rap_keras.create_analyzer("rap", model)
+        analyzers["rap"].analyze(first)
+
+    first_seconds = timed(first_call)
+    analyzers["gradient analyzer"] = rap_keras.create_analyzer("gradient", model)
+    calls |= {key: analyzer.analyze for key, analyzer in analyzers.items()}
+    result = {
+        "model": name,
+        "first call, s": first_seconds,
+        "first call allowed, s": 10 * one_pass + 10,
+        "peak memory, MB": {"before RAP": before, "after the first RAP call": peak_mb()},
+        "batches": {},
+    }
+    for size, x in images.items():
+        for call in calls.values():
+            call(x)
+        seconds = {key: [] for key in calls}
+        for _ in range(repeats):
+            for key, call in calls.items():
+                seconds[key].append(timed(lambda call=call, x=x: call(x)))
+        medians = {key: statistics.median(values) for key, values in seconds.items()}
+        ratios = [r / g for r, g in zip(seconds["rap"], seconds["gradient"], strict=True)]
+        result["batches"][size] = {
+            "seconds": medians,
+            "rap / gradient": medians["rap"] / medians["gradient"],
+            "rap / gradient, each repeat": [round(min(ratios), 3), round(max(ratios), 3)],
+        }
+    result["peak memory, MB"]["after all batches"] = peak_mb()
+    settled = resident_mb()
+    for _ in range(50):
+        analyzers["rap"].analyze(first)
+    result["growth over 50 calls, MB"] = resident_mb() - settled
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["vgg16", "resnet50"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", help="write the figures to this file, too")
+    options = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    results = []
+    for name in options.models:
+        result = measure(name, options.batches, options.repeats)
+        results.append(result)
+        print(json.dumps(result, indent=2), flush=True)
+        keras.utils.clear_session()
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(
+                {"tensorflow": tf.__version__, "keras": keras.__version__, "results": results},
+                file,
+                indent=2,
+            )
+
+
+if __name__ == "__main__":
+    main()

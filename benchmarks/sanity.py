@@ -1,0 +1,132 @@
+"""Do maps depend on what the network has learned? Randomised parameters, as a Markdown table.
+
+Example: python benchmarks/sanity.py --seed 0 --images 20
+
+The test of Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018), on the embedded models:
+weights are shuffled from the logits layer upwards, and the maps of the same images and neurons compared
+with those of the trained network. "size" is the rank correlation of the absolute values, "rank" that of
+the values, "linear" Pearson's correlation.
+"""
+
+import argparse
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from scipy.stats import spearmanr
+
+import rap_keras
+from rap_keras import embedded, patterns
+from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
+
+CASES = ("logits", "half", "all")
+NO_METHODS = ("input", "lrp")  # lrp needs a table of one's own
+OPTIONS = {
+    "lrp.alpha_beta": {"alpha": 1.5},
+    "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
+    "smoothgrad": {"seed": 0},
+}
+
+
+def methods() -> list[str]:
+    """The names of the methods that are tested."""
+    return [name for name in rap_keras.analyzer_names() if name not in NO_METHODS]
+
+
+def randomised(model: keras.Model, case: str, seed: int = 0) -> keras.Model:
+    """A clone whose last layers have new weights: the logits, half of the layers, or all.
+
+    Kernels are shuffled, so that their sizes stay; biases and normalizations likewise.
+    """
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    layers = [layer for layer in clone.layers if layer.weights]
+    count = {"logits": 1, "half": (len(layers) + 1) // 2, "all": len(layers)}[case]
+    rng = np.random.default_rng(seed)
+    for layer in layers[-count:]:
+        layer.set_weights(
+            [rng.permutation(w.ravel()).reshape(w.shape) for w in layer.get_weights()]
+        )
+    return clone
+
+
+def explain(
+    method: str, model: keras.Model, x: np.ndarray, neurons: np.ndarray, data: np.ndarray | None
+) -> np.ndarray:
+    """The maps of given neurons, one value per pixel; `data` to fit patterns on."""
+    options = dict(OPTIONS.get(method, {}))
+    if method.startswith("pattern."):
+        options["patterns"] = patterns.fit(model, data, progress=False)
+    analyzer = rap_keras.create_analyzer(method, model, neuron_selection_mode="index", **options)
+    return analyzer.analyze(x, neurons).sum(-1, dtype="float64")
+
+
+def similarities(maps: np.ndarray, others: np.ndarray) -> dict[str, list[float]]:
+    """Rank correlations of sizes and of signed values, and Pearson's, of each pair of maps."""
+    result: dict[str, list[float]] = {"|rank|": [], "rank": [], "linear": []}
+    for a, b in zip(maps, others, strict=True):
+        a, b = a.ravel(), b.ravel()
+        constant = np.ptp(a) == 0 or np.ptp(b) == 0  # as deep Taylor's of negative logits
+        result["|rank|"].append(0.0 if constant else spearmanr(abs(a), abs(b)).statistic)
+        result["rank"].append(0.0 if constant else spearmanr(a, b).statistic)
+        result["linear"].append(0.0 if constant else np.corrcoef(a, b)[0, 1])
+    return result
+
+
+def compare(
+    method: str,
+    model: keras.Model,
+    x: np.ndarray,
+    cases: Sequence[str] = CASES,
+    seed: int = 0,
+    data: np.ndarray | None = None,
+) -> dict[str, dict[str, list[float]]]:
+    """Case => similarities of the maps of the randomised network to those of the trained one."""
+    neurons = model.predict(x, verbose=0).argmax(1)
+    maps = explain(method, model, x, neurons, data)
+    return {
+        case: similarities(maps, explain(method, randomised(model, case, seed), x, neurons, data))
+        for case in cases
+    }
+
+
+def cell(values: list[float]) -> str:
+    """Mean and standard error."""
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
+
+
+def rows(name: embedded.Name, count: int, seed: int) -> Iterator[str]:
+    """The table of one classifier."""
+    x = preprocess(cluttered_digits(count, seed=seed, split="test").images)
+    data = preprocess(cluttered_digits(256, seed=seed, split="train").images)
+    model = embedded.load(name)
+    kinds = ("|rank|", "rank", "linear")
+    heads = [f"{kind}, {case}" for kind in kinds for case in CASES]
+    yield f"| {name} | {' | '.join(heads).replace('|rank|', 'size')} |"
+    yield "|---" * (1 + len(heads)) + "|"
+    for method in methods():
+        found = compare(method, model, x, seed=seed, data=data)
+        cells = [cell(found[case][kind]) for kind in kinds for case in CASES]
+        yield f"| `{method}` | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["vgg", "residual"])
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", category=UserWarning)
+    for name in args.models:
+        for row in rows(name, args.images, args.seed):
+            print(row, flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()

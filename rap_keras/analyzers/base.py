@@ -1,0 +1,208 @@
+"""The analyzers of the native backend."""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.backends.keras3.trace import input_names, own_output, trace
+from rap_keras.errors import InputError
+from rap_keras.inputs.batches import as_batches
+from rap_keras.inputs.neurons import MODES, read_selection
+from rap_keras.inputs.samples import Pack, read_inputs
+from rap_keras.network.graph import Graph
+from rap_keras.propagate import forward, relevance_dtype
+from rap_keras.support.options import choose
+
+
+class Analyzer:
+    """Explains the decisions of a Keras 3 model. The model is never changed.
+
+    Args:
+        model: A functional or Sequential Keras 3 model with one output. A softmax or sigmoid at its
+            end is left out: its logits are explained.
+        neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample.
+            "index": the neuron that `analyze` is told. "all": every output neuron at once.
+        batch_size: Samples that are computed at a time. Results do not depend on it.
+        check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        model: keras.Model,
+        neuron_selection_mode: str = "max_activation",
+        batch_size: int = 32,
+        check_finite: bool = True,
+    ) -> None:
+        choose("neuron_selection_mode", neuron_selection_mode, MODES)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"Expected batch_size to be a positive integer, got {batch_size!r}.")
+        self.model = model
+        self.neuron_selection_mode = neuron_selection_mode
+        self.batch_size = batch_size
+        self.check_finite = check_finite
+        self._graph = self._trace(model)
+        shape = self._graph.shapes[self._graph.output]
+        if neuron_selection_mode != "all" and len(shape) != 2:
+            raise InputError(
+                "Expected a model with outputs of shape (batch, neurons) to select a neuron, got "
+                f'{shape}: use neuron_selection_mode="all", or flatten the output.'
+            )
+        self._functions: dict[str, Any] = {}
+        self._checked = False
+
+    def _trace(self, model: keras.Model) -> Graph:
+        return trace(model)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return {
+            "neuron_selection_mode": self.neuron_selection_mode,
+            "batch_size": self.batch_size,
+            "check_finite": self.check_finite,
+        }
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options().items())
+        return f"{type(self).__name__}({self.model.name!r}, {options})"
+
+    def analyze(self, x: Any, neuron_selection: Any = None) -> Any:
+        """Explains samples.
+
+        Args:
+            x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
+                several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
+            neuron_selection: In mode "index": the output neuron, an integer for all samples or one
+                per sample.
+
+        Returns:
+            np.ndarray of the shape of x: the relevance (or attribution) of every element; a list or
+            dict for several inputs; for a dataset an iterator over the maps of each batch.
+
+        Raises:
+            InputError: x or the neuron does not fit the model; x or the result is not finite.
+        """
+        if isinstance(x, tf.data.Dataset):
+            return self._analyze_dataset(x, neuron_selection)
+        arrays, pack = self._read(x)
+        maps = self._batched("maps", self._maps, arrays, neuron_selection)
+        if maps is None:
+            maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
+        self._refuse_overflow(maps)
+        return pack(maps)
+
+    def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
+        return read_inputs(self.model.inputs, input_names(self.model), x, self.check_finite)
+
+    def _analyze_dataset(self, dataset: tf.data.Dataset, neuron_selection: Any) -> Iterator[Any]:
+        for element in dataset:
+            x = element[0] if isinstance(element, tuple) else element
+            yield self.analyze(x, neuron_selection)
+
+    def _dtype(self, dtype: Any) -> Any:
+        return relevance_dtype(dtype).as_numpy_dtype
+
+    def _refuse_overflow(self, maps: list[np.ndarray]) -> None:
+        if self.check_finite and not all(np.isfinite(m).all() for m in maps):
+            raise InputError(
+                "Expected finite relevance, got NaN or infinity from finite inputs: the model's own "
+                "values overflow; scale the input as the model expects it, or set check_finite=False."
+            )
+
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> Any:
+        """The function's results over all batches, joined along the first axis; None for no samples."""
+        size = len(arrays[0])
+        neurons = self._graph.shapes[self._graph.output][-1]
+        index = read_selection(selection, self.neuron_selection_mode, size, neurons)
+        if size == 0:
+            return None
+        self._check_trace([a[:1] for a in arrays])
+        compiled = self._compiled(key, function)
+        parts = []
+        for chunk in as_batches(size, self.batch_size):
+            inputs = [tf.constant(a[chunk]) for a in arrays]
+            parts.append(
+                tf.nest.map_structure(_to_numpy, compiled(inputs, tf.constant(index[chunk])))
+            )
+        return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
+
+    def _check_trace(self, sample: list[np.ndarray]) -> None:
+        """Refuses, at the first call, a model whose graph does not compute what the model does."""
+        if self._checked or not all(np.isfinite(a).all() for a in sample):
+            return
+        inputs = [tf.constant(a) for a in sample]
+        expected = np.asarray(tf.nest.flatten(own_output(self.model, inputs))[0], np.float64)
+        got = np.asarray(forward(trace(self.model, keep_head=True), inputs)[0], np.float64)
+        if not np.isfinite(expected).all():
+            return  # a matter of the numbers, which is told elsewhere
+        dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self._graph.nodes}
+        coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
+        if not np.allclose(got, expected, rtol=coarse, atol=coarse * abs(expected).max()):
+            raise InputError(
+                "Expected the graph of the model's layers to compute what the model computes, got "
+                f"outputs that differ by up to {abs(got - expected).max():.3g}: masks, casts or other "
+                "effects cross the border of a nested model; flatten it."
+            )
+        self._checked = True
+
+    def _compiled(self, key: str, function: Callable[..., Any]) -> Any:
+        if key not in self._functions:
+            signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs]
+            traced = tf.function(
+                function,
+                input_signature=[signature, tf.TensorSpec([None], tf.int32)],
+                autograph=False,
+            )
+            self._functions[key] = traced.get_concrete_function()
+        return self._functions[key]
+
+    def raw_maps(self, arrays: list[np.ndarray], neuron_selection: Any = None) -> list[np.ndarray]:
+        """The maps of arrays as the model takes them, unchecked, one per input."""
+        return self._batched("maps", self._maps, arrays, neuron_selection)
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        raise NotImplementedError
+
+    def _logits(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
+        return forward(self._graph, inputs)[0]
+
+    @classmethod
+    def option_names(cls, method: str = "") -> list[str]:
+        """The names of the options; of one method where a class has several."""
+        names: dict[str, None] = {}
+        for base in cls.__mro__[:-1]:
+            if "__init__" not in vars(base):
+                continue
+            for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
+                if parameter.kind is not parameter.VAR_KEYWORD:
+                    names[parameter.name] = None
+        return [n for n in names if n not in ("self", "model", "composite")]
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model and the analyzer's name and options to a folder.
+
+        Args:
+            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save(folder / "model.keras")
+        text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
+        (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _to_numpy(tensor: tf.Tensor) -> np.ndarray:
+    return tensor.numpy()

@@ -1,0 +1,54 @@
+"""Maps that explain nothing, as controls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.analyzers.base import Analyzer
+from rap_keras.propagate import relevance_dtype
+from rap_keras.support.options import read_integer, read_number
+
+
+class InputAnalyzer(Analyzer):
+    """The input itself, as a baseline. Options: `Analyzer`."""
+
+    name = "input"
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs]
+
+
+class RandomAnalyzer(Analyzer):
+    """Gaussian noise, as a baseline.
+
+    Args:
+        model: See `Analyzer`.
+        stddev: Standard deviation of the noise.
+        seed: Makes every call return the same noise for the same number of samples; sample i gets
+            the same noise in every batch.
+        **options: Those of `Analyzer`.
+    """
+
+    name = "random"
+
+    def __init__(
+        self, model: keras.Model, stddev: float = 1.0, seed: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(model, **options)
+        self.stddev = read_number("stddev", stddev, 0)
+        self.seed = None if seed is None else read_integer("seed", seed, 0)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"stddev": self.stddev, "seed": self.seed}
+
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> list[np.ndarray]:
+        generator = np.random.default_rng(self.seed)
+        return [
+            generator.normal(0, self.stddev, a.shape).astype(self._dtype(a.dtype)) for a in arrays
+        ]

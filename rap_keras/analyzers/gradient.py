@@ -1,0 +1,86 @@
+"""The gradient, and methods made of it."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.composites.composite import Composite
+from rap_keras.composites.gradient import gradient_composite
+from rap_keras.rules import gradient
+from rap_keras.support.options import choose
+
+
+class GradientAnalyzer(PropagationAnalyzer):
+    """The gradient of the selected logit (Simonyan et al., 2014).
+
+    Args:
+        model: See `Analyzer`.
+        postprocess: None, "abs" or "square": what is done to the gradient.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    name = "gradient"
+
+    def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
+        if postprocess is not None:
+            choose("postprocess", postprocess, ("abs", "square"))
+        self.postprocess = postprocess
+        super().__init__(model, gradient_composite(), **options)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"postprocess": self.postprocess}
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        return selected
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        after = {None: tf.identity, "abs": tf.abs, "square": tf.square}[self.postprocess]
+        return [after(g) for g in super()._maps(inputs, index)]
+
+
+class InputTimesGradientAnalyzer(PropagationAnalyzer):
+    """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
+
+    name = "input_t_gradient"
+
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, gradient_composite(), **options)
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        return selected
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        gradients = super()._maps(inputs, index)
+        return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)]
+
+
+class GuidedBackpropAnalyzer(PropagationAnalyzer):
+    """Guided backpropagation (Springenberg et al., 2015): ReLUs pass only positive values back.
+
+    It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:
+    `Analyzer`.
+    """
+
+    name = "guided_backprop"
+
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, Composite({}, default=gradient.guided), **options)
+
+
+class DeconvnetAnalyzer(PropagationAnalyzer):
+    """Deconvolution (Zeiler and Fergus, 2014): ReLUs are applied to what goes back, not their gradient.
+
+    It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:
+    `Analyzer`.
+    """
+
+    name = "deconvnet"
+
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, Composite({}, default=gradient.deconvnet), **options)

@@ -1,0 +1,140 @@
+"""Layer-wise relevance propagation and deep Taylor decomposition on Keras 3."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.composites import lrp
+from rap_keras.composites.composite import Composite, table
+from rap_keras.composites.innvestigate_compat import as_innvestigate
+from rap_keras.composites.routing import ADD_SHARES, additions
+from rap_keras.errors import InputError
+from rap_keras.network.folding import fold
+from rap_keras.network.graph import Graph
+from rap_keras.network.layer_types import BATCH_NORMALIZATION
+from rap_keras.rules import routing
+from rap_keras.support.options import choose
+
+BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
+
+
+class LRPAnalyzer(PropagationAnalyzer):
+    """LRP or deep Taylor decomposition, by a composite: a table of rules.
+
+    Args:
+        model: See `Analyzer`.
+        method: A name of `rap_keras.lrp_composites.METHODS`, or "lrp" for a composite of your own.
+        composite: For "lrp": the rule of each layer type.
+        batch_norm: "fold": folded into the linear layer beside it where that is exact, elsewhere the
+            rule of convolutions. "rule": that rule everywhere. "identity": relevance passes on. With
+            innvestigate_compat also "innvestigate", the default there: its rule with its wrong weights.
+        add: How sums of several tensors are shared: "signed", "positive" or "absolute"; None is the
+            method's own, see docs/baselines.md.
+        input_layer_rule: The rule of the first linear layer: "Flat", "WSquare", "Z", "Bounded", or
+            (low, high), the bounds of the input, for "Bounded".
+        low: The lowest value of the input, for z^B; None is each image's own.
+        high: The highest.
+        innvestigate_compat: Compute what iNNvestigate 2.1 does where it departs from the definitions.
+        **options: epsilon, bias, alpha, beta, gamma, where the method has them, and those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    name = "lrp"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        method: str,
+        composite: Composite | None = None,
+        batch_norm: str | None = None,
+        add: str | None = None,
+        input_layer_rule: str | tuple[Any, Any] | None = None,
+        low: Any = None,
+        high: Any = None,
+        innvestigate_compat: bool = False,
+        **options: Any,
+    ) -> None:
+        self.name = method  # type: ignore[misc]
+        self.batch_norm = batch_norm or ("innvestigate" if innvestigate_compat else "fold")
+        choose("batch_norm", self.batch_norm, BATCH_NORM if innvestigate_compat else BATCH_NORM[:3])
+        if isinstance(input_layer_rule, tuple | list):
+            low, high = input_layer_rule
+            input_layer_rule = "Bounded"
+        if (low is None) != (high is None):
+            raise InputError(f"Expected low and high, got low={low!r} and high={high!r}.")
+        self._own = {key: options.pop(key) for key in lrp.OPTIONS.get(method, ()) if key in options}
+        self._shared = {
+            "add": add,
+            "input_layer_rule": input_layer_rule,
+            "low": low,
+            "high": high,
+            "innvestigate_compat": innvestigate_compat,
+        }
+        rules = self._composite(composite)
+        bounds = None if low is None else (low, high)
+        super().__init__(model, rules, bounds=bounds, **options)
+
+    def _composite(self, own: Composite | None) -> Composite:
+        if (own is None) == (self.name == "lrp"):
+            raise InputError(
+                f"Expected a composite for the method 'lrp', and for no other, got {own!r} for "
+                f"{self.name!r}."
+            )
+        rules = own if own is not None else lrp.METHODS[self.name](**self._own)
+        if self._shared["innvestigate_compat"]:
+            rules = as_innvestigate(self.name, rules, self.batch_norm == "innvestigate")
+        first = rules.first
+        changed: dict[Any, Any] = {}
+        if self.batch_norm == "identity":
+            changed |= table((BATCH_NORMALIZATION, routing.pass_on))
+        if self._shared["add"] is not None:
+            choose("add", self._shared["add"], ADD_SHARES)
+            changed |= additions(self._shared["add"])
+        if self._shared["input_layer_rule"] is not None:
+            choose("input_layer_rule", self._shared["input_layer_rule"], tuple(lrp.INPUT_RULES))
+            first = lrp.INPUT_RULES[self._shared["input_layer_rule"]]
+        return type(rules)(rules.rules | changed, first, rules.last, rules.default)
+
+    @classmethod
+    def option_names(cls, method: str = "") -> list[str]:
+        """The options of a method."""
+        names = [n for n in super().option_names() if n not in ("method", "composite", "bounds")]
+        return [*names, *lrp.OPTIONS.get(method, ()), *(["composite"] if method == "lrp" else [])]
+
+    def _trace(self, model: keras.Model) -> Graph:
+        graph = super()._trace(model)
+        return fold(graph) if self.batch_norm == "fold" else graph
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        start = super()._start(logits, selected)
+        # Deep Taylor decomposition is of functions that are not negative.
+        return tf.nn.relu(start) if self.name.startswith("deep_taylor") else start
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        bounds = self._bounds_option() or [None, None]
+        plain = {k: v if isinstance(v, bool) else float(v) for k, v in self._own.items()}
+        own = plain | self._shared | {"low": bounds[0], "high": bounds[1]}
+        return super().options() | {"batch_norm": self.batch_norm} | own
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model and the analyzer's name and options to a folder.
+
+        Args:
+            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing.
+
+        Raises:
+            InputError: The composite is the user's own, which JSON cannot hold.
+        """
+        if self.name == "lrp":
+            raise InputError(
+                "Expected a method that has a name to save the analyzer, got a composite of your own: "
+                "save the model, and make the analyzer again with the composite."
+            )
+        super().save(folder)

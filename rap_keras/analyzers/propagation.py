@@ -1,0 +1,170 @@
+"""Analyzers that propagate relevance, rule by rule."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.conservation import ConservationReport, Row
+from rap_keras.composites.composite import Composite, RuleTable
+from rap_keras.errors import InputError
+from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
+from rap_keras.network.graph import Graph, Shape
+from rap_keras.propagate import backward, forward, relevance_dtype, select
+
+
+class PropagationAnalyzer(Analyzer):
+    """An analyzer that propagates relevance from the logits to the inputs, rule by rule.
+
+    Args:
+        model: See `Analyzer`.
+        composite: The rule of each layer.
+        bounds: (low, high) of the input for rules that ask for its box, numbers or arrays that broadcast
+            to a sample; None takes the minimum and maximum of each image.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    def __init__(
+        self, model: keras.Model, composite: Composite, bounds: Any = None, **options: Any
+    ) -> None:
+        self._bounds = read_bounds(bounds)
+        super().__init__(model, **options)
+        self._table = composite.assign(self._graph)
+
+    def _trace(self, model: keras.Model) -> Graph:
+        graph = super()._trace(model)
+        if self._bounds is None:
+            return graph
+        return dataclasses.replace(graph, images=frozenset(graph.inputs))
+
+    def _batched(
+        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
+    ) -> Any:
+        refuse_outside(self._bounds, arrays)
+        return super()._batched(key, function, arrays, selection)
+
+    def _bounds_option(self) -> Any:
+        """The bounds as JSON knows them."""
+        return None if self._bounds is None else [b.tolist() for b in self._bounds]
+
+    def rules(self) -> RuleTable:
+        """The rule of every layer, in the order of computation; prints as a table."""
+        return self._table
+
+    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
+        """The relevance at every layer's output.
+
+        Args:
+            x: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            From the inputs to the logits: layer name => np.ndarray of the shape of the layer's output
+            (a list where it has several). Layers of nested models are named "model/layer", further
+            calls of a shared layer "layer:1".
+
+        Raises:
+            InputError: As in `analyze`.
+        """
+        arrays, _ = self._read(x)
+        result = self._batched("layers", self._layers, arrays, neuron_selection)
+        if result is None:
+            result = {
+                name: [np.zeros((0, *(n or 0 for n in shape[1:])), np.float32) for shape in shapes]
+                for name, shapes in self._layer_shapes().items()
+            }
+        self._refuse_overflow([part for parts in result.values() for part in parts])
+        order = [*self._graph.input_names, *(node.name for node in self._graph.nodes)]
+        return {name: p[0] if len(p := result[name]) == 1 else p for name in order}
+
+    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
+        """How well every layer and the whole keep the sum of relevance.
+
+        Args:
+            x: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            Sums at the outputs and at the inputs of every layer and of the model, per sample.
+
+        Raises:
+            InputError: As in `analyze`; x has no samples.
+        """
+        arrays, _ = self._read(x)
+        sums = self._batched("sums", self._sums, arrays, neuron_selection)
+        if sums is None:
+            raise InputError(
+                "Expected at least one sample to sum relevance over, got a batch of 0."
+            )
+        names = [node.name for node in reversed(self._graph.nodes) if node.inputs]
+        rows = [Row(name, *sums[f"{k}"]) for k, name in enumerate(names)]
+        return ConservationReport(rows, Row("model", *sums["model"]))
+
+    def _propagate(self, inputs: list[tf.Tensor], index: tf.Tensor) -> Any:
+        logits, records = forward(self._graph, inputs)
+        logits = tf.cast(logits, relevance_dtype(logits.dtype))
+        start = self._start(logits, select(logits, self.neuron_selection_mode, index))
+        box = boxes(self._graph, inputs, self._bounds)
+        relevance, steps = backward(self._graph, self._table, records, box, start)
+        return relevance, steps, records
+
+    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+        """The relevance of the logits."""
+        return logits * selected
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+        relevance, _, _ = self._propagate(inputs, index)
+        return self._at_inputs(relevance, inputs)
+
+    def _at_inputs(
+        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Relevance of the inputs; 0 where the output does not depend on one."""
+        return [
+            relevance[slot]
+            if slot in relevance
+            else tf.zeros_like(x, dtype=relevance_dtype(x.dtype))
+            for slot, x in zip(self._graph.inputs, inputs, strict=True)
+        ]
+
+    def _layers(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
+        relevance, steps, _ = self._propagate(inputs, index)
+        at_inputs = self._at_inputs(relevance, inputs)
+        result = {name: [r] for name, r in zip(self._graph.input_names, at_inputs, strict=True)}
+        return result | {node.name: given for node, given, _ in steps}
+
+    def _layer_shapes(self) -> dict[str, list[Shape]]:
+        shapes = self._graph.shapes
+        names = zip(self._graph.input_names, self._graph.inputs, strict=True)
+        return {name: [shapes[slot]] for name, slot in names} | {
+            node.name: [shapes[slot] for slot in node.outputs] for node in self._graph.nodes
+        }
+
+    def _sums(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
+        relevance, steps, _ = self._propagate(inputs, index)
+        sharing = [(out, into) for _, out, into in steps if into]
+        result = {str(k): _three_sums(out, into) for k, (out, into) in enumerate(sharing)}
+        start = [relevance[self._graph.output]]
+        return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs))}
+
+
+def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,)."""
+
+    def summed(tensors: list[tf.Tensor], size: bool) -> tf.Tensor:
+        values = [tf.cast(t, tf.float64) for t in tensors]
+        axes = [list(range(1, t.shape.rank)) for t in values]
+        parts = [
+            tf.reduce_sum(tf.abs(t) if size else t, a) for t, a in zip(values, axes, strict=True)
+        ]
+        return tf.add_n(parts)
+
+    return [summed(given, False), summed(taken, False), summed(taken, True)]

@@ -1,0 +1,51 @@
+"""RAP on Keras 3."""
+
+from typing import Any
+
+import keras
+
+from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.composites.rap import rap_composite
+
+
+class RAPAnalyzer(PropagationAnalyzer):
+    """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
+
+    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron.
+
+    Args:
+        model: See `Analyzer`.
+        variant: "paper": eqs. 5-10. "released": what the authors' released code computes.
+        add: How sums of several tensors are shared: "absolute", "positive" or "signed"; None is the
+            variant's own. The paper is silent.
+        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
+            eqs. 7-9 there too.
+        bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
+            None takes the minimum and maximum of each image.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    name = "rap"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        variant: str = "paper",
+        add: str | None = None,
+        input_rule: str = "box",
+        bounds: tuple[Any, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.variant = variant
+        self.add = add
+        self.input_rule = input_rule
+        super().__init__(model, rap_composite(variant, add, input_rule), bounds=bounds, **options)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        own = {"variant": self.variant, "add": self.add, "input_rule": self.input_rule}
+        return super().options() | own | {"bounds": self._bounds_option()}

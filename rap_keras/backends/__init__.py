@@ -1,0 +1,1 @@
+"""A model of either Keras as a graph that runs."""

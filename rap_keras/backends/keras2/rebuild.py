@@ -1,0 +1,310 @@
+"""Models that iNNvestigate can analyze, rebuilt from models that it cannot."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow.keras.backend as kbackend
+import tensorflow.keras.layers as klayers
+import tensorflow.keras.models as kmodels
+
+from rap_keras.backends.keras2.graphs import (
+    entering,
+    graph_scope,
+    new_graph,
+    reserve_names,
+    valid_name,
+)
+from rap_keras.backends.keras2.trace import is_nested, takes_tuples, trace
+from rap_keras.errors import InputError
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import is_layer
+from rap_keras.propagate import forward
+
+Copy = Callable[[Any, str], Any]
+
+
+def prepare(model: Any) -> Any:
+    """A model on which iNNvestigate's own analyzers work, where they would fail or be wrong.
+
+    Nested models, which iNNvestigate takes for single layers, are flattened, and bare TensorFlow
+    operations become layers; the result is then a copy, with the weights as they are now. The names of
+    the model's layers are kept free: the layers that analyzers add get other names.
+
+    Args:
+        model: A functional or Sequential Keras 2 model, built with eager execution off or by
+            `from_keras3`. It is not changed.
+
+    Returns:
+        The model itself where it can be analyzed as it is, else a copy that computes the same. A layer
+        of a nested model is named "model/layer".
+
+    Raises:
+        InputError: The model is in no graph, or something in it cannot be rebuilt.
+    """
+    with graph_scope(model):
+        flat = flattened(model)
+        reserve_names(flat)
+    return entering(flat, flat)
+
+
+def flattened(model: Any) -> Any:
+    """The model itself, or, where it has nested models or bare operations, a flat copy of it."""
+    as_it_is = not any(map(_is_bare_operation, model.layers)) and not takes_tuples(model)
+    if as_it_is and not is_nested(model):
+        return model
+    graph, _ = trace(model)
+    copies: list[tuple[Any, Any]] = []
+
+    def copy(layer: Any, name: str) -> Any:
+        new = type(layer).from_config(layer.get_config() | {"name": name})
+        copies.append((layer, new))
+        return new
+
+    flat = _built(graph, copy, [t.dtype.name for t in model.inputs], model.name)
+    sources = [v for old, _ in copies for v in old.weights]
+    targets = [v for _, new in copies for v in new.weights]
+    _assign(targets, kbackend.batch_get_value(sources))
+    return flat
+
+
+def _is_bare_operation(layer: Any) -> bool:
+    return type(layer).__name__ == "TensorFlowOpLayer"
+
+
+def from_keras3(
+    model: Any,
+    keep_head: bool = True,
+    custom_objects: Mapping[str, type] | None = None,
+) -> Any:
+    """Rebuilds a Keras 3 model on Keras 2, so that iNNvestigate can analyze it.
+
+    The new model lives in a TensorFlow graph of its own; eager execution stays on. Its methods, and
+    the analyzers of `rap_keras.innvestigate.create_analyzer`, enter that graph by themselves; for
+    anything else use `with rap_keras.innvestigate.graph_scope(model):`.
+
+    Args:
+        model: A functional or (built) Sequential Keras 3 model with one output, or the path of a
+            file that Keras 3 can load. It is not changed. Nested models are flattened.
+        keep_head: Keep the softmax or sigmoid at the end. False ends the new model with the logits, as
+            most analyzers need it.
+        custom_objects: Keras 2 classes for layers that Keras does not define, by class name.
+
+    Returns:
+        The Keras 2 model. It takes a list where the original takes a dict of inputs.
+
+    Raises:
+        InputError: The file cannot be read, the model cannot be followed, or a layer has no counterpart
+            in Keras 2 that computes the same.
+    """
+    keras = _keras3()
+    if isinstance(model, str | Path):
+        model = _loaded(keras, Path(model))
+    from rap_keras.backends.keras3.trace import trace as trace3
+
+    graph = trace3(model, keep_head=keep_head)
+    copies: list[tuple[Any, Any]] = []
+    fused = graph.producers[graph.fused].layer if graph.fused is not None else None
+
+    def copy(layer: Any, name: str) -> Any:
+        config = layer.get_config() | {"name": name}
+        if layer is fused:
+            config["activation"] = "linear"
+        new = _counterpart(layer, config, custom_objects or {})
+        copies.append((layer, new))
+        return new
+
+    with new_graph():
+        new = _built(graph, copy, [tf.as_dtype(t.dtype).name for t in model.inputs], model.name)
+    arrays = [np.asarray(v) for old, _ in copies for v in old.weights]
+    with graph_scope(new):
+        _assign([v for _, layer in copies for v in layer.weights], arrays)
+    entering(new, new)
+    _compare(graph, model, new)
+    return new
+
+
+def _keras3() -> Any:
+    keras = importlib.import_module("keras")
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise InputError(
+            f"Expected Keras 3 to read the model, got Keras {keras.__version__}: convert it where "
+            "TensorFlow 2.16 or newer is installed, rap_keras.innvestigate.from_keras3(model)"
+            '.save("model.h5"), and load that file here.'
+        )
+    return keras
+
+
+def _loaded(keras: Any, path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"Expected a model file, got {str(path)!r}: there is no such file.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"Expected a file that Keras can load, got {str(path)!r}: {reason}"
+        ) from error
+
+
+def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
+    """A flat Keras 2 model of the nodes of a graph, each layer made by `copy(layer, name)`."""
+    inputs = [
+        klayers.Input(graph.shapes[slot][1:], name=valid_name(input_name), dtype=dtype)
+        for slot, input_name, dtype in zip(graph.inputs, graph.input_names, dtypes, strict=True)
+    ]
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    made: dict[int, Any] = {}
+    for node in graph.nodes:
+        taken = [values[slot] for slot in node.inputs]
+        if is_layer(node.layer) and not _is_bare_operation(node.layer):
+            if id(node.layer) not in made:
+                made[id(node.layer)] = copy(node.layer, valid_name(node.name))
+            argument = node.call.first_argument(taken)
+            # iNNvestigate looks for tensors in lists only.
+            given = made[id(node.layer)](
+                list(argument) if isinstance(argument, tuple) else argument
+            )
+        else:
+            layer, operands = _operation(node, taken)
+            given = layer(operands)
+        values.update(zip(node.outputs, tf.nest.flatten(given), strict=True))
+    return kmodels.Model(inputs, values[graph.output], name=valid_name(name))
+
+
+def _assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    """All weights in one run of the session; one by one takes minutes."""
+    pairs = list(zip(variables, arrays, strict=True))
+    for variable, array in pairs:
+        if tuple(variable.shape) != array.shape:
+            raise InputError(
+                f"Expected weight {variable.name!r} of shape {tuple(variable.shape)}, as Keras 2 makes "
+                f"it, got {array.shape}: the layer differs between the versions of Keras."
+            )
+    kbackend.batch_set_value(pairs)
+
+
+def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str, type]) -> Any:
+    """The Keras 2 layer that does what a Keras 3 layer does."""
+    kind = type(layer).__name__
+    library = type(layer).__module__.startswith("keras.")
+    cls: Any = custom_objects.get(kind) or (getattr(klayers, kind, None) if library else None)
+    if cls is None:
+        raise InputError(
+            f"Expected layers that Keras 2 knows, but layer {layer.name!r} is a {kind}: pass a Keras 2 "
+            f"class that computes the same, custom_objects={{{kind!r}: MyLayer}}."
+        )
+    options = {}
+    for key, value in config.items():
+        if key.endswith(("_regularizer", "_constraint")) or key in _NOT_IN_KERAS_2:
+            continue
+        if key.endswith("_initializer"):
+            value = "zeros"  # the weights come from the original
+        options[_RENAMED.get((kind, key), key)] = value
+    options["dtype"] = layer.compute_dtype
+    if isinstance(options.get("activation"), str):
+        options["activation"] = _ACTIVATIONS.get(options["activation"], options["activation"])
+    options = _accepted(cls, layer, options)
+    try:
+        return cls.from_config(options)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"Expected a layer that Keras 2 can make, but {kind} {layer.name!r} it cannot: {error}"
+        ) from error
+
+
+_NOT_IN_KERAS_2 = {"quantization_config", "autocast", "build_config"}
+_RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
+_ACTIVATIONS = {"silu": "swish"}
+
+
+def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Without the options that are new in Keras 3, if they are left at their defaults."""
+    known = {"name", "trainable", "dtype"}
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base is not klayers.Layer:
+            known |= inspect.signature(vars(base)["__init__"]).parameters.keys()
+    defaults = {
+        key: parameter.default
+        for base in reversed(type(layer).__mro__)
+        if "__init__" in vars(base)
+        for key, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
+    }
+    for key in options.keys() - known:
+        if options[key] not in (None, False, defaults.get(key)):
+            raise InputError(
+                f"Expected options that Keras 2 has too, but {type(layer).__name__} {layer.name!r} has "
+                f"{key}={options[key]!r}: rebuild the model without it."
+            )
+    return {key: value for key, value in options.items() if key in known}
+
+
+def _operation(node: Node, tensors: Sequence[Any]) -> tuple[Any, Any]:
+    """A layer that does what a bare operation does, and what it takes."""
+    operands = node.call.operands(tensors)
+    kind = getattr(getattr(node.layer, "node_def", None), "op", type(node.layer).__name__)
+    constants = [c for c in operands if not tf.is_tensor(c)]
+    name = valid_name(node.name)
+    if not constants and len({t.shape.rank for t in tensors}) == 1:
+        make = _MERGES.get(kind) if len(tensors) == 2 else _UNARY.get(kind)
+        if make:
+            return make(name=name), list(tensors) if len(tensors) == 2 else tensors[0]
+    if len(tensors) == len(constants) == 1 and kind in _AFFINE:
+        (c,) = constants
+        if np.ndim(c) == 0:
+            first = not tf.is_tensor(operands[0])
+            affine = _AFFINE[kind](float(c), first)
+            if affine is not None:
+                return klayers.Rescaling(*affine, name=name), tensors[0]
+    raise InputError(
+        f"Expected operations that are layers in Keras 2, but {node.name!r} is {kind} of "
+        f"{len(tensors)} tensors and {len(constants)} constants: write it as a layer."
+    )
+
+
+_MERGES = {
+    **dict.fromkeys(("Add", "AddV2"), klayers.Add),
+    **dict.fromkeys(("Subtract", "Sub"), klayers.Subtract),
+    **dict.fromkeys(("Multiply", "Mul"), klayers.Multiply),
+    "Maximum": klayers.Maximum,
+    "Minimum": klayers.Minimum,
+}
+_UNARY = {
+    "Relu": klayers.ReLU,
+    "Relu6": lambda name: klayers.ReLU(6.0, name=name),
+    **dict.fromkeys(("Negative", "Neg"), lambda name: klayers.Rescaling(-1.0, name=name)),
+    "Sigmoid": lambda name: klayers.Activation("sigmoid", name=name),
+    "Tanh": lambda name: klayers.Activation("tanh", name=name),
+    "Softmax": lambda name: klayers.Activation("softmax", name=name),
+}
+# A constant c and whether it comes first => scale and offset, or None where it is not affine.
+_AFFINE: dict[str, Callable[[float, bool], tuple[float, float] | None]] = {
+    **dict.fromkeys(("Add", "AddV2"), lambda c, first: (1.0, c)),
+    **dict.fromkeys(("Multiply", "Mul"), lambda c, first: (c, 0.0)),
+    **dict.fromkeys(("Subtract", "Sub"), lambda c, first: (-1.0, c) if first else (1.0, -c)),
+    **dict.fromkeys(
+        ("Divide", "TrueDivide", "RealDiv"), lambda c, first: None if first else (1.0 / c, 0.0)
+    ),
+}
+
+
+def _compare(graph: Graph, original: Any, rebuilt: Any) -> None:
+    """Refuses a model that does not compute what the original does."""
+    rng = np.random.default_rng(0)
+    sample = [
+        rng.uniform(0, 1, [1, *(n or 32 for n in t.shape[1:])]).astype(
+            tf.as_dtype(t.dtype).as_numpy_dtype
+        )
+        for t in original.inputs
+    ]
+    expected = np.asarray(forward(graph, [tf.constant(x) for x in sample])[0])
+    got = rebuilt.predict_on_batch(sample)
+    if not np.allclose(got, expected, rtol=1e-3, atol=1e-4 * abs(expected).max()):
+        raise InputError(
+            "Expected the rebuilt model to compute what the original does, got outputs that differ by "
+            f"up to {abs(got - expected).max():.3g}: a layer means something else in Keras 2."
+        )

@@ -1,0 +1,153 @@
+"""The benchmark on several processes or machines, by Ray Data."""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rap_keras.benchmark.measure import Bench, Maps
+from rap_keras.benchmark.metrics import Record
+from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.store import check_same
+from rap_keras.errors import InputError
+from rap_keras.support.quiet import silenced_stderr
+
+_PATIENCE = 10  # Seconds until a cluster answers; Ray alone would try for minutes.
+
+
+class Worker:
+    """Loads the model once and measures what it is sent; an actor of Ray Data.
+
+    Args:
+        settings: What to measure, and how.
+        protocol: That of the results, so that no worker adds to them what is measured otherwise.
+        strict: Raise what is wrong with an image.
+    """
+
+    def __init__(self, settings: Settings, protocol: Mapping[str, Any], strict: bool) -> None:
+        self._strict = strict
+        self._refusal = ""
+        try:
+            self._bench = Bench(settings)
+            check_same(protocol, self._bench.protocol(), "the folder of results")
+        except InputError as problem:
+            self._refusal = f"A worker on {socket.gethostname()} cannot measure. {problem}"
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Turns positions into records (as JSON, exactly)."""
+        records, errors = [], []
+        for position in batch["position"]:
+            record: Record = {}
+            error = self._refusal
+            if not error:
+                try:
+                    record, _ = self._bench.measure(int(position), self._strict)
+                except InputError as problem:  # the one who asked is told, not Ray
+                    error = str(problem)
+            records.append(json.dumps(record))
+            errors.append(error)
+        return {"record": np.array(records, object), "error": np.array(errors, object)}
+
+
+def measure_all(
+    settings: Settings,
+    protocol: Mapping[str, Any],
+    positions: Sequence[int],
+    strict: bool,
+    workers: int,
+    address: str | None,
+) -> Iterator[tuple[Record, Maps]]:
+    """Measures images on Ray's workers, each of which loads the model once.
+
+    What a worker had at hand when it died goes to another.
+
+    Args:
+        settings: What to measure, and how.
+        protocol: That of the results.
+        positions: The places of the images in the data set.
+        strict: Stop at an image that cannot be measured.
+        workers: The number of workers.
+        address: The cluster; None starts Ray on this machine.
+
+    Returns:
+        The record of each image, as they come; without maps.
+
+    Raises:
+        InputError: Ray is not installed or the cluster cannot be reached or is lost; or a worker cannot
+            load the same model; or, with `strict`, an image cannot be measured.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InputError(
+            "Expected Ray for --workers, but it is not installed: run pip install "
+            "'rap-keras[distributed]'."
+        ) from error
+    if not positions:
+        return
+    # Ray would tell its own affairs on stderr.
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    with _connected(ray, workers, address):
+        data = ray.data.from_items(
+            [{"position": position} for position in positions],
+            # One image a block: what a dead worker takes with it is done again, and no more.
+            override_num_blocks=len(positions),
+        )
+        results = data.map_batches(
+            Worker,
+            batch_size=1,
+            fn_constructor_args=(settings, protocol, strict),
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        try:
+            for row in results.iter_rows():
+                if row["error"]:
+                    raise InputError(row["error"])
+                yield json.loads(row["record"]), {}
+        except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
+            raise InputError(
+                f"Ray has lost its workers ({_first_line(error)}); what was measured is kept: run the "
+                "same command again."
+            ) from error
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, workers: int, address: str | None) -> Iterator[None]:
+    """Ray on this machine, with room for each worker, or a cluster."""
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    try:
+        if address is not None:
+            _reach(address)
+        with silenced_stderr():  # Ray tells that it has been told to be silent.
+            ray.init(log_to_driver=False, configure_logging=False, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
+        raise InputError(f"{where} ({_first_line(error)}).") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Asks a cluster at HOST:PORT whether it is there; raises OSError if not."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE):
+            pass
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(" .:") if lines else type(error).__name__

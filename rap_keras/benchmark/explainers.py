@@ -1,0 +1,180 @@
+"""Who explains in a benchmark: the native backend, or iNNvestigate."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rap_keras.benchmark.methods import Method
+from rap_keras.benchmark.settings import Settings
+from rap_keras.errors import InputError
+from rap_keras.models.loading import LoadedModel, load_model
+
+Explain = Callable[[NDArray[np.float32], int], NDArray[np.floating]]
+
+
+class Backend(Protocol):
+    """A model with its methods.
+
+    Attributes:
+        loaded: The model, its preprocessing and its size.
+        versions: The libraries that compute.
+    """
+
+    loaded: LoadedModel
+    versions: dict[str, str]
+
+    def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        """The logits of a batch of preprocessed images, `(n, classes)`."""
+        ...
+
+    def weights(self) -> Iterable[NDArray[Any]]:
+        """The model's weights."""
+        ...
+
+    def explainer(self, method: Method) -> Explain:
+        """A function of one preprocessed image `(height, width, channels)` and a neuron.
+
+        It returns the relevance, of the image's shape.
+        """
+        ...
+
+
+def open_backend(settings: Settings) -> Backend:
+    """Loads the settings' model on their backend.
+
+    Raises:
+        InputError: The model or the backend cannot be loaded.
+    """
+    return (_Keras if settings.backend == "keras" else _Innvestigate)(settings)
+
+
+def _load(settings: Settings) -> LoadedModel:
+    import keras
+
+    s = settings
+    keras.utils.set_random_seed(s.seed)  # random weights are the same in each process
+    return load_model(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
+
+
+class _Keras:
+    """Keras 3: rap_keras' own analyzers."""
+
+    def __init__(self, settings: Settings) -> None:
+        import keras
+        import tensorflow as tf
+
+        self.versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+        self.loaded = _load(settings)
+        self._batch_size = settings.batch_size
+
+    def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        return self.loaded.logits(x)
+
+    def weights(self) -> Iterable[NDArray[Any]]:
+        return (np.asarray(weight) for weight in self.loaded.model.weights)
+
+    def explainer(self, method: Method) -> Explain:
+        from rap_keras.analyzers.registry import create_analyzer
+
+        analyzer = create_analyzer(
+            method.name,
+            self.loaded.model,
+            neuron_selection_mode="index",
+            batch_size=self._batch_size,
+            **method.options,
+        )
+        return lambda x, neuron: analyzer.analyze(x[np.newaxis], [neuron])[0]
+
+
+class _Innvestigate:
+    """iNNvestigate: its own analyzers, and rap_keras' plugin for "rap" and "pattern..."."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            import innvestigate
+            import keras
+            import tensorflow as tf
+
+            from rap_keras import innvestigate as plugin
+        except ImportError as error:
+            raise InputError(f"--backend innvestigate cannot be used: {error}") from error
+        self._plugin = plugin
+        own = int(keras.__version__.split(".")[0]) < 3
+        with plugin.new_graph() if own else contextlib.nullcontext():
+            self.loaded = _load(settings)
+            if own:
+                model = plugin.prepare(innvestigate.model_wo_softmax(self.loaded.model))
+        self._model = model if own else plugin.from_keras3(self.loaded.model, keep_head=False)
+        self.versions = {
+            "tensorflow": tf.__version__,
+            "keras": _version("keras" if own else "tf_keras"),
+            "innvestigate": _version("innvestigate"),
+        }
+
+    def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        with self._plugin.graph_scope(self._model), _without_keras2_warning():
+            return self._model.predict_on_batch(x)
+
+    def weights(self) -> Iterable[NDArray[Any]]:
+        with self._plugin.graph_scope(self._model):
+            return self._model.get_weights()
+
+    def explainer(self, method: Method) -> Explain:
+        try:
+            with self._plugin.fast_building():
+                analyzer = self._plugin.create_analyzer(
+                    method.name, self._model, neuron_selection_mode="index", **method.options
+                )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"iNNvestigate has no method {method.title!r} with these options ({error})."
+            ) from error
+        build = self._plugin.fast_building
+
+        def explain(x: NDArray[np.float32], neuron: int) -> NDArray[np.floating]:
+            with build(), _without_keras2_warning():  # analyzers are built when first used
+                return np.asarray(analyzer.analyze(x[np.newaxis], neuron_selection=[neuron]))[0]
+
+        return explain
+
+
+@contextlib.contextmanager
+def _without_keras2_warning() -> Iterator[None]:
+    """Silences what Keras 2 says of its own code at each prediction in graph mode."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`Model.state_updates`")
+        yield
+
+
+def classes(loaded: LoadedModel, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """What a data set calls the model's classes.
+
+    Args:
+        loaded: The model.
+        given: Their names, where the user gives them.
+
+    Returns:
+        A name for each neuron: those given; WordNet's ids for an application with ImageNet's weights;
+        else the model's own labels, if it has any.
+
+    Raises:
+        InputError: There are more or fewer names than neurons.
+    """
+    count = loaded.model.outputs[0].shape[-1]
+    if given is not None:
+        if len(given) != count:
+            raise InputError(
+                f"Expected a name for each of the {count} neurons of {loaded.name}, got {len(given)}."
+            )
+        return tuple(given)
+    return loaded.synsets or loaded.labels
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

@@ -1,0 +1,90 @@
+"""What a benchmark compares: methods with their options, and control maps that explain nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rap_keras.benchmark.controls import CONTROLS, EDGES
+from rap_keras.errors import InputError
+
+POSITIVE_ONLY = frozenset(
+    {
+        "lrp.alpha_1_beta_0",
+        "lrp.alpha_1_beta_0_IB",
+        "lrp.z_plus",
+        "lrp.z_plus_fast",
+        "lrp.w_square",
+        "lrp.flat",
+        "deep_taylor",
+        "deep_taylor.bounded",
+    }
+)
+"""Methods whose relevance has the sign of the logit everywhere: a threshold of 0 would select all."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the benchmark.
+
+    Attributes:
+        title: What the row is called, and what it was asked for by: NAME or NAME:OPTION=VALUE:...
+        name: The method: one of `rap_keras.analyzer_names()`, or of `CONTROLS`.
+        options: The options of its analyzer.
+        own_threshold: Where the foreground of its maps begins, if not where `threshold` says by default.
+    """
+
+    title: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    own_threshold: str | float | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this is a map that explains nothing."""
+        return self.name in CONTROLS
+
+    @property
+    def threshold(self) -> str | float:
+        """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
+        if self.own_threshold is not None:
+            return self.own_threshold
+        by_options = self.options.get("postprocess") in ("abs", "square") or (
+            self.name == "lrp.alpha_beta"
+            and (self.options.get("beta") == 0 or self.options.get("alpha") == 1)
+        )
+        return "mean" if by_options or self.name in POSITIVE_ONLY | {EDGES} else "zero"
+
+
+def read_method(text: str) -> Method:
+    """A method as it is written on the command line.
+
+    Args:
+        text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE; values are numbers, true, false, null or words.
+            Beside the options of its analyzer there is threshold: mean, zero or a percentile.
+
+    Returns:
+        The method; whether its analyzer knows the name and the options is not asked here.
+
+    Raises:
+        InputError: An option has no value, or comes twice; or the threshold is none.
+    """
+    name, *assignments = (part.strip() for part in text.strip().split(":"))
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        option, equals, value = (part.strip() for part in assignment.partition("="))
+        if not (option and equals and value) or option in options:
+            raise InputError(
+                f"Expected a method as NAME:OPTION=VALUE with each option once, got {text!r}."
+            )
+        try:
+            options[option] = json.loads(value)
+        except ValueError:
+            options[option] = value
+    threshold = options.pop("threshold", "default")
+    is_percentile = type(threshold) in (int, float) and 0 < threshold < 100
+    if threshold not in ("default", "mean", "zero") and not is_percentile:
+        raise InputError(
+            f"Expected the threshold of {text!r} to be mean, zero or a percentile between 0 and 100."
+        )
+    return Method(text.strip(), name, options, None if threshold == "default" else threshold)

@@ -1,0 +1,207 @@
+"""The figures of the report."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rap_keras import plot
+from rap_keras.benchmark.report.document import Image
+from rap_keras.benchmark.summary import CURVES, REFERENCE
+from rap_keras.plot.drawing import NotebookFigure
+
+# A few extreme pixels would leave the rest of a map white.
+HEATMAP_PERCENTILE = 99.5
+DPI = 150
+# Those of tab10, without the grey, which is for controls; and three dark ones.
+COLORS = (
+    *("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
+    *("#bcbd22", "#08306b", "#00441b", "#3f007d"),
+)
+CONTROL_COLORS = ("0.15", "0.45", "0.65")
+MARKERS = "osD^vP<X>*hpd"
+MARKERS_PER_CURVE = 7
+
+Maps = Mapping[int, Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A figure with its place in the report."""
+
+    title: str
+    block: Image
+    figure: Figure
+
+
+def draw_figures(
+    protocol: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+    maps: Maps,
+) -> list[_Drawn]:
+    """The figures that the report shows, as far as there is something to draw."""
+    figures = []
+    if maps:
+        caption = (
+            "Images and their heat maps (in the manner of Fig. 5 of arXiv 1904.00605): red speaks for "
+            "the class, blue against it. Each map has a scale of its own; its colours saturate at the "
+            f"{HEATMAP_PERCENTILE}th percentile of the absolute values."
+        )
+        image = Image("figures/heatmaps.png", caption)
+        figures.append(_Drawn("Heat maps", image, heatmap_figure(protocol, images, maps)))
+    for name in CURVES:
+        if name not in protocol["metrics"]:
+            continue
+        order, title = ("least", "LeRF") if name == "lerf" else ("most", "MoRF")
+        caption = (
+            f"Accuracy and explained logit, means over the images, while pixels are replaced from the "
+            f"{order} relevant on (in the manner of Fig. 7 of arXiv 1904.00605): the curves of good "
+            f"methods stay {'high' if name == 'lerf' else 'low'}. Bands: one standard error. Dashed: "
+            "controls."
+        )
+        image = Image(f"figures/{name}.png", caption)
+        drawn = perturbation_figure(protocol, summary, name)
+        figures.append(_Drawn(f"Perturbation, {order} relevant first ({title})", image, drawn))
+    return figures
+
+
+def heatmap_figure(
+    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: Maps
+) -> Figure:
+    """Draws images and their heat maps, a row for each image, in the manner of the paper's Fig. 5.
+
+    Args:
+        protocol: What was run: `methods`, in the order of the columns.
+        images: The records, for the names of the images.
+        maps: As for `write_report`; a method is drawn if every image has its map.
+
+    Returns:
+        The figure.
+    """
+    positions = sorted(maps)
+    names = {record["position"]: record["name"] for record in images}
+    titles = [
+        method["title"]
+        for method in protocol["methods"]
+        if all(method["title"] in maps[position] for position in positions)
+    ]
+    has_photos = all("" in maps[position] for position in positions)
+    figure = plot.grid(
+        _stacked([maps[position][""] for position in positions], 255) if has_photos else None,
+        {title: _stacked([maps[position][title] for position in positions], 0) for title in titles},
+        percentile=HEATMAP_PERCENTILE,
+        row_titles=[_label(names.get(position, str(position)), 26) for position in positions],
+    )
+    for ax, title in zip(figure.axes[has_photos:], titles, strict=False):
+        ax.set_title(_label(title), fontsize="small")
+    return figure
+
+
+def perturbation_figure(
+    protocol: Mapping[str, Any], summary: Mapping[str, Any], name: str
+) -> Figure:
+    """Draws accuracy and logit over the share of replaced pixels, in the manner of the paper's Fig. 7.
+
+    Args:
+        protocol: What was run: `perturbation`.
+        summary: That of `summarize`.
+        name: "lerf" or "morf".
+
+    Returns:
+        The figure: a line for each method with a band of one standard error, controls dashed.
+    """
+    shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
+    figure = NotebookFigure(figsize=(12, 4.5), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    styles = _styles(summary)
+    for title, method in summary["methods"].items():
+        curves = method["curves"][name]
+        _draw_curve(left, shares, curves["accuracy"], 100, styles[title])
+        _draw_curve(right, shares, curves["logit"], 1, styles[title])
+    left.set_ylabel("accuracy (%)")
+    right.set_ylabel("logit of the explained class")
+    for ax in (left, right):
+        ax.set_xlabel("replaced pixels (%)")
+        ax.grid(color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+    labels = [_label(title, 32) for title in summary["methods"]]
+    figure.legend(
+        left.lines, labels, loc="outside right center", fontsize="small", handlelength=3.5
+    )
+    return figure
+
+
+def _styles(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """How each line is drawn: no two of two dozen alike, the first method on top."""
+    colors, controls, markers = cycle(COLORS), cycle(CONTROL_COLORS), cycle(MARKERS)
+    styles = {}
+    for index, (title, method) in enumerate(summary["methods"].items()):
+        control = method["control"]
+        styles[title] = {
+            "color": next(controls if control else colors),
+            "marker": next(markers),
+            "linestyle": "--" if control else "-",
+            "linewidth": 2.4 if title == REFERENCE else 1.4,
+            "markersize": 5,
+            # Where curves lie on each other, their markers stand side by side.
+            "phase": index / len(summary["methods"]),
+            "zorder": 3 - index / len(summary["methods"]),
+        }
+    return styles
+
+
+def _draw_curve(
+    ax: Axes,
+    shares: NDArray[np.float64],
+    curve: Mapping[str, list[float | None]],
+    scale: float,
+    style: Mapping[str, Any],
+) -> None:
+    values = scale * np.array(curve["value"], dtype=np.float64)
+    errors = scale * np.array(curve["standard_error"], dtype=np.float64)
+    every = max(1, len(shares) // MARKERS_PER_CURVE)
+    line = {key: value for key, value in style.items() if key != "phase"}
+    ax.plot(shares, values, markevery=(int(style["phase"] * every), every), **line)
+    if np.isfinite(errors).any():
+        band = {"color": style["color"], "alpha": 0.13, "linewidth": 0}
+        ax.fill_between(shares, values - errors, values + errors, zorder=1, **band)
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], filling: float) -> NDArray[Any]:
+    """Arrays of perhaps different sizes as one, filled up at the right and below."""
+    height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
+    filled = []
+    for array in arrays:
+        margins = [(0, height - array.shape[0]), (0, width - array.shape[1])]
+        margins += [(0, 0)] * (array.ndim - 2)
+        filled.append(np.pad(array, margins, constant_values=filling))
+    return np.stack(filled)
+
+
+def _label(text: str, width: int = 22) -> str:
+    """Text for a figure: lines that fit, and no formulas."""
+    lines = textwrap.wrap(text.replace(":", ": "), width) or [""]
+    return "\n".join(line.replace(": ", ":") for line in lines).replace("$", r"\$")
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file, the same at every run."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font does not know shows as boxes.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="png")
+    # 256 colours make a figure of noisy maps a third of the size.
+    small = io.BytesIO()
+    PIL.Image.open(buffer).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return small.getvalue()

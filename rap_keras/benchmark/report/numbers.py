@@ -1,0 +1,44 @@
+"""Numbers with their standard errors, as text."""
+
+import math
+
+UNDEFINED = "–"
+
+
+def format_estimate(
+    value: float | None, standard_error: float | None, scale: float = 1, signed: bool = False
+) -> str:
+    """Writes a value with its standard error, to the digits that the standard error leaves.
+
+    The standard error gets two significant digits if it begins with 1 or 2, otherwise one.
+
+    Args:
+        value: The value; None: undefined.
+        standard_error: Its standard error; None: unknown.
+        scale: What both are multiplied by: 100 for percent.
+        signed: Whether a positive value has a sign.
+
+    Returns:
+        Such as "0.523 ± 0.012", "(4.1 ± 0.3)e-7", "0.523" without a standard error, "–" without a value.
+    """
+    if value is None:
+        return UNDEFINED
+    sign = "+" if signed else ""
+    value *= scale
+    error = None if standard_error is None else standard_error * scale
+    if not error:
+        # Adding zero takes the sign off a negative one.
+        known = f"{float(f'{value:.4g}') + 0.0:{sign}.4g}"
+        return known if error is None else f"{known} ± 0"
+    largest = max(abs(value), error)
+    if not 1e-3 <= largest < 1e6:
+        exponent = math.floor(math.log10(largest))
+        return f"({_with_error(value / 10**exponent, error / 10**exponent, sign)})e{exponent}"
+    return _with_error(value, error, sign)
+
+
+def _with_error(value: float, error: float, sign: str) -> str:
+    exponent = math.floor(math.log10(error))
+    decimals = (1 if error / 10**exponent < 3 else 0) - exponent
+    shown = max(decimals, 0)
+    return f"{round(value, decimals) + 0.0:{sign}.{shown}f} ± {round(error, decimals):.{shown}f}"

@@ -1,0 +1,162 @@
+"""The sentences of the report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rap_keras.benchmark.report.document import Block, Code, Heading, Paragraph, Table
+from rap_keras.support.text import counted
+
+MAX_LISTED = 20
+
+
+_LABELS = {
+    "model": "model",
+    "weights": "weights",
+    "weights_crc32": "CRC-32 of the weights",
+    "preprocess": "preprocessing",
+    "mean": "subtracted after that",
+    "std": "divided by after that",
+    "input_size": "input size",
+    "backend": "backend",
+    "neuron": "explained neuron",
+    "data": "data set",
+    "data_images": "images in the data set",
+    "data_crc32": "CRC-32 of their names",
+    "patterns_crc32": "CRC-32 of the patterns",
+    "classes": "classes",
+    "objects": "masks",
+    "foreground": "objects that count",
+    "images": "images drawn",
+    "limit": "at most",
+    "seed": "seed",
+    "keep": "images that count",
+    "metrics": "metrics",
+    "pooled": "mIOU",
+    "tolerance": "tolerance of the pointing game",
+    "perturbation": "perturbation",
+    "figures": "images in the figure",
+    "resamples": "bootstrap resamples",
+    "rap_keras": "rap_keras",
+    "versions": "versions",
+}
+_VALUES = {
+    ("keep", "correct"): "those that are classified correctly",
+    ("keep", "all"): "all",
+    ("foreground", "class"): "those of the explained class",
+    ("foreground", "any"): "all",
+    ("pooled", True): "the pixels of all images counted together",
+    ("pooled", False): "mean over the images, each counted by itself",
+}
+
+
+def introduction(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Block]:
+    """The title, and what was run."""
+    yield Heading("Attribution methods compared", 1)
+    yield Paragraph(what_was_run(protocol, summary))
+    errors = (
+        "There is only one image, and so no standard error."
+        if summary["kept"] == 1
+        else "Values are given ± their standard errors, by "
+        f"{summary['resamples']} bootstrap resamples of the kept images, the same for every method."
+    )
+    yield Paragraph(f"{errors} Bold is the best method of a column.")
+    if any(method["control"] for method in summary["methods"].values()):
+        yield Paragraph(
+            "Controls, in italics below the methods, are maps that explain nothing: a method that is no "
+            "better than they are has shown nothing."
+        )
+
+
+def what_was_run(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """What was run, in one sentence."""
+    total = sum(summary[status] for status in ("kept", "misclassified", "skipped"))
+    return (
+        f"{protocol['model']} on {protocol['data']}: {summary['kept']} of {counted(total, 'image')} "
+        f"kept, {summary['misclassified']} misclassified, {summary['skipped']} skipped."
+    )
+
+
+def protocol_blocks(
+    protocol: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+) -> Iterator[Block]:
+    """All that the results depend on, for readers."""
+    yield Heading("Protocol")
+    if "command" in protocol:
+        yield Code(protocol["command"])
+    # What is not known here is shown nevertheless.
+    keys = [key for key in _LABELS if key in protocol]
+    keys += [key for key in protocol if key not in {*_LABELS, "methods", "command"}]
+    rows = [
+        [_LABELS.get(key, key), _readable(key, protocol[key])]
+        for key in keys
+        if protocol[key] is not None
+    ]
+    rows.append(["images kept", str(summary["kept"])])
+    rows.append(["images misclassified", str(summary["misclassified"])])
+    rows.append(["images skipped", str(summary["skipped"])])
+    yield Table(["what", "value"], rows)
+    yield Heading("Methods", 3)
+    yield Table(
+        ["row", "method", "options", "foreground above"],
+        [_method_row(method) for method in protocol["methods"] if not method.get("control")],
+        [_method_row(method) for method in protocol["methods"] if method.get("control")],
+    )
+    ordered = sorted(images, key=lambda record: record["position"])
+    skipped = [[r["name"], r["reason"]] for r in ordered if r["status"] == "skipped"]
+    yield from _list("Skipped images", ["image", "reason"], skipped)
+    wrong = [
+        [r["name"], str(r["label"]), str(r["predicted"])]
+        for r in ordered
+        if r["status"] == "misclassified"
+    ]
+    yield from _list("Misclassified images", ["image", "class", "predicted"], wrong)
+
+
+def _method_row(method: Mapping[str, Any]) -> list[str]:
+    options = ", ".join(f"{name}={plain(value)}" for name, value in method["options"].items())
+    threshold = method["threshold"]
+    where = {"zero": "zero", "mean": "the map's mean"}.get(threshold, f"percentile {threshold}")
+    return [method["title"], method["method"], options, where]
+
+
+def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Block]:
+    """The first of what may be many."""
+    if not rows:
+        return
+    yield Heading(title, 3)
+    yield Table(columns, rows[:MAX_LISTED])
+    if len(rows) > MAX_LISTED:
+        yield Paragraph(f"And {len(rows) - MAX_LISTED} more.", note=True)
+
+
+def _readable(key: str, value: Any) -> str:
+    if isinstance(value, (str, bool)) and (key, value) in _VALUES:
+        return _VALUES[key, value]
+    if key == "perturbation":
+        return _perturbation(value)
+    if key == "input_size":
+        return " x ".join(map(str, value)) + " pixels"
+    return plain(value)
+
+
+def _perturbation(value: Mapping[str, Any]) -> str:
+    pixels = value.get("pixels_per_step")
+    of = "" if pixels is None else f" of {counted(pixels, 'pixel')}"
+    share = 100 * value["fractions"][-1]
+    return (
+        f"{counted(value['steps'], 'step')}{of}, {share:.4g} % of the image in the end, "
+        f"replaced by: {value['replacement']}"
+    )
+
+
+def plain(value: Any) -> str:
+    """A value of the protocol as readers take it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,158 @@
+"""Runs a benchmark over a data set, resumes it, and merges what several machines have measured."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rap_keras.benchmark.measure import Bench, Maps
+from rap_keras.benchmark.metrics import Record
+from rap_keras.benchmark.report.report import write_report
+from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.store import Store, check_same
+from rap_keras.errors import InputError
+from rap_keras.support.progress import track
+
+Shard = tuple[int, int]
+
+
+def run(
+    settings: Settings,
+    out: Path,
+    shard: Shard = (1, 1),
+    strict: bool = False,
+    workers: int | None = None,
+    ray_address: str | None = None,
+) -> list[Path]:
+    """Measures what is not measured yet, and writes the report.
+
+    Args:
+        settings: What to measure, and how.
+        out: The folder for the results; what an earlier run of the same settings left there is kept.
+        shard: (i, n): only the i-th of n parts of the images, i from 1 on.
+        strict: Stop at an image that cannot be measured, instead of skipping it.
+        workers: Processes of Ray that measure; None: this process does.
+        ray_address: The Ray cluster that they run on; None: this machine.
+
+    Returns:
+        The files of the report; none for a part of the images, which `merge` is for.
+
+    Raises:
+        InputError: Something does not fit, cannot be read or cannot be written.
+    """
+    check_shard(shard)
+    bench = Bench(settings)
+    protocol = bench.protocol() | {"shard": list(shard)}
+    number, count = shard
+    with Store(out, protocol) as store:
+        _check_shard_of(store, shard)
+        wanted = bench.positions[number - 1 :: count]
+        done = store.finished()
+        missing = [position for position in wanted if position not in done]
+        measured: Iterator[tuple[Record, Maps]]
+        if workers is None:
+            measured = ((*bench.measure(position, strict),) for position in missing)
+        else:
+            from rap_keras.benchmark.distributed import measure_all
+
+            measured = measure_all(settings, store.protocol, missing, strict, workers, ray_address)
+        figures = settings.figures - len(store.positions_of_maps())
+        for record, maps in track(measured, "measuring", len(missing)):
+            store.add(record, maps if figures > 0 else None)
+            figures -= bool(maps)
+        _complete_figures(store, bench)
+        return report(store) if count == 1 else []
+
+
+def merge(folders: Sequence[Path], out: Path) -> list[Path]:
+    """Puts the shards of one benchmark together, and writes the report.
+
+    Args:
+        folders: Those of all shards.
+        out: The folder for the whole.
+
+    Returns:
+        The files of the report.
+
+    Raises:
+        InputError: A shard is missing, unfinished or of another protocol, or comes twice.
+    """
+    with contextlib.ExitStack() as stack:
+        stores = [stack.enter_context(Store(folder)) for folder in folders]
+        first = stores[0]
+        for store in stores[1:]:
+            check_same(first.protocol, store.protocol, str(first.folder))
+        shards = [tuple(store.protocol["shard"]) for store in stores]
+        count = shards[0][1]
+        if sorted(shards) != [(number, count) for number in range(1, count + 1)]:
+            listed = ", ".join(f"{number}/{of}" for number, of in shards)
+            raise InputError(f"Expected each of the {count} shards once, got {listed}.")
+        total = first.protocol["images"]
+        held = sum(len(store.positions()) for store in stores)
+        if held != total:
+            raise InputError(
+                f"Expected the results of all {total} images, got {held}: finish each shard by the "
+                "command that began it."
+            )
+        with Store(out, first.protocol | {"shard": [1, 1]}) as whole:
+            _check_shard_of(whole, (1, 1))
+            for store in stores:
+                maps = store.maps()
+                for record in store.images():
+                    whole.add(record, maps.get(record["position"]))
+            return report(whole)
+
+
+def report(store: Store) -> list[Path]:
+    """Writes the report of what a store holds, beside it.
+
+    Raises:
+        InputError: No image was kept, or a file cannot be written.
+    """
+    images = store.images()
+    skipped = [record for record in images if record["status"] == "skipped"]
+    if skipped and not any(record["status"] == "kept" for record in images):
+        raise InputError(
+            f"No image was kept: {len(images) - len(skipped)} misclassified, {len(skipped)} skipped. "
+            f"The first that was skipped: {skipped[0]['reason']}"
+        )
+    figures = store.protocol["figures"]
+    protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
+    try:
+        return write_report(store.folder, protocol, images, store.maps(figures))
+    except OSError as error:
+        raise InputError(
+            f"The report cannot be written to {str(store.folder)!r} ({error.strerror or error}); the "
+            "results are kept: mend this and run the same command again."
+        ) from error
+
+
+def check_shard(shard: Shard) -> None:
+    """Refuses what is no part of a whole.
+
+    Raises:
+        InputError: The part is not among 1 to n.
+    """
+    number, count = shard
+    if not 1 <= number <= count:
+        raise InputError(f"Expected --shard I/N with I from 1 to N, got {number}/{count}.")
+
+
+def _check_shard_of(store: Store, shard: Shard) -> None:
+    held = tuple(store.protocol["shard"])
+    if held != shard:
+        names = [
+            "the whole" if count == 1 else f"the shard {n}/{count}" for n, count in (shard, held)
+        ]
+        raise InputError(
+            f"Expected {str(store.folder)!r} to be of {names[0]}, but it holds {names[1]}; give each a "
+            "folder of its own."
+        )
+
+
+def _complete_figures(store: Store, bench: Bench) -> None:
+    """Makes the maps of the first kept images, where others were measured first."""
+    kept = [record["position"] for record in store.images() if record["status"] == "kept"]
+    held = store.positions_of_maps()
+    for position in kept[: bench.settings.figures]:
+        if position not in held:
+            store.add_maps(position, bench.maps(position))

@@ -1,0 +1,46 @@
+"""The command line: all commands put together.
+
+What the user got wrong is one sentence on stderr and exit code 2, and leaves no files behind.
+TensorFlow takes seconds to import, so only the commands that compute import it.
+"""
+
+from typing import Annotated
+
+import typer
+
+import rap_keras
+from rap_keras.cli import patterns
+from rap_keras.cli.benchmark import benchmark, merge
+from rap_keras.cli.demo import demo
+from rap_keras.cli.explain import compare, explain, layers
+from rap_keras.cli.options import Commands
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rap-keras {rap_keras.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Shows what in an image speaks for and against an image classifier's decision."""
+
+
+for _command in (explain, compare, layers, benchmark, merge, demo):
+    app.command()(_command)
+app.add_typer(patterns.app, name="patterns")
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="rap-keras")

@@ -1,0 +1,80 @@
+"""The command `rap-keras demo`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from rap_keras.cli.explainer import Explainer
+from rap_keras.cli.options import OutOption
+from rap_keras.cli.session import import_tensorflow, output_folder
+from rap_keras.support.files import save_npz
+
+DEMO_SCENES = 6
+DEMO_MODELS = ("vgg", "residual")
+DEMO_METHODS = ("rap", "gradient", "input_t_gradient")
+
+
+def demo(out: OutOption = Path("rap-demo")) -> None:
+    """Explains scenes with digits by two small models that come along; nothing is downloaded."""
+    with output_folder(out) as folder:
+        import_tensorflow()
+        from rap_keras import plot
+        from rap_keras.datasets import cluttered_digits
+
+        scenes = cluttered_digits(DEMO_SCENES)
+        typer.echo(f"{DEMO_SCENES} scenes with one handwritten digit each, among clutter.")
+        rap_maps = {}
+        for name in DEMO_MODELS:
+            rap_maps[f"rap, {name}"] = _demo_model(name, scenes, folder)
+        plot.grid(
+            scenes.images, rap_maps, row_titles=_digit_titles(scenes), over_image=True
+        ).savefig(folder / "overlays.png")
+        written = sorted(path.name for path in folder.iterdir())
+    typer.echo(f"\nThe figures and raw maps are in {out}: {', '.join(written)}.")
+
+
+def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
+    """Writes what one model makes of the scenes, prints it, and returns the RAP maps."""
+    from rap_keras import plot
+    from rap_keras.models.loading import load_model
+
+    loaded = load_model(f"embedded:{name}")
+    explainers = {method: Explainer(loaded, method) for method in DEMO_METHODS}
+    explained = {method: one.explain(scenes.images) for method, one in explainers.items()}
+    maps = {method: np.stack([one.relevance for one in all_]) for method, all_ in explained.items()}
+
+    typer.echo(f"\nThe {name} model, explained by rap:")
+    typer.echo(
+        "  digit  predicted    logit  sum of relevance  positive relevance in digit  its area"
+    )
+    inside, area = _share_inside(maps["rap"], scenes.masks), scenes.masks.mean(axis=(1, 2))
+    for k, one in enumerate(explained["rap"]):
+        typer.echo(
+            f"{scenes.labels[k]:>7}{one.label:>11}{one.logit:>9.4g}{one.relevance.sum():>18.4g}"
+            f"{inside[k]:>29.0%}{area[k]:>10.0%}"
+        )
+    means = (f"{method} {_share_inside(maps[method], scenes.masks).mean():.0%}" for method in maps)
+    typer.echo(f"  Positive relevance in the digit, on average: {', '.join(means)}.")
+
+    figure = plot.grid(scenes.images, maps, row_titles=_digit_titles(scenes))
+    figure.savefig(folder / f"{name}-grid.png")
+    save_npz(folder / f"{name}-maps.npz", {"images": scenes.images} | maps)
+    layer_maps = explainers["rap"].layers(scenes.images[0])
+    plot.layers(layer_maps, image=scenes.images[0]).savefig(folder / f"{name}-layers.png")
+    save_npz(folder / f"{name}-layers.npz", layer_maps)
+    return maps["rap"]
+
+
+def _digit_titles(scenes: Any) -> list[str]:
+    return [f"digit {label}" for label in scenes.labels]
+
+
+def _share_inside(maps: NDArray[Any], masks: NDArray[np.bool_]) -> NDArray[Any]:
+    """The part of each map's positive relevance inside its mask; 0 where there is none."""
+    positive = np.maximum(maps.sum(axis=-1), 0)
+    total = positive.sum(axis=(1, 2))
+    inside = (positive * masks).sum(axis=(1, 2))
+    return np.divide(inside, total, out=np.zeros_like(total), where=total > 0)

@@ -1,0 +1,148 @@
+"""Composites: which rule each layer of a model gets. Presets are tables, layer type => rule."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rap_keras.errors import InputError, UnknownLayerError
+from rap_keras.network import layer_types as types
+from rap_keras.network.graph import Graph, Node
+from rap_keras.rules import Rule, name_of, required_facts, routing
+
+LayerType = str | type
+_registered: dict[type, Rule] = {}
+
+
+def register_rule(layer_type: type, rule: Rule) -> None:
+    """Registers the rule of a layer type for relevance propagation.
+
+    It goes before every built-in rule and holds for subclasses that define no `call` of their own.
+
+    Args:
+        layer_type: The class of the layer.
+        rule: A function `rule(layer, inputs, outputs, relevances)` that returns a list of relevances,
+            one per input tensor, in the inputs' shapes; see `rap_keras.rules`.
+
+    Raises:
+        InputError: `layer_type` is not a class, or `rule` cannot be called.
+    """
+    if not isinstance(layer_type, type):
+        raise InputError(
+            f"Expected a layer class, got {layer_type!r}: pass the class, e.g. type(layer)."
+        )
+    if not callable(rule):
+        raise InputError(
+            f"Expected a rule(layer, inputs, outputs, relevances), got {rule!r}: pass a function."
+        )
+    _registered[layer_type] = rule
+
+
+class Composite:
+    """A table of rules, with others for the first and the last linear layers.
+
+    Args:
+        rules: Maps layer types to rules. A type is a class, or the name of a class of Keras. Rules that
+            `register_rule` registered go before, unless there is a default.
+        first: The rule of the kernel layers that no other feeds, where it can work (the input rule
+            needs an image).
+        last: The rule of the kernel layers that feed no other. It goes before `first`.
+        default: The rule of all types that the table lacks; None refuses them.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[Any, Rule],
+        first: Rule | None = None,
+        last: Rule | None = None,
+        default: Rule | None = None,
+    ) -> None:
+        self.rules = dict(rules)
+        self.first = first
+        self.last = last
+        self.default = default
+
+    def assign(self, graph: Graph) -> "RuleTable":
+        """The rule of every node of a graph.
+
+        Raises:
+            UnknownLayerError: A layer has no rule.
+        """
+        first = self._first_layers(graph) if self.first else set()
+        last = graph.last_linear() if self.last else set()
+        rows: list[tuple[Node, Rule | None]] = []
+        for node in graph.nodes:
+            rule = self._rule(graph, node)
+            if node.name in last:
+                rule = self.last
+            elif node.name in first and self.first and _can_work(self.first, graph, node):
+                rule = self.first
+            elif graph.only_masks(node):
+                rule = routing.nothing
+            rows.append((node, rule))
+        table = RuleTable(rows)
+        if any(rule is None for _, rule in rows):
+            raise UnknownLayerError(_unknown(table, self.rules))
+        return table
+
+    def _first_layers(self, graph: Graph) -> set[str]:
+        return graph.first_linear()
+
+    def _rule(self, graph: Graph, node: Node) -> Rule | None:
+        if self.default is None and _differs_from_its_name(graph, node):
+            return _registered.get(type(node.layer))
+        limits = types.is_a(node.layer, {"Maximum", "Minimum"}) and len(node.inputs) == 1
+        if limits and self.default is None:  # by a constant, as activations do
+            return routing.pass_on
+        own = {} if self.default else _registered
+        return types.lookup(node.layer, self.rules | own) or self.default
+
+
+def _differs_from_its_name(graph: Graph, node: Node) -> bool:
+    """Whether an argument makes a layer something else than the table says of its type."""
+    layer = node.layer
+    if types.is_a(layer, {"Average"}) and not types.is_layer(layer):  # ops.average, with weights
+        return True
+    smooth = getattr(layer, "interpolation", "nearest") in ("nearest", "bilinear", "area")
+    return graph.crosses_samples(node) or (types.is_a(layer, types.AVERAGING) and not smooth)
+
+
+def _can_work(rule: Rule, graph: Graph, node: Node) -> bool:
+    return "box" not in required_facts(rule) or all(graph.has_box(slot) for slot in node.inputs)
+
+
+class RuleTable:
+    """Layer => rule, for one model. Prints as a table.
+
+    Attributes:
+        rows: Nodes and their rules, in the order of computation.
+    """
+
+    def __init__(self, rows: list[tuple[Node, Rule | None]]) -> None:
+        self.rows = rows
+
+    def __repr__(self) -> str:
+        cells = [("layer", "type", "rule")]
+        for node, rule in self.rows:
+            named = name_of(rule) if rule else "??? none"
+            cells.append((node.name, type(node.layer).__name__, named))
+        widths = [max(len(row[i]) for row in cells) for i in range(2)]
+        return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in cells)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
+    unknown = [node for node, rule in table.rows if rule is None]
+    kinds = sorted({type(node.layer).__name__ for node in unknown})
+    bases = {base.__name__ for node in unknown for base in type(node.layer).__mro__[1:]}
+    why = " (a subclass with a call() of its own needs its own rule)" if bases & set(rules) else ""
+    lines = "\n".join(f"    rap_keras.register_rule({kind}, my_rule)" for kind in kinds)
+    return (
+        f"Expected layers with a known rule, got {len(unknown)} of type {', '.join(kinds)}{why}; "
+        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}\n\n{table}"
+    )
+
+
+def table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
+    """A table of rules from sets of type names and their rules; later parts go before earlier ones."""
+    return {name: rule for names, rule in parts for name in names}

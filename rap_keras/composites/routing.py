@@ -1,0 +1,28 @@
+"""What the layers between the linear ones get."""
+
+import functools
+from typing import Any
+
+from rap_keras.composites.composite import table
+from rap_keras.network import layer_types as types
+from rap_keras.rules import Rule, routing
+
+
+def additions(by: str) -> dict[Any, Rule]:
+    """The rules of sums, shared as `rap_keras.rules.routing.share_sum` has it."""
+    return table(
+        (types.ADDITION, functools.partial(routing.share_sum, by=by)),
+        (types.SCALED_ADDITION, functools.partial(routing.share_scaled_sum, by=by)),
+    )
+
+
+ROUTING = table(
+    (types.ACTIVATION | types.ELEMENTWISE | types.BATCH_NORMALIZATION, routing.pass_on),
+    (types.ROUTING | types.CONCATENATION | types.WINNER, routing.follow),
+    (types.AVERAGING, routing.in_proportion),
+    (types.MULTIPLICATION, routing.share_product),
+    (types.DIVISION, routing.numerator),
+    (types.EMBEDDING, routing.sum_vector),
+)
+
+ADD_SHARES = ("absolute", "positive", "signed")

@@ -1,0 +1,325 @@
+"""RAP as an analyzer of iNNvestigate."""
+
+import contextlib
+import dataclasses
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import innvestigate.layers as ilayers
+import numpy as np
+import tensorflow as tf
+import tensorflow.keras.layers as klayers
+import tensorflow.keras.models as kmodels
+from innvestigate.analyzer.base import NotAnalyzeableModelException
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+
+from rap_keras.backends.keras2.graphs import graph_scope, new_graph, reserve_names, valid_name
+from rap_keras.backends.keras2.rebuild import flattened
+from rap_keras.backends.keras2.trace import trace
+from rap_keras.composites.composite import Composite, RuleTable
+from rap_keras.errors import InputError
+from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
+from rap_keras.inputs.neurons import MODES, read_selection
+from rap_keras.inputs.samples import read_inputs
+from rap_keras.network.graph import Node
+from rap_keras.network.layer_types import HEADS, activation_name
+from rap_keras.propagate import compute, relevance_dtype, select, share
+from rap_keras.rules import facts_of
+from rap_keras.support.options import choose
+
+
+class PropagationAnalyzer(ReverseAnalyzerBase):
+    """An analyzer that propagates relevance by the rules of a composite.
+
+    Args:
+        model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
+        composite: The rule of each layer.
+        bounds: (low, high) of the input for rules that ask for its box; None takes the minimum and
+            maximum of each image.
+        **options: Those of iNNvestigate's `ReverseAnalyzerBase`: neuron_selection_mode,
+            reverse_keep_tensors, reverse_check_finite, ...
+
+    Raises:
+        InputError: The model cannot be followed, or is in no graph.
+        UnknownLayerError: A layer has no rule.
+        NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+    """
+
+    _array_states: ClassVar[tuple[str, ...]] = ()  # parts of the state that are dicts of arrays
+
+    def __init__(
+        self, model: Any, composite: Composite, bounds: Any = None, **options: Any
+    ) -> None:
+        choose("neuron_selection_mode", options.get("neuron_selection_mode", MODES[0]), MODES)
+        options["reverse_clip_values"] = _read_range(options.get("reverse_clip_values", False))
+        with graph_scope(model):
+            flat = flattened(model)
+            super().__init__(flat, **options)
+            self._do_model_checks()
+            self._bounds = read_bounds(bounds)
+            self._graph, self._slots = trace(flat)
+            if bounds is not None:
+                self._graph = dataclasses.replace(self._graph, images=frozenset(self._graph.inputs))
+            self._refuse_outputs()
+            self._table = composite.assign(self._graph)
+            self._rules = {node.name: rule for node, rule in self._table.rows if rule}
+        self._relevances: dict[int, dict[str, Any]] = {}
+        self._own_model: Any = None
+        self._layers_model: Any = None
+
+    def _refuse_outputs(self) -> None:
+        shape = self._graph.shapes[self._graph.output]
+        if len(shape) != 2:  # iNNvestigate means to flatten others, but fails
+            raise InputError(
+                f"Expected a model with outputs of shape (batch, neurons), got {shape}: put a Flatten "
+                "layer behind it."
+            )
+        last = self._graph.producers.get(self._graph.output)
+        head = activation_name(last.layer) if last else None
+        if head in HEADS and not self._disable_model_checks:
+            assert last is not None
+            raise NotAnalyzeableModelException(
+                f"Expected a model whose output is the logits, but layer {last.name!r} ends it with "
+                f"{head}: pass innvestigate.model_wo_output_activation(model)."
+            )
+
+    def rules(self) -> RuleTable:
+        """The rule of every layer, in the order of computation; prints as a table."""
+        return self._table
+
+    # What iNNvestigate calls to build the analysis.
+
+    def create_analyzer_model(self) -> None:
+        """Builds the graph of the analysis; `analyze` does it at its first call."""
+        with graph_scope(self._model):
+            reserve_names(self._model)
+            super().create_analyzer_model()
+        self._own_model = self._analyzer_model
+
+    def _reverse_mapping(self, layer: Any) -> Callable[..., list[Any]]:
+        if layer in self._special_helper_layers:
+            return self._select
+        return self._propagate
+
+    def _select(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
+        """The way back through the selection of a neuron: its logit at its place, 0 elsewhere."""
+        layer, (logits, *index) = reverse_state["layer"], Xs
+        mode = "index" if isinstance(layer, ilayers.NeuronSelection) else "max_activation"
+
+        def start(tensors: list[tf.Tensor]) -> tf.Tensor:
+            logits, logit, *index = tensors
+            neurons = index[0][:, 1] if index else tf.constant([0])
+            # iNNvestigate's MaxNeuronSelection gives the logits the shape (1, batch).
+            logit = tf.reshape(tf.cast(logit, logits.dtype), [-1, 1])
+            return select(logits, mode, neurons) * logit
+
+        return [_Step(start, "start")([logits, *reversed_Ys, *index])]
+
+    def _propagate(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
+        node = self._graph.producers[self._slots[id(Ys[0])]]
+        inputs = self._model.inputs if self._takes_box(node) else []
+        step = _Step(lambda tensors: self._share(node, tensors), node.name)
+        return tf.nest.flatten(step([*Xs, *reversed_Ys, *inputs]))
+
+    def _takes_box(self, node: Node) -> bool:
+        return "box" in facts_of(self._rules[node.name], {"box"})
+
+    def _share(self, node: Node, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        n, m = len(node.inputs), len(node.outputs)
+        xs, relevances, inputs = tensors[:n], tensors[n : n + m], tensors[n + m :]
+        _, record = compute(self._graph, node, xs)
+        box = boxes(self._graph, inputs, self._bounds) if inputs else {}
+        relevances = [tf.cast(r, relevance_dtype(r.dtype)) for r in relevances]
+        return share(self._graph, record, self._rules[node.name], box, relevances)
+
+    def _reverse_model(
+        self,
+        model: Any,
+        stop_analysis_at_tensors: Any = None,
+        return_all_reversed_tensors: bool = False,
+    ) -> tuple[list[Any], Any]:
+        result, self._relevances = super()._reverse_model(model, stop_analysis_at_tensors, True)
+        return result, self._relevances if return_all_reversed_tensors else None
+
+    # What users call.
+
+    def analyze(self, X: Any, neuron_selection: Any = None) -> Any:
+        """Explains samples.
+
+        Args:
+            X: Array of shape (batch, ...), as the model takes it; a list or dict of them for several
+                inputs.
+            neuron_selection: In mode "index": the output neuron, an integer for all samples or one per
+                sample.
+
+        Returns:
+            np.ndarray of the shape of X: the relevance of every element; a list or dict for several
+            inputs.
+
+        Raises:
+            InputError: X or the neuron does not fit the model.
+        """
+        with graph_scope(self._model):
+            if not self._analyzer_model_done:
+                self.create_analyzer_model()
+            feed, pack = self._feed(X, neuron_selection)
+            if not len(feed[0]):
+                return pack([np.zeros(x.shape, x.dtype) for x in feed[: len(self._model.inputs)]])
+            maps = _as_list(self._analyzer_model.predict_on_batch(feed))
+            if self._n_debug_output:
+                self._handle_debug_output(maps[-self._n_debug_output :])
+                maps = maps[: -self._n_debug_output]
+            return pack(maps)
+
+    def analyze_layers(self, X: Any, neuron_selection: Any = None) -> dict[str, Any]:
+        """The relevance at every layer's output.
+
+        Args:
+            X: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            From the inputs to the logits: layer name => np.ndarray of the shape of the layer's output
+            (a list where it has several). Further calls of a shared layer are named "layer:1".
+
+        Raises:
+            InputError: As in `analyze`.
+        """
+        with graph_scope(self._model):
+            if not self._analyzer_model_done:
+                self.create_analyzer_model()
+            feed, _ = self._feed(X, neuron_selection)
+            names = zip(self._graph.input_names, self._graph.inputs, strict=True)
+            slots = {name: [slot] for name, slot in names}
+            slots |= {node.name: list(node.outputs) for node in self._graph.nodes}
+            if not len(feed[0]):
+                return {name: self._no_maps(parts) for name, parts in slots.items()}
+            if self._layers_model is None:
+                tensors = {
+                    self._slots[i]: t["final_tensor"]
+                    for i, t in self._relevances.items()
+                    if i in self._slots
+                }
+                outputs = [tensors[slot] for parts in slots.values() for slot in parts]
+                inputs = self._analyzer_model.inputs
+                self._layers_model = kmodels.Model(inputs, outputs, name="relevance_of_layers")
+            maps = iter(_as_list(self._layers_model.predict_on_batch(feed)))
+            found = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
+        return {name: parts[0] if len(parts) == 1 else parts for name, parts in found.items()}
+
+    def _no_maps(self, slots: Sequence[int]) -> Any:
+        shapes = [[0, *(n or 0 for n in self._graph.shapes[slot][1:])] for slot in slots]
+        maps = [np.zeros(shape, np.float32) for shape in shapes]
+        return maps[0] if len(maps) == 1 else maps
+
+    def _feed(self, X: Any, neuron_selection: Any) -> tuple[list[np.ndarray], Any]:
+        """What the analyzer's model takes, and what packs its maps as X was packed."""
+        arrays, pack = read_inputs(self._model.inputs, self._graph.input_names, X)
+        refuse_outside(self._bounds, arrays)
+        size, mode = len(arrays[0]), self._neuron_selection_mode
+        if isinstance(X, list | tuple) and len(arrays) == 1:
+            pack = _first  # as iNNvestigate does
+        if not size:
+            return arrays, pack
+        if np.ndim(neuron_selection) > 1:
+            neuron_selection = np.reshape(neuron_selection, -1)
+        count = size
+        if (
+            self._analyzer_model is not self._own_model
+        ):  # a wrapper's, which augments behind the input
+            count = max(size, np.size(neuron_selection))
+        index = read_selection(
+            neuron_selection, mode, count, self._graph.shapes[self._graph.output][-1]
+        )
+        if mode != "index":
+            return arrays, pack
+        return [*arrays, self._get_neuron_selection_array(index, size)], pack
+
+    # Saving.
+
+    def _get_state(self) -> dict[str, Any]:
+        with graph_scope(self._model):
+            return super()._get_state()
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        with new_graph() if tf.executing_eagerly() else contextlib.nullcontext():
+            return super()._state_to_kwargs(state)
+
+    def save_npz(self, fname: Any) -> None:
+        """Writes the analyzer, with its model, to one file. Unlike iNNvestigate's, it needs no pickle.
+
+        Args:
+            fname: The path; ".npz" is added where it is missing, as `numpy.savez` does.
+        """
+        class_name, state = self.save()
+        weights = state.pop("model_weights")
+        arrays = {f"weight_{k:05d}": w for k, w in enumerate(weights)}
+        for key in self._array_states:
+            arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
+        text = json.dumps({"class_name": class_name, "state": state})
+        np.savez(fname, analyzer=np.array(text), **arrays)
+
+    @staticmethod
+    def load_npz(fname: Any) -> Any:
+        """Loads an analyzer that `save_npz` wrote.
+
+        Args:
+            fname: The path of the file.
+
+        Returns:
+            The analyzer.
+
+        Raises:
+            InputError: The file is none of `save_npz`.
+        """
+        try:
+            with open(fname, "rb") as opened, np.load(opened) as file:
+                saved = json.loads(str(file["analyzer"]))
+                weights = [file[key] for key in sorted(file.files) if key.startswith("weight_")]
+                for key in file.files:
+                    state, _, name = key.partition("/")
+                    if name:
+                        saved["state"].setdefault(state, {})[name] = file[key]
+                saved["state"]["model_weights"] = weights
+                class_name = saved["class_name"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
+            ) from error
+        return ReverseAnalyzerBase.load(class_name, saved["state"])
+
+
+class _Step(klayers.Layer):
+    """A computation as one layer, for Keras would make a layer of every operation."""
+
+    def __init__(self, compute: Callable[[list[tf.Tensor]], Any], name: str) -> None:
+        super().__init__(name=valid_name(f"relevance/{name}"), autocast=False)
+        self._compute = compute
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, tensors: Any) -> Any:
+        return self._compute(tf.nest.flatten(tensors))
+
+
+def _read_range(values: Any) -> Any:
+    """What iNNvestigate clips by: False or a tuple."""
+    if values is False:
+        return False
+    try:
+        low, high = (float(v) for v in values)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected reverse_clip_values to be False or (low, high), got {values!r}."
+        ) from None
+    return low, high
+
+
+def _first(maps: list[np.ndarray]) -> np.ndarray:
+    return maps[0]
+
+
+def _as_list(result: Any) -> list[Any]:
+    return result if isinstance(result, list) else [result]

@@ -1,0 +1,106 @@
+"""PatternNet and PatternAttribution as analyzers of iNNvestigate, which had them until release 1.0.9."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rap_keras.innvestigate.base import PropagationAnalyzer, _Step
+from rap_keras.patterns.composite import PatternComposite
+from rap_keras.patterns.patterns import Patterns, as_patterns
+from rap_keras.rules.pattern import projected, projects, start
+
+
+class _PatternAnalyzer(PropagationAnalyzer):
+    """What both analyzers share; the rules differ."""
+
+    method: ClassVar[str]
+    _array_states = ("patterns",)
+
+    def __init__(
+        self,
+        model: Any,
+        patterns: Patterns | str | Path | None = None,
+        project: bool = True,
+        **options: Any,
+    ) -> None:
+        self._patterns = as_patterns(patterns)
+        self._project = project
+        self._projects = projects(project, options.get("neuron_selection_mode", "max_activation"))
+        composite = PatternComposite(self.method, self._patterns, self._projects)
+        super().__init__(model, composite, **options)
+
+    def _select(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
+        (selected,) = super()._select(Xs, Ys, reversed_Ys, reverse_state)
+        mode = self._neuron_selection_mode
+        return [_Step(lambda t: start(t[0], mode, self._projects), "sign")([selected])]
+
+    def _reverse_model(
+        self,
+        model: Any,
+        stop_analysis_at_tensors: Any = None,
+        return_all_reversed_tensors: bool = False,
+    ) -> tuple[list[Any], Any]:
+        maps, relevances = super()._reverse_model(
+            model, stop_analysis_at_tensors, return_all_reversed_tensors
+        )
+        if self._projects and self._graph.bottlenecks.issuperset(self._graph.inputs):
+            step = _Step(lambda tensors: projected(tensors[0]), "projected")
+            (tensor,), (relevance,) = self._model.inputs, maps
+            maps = [step([relevance])]
+            self._relevances[id(tensor)]["final_tensor"] = maps[0]
+        return maps, relevances
+
+    def _get_state(self) -> dict[str, Any]:
+        own = {"patterns": dict(self._patterns), "pattern_type": self._patterns.pattern_type}
+        return super()._get_state() | own | {"project": self._project}
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        state = dict(state)
+        patterns = Patterns(state.pop("patterns"), state.pop("pattern_type"))
+        own = {"patterns": patterns, "project": state.pop("project")}
+        return super()._state_to_kwargs(state) | own
+
+
+class PatternNet(_PatternAnalyzer):
+    """PatternNet (Kindermans et al., ICLR 2018, arXiv 1705.05598) in iNNvestigate.
+
+    The signal that the selected neuron detects: R_i = sum_j a_ij f'(z_j) R_j in every kernel layer.
+
+    Args:
+        model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
+        patterns: What `rap_keras.patterns.fit(model, data)` returned, or the path of its file.
+        project: Divide relevance by its largest size in each sample, at every tensor of rank 3 or more
+            that everything passes, and start from the sign of the largest logit; maps of images then lie
+            in [-1, 1]. As iNNvestigate 1.0.9 does (`reverse_project_bottleneck_layers`), which leaves
+            it out in mode "index".
+        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+
+    Raises:
+        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
+            model.
+        UnknownLayerError: A layer has no rule.
+        NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+    """
+
+    method = "pattern.net"
+
+
+class PatternAttribution(_PatternAnalyzer):
+    """PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598) in iNNvestigate.
+
+    How much each signal adds to the neuron: R_i = sum_j w_ij a_ij f'(z_j) R_j in every kernel layer.
+
+    Args:
+        model: As in `PatternNet`.
+        patterns: As in `PatternNet`.
+        project: As in `PatternNet`.
+        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+
+    Raises:
+        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
+            model.
+        UnknownLayerError: A layer has no rule.
+        NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+    """
+
+    method = "pattern.attribution"

@@ -1,0 +1,1 @@
+"""What users hand to an analyzer."""

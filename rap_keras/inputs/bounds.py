@@ -1,0 +1,71 @@
+"""Bounds of the input, for rules that ask for its box (eq. 10, z^B)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+from rap_keras.network.graph import Graph
+
+Box = dict[int, tuple[tf.Tensor, tf.Tensor]]  # slot => low, high
+Bounds = tuple[np.ndarray, np.ndarray]
+
+
+def read_bounds(bounds: Any) -> Bounds | None:
+    """What the user passed as (low, high), as arrays; None stays None.
+
+    Raises:
+        InputError: These are not two finite numbers or arrays with low <= high.
+    """
+    if bounds is None:
+        return None
+    try:
+        low, high = (np.asarray(b, np.float64) for b in bounds)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}."
+        ) from None
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+        raise InputError(f"Expected finite bounds with low <= high, got {bounds!r}.")
+    return low, high
+
+
+def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:
+    """Refuses inputs that lie outside the bounds, for which eq. 10 does not hold.
+
+    Raises:
+        InputError: Values lie outside, or the shapes do not fit.
+    """
+    if bounds is None:
+        return
+    low, high = bounds
+    for x in inputs:
+        try:
+            outside = np.count_nonzero((x < low.astype(x.dtype)) | (x > high.astype(x.dtype)))
+        except ValueError:
+            raise InputError(
+                f"Expected bounds that broadcast to a sample of shape {x.shape[1:]}, got shapes "
+                f"{low.shape} and {high.shape}."
+            ) from None
+        if outside:
+            raise InputError(
+                f"Expected inputs within the bounds, got {outside} values outside: widen bounds, "
+                "or leave them out to take each image's own."
+            )
+
+
+def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
+    """The bounds of each input: those given, or the minimum and maximum of each image."""
+    result = {}
+    for slot, x in zip(graph.inputs, inputs, strict=True):
+        if slot not in graph.images:
+            continue
+        if bounds is None:
+            axes = list(range(1, x.shape.rank))
+            low, high = (f(x, axes, keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
+        else:
+            low, high = (tf.cast(tf.convert_to_tensor(b), x.dtype) for b in bounds)
+        result[slot] = (low + tf.zeros_like(x), high + tf.zeros_like(x))
+    return result

@@ -1,0 +1,99 @@
+"""Reading what the user hands to an analyzer: samples and neurons. Nothing of it is changed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+
+Pack = Callable[[list[np.ndarray]], Any]
+
+
+def read_inputs(
+    specs: Sequence[Any], names: Sequence[str], x: Any, check_finite: bool = False
+) -> tuple[list[np.ndarray], Pack]:
+    """The model's inputs as arrays of its shapes and dtypes.
+
+    Args:
+        specs: The model's inputs: anything with a shape and a dtype.
+        names: Their names.
+        x: An array or tensor; for several inputs a list, a tuple, or a dict by input name.
+        check_finite: Refuse NaN and infinity.
+
+    Returns:
+        The arrays in the model's order, and a function that packs results as x was packed (a list
+        for several inputs).
+
+    Raises:
+        InputError: Number, shape, dtype or values do not fit.
+    """
+    names = list(names)
+    if isinstance(x, tf.data.Dataset):
+        raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() takes datasets.")
+    if isinstance(x, dict):
+        if set(x) != set(names):
+            raise InputError(f"Expected inputs named {names}, got {list(x)}.")
+        values, pack = [x[name] for name in names], _pack_dict(names)
+    elif isinstance(x, list | tuple) and (len(specs) > 1 or _is_one_tensor(x)):
+        values, pack = list(x), list if len(specs) > 1 or len(x) == 1 else _first
+    else:
+        values, pack = [x], _first
+    if len(values) != len(specs):
+        raise InputError(
+            f"Expected {len(specs)} inputs, {names}, got {len(values)}: pass a list of that length."
+        )
+    arrays = [
+        _read(v, s, name, check_finite) for v, s, name in zip(values, specs, names, strict=True)
+    ]
+    sizes = sorted({len(a) for a in arrays})
+    if len(sizes) > 1:
+        raise InputError(f"Expected inputs with the same number of samples, got {sizes}.")
+    return arrays, pack
+
+
+def _is_one_tensor(x: Any) -> bool:
+    """Whether x is [tensor], which Keras takes for one input, and not nested numbers."""
+    return len(x) == 1 and hasattr(x[0], "shape")
+
+
+def _first(maps: list[np.ndarray]) -> np.ndarray:
+    return maps[0]
+
+
+def _pack_dict(names: list[str]) -> Pack:
+    return lambda maps: dict(zip(names, maps, strict=True))
+
+
+def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected an array for input {name!r}, got {type(value).__name__} whose parts "
+            "differ in shape: pass samples of one shape."
+        ) from None
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InputError(
+            f"Expected real numbers for input {name!r}, got dtype {array.dtype}: convert them."
+        )
+    expected = tuple(spec.shape)
+    fits = array.ndim == len(expected) and all(
+        want is None or want == got for want, got in zip(expected[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        hint = ""
+        if array.ndim == len(expected) - 1:
+            hint = ": a single sample needs a batch axis, x[np.newaxis]"
+        raise InputError(
+            f"Expected input {name!r} of shape {('batch', *expected[1:])}, got "
+            f"{array.shape}{hint}.".replace("'batch'", "batch")
+        )
+    if check_finite and not np.isfinite(array).all():
+        count = int(array.size - np.isfinite(array).sum())
+        raise InputError(
+            f"Expected finite values for input {name!r}, got {count} NaN or infinite ones: "
+            "clean them, or set check_finite=False to let them through."
+        )
+    return array.astype(tf.as_dtype(spec.dtype).as_numpy_dtype, copy=False)

@@ -1,0 +1,6 @@
+"""Image classifiers by name, with what it takes to show them an image."""
+
+from rap_keras.models.applications import Application, applications
+from rap_keras.models.loading import LoadedModel, load_model
+
+__all__ = ["Application", "LoadedModel", "applications", "load_model"]

@@ -1,0 +1,67 @@
+"""The ImageNet classifiers of `keras.applications`."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+IMAGENET_CLASSES = 1000
+
+_DEFAULT_SIZE = 224
+_OTHER_SIZES = {
+    "inceptionresnetv2": 299,
+    "inceptionv3": 299,
+    "xception": 299,
+    "nasnetlarge": 331,
+    "efficientnetb1": 240,
+    "efficientnetb2": 260,
+    "efficientnetb3": 300,
+    "efficientnetb4": 380,
+    "efficientnetb5": 456,
+    "efficientnetb6": 528,
+    "efficientnetb7": 600,
+    "efficientnetv2b1": 240,
+    "efficientnetv2b2": 260,
+    "efficientnetv2b3": 300,
+    "efficientnetv2s": 384,
+    "efficientnetv2m": 480,
+    "efficientnetv2l": 480,
+}
+
+
+@dataclass(frozen=True)
+class Application:
+    """One of the ImageNet classifiers of `keras.applications`."""
+
+    build: Callable[..., Any]
+    preprocess_input: Callable[..., Any]
+    default_size: int
+
+
+@functools.cache
+def applications() -> dict[str, Application]:
+    """The classifiers of `keras.applications` by their names in lower case."""
+    import keras
+
+    table = {}
+    for name, build in vars(keras.applications).items():
+        # Models have capitals; what else there is are modules and private names.
+        if name[0].isupper():
+            module = sys.modules[build.__module__]
+            size = _OTHER_SIZES.get(name.lower(), _DEFAULT_SIZE)
+            table[name.lower()] = Application(build, module.preprocess_input, size)
+    return table
+
+
+def imagenet_classes() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """WordNet's ids and the names of ImageNet's classes."""
+    from keras.applications.imagenet_utils import decode_predictions
+
+    try:
+        best = decode_predictions(np.eye(IMAGENET_CLASSES, dtype=np.float32), top=1)
+    except Exception:  # the list of names is one more download; maps do not depend on it
+        return None, None
+    return tuple(synset for ((synset, _, _),) in best), tuple(name for ((_, name, _),) in best)

@@ -1,0 +1,287 @@
+"""Image classifiers by name: applications of Keras, the embedded models, and files of one's own."""
+
+import difflib
+import functools
+import importlib.util
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from numpy.typing import NDArray
+
+from rap_keras.errors import InputError
+from rap_keras.models.applications import applications, imagenet_classes
+from rap_keras.models.preprocessing import (
+    SCALINGS,
+    Preprocess,
+    application_preprocess,
+    chosen_preprocess,
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A classifier and what it takes to show it an image.
+
+    Attributes:
+        model: The Keras model: one input `(height, width, 3)`, one output `(classes,)`.
+        name: What it was asked for by.
+        input_size: The `(height, width)` of its images; `None` if it takes any.
+        preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
+        labels: The names of its classes, if they are known.
+        weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
+        synsets: WordNet's ids of its classes, if they are ImageNet's.
+    """
+
+    model: Any
+    name: str
+    input_size: tuple[int, int] | None
+    preprocess: Preprocess
+    labels: tuple[str, ...] | None = None
+    weights: str = "own"
+    synsets: tuple[str, ...] | None = None
+
+    def logits(self, x: NDArray[Any]) -> NDArray[Any]:
+        """What the classifier computes of preprocessed images, before any softmax.
+
+        Args:
+            x: A batch, as `preprocess` gives it.
+
+        Returns:
+            The logits, `(n, classes)`.
+
+        Raises:
+            InputError: If the model's graph cannot be followed.
+        """
+        return self._logits(x.astype(self.model.inputs[0].dtype)).numpy()
+
+    @functools.cached_property
+    def _logits(self) -> Any:
+        import tensorflow as tf
+
+        from rap_keras.backends.keras3.trace import trace
+        from rap_keras.propagate import forward
+
+        graph = trace(self.model)
+        (spec,) = self.model.inputs
+        return tf.function(
+            lambda x: forward(graph, [x])[0],
+            input_signature=[tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)],
+            autograph=False,
+        )
+
+
+def load_model(
+    spec: str,
+    weights: str = "imagenet",
+    preprocess: str = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> LoadedModel:
+    """Loads a classifier by its specification.
+
+    Args:
+        spec: The name of an application (`vgg16`, `resnet50`, ...), `embedded:vgg` or
+            `embedded:residual`, a file `FILE.keras` or `FILE.h5`, or `FILE.py:function`, a function
+            without arguments that returns the model.
+        weights: `imagenet` (the published ones), `none` (random ones) or a file of weights. The
+            first two choose between an application's weights; other models have their own.
+        preprocess: How pixels in 0..255 become the model's input: `auto` (as the application or the
+            embedded model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1), `caffe` (BGR
+            minus ImageNet's mean), `torch` (x / 255, minus mean, over standard deviation), or the
+            name of an application. A model of one's own needs one of these, or `mean` or `std`.
+        mean: What to subtract from each channel, or from all, after `preprocess`; with `auto`, from
+            the pixels in 0..255.
+        std: What to divide each channel by, or all, after that.
+        size: The height and width of the images, where the model takes any.
+
+    Returns:
+        The model with its input size and its preprocessing.
+
+    Raises:
+        InputError: If there is no such model, weights or preprocessing, or they do not fit.
+    """
+    # What can be checked at once comes before a download.
+    chosen = chosen_preprocess(preprocess, mean, std)
+    if spec.lower() in applications():
+        loaded = _application(spec.lower(), weights)
+    elif spec.startswith("embedded:"):
+        loaded = _embedded(spec)
+    else:
+        loaded = _own(spec)
+    if weights not in ("imagenet", "none"):
+        _load_weights(loaded.model, weights)
+    elif loaded.name not in applications():
+        if weights == "none":
+            raise InputError(
+                f"{spec} has its own weights; only applications take the weights none."
+            )
+        weights = "own"
+    chosen = chosen or loaded.preprocess
+    if chosen is None:
+        raise InputError(
+            f"How {loaded.name} wants its pixels is not known: pass --preprocess "
+            f"{', '.join(SCALINGS)} or the name of an application, or --mean and --std."
+        )
+    size = _input_size(loaded, size)
+    return LoadedModel(
+        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets
+    )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model as it comes, before the choices of the user."""
+
+    model: Any
+    name: str
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] | None = None
+    default_size: int | None = None
+    synsets: tuple[str, ...] | None = None
+
+
+def _application(name: str, weights: str) -> _Model:
+    application = applications()[name]
+    published = weights == "imagenet"
+    if not published and weights != "none":
+        _existing(weights, "weights file")
+    try:
+        # Relevance starts at logits, so the model need not go on to probabilities.
+        model = application.build(
+            weights="imagenet" if published else None, classifier_activation=None
+        )
+    except Exception as error:
+        if not published:
+            raise
+        raise InputError(
+            f"The ImageNet weights of {name} cannot be downloaded ({_reason(error)}): pass "
+            "--weights FILE, or --weights none for random ones."
+        ) from error
+    synsets, labels = imagenet_classes() if published else (None, None)
+    return _Model(
+        model,
+        name,
+        application_preprocess(name),
+        labels,
+        application.default_size,
+        synsets,
+    )
+
+
+def _embedded(spec: str) -> _Model:
+    from rap_keras import embedded
+    from rap_keras.datasets import preprocess
+
+    model = embedded.load(cast(embedded.Name, spec.removeprefix("embedded:")))
+    return _Model(model, spec, preprocess, tuple(str(digit) for digit in range(10)))
+
+
+def _own(spec: str) -> _Model:
+    path, separator, function = spec.rpartition(":")
+    if separator and path.endswith(".py"):
+        model = _call(_existing(path, "model file"), function)
+    elif spec.endswith((".keras", ".h5")):
+        model = _read(_existing(spec, "model file"))
+    else:
+        near = difflib.get_close_matches(spec.lower(), applications(), n=3)
+        names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
+        raise InputError(
+            f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg, "
+            "embedded:residual, FILE.keras, FILE.h5 or FILE.py:function."
+        )
+    return _Model(model, spec)
+
+
+def _read(path: Path) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        raise InputError(
+            f"The model file {str(path)!r} cannot be loaded ({_reason(error)})."
+        ) from error
+
+
+def _call(path: Path, function: str) -> Any:
+    """The model a function of a Python file returns."""
+    # A name of its own: two files may be called alike, and like an installed module.
+    name = f"_rap_keras_model_{uuid.uuid4().hex}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    search_path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    # Dataclasses and pickles look their module up; the file may import its neighbours. The folder
+    # is the user's: nothing is written there.
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.dont_write_bytecode = True
+    try:
+        spec.loader.exec_module(module)
+        model = getattr(module, function)()
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(
+            f"{function or 'A function'} of {str(path)!r} gave no model ({_reason(error)})."
+        ) from error
+    finally:
+        sys.path[:] = search_path
+        sys.dont_write_bytecode = no_bytecode
+    return model
+
+
+def _load_weights(model: Any, weights: str) -> None:
+    path = _existing(weights, "weights file")
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        raise InputError(
+            f"The weights file {weights!r} does not fit {model.name} ({_reason(error)})."
+        ) from error
+
+
+def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size of the model's images, which also makes sure that it is an image classifier."""
+    model, name = loaded.model, loaded.name
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        raise InputError(f"{name} is no Keras model with a defined input and output.")
+    shape = tuple(inputs[0].shape)
+    if len(inputs) != 1 or len(shape) != 4 or shape[-1] != 3:
+        raise InputError(f"{name} does not take RGB images (height, width, 3), but {shape[1:]}.")
+    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+        raise InputError(
+            f"{name} is no classifier: its output is not one vector of classes, but has the shape "
+            f"{tuple(outputs[0].shape)}."
+        )
+    wanted = (size, size) if isinstance(size, int) else size
+    if wanted is not None and min(wanted) < 1:
+        raise InputError(f"Images have at least one pixel, so their size cannot be {wanted}.")
+    height, width = shape[1:3]
+    if height is not None and width is not None:
+        if wanted not in (None, (height, width)):
+            raise InputError(f"{name} takes images of {height} x {width} only: leave out the size.")
+        return height, width
+    if wanted is None and loaded.default_size is not None:
+        return loaded.default_size, loaded.default_size
+    return wanted
+
+
+def _existing(path: str, what: str) -> Path:
+    if not Path(path).is_file():
+        raise InputError(f"There is no {what} {path!r}.")
+    return Path(path)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, which is enough of Keras' pages."""
+    lines = str(error).strip().splitlines()
+    first = lines[0].rstrip(" .:") if lines else ""
+    first = first if len(first) <= 100 else first[:97] + "..."
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

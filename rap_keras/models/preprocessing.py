@@ -1,0 +1,60 @@
+"""From pixels to a model's input."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rap_keras.errors import InputError
+from rap_keras.models.applications import applications
+
+Preprocess = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+SCALINGS = ("none", "unit", "tf", "caffe", "torch")
+
+
+def chosen_preprocess(
+    name: str, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Preprocess | None:
+    """The preprocessing the user asked for, `None` if that is the model's own."""
+    if mean is None and std is None:
+        return None if name == "auto" else _named_preprocess(name)
+    scale = _named_preprocess("none" if name == "auto" else name)
+    shift = _per_channel("mean", mean, 0.0)
+    divisor = _per_channel("std", std, 1.0)
+    if np.any(divisor <= 0):
+        raise InputError(f"Standard deviations are positive, not {list(std or ())}.")
+    return lambda images: (scale(images) - shift) / divisor
+
+
+def _named_preprocess(name: str) -> Preprocess:
+    if name == "none":
+        return lambda images: images.astype(np.float32)
+    if name == "unit":
+        return lambda images: images.astype(np.float32) / np.float32(255)
+    if name in SCALINGS:
+        from keras.applications.imagenet_utils import preprocess_input
+
+        # Keras writes in place, here into the copy that astype makes.
+        return lambda images: preprocess_input(
+            images.astype(np.float32), data_format="channels_last", mode=name
+        )
+    if name.lower() in applications():
+        return application_preprocess(name.lower())
+    raise InputError(
+        f"There is no preprocessing {name!r}: pass auto, {', '.join(SCALINGS)} or the name of an "
+        "application."
+    )
+
+
+def application_preprocess(name: str) -> Preprocess:
+    """The preprocessing of an application."""
+    preprocess_input = applications()[name].preprocess_input
+    return lambda images: preprocess_input(images.astype(np.float32), data_format="channels_last")
+
+
+def _per_channel(what: str, numbers: Sequence[float] | None, default: float) -> NDArray[np.float32]:
+    values = np.array(default if numbers is None else numbers, dtype=np.float32)
+    if values.shape not in ((), (1,), (3,)) or not np.all(np.isfinite(values)):
+        raise InputError(f"{what} is one number or three (R, G, B), not {list(numbers or ())}.")
+    return values

@@ -1,0 +1,58 @@
+"""BatchNormalization folded into the kernels of the linear layers beside it: the output stays."""
+
+import dataclasses
+
+from rap_keras.network import linear
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import BATCH_NORMALIZATION, activation_name, is_a
+
+
+def fold(graph: Graph) -> Graph:
+    """The graph with each BatchNormalization folded away where that is exact.
+
+    Into the linear layer before it, if that has no activation and feeds nothing else; otherwise into
+    the linear layer behind it, if it feeds nothing else. A folded pair is one node, named as its linear
+    layer. Others, as in ReLU-BN-ReLU or behind a concatenation, stay.
+
+    Args:
+        graph: The graph of a model; its layers are not changed.
+
+    Returns:
+        A graph with the same inputs, output and slots, the folded ones left out.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    for norm in graph.nodes:
+        if not is_a(norm.layer, BATCH_NORMALIZATION) or norm.masks:
+            continue
+        (taken,), (given,) = norm.inputs, norm.outputs
+        rank = len(graph.shapes[taken])
+        producer = graph.producers.get(taken)
+        maker = nodes.get(producer.name) if producer else None
+        users = graph.consumers.get(given, [])
+        if (
+            maker is not None
+            and maker.after is None
+            and graph.consumers[taken] == [norm]
+            and taken != graph.output
+            and activation_name(maker.layer) is None
+            and _matches(maker, norm, rank)
+        ):
+            nodes[maker.name] = dataclasses.replace(maker, outputs=norm.outputs, after=norm.layer)
+        elif (
+            len(users) == 1
+            and given != graph.output
+            and (user := nodes[users[0].name]).before is None
+            and _matches(user, norm, rank)
+        ):
+            nodes[user.name] = dataclasses.replace(user, inputs=norm.inputs, before=norm.layer)
+        else:
+            continue
+        del nodes[norm.name]
+    return dataclasses.replace(graph, nodes=tuple(nodes.values()))
+
+
+def _matches(node: Node, norm: Node, rank: int) -> bool:
+    """Whether a layer is linear and has its channels where the normalization has them."""
+    return linear.can_fold(node.layer) and linear.channel_axis(
+        node.layer, rank
+    ) == linear.channel_axis(norm.layer, rank)

@@ -1,0 +1,244 @@
+"""A model as a list of nodes, and what its structure alone tells about them.
+
+A *node* is one call of one layer or operation: a shared layer has several. A *slot* is the place of
+one tensor, numbered. Nothing here computes; the backends fill the slots.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from rap_keras.network import layer_types
+from rap_keras.network.layer_types import activation_name, is_a
+
+Shape = tuple[int | None, ...]
+
+
+class Call(Protocol):
+    """Calls a layer as the model does, at inference, with other tensors."""
+
+    def __call__(
+        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
+    ) -> list[Any]:
+        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+
+    def first_argument(self, inputs: Sequence[Any]) -> Any:
+        """The inputs in the structure that the layer takes as its first argument."""
+
+    def operands(self, inputs: Sequence[Any]) -> list[Any]:
+        """The inputs and the constants that an operation takes, in order."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of one layer.
+
+    Attributes:
+        layer: The Keras layer or operation.
+        name: Unique in the graph: the layer's name, with the names of the models around it before it
+            ("block/conv") and the number of the call behind it where there are several ("conv:1").
+        inputs: Slots of the tensors that it takes, in the order of its arguments.
+        masks: Slots of the boolean tensors that it takes. They get no relevance.
+        outputs: Slots of the tensors that it returns.
+        call: Computes the outputs.
+        before: A BatchNormalization layer of the input that is folded into the kernel, if any.
+        after: A BatchNormalization layer of the output that is folded into the kernel, if any.
+        starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
+
+    """
+
+    layer: Any
+    name: str
+    inputs: tuple[int, ...]
+    masks: tuple[int, ...]
+    outputs: tuple[int, ...]
+    call: Call = field(repr=False)
+    starts_constant: bool = False
+    before: Any = None
+    after: Any = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes between a model's inputs and the output that is explained.
+
+    Attributes:
+        nodes: In an order in which they can be computed.
+        inputs: Slots of the model's inputs.
+        input_names: Their names.
+        output: Slot of the explained output: the logits.
+        shapes: Static shape of each slot, batch axis first.
+        images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
+        booleans: Slots of boolean tensors.
+        fused: Slot whose layer's own activation is left out: the softmax of a fused head.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    input_names: tuple[str, ...]
+    output: int
+    shapes: dict[int, Shape]
+    images: frozenset[int]
+    booleans: frozenset[int] = frozenset()
+    fused: int | None = None
+
+    @cached_property
+    def producers(self) -> dict[int, Node]:
+        """The node that makes each slot; inputs have none."""
+        return {slot: node for node in self.nodes for slot in node.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[int, list[Node]]:
+        """The nodes that take each slot."""
+        taken: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for slot in node.inputs:
+                taken.setdefault(slot, []).append(node)
+        return taken
+
+    @cached_property
+    def bottlenecks(self) -> frozenset[int]:
+        """The slots that everything passes on its way from the inputs to the output."""
+        last_use = {slot: k for k, node in enumerate(self.nodes) for slot in node.inputs}
+        last_use[self.output] = len(self.nodes)
+        alive = set(self.inputs) & last_use.keys()
+        found = set(alive) if len(alive) == 1 else set()
+        for k, node in enumerate(self.nodes):
+            alive = {slot for slot in alive | set(node.outputs) if last_use.get(slot, -1) > k}
+            if len(alive) == 1:
+                found |= alive
+        return frozenset(found)
+
+    def ends_before_activation(self, node: Node) -> bool:
+        """Whether a node's own activation comes after the logits and is not applied."""
+        return self.fused in node.outputs
+
+    def only_masks(self, node: Node) -> bool:
+        """Whether a node makes, or is made of, nothing but masks."""
+        return not node.inputs or self.booleans.issuperset(node.outputs)
+
+    def crosses_samples(self, node: Node) -> bool:
+        """Whether an operation mixes the samples of a batch, so that none has a map of its own."""
+        if layer_types.is_layer(node.layer) or not node.inputs:
+            return False
+        shape, result = self.shapes[node.inputs[0]], self.shapes[node.outputs[0]]
+        if not shape or (shape[0] is None and (not result or result[0] is not None)):
+            return True
+        axes = getattr(node.layer, "axis", -1)
+        if axes is None:
+            return not is_a(node.layer, {"Squeeze"})
+        axes = axes if isinstance(axes, list | tuple) else [axes]
+        inserts = is_a(node.layer, {"ExpandDims", "Stack"})
+        if is_a(node.layer, {"Tile"}):
+            return len(node.layer.repeats) == len(shape) and node.layer.repeats[0] != 1
+        return not inserts and any(a % len(shape) == 0 for a in axes if isinstance(a, int))
+
+    def first_linear(self) -> set[str]:
+        """Names of the kernel layers that no other kernel layer or embedding feeds."""
+        return {n.name for n in self._reached(self.nodes, lambda n: n.inputs, lambda n: n.outputs)}
+
+    def last_linear(self) -> set[str]:
+        """Names of the kernel layers that feed no other: the first met from the output."""
+        back = reversed(self.nodes)
+        return {n.name for n in self._reached(back, lambda n: n.outputs, lambda n: n.inputs)}
+
+    @staticmethod
+    def _reached(nodes: Any, before: Callable, after: Callable) -> Iterator[Node]:
+        """The kernel layers that no kernel layer lies before, in the order of `nodes`."""
+        passed: set[int] = set()
+        for node in nodes:
+            blocked = any(slot in passed for slot in before(node))
+            linear = is_a(node.layer, layer_types.KERNEL)
+            if linear and not blocked:
+                yield node
+            if blocked or linear or is_a(node.layer, layer_types.EMBEDDING):
+                passed.update(after(node))
+
+    @cached_property
+    def _nonnegative(self) -> dict[int, bool]:
+        known: dict[int, bool] = dict.fromkeys(self.inputs, False)
+        for node in self.nodes:
+            if self.ends_before_activation(node):
+                sign = False
+            elif activation_name(node.layer) in layer_types.NONNEGATIVE_ACTIVATIONS:
+                sign = True
+            else:
+                sign = (
+                    is_a(node.layer, layer_types.KEEPS_SIGN)
+                    and not self._has_constant_operand(node)
+                    and all(known[slot] for slot in node.inputs)
+                )
+            known.update(dict.fromkeys(node.outputs, sign))
+        return known
+
+    @staticmethod
+    def _has_constant_operand(node: Node) -> bool:
+        if layer_types.is_layer(node.layer):
+            return False
+        joins = layer_types.CONCATENATION | {"Stack"}  # constants may be among several tensors
+        merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum"}
+        return is_a(node.layer, joins) or (len(node.inputs) < 2 and is_a(node.layer, merges))
+
+    def nonnegative(self, node: Node) -> bool:
+        """Whether all inputs of a node are known to be >= 0 from the layers that make them."""
+        return all(self._nonnegative[slot] for slot in node.inputs)
+
+    def rectified(self, node: Node) -> bool:
+        """Whether a ReLU, the node's own or one behind it, cuts all that is made of its output."""
+        if self.ends_before_activation(node) or self.output in node.outputs:
+            return False
+        name = activation_name(node.layer)
+        if name is not None:
+            return name in layer_types.RELUS
+        behind = [user for slot in node.outputs for user in self.consumers.get(slot, [])]
+        return all(
+            is_a(user.layer, layer_types.ACTIVATION)
+            and activation_name(user.layer) in layer_types.RELUS
+            for user in behind
+        )
+
+    def gates(self, node: Node) -> list[bool]:
+        """For each input of a product, whether it is a gate: bounded, or broadcast over another."""
+        return [
+            self._bounded(slot) or any(self._broadcasts(slot, other) for other in node.inputs)
+            for slot in node.inputs
+        ]
+
+    def _bounded(self, slot: int) -> bool:
+        node = self.producers.get(slot)
+        if node is None:
+            return False
+        if activation_name(node.layer) in layer_types.BOUNDED_ACTIVATIONS:
+            return True
+        if not node.inputs:  # made of a mask alone
+            return True
+        scaling = layer_types.MULTIPLICATION | layer_types.DIVISION
+        passes = layer_types.ROUTING | layer_types.ELEMENTWISE
+        if is_a(node.layer, passes) or (len(node.inputs) == 1 and is_a(node.layer, scaling)):
+            return self._bounded(node.inputs[0])
+        return False
+
+    def _broadcasts(self, slot: int, other: int) -> bool:
+        small, large = self.shapes[slot], self.shapes[other]
+        if len(small) != len(large):
+            return len(small) < len(large)
+        return any(a == 1 != b for a, b in zip(small[1:], large[1:], strict=True))
+
+    def has_box(self, slot: int) -> bool:
+        """Whether bounds of the image can be pushed to a slot.
+
+        They can where the layers between are monotone, channel by channel.
+        """
+        node = self.producers.get(slot)
+        if node is None:
+            return slot in self.images
+        if node.masks or not node.inputs:
+            return False
+        affine = layer_types.ADDITION | layer_types.MULTIPLICATION | layer_types.DIVISION
+        monotone = is_a(node.layer, layer_types.MONOTONE) or (
+            len(node.inputs) == 1 and is_a(node.layer, affine)
+        )
+        if node.starts_constant and is_a(node.layer, layer_types.DIVISION):
+            return False
+        return monotone and all(self.has_box(s) for s in node.inputs)

@@ -1,0 +1,159 @@
+"""The patterns of a network: arrays by layer, and their file."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.network import linear
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import is_a
+from rap_keras.rules.pattern import stage_names
+from rap_keras.support.files import read_arrays, write_arrays
+from rap_keras.support.options import choose
+
+CASES = ("positive", "negative")  # a neuron is active, or not
+# The cases that each type needs sums of; "relu" is short for "relu.positive".
+CASES_OF = {
+    "relu": ("positive",),
+    "linear": CASES,
+    "relu.positive": ("positive",),
+    "relu.negative": ("negative",),
+}
+PATTERN_TYPES = tuple(CASES_OF)
+
+
+class Patterns(Mapping[str, np.ndarray]):
+    """Layer name => pattern, an array of the shape of the layer's kernel.
+
+    A separable convolution has two: "layer[0]" (depthwise) and "layer[1]" (pointwise).
+
+    Args:
+        arrays: The patterns by layer name, as `analyzer.rules()` names the layers.
+        pattern_type: How they were estimated, one of `PATTERN_TYPES`; for information.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], pattern_type: str = "relu") -> None:
+        choose("pattern_type", pattern_type, PATTERN_TYPES)
+        self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        self.pattern_type = pattern_type
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"Patterns({len(self)} layers, {self.pattern_type!r})"
+
+    def check(self, graph: Graph) -> None:
+        """Refuses patterns that are not those of a model's kernel layers.
+
+        Raises:
+            InputError: Names or shapes differ, or a value is not finite.
+        """
+        check_shapes("patterns", shapes_of(self), kernel_shapes(graph))
+        broken = [name for name, array in self.items() if not np.isfinite(array).all()]
+        if broken:
+            raise InputError(
+                f"Expected finite patterns, got NaN or infinity for layer {broken[0]!r}: fit them again."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the patterns to a `.npz` file, without pickle.
+
+        Args:
+            path: The file.
+        """
+        arrays = {f"pattern/{name}": array for name, array in self.items()}
+        write_arrays(Path(path), {"kind": "patterns", "pattern_type": self.pattern_type}, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads patterns that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The patterns.
+
+        Raises:
+            InputError: The file is none of `save`.
+        """
+        header, arrays = read_arrays(Path(path), "patterns", {"pattern_type": str})
+        return cls({key.partition("/")[2]: a for key, a in arrays.items()}, header["pattern_type"])
+
+
+def as_patterns(patterns: Any) -> Patterns:
+    """Patterns from what an analyzer is given: themselves, or the path of their file.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(patterns, str | Path):
+        return Patterns.load(patterns)
+    if not isinstance(patterns, Patterns):
+        raise InputError(
+            "Expected patterns to be rap_keras.patterns.Patterns or the path of their file, got "
+            f"{'none' if patterns is None else type(patterns).__name__}: fit them with "
+            "rap_keras.patterns.fit(model, data)."
+        )
+    return patterns
+
+
+# Files and comparisons.
+
+
+def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Name => shape."""
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def check_shapes(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses patterns or statistics of another model."""
+    for name in [*expected, *found]:
+        if found.get(name) != expected.get(name):
+            got, wanted = (
+                f"one of shape {shapes[name]}" if name in shapes else "none"
+                for shapes in (found, expected)
+            )
+            raise InputError(
+                f"Expected {what} of this model, but for layer {name!r} there is {got} in place of "
+                f"{wanted}: fit them again, for this model."
+            )
+
+
+def kernel_nodes(graph: Graph) -> list[Node]:
+    """The nodes of the kernel layers."""
+    return [node for node in graph.nodes if linear.is_linear(node.layer)]
+
+
+def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """The name and shape of the pattern of each kernel layer of a graph.
+
+    Raises:
+        InputError: There is none, or one of a type that has no patterns.
+    """
+    shapes = {}
+    for node in kernel_nodes(graph):
+        if is_a(node.layer, {"EinsumDense"}):
+            raise InputError(
+                f"Expected Dense and convolutional layers to have patterns, but {node.name!r} is an "
+                "EinsumDense: write it as a Dense layer."
+            )
+        kernels = linear.kernels(node.layer)
+        for name, kernel in zip(stage_names(node.name, len(kernels)), kernels, strict=True):
+            shapes[name] = tuple(kernel.shape)
+    if not shapes:
+        raise InputError(
+            "Expected a model with Dense or convolutional layers, which have patterns, got none: use "
+            'another method, such as "gradient".'
+        )
+    return shapes

@@ -1,0 +1,331 @@
+"""The patterns of PatternNet and PatternAttribution, and their estimation from data.
+
+A kernel layer computes y = w^T x of a patch x of its input. Its pattern a, of the kernel's shape, is
+what the signal in x does when y changes (Kindermans et al., "Learning how to explain neural networks:
+PatternNet and PatternAttribution", ICLR 2018, arXiv 1705.05598). Over all samples and positions:
+
+    linear          a = (E[x y] - E[x] E[y]) / (E[y^2] - E[y]^2)
+    relu.positive   a = (E+[x y] - E+[x] E[y]) / (E+[y^2] - E+[y] E[y])
+    relu.negative   the same with E-
+
+E+ is over the cases in which the neuron is active (y plus bias > 0, after BatchNormalization), E- over
+the others, E over both. The denominators are w^T times the numerators, so that w^T a = 1.
+
+    patterns = rap_keras.patterns.fit(model, images)
+    patterns.save("patterns.npz")
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.inputs.batches import batches, image_batches
+from rap_keras.patterns.patterns import (
+    CASES,
+    CASES_OF,
+    PATTERN_TYPES,
+    Patterns,
+    check_shapes,
+    kernel_shapes,
+)
+from rap_keras.patterns.sums import Network, Sums
+from rap_keras.support.files import read_arrays, write_arrays
+from rap_keras.support.images import collect_images
+from rap_keras.support.options import choose
+from rap_keras.support.progress import track
+
+_DTYPES = ("float32", "float64")
+
+
+class Statistics:
+    """Sums over samples that patterns follow from, in float64.
+
+    They can be updated batch by batch, saved, loaded and gone on with, and merged over shards of the
+    data; the result is that of one pass over all of it.
+
+    Args:
+        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
+        pattern_type: The type of pattern that they have to serve; None: all types. "relu" takes half
+            of the time and memory of all.
+
+    Attributes:
+        samples: The number of samples so far.
+
+    Raises:
+        InputError: The pattern type is unknown, or the model cannot be followed or has no kernel layer.
+    """
+
+    def __init__(self, model: Any, pattern_type: str | None = None) -> None:
+        if pattern_type is not None:
+            choose("pattern_type", pattern_type, PATTERN_TYPES)
+        self.samples = 0
+        self._cases = CASES_OF[pattern_type or "linear"]
+        self._dtype = "float32"
+        self._sums: Sums = {}
+        self._network = None if model is None else Network(model)
+
+    def update(self, x: Any) -> None:
+        """Adds the sums over one batch, which is computed at once.
+
+        Args:
+            x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
+                several inputs.
+
+        Raises:
+            InputError: x does not fit the model or is not finite, or the model's values overflow.
+        """
+        network = self._network
+        if network is None:
+            raise InputError(
+                "Expected statistics with a model to update, got some that were loaded without: pass "
+                "it, Statistics.load(path, model)."
+            )
+        arrays = network.read(x)
+        if not len(arrays[0]):
+            return
+        sums = network.sums(arrays, self._cases)
+        if not all(np.isfinite(a).all() for own in sums.values() for a in own.values()):
+            raise InputError(
+                "Expected finite statistics, got NaN or infinity from finite data: the model's own "
+                "values overflow; scale the data as the model expects it."
+            )
+        self._dtype = network.dtype
+        self._add(sums, len(arrays[0]))
+
+    def feed(
+        self,
+        data: Any,
+        batch_size: int = 32,
+        progress: bool = True,
+        preprocess: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Adds the sums over data, batch by batch. Only one batch is computed and held at a time.
+
+        Args:
+            data: Arrays, as `update` takes them; a batched `tf.data.Dataset`, or any other iterable of
+                batches; or the path of a folder of images. Of elements (x, y) the first counts.
+            batch_size: Samples that are computed at a time, where data are arrays or a folder.
+            progress: Show a progress bar, on a terminal.
+            preprocess: For a folder: the function that turns RGB images of the model's size, uint8
+                `(n, height, width, 3)`, into the model's input.
+
+        Raises:
+            InputError: As `update`; data are nothing that can be iterated, or there are none; an image
+                cannot be read; there is a folder without `preprocess`, or `preprocess` without one.
+        """
+        if isinstance(data, str | Path):
+            parts, total = self._images(data, batch_size, preprocess)
+        elif preprocess is not None:
+            raise InputError(
+                "Expected the path of a folder of images where there is preprocess, got "
+                f"{type(data).__name__}: preprocess the data before."
+            )
+        else:
+            parts, total = batches(data, batch_size)
+        before = self.samples
+        for batch in track(parts, "statistics", total, progress):
+            self.update(batch)
+        if self.samples == before:
+            raise InputError("Expected data to estimate patterns from, got no samples.")
+
+    def _images(
+        self, source: str | Path, batch_size: int, preprocess: Callable[[Any], Any] | None
+    ) -> tuple[Iterator[Any], int | None]:
+        """The images of a folder as batches, warped to the size that the model takes."""
+        if not callable(preprocess):
+            raise InputError(
+                f"Expected preprocess with the images of {str(source)!r}, got {preprocess!r}: pass the "
+                "function that turns uint8 RGB images into the model's input."
+            )
+        size = None
+        if self._network is not None:  # update tells what is missing
+            shapes = [self._network.graph.shapes[slot] for slot in self._network.graph.inputs]
+            if len(shapes) != 1 or len(shapes[0]) != 4:
+                raise InputError(
+                    f"Expected a model of one input of images to read {str(source)!r} for it, got "
+                    f"inputs of shape {', '.join(map(str, shapes))}: pass arrays."
+                )
+            _, *sides = shapes[0]
+            channels_first = sides[0] in (1, 3) and sides[2] not in (1, 3)
+            height, width = sides[1:] if channels_first else sides[:2]
+            size = (height, width) if height and width else None
+        return image_batches(collect_images([source]), preprocess, batch_size, size)
+
+    def _add(self, sums: Sums, samples: int) -> None:
+        for name, own in sums.items():
+            mine = self._sums.setdefault(name, {})
+            for key, value in own.items():
+                if key in mine:
+                    mine[key] += value
+                else:
+                    mine[key] = np.array(value, np.float64)
+        self.samples += samples
+
+    def merge(self, other: "Statistics") -> None:
+        """Adds the statistics of other data of the same model.
+
+        Args:
+            other: They stay as they are.
+
+        Raises:
+            InputError: They are of another model or serve other pattern types.
+        """
+        if self._cases != other._cases:
+            raise InputError(
+                "Expected statistics for the same pattern types, got sums over "
+                f"{' and '.join(self._cases)} cases and over {' and '.join(other._cases)} ones: gather "
+                "both with the same pattern_type."
+            )
+        if self._sums and other._sums:
+            check_shapes("statistics", other.shapes(), self.shapes())
+        self._dtype = max(self._dtype, other._dtype)
+        self._add(other._sums, other.samples)
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        result = Statistics(None)
+        result._cases, result._network = self._cases, self._network
+        result.merge(self)
+        result.merge(other)
+        return result
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Layer name => shape of its pattern."""
+        return {name: own[f"x.{self._cases[0]}"].shape for name, own in self._sums.items()}
+
+    def patterns(self, pattern_type: str = "relu") -> Patterns:
+        """The patterns that follow from the statistics.
+
+        Args:
+            pattern_type: One of `PATTERN_TYPES`; "relu" is "relu.positive".
+
+        Returns:
+            Layer name => array of the kernel's shape. The pattern of a neuron that is never in the
+            cases of the type, or does not vary, is 0.
+
+        Raises:
+            InputError: The type is unknown or not served, or there are no samples.
+        """
+        choose("pattern_type", pattern_type, PATTERN_TYPES)
+        cases = CASES_OF[pattern_type]
+        if not set(cases) <= set(self._cases):
+            raise InputError(
+                f"Expected statistics that serve {pattern_type!r}, got sums over {self._cases[0]} "
+                "cases only: gather them with pattern_type=None."
+            )
+        if not self.samples:
+            raise InputError("Expected statistics of some data, got no samples: update them first.")
+        arrays = {
+            name: _pattern(own, cases).astype(self._dtype) for name, own in self._sums.items()
+        }
+        return Patterns(arrays, pattern_type)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the statistics to a `.npz` file, without pickle.
+
+        Args:
+            path: The file.
+        """
+        header = {
+            "kind": "statistics",
+            "samples": self.samples,
+            "cases": list(self._cases),
+            "dtype": self._dtype,
+        }
+        sums = self._sums.items()
+        arrays = {f"{key}/{name}": array for name, own in sums for key, array in own.items()}
+        write_arrays(Path(path), header, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Any = None) -> Self:
+        """Reads statistics that `save` wrote.
+
+        Args:
+            path: The file.
+            model: Their model, to go on with them.
+
+        Returns:
+            The statistics.
+
+        Raises:
+            InputError: The file is none of `save`, or of another model.
+        """
+        expected = {"samples": int, "cases": list, "dtype": str}
+        header, arrays = read_arrays(Path(path), "statistics", expected)
+        result = cls(model)
+        result.samples, result._cases = header["samples"], tuple(header["cases"])
+        result._dtype = header["dtype"]
+        for key, array in arrays.items():
+            field, _, name = key.partition("/")
+            result._sums.setdefault(name, {})[field] = array
+        _check_sums(path, result._cases, result._dtype, result._sums)
+        if result._network is not None and result._sums:
+            check_shapes("statistics", result.shapes(), kernel_shapes(result._network.graph))
+        return result
+
+
+def fit(
+    model: Any,
+    data: Any,
+    pattern_type: str = "relu",
+    batch_size: int = 32,
+    progress: bool = True,
+    preprocess: Callable[[Any], Any] | None = None,
+) -> Patterns:
+    """Estimates the patterns of a model's kernel layers in one pass over data.
+
+    For statistics that serve all types, or that are saved, merged or gone on with: `Statistics`.
+
+    Args:
+        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
+            It is not changed; Dropout is off.
+        data: What the model was trained on, or a good part of it, as the model takes it: arrays, a
+            batched `tf.data.Dataset`, or another iterable of batches; or the path of a folder of
+            images. Of elements (x, y) the first counts.
+        pattern_type: "relu" (or "relu.positive"), "relu.negative" or "linear"; see this module.
+        batch_size: Samples that are computed at a time, where data are arrays or a folder.
+        progress: Show a progress bar, on a terminal.
+        preprocess: For a folder: the function that turns RGB images of the model's size, uint8
+            `(n, height, width, 3)`, into the model's input.
+
+    Returns:
+        Layer name => pattern, an array of the shape of the layer's kernel.
+
+    Raises:
+        InputError: The type is unknown; the model cannot be followed or has no kernel layer; there are
+            no data, or they do not fit or are not finite; an image cannot be read, or there is a folder
+            without `preprocess`, or `preprocess` without one.
+    """
+    statistics = Statistics(model, pattern_type)
+    statistics.feed(data, batch_size, progress, preprocess)
+    return statistics.patterns(pattern_type)
+
+
+def _pattern(sums: Mapping[str, np.ndarray], cases: Sequence[str]) -> np.ndarray:
+    """One layer's pattern by the equations above, from its sums."""
+
+    def summed(key: str, over: Sequence[str] = cases) -> np.ndarray:
+        return sum(sums[f"{key}.{case}"] for case in over[1:]) + sums[f"{key}.{over[0]}"]
+
+    mean_y = summed("y", CASES) / summed("count", CASES)
+    covariance = summed("xy") - summed("x") * mean_y
+    part, whole = summed("yy"), summed("y") * mean_y
+    variance = part - whole
+    varies = np.abs(variance) > 1e-12 * (part + np.abs(whole))  # else it is rounding
+    where = np.broadcast_to(varies, covariance.shape)
+    return np.divide(covariance, variance, out=np.zeros_like(covariance), where=where)
+
+
+def _check_sums(path: str | Path, cases: Sequence[str], dtype: str, sums: Sums) -> None:
+    keys = {f"{key}.{case}" for key in ("count", "y", "yy") for case in CASES}
+    keys |= {f"{key}.{case}" for key in ("x", "xy") for case in cases}
+    if (
+        cases not in CASES_OF.values()
+        or dtype not in _DTYPES
+        or any(set(own) != keys for own in sums.values())
+    ):
+        raise InputError(
+            f"Expected all sums in the statistics {str(path)!r}, but some are missing."
+        )

@@ -1,0 +1,219 @@
+"""The sums over a batch that patterns are estimated from, of models of either backend."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.backends.choice import is_keras3
+from rap_keras.inputs.samples import read_inputs
+from rap_keras.network import linear
+from rap_keras.network.folding import fold
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import (
+    ACTIVATION,
+    ADDITION,
+    BATCH_NORMALIZATION,
+    ELEMENTWISE,
+    SEPARABLE,
+    TRANSPOSED,
+    activation_name,
+    is_a,
+)
+from rap_keras.network.linear import Stage, pullback
+from rap_keras.patterns.patterns import CASES, kernel_nodes, kernel_shapes
+from rap_keras.propagate import Record, forward
+from rap_keras.rules.pattern import stage_names
+
+Sums = dict[str, dict[str, Any]]
+
+
+def _decision(graph: Graph, node: Node) -> int | None:
+    """The slot whose sign tells whether a neuron is active: what goes into the next activation.
+
+    On the way there are BatchNormalization, layers that are the identity at inference, and sums of
+    tensors of one shape. Where no activation follows the sums, they do not count. None: it is the
+    node's own output before its fused activation.
+    """
+    if activation_name(node.layer) is not None:
+        return None
+    own = slot = node.outputs[0]
+    summed = False
+    while len(users := graph.consumers.get(slot, [])) == 1:
+        (user,) = users
+        if is_a(user.layer, ADDITION):
+            summed = True
+        elif activation_name(user.layer) is not None and is_a(user.layer, ACTIVATION):
+            return slot
+        elif not (
+            is_a(user.layer, BATCH_NORMALIZATION | ELEMENTWISE) or is_a(user.layer, {"Activation"})
+        ):
+            break
+        if graph.shapes[user.outputs[0]] != graph.shapes[slot]:
+            break
+        slot = user.outputs[0]
+        own = own if summed else slot
+    return own
+
+
+def _sums(
+    graph: Graph, inputs: Sequence[tf.Tensor], cases: Sequence[str]
+) -> dict[str, dict[str, tf.Tensor]]:
+    """The sums of each kernel layer over one batch."""
+    _, records = forward(graph, inputs)
+    makers = {slot: record for record in records for slot in record.node.outputs}
+    normalized = {node.name for node in fold(graph).nodes if node.before is not None}
+    result = {}
+    for record in records:
+        node = record.node
+        if record.stages is None:
+            continue
+        slot = _decision(graph, node)
+        decision = record.stages[-1].output
+        if slot is not None:
+            decision = makers[slot].outputs[makers[slot].node.outputs.index(slot)]
+        stages = record.stages
+        if node.name in normalized:
+            stages = _without_shift(record, makers[node.inputs[0]])
+        result.update(_layer_sums(node, stages, decision, cases))
+    return result
+
+
+def _without_shift(record: Record, normalization: Record) -> list[Stage]:
+    """The stages of a layer that takes normalized values g x + c, for g x.
+
+    E+[x y] - E+[x] E[y] depends on the origin of x; g x has that of the layer that both fold into.
+    """
+    (shift,) = normalization.recompute([tf.zeros_like(normalization.inputs[0])])
+    (x,) = record.inputs
+    return linear.stages(record.node.layer, x - tf.cast(shift, x.dtype))
+
+
+def _layer_sums(
+    node: Node, stages: Sequence[Stage], decision: tf.Tensor, cases: Sequence[str]
+) -> dict[str, dict[str, tf.Tensor]]:
+    """The sums of each stage of a kernel layer; the decision's sign tells the active neurons."""
+    layer = node.layer
+    # No activation follows the first of two maps; its sign alone decides, as for a layer of its own.
+    signs = [stage.output for stage in stages[:-1]] + [decision]
+    names = stage_names(node.name, len(stages))
+    axes = [_neuron_axes(layer, first=k == 0) for k in range(len(stages))]
+    channels = linear.channel_axis(layer, stages[-1].z.shape.rank)
+    return {
+        name: _stage_sums(stage, sign > 0, channels, own_axes, cases)
+        for name, stage, sign, own_axes in zip(names, stages, signs, axes, strict=True)
+    }
+
+
+def _neuron_axes(layer: Any, first: bool) -> tuple[int, ...]:
+    """The axes of a kernel that tell neurons (output channels) apart; y sums over the others."""
+    if is_a(layer, {"DepthwiseConv1D", "DepthwiseConv2D"}) or (first and is_a(layer, SEPARABLE)):
+        return (-2, -1)
+    return (-2,) if is_a(layer, TRANSPOSED) else (-1,)
+
+
+def _stage_sums(
+    stage: Stage,
+    active: tf.Tensor,
+    channels: int,
+    neuron_axes: Sequence[int],
+    cases: Sequence[str],
+) -> dict[str, tf.Tensor]:
+    """Sums of 1, y, y y, x and x y over the samples and positions of one linear map."""
+    y = stage.z
+    rank = y.shape.rank
+    others = [axis for axis in range(rank) if axis != channels]
+    shape = [1] * stage.kernel.shape.rank
+    for axis in neuron_axes:
+        shape[axis] = stage.kernel.shape[axis]
+    # sum over patches of x s^T, of the kernel's shape: what the kernel's gradient is.
+    _, correlation = pullback(lambda kernel: stage.apply(stage.x, kernel), stage.kernel)
+
+    def summed(values: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.cast(values, tf.float64), others)
+
+    result = {}
+    for case, chosen in zip(CASES, (active, tf.logical_not(active)), strict=True):
+        mask = tf.cast(chosen, y.dtype)
+        count, y_sum = summed(mask), summed(mask * y)
+        wide = tf.cast(y, tf.float64)
+        sums = {"count": count, "y": y_sum, "yy": summed(tf.cast(mask, tf.float64) * wide * wide)}
+        sums = {key: tf.reshape(value, shape) for key, value in sums.items()}
+        if case in cases:
+            # y less its mean, for what the covariance takes off again would cost half of the digits.
+            mean = tf.cast(y_sum / tf.maximum(count, 1), y.dtype)
+            centred = y - tf.reshape(mean, [-1] + [1] * (rank - 1 - channels))
+            x = tf.cast(correlation(mask), tf.float64)
+            sums["x"] = x
+            xy = tf.cast(correlation(mask * centred), tf.float64)
+            sums["xy"] = xy + tf.reshape(tf.cast(mean, tf.float64), shape) * x
+        result.update({f"{key}.{case}": value for key, value in sums.items()})
+    return result
+
+
+class Network:
+    """A model of either backend, to compute sums with."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._keras3 = is_keras3(model)
+        if self._keras3:
+            from rap_keras.backends.keras3.trace import input_names, trace
+
+            self.graph = trace(model)
+            self._names: Sequence[str] = input_names(model)
+        else:
+            from rap_keras.backends.keras2.graphs import graph_scope
+            from rap_keras.backends.keras2.rebuild import flattened
+            from rap_keras.backends.keras2.trace import trace as trace2
+
+            with graph_scope(model):
+                self._model = model = flattened(model)
+                self.graph, _ = trace2(model)
+            self._names = model.input_names
+        kernel_shapes(self.graph)  # refuses what has no patterns
+        self._compiled: Callable[[list[np.ndarray]], Sums] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of patterns: single precision but for double precision models."""
+        layers = (node.layer for node in kernel_nodes(self.graph))
+        return "float64" if any(la.compute_dtype == "float64" for la in layers) else "float32"
+
+    def read(self, x: Any) -> list[np.ndarray]:
+        """One batch as arrays of the model's shapes and dtypes."""
+        return read_inputs(self._model.inputs, self._names, x, check_finite=True)[0]
+
+    def sums(self, arrays: list[np.ndarray], cases: Sequence[str]) -> Sums:
+        """The sums over one batch."""
+        if self._compiled is None:
+            compile_ = self._function if self._keras3 else self._fetches
+            self._compiled = compile_(lambda inputs: _sums(self.graph, inputs, cases))
+        return self._compiled(arrays)
+
+    def _function(self, compute: Callable[[Any], Any]) -> Callable[[list[np.ndarray]], Sums]:
+        """For Keras 3: a traced function."""
+        signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self._model.inputs]
+        traced = tf.function(compute, input_signature=[signature], autograph=False)
+
+        def run(arrays: list[np.ndarray]) -> Sums:
+            result = traced([tf.constant(a) for a in arrays])
+            return {n: {k: v.numpy() for k, v in own.items()} for n, own in result.items()}
+
+        return run
+
+    def _fetches(self, compute: Callable[[Any], Any]) -> Callable[[list[np.ndarray]], Sums]:
+        """For Keras 2: a part of the model's graph, run in its session."""
+        from rap_keras.backends.keras2.graphs import graph_scope
+
+        with graph_scope(self._model):
+            feeds = [tf.compat.v1.placeholder(t.dtype, t.shape) for t in self._model.inputs]
+            fetches = compute(feeds)
+
+        def run(arrays: list[np.ndarray]) -> Sums:
+            with graph_scope(self._model):
+                session = tf.compat.v1.keras.backend.get_session()
+                return session.run(fetches, dict(zip(feeds, arrays, strict=True)))
+
+        return run

@@ -1,0 +1,11 @@
+"""Relevance maps as pictures: red speaks for the class, blue against it, white is exactly zero.
+
+Every function draws with matplotlib's object interface: without a display, without pyplot and its
+global list of figures. Save with `figure.savefig(...)` (`axes.figure.savefig(...)`). A notebook shows
+a figure that is the last value of a cell.
+"""
+
+from rap_keras.plot.figures import explanation, grid, heatmap, overlay
+from rap_keras.plot.layers import layers
+
+__all__ = ["explanation", "grid", "heatmap", "layers", "overlay"]

@@ -1,0 +1,146 @@
+"""How maps and images are drawn into axes."""
+
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from rap_keras.errors import InputError
+
+COLORMAP = "seismic"
+PANEL_INCHES = 2.0
+# Beyond these, far beyond float32, matplotlib's arithmetic over- or underflows: a map of less than
+# the smallest is drawn as zero, one of more than the largest is refused.
+SMALLEST, LARGEST = 1e-250, 1e250
+FRAME_COLOR = "0.6"
+
+Array = NDArray[Any]
+
+
+class NotebookFigure(Figure):
+    """A figure that notebooks show; without pyplot they would show its name only."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def channel_sum(relevance: ArrayLike, channel_axis: int | None) -> Array:
+    """One map as a new finite float64 array (height, width)."""
+    values = np.array(relevance)
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"A relevance map is an array of real numbers, not of {values.dtype}.")
+    values = values.astype(np.float64)
+    if values.ndim != (2 if channel_axis is None else 3):
+        expected = "(height, width)" if channel_axis is None else "(height, width, channels)"
+        raise InputError(
+            f"One relevance map is {expected}, but this array has the shape {values.shape}; "
+            "channel_axis says where its channels are (None: nowhere), and a batch is drawn map "
+            "by map or with grid."
+        )
+    if values.size == 0:
+        raise InputError(f"A relevance map of shape {values.shape} is empty.")
+    if channel_axis is not None:
+        if not -3 <= channel_axis < 3:
+            raise InputError(f"A map of three axes has no channel axis {channel_axis}.")
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = values.sum(axis=channel_axis)
+    # matplotlib computes with multiples of the limits, which must be finite as well.
+    if not np.all(np.abs(values) < LARGEST):
+        raise InputError(
+            "The relevance map holds NaN, infinity or nearly that, which no colour stands for."
+        )
+    return values
+
+
+def color_scale(spatial: Array, percentile: float | None) -> tuple[float, float]:
+    """The symmetric limits of the colours; never of width zero."""
+    if percentile is not None and not 0 < percentile <= 100:
+        raise InputError(f"A percentile is above 0 and at most 100, not {percentile}.")
+    magnitude = np.abs(spatial)
+    limit = float(magnitude.max())
+    if percentile is not None:
+        limit = float(np.percentile(magnitude, percentile)) or limit
+    if limit < SMALLEST:
+        limit = 1.0
+    return -limit, limit
+
+
+def as_image(image: ArrayLike) -> Array:
+    """One image as uint8 or float of the documented range, otherwise refused; never rescaled."""
+    values = np.asarray(image)
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3)):
+        raise InputError(
+            "One image is (height, width), (height, width, 1) or (height, width, 3), but this "
+            f"array has the shape {values.shape}."
+        )
+    if values.size == 0:
+        raise InputError(f"An image of shape {values.shape} is empty.")
+    if values.dtype == np.uint8:
+        return values
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"An image is uint8 in 0..255 or float in 0..1, not {values.dtype}.")
+    # Resizing overshoots by rounding errors; `not` makes NaN fail too.
+    if not (values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
+        raise InputError(
+            "A float image has values in 0..1 (a uint8 one in 0..255), but this one reaches from "
+            f"{values.min():.4g} to {values.max():.4g}."
+        )
+    return np.clip(values, 0.0, 1.0)
+
+
+def as_grey(image: Array) -> Array:
+    """The luma of an image as float in 0..1."""
+    values = image / 255.0 if image.dtype == np.uint8 else image.astype(np.float64)
+    if values.ndim == 2:
+        return values
+    if values.shape[-1] == 1:
+        return values[..., 0]
+    return values @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def draw_image(ax: Axes, image: Array, title: str | None) -> None:
+    """Draws pixels as they are."""
+    image = as_image(image)
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    highest = 255 if image.dtype == np.uint8 else 1
+    prepared(ax, title)
+    # Limits and map count for grey images only; colours are drawn as they are.
+    ax.imshow(image, cmap="gray", vmin=0, vmax=highest, interpolation="nearest")
+
+
+def prepared(ax: Axes | None, title: str | None) -> Axes:
+    """Axes without ticks, but with a frame: a white map has an edge."""
+    if ax is None:
+        ax = NotebookFigure(figsize=(4, 4), dpi=150, layout="compressed").add_subplot()
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_color(FRAME_COLOR)
+    if title is not None:
+        ax.set_title(title, fontsize="small")
+    return ax
+
+
+def panels(rows: int, columns: int) -> tuple[Figure, Array]:
+    """A figure with a table of axes."""
+    size = (PANEL_INCHES * columns, PANEL_INCHES * rows + 0.2)
+    figure = NotebookFigure(figsize=size, dpi=150, layout="compressed")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def add_colorbar(ax: Axes, drawn: Any) -> None:
+    """Adds a colour bar that takes no room from other axes."""
+    # A bar per axes takes its room from these axes alone, so that maps of a table stay aligned.
+    bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.04)
+    bar.ax.tick_params(labelsize="x-small")
+    bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
+    bar.ax.yaxis.get_offset_text().set_fontsize("x-small")
+    # The overlay's opacity is the map's, not the bar's.
+    if bar.solids is not None:
+        bar.solids.set_alpha(1.0)

@@ -1,0 +1,229 @@
+"""Maps, overlays, explanations and grids of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from rap_keras.errors import InputError
+from rap_keras.plot.drawing import (
+    COLORMAP,
+    add_colorbar,
+    as_grey,
+    as_image,
+    channel_sum,
+    color_scale,
+    draw_image,
+    panels,
+    prepared,
+)
+from rap_keras.support.text import counted
+
+
+def heatmap(
+    relevance: ArrayLike,
+    image: ArrayLike | None = None,
+    ax: Axes | None = None,
+    percentile: float | None = None,
+    colorbar: bool = False,
+    title: str | None = None,
+    channel_axis: int | None = -1,
+) -> Axes:
+    """Draws one relevance map, its channels summed.
+
+    The scale is symmetric, so zero is white whatever the map holds; a map of zeros is all white.
+
+    Args:
+        relevance: One map, `(height, width, channels)`; see `channel_axis`.
+        image: If given, the map is drawn over it as `overlay` does: where relevance is zero, the
+            image shows in grey. See `overlay` for what an image may be.
+        ax: The axes to draw on; default: those of a new figure.
+        percentile: The colours saturate at this percentile (above 0, up to 100) of `|relevance|`;
+            default: at its maximum, which is also used where the percentile is zero.
+        colorbar: Whether to add a colour bar.
+        title: The title of the axes.
+        channel_axis: The axis of the channels; `None` for a map `(height, width)` without any.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        InputError: If the map is not a single one, or not finite, or the image is not an image.
+    """
+    if image is not None:
+        return overlay(
+            relevance,
+            image,
+            ax=ax,
+            percentile=percentile,
+            colorbar=colorbar,
+            title=title,
+            channel_axis=channel_axis,
+        )
+    spatial = channel_sum(relevance, channel_axis)
+    norm = Normalize(*color_scale(spatial, percentile))
+    ax = prepared(ax, title)
+    drawn = ax.imshow(spatial, cmap=COLORMAP, norm=norm, interpolation="nearest")
+    if colorbar:
+        add_colorbar(ax, drawn)
+    return ax
+
+
+def overlay(
+    relevance: ArrayLike,
+    image: ArrayLike,
+    ax: Axes | None = None,
+    percentile: float | None = None,
+    colorbar: bool = False,
+    title: str | None = None,
+    channel_axis: int | None = -1,
+    alpha: float = 0.9,
+) -> Axes:
+    """Draws one relevance map over its image in grey, the more opaque the stronger the relevance.
+
+    Args:
+        relevance: One map, as in `heatmap`. Where its resolution is not the image's, as for the
+            relevance of an inner layer, it is stretched over the image.
+        image: One image, `(height, width, 3)`, `(height, width, 1)` or `(height, width)`: uint8 in
+            0..255 or float in 0..1.
+        ax: As in `heatmap`.
+        percentile: As in `heatmap`.
+        colorbar: As in `heatmap`.
+        title: As in `heatmap`.
+        channel_axis: The axis of the channels of `relevance`, as in `heatmap`.
+        alpha: The opacity (0..1) of the strongest relevance; that of zero is always 0.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        InputError: As for `heatmap`, or if `alpha` is not in 0..1.
+    """
+    if not 0 <= alpha <= 1:
+        raise InputError(f"alpha is an opacity from 0 to 1, not {alpha}.")
+    spatial = channel_sum(relevance, channel_axis)
+    grey = as_grey(as_image(image))
+    low, high = color_scale(spatial, percentile)
+    ax = prepared(ax, title)
+    height, width = grey.shape
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    # The image keeps to the light half: both ends of the colour map are dark.
+    ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, interpolation="nearest", extent=extent)
+    drawn = ax.imshow(
+        spatial,
+        cmap=COLORMAP,
+        norm=Normalize(low, high),
+        alpha=alpha * np.minimum(np.abs(spatial) / high, 1.0),
+        interpolation="nearest",
+        extent=extent,
+    )
+    if colorbar:
+        add_colorbar(ax, drawn)
+    return ax
+
+
+def grid(
+    images: ArrayLike | None,
+    maps: Mapping[str, ArrayLike],
+    percentile: float | None = None,
+    colorbar: bool = False,
+    channel_axis: int | None = -1,
+    row_titles: Sequence[str] | None = None,
+    over_image: bool = False,
+) -> Figure:
+    """Draws images and their maps as a table: a row for each image, a column for each method.
+
+    Each map has a scale of its own: the units of two methods need not agree.
+
+    Args:
+        images: `(n, height, width, 3)`, `(n, height, width, 1)` or `(n, height, width)`, of values
+            as in `overlay`; None leaves their column out.
+        maps: For each method the maps of all images, `(n, height, width, channels)`, or
+            `(n, height, width)` where the channels are summed already.
+        percentile: As in `heatmap`.
+        colorbar: Whether every map gets a colour bar.
+        channel_axis: The axis of the channels in one map (without the batch axis).
+        row_titles: What to write in front of each row.
+        over_image: Whether the maps are drawn over the image in grey, as by `overlay`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: As for `heatmap`, or if there is not one map and one title for each image.
+    """
+    columns = {method: np.asarray(batch) for method, batch in maps.items()}
+    if images is None and over_image:
+        raise InputError("A grid of maps over their images needs the images.")
+    image_batch = np.asarray(next(iter(columns.values()), ()) if images is None else images)
+    count = len(image_batch) if image_batch.ndim in (3, 4) else 0
+    if count == 0:
+        raise InputError(
+            "A grid needs a batch of images, (n, height, width) or (n, height, width, channels), "
+            f"not an array of shape {image_batch.shape}."
+        )
+    for method, batch in columns.items():
+        if batch.ndim not in (3, 4) or len(batch) != count:
+            raise InputError(
+                f"A grid of {counted(count, 'image')} needs as many maps of each method, (n, height, "
+                f"width, channels) or (n, height, width), but those of {method!r} have the shape "
+                f"{batch.shape}."
+            )
+    if row_titles is not None and len(row_titles) != count:
+        raise InputError(
+            f"A grid of {counted(count, 'image')} cannot have {len(row_titles)} row titles."
+        )
+
+    first = 0 if images is None else 1
+    figure, axes = panels(count, first + len(columns))
+    for row in range(count):
+        if images is not None:
+            draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
+        if row_titles is not None:
+            axes[row, 0].set_ylabel(row_titles[row], fontsize="small")
+        for column, (method, batch) in enumerate(columns.items(), start=first):
+            heatmap(
+                batch[row],
+                image=image_batch[row] if over_image else None,
+                ax=axes[row, column],
+                percentile=percentile,
+                colorbar=colorbar,
+                title=method if row == 0 else None,
+                channel_axis=None if batch.ndim == 3 else channel_axis,
+            )
+    return figure
+
+
+def explanation(
+    relevance: ArrayLike,
+    image: ArrayLike,
+    percentile: float | None = None,
+    title: str | None = None,
+    channel_axis: int | None = -1,
+) -> Figure:
+    """Draws an image, its relevance map with a colour bar, and the map over the image.
+
+    Args:
+        relevance: One map, as in `heatmap`.
+        image: One image, as in `overlay`.
+        percentile: As in `heatmap`.
+        title: The title of the map.
+        channel_axis: As in `heatmap`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: As for `overlay`.
+    """
+    figure, axes = panels(1, 3)
+    left, middle, right = axes[0]
+    draw_image(left, np.asarray(image), "image")
+    options: dict[str, Any] = {"percentile": percentile, "channel_axis": channel_axis}
+    heatmap(relevance, ax=middle, title=title, colorbar=True, **options)
+    overlay(relevance, image, ax=right, title="map over image", **options)
+    return figure

@@ -1,0 +1,1 @@
+"""Files, images, options and progress; knows nothing of networks."""

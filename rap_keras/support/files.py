@@ -1,0 +1,73 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from rap_keras.errors import InputError
+
+# They add their commands, and take their options from here.
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` when it is complete, and only then.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz file with a header of JSON, without pickle."""
+    with replacing(path) as file:
+        named: dict[str, Any] = {"header": np.array(json.dumps(header)), **arrays}
+        np.savez(file, **named)
+
+
+def read_arrays(
+    path: Path, kind: str, expected: Mapping[str, type]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header and the arrays of a file of the given kind."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            arrays = {key: file[key] for key in file.files if key != "header"}
+        ours = header["kind"] == kind
+        ours = ours and all(isinstance(header[key], t) for key, t in expected.items())
+    except (
+        *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError),
+        zipfile.BadZipFile,
+    ) as error:
+        raise InputError(f"Expected a file with {kind}, got {str(path)!r}: {error}") from error
+    if not ours:
+        raise InputError(
+            f"Expected a file with {kind}, got {str(path)!r}, which holds something else."
+        )
+    return header, arrays
+
+
+def save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Like `np.savez_compressed`, which has no room for layers called "file"."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in arrays.items():
+            several = isinstance(value, list)
+            parts = {f"{name}[{k}]": v for k, v in enumerate(value)} if several else {name: value}
+            for key, array in parts.items():
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)

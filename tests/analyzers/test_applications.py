@@ -1,0 +1,66 @@
+"""The networks of keras.applications: built, explained, conserved; or refused, not guessed."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import pytest
+
+from rap_keras import UnknownLayerError, create_analyzer
+
+apps = keras.applications
+CONSERVING = ["VGG16", "ResNet50", "DenseNet121", "EfficientNetB0", "MobileNetV2"]
+
+
+def benchmark_names():
+    path = Path(__file__).parents[2] / "benchmarks" / "applications.py"
+    spec = importlib.util.spec_from_file_location("applications_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.NAMES
+
+
+def error_of(model, rng, dtype="float32"):
+    shape = (1, *(n or 224 for n in model.input_shape[1:3]), 3)
+    x = rng.normal(size=shape).astype(dtype)
+    return create_analyzer("rap", model).conservation(x).max_error
+
+
+@pytest.mark.parametrize("head", ["softmax", None])
+def test_a_small_mobilenet_conserves(head, rng):
+    model = apps.MobileNetV2(
+        weights=None, input_shape=(96, 96, 3), alpha=0.35, classifier_activation=head
+    )
+    assert error_of(model, rng) < 1e-5
+
+
+def test_layers_without_a_rule_are_refused():
+    model = apps.ConvNeXtTiny(weights=None)
+    with pytest.raises(UnknownLayerError, match=r"register_rule\(LayerNormalization, my_rule\)"):
+        create_analyzer("rap", model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONSERVING)
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_relevance_is_conserved_at_224_pixels(name, dtype, allowed, rng):
+    keras.config.set_floatx(dtype)
+    try:
+        model = getattr(apps, name)(weights=None)
+        assert model.dtype_policy.name == dtype
+        assert error_of(model, rng, dtype) < allowed
+    finally:
+        keras.config.set_floatx("float32")
+        keras.utils.clear_session()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in benchmark_names() if n not in CONSERVING])
+def test_every_application_conserves_or_is_refused(name, rng):
+    model = getattr(apps, name)(weights=None)
+    if name == "ConvNeXtTiny":
+        with pytest.raises(UnknownLayerError):
+            create_analyzer("rap", model)
+    else:
+        assert error_of(model, rng) < 1e-5
+    keras.utils.clear_session()

@@ -1,0 +1,105 @@
+"""The benchmark on several processes."""
+
+# ruff: noqa: F401, F811 (fixtures are imported, and then are parameters)
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from command_line import fail, files, succeed
+
+from benchmarks import QUICK, assert_same_report, common, network, photos, put, records, settings
+from rap_keras.benchmark import distributed
+from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.store import Store
+
+# Ray's own, while it is imported and at its end.
+ignore_warnings_of_ray = pytest.mark.filterwarnings(
+    *(f"ignore::{kind}Warning" for kind in ("Deprecation", "Future", "Resource"))
+)
+# Long enough for a worker to be killed while it is at work.
+SLOW = ["--methods", "rap", "--no-controls", "--metrics", "lerf,morf,ratio", "--steps", 144]
+SLOW += ["--batch-size", 1, "--figures", 2, "--resamples", 20, "--limit", 15]
+
+
+def workers():
+    """Ray's processes that measure, of those that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.cmdline()[0].startswith("ray::MapWorker"):
+                found.append(process)
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
+@pytest.fixture
+def data(tmp_path):
+    for k in range(16):
+        put(tmp_path / "data", f"{k:02}", k, k % 3, np.s_[2:8, 3:9])
+    (tmp_path / "data" / "masks" / "03.png").unlink()
+    return f"folder:{tmp_path / 'data'}"
+
+
+@ignore_warnings_of_ray
+def test_a_killed_worker_loses_nothing(data, common, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("ray")
+    arguments = ["benchmark", *common, "--data", data, *SLOW]
+    succeed(*arguments, "--out", tmp_path / "one")
+    killed = []
+    add = Store.add
+
+    def add_and_kill(self, record, maps=None):
+        add(self, record, maps)
+        at_work = workers()
+        if not killed and at_work:
+            killed.append(at_work[0].pid)
+            os.kill(at_work[0].pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Store, "add", add_and_kill)
+    capfd.readouterr()
+    succeed(*arguments, "--out", tmp_path / "two", "--workers", 2)
+    assert len(killed) == 1
+    assert tuple(capfd.readouterr()) == ("", "")  # Ray is silent
+    assert_same_report(tmp_path / "two", tmp_path / "one")
+    assert records(tmp_path / "two") == records(tmp_path / "one")
+    assert workers() == []
+
+
+def test_ray_is_missing(common, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    arguments = [*common, *QUICK, "--out", tmp_path / "out", "--workers", 2]
+    assert "pip install 'rap-keras[distributed]'" in fail("benchmark", *arguments)
+
+
+@ignore_warnings_of_ray
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense", "no.invalid:1"]
+)
+def test_a_cluster_that_is_not_there(address, common, tmp_path):
+    pytest.importorskip("ray")
+    start = time.monotonic()
+    arguments = [*common, *QUICK, "--out", tmp_path / "out", "--ray-address", address]
+    assert f"cluster '{address}' cannot be reached" in fail("benchmark", *arguments)
+    assert time.monotonic() - start < 30
+    assert files(tmp_path / "out") == ["results.sqlite"]
+
+
+def test_a_worker_measures_the_same_model_only(common):
+    """Its answers are records, or why there are none."""
+    quick = settings(common)
+    protocol = json.loads(json.dumps(Bench(quick).protocol()))
+    batch = {"position": np.array([1, 6])}
+    answer = distributed.Worker(quick, protocol, False)(batch)
+    assert list(answer["error"]) == ["", ""]
+    assert ['"status": "kept"' in text for text in answer["record"]] == [True, False]
+    answer = distributed.Worker(quick, protocol, True)(batch)
+    assert [bool(error) for error in answer["error"]] == [False, True]
+    other = protocol | {"weights_crc32": 1}
+    answer = distributed.Worker(quick, other, False)(batch)
+    assert all("weights_crc32" in error for error in answer["error"])

@@ -1,0 +1,178 @@
+"""Models that iNNvestigate can analyze, made of models that it cannot."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras2 import k2
+
+from rap_keras import InputError
+from rap_keras import innvestigate as plugin
+from rap_keras.backends.keras2.graphs import engine
+
+L = k2.layers
+
+
+def block(name):
+    inputs = k2.Input((8, 8, 4))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
+    return k2.Model(inputs, L.Add(name="add")([inputs, x]), name=name)
+
+
+def nested():
+    """Models in models: a functional one used twice, and a Sequential that has one in it."""
+    inputs = k2.Input((8, 8, 3))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="stem")(inputs)
+    shared = block("shared")
+    x = shared(shared(x))
+    x = k2.Sequential([block("inner"), L.GlobalAveragePooling2D(name="pool")], name="tail")(x)
+    return k2.Model(inputs, L.Dense(3, name="logits")(x))
+
+
+@pytest.fixture
+def images(rng):
+    return rng.normal(size=(2, 8, 8, 3)).astype("float32")
+
+
+def gradient(model, x):
+    """The gradient of each sample's largest logit, by TensorFlow."""
+    top = tf.reduce_max(model.output, -1)
+    (found,) = tf.gradients(top, model.inputs)
+    return k2.backend.function(model.inputs, [found])([x])[0]
+
+
+def test_nested_models_are_flattened(images):
+    with plugin.new_graph():
+        model = nested()
+    with plugin.graph_scope(model):
+        expected, slope = model.predict_on_batch(images), gradient(model, images)
+    nodes = len(model.get_layer("shared").layers[1]._inbound_nodes)
+    flat = plugin.prepare(model)
+    assert [layer.name for layer in flat.layers[1:4]] == ["stem", "shared/conv", "shared/add"]
+    np.testing.assert_allclose(flat.predict_on_batch(images), expected, rtol=1e-6, atol=1e-7)
+    for name in ("gradient", "rap"):
+        maps = plugin.create_analyzer(name, flat).analyze(images)
+        if name == "gradient":
+            np.testing.assert_allclose(maps, slope, atol=1e-5 * abs(slope).max())
+        else:
+            np.testing.assert_allclose(maps.sum((1, 2, 3)), expected.max(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(plugin.create_analyzer("rap", model).analyze(images), maps)
+    assert len(model.get_layer("shared").layers[1]._inbound_nodes) == nodes, "the model was changed"
+
+
+def test_a_flat_model_is_prepared_as_it_is():
+    with plugin.new_graph():
+        model = block("flat")
+    assert plugin.prepare(model) is model
+
+
+def test_bare_operations_become_layers(images):
+    with plugin.new_graph():
+        inputs = k2.Input((8, 8, 3))
+        x = L.Conv2D(4, 3, padding="same", name="conv")(inputs)
+        x = tf.nn.relu6(x + 3.0) * (1 / 6) * x  # hard swish
+        x = 1.0 - (x - 0.5) / 4.0
+        x = L.GlobalAveragePooling2D()(tf.nn.relu(-x) - x)
+        model = k2.Model(inputs, L.Dense(3)(x))
+    expected = model_output(model, images)
+    flat = plugin.prepare(model)
+    assert {type(layer).__name__ for layer in flat.layers} >= {"Rescaling", "ReLU", "Multiply"}
+    np.testing.assert_allclose(flat.predict_on_batch(images), expected, rtol=1e-5, atol=1e-6)
+    maps = plugin.create_analyzer("rap", model).analyze(images)
+    np.testing.assert_allclose(maps.sum((1, 2, 3)), expected.max(1), rtol=1e-4, atol=1e-6)
+
+
+def model_output(model, x):
+    with plugin.graph_scope(model):
+        return model.predict_on_batch(x)
+
+
+def test_operations_without_a_layer_are_refused():
+    with plugin.new_graph():
+        inputs = k2.Input((4,))
+        model = k2.Model(inputs, L.Dense(2)(tf.math.cumsum(inputs)))
+    with pytest.raises(InputError, match=r"is Cumsum of 1 tensors and 1 constants: write it as a"):
+        plugin.prepare(model)
+
+
+@pytest.mark.parametrize("name", ["rap", "lrp.epsilon", "input_t_gradient"])
+def test_loaded_layers_may_be_named_as_keras_names_them(name, images):
+    """Helper layers of analyzers take the next free names, "add", "multiply_3", ..."""
+    with plugin.new_graph():
+        inputs = k2.Input((8, 8, 3), name="input_1")
+        x = y = L.Conv2D(4, 3, padding="same", activation="relu", name="conv2d")(inputs)
+        for k in range(4):
+            suffix = f"_{k}" if k else ""
+            x = L.Multiply(name="multiply" + suffix)([x, x]) if k == 1 else x
+            x = L.Add(name="add" + suffix)([x, y])
+        x = L.Flatten(name="flatten")(x)
+        model = plugin.prepare(k2.Model(inputs, L.Dense(3, name="dense")(x)))
+    maps = plugin.create_analyzer(name, model).analyze(images)
+    assert np.isfinite(maps).all()
+    assert abs(maps).max() > 0
+
+
+def test_models_that_define_their_own_call_are_refused():
+    class Own(k2.Model):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    with plugin.new_graph():
+        inputs = k2.Input((4,))
+        inner = Own(inputs, L.Dense(3)(inputs), name="own")
+        outer = k2.Input((4,))
+        model = k2.Model(outer, L.Dense(2)(inner(outer)))
+        for broken in (inner, model):
+            with pytest.raises(InputError, match=r"'own' \(Own\) defines its own call"):
+                plugin.create_analyzer("rap", broken)
+
+
+def test_masks_are_refused():
+    with plugin.new_graph():
+        tokens = k2.Input((5,), dtype="int32")
+        x = L.Embedding(7, 4, mask_zero=True)(tokens)
+        model = k2.Model(tokens, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
+        with pytest.raises(InputError, match="without implicit masks"):
+            plugin.create_analyzer("rap", model)
+
+
+def test_a_model_built_eagerly_is_refused():
+    inputs = k2.Input((4,))
+    model = k2.Model(inputs, L.Dense(2)(inputs))
+    for refusing in (plugin.prepare, lambda m: plugin.create_analyzer("rap", m)):
+        with pytest.raises(InputError, match=r"built while eager execution is off.*disable_eager"):
+            refusing(model)
+    with pytest.raises(InputError, match=r"Expected a Keras 2 model.*got builtins\.int"):
+        plugin.prepare(3)
+
+
+def test_eager_models_and_models_with_a_graph_live_together(images):
+    def build():
+        inputs = k2.Input((8, 8, 3))
+        x = L.Flatten()(L.Conv2D(4, 3, activation="relu")(inputs))
+        return k2.Model(inputs, L.Dense(3)(x))
+
+    with plugin.new_graph():
+        own = build()
+    eager = build()
+    first = eager.predict(images, verbose=0)
+    before = model_output(own, images)
+    maps = plugin.create_analyzer("rap", own).analyze(images)
+    np.testing.assert_allclose(maps.sum((1, 2, 3)), before.max(1), rtol=1e-4, atol=1e-6)
+    gradients = plugin.create_analyzer("integrated_gradients", own).analyze(images)
+    assert np.isfinite(gradients).all()
+    np.testing.assert_allclose(eager(images).numpy(), first, rtol=1e-6)
+    np.testing.assert_allclose(eager.predict(images, verbose=0), first, rtol=1e-6)
+    assert tf.executing_eagerly()
+
+
+def test_fast_building_changes_nothing_but_the_time(images):
+    with plugin.new_graph():
+        model = block("b")
+        outputs = L.Dense(3)(L.Flatten()(model.output))
+        model = plugin.prepare(k2.Model(model.input, outputs))
+        x = np.repeat(images, 2, -1)[..., :4]
+        slow = plugin.create_analyzer("lrp.alpha_2_beta_1", model).analyze(x)
+        with plugin.fast_building():
+            fast = plugin.create_analyzer("lrp.alpha_2_beta_1", model).analyze(x)
+    np.testing.assert_allclose(fast, slow, atol=1e-6 * abs(slow).max())
+    assert not engine("base_layer_utils")._UNSAFE_GRAPH_OP_LAYER_CREATION

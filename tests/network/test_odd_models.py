@@ -1,0 +1,233 @@
+"""Models that are easily explained wrong without a word: they are explained right, or refused."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from compare import assert_same
+from keras import layers, ops
+from networks import biased
+
+import rap_keras
+from rap_keras import InputError, UnknownLayerError, create_analyzer
+
+
+def finished(inputs, x, head=3):
+    """A model that ends in two dense layers, of which none is ever dead."""
+    x = layers.Dense(5, activation="softplus", name="before_last")(x)
+    return biased(keras.Model(inputs, layers.Dense(head)(x)))
+
+
+def assert_conserves(model, x, logits=None, rtol=1e-3):
+    analyzer = create_analyzer("rap", model)
+    maps = analyzer.analyze(x)
+    parts = tf.nest.flatten(maps)
+    total = sum(part.reshape(len(part), -1).sum(1, dtype="float64") for part in parts)
+    expected = (model(x, training=False) if logits is None else logits).numpy().max(1)
+    np.testing.assert_allclose(total, expected, rtol=rtol, atol=1e-5)
+    assert analyzer.conservation(x).max_error < 1e-5
+    return maps
+
+
+AUGMENTATIONS = [
+    layers.RandomFlip(seed=1),
+    layers.RandomRotation(0.3, seed=1),
+    layers.RandomZoom(0.3, seed=1),
+    layers.RandomTranslation(0.3, 0.3, seed=1),
+    layers.RandomContrast(0.5, seed=1),
+    layers.RandomBrightness(0.5, seed=1),
+    layers.GaussianNoise(0.5, seed=1),
+]
+
+
+@pytest.mark.parametrize("layer", AUGMENTATIONS, ids=lambda layer: type(layer).__name__)
+def test_augmentation_layers_do_nothing(layer, rng):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(layer(inputs))
+    model = biased(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))))
+    image = rng.uniform(0, 1, size=(2, 8, 8, 3)).astype("float32")
+    maps = assert_conserves(model, np.concatenate([image] * 3))
+    np.testing.assert_allclose(maps[:2], maps[4:], atol=1e-6)
+
+
+def test_layers_called_for_training_are_explained_as_they_predict(rng):
+    inputs = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dropout(0.5)])
+    x = rng.normal(size=(3, 4)).astype("float32")
+    for layer in (layers.BatchNormalization(), layers.Dropout(0.5), inner):
+        model = finished(inputs, layer(inputs, training=True))
+        assert_conserves(model, x, tf.constant(model.predict(x, verbose=0)))
+
+
+def test_dicts_of_inputs_keep_their_order(rng):
+    z, a = keras.Input((4,), name="z"), keras.Input((4,), name="a")
+    both = layers.Concatenate()([layers.Dense(5, activation="relu")(z), a])
+    inner = biased(keras.Model([z, a], layers.Dense(3)(both)))
+    outer_z, outer_a = keras.Input((4,), name="oz"), keras.Input((4,), name="oa")
+    model = keras.Model([outer_z, outer_a], inner({"z": outer_z, "a": outer_a}))
+    x = [rng.normal(size=(2, 4)).astype("float32") for _ in range(2)]
+    maps = assert_conserves(model, x)
+    for one, other in zip(maps, create_analyzer("rap", inner).analyze(x), strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:.*keys:UserWarning", "ignore:.*structure:UserWarning")
+def test_keys_of_a_dict_model_count_not_the_names_of_its_inputs(rng):
+    a, b = keras.Input((4,), name="x"), keras.Input((4,), name="a")
+    out = layers.Dense(3)(layers.Concatenate()([layers.Dense(5, activation="relu")(a), b]))
+    model = biased(keras.Model({"a": a, "x": b}, out))
+    x = {k: rng.normal(size=(2, 4)).astype("float32") for k in ("a", "x")}
+    assert set(assert_conserves(model, x)) == {"a", "x"}
+
+
+def test_helpers_of_call_count_as_overriding_it():
+    class Standardized(layers.Conv2D):
+        def convolution_op(self, inputs, kernel):
+            return super().convolution_op(inputs, kernel - ops.mean(kernel))
+
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Standardized(2, 3)(inputs))))
+    with pytest.raises(UnknownLayerError, match="Standardized"):
+        create_analyzer("rap", model)
+
+
+def test_effects_that_cross_a_nested_model_are_refused(rng):
+    tokens = keras.Input((7,), dtype="int32")
+    embed = keras.Sequential(
+        [keras.Input((7,), dtype="int32"), layers.Embedding(9, 3, mask_zero=True)]
+    )
+    pooled = layers.GlobalAveragePooling1D()(embed(tokens))
+    model = biased(keras.Model(tokens, layers.Dense(3)(pooled)))
+    ids = rng.integers(1, 9, (3, 7))
+    ids[:, 2:] = 0
+    with pytest.raises(
+        InputError, match="compute what the model computes, got outputs that differ"
+    ):
+        create_analyzer("rap", model).analyze(ids)
+
+
+HEADS = {
+    "tf function": lambda x: layers.Dense(3, activation=tf.nn.softmax, name="d")(x),
+    "log": lambda x: layers.Dense(3, activation="log_softmax", name="d")(x),
+    "linear after": lambda x: layers.Activation("linear", dtype="float32")(
+        layers.Dense(3, activation="softmax", name="d")(x)
+    ),
+    "identity after": lambda x: layers.Identity()(layers.Softmax()(layers.Dense(3, name="d")(x))),
+    "reshape after": lambda x: layers.Reshape((3,))(
+        layers.Softmax()(layers.Reshape((1, 3))(layers.Dense(3, name="d")(x)))
+    ),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_softmax_at_the_end_is_left_out(head, rng):
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(6, activation="relu")(inputs)
+    model = biased(keras.Model(inputs, HEADS[head](hidden)))
+    plain = layers.Dense(3)
+    logits = keras.Model(inputs, plain(hidden))
+    plain.set_weights(model.get_layer("d").get_weights())
+    x = rng.normal(size=(3, 4)).astype("float32")
+    assert_conserves(model, x, logits(x))
+
+
+ACROSS = {
+    "mean": lambda h: h - ops.mean(h, axis=0),
+    "max": lambda h: h + ops.max(h, axis=0, keepdims=True),
+    "flip": ops.flip,
+    "roll": lambda h: ops.roll(h, 2),
+    "softmax": lambda h: ops.softmax(h, axis=0),
+    "tile": lambda h: ops.tile(h, (3, 1)),
+    "weighted average": lambda h: ops.average(ops.reshape(h, (-1, 2, 3)), axis=1),
+    "bicubic": lambda h: layers.UpSampling2D(interpolation="bicubic")(layers.Reshape((2, 3, 1))(h)),
+}
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_operations_that_their_arguments_change_are_refused(name):
+    inputs = keras.Input((4,))
+    h = ACROSS[name](layers.Dense(6, activation="relu")(inputs))
+    if len(h.shape) != 2:
+        h = layers.Flatten()(h)
+    with pytest.raises(UnknownLayerError):
+        create_analyzer("rap", finished(inputs, h))
+
+
+def test_constants_among_tensors(rng):
+    inputs = keras.Input((6,), batch_size=1)
+    constant = -np.ones((1, 3), "float32")
+    x = ops.concatenate([layers.Dense(5, activation="relu")(inputs), constant], axis=1)
+    analyzer = create_analyzer("rap", finished(inputs, x))
+    report = analyzer.conservation(rng.normal(size=(1, 6)).astype("float32"))
+    # The constant keeps its share; the layer that reads it must know that it is negative.
+    errors = {row.name: row.error.max() for row in report.layers}
+    assert errors["before_last"] < 1e-6
+    node = next(n for n in analyzer._graph.nodes if n.name == "before_last")
+    assert not analyzer._graph.nonnegative(node)
+
+
+WITHOUT_LOSS = {
+    "maximum": lambda h: ops.maximum(h, 0.3),
+    "cast of a comparison": lambda h: h * ops.cast(h > 0, "float32"),
+    "one minus": lambda h: 1 - h,
+    "quotient": lambda h: 2 / (ops.relu(h) + 1.0),
+    "slices": lambda h: h[:, ::-1][:, 1:4],
+    "split": lambda h: ops.concatenate(ops.split(h, 2, axis=1)[::-1], axis=1),
+    "clip": lambda h: ops.clip(h, -2.0, -1.0),
+    "squeeze": lambda h: ops.squeeze(ops.expand_dims(h, 1), 1),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_LOSS)
+def test_operations_conserve(name, rng):
+    inputs = keras.Input((4,))
+    model = finished(inputs, WITHOUT_LOSS[name](layers.Dense(6)(inputs)))
+    assert_conserves(model, rng.normal(size=(3, 4)).astype("float32"))
+
+
+def test_masking_layers_and_boolean_inputs(rng):
+    inputs, mask = keras.Input((7, 3)), keras.Input((7,), dtype="bool")
+    x = rng.normal(size=(2, 7, 3)).astype("float32")
+    x[:, 4:] = 0
+    own = finished(inputs, layers.GlobalAveragePooling1D()(layers.Masking()(inputs)))
+    assert_conserves(own, x)
+    given = finished([inputs, mask], layers.GlobalAveragePooling1D()(inputs, mask=mask))
+    maps = assert_conserves(given, [x, (x != 0).any(-1)])
+    assert not maps[1].any()
+
+
+def test_integers_are_moved_before_an_embedding(rng):
+    tokens = keras.Input((6,), dtype="int32")
+    parts = [layers.Embedding(9, 4)(tokens[:, :2]), layers.Embedding(9, 4)(tokens[:, 2:])]
+    pooled = layers.GlobalAveragePooling1D()(layers.Concatenate(axis=1)(parts))
+    model = finished(tokens, pooled)
+    assert_conserves(model, rng.integers(0, 9, (3, 6)))
+    with pytest.raises(InputError, match="takes integers"):
+        create_analyzer("gradient", model).analyze(rng.integers(0, 9, (3, 6)))
+
+
+def test_names_of_nodes_are_unique(rng):
+    inputs = keras.Input((4,))
+    shared = layers.Dense(4, name="d")
+    x = layers.Dense(3, name="d:1")(shared(shared(inputs)))
+    analyzer = create_analyzer("rap", keras.Model(inputs, x))
+    assert len(analyzer.analyze_layers(np.ones((1, 4)))) == 4
+
+
+RULES = {
+    "wrong shape": lambda layer, i, o, r: [tf.reduce_sum(r[0], -1, keepdims=True)],
+    "no list": lambda layer, i, o, r: r[0],
+    "none": lambda layer, i, o, r: [None],
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_that_return_something_else_are_refused(name, monkeypatch):
+    class Mine(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    monkeypatch.setattr(rap_keras.composites.composite, "_registered", {Mine: RULES[name]})
+    inputs = keras.Input((4,))
+    with pytest.raises(InputError, match="to return a list of relevances for layer 'mine'"):
+        create_analyzer("rap", finished(inputs, Mine(name="mine")(inputs))).analyze(np.ones((2, 4)))

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from rap_keras.errors import InputError
+from rap_keras.support.images import collect_images, read_image
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def test_reads_rgb_as_it_is(tmp_path, pixels):
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", pixels)), pixels)
+    assert read_image(tmp_path / "a.png").flags.writeable
+
+
+def test_grey_palette_and_transparent_images_become_rgb(tmp_path, pixels):
+    grey = pixels[..., 0]
+    expected = np.repeat(grey[..., np.newaxis], 3, axis=2)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "grey.png", grey)), expected)
+
+    transparent = np.dstack([pixels, np.full((6, 9), 7, np.uint8)])
+    np.testing.assert_array_equal(read_image(save(tmp_path / "alpha.png", transparent)), pixels)
+
+    image = Image.fromarray(grey).convert("P")
+    image.save(tmp_path / "palette.png", transparency=bytes(range(256)))
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), expected)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    deep = np.array([[0, 256, 65535]], dtype=np.uint16)
+    image = read_image(save(tmp_path / "deep.png", deep))
+    np.testing.assert_array_equal(image[0, :, 0], [0, 1, 255])
+
+
+def test_pixels_of_no_known_range_are_refused(tmp_path, pixels):
+    path = save(tmp_path / "float.tif", pixels[..., 0].astype(np.float32))
+    with pytest.raises(InputError, match="no known range"):
+        read_image(path)
+
+
+def test_warps_to_the_size(tmp_path):
+    halves = np.zeros((4, 8, 3), np.uint8)
+    halves[:, 4:] = 200
+    image = read_image(save(tmp_path / "a.png", halves), size=(6, 4))
+    np.testing.assert_array_equal(image[:, 0], 0)
+    np.testing.assert_array_equal(image[:, 3], 200)
+    assert image.shape == (6, 4, 3)
+
+
+def test_turns_photos_upright(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
+    path = save(tmp_path / "a.png", pixels, exif=exif)
+    np.testing.assert_array_equal(read_image(path), np.rot90(pixels, -1))
+
+
+def test_damaged_missing_and_other_files_are_refused(tmp_path, pixels):
+    whole = save(tmp_path / "whole.png", np.tile(pixels, (20, 20, 1))).read_bytes()
+    for name, content in {
+        "cut.png": whole[: len(whole) // 2],
+        "text.png": b"no",
+        "0.png": b"",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}' is not an image"):
+            read_image(tmp_path / name)
+    with pytest.raises(InputError, match="There is no image"):
+        read_image(tmp_path / "missing.png")
+    with pytest.raises(InputError, match="is not an image"):
+        read_image(tmp_path)
+
+
+def test_too_many_pixels_are_refused(tmp_path, pixels, monkeypatch):
+    path = save(tmp_path / "a.png", pixels)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(InputError, match="too many pixels"):
+        read_image(path)
+    # Between once and twice the limit Pillow warns, which is not the user's business.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    np.testing.assert_array_equal(read_image(path), pixels)
+
+
+def test_collects_files_folders_and_patterns_once_and_sorted(tmp_path, pixels):
+    b = save(tmp_path / "b.png", pixels)
+    a = save(tmp_path / "a.JPG", pixels)
+    deep = save(tmp_path / "sub" / "deep.png", pixels)
+    odd = save(tmp_path / "odd[1].png", pixels)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    assert collect_images([tmp_path]) == [a, b, odd]
+    assert collect_images([b, str(tmp_path), tmp_path / "sub" / ".." / "b.png"]) == [a, b, odd]
+    assert collect_images([str(tmp_path / "**" / "*.png")]) == [b, odd, deep]
+    assert collect_images([odd]) == [odd]
+
+
+def test_a_link_to_the_same_image_is_not_a_second_one(tmp_path, pixels):
+    a = save(tmp_path / "a.png", pixels)
+    (tmp_path / "z.png").symlink_to(a)
+    assert collect_images([a, tmp_path / "z.png"]) == [a]
+
+
+def test_named_files_may_have_any_ending(tmp_path, pixels):
+    path = save(tmp_path / "scan", pixels, format="png")
+    assert collect_images([path]) == [path]
+    np.testing.assert_array_equal(read_image(path), pixels)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("missing.png", "There is no image or folder"),
+        ("*.png", "No image matches"),
+        ("empty", "holds no image"),
+    ],
+)
+def test_nothing_found_is_refused(tmp_path, source, message):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        collect_images([str(tmp_path / source)])
