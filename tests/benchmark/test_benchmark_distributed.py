@@ -1,6 +1,5 @@
 """The benchmark on several processes."""
 
-# ruff: noqa: F401, F811 (fixtures are imported, and then are parameters)
 import json
 import os
 import signal
@@ -12,7 +11,7 @@ import psutil
 import pytest
 from command_line import fail, files, succeed
 
-from benchmarks import QUICK, assert_same_report, common, network, photos, put, records, settings
+from benchmarks import QUICK, assert_same_report, put, records, settings
 from rap_keras.benchmark import distributed
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store

@@ -1,7 +1,5 @@
 """What a benchmark measures: each number again by hand, and what its options do."""
 
-# ruff: noqa: F401, F811 (fixtures are imported, and then are parameters)
-
 import json
 
 import numpy as np
@@ -11,22 +9,9 @@ from PIL import Image
 from scipy import ndimage
 
 import rap_keras
-from benchmarks import (
-    COLOURS,
-    KEPT,
-    QUICK,
-    common,
-    network,
-    photos,
-    pixels,
-    put,
-    records,
-    settings,
-    whole,
-)
+from benchmarks import COLOURS, KEPT, QUICK, pixels, put, records, settings
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
 from rap_keras.models.loading import load_model
 from rap_keras.support.images import read_image

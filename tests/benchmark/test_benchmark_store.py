@@ -1,7 +1,5 @@
 """Results outlive a process that is killed and a disk that is full."""
 
-# ruff: noqa: F401, F811 (fixtures are imported, and then are parameters)
-
 import json
 import resource
 import signal
@@ -14,16 +12,7 @@ import numpy as np
 import pytest
 from command_line import fail, files, succeed
 
-from benchmarks import (
-    MAIN,
-    QUICK,
-    assert_same_report,
-    common,
-    network,
-    photos,
-    records,
-    whole,
-)
+from benchmarks import MAIN, QUICK, assert_same_report, records
 from rap_keras.benchmark.store import FILE, Store
 from rap_keras.errors import InputError
 
