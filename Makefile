@@ -1,13 +1,15 @@
 # Each command sets up everything it needs; a machine needs only make, Python 3.11+ and pip.
-# Two environments: .venv has Keras 3, and iNNvestigate on tf_keras beside it; .venv-innvestigate has what
-# iNNvestigate's own pins choose, TensorFlow 2.14 with Keras 2, which exist for Python 3.11 only.
+# Three environments: .venv has Keras 3, and iNNvestigate on tf_keras beside it; .venv-innvestigate has what
+# iNNvestigate's own pins choose, TensorFlow 2.14 with Keras 2; .venv-lowest has the lowest versions that
+# pyproject.toml allows. The last two exist for Python 3.11 only.
 PYTHON ?= python3
 UV := PYTHONPATH=.uv $(PYTHON) -m uv
 BIN := .venv/bin
 OLD := .venv-innvestigate
+LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
-.PHONY: demo test test-innvestigate test-slow lint format lock benchmark setup
+.PHONY: demo test test-innvestigate test-lowest test-slow coverage lint format hooks lock benchmark setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
@@ -24,8 +26,21 @@ test-innvestigate:
 	@echo "TensorFlow 2.14 needs Python 3.11: the plugin is not tested on it here."
 endif
 
+# The native backend alone: the plugin has versions of its own.
+test-lowest: $(LOWEST)/ready
+	$(LOWEST)/bin/python -m pytest --ignore-glob='*/test_innvestigate_*.py'
+
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Of both environments together: the plugin's tests need the second. TESTS narrows it, for a try.
+TESTS ?= tests
+coverage: setup $(OLD)/ready
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n 2 --cov --cov-report= $(TESTS)
+	$(OLD)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning --cov --cov-append --cov-report= \
+	    $(wildcard tests/test_innvestigate_*.py)
+	$(BIN)/coverage report
 
 lint: setup
 	$(BIN)/ruff check .
@@ -36,15 +51,23 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The checks of `make lint` before each commit.
+hooks: setup
+	$(BIN)/pre-commit install
+
 benchmark: setup
 	$(BIN)/python benchmarks/cost_of_rap.py
 
-# The lock carries versions and hashes but no download addresses, so any mirror serves it.
-COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+# The locks carry versions and hashes but no download addresses, so any mirror serves them.
+# `make lock UPGRADE=` only adds what is new in pyproject.toml.
+UPGRADE = --upgrade
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 $(UPGRADE) \
     --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 lock: .uv
 	$(COMPILE) --group dev --override requirements/overrides.txt -o requirements/dev.txt
 	$(COMPILE) --group test --extra innvestigate -o requirements/innvestigate.txt
+	$(COMPILE) --group test --resolution lowest-direct --constraint requirements/lowest-bounds.txt \
+	    -o requirements/lowest.txt
 
 setup: .venv/ready
 
@@ -58,6 +81,12 @@ $(OLD)/ready: requirements/innvestigate.txt pyproject.toml | .uv
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(OLD)
 	$(UV) pip sync --quiet --python $(OLD)/bin/python --require-hashes requirements/innvestigate.txt
 	$(UV) pip install --quiet --python $(OLD)/bin/python --no-deps --editable .
+	touch $@
+
+$(LOWEST)/ready: requirements/lowest.txt pyproject.toml | .uv
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(LOWEST)
+	$(UV) pip sync --quiet --python $(LOWEST)/bin/python --require-hashes requirements/lowest.txt
+	$(UV) pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
 	touch $@
 
 # uv goes into a folder of its own: this needs neither venv nor a writable system Python.
