@@ -28,7 +28,7 @@ endif
 
 # The native backend alone. Old releases use what newer libraries below them deprecate: that is no defect here.
 test-lowest: $(LOWEST)/ready
-	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning --ignore-glob='*/test_innvestigate_*.py'
+	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning --ignore=tests/innvestigate
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -39,7 +39,7 @@ coverage: setup $(OLD)/ready
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= $(TESTS)
 	$(OLD)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning --cov --cov-append --cov-report= \
-	    $(wildcard tests/test_innvestigate_*.py)
+	    tests/innvestigate
 	$(BIN)/coverage report
 
 lint: setup
