@@ -174,10 +174,10 @@ def affine(layer: Any, dtype: Any) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.cast(tf.convert_to_tensor(weight), wide)
 
     scale = tf.math.rsqrt(value(layer.moving_variance) + layer.epsilon)
-    if layer.gamma is not None:
+    if layer.scale:
         scale = scale * value(layer.gamma)
     shift = -value(layer.moving_mean) * scale
-    if layer.beta is not None:
+    if layer.center:
         shift = shift + value(layer.beta)
     return tf.cast(scale, dtype), tf.cast(shift, dtype)
 

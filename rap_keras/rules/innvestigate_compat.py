@@ -28,9 +28,9 @@ def normalization(
         return x * along(kernel, channel_axis(layer, rank), rank)
 
     root = tf.math.rsqrt(tf.square(value(layer.moving_variance)) + layer.epsilon)
-    kernel = root if layer.gamma is None else root * value(layer.gamma)
+    kernel = root * value(layer.gamma) if layer.scale else root
     shift = -value(layer.moving_mean) * root
-    if layer.beta is not None:
+    if layer.center:
         shift = shift + value(layer.beta)
     z, back = pullback(lambda x: apply(x, kernel), x)
     stage = Stage(apply, kernel, x, z, back, along(shift, channel_axis(layer, rank), rank))

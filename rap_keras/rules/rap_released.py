@@ -74,7 +74,7 @@ def batch_normalization(
     """Relevance passes where x gamma != 0."""
     x = inputs[0]
     product = x
-    if layer.gamma is not None:
+    if layer.scale:
         shape = [1] * x.shape.rank
         shape[layer.axis if isinstance(layer.axis, int) else layer.axis[0]] = -1
         product = x * tf.reshape(tf.cast(tf.convert_to_tensor(layer.gamma), x.dtype), shape)

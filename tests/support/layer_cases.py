@@ -14,6 +14,7 @@ import tensorflow as tf
 
 L = keras.layers
 BATCH = 3
+VERSION = tuple(int(part) for part in keras.__version__.split(".")[:2])
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,9 @@ CPU_WITHOUT_KERAS = [
     ),
     _case("conv2d_channels_first", L.Conv2D, (2, 5, 4), 3, 3, data_format="channels_first"),
 ]
+if (3, 0) <= VERSION < (3, 11):
+    # These releases refuse an output padding of 0 that is named.
+    CASES = [case for case in CASES if not case.name.endswith("output_padding_0")]
 ALL_CASES = CASES + CPU_WITHOUT_KERAS
 
 
