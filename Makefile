@@ -9,7 +9,7 @@ OLD := .venv-innvestigate
 LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
-.PHONY: demo test test-innvestigate test-lowest test-slow coverage lint format hooks lock benchmark setup
+.PHONY: demo test test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock benchmark setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
@@ -41,6 +41,23 @@ coverage: setup $(OLD)/ready
 	$(OLD)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning --cov --cov-append --cov-report= \
 	    tests/innvestigate
 	$(BIN)/coverage report
+
+# What other processors compute: oneDNN's kernels of each instruction set or none, and one thread or
+# two. Every setting runs; those that fail are named at the end. A processor without AVX-512 has no
+# kernels of it and repeats its best ones.
+KERNEL_TESTS = tests/network tests/rules tests/patterns tests/evaluation/test_evaluation_perturbation.py \
+    $(addprefix tests/analyzers/test_,analyzers.py gradient_analyzers.py baselines.py official.py)
+KERNEL_SETTINGS = TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 \
+    ONEDNN_MAX_CPU_ISA=AVX512_CORE
+KERNEL_THREADS = 1 2
+test-kernels: setup
+	@failed=; \
+	for setting in $(KERNEL_SETTINGS); do for threads in $(KERNEL_THREADS); do \
+	    with="$$setting TF_NUM_INTRAOP_THREADS=$$threads OMP_NUM_THREADS=$$threads"; \
+	    echo "== $$with"; \
+	    env $$with $(BIN)/python -m pytest -q $(KERNEL_TESTS) || failed="$$failed\n  $$with"; \
+	done; done; \
+	if [ -n "$$failed" ]; then printf "These settings failed:$$failed\n"; exit 1; fi
 
 lint: setup
 	$(BIN)/ruff check .

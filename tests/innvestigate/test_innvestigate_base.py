@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from compare import assert_same
+from compare import FLOAT32, assert_same
 from keras2 import k2
 
 from rap_keras import InputError, UnknownLayerError
@@ -192,7 +192,7 @@ def sample(x, k):
     return [part[k : k + 1] for part in x] if isinstance(x, list) else x[k : k + 1]
 
 
-def assert_maps_same(found, expected, tolerance=2e-6):
+def assert_maps_same(found, expected, tolerance=FLOAT32):
     found, expected = as_list(found), as_list(expected)
     assert [np.shape(part) for part in found] == [np.shape(part) for part in expected]
     # One scale for all inputs, which share one relevance.
@@ -736,7 +736,7 @@ def found(processes):
 def test_baselines_are_the_same_with_and_without_us(name, found):
     without, with_rap = found
     assert np.any(without[name])
-    assert_same(with_rap[name], without[name], 1e-6)
+    assert_same(with_rap[name], without[name])
 
 
 def test_rap_is_one_of_innvestigates_analyzers(found):

@@ -8,6 +8,7 @@ import tensorflow as tf
 if not keras.__version__.startswith("3"):
     pytest.skip("there are no Keras 3 models without Keras 3", allow_module_level=True)
 
+from compare import assert_same
 from keras import layers, ops
 from keras2 import k2
 from networks import biased, plain, residual
@@ -53,7 +54,7 @@ def test_outputs_are_the_same(build, rng):
     rebuilt = plugin.from_keras3(model)
     assert isinstance(rebuilt, k2.Model)
     for found in (rebuilt.predict_on_batch(x), rebuilt.predict(x, verbose=0)):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * abs(expected).max())
+        assert_same(found, expected)
     assert tf.executing_eagerly()
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -69,7 +70,7 @@ def test_analyzers_enter_the_graph_by_themselves(name, rng):
     assert tf.executing_eagerly()
     if name in ("rap", "gradient"):
         expected = rap_keras.create_analyzer(name, model).analyze(x)
-        np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5 * abs(expected).max())
+        assert_same(maps, expected)
     else:
         assert np.isfinite(maps).all()
 
@@ -79,7 +80,7 @@ def test_files_are_read(tmp_path, rng):
     model.save(tmp_path / "model.keras")
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")
     rebuilt = plugin.from_keras3(tmp_path / "model.keras")
-    np.testing.assert_allclose(rebuilt.predict_on_batch(x), model(x), rtol=1e-5, atol=1e-6)
+    assert_same(rebuilt.predict_on_batch(x), model(x))
     with pytest.raises(InputError, match=r"got '.*none\.keras': there is no such file"):
         plugin.from_keras3(tmp_path / "none.keras")
     (tmp_path / "bad.keras").write_text("no model")
@@ -111,7 +112,7 @@ def test_layers_that_keras_does_not_define():
         plugin.from_keras3(model)
     rebuilt = plugin.from_keras3(model, custom_objects={"Doubled": Doubled2})
     x = np.ones((1, 4), "float32")
-    np.testing.assert_allclose(rebuilt.predict_on_batch(x), model(x), rtol=1e-5, atol=1e-6)
+    assert_same(rebuilt.predict_on_batch(x), model(x))
     with pytest.raises(InputError, match="outputs that differ by up to"):
         plugin.from_keras3(model, custom_objects={"Doubled": Tripled2})
 
@@ -145,4 +146,4 @@ def test_large_applications_are_rebuilt():
     model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), classes=10)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
     rebuilt = plugin.from_keras3(model)
-    np.testing.assert_allclose(rebuilt.predict_on_batch(x), model(x), rtol=1e-5)
+    assert_same(rebuilt.predict_on_batch(x), model(x))

@@ -140,7 +140,7 @@ def test_streams_and_shards_equal_arrays(x):
     merged = (halves[0] + halves[1]).patterns("linear")
     for found in (fit(model, dataset, "linear"), merged):
         for name in expected:
-            assert_same(found[name], expected[name], 1e-6)
+            assert_same(found[name], expected[name])
 
 
 @pytest.mark.parametrize("method", METHODS)

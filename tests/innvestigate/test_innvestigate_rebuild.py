@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from compare import assert_same
 from keras2 import k2
 
 from rap_keras import InputError
@@ -48,14 +49,14 @@ def test_nested_models_are_flattened(images):
     nodes = len(model.get_layer("shared").layers[1]._inbound_nodes)
     flat = plugin.prepare(model)
     assert [layer.name for layer in flat.layers[1:4]] == ["stem", "shared/conv", "shared/add"]
-    np.testing.assert_allclose(flat.predict_on_batch(images), expected, rtol=1e-6, atol=1e-7)
+    assert_same(flat.predict_on_batch(images), expected)
     for name in ("gradient", "rap"):
         maps = plugin.create_analyzer(name, flat).analyze(images)
         if name == "gradient":
             np.testing.assert_allclose(maps, slope, atol=1e-5 * abs(slope).max())
         else:
             np.testing.assert_allclose(maps.sum((1, 2, 3)), expected.max(1), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(plugin.create_analyzer("rap", model).analyze(images), maps)
+    assert_same(plugin.create_analyzer("rap", model).analyze(images), maps)
     assert len(model.get_layer("shared").layers[1]._inbound_nodes) == nodes, "the model was changed"
 
 
@@ -76,7 +77,7 @@ def test_bare_operations_become_layers(images):
     expected = model_output(model, images)
     flat = plugin.prepare(model)
     assert {type(layer).__name__ for layer in flat.layers} >= {"Rescaling", "ReLU", "Multiply"}
-    np.testing.assert_allclose(flat.predict_on_batch(images), expected, rtol=1e-5, atol=1e-6)
+    assert_same(flat.predict_on_batch(images), expected)
     maps = plugin.create_analyzer("rap", model).analyze(images)
     np.testing.assert_allclose(maps.sum((1, 2, 3)), expected.max(1), rtol=1e-4, atol=1e-6)
 
@@ -160,8 +161,8 @@ def test_eager_models_and_models_with_a_graph_live_together(images):
     np.testing.assert_allclose(maps.sum((1, 2, 3)), before.max(1), rtol=1e-4, atol=1e-6)
     gradients = plugin.create_analyzer("integrated_gradients", own).analyze(images)
     assert np.isfinite(gradients).all()
-    np.testing.assert_allclose(eager(images).numpy(), first, rtol=1e-6)
-    np.testing.assert_allclose(eager.predict(images, verbose=0), first, rtol=1e-6)
+    assert_same(eager(images).numpy(), first)
+    assert_same(eager.predict(images, verbose=0), first)
     assert tf.executing_eagerly()
 
 
@@ -174,5 +175,5 @@ def test_fast_building_changes_nothing_but_the_time(images):
         slow = plugin.create_analyzer("lrp.alpha_2_beta_1", model).analyze(x)
         with plugin.fast_building():
             fast = plugin.create_analyzer("lrp.alpha_2_beta_1", model).analyze(x)
-    np.testing.assert_allclose(fast, slow, atol=1e-6 * abs(slow).max())
+    assert_same(fast, slow)
     assert not engine("base_layer_utils")._UNSAFE_GRAPH_OP_LAYER_CREATION

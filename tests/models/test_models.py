@@ -4,6 +4,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from compare import assert_same
 
 from rap_keras import models
 from rap_keras.errors import InputError
@@ -103,7 +104,7 @@ def test_weights_of_an_application_from_a_file(tmp_path):
     one, other = (load_model("mobilenetv3small", weights="none") for _ in range(2))
     one.model.save_weights(tmp_path / "one.weights.h5")
     same = load_model("mobilenetv3small", weights=str(tmp_path / "one.weights.h5"))
-    np.testing.assert_array_equal(same.model(x), one.model(x))
+    assert_same(same.model(x), one.model(x))
     assert not np.array_equal(other.model(x), one.model(x))
     assert (one.weights, same.weights) == ("none", str(tmp_path / "one.weights.h5"))
     with pytest.raises(InputError, match="no weights file"):
@@ -147,7 +148,7 @@ def test_loads_a_file(keras_file, images):
     assert loaded.weights == "own"
     x = loaded.preprocess(images)
     assert x.dtype == np.float32
-    np.testing.assert_array_equal(loaded.model(x), model(x))
+    assert_same(loaded.model(x), model(x))
 
 
 def test_loads_a_legacy_file(keras_file, images, tmp_path):
@@ -155,7 +156,7 @@ def test_loads_a_legacy_file(keras_file, images, tmp_path):
     model.save(tmp_path / "model.h5")
     loaded = load_model(str(tmp_path / "model.h5"), preprocess="none")
     x = loaded.preprocess(images)
-    np.testing.assert_array_equal(loaded.model(x), model(x))
+    assert_same(loaded.model(x), model(x))
 
 
 def test_loads_from_a_function_and_leaves_the_search_path(python_file):
@@ -198,7 +199,7 @@ def test_weights_from_a_file(keras_file, python_file, images, tmp_path):
     other.save_weights(tmp_path / "other.weights.h5")
     loaded = load_model(path, weights=str(tmp_path / "other.weights.h5"), preprocess="unit")
     x = loaded.preprocess(images)
-    np.testing.assert_array_equal(loaded.model(x), other(x))
+    assert_same(loaded.model(x), other(x))
     assert not np.array_equal(loaded.model(x), model(x))
     with pytest.raises(InputError, match="does not fit"):
         load_model(f"{python_file}:make", str(tmp_path / "other.weights.h5"), "unit")

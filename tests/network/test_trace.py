@@ -32,7 +32,7 @@ def copied(model, other):
 def test_forward_pass_is_the_models_own(build, rng):
     model = build()
     x = rng.normal(size=(4, 12, 12, 3)).astype("float32")
-    np.testing.assert_allclose(logits_of(model, x), model(x).numpy(), rtol=1e-5, atol=1e-6)
+    assert_same(logits_of(model, x), model(x).numpy())
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_heads_are_explained_at_their_logits(head, rng):
     x = rng.normal(size=(3, 4)).astype("float32")
     maps = explain(model, x)
     assert_same(maps, explain(logits, x))
-    np.testing.assert_allclose(maps.sum(1), logits(x).numpy().max(1), rtol=1e-5)
+    np.testing.assert_allclose(maps.sum(1), logits(x).numpy().max(1), rtol=1e-4)
 
 
 def test_nested_models_are_opened(rng):
@@ -151,7 +151,7 @@ def test_a_tensor_added_to_itself_gets_its_relevance_once(rng):
     out = layers.Dense(3)
     model = biased(keras.Model(inputs, out(layers.Add()([hidden, hidden]))))
     x = rng.normal(size=(2, 4)).astype("float32")
-    np.testing.assert_allclose(explain(model, x).sum(1), model(x).numpy().max(1), rtol=1e-5)
+    np.testing.assert_allclose(explain(model, x).sum(1), model(x).numpy().max(1), rtol=1e-4)
 
 
 def test_layers_in_front_do_not_hide_the_first_linear_layer(rng):
