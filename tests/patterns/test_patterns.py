@@ -231,7 +231,7 @@ def test_transposed_and_separable_layers_fit_their_maps(rng):
     assert_same(found["transposed"], expected.transpose(0, 1, 3, 2), 1e-9)
 
 
-def test_single_precision_keeps_small_covariances(rng):
+def test_small_covariances_are_kept(rng):
     """Inputs far from 0, as images of 0 to 255: E[x y] and E[x] E[y] agree in most digits."""
     model = classifier(lambda: layers.Conv2D(4, 3, activation="relu", name="conv"))
     x = (1000 + images(rng, 10)).astype("float32")
@@ -240,7 +240,7 @@ def test_single_precision_keeps_small_covariances(rng):
     assert_same(fit(model, x, "linear")["conv"], expected, 1e-3)
 
 
-def test_dense_layers_of_single_precision_are_summed_in_double(rng):
+def test_dense_layers_are_summed_in_double(rng):
     """What y would lose in single precision is a hundred times more."""
     model = sequential((7,), lambda: layers.Dense(5, "relu", name="dense"))
     x = (1000 + images(rng, 30, (7,))).astype("float32")
