@@ -12,33 +12,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from rap_keras.datasets.cluttered_digits import SIZE, Scenes, cluttered_digits, preprocess
+from rap_keras.datasets.cluttered_digits import Scenes, cluttered_digits, preprocess
+from rap_keras.models.embedded import arrays, build_residual, build_vgg
 
 BATCH = 32
 TRAIN_SCENES = 12_000
 UNSEEN_SEED = 12345
-
-
-def build_vgg(normalised: bool = False) -> keras.Model:
-    """A plain stack of convolutions and poolings, read out by dense layers.
-
-    With `normalised`, the convolutions but the first (the largest, where it would cost most) are
-    followed by batch normalisation for training, which `fold` then works into their weights.
-    """
-    inputs = keras.Input((SIZE, SIZE, 3), name="image")
-    x = inputs
-    for block, filters in enumerate([(16,), (32,), (48, 48), (64, 64)], start=1):
-        for k, width in enumerate(filters, start=1):
-            name = f"block{block}_conv{k}"
-            if normalised and x is not inputs:
-                x = layers.Conv2D(width, 3, padding="same", name=name)(x)
-                x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-            else:
-                x = layers.Conv2D(width, 3, padding="same", activation="relu", name=name)(x)
-        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(64, activation="relu", name="fc1")(x)
-    return keras.Model(inputs, layers.Dense(10, name="logits")(x), name="cluttered_digits_vgg")
 
 
 def fold(normalised: keras.Model) -> keras.Model:
@@ -55,28 +34,6 @@ def fold(normalised: keras.Model) -> keras.Model:
     plain = build_vgg()
     plain.set_weights(weights)
     return plain
-
-
-def build_residual() -> keras.Model:
-    """Residual blocks with batch normalisation, read out by global average pooling."""
-
-    def conv(x: keras.KerasTensor, name: str, width: int, size: int, stride: int = 1):
-        x = layers.Conv2D(
-            width, size, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
-        )(x)
-        return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-
-    inputs = keras.Input((SIZE, SIZE, 3), name="image")
-    x = layers.ReLU(name="stem_relu")(conv(inputs, "stem", 16, 3, stride=2))
-    for block, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
-        name = f"block{block}"
-        # A block that changes shape needs a projection for its skip to fit.
-        skip = x if stride == 1 else conv(x, f"{name}_skip", width, 1, stride)
-        x = layers.ReLU(name=f"{name}_relu1")(conv(x, f"{name}_1", width, 3, stride))
-        x = layers.Add(name=f"{name}_add")([conv(x, f"{name}_2", width, 3), skip])
-        x = layers.ReLU(name=f"{name}_relu2")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(10, name="logits")(x), name="cluttered_digits_residual")
 
 
 def batches(scenes: Scenes, seed: int, fade_steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -108,7 +65,7 @@ def accuracy(model: keras.Model, n: int = 1000) -> float:
 
 
 def train(name: str, scenes: Scenes, seed: int, epochs: int) -> keras.Model:
-    """Train one classifier and return it without optimizer state."""
+    """Train one classifier."""
     keras.utils.set_random_seed(seed)
     model = build_vgg(normalised=True) if name == "vgg" else build_residual()
     steps = len(scenes.images) // BATCH
@@ -130,10 +87,7 @@ def train(name: str, scenes: Scenes, seed: int, epochs: int) -> keras.Model:
     )
     if name == "vgg":
         return fold(model)
-    # A compiled model would be saved with its optimizer, three times the size.
-    bare = build_residual()
-    bare.set_weights(model.get_weights())
-    return bare
+    return model
 
 
 def main() -> None:
@@ -150,8 +104,8 @@ def main() -> None:
         started = time.perf_counter()
         model = train(name, scenes, args.seed, args.epochs)
         minutes = (time.perf_counter() - started) / 60
-        path = args.out / f"{model.name}.keras"
-        model.save(path)
+        path = args.out / f"{model.name}.npz"
+        np.savez_compressed(path, **arrays(model))
         print(
             f"{name}: {accuracy(model):.1%} of 1000 unseen scenes, {model.count_params():,} "
             f"parameters, {path.stat().st_size / 1e3:.0f} kB, {minutes:.1f} min"

@@ -24,6 +24,8 @@ def track(
     from rich.progress import track as rich_track
 
     console = Console(stderr=True)
-    if not (show and console.is_terminal):  # even a disabled bar of rich < 14.3 writes an empty line
+    if not (
+        show and console.is_terminal
+    ):  # even a disabled bar of rich < 14.3 writes an empty line
         return iter(items)
     return iter(rich_track(items, description, total, console=console, transient=True))
