@@ -186,7 +186,7 @@ def test_the_two_embedded_models_are_of_the_stated_kinds() -> None:
 
 def test_embedded_assets_are_small() -> None:
     with resources.as_file(resources.files("rap_keras") / "assets") as folder:
-        sizes = {name: (Path(folder) / f"cluttered_digits_{name}.keras").stat() for name in MODELS}
+        sizes = {name: (Path(folder) / f"cluttered_digits_{name}.npz").stat() for name in MODELS}
     assert sum(stat.st_size for stat in sizes.values()) < 2_000_000
 
 
