@@ -20,7 +20,7 @@ class _AveragedGradientAnalyzer(Analyzer):
         super().__init__(model, **options)
         mode = "all" if self.neuron_selection_mode == "all" else "index"
         inner = options | {"neuron_selection_mode": mode}
-        self._gradient = GradientAnalyzer(model, postprocess=postprocess, **inner)
+        self._gradient = GradientAnalyzer(self._network, postprocess=postprocess, **inner)
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.backends.keras3.trace import input_names, own_output, trace
+from rap_keras.backends.keras3.network import Keras3Network
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.neurons import MODES, read_selection
-from rap_keras.inputs.samples import Pack, read_inputs
+from rap_keras.inputs.samples import Pack
 from rap_keras.network.graph import Graph
 from rap_keras.propagate import forward, relevance_dtype
 from rap_keras.support.options import choose
@@ -25,7 +25,8 @@ class Analyzer:
 
     Args:
         model: A functional or Sequential Keras 3 model with one output. A softmax or sigmoid at its
-            end is left out: its logits are explained.
+            end is left out: its logits are explained. Or a model that is open already (`Keras3Network`,
+            as `LoadedModel.network`), which several analyzers share: it is traced and checked once.
         neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample.
             "index": the neuron that `analyze` is told. "all": every output neuron at once.
         batch_size: Samples that are computed at a time. Results do not depend on it.
@@ -40,7 +41,7 @@ class Analyzer:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | Keras3Network,
         neuron_selection_mode: str = "max_activation",
         batch_size: int = 32,
         check_finite: bool = True,
@@ -48,11 +49,12 @@ class Analyzer:
         choose("neuron_selection_mode", neuron_selection_mode, MODES)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"Expected batch_size to be a positive integer, got {batch_size!r}.")
-        self.model = model
+        self._network = model if isinstance(model, Keras3Network) else Keras3Network(model)
+        self.model = self._network.model
         self.neuron_selection_mode = neuron_selection_mode
         self.batch_size = batch_size
         self.check_finite = check_finite
-        self._graph = self._trace(model)
+        self._graph = self._explained(self._network.graph)
         shape = self._graph.shapes[self._graph.output]
         if neuron_selection_mode != "all" and len(shape) != 2:
             raise InputError(
@@ -60,10 +62,10 @@ class Analyzer:
                 f'{shape}: use neuron_selection_mode="all", or flatten the output.'
             )
         self._functions: dict[str, Any] = {}
-        self._checked = False
 
-    def _trace(self, model: keras.Model) -> Graph:
-        return trace(model)
+    def _explained(self, graph: Graph) -> Graph:
+        """The graph that is explained, made of the model's, which others may share."""
+        return graph
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
@@ -103,7 +105,7 @@ class Analyzer:
         return pack(maps)
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
-        return read_inputs(self.model.inputs, input_names(self.model), x, self.check_finite)
+        return self._network.read(x, self.check_finite)
 
     def _analyze_dataset(self, dataset: tf.data.Dataset, neuron_selection: Any) -> Iterator[Any]:
         for element in dataset:
@@ -129,45 +131,14 @@ class Analyzer:
         index = read_selection(selection, self.neuron_selection_mode, size, neurons)
         if size == 0:
             return None
-        self._check_trace([a[:1] for a in arrays])
-        compiled = self._compiled(key, function)
-        parts = []
-        for chunk in as_batches(size, self.batch_size):
-            inputs = [tf.constant(a[chunk]) for a in arrays]
-            parts.append(
-                tf.nest.map_structure(_to_numpy, compiled(inputs, tf.constant(index[chunk])))
-            )
-        return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
-
-    def _check_trace(self, sample: list[np.ndarray]) -> None:
-        """Refuses, at the first call, a model whose graph does not compute what the model does."""
-        if self._checked or not all(np.isfinite(a).all() for a in sample):
-            return
-        inputs = [tf.constant(a) for a in sample]
-        expected = np.asarray(tf.nest.flatten(own_output(self.model, inputs))[0], np.float64)
-        got = np.asarray(forward(trace(self.model, keep_head=True), inputs)[0], np.float64)
-        if not np.isfinite(expected).all():
-            return  # a matter of the numbers, which is told elsewhere
-        dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self._graph.nodes}
-        coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
-        if not np.allclose(got, expected, rtol=coarse, atol=coarse * abs(expected).max()):
-            raise InputError(
-                "Expected the graph of the model's layers to compute what the model computes, got "
-                f"outputs that differ by up to {abs(got - expected).max():.3g}: masks, casts or other "
-                "effects cross the border of a nested model; flatten it."
-            )
-        self._checked = True
-
-    def _compiled(self, key: str, function: Callable[..., Any]) -> Any:
         if key not in self._functions:
-            signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs]
-            traced = tf.function(
-                function,
-                input_signature=[signature, tf.TensorSpec([None], tf.int32)],
-                autograph=False,
-            )
-            self._functions[key] = traced.get_concrete_function()
-        return self._functions[key]
+            self._functions[key] = self._network.compiled(function, tf.TensorSpec([None], tf.int32))
+        run = self._functions[key]
+        parts = [
+            run([a[chunk] for a in arrays], index[chunk])
+            for chunk in as_batches(size, self.batch_size)
+        ]
+        return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
 
     def raw_maps(self, arrays: list[np.ndarray], neuron_selection: Any = None) -> list[np.ndarray]:
         """The maps of arrays as the model takes them, unchecked, one per input."""
@@ -202,7 +173,3 @@ class Analyzer:
         self.model.save(folder / "model.keras")
         text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
         (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _to_numpy(tensor: tf.Tensor) -> np.ndarray:
-    return tensor.numpy()

@@ -39,8 +39,7 @@ class PropagationAnalyzer(Analyzer):
         super().__init__(model, **options)
         self._table = composite.assign(self._graph)
 
-    def _trace(self, model: keras.Model) -> Graph:
-        graph = super()._trace(model)
+    def _explained(self, graph: Graph) -> Graph:
         if self._bounds is None:
             return graph
         return dataclasses.replace(graph, images=frozenset(graph.inputs))

@@ -2,10 +2,36 @@
 
 from typing import Any
 
+from rap_keras.backends.network import Network
+from rap_keras.backends.version import has_keras3
+
+
+def open_network(model: Any) -> Network:
+    """A model at work on its backend.
+
+    Args:
+        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it; or
+            a network that is open already, which is returned as it is.
+
+    Returns:
+        The network: the model's graph, what reads its inputs, and what compiles functions of them.
+
+    Raises:
+        InputError: The model cannot be followed.
+    """
+    if isinstance(model, Network):
+        return model
+    # Each backend imports a Keras that the other's environment may lack.
+    if is_keras3(model):
+        from rap_keras.backends.keras3.network import Keras3Network
+
+        return Keras3Network(model)
+    from rap_keras.backends.keras2.network import Keras2Network
+
+    return Keras2Network(model)
+
 
 def is_keras3(model: Any) -> bool:
     """Whether the native backend is to take the model; it tells what is wrong with other things."""
-    import keras
-
     is_tf_keras = any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__)
-    return keras.__version__.startswith("3.") and not is_tf_keras
+    return has_keras3() and not is_tf_keras

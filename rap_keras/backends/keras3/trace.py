@@ -66,7 +66,7 @@ def trace(model: Any, keep_head: bool = False) -> Graph:
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
         booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
     )
-    return _pruned(graph, output) if keep_head else _without_head(graph)
+    return _pruned(graph, output) if keep_head else without_head(graph)
 
 
 def own_output(model: Any, inputs: Sequence[Any]) -> Any:
@@ -218,8 +218,8 @@ class _Call:
             return tree.flatten(self._op.call(*args, **kwargs))
 
 
-def _without_head(graph: Graph) -> Graph:
-    """The same graph without the softmax at its end, nor one that only moves follow."""
+def without_head(graph: Graph) -> Graph:
+    """The same graph without the softmax at its end, nor one that only moves follow: to its logits."""
     slot = graph.output
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
         moves = is_a(node.layer, ROUTING | ELEMENTWISE) or _is_linear_activation(node.layer)

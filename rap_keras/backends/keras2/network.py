@@ -1,0 +1,58 @@
+"""A Keras 2 model at work."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow.keras.backend as kbackend
+
+from rap_keras.backends.keras2.graphs import graph_scope
+from rap_keras.backends.keras2.rebuild import flattened
+from rap_keras.backends.keras2.trace import trace
+from rap_keras.backends.network import Network, Run
+from rap_keras.propagate import forward
+
+
+class Keras2Network(Network):
+    """A Keras 2 model, traced once; its functions are parts of its graph, run in its session.
+
+    Args:
+        model: A functional or Sequential Keras 2 model with one output, as iNNvestigate takes it. It is
+            not changed; nested models are flattened into a copy.
+
+    Attributes:
+        slots: The slot of each tensor of the (flat) model, by the tensor's id.
+
+    Raises:
+        InputError: The model cannot be followed, or is in no graph.
+    """
+
+    def __init__(self, model: Any) -> None:
+        with graph_scope(model):
+            flat = flattened(model)
+            graph, self.slots = trace(flat)
+        super().__init__(flat, graph)
+
+    def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
+        with graph_scope(self.model):
+            feeds = [tf.compat.v1.placeholder(t.dtype, t.shape) for t in self.model.inputs]
+            rest = [tf.compat.v1.placeholder(spec.dtype, spec.shape) for spec in others]
+            fetches = function(feeds, *rest)
+
+        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+            return self._fetched(
+                fetches, dict(zip([*feeds, *rest], [*arrays, *given], strict=True))
+            )
+
+        return run
+
+    def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
+        with graph_scope(self.model):
+            got = forward(self.graph, self.model.inputs)[0]
+        feed = dict(zip(self.model.inputs, sample, strict=True))
+        return self._fetched((got, self.model.outputs[0]), feed)
+
+    def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
+        with graph_scope(self.model):
+            return kbackend.get_session().run(fetches, feed)

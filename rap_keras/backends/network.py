@@ -1,0 +1,116 @@
+"""A model at work: the face that both backends share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+from rap_keras.inputs.samples import Pack, read_inputs
+from rap_keras.network.graph import Graph
+from rap_keras.propagate import forward
+
+Run = Callable[..., Any]
+
+
+class Network(ABC):
+    """A model of either Keras, traced once, for all that compute with it.
+
+    Args:
+        model: The model. It is not changed.
+        graph: Its graph, from the inputs to the logits.
+
+    Attributes:
+        model: The model.
+        graph: Its graph.
+
+    Raises:
+        InputError: The model cannot be followed.
+    """
+
+    def __init__(self, model: Any, graph: Graph) -> None:
+        self.model = model
+        self.graph = graph
+        self._checked = False
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the model's inputs."""
+        return list(self.graph.input_names)
+
+    def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
+        """The model's inputs as arrays of its shapes and dtypes, as `read_inputs` reads them.
+
+        Args:
+            x: An array or tensor of shape (batch, ...); for several inputs a list, a tuple, or a dict.
+            check_finite: Refuse NaN and infinity.
+
+        Returns:
+            The arrays, one per input, and a function that packs results as x was packed.
+
+        Raises:
+            InputError: Number, shape, dtype or values do not fit.
+        """
+        return read_inputs(self.model.inputs, self.names, x, check_finite)
+
+    def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:
+        """A function of the model's inputs, compiled at its first call.
+
+        Args:
+            function: Takes the inputs as a list of tensors and the others, and returns tensors in any
+                structure.
+            others: What it takes beside the inputs.
+
+        Returns:
+            The same function of arrays: it takes those of one batch, as `read` gives them, and the
+            others, and returns arrays. Its first call checks the graph against the model.
+        """
+        built: list[Run] = []
+
+        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+            self.check([a[:1] for a in arrays])
+            if not built:
+                built.append(self._build(function, others))
+            return built[0](arrays, *given)
+
+        return run
+
+    @cached_property
+    def logits(self) -> Run:
+        """What the model computes before any softmax: arrays of one batch => `(batch, ...)`."""
+        return self.compiled(lambda inputs: forward(self.graph, inputs)[0])
+
+    def check(self, sample: Sequence[np.ndarray]) -> None:
+        """Refuses, once, a model whose graph does not compute what the model does.
+
+        Args:
+            sample: The inputs, a batch of one. Where values are not finite, nothing is told.
+
+        Raises:
+            InputError: The outputs differ.
+        """
+        if self._checked or not len(sample[0]) or not all(np.isfinite(a).all() for a in sample):
+            return
+        got, expected = (np.asarray(y, np.float64) for y in self._outputs(sample))
+        if not np.isfinite(expected).all():
+            return  # a matter of the numbers, which is told elsewhere
+        dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self.graph.nodes}
+        coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
+        if not np.allclose(got, expected, rtol=coarse, atol=coarse * abs(expected).max()):
+            raise InputError(
+                "Expected the graph of the model's layers to compute what the model computes, got "
+                f"outputs that differ by up to {abs(got - expected).max():.3g}: masks, casts or other "
+                "effects cross the border of a nested model; flatten it."
+            )
+        self._checked = True
+
+    @abstractmethod
+    def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
+        """Compiles a function of the inputs and the others."""
+
+    @abstractmethod
+    def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
+        """What the graph computes of a sample, up to the model's own output, and what the model does."""
