@@ -107,8 +107,8 @@ class LRPAnalyzer(PropagationAnalyzer):
         names = [n for n in super().option_names() if n not in ("method", "composite", "bounds")]
         return [*names, *lrp.OPTIONS.get(method, ()), *(["composite"] if method == "lrp" else [])]
 
-    def _explained(self, graph: Graph) -> Graph:
-        graph = super()._explained(graph)
+    def _prepared(self, graph: Graph) -> Graph:
+        graph = super()._prepared(graph)
         return fold(graph) if self.batch_norm == "fold" else graph
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
