@@ -49,7 +49,7 @@ def explain(
     out: OutOption = Path("rap-explain"),
 ) -> None:
     """Explains images: a figure and the raw map of each, and explain.json about all."""
-    shift, scale = read_numbers("--mean", mean), read_numbers("--std", std)
+    shift, scale = read_numbers("mean", mean), read_numbers("std", std)
     check_percentile(percentile)
     paths = collect_images(images)
     for path in paths:
@@ -106,11 +106,13 @@ def compare(
     out: OutOption = Path("rap-compare"),
 ) -> None:
     """Explains images by several methods: one figure, a row for each image, and all maps."""
-    shift, scale = read_numbers("--mean", mean), read_numbers("--std", std)
+    shift, scale = read_numbers("mean", mean), read_numbers("std", std)
     check_percentile(percentile)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
-        raise InputError(f"--methods are different names, separated by commas, not {methods!r}.")
+        raise InputError(
+            f"methods are different names, separated by commas, not {methods!r}.", "methods"
+        )
     paths = collect_images(images)
     for path in paths:
         read_image(path)
@@ -162,7 +164,7 @@ def layers(
     out: OutOption = Path("rap-layers"),
 ) -> None:
     """Draws the relevance of an image layer by layer, from the output to the input."""
-    shift, scale = read_numbers("--mean", mean), read_numbers("--std", std)
+    shift, scale = read_numbers("mean", mean), read_numbers("std", std)
     check_percentile(percentile)
     path = Path(image)
     read_image(path)

@@ -107,7 +107,7 @@ def _neuron(text: str, loaded: Any) -> str | int:
     try:
         index = int(text)
     except ValueError:
-        raise InputError(f"--neuron is max, all or an index, not {text!r}.") from None
+        raise InputError(f"neuron is max, all or an index, not {text!r}.", "neuron") from None
     if not 0 <= index < count:
         raise InputError(f"{loaded.name} has the neurons 0 to {count - 1}, but no neuron {index}.")
     return index

@@ -1,5 +1,7 @@
 """The flags of the commands, and how they are read."""
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +21,27 @@ class Commands(TyperGroup):
         except InputError as error:
             # Tables that a message goes on with are for Python sessions.
             sentence = " ".join(str(error).partition("\n\n")[0].split())
-            typer.echo(f"rap-keras: {sentence}", err=True)
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            flags = {p.name: max(p.opts, key=len) for p in command.params} if command else {}
+            typer.echo(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
+
+
+def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
+    """A message of the library in the words of the command line.
+
+    Args:
+        message: It names arguments as Python does.
+        arguments: Those that it names: `steps=` wherever it stands, or else the first `steps`.
+        flags: What the command calls its arguments; one that it does not have stays as it is.
+    """
+    for name in arguments:
+        if name in flags:
+            word = rf"(?<![\w-]){re.escape(name)}"
+            message, found = re.subn(rf'{word}="?(\w+)"?', rf"{flags[name]} \1", message)
+            if not found:
+                message = re.sub(rf"{word}\b", flags[name], message, count=1)
+    return message
 
 
 ImageArguments = Annotated[
@@ -64,17 +85,19 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a 
 OutOption = Annotated[Path, typer.Option(help="The folder for the results.")]
 
 
-def read_numbers(option: str, text: str | None) -> list[float] | None:
+def read_numbers(argument: str, text: str | None) -> list[float] | None:
     """One number or three, separated by commas; None where nothing was given."""
     if text is None:
         return None
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise InputError(f"{option} is one number or R,G,B, not {text!r}.") from None
+        raise InputError(f"{argument} is one number or R,G,B, not {text!r}.", argument) from None
 
 
 def check_percentile(percentile: float | None) -> None:
     """Refuses a percentile that is none."""
     if percentile is not None and not 0 < percentile <= 100:
-        raise InputError(f"--percentile is above 0 and at most 100, not {percentile:g}.")
+        raise InputError(
+            f"percentile is above 0 and at most 100, not {percentile:g}.", "percentile"
+        )

@@ -61,7 +61,7 @@ def fit(
     out: PatternsOption = Path("patterns.npz"),
 ) -> None:
     """Estimates a model's patterns from images, in one pass."""
-    shift, scale = read_numbers("--mean", mean), read_numbers("--std", std)
+    shift, scale = read_numbers("mean", mean), read_numbers("std", std)
     paths = collect_images(images)
     for path in paths:
         read_image(path)
@@ -74,7 +74,7 @@ def fit(
         from rap_keras.patterns.statistics import Statistics
         from rap_keras.support.options import choose
 
-        choose("--type", pattern_type, PATTERN_TYPES)
+        choose("pattern_type", pattern_type, PATTERN_TYPES)
         loaded = load_model(model, weights, preprocess, shift, scale, size)
         if statistics is not None and statistics.exists():
             sums = Statistics.load(statistics, loaded.model)

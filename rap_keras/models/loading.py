@@ -124,8 +124,9 @@ def load_model(
     chosen = chosen or loaded.preprocess
     if chosen is None:
         raise InputError(
-            f"How {loaded.name} wants its pixels is not known: pass --preprocess "
-            f"{', '.join(SCALINGS)} or the name of an application, or --mean and --std."
+            f"Expected preprocess ({', '.join(SCALINGS)} or the name of an application), or mean and "
+            f"std, to tell how {loaded.name} wants its pixels, got none of them.",
+            ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
     return LoadedModel(
@@ -160,7 +161,8 @@ def _application(name: str, weights: str) -> _Model:
             raise
         raise InputError(
             f"The ImageNet weights of {name} cannot be downloaded ({_reason(error)}): pass "
-            "--weights FILE, or --weights none for random ones."
+            'weights=FILE, or weights="none" for random ones.',
+            "weights",
         ) from error
     synsets, labels = imagenet_classes() if published else (None, None)
     return _Model(

@@ -337,7 +337,7 @@ def common(photos, model, tmp_path):
         (["--model", "{tmp}/net.py:recurrent"], "LSTM"),
         (["--weights", "missing.h5"], "no weights file"),
         (["--weights", "none"], "its own weights"),
-        (["--preprocess", "auto"], "--preprocess"),
+        (["--preprocess", "auto"], "Expected --preprocess (none, unit"),
         (["--preprocess", "zscore"], "no preprocessing 'zscore'"),
         (["--mean", "a,b,c"], "--mean is one number or R,G,B"),
         (["--std", "0"], "positive"),
