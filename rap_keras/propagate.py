@@ -231,9 +231,15 @@ def select(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
     """1 at the neurons that are explained, 0 elsewhere; the shape of the logits."""
     if mode == "all":
         return tf.ones_like(logits)
-    if mode == "max_activation":
-        index = tf.argmax(logits, -1, output_type=index.dtype)
-    return tf.one_hot(index, tf.shape(logits)[-1], dtype=logits.dtype)
+    neurons = explained_neurons(logits, mode, index)
+    return tf.one_hot(neurons, tf.shape(logits)[-1], dtype=logits.dtype)
+
+
+def explained_neurons(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
+    """The neuron of each sample that a mode explains; `index` where it is told, or needs none."""
+    if mode != "max_activation":
+        return index
+    return tf.argmax(logits, -1, output_type=index.dtype)
 
 
 def relevance_dtype(dtype: Any) -> tf.DType:

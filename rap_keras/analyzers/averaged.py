@@ -1,6 +1,5 @@
 """Gradients averaged over changed copies of the input."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,7 +8,6 @@ import numpy as np
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.errors import InputError
-from rap_keras.inputs.neurons import read_selection
 from rap_keras.support.options import choose, read_integer, read_number
 
 
@@ -32,31 +30,22 @@ class _AveragedGradientAnalyzer(Analyzer):
         """The copies of one sample, one array per input, and the weight of each."""
         raise NotImplementedError
 
-    def _target(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray | None:
-        """The neuron of each sample; None for all of them."""
-        if self.neuron_selection_mode == "all":
-            return None
-        if self.neuron_selection_mode == "max_activation":
-            return super()._batched("logits", self._logits, arrays, selection).argmax(-1)
-        neurons = self._graph.shapes[self._graph.output][-1]
-        return read_selection(selection, "index", len(arrays[0]), neurons)
-
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> Any:
-        if key != "maps" or not len(arrays[0]):
-            return super()._batched(key, function, arrays, selection)
-        target = self._target(arrays, selection)
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = self._batched("logits", self._selecting, arrays, selection)
+        if found is None:
+            return self._nothing(arrays)
+        every = self.neuron_selection_mode == "all"
         maps = []
-        for k in range(len(arrays[0])):
+        for k, chosen in enumerate(found["neurons"]):
             copies, weights = self._copies([a[k] for a in arrays], k)
-            neuron = None if target is None else np.full(len(weights), target[k])
+            neuron = None if every else np.full(len(weights), chosen)
             gradients = self._gradient.raw_maps(copies, neuron)
             maps.append([np.tensordot(weights, g, 1) for g in gradients])
-        return [
+        stacked = [
             np.stack(parts).astype(self._dtype(a.dtype))
             for a, parts in zip(arrays, zip(*maps, strict=True), strict=True)
         ]
+        return found | {"maps": stacked}
 
 
 class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
@@ -143,14 +132,11 @@ class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
             copies.append((reference + along * (x - reference)).astype(x.dtype))
         return copies, weights
 
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> Any:
-        result = super()._batched(key, function, arrays, selection)
-        if key != "maps" or result is None:
-            return result
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = super()._explained(arrays, selection)
         differences = [a - r for a, r in zip(arrays, self._references, strict=True)]
-        return [(m * d).astype(m.dtype) for m, d in zip(result, differences, strict=True)]
+        scaled = zip(found["maps"], differences, strict=True)
+        return found | {"maps": [(m * d).astype(m.dtype) for m, d in scaled]}
 
     def convergence_delta(self, x: Any, neuron_selection: Any = None) -> np.ndarray:
         """How far the sum of each map is from the difference of the logits (completeness).
@@ -166,20 +152,22 @@ class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
             InputError: As in `analyze`.
         """
         arrays, _ = self._read(x)
-        maps = self._batched("maps", self._maps, arrays, neuron_selection)
-        if maps is None:
-            return np.zeros(0)
+        at_samples = self._explained(arrays, neuron_selection)
         references = [
             np.broadcast_to(r, a.shape).astype(a.dtype)
             for a, r in zip(arrays, self._references, strict=True)
         ]
-        target = self._target(arrays, neuron_selection)
+        at_references = self._batched("logits", self._selecting, references, neuron_selection)
+        if at_references is None:
+            return np.zeros(0)
         ends = []
-        for ends_at in (arrays, references):
-            logits = super()._batched("logits", self._logits, ends_at, neuron_selection)
-            logits = logits.reshape(len(logits), -1).astype(np.float64)
-            ends.append(logits.sum(1) if target is None else logits[np.arange(len(logits)), target])
-        sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in maps)
+        for end in (at_samples, at_references):
+            logits = end["logits"].reshape(len(arrays[0]), -1).astype(np.float64)
+            if self.neuron_selection_mode == "all":
+                ends.append(logits.sum(1))
+            else:
+                ends.append(logits[np.arange(len(logits)), at_samples["neurons"]])
+        sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in at_samples["maps"])
         return sums - (ends[0] - ends[1])
 
 

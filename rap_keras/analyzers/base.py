@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.analyzers.explanation import Explanation
 from rap_keras.backends.keras3.trace import input_names, own_output, trace
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.neurons import MODES, read_selection
-from rap_keras.inputs.samples import Pack, read_inputs
+from rap_keras.inputs.samples import Pack, read_inputs, refuse_single_samples
 from rap_keras.network.graph import Graph
-from rap_keras.propagate import forward, relevance_dtype
+from rap_keras.propagate import explained_neurons, forward, relevance_dtype
 from rap_keras.support.options import choose
 
 
@@ -93,22 +94,58 @@ class Analyzer:
         Raises:
             InputError: x or the neuron does not fit the model; x or the result is not finite.
         """
+        explained = self.explain(x, neuron_selection)
         if isinstance(x, tf.data.Dataset):
-            return self._analyze_dataset(x, neuron_selection)
+            return (batch.relevance for batch in explained)
+        return explained.relevance
+
+    def explain(self, x: Any, neuron_selection: Any = None) -> Any:
+        """Explains samples, and tells the logits and the neurons that are explained.
+
+        Args:
+            x: As in `analyze`.
+            neuron_selection: As in `analyze`.
+
+        Returns:
+            `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
+            `analyze`, the logits `(batch, classes)`, and the neuron of each sample, `(batch,)`, None in
+            mode "all". For a dataset an iterator over the explanations of each batch.
+
+        Raises:
+            InputError: As in `analyze`.
+        """
+        if isinstance(x, tf.data.Dataset):
+            refuse_single_samples(x, self.model.inputs)
+            return self._explain_dataset(x, neuron_selection)
         arrays, pack = self._read(x)
-        maps = self._batched("maps", self._maps, arrays, neuron_selection)
-        if maps is None:
-            maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
-        self._refuse_overflow(maps)
-        return pack(maps)
+        found = self._explained(arrays, neuron_selection)
+        self._refuse_overflow(found["maps"])
+        neurons = None if self.neuron_selection_mode == "all" else found["neurons"]
+        return Explanation(pack(found["maps"]), found["logits"], neurons, self.name)
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return read_inputs(self.model.inputs, input_names(self.model), x, self.check_finite)
 
-    def _analyze_dataset(self, dataset: tf.data.Dataset, neuron_selection: Any) -> Iterator[Any]:
+    def _explain_dataset(
+        self, dataset: tf.data.Dataset, neuron_selection: Any
+    ) -> Iterator[Explanation]:
         for element in dataset:
             x = element[0] if isinstance(element, tuple) else element
-            yield self.analyze(x, neuron_selection)
+            yield self.explain(x, neuron_selection)
+
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        """The maps of arrays as the model takes them, unchecked; their logits and neurons."""
+        found = self._batched("maps", self._explaining, arrays, selection)
+        return self._nothing(arrays) if found is None else found
+
+    def _nothing(self, arrays: list[np.ndarray]) -> dict[str, Any]:
+        """What is explained of no samples."""
+        shape = [0, *(n or 0 for n in self._graph.shapes[self._graph.output][1:])]
+        return {
+            "maps": [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays],
+            "logits": np.zeros(shape, self._dtype(self.model.outputs[0].dtype)),
+            "neurons": np.zeros(0, np.int32),
+        }
 
     def _dtype(self, dtype: Any) -> Any:
         return relevance_dtype(dtype).as_numpy_dtype
@@ -169,15 +206,27 @@ class Analyzer:
             self._functions[key] = traced.get_concrete_function()
         return self._functions[key]
 
-    def raw_maps(self, arrays: list[np.ndarray], neuron_selection: Any = None) -> list[np.ndarray]:
-        """The maps of arrays as the model takes them, unchecked, one per input."""
-        return self._batched("maps", self._maps, arrays, neuron_selection)
+    # What is compiled.
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+    def _explaining(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
+        maps, logits = self._maps(inputs, index)
+        return self._told(logits, index) | {"maps": maps}
+
+    def _selecting(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
+        """Without maps."""
+        return self._told(self._logits(inputs), index)
+
+    def _told(self, logits: tf.Tensor, index: tf.Tensor) -> dict[str, Any]:
+        neurons = explained_neurons(logits, self.neuron_selection_mode, index)
+        return {"logits": logits, "neurons": neurons}
+
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The relevance of each input, and the logits."""
         raise NotImplementedError
 
-    def _logits(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
-        return forward(self._graph, inputs)[0]
+    def _logits(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        logits, _ = forward(self._graph, inputs)
+        return tf.cast(logits, relevance_dtype(logits.dtype))
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:

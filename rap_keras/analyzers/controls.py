@@ -1,6 +1,5 @@
 """Maps that explain nothing, as controls."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,8 +16,8 @@ class InputAnalyzer(Analyzer):
 
     name = "input"
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs]
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
 
 
 class RandomAnalyzer(Analyzer):
@@ -45,10 +44,10 @@ class RandomAnalyzer(Analyzer):
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"stddev": self.stddev, "seed": self.seed}
 
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> list[np.ndarray]:
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = self._batched("logits", self._selecting, arrays, selection)
         generator = np.random.default_rng(self.seed)
-        return [
+        maps = [
             generator.normal(0, self.stddev, a.shape).astype(self._dtype(a.dtype)) for a in arrays
         ]
+        return (found or self._nothing(arrays)) | {"maps": maps}

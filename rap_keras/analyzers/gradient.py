@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from rap_keras.analyzers.propagation import PropagationAnalyzer
@@ -36,12 +37,17 @@ class GradientAnalyzer(PropagationAnalyzer):
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"postprocess": self.postprocess}
 
+    def raw_maps(self, arrays: list[np.ndarray], neuron_selection: Any = None) -> list[np.ndarray]:
+        """The maps of arrays as the model takes them, unchecked, one per input."""
+        return self._explained(arrays, neuron_selection)["maps"]
+
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         return selected
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         after = {None: tf.identity, "abs": tf.abs, "square": tf.square}[self.postprocess]
-        return [after(g) for g in super()._maps(inputs, index)]
+        gradients, logits = super()._maps(inputs, index)
+        return [after(g) for g in gradients], logits
 
 
 class InputTimesGradientAnalyzer(PropagationAnalyzer):
@@ -55,9 +61,9 @@ class InputTimesGradientAnalyzer(PropagationAnalyzer):
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         return selected
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
-        gradients = super()._maps(inputs, index)
-        return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)]
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        gradients, logits = super()._maps(inputs, index)
+        return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
 
 
 class GuidedBackpropAnalyzer(PropagationAnalyzer):

@@ -114,15 +114,15 @@ class PropagationAnalyzer(Analyzer):
         start = self._start(logits, select(logits, self.neuron_selection_mode, index))
         box = boxes(self._graph, inputs, self._bounds)
         relevance, steps = backward(self._graph, self._table, records, box, start)
-        return relevance, steps, records
+        return relevance, steps, logits
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         """The relevance of the logits."""
         return logits * selected
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> list[tf.Tensor]:
-        relevance, _, _ = self._propagate(inputs, index)
-        return self._at_inputs(relevance, inputs)
+    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        relevance, _, logits = self._propagate(inputs, index)
+        return self._at_inputs(relevance, inputs), logits
 
     def _at_inputs(
         self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]

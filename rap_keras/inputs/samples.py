@@ -53,6 +53,27 @@ def read_inputs(
     return arrays, pack
 
 
+def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> None:
+    """Refuses a dataset whose elements are samples and not batches.
+
+    Args:
+        dataset: Its elements, or the first of each pair, are the model's inputs.
+        specs: The model's inputs: anything with a shape.
+
+    Raises:
+        InputError: Every input lacks one axis.
+    """
+    spec = dataset.element_spec
+    parts = tf.nest.flatten(spec[0] if isinstance(spec, tuple) else spec)
+    ranks = [part.shape.rank for part in parts]
+    if ranks == [len(spec.shape) - 1 for spec in specs]:
+        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+        raise InputError(
+            f"Expected a tf.data.Dataset of batches, got one of single samples of shape {shapes}: "
+            "batch it, dataset.batch(32)."
+        )
+
+
 def _is_one_tensor(x: Any) -> bool:
     """Whether x is [tensor], which Keras takes for one input, and not nested numbers."""
     return len(x) == 1 and hasattr(x[0], "shape")
