@@ -301,10 +301,10 @@ def test_one_batch_of_images_is_in_memory(monkeypatch):
     loaded = LoadedModel(None, "any", None, lambda images: images + np.float32(1))
     paths = [Path(f"{name}.png") for name in range(9)]
     found, ahead = [], []
-    for files, pixels, x in read_batches(paths, loaded, 4):
-        assert len(files) == len(pixels)
+    for part, pixels, x in read_batches(paths, loaded, 4):
+        assert len(part) == len(pixels)
         np.testing.assert_array_equal(x, pixels + 1.0)
-        found.append(list(files))
+        found.append(list(part))
         ahead.append(len(read) - sum(map(len, found)))
     assert found == [paths[:4], paths[4:6], paths[6:]]  # the seventh image has another size
     assert max(ahead) <= 1
