@@ -4,12 +4,13 @@ What the user got wrong is one sentence on stderr and exit code 2, and leaves no
 TensorFlow takes seconds to import, so only the commands that compute import it.
 """
 
+import sys
 from typing import Annotated
 
 import typer
 
 import rap_keras
-from rap_keras.cli import patterns
+from rap_keras.cli import patterns, signals
 from rap_keras.cli.benchmark import benchmark, merge
 from rap_keras.cli.demo import demo
 from rap_keras.cli.explain import compare, explain, layers
@@ -43,4 +44,9 @@ app.add_typer(patterns.app, name="patterns")
 
 def main() -> None:
     """Runs the command line."""
-    app(prog_name="rap-keras")
+    try:
+        with signals.raising():
+            app(prog_name="rap-keras")
+    except signals.Stopped as stopped:
+        typer.echo(f"rap-keras: Stopped by {stopped}.", err=True)
+        sys.exit(128 + stopped.number)

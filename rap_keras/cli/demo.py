@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rap_keras.cli.explainer import Explainer
 from rap_keras.cli.options import OutOption
-from rap_keras.cli.session import import_tensorflow, output_folder
+from rap_keras.cli.session import import_native, output_folder, tell
 from rap_keras.support.files import save_npz
 
 DEMO_SCENES = 6
@@ -20,7 +20,7 @@ DEMO_METHODS = ("rap", "gradient", "input_t_gradient")
 def demo(out: OutOption = Path("rap-demo")) -> None:
     """Explains scenes with digits by two small models that come along; nothing is downloaded."""
     with output_folder(out) as folder:
-        import_tensorflow()
+        import_native()
         from rap_keras import plot
         from rap_keras.datasets import cluttered_digits
 
@@ -33,7 +33,7 @@ def demo(out: OutOption = Path("rap-demo")) -> None:
             scenes.images, rap_maps, row_titles=_digit_titles(scenes), over_image=True
         ).savefig(folder / "overlays.png")
         written = sorted(path.name for path in folder.iterdir())
-    typer.echo(f"\nThe figures and raw maps are in {out}: {', '.join(written)}.")
+    tell(f"\nThe figures and raw maps are in {out}: {', '.join(written)}.")
 
 
 def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
@@ -43,7 +43,8 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
 
     loaded = load_model(f"embedded:{name}")
     explainers = {method: Explainer(loaded, method) for method in DEMO_METHODS}
-    explained = {method: one.explain(scenes.images) for method, one in explainers.items()}
+    x = loaded.preprocess(scenes.images)
+    explained = {method: one.explain(x) for method, one in explainers.items()}
     maps = {method: np.stack([one.relevance for one in all_]) for method, all_ in explained.items()}
 
     typer.echo(f"\nThe {name} model, explained by rap:")
@@ -62,7 +63,7 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
     figure = plot.grid(scenes.images, maps, row_titles=_digit_titles(scenes))
     figure.savefig(folder / f"{name}-grid.png")
     save_npz(folder / f"{name}-maps.npz", {"images": scenes.images} | maps)
-    layer_maps = explainers["rap"].layers(scenes.images[0])
+    layer_maps = explainers["rap"].layers(x[:1])
     plot.layers(layer_maps, image=scenes.images[0]).savefig(folder / f"{name}-layers.png")
     save_npz(folder / f"{name}-layers.npz", layer_maps)
     return maps["rap"]

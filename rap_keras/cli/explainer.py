@@ -1,4 +1,4 @@
-"""A method on a loaded model, for images as they are read."""
+"""A method on a loaded model, and images in batches for it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import rap_keras
 from rap_keras.errors import InputError
-from rap_keras.support.images import read_image
+from rap_keras.support.memory import check_memory
 
 
 @dataclass(frozen=True)
@@ -33,81 +33,67 @@ class Explained:
 
 
 class Explainer:
-    """A method on a loaded model, for images as they are read."""
+    """A method on a loaded model."""
 
     def __init__(
         self, loaded: Any, method: str, neuron: str = "max", batch_size: int = 8, **options: Any
     ) -> None:
-        self.loaded = loaded
-        self.batch_size = batch_size
-        self.neuron = _neuron(neuron, loaded)
-        # The neuron is chosen here, so that the one reported is the one explained.
-        mode = "all" if self.neuron == "all" else "index"
+        self.labels = loaded.labels
+        mode, self.neuron = _selection(neuron, loaded)
         self.analyzer = rap_keras.create_analyzer(
             method, loaded.model, neuron_selection_mode=mode, batch_size=batch_size, **options
         )
 
-    def explain_files(
-        self, paths: Sequence[Path]
-    ) -> Iterator[tuple[Path, NDArray[np.uint8], Explained]]:
-        """Each file with its pixels as the model sees them; one batch in memory at a time."""
-        for batch in self._batches(paths):
-            images = np.stack([image for _, image in batch])
-            for (path, image), explained in zip(batch, self.explain(images), strict=True):
-                yield path, image, explained
-
-    def explain(self, images: NDArray[np.uint8]) -> list[Explained]:
-        """The relevance of each of the images, which are of one size."""
-        x = self.loaded.preprocess(images)
-        logits, neurons = self._selected(x)
-        maps = self.analyzer.analyze(x, neurons)
-        if neurons is None:
+    def explain(self, x: NDArray[np.float32]) -> list[Explained]:
+        """The relevance of each image of a batch, as `loaded.preprocess` gives it."""
+        found = self.analyzer.explain(x, self.neuron)
+        if found.neurons is None:
             return [
                 Explained(relevance, None, None, float(row.sum()))
-                for relevance, row in zip(maps, logits, strict=True)
+                for relevance, row in zip(found.relevance, found.logits, strict=True)
             ]
-        labels = self.loaded.labels
         return [
-            Explained(relevance, int(k), labels[k] if labels else None, float(row[k]))
-            for relevance, row, k in zip(maps, logits, neurons, strict=True)
+            Explained(relevance, int(k), self.labels[k] if self.labels else None, float(row[k]))
+            for relevance, row, k in zip(found.relevance, found.logits, found.neurons, strict=True)
         ]
 
-    def layers(self, image: NDArray[np.uint8]) -> dict[str, Any]:
-        """The relevance of one image at every layer."""
+    def layers(self, x: NDArray[np.float32]) -> dict[str, Any]:
+        """The relevance at every layer."""
         if not hasattr(self.analyzer, "analyze_layers"):
             raise InputError(f"The method {self.analyzer.name!r} has no relevance of layers.")
-        x = self.loaded.preprocess(image[np.newaxis])
-        return self.analyzer.analyze_layers(x, self._selected(x)[1])
-
-    def _selected(self, x: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """The logits, and the neuron of each image (`None`: all)."""
-        logits = self.loaded.logits(x)
-        if self.neuron == "all":
-            return logits, None
-        if self.neuron == "max":
-            return logits, logits.argmax(axis=1)
-        return logits, np.full(len(logits), self.neuron)
-
-    def _batches(self, paths: Sequence[Path]) -> Iterator[list[tuple[Path, NDArray[np.uint8]]]]:
-        """Images to compute together: of one size, and no more than the batch size."""
-        batch: list[tuple[Path, NDArray[np.uint8]]] = []
-        for path in paths:
-            image = read_image(path, self.loaded.input_size)
-            if batch and (len(batch) == self.batch_size or image.shape != batch[0][1].shape):
-                yield batch
-                batch = []
-            batch.append((path, image))
-        yield batch
+        return self.analyzer.analyze_layers(x, self.neuron)
 
 
-def _neuron(text: str, loaded: Any) -> str | int:
+def read_batches(
+    paths: Sequence[Path], loaded: Any, batch_size: int
+) -> Iterator[tuple[Sequence[Path], NDArray[np.uint8], NDArray[np.float32]]]:
+    """Files, their pixels as the model sees them, and its input; each file is read once.
+
+    Args:
+        paths: The image files.
+        loaded: The model.
+        batch_size: The most images in a batch; those of one are of one size.
+    """
+    from rap_keras.inputs.batches import image_batches
+
+    if loaded.input_size is not None:
+        check_memory(loaded.input_size, min(batch_size, len(paths)))
+    batches, _ = image_batches(paths, lambda pixels: pixels, batch_size, loaded.input_size)
+    start = 0
+    for images in batches:
+        yield paths[start : start + len(images)], images, loaded.preprocess(images)
+        start += len(images)
+
+
+def _selection(text: str, loaded: Any) -> tuple[str, int | None]:
+    """The mode of the analyzer, and the neuron it is told."""
     if text in ("max", "all"):
-        return text
+        return ("max_activation" if text == "max" else "all"), None
     count = loaded.model.outputs[0].shape[-1]
     try:
         index = int(text)
     except ValueError:
-        raise InputError(f"--neuron is max, all or an index, not {text!r}.") from None
+        raise InputError(f"neuron is max, all or an index, not {text!r}.", "neuron") from None
     if not 0 <= index < count:
         raise InputError(f"{loaded.name} has the neurons 0 to {count - 1}, but no neuron {index}.")
-    return index
+    return "index", index

@@ -1,5 +1,8 @@
 """The flags of the commands, and how they are read."""
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +22,27 @@ class Commands(TyperGroup):
         except InputError as error:
             # Tables that a message goes on with are for Python sessions.
             sentence = " ".join(str(error).partition("\n\n")[0].split())
-            typer.echo(f"rap-keras: {sentence}", err=True)
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            flags = {p.name: max(p.opts, key=len) for p in command.params} if command else {}
+            typer.echo(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
+
+
+def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
+    """A message of the library in the words of the command line.
+
+    Args:
+        message: It names arguments as Python does.
+        arguments: Those that it names: `steps=` wherever it stands, or else the first `steps`.
+        flags: What the command calls its arguments; one that it does not have stays as it is.
+    """
+    for name in arguments:
+        if name in flags:
+            word = rf"(?<![\w-]){re.escape(name)}"
+            message, found = re.subn(rf'{word}="?(\w+)"?', rf"{flags[name]} \1", message)
+            if not found:
+                message = re.sub(rf"{word}\b", flags[name], message, count=1)
+    return message
 
 
 ImageArguments = Annotated[
@@ -52,6 +74,9 @@ StdOption = Annotated[str | None, typer.Option(help="Then divide by this: one nu
 SizeOption = Annotated[
     int | None, typer.Option(help="Height and width of the images, if the model takes any.")
 ]
+PatternsOption = Annotated[
+    Path | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
+]
 MethodOption = Annotated[str, typer.Option(help="The method: rap, gradient, ...")]
 NeuronOption = Annotated[
     str, typer.Option(help="What to explain: the neuron with the max logit, all, or an INDEX.")
@@ -64,17 +89,88 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a 
 OutOption = Annotated[Path, typer.Option(help="The folder for the results.")]
 
 
-def read_numbers(option: str, text: str | None) -> list[float] | None:
+def needs_patterns(method: str) -> bool:
+    """Whether a method works with patterns."""
+    return method.startswith("pattern.")
+
+
+def read_numbers(argument: str, text: str | None) -> list[float] | None:
     """One number or three, separated by commas; None where nothing was given."""
     if text is None:
         return None
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise InputError(f"{option} is one number or R,G,B, not {text!r}.") from None
+        raise InputError(f"{argument} is one number or R,G,B, not {text!r}.", argument) from None
 
 
-def check_percentile(percentile: float | None) -> None:
-    """Refuses a percentile that is none."""
-    if percentile is not None and not 0 < percentile <= 100:
-        raise InputError(f"--percentile is above 0 and at most 100, not {percentile:g}.")
+@dataclass(frozen=True)
+class ModelFlags:
+    """A model and what it is shown: the flags of every command that loads one."""
+
+    model: ModelOption = "vgg16"
+    weights: WeightsOption = "imagenet"
+    preprocess: PreprocessOption = "auto"
+    mean: MeanOption = None
+    std: StdOption = None
+    size: SizeOption = None
+
+    def __post_init__(self) -> None:
+        """Refuses at once what cannot be read."""
+        _ = self.shift, self.scale
+
+    @property
+    def shift(self) -> list[float] | None:
+        """The numbers of `mean`."""
+        return read_numbers("mean", self.mean)
+
+    @property
+    def scale(self) -> list[float] | None:
+        """The numbers of `std`."""
+        return read_numbers("std", self.std)
+
+    def load(self) -> Any:
+        """The model, as `load_model` gives it."""
+        from rap_keras.models.loading import load_model
+
+        return load_model(
+            self.model, self.weights, self.preprocess, self.shift, self.scale, self.size
+        )
+
+
+@dataclass(frozen=True)
+class MapFlags:
+    """What is explained and how it is drawn: the flags of every command that explains."""
+
+    patterns: PatternsOption = None
+    neuron: NeuronOption = "max"
+    percentile: PercentileOption = None
+
+    def __post_init__(self) -> None:
+        """Refuses a percentile that is none."""
+        if self.percentile is not None and not 0 < self.percentile <= 100:
+            raise InputError(
+                f"percentile is above 0 and at most 100, not {self.percentile:g}.", "percentile"
+            )
+
+    def options(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The options of each method's analyzer.
+
+        Raises:
+            InputError: Patterns are needed and not given, or given and not needed.
+        """
+        needing = [method for method in methods if needs_patterns(method)]
+        if needing and self.patterns is None:
+            raise InputError(
+                f"The method {needing[0]!r} needs patterns=FILE.npz, as rap-keras patterns fit writes "
+                "it.",
+                "patterns",
+            )
+        if self.patterns is not None and not needing:
+            raise InputError(
+                f"No patterns are needed by {', '.join(methods)}: leave them out, or choose "
+                "pattern.net or pattern.attribution.",
+                "patterns",
+            )
+        given = {"patterns": self.patterns}
+        return {method: given if method in needing else {} for method in methods}

@@ -5,20 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rap_keras.cli.options import (
-    BatchSizeOption,
-    Commands,
-    ImageArguments,
-    MeanOption,
-    ModelOption,
-    PreprocessOption,
-    SizeOption,
-    StdOption,
-    WeightsOption,
-    read_numbers,
-)
-from rap_keras.cli.session import import_tensorflow, output_folder
-from rap_keras.support.images import collect_images, read_image
+from rap_keras.cli.explainer import read_batches
+from rap_keras.cli.flags import shared_flags
+from rap_keras.cli.options import BatchSizeOption, Commands, ImageArguments, ModelFlags
+from rap_keras.cli.session import image_files, import_tensorflow, output_folder, tell
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted
 
@@ -31,7 +21,7 @@ app = typer.Typer(
 TypeOption = Annotated[
     str, typer.Option("--type", help="relu (or relu.positive), relu.negative or linear.")
 ]
-PatternsOption = Annotated[Path, typer.Option(help="The file for the patterns, .npz.")]
+OutOption = Annotated[Path, typer.Option(help="The file for the patterns, .npz.")]
 StatisticsOption = Annotated[
     Path | None,
     typer.Option(
@@ -47,47 +37,40 @@ def _group() -> None:
 
 
 @app.command()
+@shared_flags
 def fit(
     images: ImageArguments,
-    model: ModelOption = "vgg16",
-    weights: WeightsOption = "imagenet",
-    preprocess: PreprocessOption = "auto",
-    mean: MeanOption = None,
-    std: StdOption = None,
-    size: SizeOption = None,
+    model: ModelFlags,
+    *,
     pattern_type: TypeOption = "relu",
     batch_size: BatchSizeOption = 8,
     statistics: StatisticsOption = None,
-    out: PatternsOption = Path("patterns.npz"),
+    out: OutOption = Path("patterns.npz"),
 ) -> None:
     """Estimates a model's patterns from images, in one pass."""
-    shift, scale = read_numbers("--mean", mean), read_numbers("--std", std)
-    paths = collect_images(images)
-    for path in paths:
-        read_image(path)
+    paths = image_files(images)
     kept = statistics or out
     with output_folder(out.parent) as folder, output_folder(kept.parent) as kept_folder:
         import_tensorflow()
-        from rap_keras.inputs.batches import image_batches
-        from rap_keras.models.loading import load_model
         from rap_keras.patterns.patterns import PATTERN_TYPES
         from rap_keras.patterns.statistics import Statistics
         from rap_keras.support.options import choose
 
-        choose("--type", pattern_type, PATTERN_TYPES)
-        loaded = load_model(model, weights, preprocess, shift, scale, size)
+        choose("pattern_type", pattern_type, PATTERN_TYPES)
+        loaded = model.load()
         if statistics is not None and statistics.exists():
             sums = Statistics.load(statistics, loaded.model)
         else:
             sums = Statistics(loaded.model, pattern_type if statistics is None else None)
-        parts, total = image_batches(paths, loaded.preprocess, batch_size, loaded.input_size)
-        for x in track(parts, "statistics", total):
+        total = -(-len(paths) // batch_size) if loaded.input_size else None
+        batches = read_batches(paths, loaded, batch_size)
+        for _, _, x in track(batches, "statistics", total):
             sums.update(x)
         patterns = sums.patterns(pattern_type)
         patterns.save(folder / out.name)
         if statistics is not None:
             sums.save(kept_folder / statistics.name)
-    typer.echo(
+    tell(
         f"The patterns of {counted(len(patterns), 'layer')}, from "
         f"{counted(sums.samples, 'image')}, are in {out}."
     )

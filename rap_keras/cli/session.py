@@ -2,14 +2,36 @@
 
 import contextlib
 import os
+import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import typer
+
+from rap_keras.cli import signals
 from rap_keras.errors import InputError
+from rap_keras.support.images import check_image, collect_images
 from rap_keras.support.quiet import silenced_stderr
+from rap_keras.support.text import printable
+
+# The folder that a command works in; then come its machine and its process, which tell whose it is.
+_STAGING = ".rap-keras-"
+
+
+def tell(text: str) -> None:
+    """Prints to stdout, names of files of any encoding too."""
+    typer.echo(printable(text))
+
+
+def image_files(sources: Sequence[str]) -> list[Path]:
+    """The image files that are meant, each looked at as far as takes no time."""
+    paths = collect_images(sources)
+    for path in paths:
+        check_image(path)
+    return paths
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
@@ -35,10 +57,14 @@ def output_folder(out: Path) -> Iterator[Path]:
     try:
         for parent in reversed([out, *out.parents]):
             if not parent.exists():
-                parent.mkdir()
-                created.append(parent)
+                with signals.held():
+                    parent.mkdir()
+                    created.append(parent)
+        _clear(out)
         # Inside of out, so that moving the files is a renaming, which cannot end half-way.
-        staging = Path(tempfile.mkdtemp(prefix=".rap-keras-", dir=out))
+        prefix = f"{_STAGING}{platform.node()}-{os.getpid()}-"
+        with signals.held():
+            staging = Path(tempfile.mkdtemp(prefix=prefix, dir=out))
         yield staging
         files = sorted(staging.iterdir())
         for file in files:
@@ -46,20 +72,43 @@ def output_folder(out: Path) -> Iterator[Path]:
                 raise InputError(
                     f"{str(out / file.name)!r} is a folder, so no file can take its name."
                 )
-        for file in files:
-            os.replace(file, out / file.name)
-        created = []
+        with signals.held():
+            for file in files:
+                os.replace(file, out / file.name)
+            created = []
     except OSError as error:
         raise InputError(
             f"The folder {str(out)!r} cannot be written to ({error.strerror or error})."
         ) from error
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for folder in reversed(created):
-            # Not empty if somebody else has written to it meanwhile.
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with signals.held():
+            if staging is not None:
+                shutil.rmtree(staging, ignore_errors=True)
+            for folder in reversed(created):
+                # Not empty if somebody else has written to it meanwhile.
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
+def _clear(out: Path) -> None:
+    """Removes what killed processes of this machine have left in a folder."""
+    ours = f"{_STAGING}{platform.node()}-"
+    for left in out.glob(f"{_STAGING}*"):
+        process = left.name.removeprefix(ours).partition("-")[0]
+        if left.name.startswith(ours) and process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # to ask elsewhere may end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 def import_tensorflow() -> None:
@@ -78,4 +127,23 @@ def import_tensorflow() -> None:
         tf.config.list_logical_devices()
     if not sys.stdout.isatty():
         # The bar of a download is for a terminal.
-        keras.config.disable_interactive_logging()
+        keras.utils.disable_interactive_logging()
+
+
+def import_native() -> None:
+    """Imports TensorFlow for a command of the native backend.
+
+    Raises:
+        InputError: There is Keras 2 only.
+    """
+    import_tensorflow()
+    from rap_keras.backends.version import has_keras3
+
+    if not has_keras3():
+        import keras
+
+        raise InputError(
+            f"This command needs Keras 3 (TensorFlow 2.16 or newer), got Keras {keras.__version__}; on "
+            "Keras 2 work rap-keras benchmark --backend innvestigate, rap-keras patterns fit and "
+            "rap-keras merge."
+        )

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import sys
 import uuid
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from rap_keras.models.preprocessing import (
     application_preprocess,
     chosen_preprocess,
 )
+from rap_keras.support.memory import check_memory
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,9 @@ def load_model(
     chosen = chosen or loaded.preprocess
     if chosen is None:
         raise InputError(
-            f"How {loaded.name} wants its pixels is not known: pass --preprocess "
-            f"{', '.join(SCALINGS)} or the name of an application, or --mean and --std."
+            f"Expected preprocess ({', '.join(SCALINGS)} or the name of an application), or mean and "
+            f"std, to tell how {loaded.name} wants its pixels, got none of them.",
+            ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
     return LoadedModel(
@@ -160,7 +163,8 @@ def _application(name: str, weights: str) -> _Model:
             raise
         raise InputError(
             f"The ImageNet weights of {name} cannot be downloaded ({_reason(error)}): pass "
-            "--weights FILE, or --weights none for random ones."
+            'weights=FILE, or weights="none" for random ones.',
+            "weights",
         ) from error
     synsets, labels = imagenet_classes() if published else (None, None)
     return _Model(
@@ -198,8 +202,15 @@ def _own(spec: str) -> _Model:
 
 
 def _read(path: Path) -> Any:
+    import h5py
     import keras
 
+    fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
+    if not fits:
+        kind = "archive of Keras" if path.suffix == ".keras" else "HDF5 file"
+        raise InputError(
+            f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
+        )
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:
@@ -255,7 +266,9 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{name} does not take RGB images (height, width, 3), but {shape[1:]}.")
-    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+    if len(outputs) != 1:
+        raise InputError(f"{name} is no classifier with one output, but has {len(outputs)}.")
+    if len(outputs[0].shape) != 2:
         raise InputError(
             f"{name} is no classifier: its output is not one vector of classes, but has the shape "
             f"{tuple(outputs[0].shape)}."
@@ -270,6 +283,8 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
         return height, width
     if wanted is None and loaded.default_size is not None:
         return loaded.default_size, loaded.default_size
+    if wanted is not None:
+        check_memory(wanted)
     return wanted
 
 

@@ -1,14 +1,19 @@
 """How maps and images are drawn into axes."""
 
 import io
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import printable
 
 COLORMAP = "seismic"
 PANEL_INCHES = 2.0
@@ -16,6 +21,7 @@ PANEL_INCHES = 2.0
 # the smallest is drawn as zero, one of more than the largest is refused.
 SMALLEST, LARGEST = 1e-250, 1e250
 FRAME_COLOR = "0.6"
+FONT_SIZE = "small"
 
 Array = NDArray[Any]
 
@@ -123,8 +129,36 @@ def prepared(ax: Axes | None, title: str | None) -> Axes:
     for spine in ax.spines.values():
         spine.set_color(FRAME_COLOR)
     if title is not None:
-        ax.set_title(title, fontsize="small")
+        ax.set_title(printable(title), fontsize=FONT_SIZE, parse_math=False)
     return ax
+
+
+def room(shape: Sequence[int], channel_axis: int | None = -1) -> tuple[float, float]:
+    """The inches down and across that an image or a map of this shape takes of its panel."""
+    sides = list(shape)
+    if len(sides) == 3 and channel_axis is not None and -3 <= channel_axis < 3:
+        del sides[channel_axis]
+    inches = 0.85 * PANEL_INCHES / max(1, *sides[:2])  # margins take the rest
+    return sides[0] * inches, sides[1] * inches
+
+
+def shortened(text: str, inches: float) -> str:
+    """The text, its middle left out if it takes more room than there is."""
+    text = printable(text).replace("\n", " ")
+    kept = len(text)
+    short = text
+    while kept > 2 and _width(short) > inches:
+        kept -= 1
+        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
+
+
+def _width(text: str) -> float:
+    """The inches that a text takes."""
+    font = FontProperties(size=FONT_SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of signs that the font lacks
+        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def panels(rows: int, columns: int) -> tuple[Figure, Array]:

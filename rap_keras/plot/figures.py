@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from rap_keras.errors import InputError
 from rap_keras.plot.drawing import (
     COLORMAP,
+    FONT_SIZE,
     add_colorbar,
     as_grey,
     as_image,
@@ -20,6 +21,8 @@ from rap_keras.plot.drawing import (
     draw_image,
     panels,
     prepared,
+    room,
+    shortened,
 )
 from rap_keras.support.text import counted
 
@@ -156,6 +159,11 @@ def grid(
     Raises:
         InputError: As for `heatmap`, or if there is not one map and one title for each image.
     """
+    if not isinstance(maps, Mapping):
+        raise InputError(
+            "Expected maps as a dict of titles and the maps of all images, such as "
+            f'{{"rap": relevance}}, got {type(maps).__name__}.'
+        )
     columns = {method: np.asarray(batch) for method, batch in maps.items()}
     if images is None and over_image:
         raise InputError("A grid of maps over their images needs the images.")
@@ -179,12 +187,14 @@ def grid(
         )
 
     first = 0 if images is None else 1
+    down, across = room(image_batch.shape[1:], channel_axis if images is None else -1)
     figure, axes = panels(count, first + len(columns))
     for row in range(count):
         if images is not None:
             draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
         if row_titles is not None:
-            axes[row, 0].set_ylabel(row_titles[row], fontsize="small")
+            title = shortened(row_titles[row], down)
+            axes[row, 0].set_ylabel(title, fontsize=FONT_SIZE, parse_math=False)
         for column, (method, batch) in enumerate(columns.items(), start=first):
             heatmap(
                 batch[row],
@@ -192,7 +202,7 @@ def grid(
                 ax=axes[row, column],
                 percentile=percentile,
                 colorbar=colorbar,
-                title=method if row == 0 else None,
+                title=shortened(method, across) if row == 0 else None,
                 channel_axis=None if batch.ndim == 3 else channel_axis,
             )
     return figure
@@ -220,9 +230,12 @@ def explanation(
     Raises:
         InputError: As for `overlay`.
     """
+    pixels = as_image(image)
+    if title is not None:
+        title = shortened(title, room(pixels.shape)[1])
     figure, axes = panels(1, 3)
     left, middle, right = axes[0]
-    draw_image(left, np.asarray(image), "image")
+    draw_image(left, pixels, "image")
     options: dict[str, Any] = {"percentile": percentile, "channel_axis": channel_axis}
     heatmap(relevance, ax=middle, title=title, colorbar=True, **options)
     overlay(relevance, image, ax=right, title="map over image", **options)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from rap_keras.errors import InputError
-from rap_keras.plot.drawing import Array, draw_image, panels
+from rap_keras.plot.drawing import Array, draw_image, panels, room, shortened
 from rap_keras.plot.figures import heatmap
 
 MAX_LAYERS = 12
@@ -80,7 +80,7 @@ def layers(
             ax=ax,
             percentile=percentile,
             colorbar=colorbar,
-            title=name,
+            title=shortened(name, room(spatial[name].shape[1:], channel_axis)[1]),
             channel_axis=channel_axis,
         )
     if image is not None:

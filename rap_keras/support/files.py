@@ -12,8 +12,6 @@ import numpy as np
 
 from rap_keras.errors import InputError
 
-# They add their commands, and take their options from here.
-
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -44,6 +42,8 @@ def read_arrays(
     path: Path, kind: str, expected: Mapping[str, type]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header and the arrays of a file of the given kind."""
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise InputError(f"Expected a file with {kind}, got {str(path)!r}, which is no .npz file.")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))

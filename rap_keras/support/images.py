@@ -1,9 +1,10 @@
 """Image files: which ones are meant, and their pixels as RGB."""
 
+import contextlib
 import glob
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,29 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
     Raises:
         InputError: If the file is missing or is not an image that can be read.
     """
+    with _opened(path) as file:
+        image = _rgb(ImageOps.exif_transpose(file), path)
+    return warp_image(np.array(image), size)
+
+
+def check_image(path: str | Path) -> None:
+    """Refuses a file that is no image by its first bytes; the pixels are not read.
+
+    Raises:
+        InputError: If the file is missing or does not begin as an image that can be read.
+    """
+    with _opened(path) as file:
+        _check_mode(file, path)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             # What Pillow has to say of odd metadata or of many pixels does not concern the result.
             warnings.simplefilter("ignore")
             with Image.open(path) as file:
-                image = _rgb(ImageOps.exif_transpose(file), path)
+                yield file
     except InputError:
         raise
     except FileNotFoundError:
@@ -63,7 +81,6 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
         raise InputError(f"The image {str(path)!r} has too many pixels.") from None
     except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
         raise InputError(f"{str(path)!r} is not an image that can be read.") from error
-    return warp_image(np.array(image), size)
 
 
 def warp_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
@@ -101,9 +118,13 @@ def _rgb(image: Image.Image, path: str | Path) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow clips 16 bits to 8 instead of scaling them.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    _check_mode(image, path)
+    return image.convert("RGB")
+
+
+def _check_mode(image: Image.Image, path: str | Path) -> None:
     if image.mode in ("I", "F"):
         raise InputError(
             f"The image {str(path)!r} has pixels of no known range (mode {image.mode!r}); "
             "save it with 8 or 16 bits."
         )
-    return image.convert("RGB")

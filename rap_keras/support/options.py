@@ -4,6 +4,8 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
+
 from rap_keras.errors import InputError
 
 
@@ -14,11 +16,13 @@ def read_integer(option: str, value: Any, least: int) -> int:
         InputError: The value is none.
     """
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least:
-        raise InputError(f"Expected {option} to be an integer from {least} on, got {value!r}.")
+        raise InputError(
+            f"Expected {option} to be an integer from {least} on, got {value!r}.", option
+        )
     return number
 
 
@@ -29,11 +33,11 @@ def read_number(option: str, value: Any, least: float) -> float:
         InputError: The value is none.
     """
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool | np.bool_) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not least <= number < math.inf:
-        raise InputError(f"Expected a finite {option} >= {least:g}, got {value!r}.")
+        raise InputError(f"Expected a finite {option} >= {least:g}, got {value!r}.", option)
     return number
 
 
@@ -41,4 +45,4 @@ def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
     """Refuses a value that is none of an option's choices."""
     if value not in choices:
         listed = ", ".join(map(repr, choices))
-        raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.")
+        raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.", option)

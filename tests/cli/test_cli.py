@@ -12,11 +12,12 @@ from compare import assert_same
 from PIL import Image
 
 import rap_keras
-from rap_keras.cli import explainer as cli_explainer
 from rap_keras.cli.demo import _share_inside as share_inside
+from rap_keras.cli.explainer import read_batches
 from rap_keras.cli.session import unique_stems
 from rap_keras.datasets import cluttered_digits
 from rap_keras.errors import InputError
+from rap_keras.inputs import batches as input_batches
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.support.files import save_npz
 
@@ -289,22 +290,23 @@ def test_demo(tmp_path):
             )
 
 
-def test_one_batch_of_images_is_in_memory(tmp_path, monkeypatch):
+def test_one_batch_of_images_is_in_memory(monkeypatch):
     read = []
 
     def read_image(path, size):
         read.append(path)
         return np.zeros((4, 4 if path.stem < "6" else 5, 3), np.uint8)
 
-    monkeypatch.setattr(cli_explainer, "read_image", read_image)
-    explainer = cli_explainer.Explainer.__new__(cli_explainer.Explainer)
-    explainer.loaded = LoadedModel(None, "any", None, lambda images: images)
-    explainer.batch_size = 4
-    sizes, ahead = [], []
-    for batch in explainer._batches([Path(f"{name}.png") for name in range(9)]):
-        sizes.append(len(batch))
-        ahead.append(len(read) - sum(sizes))
-    assert sizes == [4, 2, 3]  # the seventh image has another size
+    monkeypatch.setattr(input_batches, "read_image", read_image)
+    loaded = LoadedModel(None, "any", None, lambda images: images + np.float32(1))
+    paths = [Path(f"{name}.png") for name in range(9)]
+    found, ahead = [], []
+    for part, pixels, x in read_batches(paths, loaded, 4):
+        assert len(part) == len(pixels)
+        np.testing.assert_array_equal(x, pixels + 1.0)
+        found.append(list(part))
+        ahead.append(len(read) - sum(map(len, found)))
+    assert found == [paths[:4], paths[4:6], paths[6:]]  # the seventh image has another size
     assert max(ahead) <= 1
 
 
@@ -332,12 +334,12 @@ def common(photos, model, tmp_path):
         (["--neuron", "cat"], "--neuron is max, all or an index, not 'cat'"),
         (["--model", "vgg17"], "no model 'vgg17'"),
         (["--model", "missing.keras"], "no model file"),
-        (["--model", "{tmp}/bad.keras"], "cannot be loaded"),
+        (["--model", "{tmp}/bad.keras"], "no archive of Keras"),
         (["--model", "{tmp}/net.py:nothing"], "gave no model"),
         (["--model", "{tmp}/net.py:recurrent"], "LSTM"),
         (["--weights", "missing.h5"], "no weights file"),
         (["--weights", "none"], "its own weights"),
-        (["--preprocess", "auto"], "--preprocess"),
+        (["--preprocess", "auto"], "Expected --preprocess (none, unit"),
         (["--preprocess", "zscore"], "no preprocessing 'zscore'"),
         (["--mean", "a,b,c"], "--mean is one number or R,G,B"),
         (["--std", "0"], "positive"),

@@ -127,7 +127,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
 
     fake = models.Application(build, lambda x: x, 224)
     monkeypatch.setitem(applications(), "vgg16", fake)
-    with pytest.raises(InputError, match=r"vgg16 cannot be downloaded \(.*--weights FILE.* none"):
+    with pytest.raises(InputError, match=r'downloaded \(.*weights=FILE.*weights="none"'):
         load_model("vgg16")
 
 

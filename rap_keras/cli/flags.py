@@ -1,0 +1,45 @@
+"""Flags that several commands share, each told once: the fields of a dataclass."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+
+def shared_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the fields of dataclasses for flags.
+
+    Args:
+        command: A function for typer. A parameter that is annotated with a dataclass gets one made of
+            its fields, which are flags in its place; a field is annotated as a parameter would be.
+
+    Returns:
+        The same command as typer reads it.
+    """
+    expected = inspect.signature(command).parameters.values()
+    groups: dict[str, Any] = {p.name: p.annotation for p in expected if is_dataclass(p.annotation)}
+    flags: list[inspect.Parameter] = []
+    for parameter in expected:
+        if parameter.name in groups:
+            flags += map(_flag, fields(parameter.annotation))
+        else:
+            flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**given, **made)
+
+    run.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    run.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    return run
+
+
+def _flag(field: "Field[Any]") -> inspect.Parameter:
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, kind, default=default, annotation=field.type)

@@ -1,0 +1,56 @@
+"""Signals that end a command: what it has begun is cleaned up, as after an error."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_held = 0
+_pending: signal.Signals | None = None
+
+
+class Stopped(BaseException):
+    """A signal to end came; it is no error, so nothing that handles errors catches it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.number = number
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """Turns the first signal to end into `Stopped`; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _stop) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Puts a signal off until what is inside is done whole."""
+    global _held, _pending
+    _held += 1
+    try:
+        yield
+    finally:
+        _held -= 1
+        if not _held and _pending is not None:
+            number, _pending = _pending, None
+            raise Stopped(number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _pending
+    signal.signal(number, signal.SIG_DFL)
+    if _held:
+        _pending = signal.Signals(number)
+    else:
+        raise Stopped(signal.Signals(number))
