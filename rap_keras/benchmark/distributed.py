@@ -1,10 +1,13 @@
 """The benchmark on several processes or machines, by Ray Data."""
 
 import contextlib
+import importlib
 import json
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +57,25 @@ class Worker:
         return {"record": np.array(records, object), "error": np.array(errors, object)}
 
 
+def check_ray(address: str | None) -> None:
+    """Asks, before anything is written, whether there is Ray and where it is to run.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        importlib.import_module("ray.data")
+    except ImportError as error:
+        raise InputError(
+            "Expected Ray for workers, but it is not installed: run pip install "
+            "'rap-keras[distributed]'.",
+            "workers",
+        ) from error
+    if address is not None:
+        with _connecting(address):
+            _reach(address)
+
+
 def measure_all(
     settings: Settings,
     protocol: Mapping[str, Any],
@@ -78,19 +100,14 @@ def measure_all(
         The record of each image, as they come; without maps.
 
     Raises:
-        InputError: Ray is not installed or the cluster cannot be reached or is lost; or a worker cannot
-            load the same model; or, with `strict`, an image cannot be measured.
+        InputError: The cluster cannot be reached or is lost; or a worker cannot load the same model;
+            or, with `strict`, an image cannot be measured.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise InputError(
-            "Expected Ray for --workers, but it is not installed: run pip install "
-            "'rap-keras[distributed]'."
-        ) from error
     if not positions:
         return
+    import ray
+    import ray.data
+
     # Ray would tell its own affairs on stderr.
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -126,18 +143,27 @@ def _connected(ray: Any, workers: int, address: str | None) -> Iterator[None]:
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
-    try:
+    held = signal.getsignal(signal.SIGTERM)
+    with _connecting(address), silenced_stderr():  # Ray tells that it has been told to be silent.
         if address is not None:
             _reach(address)
-        with silenced_stderr():  # Ray tells that it has been told to be silent.
-            ray.init(log_to_driver=False, configure_logging=False, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
-        raise InputError(f"{where} ({_first_line(error)}).") from error
+        ray.init(log_to_driver=False, configure_logging=False, **options)
+    if held is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, held)  # Ray's own ends the process where it stands.
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _connecting(address: str | None) -> Iterator[None]:
+    """Says in one sentence why Ray does not answer."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
+        raise InputError(f"{where} ({_first_line(error)}).") from error
 
 
 def _reach(address: str) -> None:

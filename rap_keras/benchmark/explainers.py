@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,7 +101,9 @@ class _Innvestigate:
 
             from rap_keras import innvestigate as plugin
         except ImportError as error:
-            raise InputError(f"--backend innvestigate cannot be used: {error}") from error
+            raise InputError(
+                f'backend="innvestigate" cannot be used: {error}', "backend"
+            ) from error
         self._plugin = plugin
         own = int(keras.__version__.split(".")[0]) < 3
         with plugin.new_graph() if own else contextlib.nullcontext():
@@ -148,30 +150,6 @@ def _without_keras2_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`Model.state_updates`")
         yield
-
-
-def classes(loaded: LoadedModel, given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """What a data set calls the model's classes.
-
-    Args:
-        loaded: The model.
-        given: Their names, where the user gives them.
-
-    Returns:
-        A name for each neuron: those given; WordNet's ids for an application with ImageNet's weights;
-        else the model's own labels, if it has any.
-
-    Raises:
-        InputError: There are more or fewer names than neurons.
-    """
-    count = loaded.model.outputs[0].shape[-1]
-    if given is not None:
-        if len(given) != count:
-            raise InputError(
-                f"Expected a name for each of the {count} neurons of {loaded.name}, got {len(given)}."
-            )
-        return tuple(given)
-    return loaded.synsets or loaded.labels
 
 
 def _version(package: str) -> str:

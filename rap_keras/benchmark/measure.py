@@ -1,14 +1,12 @@
 """Measures one image after another: every method on the same image, neuron and preprocessing."""
 
-import platform
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import rap_keras
+from rap_keras.benchmark.classes import named_classes, read_classes
 from rap_keras.benchmark.controls import (
     EDGES,
     MEAN_SHIFTED,
@@ -18,11 +16,11 @@ from rap_keras.benchmark.controls import (
     mean_shifted,
     random_map,
 )
-from rap_keras.benchmark.explainers import Explain, classes, open_backend
+from rap_keras.benchmark.explainers import Explain, open_backend
 from rap_keras.benchmark.methods import Method
 from rap_keras.benchmark.metrics import Record, View, measured
-from rap_keras.benchmark.protocol import command, file_checksum
-from rap_keras.benchmark.settings import Settings, read_classes
+from rap_keras.benchmark.protocol import protocol
+from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps
@@ -53,7 +51,7 @@ class Bench:
         self.backend = open_backend(settings)
         self.loaded = self.backend.loaded
         given = None if settings.classes is None else read_classes(settings.classes)
-        self.classes = classes(self.loaded, given)
+        self.classes = named_classes(self.loaded, given)
         self.rows = settings.rows()
         self._check_steps()
         self._check_first_image()
@@ -107,7 +105,9 @@ class Bench:
                 )
                 for row in self.rows
             }
-            results = {title: measured(view) for title, view in views.items()}
+            results = {
+                title: measured(view, self.settings.metrics) for title, view in views.items()
+            }
         except InputError as error:
             if strict or isinstance(error, _SettingsError):
                 raise
@@ -123,63 +123,7 @@ class Bench:
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, as JSON knows it."""
-        s = self.settings
-        size = self.loaded.input_size
-        fractions = (
-            [k / s.steps for k in range(s.steps + 1)]
-            if size is None
-            else [k * self._pixels_per_step(size) / (size[0] * size[1]) for k in range(s.steps + 1)]
-        )
-        return {
-            "rap_keras": rap_keras.__version__,
-            "versions": {"python": platform.python_version(), "numpy": np.__version__}
-            | self.backend.versions,
-            "backend": s.backend,
-            "command": command(s),
-            "model": s.model,
-            "weights": self.loaded.weights,
-            "weights_crc32": self._weights_checksum(),
-            "preprocess": s.preprocess,
-            "mean": s.mean,
-            "std": s.std,
-            "input_size": size,
-            "classes": s.classes,
-            "data": s.data,
-            "objects": self.dataset.objects,
-            "data_images": len(self.dataset.names),
-            "data_crc32": zlib.crc32("\0".join(self.dataset.names).encode()),
-            "images": len(self.positions),
-            "limit": s.limit,
-            "seed": s.seed,
-            "keep": s.keep,
-            "neuron": "predicted class",
-            "foreground": s.foreground,
-            "methods": [
-                {
-                    "title": row.title,
-                    "method": row.name,
-                    "options": dict(row.options),
-                    "threshold": s.threshold(row),
-                    "control": row.is_control,
-                }
-                for row in self.rows
-            ],
-            "patterns_crc32": None if s.patterns is None else file_checksum(s.patterns),
-            "metrics": list(s.metrics),
-            "perturbation": {
-                "steps": s.steps,
-                "pixels_per_step": None if size is None else self._pixels_per_step(size),
-                "replacement": s.replacement,
-                "fractions": fractions,
-            }
-            if {"lerf", "morf"} & set(s.metrics)
-            else None,
-            "pooled": s.pooled,
-            "tolerance": s.tolerance,
-            "figures": s.figures,
-            "photos": s.photos,
-            "resamples": s.resamples,
-        }
+        return protocol(self.settings, self.dataset, self.backend, len(self.positions))
 
     def _classified(self, sample: Sample) -> tuple[NDArray[np.float32], int, float]:
         """The model's input, its neuron with the largest logit, and that."""
@@ -220,12 +164,14 @@ class Bench:
         if self.classes is None:
             raise _SettingsError(
                 f"Which of the classes of {self.loaded.name} is {_listed(sample.objects)} is not "
-                "known: pass --classes, or --keep all."
+                'known: pass classes=NAMES, or keep="all".',
+                ("classes", "keep"),
             )
         if not set(self.classes) & set(sample.objects):
             raise InputError(
                 f"Expected an object of the model's classes on the image {sample.name!r}, got "
-                f"{_listed(sample.objects)} only; pass --classes, or --keep all."
+                f'{_listed(sample.objects)} only; pass classes=NAMES, or keep="all".',
+                ("classes", "keep"),
             )
 
     def _check_first_image(self) -> None:
@@ -265,32 +211,25 @@ class Bench:
             pixels = generator.integers(0, 256, sample.image.shape, np.uint8)
         return self.loaded.preprocess(pixels[np.newaxis])[0]
 
-    def _pixels_per_step(self, size: Sequence[int]) -> int:
-        return self.settings.pixels_per_step or size[0] * size[1] // self.settings.steps
-
     def _check_steps(self) -> None:
         size, s = self.loaded.input_size, self.settings
-        if not {"lerf", "morf"} & set(s.metrics):
+        if not s.perturbs:
             return
         if size is None:
             if s.pixels_per_step is not None:
                 raise InputError(
-                    "--pixels-per-step is another share of images of another size: pass --size, or "
-                    "--steps alone."
+                    "pixels_per_step=N is another share of images of another size: pass size=N, or "
+                    "steps=N alone.",
+                    ("pixels_per_step", "size", "steps"),
                 )
             return
-        wanted = s.steps * max(self._pixels_per_step(size), 1)
+        wanted = s.steps * max(s.pixels_each_step(size), 1)
         if wanted > size[0] * size[1]:
             raise InputError(
                 f"Expected at most the {size[0] * size[1]} pixels of an image to be replaced, but "
-                f"{s.steps} steps ask for {wanted}: lower --steps or --pixels-per-step."
+                f"{s.steps} steps ask for {wanted}: lower steps or pixels_per_step.",
+                ("steps", "pixels_per_step"),
             )
-
-    def _weights_checksum(self) -> int:
-        checksum = 0
-        for array in self.backend.weights():
-            checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
-        return checksum
 
 
 class _SettingsError(InputError):

@@ -23,6 +23,16 @@ POSITIVE_ONLY = frozenset(
 """Methods whose relevance has the sign of the logit everywhere: a threshold of 0 would select all."""
 
 
+def needs_patterns(name: str) -> bool:
+    """Whether a method needs patterns."""
+    return name.startswith("pattern.")
+
+
+def is_seeded(name: str) -> bool:
+    """Whether a method draws random numbers."""
+    return name in ("smoothgrad", "random")
+
+
 @dataclass(frozen=True)
 class Method:
     """A row of the benchmark.

@@ -1,21 +1,87 @@
 """What the results of a benchmark depend on."""
 
+import platform
 import shlex
 import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import rap_keras
+from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.settings import Settings
+from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
+
+
+def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int) -> dict[str, Any]:
+    """Everything that the results depend on, as JSON knows it.
+
+    Args:
+        settings: What was asked for.
+        dataset: Where the images come from.
+        backend: The model.
+        images: How many images were drawn.
+    """
+    names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as the file system has them
+    return settings.recorded() | {
+        "rap_keras": rap_keras.__version__,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__}
+        | backend.versions,
+        "command": command(settings),
+        "weights": backend.loaded.weights,
+        "weights_crc32": _weights_checksum(backend),
+        "input_size": backend.loaded.input_size,
+        "objects": dataset.objects,
+        "data_images": len(dataset.names),
+        "data_crc32": zlib.crc32(names),
+        "images": images,
+        "neuron": "predicted class",
+        "methods": [
+            {
+                "title": row.title,
+                "method": row.name,
+                "options": dict(row.options),
+                "threshold": settings.threshold(row),
+                "control": row.is_control,
+            }
+            for row in settings.rows()
+        ],
+        "patterns_crc32": None if settings.patterns is None else _file_checksum(settings.patterns),
+        "perturbation": _perturbation(settings, backend.loaded.input_size)
+        if settings.perturbs
+        else None,
+    }
+
+
+def _perturbation(settings: Settings, size: tuple[int, int] | None) -> dict[str, Any]:
+    steps = range(settings.steps + 1)
+    pixels = None if size is None else settings.pixels_each_step(size)
+    return {
+        "steps": settings.steps,
+        "pixels_per_step": pixels,
+        "replacement": settings.replacement,
+        "fractions": [k / settings.steps for k in steps]
+        if size is None or pixels is None
+        else [k * pixels / (size[0] * size[1]) for k in steps],
+    }
+
+
+def _weights_checksum(backend: Backend) -> int:
+    checksum = 0
+    for array in backend.weights():
+        checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
+    return checksum
 
 
 def command(settings: Settings) -> str:
     """The command line that measures by these settings; what is at its default is left out."""
-    words = ["rap-keras", "benchmark"]
+    words, defaults = ["rap-keras", "benchmark"], Settings()
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if value == field.default:
+        if value == getattr(defaults, field.name):
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
@@ -31,7 +97,7 @@ def _plain(value: Any) -> str:
     return short if not isinstance(value, float) or float(short) == value else str(value)
 
 
-def file_checksum(path: str) -> int:
+def _file_checksum(path: str) -> int:
     """The CRC-32 of a file."""
     try:
         return zlib.crc32(Path(path).read_bytes())

@@ -1,169 +1,262 @@
-"""Everything that a benchmark can be told, read and checked in one place."""
+"""Everything that a benchmark can be told: each setting one field, which all that need it read."""
 
-import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.methods import Method, read_method
+from rap_keras.benchmark.methods import Method, is_seeded, needs_patterns, read_method
+from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number
 
-METRICS = (
-    "ratio",
-    "segmentation",
-    "average_precision",
-    "pointing_game",
-    "conservation",
-    "sparsity",
-    "lerf",
-    "morf",
-)
-BACKENDS = ("keras", "innvestigate")
-KEEP = ("correct", "all")
-FOREGROUND = ("class", "any")
 REPLACEMENTS = ("zero", "mean", "uniform")
-_LEAST = {
-    "limit": 1,
-    "steps": 1,
-    "pixels_per_step": 1,
-    "tolerance": 0,
-    "size": 1,
-    "batch_size": 1,
-    "figures": 0,
-    "resamples": 2,
-}
 _SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
 # Options of every analyzer that say what is explained, and how much at a time.
 _BENCHMARKS_OWN = ("neuron_selection_mode", "batch_size")
 
+Check = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its name, type and default.
+
+    Attributes:
+        help: What it is, for `--help` and for `Settings`; a function where it hangs on what there is.
+        label: What the report calls it; "": as it is called.
+        values: What the report says for some of its values.
+        check: From its name and a value that is not None to the value, if it is one.
+        recorded: Whether the protocol holds it as it is; else it is there in another form.
+    """
+
+    help: str | Callable[[], str]
+    label: str = ""
+    values: Mapping[Any, str] = dataclasses.field(default_factory=dict)
+    check: Check | None = None
+    recorded: bool = True
+
+    @property
+    def text(self) -> str:
+        """Its help."""
+        return self.help if isinstance(self.help, str) else self.help()
+
+
+def described() -> dict[str, Setting]:
+    """What is known of each setting, in their order."""
+    return {field.name: field.metadata["setting"] for field in dataclasses.fields(Settings)}
+
+
+def _setting(default: Any, help: str | Callable[[], str], **known: Any) -> Any:
+    described = {"setting": Setting(help, **known)}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=described)
+    return dataclasses.field(default=default, metadata=described)
+
+
+def _integer(least: int) -> Check:
+    return lambda name, value: read_integer(name, value, least)
+
+
+def _one_of(*choices: str) -> Check:
+    def check(name: str, value: Any) -> Any:
+        choose(name, value, choices)
+        return value
+
+    return check
+
+
+def _seed(name: str, value: Any) -> int:
+    seed = read_integer(name, value, 0)
+    if seed >= _SEEDS:
+        raise InputError(f"Expected {name} to be from 0 to {_SEEDS - 1}, got {value!r}.", name)
+    return seed
+
+
+def _percentile(name: str, value: Any) -> float:
+    number = read_number(name, value, 0)
+    if not 0 < number < 100:
+        raise InputError(f"Expected {name} to lie between 0 and 100, got {number:g}.", name)
+    return number
+
+
+def _replacement(name: str, value: Any) -> Any:
+    if value not in REPLACEMENTS and not 0 <= _grey(value) <= 255:
+        raise InputError(
+            f"Expected {name} to be {', '.join(REPLACEMENTS)} or a level of grey from 0 to 255, got "
+            f"{value!r}.",
+            name,
+        )
+    return value
+
+
+def _metrics(name: str, value: Any) -> Any:
+    for metric in value:
+        choose(name, metric, tuple(METRICS))
+    if not value or len(set(value)) < len(value):
+        raise InputError(f"Expected {name} to name each metric once, got {value}.", name)
+    return value
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure, and how; plain values, so that they are JSON.
+    """What to measure, and how; plain values, so that they are JSON."""
 
-    Attributes:
-        model: The model, as `rap_keras.models.load_model` takes it, and so are the next five.
-        weights: The weights of an application.
-        preprocess: From pixels to the model's input.
-        mean: What to subtract after that.
-        std: What to divide by after that.
-        size: Height and width of the images, for models that take any.
-        classes: What the data set calls the model's classes, in the order of its neurons: a file, or the
-            names, separated by commas. None: as the model itself calls them.
-        data: The data set, as `rap_keras.datasets.open_dataset` takes it.
-        methods: NAME or NAME:OPTION=VALUE:...
-        controls: Add the control maps.
-        patterns: The file with the patterns of pattern.net and pattern.attribution.
-        metrics: Some of `METRICS`.
-        limit: Images drawn from the data set; None: all.
-        seed: Of the images drawn, of random maps, of the bootstrap.
-        keep: "correct" measures the images that are classified as one of their objects, "all" measures
-            all. Where the data set names no classes, all are measured.
-        foreground: "class": only the pixels of the explained class; "any": of all objects.
-        percentile: Foreground is above this percentile of each map; None: above the map's mean where its
-            method gives no negative relevance, else above 0.
-        pooled: Pixels of all images are counted together for mIOU; else each image by itself.
-        steps: Steps of region perturbation.
-        pixels_per_step: Pixels replaced at each; None: all pixels are, at the end.
-        replacement: By what: "zero" (of the model's input), "mean" (the image's mean colour), "uniform"
-            (random colours) or a level of grey, 0 to 255.
-        tolerance: Of the pointing game, in pixels of the model's input.
-        backend: "keras", or "innvestigate" for iNNvestigate's own baselines on Keras 2.
-        batch_size: Images in a forward batch of one image's perturbations, steps or samples.
-        figures: Images whose maps are kept for the figure of heat maps.
-        photos: Show the images beside them; their licence may not let them be published.
-        resamples: Of the bootstrap.
-    """
-
-    model: str = "embedded:vgg"
-    weights: str = "imagenet"
-    preprocess: str = "auto"
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    size: int | None = None
-    classes: str | None = None
-    data: str = "cluttered-digits"
-    methods: tuple[str, ...] = (
-        "rap",
-        "lrp.alpha_1_beta_0",
-        "lrp.alpha_2_beta_1",
-        "gradient",
-        "input_t_gradient",
-        "integrated_gradients",
-        "guided_backprop",
+    model: str = _setting(
+        "embedded:vgg",
+        "The model, as `rap_keras.models.load_model` takes it, and so are the next five.",
     )
-    controls: bool = True
-    patterns: str | None = None
-    metrics: tuple[str, ...] = METRICS[:-1]
-    limit: int | None = None
-    seed: int = 0
-    keep: str = "correct"
-    foreground: str = "class"
-    percentile: float | None = None
-    pooled: bool = True
-    steps: int = 40
-    pixels_per_step: int | None = None
-    replacement: str = "zero"
-    tolerance: int = 0
-    backend: str = "keras"
-    batch_size: int = 32
-    figures: int = 6
-    photos: bool = True
-    resamples: int = 1000
+    weights: str = _setting("imagenet", "The weights of an application.", recorded=False)
+    preprocess: str = _setting("auto", "From pixels to the model's input.", label="preprocessing")
+    mean: tuple[float, ...] | None = _setting(
+        None, "What to subtract after that.", label="subtracted after that"
+    )
+    std: tuple[float, ...] | None = _setting(
+        None, "What to divide by after that.", label="divided by after that"
+    )
+    size: int | None = _setting(
+        None,
+        "Height and width of the images, for models that take any.",
+        check=_integer(1),
+        recorded=False,
+    )
+    classes: str | None = _setting(
+        None,
+        "What the data set calls the model's classes, in the order of its neurons: names, separated "
+        "by commas, a .txt or a .csv (class_index, synset).",
+    )
+    data: str = _setting(
+        "cluttered-digits",
+        "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR or "
+        "cluttered-digits[:N].",
+        label="data set",
+    )
+    methods: tuple[str, ...] = _setting(
+        (
+            "rap",
+            "lrp.alpha_1_beta_0",
+            "lrp.alpha_2_beta_1",
+            "gradient",
+            "input_t_gradient",
+            "integrated_gradients",
+            "guided_backprop",
+        ),
+        "Methods, separated by commas, with options: NAME:OPTION=VALUE:...",
+        recorded=False,
+    )
+    controls: bool = _setting(
+        True, "Add the control maps: random, mean-shifted, edges.", recorded=False
+    )
+    patterns: str | None = _setting(
+        None, "The patterns of pattern.net and pattern.attribution, .npz.", recorded=False
+    )
+    metrics: tuple[str, ...] = _setting(
+        default_metrics,
+        lambda: f"Metrics, separated by commas, of {', '.join(METRICS)}.",
+        check=_metrics,
+    )
+    limit: int | None = _setting(
+        None, "Images drawn from the data set; default: all.", label="at most", check=_integer(1)
+    )
+    seed: int = _setting(0, "Of the images drawn, random maps and bootstrap.", check=_seed)
+    keep: str = _setting(
+        "correct",
+        "correct: only images that are classified right; or all.",
+        label="images that count",
+        values={"correct": "those that are classified correctly", "all": "all"},
+        check=_one_of("correct", "all"),
+    )
+    foreground: str = _setting(
+        "class",
+        "class: pixels of the explained class only; any: of all objects.",
+        label="objects that count",
+        values={"class": "those of the explained class", "any": "all"},
+        check=_one_of("class", "any"),
+    )
+    percentile: float | None = _setting(
+        None,
+        "Foreground is above this percentile of each map; default: above its mean where no "
+        "relevance is negative, else above 0.",
+        check=_percentile,
+        recorded=False,
+    )
+    pooled: bool = _setting(
+        True,
+        "Count the pixels of all images together for mIOU, or of each apart.",
+        label="mIOU",
+        values={
+            True: "the pixels of all images counted together",
+            False: "mean over the images, each counted by itself",
+        },
+    )
+    steps: int = _setting(40, "Steps of LeRF and MoRF.", check=_integer(1), recorded=False)
+    pixels_per_step: int | None = _setting(
+        None,
+        "Pixels replaced at each; default: all are, at the end.",
+        check=_integer(1),
+        recorded=False,
+    )
+    replacement: str = _setting(
+        "zero",
+        "By what: zero (of the model's input), mean (colour of the image), uniform (random "
+        "colours) or a level of grey, 0 to 255.",
+        check=_replacement,
+        recorded=False,
+    )
+    tolerance: int = _setting(
+        0,
+        "Of the pointing game, in pixels.",
+        label="tolerance of the pointing game",
+        check=_integer(0),
+    )
+    backend: str = _setting(
+        "keras",
+        "keras, or innvestigate: its own baselines, on Keras 2.",
+        check=_one_of("keras", "innvestigate"),
+    )
+    batch_size: int = _setting(
+        32, "Steps or samples of one image computed at a time.", check=_integer(1), recorded=False
+    )
+    figures: int = _setting(
+        6, "Images in the figure of heat maps.", label="images in the figure", check=_integer(0)
+    )
+    photos: bool = _setting(True, "Show the images in it, beside their maps.")
+    resamples: int = _setting(
+        1000, "Of the bootstrap.", label="bootstrap resamples", check=_integer(2)
+    )
 
     def __post_init__(self) -> None:
         """Checks what can be checked without the model and the data.
 
         Raises:
-            InputError: A value is none of those that its attribute takes.
+            InputError: A value is none of those that its setting takes.
         """
-        choose("--keep", self.keep, KEEP)
-        choose("--foreground", self.foreground, FOREGROUND)
-        choose("--backend", self.backend, BACKENDS)
-        for metric in self.metrics:
-            choose("--metrics", metric, METRICS)
-        if self.seed not in range(_SEEDS):
-            raise InputError(f"Expected --seed to be from 0 to {_SEEDS - 1}, got {self.seed!r}.")
-        if not self.metrics or len(set(self.metrics)) < len(self.metrics):
-            raise InputError(f"Expected --metrics to name each metric once, got {self.metrics}.")
-        for name, minimum in _LEAST.items():
+        for name, setting in described().items():
             value = getattr(self, name)
-            if value is not None:
-                read_integer("--" + name.replace("_", "-"), value, minimum)
-        if (
-            self.percentile is not None
-            and not 0 < read_number("--percentile", self.percentile, 0) < 100
-        ):
-            raise InputError(f"--percentile lies between 0 and 100, not {self.percentile:g}.")
-        if self.replacement not in REPLACEMENTS and not 0 <= _grey(self.replacement) <= 255:
-            raise InputError(
-                f"Expected --replacement to be {', '.join(REPLACEMENTS)} or a level of grey from 0 to "
-                f"255, got {self.replacement!r}."
-            )
+            if setting.check is not None and value is not None:
+                object.__setattr__(self, name, setting.check(name, value))
         for method in map(read_method, self.methods):
             self._check_method(method)
         titles = [method.title for method in self.rows()]
         if not self.methods or len(set(titles)) < len(titles):
-            raise InputError(f"Expected --methods to name each method once, got {self.methods}.")
+            raise InputError(
+                f"Expected methods to name each method once, got {self.methods}.", "methods"
+            )
 
     def _check_method(self, method: Method) -> None:
         if method.is_control:
-            raise InputError(f"{method.name} is no method: --controls adds it.")
+            raise InputError(f"{method.name} is no method: controls adds it.", "controls")
         own = [option for option in method.options if option in _BENCHMARKS_OWN]
         if own:
             raise InputError(
                 f"Expected no {own[0]} in the method {method.title!r}: it is the benchmark's own."
             )
-        if method.name.startswith("pattern.") and not (
-            self.patterns or "patterns" in method.options
-        ):
+        if needs_patterns(method.name) and not (self.patterns or "patterns" in method.options):
             raise InputError(
-                f"The method {method.title!r} needs patterns: pass --patterns FILE.npz, as rap-keras "
-                "patterns fit writes it."
+                f"The method {method.title!r} needs patterns: pass patterns=FILE.npz, as rap-keras "
+                "patterns fit writes it.",
+                "patterns",
             )
 
     def rows(self) -> list[Method]:
@@ -175,9 +268,9 @@ class Settings:
     def _completed(self, method: Method) -> Method:
         """The method with the options that concern all: the file of patterns, and the seed of noise."""
         options: dict[str, Any] = {}
-        if method.name.startswith("pattern.") and self.patterns is not None:
+        if needs_patterns(method.name) and self.patterns is not None:
             options["patterns"] = self.patterns
-        if method.name in ("smoothgrad", "random") and self.backend == "keras":
+        if is_seeded(method.name) and self.backend == "keras":
             options["seed"] = self.seed
         return dataclasses.replace(method, options=options | dict(method.options))
 
@@ -188,50 +281,22 @@ class Settings:
         return self.percentile
 
     @property
+    def perturbs(self) -> bool:
+        """Whether a metric perturbs images."""
+        return any(metric.curve for metric in chosen(self.metrics))
+
+    def pixels_each_step(self, size: Sequence[int]) -> int:
+        """How many pixels of an image of this size are replaced at each step."""
+        return self.pixels_per_step or size[0] * size[1] // self.steps
+
+    @property
     def grey(self) -> float | None:
         """The level of grey that replaces pixels, if it is one."""
         return None if self.replacement in REPLACEMENTS else _grey(self.replacement)
 
-
-def read_classes(text: str) -> tuple[str, ...]:
-    """The names of a model's classes.
-
-    Args:
-        text: Names, separated by commas; or a file with one name a line; or a .csv file with the columns
-            class_index and synset (or class).
-
-    Returns:
-        The names, in the order of the neurons.
-
-    Raises:
-        InputError: The file cannot be read, or names are missing or come twice.
-    """
-    path = Path(text)
-    if path.suffix not in (".csv", ".txt"):
-        names: Sequence[str] = text.split(",")
-    else:
-        try:
-            content = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The file of classes {text!r} cannot be read ({error}).") from error
-        names = _table(content, text) if path.suffix == ".csv" else content.splitlines()
-    names = [name.strip() for name in names]
-    if not all(names) or len(set(names)) < len(names):
-        raise InputError(
-            f"Expected the classes {text!r} to be different names, none of them empty."
-        )
-    return tuple(names)
-
-
-def _table(content: str, path: str) -> list[str]:
-    rows = list(csv.DictReader(content.splitlines()))
-    try:
-        by_index = {int(row["class_index"]): row.get("synset") or row["class"] for row in rows}
-        return [by_index[k] for k in range(len(rows))]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"Expected {path!r} to have the columns class_index (0, 1, ...) and synset or class."
-        ) from error
+    def recorded(self) -> dict[str, Any]:
+        """Those that the protocol holds as they are."""
+        return {n: getattr(self, n) for n, setting in described().items() if setting.recorded}
 
 
 def _grey(text: Any) -> float:
@@ -239,3 +304,10 @@ def _grey(text: Any) -> float:
         return float(text)
     except ValueError:
         return -1.0
+
+
+# For readers of help(Settings); the texts are at the fields.
+Settings.__doc__ = "\n".join(
+    [f"{Settings.__doc__}\n\n    Attributes:"]
+    + [f"        {name}: {setting.text}" for name, setting in described().items()]
+)

@@ -1,39 +1,89 @@
 """The commands `rap-keras benchmark` and `rap-keras merge`: methods compared where objects are known."""
 
+import contextlib
+import inspect
 import json
 import os
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from rap_keras.benchmark.settings import METRICS, Settings
-from rap_keras.cli.options import (
-    MeanOption,
-    ModelOption,
-    PreprocessOption,
-    SizeOption,
-    StdOption,
-    WeightsOption,
-    read_numbers,
-)
-from rap_keras.cli.session import import_tensorflow
+from rap_keras.benchmark.settings import Settings, described
+from rap_keras.cli.options import ModelFlags, read_numbers
+from rap_keras.cli.session import import_tensorflow, tell
+from rap_keras.cli.signals import Stopped
 from rap_keras.errors import InputError
+from rap_keras.support.text import counted
 
-DEFAULT = Settings()
+# The settings that all commands with a model have are told there.
+_SHARED = {field.name: field.type for field in fields(ModelFlags)}
+
+
+def _flags() -> Iterator[inspect.Parameter]:
+    """A parameter for each setting; several words or numbers are typed as one text."""
+    hints, defaults = get_type_hints(Settings), Settings()
+    for name, setting in described().items():
+        default = getattr(defaults, name)
+        optional = default is None
+        if name in _TUPLES:
+            kind: Any = str | None if optional else str
+            default = None if optional else ",".join(default)
+        else:
+            kind = hints[name]
+        annotation = _SHARED.get(name, Annotated[kind, typer.Option(help=setting.text)])
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        )
+
+
+def _words(name: str, text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    read = read_numbers(name, text)
+    return None if read is None else tuple(read)
+
+
+_READERS = {tuple[str, ...]: _words, tuple[float, ...] | None: _numbers}
+_TUPLES = {
+    name: _READERS[kind] for name, kind in get_type_hints(Settings).items() if kind in _READERS
+}
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(out: Path) -> Iterator[None]:
+    """Where the command is told to stop, says what is there and how to go on."""
+    try:
+        yield
+    except Stopped as stop:
+        from rap_keras.benchmark.store import FILE, Store
+
+        kept = 0
+        if (out / FILE).is_file():
+            with contextlib.suppress(InputError), Store(out) as store:
+                kept = len(store.positions())
+        typer.echo(
+            f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in {out}: "
+            "run the same command again to go on.",
+            err=True,
+        )
+        raise typer.Exit(128 + stop.number) from stop
 
 
 def _tell(out: Path) -> None:
     """Prints the results in short, and where they are."""
-    from rap_keras.benchmark.report.tables import summary_lines
+    from rap_keras.benchmark.reporting.tables import summary_lines
     from rap_keras.benchmark.store import Store
 
     with Store(out) as store:
         summary = json.loads((out / "summary.json").read_text("utf-8"))["summary"]
-        typer.echo("\n".join(summary_lines(store.protocol, summary)))
-    typer.echo(f"The tables and figures are in {out}: report.md and report.html.")
+        tell("\n".join(summary_lines(store.protocol, summary)))
+    tell(f"The tables and figures are in {out}: report.md and report.html.")
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
@@ -68,16 +118,12 @@ def _as_flag(path: Path, key: str, value: Any) -> str:
     return str(value)
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition("/")
     try:
         return int(number), int(count)
     except ValueError:
-        raise InputError(f"Expected --shard I/N, as in 2/4, got {text!r}.") from None
+        raise InputError(f"Expected shard I/N, as in 2/4, got {text!r}.", "shard") from None
 
 
 def benchmark(
@@ -92,89 +138,7 @@ def benchmark(
             help="A .toml file with any of these flags, without --.",
         ),
     ] = None,
-    model: ModelOption = DEFAULT.model,
-    weights: WeightsOption = DEFAULT.weights,
-    preprocess: PreprocessOption = DEFAULT.preprocess,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    size: SizeOption = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="What the data set calls the model's classes, in the order of its neurons: names, "
-            "separated by commas, a .txt or a .csv (class_index, synset)."
-        ),
-    ] = None,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR or "
-            "cluttered-digits[:N]."
-        ),
-    ] = DEFAULT.data,
-    methods: Annotated[
-        str,
-        typer.Option(help="Methods, separated by commas, with options: NAME:OPTION=VALUE:..."),
-    ] = ",".join(DEFAULT.methods),
-    controls: Annotated[
-        bool, typer.Option(help="Add the control maps: random, mean-shifted, edges.")
-    ] = True,
-    patterns: Annotated[
-        str | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
-    ] = None,
-    metrics: Annotated[
-        str, typer.Option(help=f"Metrics, separated by commas, of {', '.join(METRICS)}.")
-    ] = ",".join(DEFAULT.metrics),
-    limit: Annotated[
-        int | None, typer.Option(help="Images drawn from the data set; default: all.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of the images drawn, random maps and bootstrap.")
-    ] = DEFAULT.seed,
-    keep: Annotated[
-        str, typer.Option(help="correct: only images that are classified right; or all.")
-    ] = DEFAULT.keep,
-    foreground: Annotated[
-        str, typer.Option(help="class: pixels of the explained class only; any: of all objects.")
-    ] = DEFAULT.foreground,
-    percentile: Annotated[
-        float | None,
-        typer.Option(
-            help="Foreground is above this percentile of each map; default: above its mean where no "
-            "relevance is negative, else above 0."
-        ),
-    ] = None,
-    pooled: Annotated[
-        bool,
-        typer.Option(help="Count the pixels of all images together for mIOU, or of each apart."),
-    ] = True,
-    steps: Annotated[int, typer.Option(help="Steps of LeRF and MoRF.")] = DEFAULT.steps,
-    pixels_per_step: Annotated[
-        int | None, typer.Option(help="Pixels replaced at each; default: all are, at the end.")
-    ] = None,
-    replacement: Annotated[
-        str,
-        typer.Option(
-            help="By what: zero (of the model's input), mean (colour of the image), uniform (random "
-            "colours) or a level of grey, 0 to 255."
-        ),
-    ] = DEFAULT.replacement,
-    tolerance: Annotated[
-        int, typer.Option(help="Of the pointing game, in pixels.")
-    ] = DEFAULT.tolerance,
-    backend: Annotated[
-        str, typer.Option(help="keras, or innvestigate: its own baselines, on Keras 2.")
-    ] = DEFAULT.backend,
-    batch_size: Annotated[
-        int, typer.Option(help="Steps or samples of one image computed at a time.")
-    ] = DEFAULT.batch_size,
-    figures: Annotated[
-        int, typer.Option(help="Images in the figure of heat maps.")
-    ] = DEFAULT.figures,
-    photos: Annotated[
-        bool, typer.Option(help="Show the images in it, beside their maps.")
-    ] = DEFAULT.photos,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap.")] = DEFAULT.resamples,
+    *,
     shard: Annotated[
         str, typer.Option(help="I/N: only the I-th of N parts of the images.")
     ] = "1/1",
@@ -187,30 +151,37 @@ def benchmark(
     ray_address: Annotated[
         str | None, typer.Option(help="The Ray cluster to measure on; default: this machine.")
     ] = None,
+    **settings: Any,
 ) -> None:
     """Measures how well methods find objects; run again, it goes on where it was stopped."""
-    flags = dict(locals())
-    # Every field of Settings is a flag; several numbers or words come as one text.
-    given = {field.name: flags[field.name] for field in fields(Settings)}
-    for name, numbers in (("mean", mean), ("std", std)):
-        read = read_numbers(f"--{name}", numbers)
-        given[name] = None if read is None else tuple(read)
-    settings = Settings(**given | {"methods": _words(methods), "metrics": _words(metrics)})
+    for name, read in _TUPLES.items():
+        settings[name] = read(name, settings[name])
+    chosen = Settings(**settings)
     part = _shard(shard)
     if ray_address is not None and workers is None:
         workers = 1
-    from rap_keras.benchmark.run import check_shard, run
+    with _telling_what_is_kept(out):
+        from rap_keras.benchmark.running import check_shard, run
 
-    check_shard(part)
-    if backend == "innvestigate":
-        # Keras 2 is chosen before TensorFlow is imported.
-        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    import_tensorflow()
-    files = run(settings, out, part, strict, workers, ray_address)
-    if not files:
-        typer.echo(f"Part {shard} is measured: {out}. Put all parts together by rap-keras merge.")
-        return
-    _tell(out)
+        check_shard(part)
+        if chosen.backend == "innvestigate":
+            # Keras 2 is chosen before TensorFlow is imported.
+            os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        import_tensorflow()
+        files = run(chosen, out, part, strict, workers, ray_address)
+        if not files:
+            tell(f"Part {shard} is measured: {out}. Put all parts together by rap-keras merge.")
+            return
+        _tell(out)
+
+
+def _with_flags() -> inspect.Signature:
+    """The command's parameters, with those of the settings where it takes any."""
+    own = list(inspect.signature(benchmark).parameters.values())[:-1]
+    return inspect.Signature([*own[:2], *_flags(), *own[2:]])
+
+
+benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
 
 
 def merge(
@@ -222,7 +193,8 @@ def merge(
     ),
 ) -> None:
     """Puts the shards of a benchmark together."""
-    from rap_keras.benchmark.run import merge as merge_stores
+    with _telling_what_is_kept(out):
+        from rap_keras.benchmark.running import merge as merge_stores
 
-    merge_stores(folders, out)
-    _tell(out)
+        merge_stores(folders, out)
+        _tell(out)

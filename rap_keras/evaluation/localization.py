@@ -115,7 +115,10 @@ def segmentation_counts(
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         mask: Where the object is, bool `(height, width)`.
-        threshold: "mean", "zero" or a percentile, see `foreground`.
+        threshold: "mean", "zero" or a percentile, see `foreground`; or "area": the pixels that count
+            and are above the (k+1)-th largest of these, where k of them are the object's. So each map
+            gives as many pixels as the object has, whatever its scale and shift; ties at the cut are
+            left out.
         void: The pixels that are not counted, bool `(height, width)`; default: none.
 
     Returns:
@@ -125,8 +128,12 @@ def segmentation_counts(
         InputError: The heatmap, the masks or the threshold are not as described.
     """
     values, inside, outside = _read(heatmap, mask, void)
-    found = values > _level(values, threshold)
     labelled = inside | outside
+    if threshold == "area":
+        level = _level_of_area(values[labelled], int(inside.sum()))
+    else:
+        level = _level(values, threshold)
+    found = values > level
     intersection = (int((outside & ~found).sum()), int((inside & found).sum()))
     correct, count = sum(intersection), int(labelled.sum())
     # What is not background in both is foreground in one of them, and the reverse.
@@ -290,6 +297,12 @@ def _level(values: Array, threshold: str | float) -> float:
         "Expected the threshold to be 'mean', 'zero' or a percentile between 0 and 100, got "
         f"{threshold!r}."
     )
+
+
+def _level_of_area(values: Array, count: int) -> float:
+    """The largest of the values that the `count` largest leave; below all if they leave none."""
+    left = len(values) - count
+    return float(np.partition(values, left - 1)[left - 1]) if left > 0 else -math.inf
 
 
 def _sums(counts: Iterable[SegmentationCounts], pooled: bool) -> tuple[NDArray[np.int64], ...]:

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import glob
 import json
 import os
 import zipfile
@@ -11,16 +12,22 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rap_keras.errors import InputError
+from rap_keras.support.processes import runs
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when it is complete, and only then.
 
+    What a process that was killed has left of such a file is removed.
+
     Args:
         path: The file; its folder is made where it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if left.suffix[1:].isdecimal() and not runs(int(left.suffix[1:])):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -254,7 +254,7 @@ def test_no_image_is_classified_right(common, tmp_path):
 def test_classes_have_to_be_known(common, tmp_path):
     without = [value for value in common if value not in ("--classes", ",".join(COLOURS))]
     arguments = [*without, *QUICK, "--out", tmp_path]
-    assert "pass --classes, or --keep all" in fail("benchmark", *arguments)
+    assert "pass --classes NAMES, or --keep all" in fail("benchmark", *arguments)
     assert files(tmp_path) == []
     assert "6 of 8 images kept, 0 misclassified" in succeed(
         "benchmark", *arguments, "--keep", "all"

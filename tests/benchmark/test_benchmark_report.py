@@ -11,10 +11,10 @@ import pytest
 from matplotlib.colors import same_color, to_rgb
 from PIL import Image
 
-from rap_keras.benchmark.report import report
-from rap_keras.benchmark.report.numbers import format_estimate
-from rap_keras.benchmark.report.report import write_report
-from rap_keras.benchmark.report.tables import summary_lines
+from rap_keras.benchmark.reporting import document, figures
+from rap_keras.benchmark.reporting.numbers import format_estimate
+from rap_keras.benchmark.reporting.report import write_report
+from rap_keras.benchmark.reporting.tables import summary_lines
 from rap_keras.benchmark.summary import summarize
 from rap_keras.errors import InputError
 
@@ -446,8 +446,8 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_words_keep_their_underscores():
-    table = report.Table(["input_t_gradient", "_x", "y_"], [])
-    assert report.to_markdown([table]).splitlines()[0] == r"| input_t_gradient | \_x | y\_ |"
+    table = document.Table(["input_t_gradient", "_x", "y_"], [])
+    assert document.to_markdown([table]).splitlines()[0] == r"| input_t_gradient | \_x | y\_ |"
 
 
 def test_the_same_records_give_the_same_bytes(full, tmp_path):
@@ -496,7 +496,7 @@ def test_figures_are_pictures(full):
 def test_the_heat_maps_figure(full):
     protocol = full[1]
     maps = maps_of(protocol, (4, 1))
-    figure = report.heatmap_figure(protocol, records_of(protocol), maps)
+    figure = figures.heatmap_figure(protocol, records_of(protocol), maps)
     axes = np.array(figure.axes).reshape(2, 5)
     assert [ax.get_title() for ax in axes[0]] == [
         "image",
@@ -516,7 +516,7 @@ def test_heat_maps_of_different_sizes_and_of_some_methods(full):
     protocol = full[1]
     maps = maps_of(protocol, (0,)) | maps_of(protocol, (1,), (4, 9))
     del maps[1]["rap"]
-    figure = report.heatmap_figure(protocol, records_of(protocol), maps)
+    figure = figures.heatmap_figure(protocol, records_of(protocol), maps)
     axes = np.array(figure.axes).reshape(2, 4)
     assert axes[0, 1].get_title() == "lrp.alpha_1_beta_0"
     picture, drawn = (ax.images[0].get_array() for ax in axes[1, :2])
@@ -529,7 +529,7 @@ def test_heat_maps_of_different_sizes_and_of_some_methods(full):
 @pytest.mark.parametrize("name", ["lerf", "morf"])
 def test_the_perturbation_figure(full, name):
     _, protocol, summary, _ = full
-    figure = report.perturbation_figure(protocol, summary, name)
+    figure = figures.perturbation_figure(protocol, summary, name)
     left, right = figure.axes
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
@@ -556,7 +556,7 @@ def test_a_dozen_lines_can_be_told_apart():
     titles = [f"method {k}" for k in range(9)]
     protocol = protocol_of(titles, ["control.a", "control.b", "control.c"], ["lerf"])
     summary = summarize(protocol, records_of(protocol))
-    lines = report.perturbation_figure(protocol, summary, "lerf").axes[0].lines
+    lines = figures.perturbation_figure(protocol, summary, "lerf").axes[0].lines
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
     assert len(looks) == len(lines) == 12
     greys = [line for line in lines if np.ptp(to_rgb(line.get_color())) == 0]
@@ -574,7 +574,7 @@ def test_one_image(tmp_path):
     row = tables(markdown)["Table 1. Outside-inside ratio"][-1]
     value = records[0]["results"]["control.random"]["ratio_positive"]
     assert row[2] == f"*{value:.4g}*"
-    figure = report.perturbation_figure(protocol, summarize(protocol, records), "lerf")
+    figure = figures.perturbation_figure(protocol, summarize(protocol, records), "lerf")
     assert not figure.axes[0].collections
     assert len(figure.axes[0].lines) == 4
 
@@ -634,7 +634,7 @@ def test_lines_for_the_terminal_without_those_metrics():
 
 def test_tensorflow_and_pyplot_are_not_imported():
     code = (
-        "import sys; import rap_keras.evaluation.report;"
+        "import sys; import rap_keras.benchmark.reporting.report;"
         "sys.exit(bool({'tensorflow', 'keras', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

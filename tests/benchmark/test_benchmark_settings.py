@@ -6,11 +6,12 @@ import shlex
 import pytest
 from command_line import run
 
-from rap_keras.benchmark import run as benchmark
+from rap_keras.benchmark import running
+from rap_keras.benchmark.classes import read_classes
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.methods import read_method
 from rap_keras.benchmark.protocol import command
-from rap_keras.benchmark.settings import Settings, read_classes
+from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 
 # A value for each setting that is not its default, and how it is typed.
@@ -54,7 +55,7 @@ def seen(monkeypatch):
         found.append((settings, *rest))
         return []
 
-    monkeypatch.setattr(benchmark, "run", note)
+    monkeypatch.setattr(running, "run", note)
     return found
 
 

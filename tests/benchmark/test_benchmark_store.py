@@ -21,7 +21,7 @@ PROTOCOL = {"methods": ["rap"], "seed": 0, "command": "a", "shard": [1, 1]}
 KILLED = """
 import os, signal, sys
 from rap_keras.cli.app import app
-from rap_keras.evaluation.store import Store
+from rap_keras.benchmark.store import Store
 
 held = Store._insert_maps
 def insert(self, position, maps):

@@ -3,50 +3,44 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rap_keras.benchmark.report.document import Block, Code, Heading, Paragraph, Table
+from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
+from rap_keras.benchmark.settings import described
 from rap_keras.support.text import counted
 
 MAX_LISTED = 20
 
 
-_LABELS = {
-    "model": "model",
-    "weights": "weights",
+_ROWS = {
+    "model": "",
+    "weights": "",
     "weights_crc32": "CRC-32 of the weights",
-    "preprocess": "preprocessing",
-    "mean": "subtracted after that",
-    "std": "divided by after that",
+    "preprocess": "",
+    "mean": "",
+    "std": "",
     "input_size": "input size",
-    "backend": "backend",
+    "backend": "",
     "neuron": "explained neuron",
-    "data": "data set",
+    "data": "",
     "data_images": "images in the data set",
     "data_crc32": "CRC-32 of their names",
     "patterns_crc32": "CRC-32 of the patterns",
-    "classes": "classes",
+    "classes": "",
     "objects": "masks",
-    "foreground": "objects that count",
+    "foreground": "",
     "images": "images drawn",
-    "limit": "at most",
-    "seed": "seed",
-    "keep": "images that count",
-    "metrics": "metrics",
-    "pooled": "mIOU",
-    "tolerance": "tolerance of the pointing game",
-    "perturbation": "perturbation",
-    "figures": "images in the figure",
-    "resamples": "bootstrap resamples",
-    "rap_keras": "rap_keras",
-    "versions": "versions",
+    "limit": "",
+    "seed": "",
+    "keep": "",
+    "metrics": "",
+    "pooled": "",
+    "tolerance": "",
+    "perturbation": "",
+    "figures": "",
+    "resamples": "",
+    "rap_keras": "",
+    "versions": "",
 }
-_VALUES = {
-    ("keep", "correct"): "those that are classified correctly",
-    ("keep", "all"): "all",
-    ("foreground", "class"): "those of the explained class",
-    ("foreground", "any"): "all",
-    ("pooled", True): "the pixels of all images counted together",
-    ("pooled", False): "mean over the images, each counted by itself",
-}
+"""The protocol's entries in the order of the report, with the labels of those that are no settings."""
 
 
 def introduction(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Block]:
@@ -86,12 +80,10 @@ def protocol_blocks(
     if "command" in protocol:
         yield Code(protocol["command"])
     # What is not known here is shown nevertheless.
-    keys = [key for key in _LABELS if key in protocol]
-    keys += [key for key in protocol if key not in {*_LABELS, "methods", "command"}]
+    keys = [key for key in _ROWS if key in protocol]
+    keys += [key for key in protocol if key not in {*_ROWS, "methods", "command"}]
     rows = [
-        [_LABELS.get(key, key), _readable(key, protocol[key])]
-        for key in keys
-        if protocol[key] is not None
+        [_label(key), _readable(key, protocol[key])] for key in keys if protocol[key] is not None
     ]
     rows.append(["images kept", str(summary["kept"])])
     rows.append(["images misclassified", str(summary["misclassified"])])
@@ -121,6 +113,11 @@ def _method_row(method: Mapping[str, Any]) -> list[str]:
     return [method["title"], method["method"], options, where]
 
 
+def _label(key: str) -> str:
+    setting = described().get(key)
+    return _ROWS.get(key) or (setting.label if setting else "") or key
+
+
 def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Block]:
     """The first of what may be many."""
     if not rows:
@@ -132,8 +129,9 @@ def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def _readable(key: str, value: Any) -> str:
-    if isinstance(value, (str, bool)) and (key, value) in _VALUES:
-        return _VALUES[key, value]
+    setting = described().get(key)
+    if setting and isinstance(value, str | bool) and value in setting.values:
+        return setting.values[value]
     if key == "perturbation":
         return _perturbation(value)
     if key == "input_size":

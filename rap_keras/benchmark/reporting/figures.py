@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rap_keras import plot
-from rap_keras.benchmark.report.document import Image
-from rap_keras.benchmark.summary import CURVES, REFERENCE
+from rap_keras.benchmark.metrics import chosen
+from rap_keras.benchmark.reporting.document import Image
+from rap_keras.benchmark.summary import REFERENCE
 from rap_keras.plot.drawing import NotebookFigure
+from rap_keras.support.text import printable
 
 # A few extreme pixels would leave the rest of a map white.
 HEATMAP_PERCENTILE = 99.5
@@ -59,19 +61,18 @@ def draw_figures(
         )
         image = Image("figures/heatmaps.png", caption)
         figures.append(_Drawn("Heat maps", image, heatmap_figure(protocol, images, maps)))
-    for name in CURVES:
-        if name not in protocol["metrics"]:
+    for metric in chosen(protocol["metrics"]):
+        if (curve := metric.curve) is None:
             continue
-        order, title = ("least", "LeRF") if name == "lerf" else ("most", "MoRF")
         caption = (
             f"Accuracy and explained logit, means over the images, while pixels are replaced from the "
-            f"{order} relevant on (in the manner of Fig. 7 of arXiv 1904.00605): the curves of good "
-            f"methods stay {'high' if name == 'lerf' else 'low'}. Bands: one standard error. Dashed: "
-            "controls."
+            f"{curve.first} relevant on (in the manner of Fig. 7 of arXiv 1904.00605): the curves of "
+            f"good methods stay {curve.good}. Bands: one standard error. Dashed: controls."
         )
-        image = Image(f"figures/{name}.png", caption)
-        drawn = perturbation_figure(protocol, summary, name)
-        figures.append(_Drawn(f"Perturbation, {order} relevant first ({title})", image, drawn))
+        image = Image(f"figures/{metric.name}.png", caption)
+        drawn = perturbation_figure(protocol, summary, metric.name)
+        title = f"Perturbation, {curve.first} relevant first ({curve.title})"
+        figures.append(_Drawn(title, image, drawn))
     return figures
 
 
@@ -190,7 +191,7 @@ def _stacked(arrays: Sequence[NDArray[Any]], filling: float) -> NDArray[Any]:
 
 def _label(text: str, width: int = 22) -> str:
     """Text for a figure: lines that fit, and no formulas."""
-    lines = textwrap.wrap(text.replace(":", ": "), width) or [""]
+    lines = textwrap.wrap(printable(text).replace(":", ": "), width) or [""]
     return "\n".join(line.replace(": ", ":") for line in lines).replace("$", r"\$")
 
 

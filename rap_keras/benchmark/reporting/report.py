@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rap_keras.benchmark.report.document import Heading, to_html, to_markdown
-from rap_keras.benchmark.report.figures import Maps, draw_figures, png
-from rap_keras.benchmark.report.tables import tables
-from rap_keras.benchmark.report.words import introduction, protocol_blocks
+from rap_keras.benchmark.reporting.document import Heading, to_html, to_markdown
+from rap_keras.benchmark.reporting.figures import Maps, draw_figures, png
+from rap_keras.benchmark.reporting.tables import tables
+from rap_keras.benchmark.reporting.words import introduction, protocol_blocks
 from rap_keras.benchmark.summary import summarize
 from rap_keras.support.files import replacing
 
@@ -49,15 +49,16 @@ def write_report(
     figures = draw_figures(protocol, summary, images, maps)
     blocks = [
         *introduction(protocol, summary),
-        *tables(summary),
+        *tables(protocol, summary),
         *(block for figure in figures for block in (Heading(figure.title), figure.block)),
         *protocol_blocks(protocol, summary, images),
     ]
     content = json.dumps({"protocol": protocol, "summary": summary}, indent=1, ensure_ascii=False)
     files = {
-        "report.md": to_markdown(blocks).encode(),
-        "report.html": to_html(blocks).encode(),
-        "summary.json": f"{content}\n".encode(),
+        # Names of files need not be UTF-8: JSON has escapes for their bytes.
+        "report.md": to_markdown(blocks).encode(errors="replace"),
+        "report.html": to_html(blocks).encode(errors="replace"),
+        "summary.json": f"{content}\n".encode(errors="backslashreplace"),
     } | {figure.block.path: png(figure.figure) for figure in figures}
     for name, data in files.items():
         with replacing(folder / name) as file:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rap_keras.benchmark.measure import Bench, Maps
 from rap_keras.benchmark.metrics import Record
-from rap_keras.benchmark.report.report import write_report
+from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store, check_same
 from rap_keras.errors import InputError
@@ -17,7 +17,7 @@ Shard = tuple[int, int]
 
 def run(
     settings: Settings,
-    out: Path,
+    out: str | Path,
     shard: Shard = (1, 1),
     strict: bool = False,
     workers: int | None = None,
@@ -40,10 +40,14 @@ def run(
         InputError: Something does not fit, cannot be read or cannot be written.
     """
     check_shard(shard)
+    if workers is not None:
+        from rap_keras.benchmark.distributed import check_ray
+
+        check_ray(ray_address)
     bench = Bench(settings)
     protocol = bench.protocol() | {"shard": list(shard)}
     number, count = shard
-    with Store(out, protocol) as store:
+    with Store(Path(out), protocol) as store:
         _check_shard_of(store, shard)
         wanted = bench.positions[number - 1 :: count]
         done = store.finished()
@@ -60,10 +64,10 @@ def run(
             store.add(record, maps if figures > 0 else None)
             figures -= bool(maps)
         _complete_figures(store, bench)
-        return report(store) if count == 1 else []
+        return _report(store) if count == 1 else []
 
 
-def merge(folders: Sequence[Path], out: Path) -> list[Path]:
+def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
     """Puts the shards of one benchmark together, and writes the report.
 
     Args:
@@ -77,7 +81,7 @@ def merge(folders: Sequence[Path], out: Path) -> list[Path]:
         InputError: A shard is missing, unfinished or of another protocol, or comes twice.
     """
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(Store(folder)) for folder in folders]
+        stores = [stack.enter_context(Store(Path(folder))) for folder in folders]
         first = stores[0]
         for store in stores[1:]:
             check_same(first.protocol, store.protocol, str(first.folder))
@@ -93,21 +97,32 @@ def merge(folders: Sequence[Path], out: Path) -> list[Path]:
                 f"Expected the results of all {total} images, got {held}: finish each shard by the "
                 "command that began it."
             )
-        with Store(out, first.protocol | {"shard": [1, 1]}) as whole:
+        with Store(Path(out), first.protocol | {"shard": [1, 1]}) as whole:
             _check_shard_of(whole, (1, 1))
             for store in stores:
                 maps = store.maps()
                 for record in store.images():
                     whole.add(record, maps.get(record["position"]))
-            return report(whole)
+            return _report(whole)
 
 
-def report(store: Store) -> list[Path]:
-    """Writes the report of what a store holds, beside it.
+def report(folder: str | Path) -> list[Path]:
+    """Writes the report of the results in a folder again.
+
+    Args:
+        folder: Holds what `run` or `merge` has left there.
+
+    Returns:
+        The files of the report.
 
     Raises:
-        InputError: No image was kept, or a file cannot be written.
+        InputError: There are no results, no image was kept, or a file cannot be written.
     """
+    with Store(Path(folder)) as store:
+        return _report(store)
+
+
+def _report(store: Store) -> list[Path]:
     images = store.images()
     skipped = [record for record in images if record["status"] == "skipped"]
     if skipped and not any(record["status"] == "kept" for record in images):
@@ -134,7 +149,7 @@ def check_shard(shard: Shard) -> None:
     """
     number, count = shard
     if not 1 <= number <= count:
-        raise InputError(f"Expected --shard I/N with I from 1 to N, got {number}/{count}.")
+        raise InputError(f"Expected shard I/N with I from 1 to N, got {number}/{count}.", "shard")
 
 
 def _check_shard_of(store: Store, shard: Shard) -> None:

@@ -1,0 +1,62 @@
+"""The metrics of a benchmark, each one record."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rap_keras.benchmark.metrics import localization, maps, perturbation
+from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, View, means_of
+from rap_keras.benchmark.metrics.tables import FURTHER, RATIO, SEGMENTATION, TABLES
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (*localization.METRICS, *maps.METRICS, *perturbation.METRICS)
+}
+"""All metrics by their names, in the order of the report; a new one is added here, or to its family."""
+
+
+def default_metrics() -> tuple[str, ...]:
+    """Those that are measured if nothing is said."""
+    return tuple(name for name, metric in METRICS.items() if metric.default)
+
+
+def chosen(names: Iterable[str]) -> list[Metric]:
+    """The metrics of these names, in the order of the report."""
+    names = set(names)
+    return [metric for metric in METRICS.values() if metric.name in names]
+
+
+def columns(metrics: Iterable[Metric]) -> list[Column]:
+    """The columns of these metrics, with what tells those of the same label apart."""
+    metrics = list(metrics)
+    names = {metric.name for metric in metrics}
+    return [
+        replace(column, qualifier=metric.beside[1]) if metric.beside[0] in names else column
+        for metric in metrics
+        for column in metric.columns
+    ]
+
+
+def measured(view: View, names: Iterable[str]) -> Record:
+    """The numbers of these metrics, of one method on one image."""
+    record: Record = {}
+    for name in names:
+        record |= METRICS[name].measure(view)
+    return record
+
+
+__all__ = [
+    "FURTHER",
+    "METRICS",
+    "RATIO",
+    "SEGMENTATION",
+    "TABLES",
+    "Column",
+    "Curve",
+    "Metric",
+    "Record",
+    "View",
+    "chosen",
+    "columns",
+    "default_metrics",
+    "means_of",
+    "measured",
+]

@@ -1,0 +1,40 @@
+"""Whether relevance adds up, and how it is spread."""
+
+from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, means_of
+from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS
+from rap_keras.evaluation import maps
+
+
+def _conservation(v: View) -> Record:
+    error = None if v.relevance is None else maps.conservation_error(v.relevance, v.logit)
+    return {"conservation_error": None if error is None else defined(error)}
+
+
+def _sparsity(v: View) -> Record:
+    return {"sparsity": defined(maps.sparsity(v.heatmap))}
+
+
+METRICS = (
+    Metric(
+        name="conservation",
+        measure=_conservation,
+        summarize=means_of("conservation_error"),
+        medians=("conservation_error",),
+        columns=(
+            Column("conservation error", "conservation_error", "lower"),
+            Column("its median", "conservation_error_median", "lower"),
+        ),
+        table=FURTHER,
+        words=FURTHER_WORDS,
+        reference="sum of relevance against the logit",
+    ),
+    Metric(
+        name="sparsity",
+        measure=_sparsity,
+        summarize=means_of("sparsity"),
+        columns=(Column("sparsity", "sparsity"),),
+        table=FURTHER,
+        words=FURTHER_WORDS,
+        reference="Chalasani et al. 2020",
+    ),
+)
