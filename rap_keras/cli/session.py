@@ -14,6 +14,7 @@ import typer
 from rap_keras.cli import signals
 from rap_keras.errors import InputError
 from rap_keras.support.images import check_image, collect_images
+from rap_keras.support.processes import runs
 from rap_keras.support.quiet import silenced_stderr
 from rap_keras.support.text import printable
 
@@ -95,20 +96,8 @@ def _clear(out: Path) -> None:
     ours = f"{_STAGING}{platform.node()}-"
     for left in out.glob(f"{_STAGING}*"):
         process = left.name.removeprefix(ours).partition("-")[0]
-        if left.name.startswith(ours) and process.isdigit() and not _runs(int(process)):
+        if left.name.startswith(ours) and process.isdigit() and not runs(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    if os.name != "posix":
-        return True  # to ask elsewhere may end it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
 
 
 def import_tensorflow() -> None:
