@@ -4,13 +4,14 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from rap_keras.analyzers.explanation import Explanation
+from rap_keras.analyzers.registry import name_of
 from rap_keras.backends.keras3.trace import input_names, own_output, trace
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
@@ -37,8 +38,6 @@ class Analyzer:
         UnknownLayerError: A layer has no rule.
     """
 
-    name: ClassVar[str]
-
     def __init__(
         self,
         model: keras.Model,
@@ -62,6 +61,11 @@ class Analyzer:
             )
         self._functions: dict[str, Any] = {}
         self._checked = False
+
+    @property
+    def name(self) -> str:
+        """The method's name, as `create_analyzer` takes it."""
+        return name_of(type(self))
 
     def _trace(self, model: keras.Model) -> Graph:
         return trace(model)

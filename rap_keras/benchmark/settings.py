@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rap_keras.analyzers.registry import find_method
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.methods import Method, read_method
 from rap_keras.errors import InputError
@@ -158,9 +159,9 @@ class Settings:
             raise InputError(
                 f"Expected no {own[0]} in the method {method.title!r}: it is the benchmark's own."
             )
-        if method.name.startswith("pattern.") and not (
-            self.patterns or "patterns" in method.options
-        ):
+        record = find_method(method.name)
+        given = self.patterns or "patterns" in method.options
+        if record is not None and record.needs_patterns and not given:
             raise InputError(
                 f"The method {method.title!r} needs patterns: pass --patterns FILE.npz, as rap-keras "
                 "patterns fit writes it."
@@ -175,9 +176,10 @@ class Settings:
     def _completed(self, method: Method) -> Method:
         """The method with the options that concern all: the file of patterns, and the seed of noise."""
         options: dict[str, Any] = {}
-        if method.name.startswith("pattern.") and self.patterns is not None:
+        record = find_method(method.name)
+        if record is not None and record.needs_patterns and self.patterns is not None:
             options["patterns"] = self.patterns
-        if method.name in ("smoothgrad", "random") and self.backend == "keras":
+        if record is not None and record.seeded and self.backend == "keras":
             options["seed"] = self.seed
         return dataclasses.replace(method, options=options | dict(method.options))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from rap_keras.analyzers.registry import find_method
 from rap_keras.cli.explainer import Explainer
 from rap_keras.cli.options import (
     BatchSizeOption,
@@ -122,7 +123,9 @@ def compare(
         loaded = load_model(model, weights, preprocess, shift, scale, size)
         explainers = {}
         for name in names:
-            options = {"patterns": patterns} if name.startswith("pattern.") else {}
+            record = find_method(name)
+            needed = record is not None and record.needs_patterns
+            options = {"patterns": patterns} if needed else {}
             explainers[name] = Explainer(loaded, name, neuron, batch_size, **options)
         pixels: list[Any] = []
         maps: dict[str, list[Any]] = {name: [] for name in names}
