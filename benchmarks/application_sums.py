@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from rap_keras import create_analyzer
-from rap_keras.composites.lrp import METHODS
+from rap_keras.analyzers.registry import METHODS
 
 NETWORKS = ["ResNet50", "EfficientNetB0", "DenseNet121"]
+PRESETS = [method.name for method in METHODS if method.composite]
 OPTIONS = {"lrp.alpha_beta": {"alpha": 1.5}}
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
-    parser.add_argument("--methods", nargs="+", default=["guided_backprop", "deconvnet", *METHODS])
+    parser.add_argument("--methods", nargs="+", default=["guided_backprop", "deconvnet", *PRESETS])
     parser.add_argument("--size", type=int, default=96, help="height and width of the images")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -21,6 +21,7 @@ from scipy.stats import spearmanr
 
 import rap_keras
 from rap_keras import embedded, patterns
+from rap_keras.analyzers.registry import read_method
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 
 CASES = ("logits", "half", "all")
@@ -59,7 +60,7 @@ def explain(
 ) -> np.ndarray:
     """The maps of given neurons, one value per pixel; `data` to fit patterns on."""
     options = dict(OPTIONS.get(method, {}))
-    if method.startswith("pattern."):
+    if read_method(method).needs_patterns:
         options["patterns"] = patterns.fit(model, data, progress=False)
     analyzer = rap_keras.create_analyzer(method, model, neuron_selection_mode="index", **options)
     return analyzer.analyze(x, neurons).sum(-1, dtype="float64")

@@ -67,8 +67,6 @@ class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
         InputError: The model cannot be explained, or an option is wrong.
     """
 
-    name = "integrated_gradients"
-
     def __init__(
         self,
         model: keras.Model,
@@ -185,8 +183,6 @@ class SmoothGradAnalyzer(_AveragedGradientAnalyzer):
     Raises:
         InputError: The model cannot be explained, or an option is wrong.
     """
-
-    name = "smoothgrad"
 
     def __init__(
         self,

@@ -4,13 +4,14 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from rap_keras.analyzers.explanation import Explanation
+from rap_keras.analyzers.registry import name_of
 from rap_keras.backends.keras3.network import Keras3Network
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
@@ -37,8 +38,6 @@ class Analyzer:
         InputError: The model cannot be explained, or an option is wrong.
         UnknownLayerError: A layer has no rule.
     """
-
-    name: ClassVar[str]
 
     def __init__(
         self,
@@ -67,6 +66,11 @@ class Analyzer:
     def _prepared(self, graph: Graph) -> Graph:
         """The graph that is explained, made of the model's, which others may share."""
         return graph
+
+    @property
+    def name(self) -> str:
+        """The method's name, as `create_analyzer` takes it."""
+        return name_of(type(self))
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""

@@ -14,8 +14,6 @@ from rap_keras.support.options import read_integer, read_number
 class InputAnalyzer(Analyzer):
     """The input itself, as a baseline. Options: `Analyzer`."""
 
-    name = "input"
-
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
 
@@ -30,8 +28,6 @@ class RandomAnalyzer(Analyzer):
             the same noise in every batch.
         **options: Those of `Analyzer`.
     """
-
-    name = "random"
 
     def __init__(
         self, model: keras.Model, stddev: float = 1.0, seed: int | None = None, **options: Any

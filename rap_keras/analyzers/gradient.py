@@ -25,8 +25,6 @@ class GradientAnalyzer(PropagationAnalyzer):
         InputError: The model cannot be explained, or an option is wrong.
     """
 
-    name = "gradient"
-
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         if postprocess is not None:
             choose("postprocess", postprocess, ("abs", "square"))
@@ -53,8 +51,6 @@ class GradientAnalyzer(PropagationAnalyzer):
 class InputTimesGradientAnalyzer(PropagationAnalyzer):
     """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
 
-    name = "input_t_gradient"
-
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, gradient_composite(), **options)
 
@@ -73,8 +69,6 @@ class GuidedBackpropAnalyzer(PropagationAnalyzer):
     `Analyzer`.
     """
 
-    name = "guided_backprop"
-
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.guided), **options)
 
@@ -85,8 +79,6 @@ class DeconvnetAnalyzer(PropagationAnalyzer):
     It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:
     `Analyzer`.
     """
-
-    name = "deconvnet"
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.deconvnet), **options)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.analyzers.registry import read_method
 from rap_keras.composites import lrp
 from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.innvestigate_compat import as_innvestigate
@@ -26,7 +27,8 @@ class LRPAnalyzer(PropagationAnalyzer):
 
     Args:
         model: See `Analyzer`.
-        method: A name of `rap_keras.lrp_composites.METHODS`, or "lrp" for a composite of your own.
+        method: The name of a preset in `rap_keras.analyzers.registry`, such as "lrp.epsilon", or "lrp"
+            for a composite of your own.
         composite: For "lrp": the rule of each layer type.
         batch_norm: "fold": folded into the linear layer beside it where that is exact, elsewhere the
             rule of convolutions. "rule": that rule everywhere. "identity": relevance passes on. With
@@ -45,8 +47,6 @@ class LRPAnalyzer(PropagationAnalyzer):
         UnknownLayerError: A layer has no rule.
     """
 
-    name = "lrp"
-
     def __init__(
         self,
         model: keras.Model,
@@ -60,7 +60,7 @@ class LRPAnalyzer(PropagationAnalyzer):
         innvestigate_compat: bool = False,
         **options: Any,
     ) -> None:
-        self.name = method  # type: ignore[misc]
+        self._method = read_method(method)
         self.batch_norm = batch_norm or ("innvestigate" if innvestigate_compat else "fold")
         choose("batch_norm", self.batch_norm, BATCH_NORM if innvestigate_compat else BATCH_NORM[:3])
         if isinstance(input_layer_rule, tuple | list):
@@ -68,7 +68,8 @@ class LRPAnalyzer(PropagationAnalyzer):
             input_layer_rule = "Bounded"
         if (low is None) != (high is None):
             raise InputError(f"Expected low and high, got low={low!r} and high={high!r}.")
-        self._own = {key: options.pop(key) for key in lrp.OPTIONS.get(method, ()) if key in options}
+        known = self._method.composite_options()
+        self._own = {key: options.pop(key) for key in known if key in options}
         self._shared = {
             "add": add,
             "input_layer_rule": input_layer_rule,
@@ -80,15 +81,26 @@ class LRPAnalyzer(PropagationAnalyzer):
         bounds = None if low is None else (low, high)
         super().__init__(model, rules, bounds=bounds, **options)
 
+    @property
+    def name(self) -> str:
+        """The method's name, as `create_analyzer` takes it."""
+        return self._method.name
+
     def _composite(self, own: Composite | None) -> Composite:
-        if (own is None) == (self.name == "lrp"):
+        made_by = self._method.composite
+        if (own is None) != bool(made_by):
             raise InputError(
                 f"Expected a composite for the method 'lrp', and for no other, got {own!r} for "
                 f"{self.name!r}."
             )
-        rules = own if own is not None else lrp.METHODS[self.name](**self._own)
+        if own is not None and not isinstance(own, Composite):
+            raise InputError(
+                f"Expected composite to be a rap_keras.Composite, got {type(own).__name__}: make it of "
+                "rules, rap_keras.Composite({layer type: rule})."
+            )
+        rules = own if own is not None else self._method.make_composite(self._own)
         if self._shared["innvestigate_compat"]:
-            rules = as_innvestigate(self.name, rules, self.batch_norm == "innvestigate")
+            rules = as_innvestigate(made_by, rules, self.batch_norm == "innvestigate")
         first = rules.first
         changed: dict[Any, Any] = {}
         if self.batch_norm == "identity":
@@ -102,10 +114,11 @@ class LRPAnalyzer(PropagationAnalyzer):
         return type(rules)(rules.rules | changed, first, rules.last, rules.default)
 
     @classmethod
-    def option_names(cls, method: str = "") -> list[str]:
+    def option_names(cls, method: str = "lrp") -> list[str]:
         """The options of a method."""
+        record = read_method(method)
         names = [n for n in super().option_names() if n not in ("method", "composite", "bounds")]
-        return [*names, *lrp.OPTIONS.get(method, ()), *(["composite"] if method == "lrp" else [])]
+        return [*names, *(record.composite_options() if record.composite else ["composite"])]
 
     def _prepared(self, graph: Graph) -> Graph:
         graph = super()._prepared(graph)
@@ -114,7 +127,7 @@ class LRPAnalyzer(PropagationAnalyzer):
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         start = super()._start(logits, selected)
         # Deep Taylor decomposition is of functions that are not negative.
-        return tf.nn.relu(start) if self.name.startswith("deep_taylor") else start
+        return tf.nn.relu(start) if self._method.composite == "deep_taylor" else start
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
@@ -132,7 +145,7 @@ class LRPAnalyzer(PropagationAnalyzer):
         Raises:
             InputError: The composite is the user's own, which JSON cannot hold.
         """
-        if self.name == "lrp":
+        if not self._method.composite:
             raise InputError(
                 "Expected a method that has a name to save the analyzer, got a composite of your own: "
                 "save the model, and make the analyzer again with the composite."

@@ -76,8 +76,6 @@ class PatternNetAnalyzer(_PatternAnalyzer):
         UnknownLayerError: A layer has no rule.
     """
 
-    name = "pattern.net"
-
 
 class PatternAttributionAnalyzer(_PatternAnalyzer):
     """PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598): how much each signal adds.
@@ -95,8 +93,6 @@ class PatternAttributionAnalyzer(_PatternAnalyzer):
             model.
         UnknownLayerError: A layer has no rule.
     """
-
-    name = "pattern.attribution"
 
 
 __all__ = ["PatternAttributionAnalyzer", "PatternNetAnalyzer"]

@@ -29,8 +29,6 @@ class RAPAnalyzer(PropagationAnalyzer):
         UnknownLayerError: A layer has no rule.
     """
 
-    name = "rap"
-
     def __init__(
         self,
         model: keras.Model,

@@ -1,56 +1,193 @@
-"""Analyzers by name."""
+"""Every method once, in one table; analyzers by name.
+
+TensorFlow is loaded only when an analyzer is made, or its options are asked for.
+"""
+
+from __future__ import annotations
 
 import difflib
-import functools
+import importlib
+import inspect
 import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rap_keras.errors import InputError
 
+if TYPE_CHECKING:
+    from rap_keras.analyzers.base import Analyzer
 
-def _methods() -> dict[str, Any]:
-    import keras
+Options = Mapping[str, Any]
 
-    if int(keras.__version__.split(".")[0]) < 3:
+
+def _always(options: Options) -> bool:
+    return True
+
+
+def _never(options: Options) -> bool:
+    return False
+
+
+def _not_postprocessed(options: Options) -> bool:
+    return options.get("postprocess") is None
+
+
+def _has_beta(options: Options) -> bool:
+    return options.get("beta") != 0 and options.get("alpha") != 1
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: what it is called, where it is, and what others must know of it.
+
+    Attributes:
+        name: As `create_analyzer` takes it.
+        home: "module:class" of its analyzer, a module of `rap_keras.analyzers` or any other's full name.
+        signed: Whether its maps have both signs for a logit of one sign, by the options given.
+        seeded: Whether it draws at random, and has the option `seed`.
+        needs_patterns: Whether it has the option `patterns`, which it cannot do without.
+        composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
+        fixed: What the preset gives to that function; its other parameters are options of the method.
+    """
+
+    name: str
+    home: str
+    signed: Callable[[Options], bool] = _always
+    seeded: bool = False
+    needs_patterns: bool = False
+    composite: str = ""
+    fixed: Options = field(default_factory=dict)
+
+    def load(self) -> type[Analyzer]:
+        """The class of its analyzer."""
+        module, _, name = self.home.rpartition(":")
+        return getattr(importlib.import_module(_full(module)), name)
+
+    def option_names(self) -> list[str]:
+        """The options of its analyzer, read from the signatures."""
+        return self.load().option_names(self.name)
+
+    def composite_options(self) -> list[str]:
+        """The options that a preset hands to its composite, read from the signature."""
+        if not self.composite:
+            return []
+        return [n for n in inspect.signature(self._table()).parameters if n not in self.fixed]
+
+    def make_composite(self, options: Options) -> Any:
+        """The composite of a preset."""
+        return self._table()(**self.fixed, **options)
+
+    def _table(self) -> Callable[..., Any]:
+        return getattr(importlib.import_module("rap_keras.composites.lrp"), self.composite)
+
+
+def _preset(
+    name: str, composite: str, signed: Callable[[Options], bool] = _always, **fixed: Any
+) -> Method:
+    return Method(name, "lrp:LRPAnalyzer", signed, composite=composite, fixed=fixed)
+
+
+# A new method is a line here, and a file with its class; a new preset of LRP a line.
+METHODS = [
+    Method("rap", "rap:RAPAnalyzer"),
+    Method("gradient", "gradient:GradientAnalyzer", signed=_not_postprocessed),
+    Method("input_t_gradient", "gradient:InputTimesGradientAnalyzer"),
+    Method("guided_backprop", "gradient:GuidedBackpropAnalyzer"),
+    Method("deconvnet", "gradient:DeconvnetAnalyzer"),
+    Method("integrated_gradients", "averaged:IntegratedGradientsAnalyzer"),
+    Method("smoothgrad", "averaged:SmoothGradAnalyzer", signed=_not_postprocessed, seeded=True),
+    Method("pattern.net", "pattern:PatternNetAnalyzer", needs_patterns=True),
+    Method("pattern.attribution", "pattern:PatternAttributionAnalyzer", needs_patterns=True),
+    Method("input", "controls:InputAnalyzer"),
+    Method("random", "controls:RandomAnalyzer", seeded=True),
+    Method("lrp", "lrp:LRPAnalyzer"),
+    _preset("lrp.z", "z"),
+    _preset("lrp.epsilon", "epsilon"),
+    _preset("lrp.w_square", "w_square", _never),
+    _preset("lrp.flat", "flat", _never),
+    _preset("lrp.alpha_beta", "alpha_beta", _has_beta),
+    _preset("lrp.alpha_2_beta_1", "alpha_beta", alpha=2, beta=1, bias=True),
+    _preset("lrp.alpha_2_beta_1_IB", "alpha_beta", alpha=2, beta=1, bias=False),
+    _preset("lrp.alpha_1_beta_0", "alpha_beta", _never, alpha=1, beta=0, bias=True),
+    _preset("lrp.alpha_1_beta_0_IB", "alpha_beta", _never, alpha=1, beta=0, bias=False),
+    _preset("lrp.z_plus", "alpha_beta", _never, alpha=1, beta=0, bias=False),
+    _preset("lrp.z_plus_fast", "z_plus_fast", _never),
+    _preset("lrp.sequential_preset_a", "sequential", alpha=1, flat=False),
+    _preset("lrp.sequential_preset_b", "sequential", alpha=2, flat=False),
+    _preset("lrp.sequential_preset_a_flat", "sequential", alpha=1, flat=True),
+    _preset("lrp.sequential_preset_b_flat", "sequential", alpha=2, flat=True),
+    _preset("lrp.epsilon_plus", "epsilon_plus"),
+    _preset("lrp.epsilon_gamma_box", "epsilon_gamma_box"),
+    _preset("deep_taylor", "deep_taylor", _never, bounded=False),
+    _preset("deep_taylor.bounded", "deep_taylor", _never, bounded=True),
+]
+
+
+def find_method(name: str) -> Method | None:
+    """The record of a method; None for a name that is none, as iNNvestigate has more."""
+    return next((method for method in METHODS if method.name == name), None)
+
+
+def needs_patterns(name: str) -> bool:
+    """Whether a method cannot do without patterns."""
+    method = find_method(name)
+    return method is not None and method.needs_patterns
+
+
+def is_seeded(name: str) -> bool:
+    """Whether a method draws at random, from a seed."""
+    method = find_method(name)
+    return method is not None and method.seeded
+
+
+def read_method(name: str) -> Method:
+    """The record of a method.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    method = find_method(name)
+    if method is None:
+        names = analyzer_names()
+        hint = _near(str(name), names, 3, 0.4) or "choose one of them."
         raise InputError(
-            f"rap_keras.create_analyzer needs Keras 3, got Keras {keras.__version__}: install "
-            "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
-            "create_analyzer."
+            f"Expected a method among {', '.join(map(repr, names))}, got {name!r}: {hint}"
         )
-    from rap_keras.analyzers import averaged, controls
-    from rap_keras.analyzers import gradient as gradient_analyzers
-    from rap_keras.analyzers import lrp as lrp_analyzers
-    from rap_keras.analyzers import pattern as pattern_analyzers
-    from rap_keras.analyzers import rap as rap_analyzer
-    from rap_keras.composites.lrp import METHODS
+    return method
 
-    classes = (
-        rap_analyzer.RAPAnalyzer,
-        gradient_analyzers.GradientAnalyzer,
-        gradient_analyzers.InputTimesGradientAnalyzer,
-        gradient_analyzers.GuidedBackpropAnalyzer,
-        gradient_analyzers.DeconvnetAnalyzer,
-        averaged.IntegratedGradientsAnalyzer,
-        averaged.SmoothGradAnalyzer,
-        pattern_analyzers.PatternNetAnalyzer,
-        pattern_analyzers.PatternAttributionAnalyzer,
-        controls.InputAnalyzer,
-        controls.RandomAnalyzer,
-    )
-    by_table = {
-        name: functools.partial(lrp_analyzers.LRPAnalyzer, method=name)
-        for name in ("lrp", *METHODS)
-    }
-    return {cls.name: cls for cls in classes} | by_table
+
+def name_of(analyzer: type) -> str:
+    """The name of the method of an analyzer's class; of one that is not in the table, its own."""
+    names = {(_full(module), cls): m.name for m in METHODS for module, cls in [m.home.split(":")]}
+    for base in analyzer.__mro__:
+        if (base.__module__, base.__qualname__) in names:
+            return names[base.__module__, base.__qualname__]
+    return analyzer.__name__
+
+
+def _full(module: str) -> str:
+    return module if "." in module else f"rap_keras.analyzers.{module}"
+
+
+def _near(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
+    """A question for what was meant; "" where nothing is near."""
+    by_case: dict[str, list[str]] = {}
+    for known in words:
+        by_case.setdefault(known.lower(), []).append(known)
+    same = by_case.get(word.lower())
+    close = difflib.get_close_matches(word.lower(), by_case, count, cutoff)
+    near = same or [known for key in close for known in by_case[key]]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def analyzer_names() -> list[str]:
     """The names that `create_analyzer` knows."""
-    return list(_methods())
+    return [method.name for method in METHODS]
 
 
-def create_analyzer(name: str, model: Any, **options: Any) -> Any:
+def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
     """Makes the analyzer of a method for a model.
 
     Args:
@@ -60,38 +197,42 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Any:
             ("max_activation", "index", "all"), batch_size, check_finite.
 
     Returns:
-        The analyzer. `analyze(x)` explains samples.
+        The analyzer. `analyze(x)` explains samples; `explain(x)` tells the logits and neurons, too.
 
     Raises:
         InputError: The method or an option is not known, or the model cannot be explained.
         UnknownLayerError: A layer has no rule.
     """
-    methods = _methods()
-    if name not in methods:
-        near = difflib.get_close_matches(str(name), methods, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "choose one of them."
-        raise InputError(
-            f"Expected a method among {', '.join(map(repr, methods))}, got {name!r}: {hint}"
-        )
-    make = methods[name]
-    known = _option_names(make)
+    method = read_method(name)
+    _refuse_keras2()
+    known = method.option_names()
     unknown = [option for option in options if option not in known]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = _near(unknown[0], known, 1, 0.6)
         raise InputError(
-            f"Expected options of {name!r} among {', '.join(known)}, got {unknown[0]!r}{hint}"
+            f"Expected options of {name!r} among {', '.join(known)}, got {unknown[0]!r}"
+            + (f"; {hint}" if hint else "")
         )
+    make: Callable[..., Analyzer] = method.load()
+    if "method" in inspect.signature(make).parameters:  # one class for several methods
+        options["method"] = name
     return make(model, **options)
 
 
-def _option_names(make: Any) -> list[str]:
-    if isinstance(make, functools.partial):
-        return make.func.option_names(**make.keywords)  # type: ignore[attr-defined]
-    return make.option_names()
+def _refuse_keras2() -> None:
+    from rap_keras.backends.version import has_keras3
+
+    if not has_keras3():
+        import keras
+
+        raise InputError(
+            f"rap_keras.create_analyzer needs Keras 3, got Keras {keras.__version__}: install "
+            "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
+            "create_analyzer."
+        )
 
 
-def load_analyzer(folder: str | Path) -> Any:
+def load_analyzer(folder: str | Path) -> Analyzer:
     """Loads an analyzer that its `save` wrote, with its model.
 
     Args:

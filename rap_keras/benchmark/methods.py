@@ -5,32 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rap_keras.analyzers.registry import find_method
 from rap_keras.benchmark.controls import CONTROLS, EDGES
 from rap_keras.errors import InputError
-
-POSITIVE_ONLY = frozenset(
-    {
-        "lrp.alpha_1_beta_0",
-        "lrp.alpha_1_beta_0_IB",
-        "lrp.z_plus",
-        "lrp.z_plus_fast",
-        "lrp.w_square",
-        "lrp.flat",
-        "deep_taylor",
-        "deep_taylor.bounded",
-    }
-)
-"""Methods whose relevance has the sign of the logit everywhere: a threshold of 0 would select all."""
-
-
-def needs_patterns(name: str) -> bool:
-    """Whether a method needs patterns."""
-    return name.startswith("pattern.")
-
-
-def is_seeded(name: str) -> bool:
-    """Whether a method draws random numbers."""
-    return name in ("smoothgrad", "random")
 
 
 @dataclass(frozen=True)
@@ -59,11 +36,9 @@ class Method:
         """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
         if self.own_threshold is not None:
             return self.own_threshold
-        by_options = self.options.get("postprocess") in ("abs", "square") or (
-            self.name == "lrp.alpha_beta"
-            and (self.options.get("beta") == 0 or self.options.get("alpha") == 1)
-        )
-        return "mean" if by_options or self.name in POSITIVE_ONLY | {EDGES} else "zero"
+        record = find_method(self.name)
+        signed = self.name != EDGES if record is None else record.signed(self.options)
+        return "zero" if signed else "mean"
 
 
 def read_method(text: str) -> Method:

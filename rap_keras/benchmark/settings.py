@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rap_keras.analyzers.registry import is_seeded, needs_patterns
 from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.methods import Method, is_seeded, needs_patterns, read_method
+from rap_keras.benchmark.methods import Method, read_method
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number

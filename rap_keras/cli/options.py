@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.errors import InputError
 
 
@@ -87,11 +88,6 @@ PercentileOption = Annotated[
 ]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a time.")]
 OutOption = Annotated[Path, typer.Option(help="The folder for the results.")]
-
-
-def needs_patterns(method: str) -> bool:
-    """Whether a method works with patterns."""
-    return method.startswith("pattern.")
 
 
 def read_numbers(argument: str, text: str | None) -> list[float] | None:

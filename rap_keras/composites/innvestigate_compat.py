@@ -27,13 +27,18 @@ class _InnvestigateComposite(Composite):
         return {n.name for n in graph.nodes if n.name in first and all(map(at_input, n.inputs))}
 
 
-def as_innvestigate(method: str, rules: Composite, own_norm: bool) -> Composite:
+def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite:
     """The composite with what iNNvestigate 2.1 does otherwise; docs/baselines.md lists it.
 
     The whole bias is in both denominators of alpha-beta; sums and averages are shared by signed values
     (deep Taylor: all layers without a kernel pass the gradient); BatchNormalization has its own rule in
     the presets, and with `own_norm` wrong weights; separable convolutions are one map; ZeroPadding hides
     the first layer.
+
+    Args:
+        made_by: The function of `rap_keras.composites.lrp` that made it; "" for the user's own.
+        rules: The composite.
+        own_norm: BatchNormalization gets its wrong weights.
     """
 
     def own(rule: Any) -> Any:
@@ -43,19 +48,19 @@ def as_innvestigate(method: str, rules: Composite, own_norm: bool) -> Composite:
         return functools.partial(rule, bias=bias, one_sided=False)
 
     entries = {kind: own(rule) for kind, rule in rules.rules.items()}
-    if method == "lrp.z_plus_fast":
+    if made_by == "z_plus_fast":
         entries |= table((types.KERNEL | types.BATCH_NORMALIZATION, lrp.z_plus))
     for kind in types.SEPARABLE:
         entries[kind] = functools.partial(
             innvestigate_compat.separable, rule=functools.partial(entries[kind])
         )
-    if method.startswith("deep_taylor"):
+    if made_by == "deep_taylor":
         by_gradient = (
             types.ADDITION | types.AVERAGING | types.ACTIVATION | types.BATCH_NORMALIZATION
         )
         entries |= table((by_gradient, gradient.gradient))
     else:
-        norm = X_POSITIVE if "preset" in method else entries["BatchNormalization"]
+        norm = X_POSITIVE if made_by == "sequential" else entries["BatchNormalization"]
         if own_norm:
             norm = functools.partial(innvestigate_compat.normalization, rule=norm)
         entries |= additions("signed") | table((types.AVERAGING, lrp.ratio))

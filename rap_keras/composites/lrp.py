@@ -1,11 +1,11 @@
-"""The composites of layer-wise relevance propagation and deep Taylor decomposition, by name.
+"""The composites of layer-wise relevance propagation and deep Taylor decomposition.
 
-Each is a table, layer type => rule, with another rule for the first linear layer where there is one.
+Each is a table, layer type => rule, with another rule for the first linear layer where there is one. The
+methods that they make are in `rap_keras.analyzers.registry`.
 """
 
 import functools
 import math
-from collections.abc import Callable
 
 from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.routing import ROUTING, additions
@@ -96,6 +96,16 @@ def epsilon(epsilon: float = 1e-7, bias: bool = True) -> Composite:
     return composite(_epsilon(epsilon, bias), add="signed")
 
 
+def w_square() -> Composite:
+    """The squares of the weights alone."""
+    return composite(lrp.w_square, averaging=lrp.ratio)
+
+
+def flat() -> Composite:
+    """Equal shares, whatever the weights."""
+    return composite(lrp.flat, averaging=lrp.ratio)
+
+
 def alpha_beta(
     alpha: float | None = None, beta: float | None = None, bias: bool = True
 ) -> Composite:
@@ -103,7 +113,7 @@ def alpha_beta(
     return composite(_alpha_beta(alpha, beta, bias))
 
 
-def preset(epsilon: float = 0.1, *, alpha: float, flat: bool) -> Composite:
+def sequential(epsilon: float = 0.1, *, alpha: float, flat: bool) -> Composite:
     """iNNvestigate's presets: epsilon for Dense layers, alpha-beta for convolutions."""
     return composite(
         _alpha_beta(alpha, None),
@@ -131,34 +141,3 @@ def z_plus_fast() -> Composite:
 def deep_taylor(bounded: bool = False) -> Composite:
     """z+ for every linear layer; z^B at the input if `bounded`."""
     return composite(_alpha_beta(1, 0, False), first=lrp.box if bounded else None)
-
-
-_fixed = functools.partial
-METHODS: dict[str, Callable[..., Composite]] = {
-    "lrp.z": z,
-    "lrp.epsilon": epsilon,
-    "lrp.w_square": _fixed(composite, lrp.w_square, averaging=lrp.ratio),
-    "lrp.flat": _fixed(composite, lrp.flat, averaging=lrp.ratio),
-    "lrp.alpha_beta": alpha_beta,
-    "lrp.alpha_2_beta_1": _fixed(alpha_beta, alpha=2, beta=1, bias=True),
-    "lrp.alpha_2_beta_1_IB": _fixed(alpha_beta, alpha=2, beta=1, bias=False),
-    "lrp.alpha_1_beta_0": _fixed(alpha_beta, alpha=1, beta=0, bias=True),
-    "lrp.alpha_1_beta_0_IB": _fixed(alpha_beta, alpha=1, beta=0, bias=False),
-    "lrp.z_plus": _fixed(alpha_beta, alpha=1, beta=0, bias=False),
-    "lrp.z_plus_fast": z_plus_fast,
-    "lrp.sequential_preset_a": _fixed(preset, alpha=1, flat=False),
-    "lrp.sequential_preset_b": _fixed(preset, alpha=2, flat=False),
-    "lrp.sequential_preset_a_flat": _fixed(preset, alpha=1, flat=True),
-    "lrp.sequential_preset_b_flat": _fixed(preset, alpha=2, flat=True),
-    "lrp.epsilon_plus": epsilon_plus,
-    "lrp.epsilon_gamma_box": epsilon_gamma_box,
-    "deep_taylor": deep_taylor,
-    "deep_taylor.bounded": _fixed(deep_taylor, bounded=True),
-}
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "lrp.epsilon": ("epsilon", "bias"),
-    "lrp.alpha_beta": ("alpha", "beta", "bias"),
-    **dict.fromkeys((m for m in METHODS if "preset" in m), ("epsilon",)),
-    "lrp.epsilon_plus": ("epsilon",),
-    "lrp.epsilon_gamma_box": ("epsilon", "gamma"),
-}

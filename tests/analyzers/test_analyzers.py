@@ -10,7 +10,7 @@ from networks import biased, plain, residual
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer
-from rap_keras.composites import lrp as lrp_composites
+from rap_keras.analyzers import registry
 from rap_keras.rules import gradient
 
 NONE: dict = {}
@@ -20,7 +20,7 @@ METHODS = {
     "smoothgrad": {"augment_by_n": 3},
     **dict.fromkeys(["input", "random"], NONE),
     "lrp": {"composite": rap_keras.Composite({}, default=gradient.gradient)},
-    **dict.fromkeys(lrp_composites.METHODS, NONE),
+    **dict.fromkeys((m.name for m in registry.METHODS if m.composite), NONE),
     "lrp.alpha_beta": {"alpha": 1.5},
 }
 

@@ -10,9 +10,10 @@ from networks import biased, plain
 from shared_data import fixture_files, load
 
 from rap_keras import Composite, InputError, create_analyzer, load_analyzer
-from rap_keras.composites.lrp import METHODS, OPTIONS
+from rap_keras.analyzers.registry import METHODS, read_method
 from rap_keras.rules import lrp, routing
 
+PRESETS = [method.name for method in METHODS if method.composite]
 FILES = fixture_files("innvestigate/innv212_*.npz")
 
 
@@ -39,7 +40,7 @@ def options_for(kind, method, data):
     if method == "integrated_gradients":
         return {"integration": "left"}
     options = {}
-    if method in METHODS:
+    if method in PRESETS:
         options["innvestigate_compat"] = True
         if kind == "attr_bnfixed":
             options["batch_norm"] = "rule"
@@ -101,7 +102,7 @@ def test_alpha_1_beta_0_conserves_on_applications(name, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", *METHODS])
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", *PRESETS])
 @pytest.mark.parametrize("name", ["ResNet50", "EfficientNetB0", "DenseNet121"])
 def test_maps_of_applications_are_finite(name, method, rng):
     keras.utils.set_random_seed(0)
@@ -124,10 +125,10 @@ def test_a_composite_of_ones_own(rng):
         create_analyzer("lrp", model, composite=own).save("nowhere")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PRESETS)
 def test_saved_baselines_come_back(method, tmp_path, rng):
     own = {"epsilon": 0.2, "bias": False, "gamma": 0.5, "alpha": 3.0}
-    options = {key: own[key] for key in OPTIONS.get(method, ()) if key in own}
+    options = {key: own[key] for key in read_method(method).composite_options() if key in own}
     options |= {"batch_norm": "rule", "add": "absolute"}
     if "bounded" in method:
         options |= {"low": -6.0, "high": [6.0, 7.0, 8.0]}
@@ -153,6 +154,11 @@ def test_saved_baselines_come_back(method, tmp_path, rng):
         ("lrp.z", {"input_layer_rule": "Round"}, "Expected input_layer_rule to be one of 'Flat'"),
         ("lrp.flat", {"low": 0}, "Expected low and high, got low=0 and high=None"),
         ("lrp.epsilon_gamma_box", {"gamma": -1}, "Expected a finite gamma >= 0, got -1"),
+        (
+            "lrp",
+            {"composite": {}},
+            r"Expected composite to be a rap_keras\.Composite, got dict: make",
+        ),
         ("lrp", {}, "Expected a composite for the method 'lrp'"),
         ("lrp.alpha_2_beta_0", {}, "did you mean"),
     ],

@@ -10,8 +10,8 @@ from compare import FLOAT32, FLOAT64, assert_same
 from layer_cases import CASES, unoptimized_graphs  # noqa: F401
 
 from rap_keras import create_analyzer
+from rap_keras.analyzers.registry import read_method
 from rap_keras.backends.keras3.trace import trace
-from rap_keras.composites.lrp import METHODS
 from rap_keras.network import linear
 from rap_keras.network.folding import fold
 from rap_keras.propagate import backward, forward
@@ -325,7 +325,9 @@ def explained(graph, method, x):
     """The relevance of the input for the logit 1, as analyzers compute it."""
     logits, records = forward(graph, [x])
     start = logits * tf.one_hot(1, logits.shape[-1], dtype=logits.dtype)
-    relevance, _ = backward(graph, METHODS[method]().assign(graph), records, {}, start)
+    relevance, _ = backward(
+        graph, read_method(method).make_composite({}).assign(graph), records, {}, start
+    )
     return relevance[graph.inputs[0]].numpy()
 
 

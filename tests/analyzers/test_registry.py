@@ -1,0 +1,135 @@
+"""Every method is one record, and all who ask for one find it there."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from networks import plain
+
+import rap_keras
+from rap_keras import InputError, create_analyzer
+from rap_keras.analyzers import registry
+from rap_keras.analyzers.gradient import GradientAnalyzer
+from rap_keras.analyzers.registry import METHODS, Method, find_method, read_method
+from rap_keras.benchmark.methods import read_method as read_row
+from rap_keras.benchmark.settings import Settings
+
+# As they were told before there was one table.
+POSITIVE = {
+    *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
+    *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
+}
+OPTIONS = {
+    "lrp.epsilon": ["epsilon", "bias"],
+    "lrp.alpha_beta": ["alpha", "beta", "bias"],
+    "lrp.sequential_preset_a": ["epsilon"],
+    "lrp.sequential_preset_b": ["epsilon"],
+    "lrp.sequential_preset_a_flat": ["epsilon"],
+    "lrp.sequential_preset_b_flat": ["epsilon"],
+    "lrp.epsilon_plus": ["epsilon"],
+    "lrp.epsilon_gamma_box": ["epsilon", "gamma"],
+}
+SHARED = ["neuron_selection_mode", "batch_size", "check_finite"]
+
+
+class ToyAnalyzer(GradientAnalyzer):
+    def __init__(self, model: keras.Model, seed: int = 0, **options) -> None:
+        super().__init__(model, **options)
+        self.seed = seed
+
+
+def test_a_new_method_is_one_line(monkeypatch):
+    line = Method("toy", f"{__name__}:ToyAnalyzer", signed=lambda options: False, seeded=True)
+    monkeypatch.setattr(registry, "METHODS", [*METHODS, line])
+    assert rap_keras.analyzer_names()[-1] == "toy"
+    x = np.ones((1, 12, 12, 3), "float32")
+    toy = create_analyzer("toy", plain(), seed=4, postprocess="abs")
+    assert (toy.name, toy.seed) == ("toy", 4)
+    assert toy.explain(x).method == "toy"
+    with pytest.raises(InputError, match="got 'sede'; did you mean 'seed'"):
+        create_analyzer("toy", plain(), sede=4)
+    settings = Settings(methods=("toy",), seed=9)
+    (row, *_) = settings.rows()
+    assert row.options == {"seed": 9}
+    assert settings.threshold(row) == "mean"
+
+
+def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
+    line = registry._preset("lrp.toy", "alpha_beta", registry._never, beta=0, bias=False)
+    monkeypatch.setattr(registry, "METHODS", [*METHODS, line])
+    assert rap_keras.analyzer_names()[-1] == "lrp.toy"
+    x = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+    model = plain()
+    toy = create_analyzer("lrp.toy", model, alpha=1)
+    same = create_analyzer("lrp.z_plus", model).analyze(x)
+    np.testing.assert_allclose(toy.analyze(x), same, atol=1e-6 * abs(same).max())
+    assert toy.name == "lrp.toy"
+    assert line.composite_options() == ["alpha"]
+    toy.save(tmp_path)
+    assert rap_keras.load_analyzer(tmp_path).options() == toy.options()
+    assert Settings().threshold(read_row("lrp.toy")) == "mean"
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_what_the_records_say(method):
+    assert method.signed({}) == (method.name not in POSITIVE)
+    assert method.needs_patterns == ("patterns" in method.option_names())
+    assert method.seeded == ("seed" in method.option_names())
+    assert set(SHARED) < set(method.option_names())
+    assert method.composite_options() == OPTIONS.get(method.name, [])
+    if not method.home.startswith("lrp:"):
+        assert registry.name_of(method.load()) == method.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "signed"),
+    [
+        ("gradient", {"postprocess": "abs"}, False),
+        ("smoothgrad", {"postprocess": "square"}, False),
+        ("smoothgrad", {"postprocess": None}, True),
+        # Its gradients are multiplied by the way from the reference, which has signs.
+        ("integrated_gradients", {"postprocess": "abs"}, True),
+        ("lrp.alpha_beta", {"alpha": 1}, False),
+        ("lrp.alpha_beta", {"beta": 0}, False),
+        ("lrp.alpha_beta", {"alpha": 2}, True),
+    ],
+)
+def test_maps_are_signed_by_their_options(name, options, signed):
+    assert read_method(name).signed(options) == signed
+    if "postprocess" in options:
+        short = {"smoothgrad": {"augment_by_n": 2}, "integrated_gradients": {"steps": 2}}
+        x = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+        maps = create_analyzer(name, plain(), **short.get(name, {}), **options).analyze(x)
+        assert (maps.min() < 0 < maps.max()) == signed
+
+
+def test_names_that_are_none():
+    assert find_method("deep_lift") is None
+    for wrong in ("RAP", "Rap"):
+        with pytest.raises(InputError, match=r"did you mean 'rap'\?$"):
+            read_method(wrong)
+    with pytest.raises(InputError, match=r"did you mean 'lrp\.alpha_1_beta_0_IB'\?$"):
+        read_method("LRP.alpha_1_beta_0_ib")
+
+
+def test_a_class_without_a_record_is_called_by_its_name_or_by_its_base():
+    assert registry.name_of(ToyAnalyzer) == "gradient"
+    assert registry.name_of(rap_keras.analyzers.base.Analyzer) == "Analyzer"
+
+
+def test_the_table_needs_no_tensorflow():
+    code = (
+        "import sys\n"
+        "from rap_keras.analyzers.registry import read_method\n"
+        "from rap_keras.benchmark.settings import Settings\n"
+        "import rap_keras\n"
+        "settings = Settings(methods=('smoothgrad', 'lrp.z_plus', 'pattern.net:patterns=a.npz'))\n"
+        "assert [settings.threshold(row) for row in settings.rows()][:3] == ['zero', 'mean', 'zero']\n"
+        "assert read_method('pattern.net').needs_patterns\n"
+        "assert 'rap' in rap_keras.analyzer_names()\n"
+        "loaded = {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
