@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 
 
 def _methods() -> dict[str, Any]:
-    import keras
+    if not has_keras3():
+        import keras
 
-    if int(keras.__version__.split(".")[0]) < 3:
         raise InputError(
             f"rap_keras.create_analyzer needs Keras 3, got Keras {keras.__version__}: install "
             "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
@@ -55,7 +56,8 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Any:
 
     Args:
         name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
-        model: A functional or Sequential Keras 3 model. It is not changed.
+        model: A functional or Sequential Keras 3 model. It is not changed. Or one that is open already,
+            `LoadedModel.network`: analyzers of one network share its trace.
         **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
             ("max_activation", "index", "all"), batch_size, check_finite.
 

@@ -44,7 +44,7 @@ class Explainer:
         # The neuron is chosen here, so that the one reported is the one explained.
         mode = "all" if self.neuron == "all" else "index"
         self.analyzer = rap_keras.create_analyzer(
-            method, loaded.model, neuron_selection_mode=mode, batch_size=batch_size, **options
+            method, loaded.network, neuron_selection_mode=mode, batch_size=batch_size, **options
         )
 
     def explain_files(

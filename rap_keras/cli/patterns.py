@@ -77,9 +77,9 @@ def fit(
         choose("--type", pattern_type, PATTERN_TYPES)
         loaded = load_model(model, weights, preprocess, shift, scale, size)
         if statistics is not None and statistics.exists():
-            sums = Statistics.load(statistics, loaded.model)
+            sums = Statistics.load(statistics, loaded.network)
         else:
-            sums = Statistics(loaded.model, pattern_type if statistics is None else None)
+            sums = Statistics(loaded.network, pattern_type if statistics is None else None)
         parts, total = image_batches(paths, loaded.preprocess, batch_size, loaded.input_size)
         for x in track(parts, "statistics", total):
             sums.update(x)

@@ -12,8 +12,6 @@ import numpy as np
 
 from rap_keras.errors import InputError
 
-# They add their commands, and take their options from here.
-
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -21,15 +19,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: The file; its folder is made where it is missing.
+
+    Raises:
+        InputError: It cannot be written, as on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise InputError(f"The file {str(path)!r} cannot be written ({reason}).") from error
         raise
 
 
