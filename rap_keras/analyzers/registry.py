@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -220,8 +221,6 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
 
 
 def _refuse_keras2() -> None:
-    from rap_keras.backends.version import has_keras3
-
     if not has_keras3():
         import keras
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rap_keras.backends.version import has_keras3
 from rap_keras.benchmark.methods import Method
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
@@ -82,7 +83,7 @@ class _Keras:
 
         analyzer = create_analyzer(
             method.name,
-            self.loaded.model,
+            self.loaded.network,
             neuron_selection_mode="index",
             batch_size=self._batch_size,
             **method.options,
@@ -96,7 +97,6 @@ class _Innvestigate:
     def __init__(self, settings: Settings) -> None:
         try:
             import innvestigate
-            import keras
             import tensorflow as tf
 
             from rap_keras import innvestigate as plugin
@@ -105,7 +105,7 @@ class _Innvestigate:
                 f'backend="innvestigate" cannot be used: {error}', "backend"
             ) from error
         self._plugin = plugin
-        own = int(keras.__version__.split(".")[0]) < 3
+        own = not has_keras3()
         with plugin.new_graph() if own else contextlib.nullcontext():
             self.loaded = _load(settings)
             if own:

@@ -41,7 +41,7 @@ class Explainer:
         self.labels = loaded.labels
         mode, self.neuron = _selection(neuron, loaded)
         self.analyzer = rap_keras.create_analyzer(
-            method, loaded.model, neuron_selection_mode=mode, batch_size=batch_size, **options
+            method, loaded.network, neuron_selection_mode=mode, batch_size=batch_size, **options
         )
 
     def explain(self, x: NDArray[np.float32]) -> list[Explained]:

@@ -59,9 +59,9 @@ def fit(
         choose("pattern_type", pattern_type, PATTERN_TYPES)
         loaded = model.load()
         if statistics is not None and statistics.exists():
-            sums = Statistics.load(statistics, loaded.model)
+            sums = Statistics.load(statistics, loaded.network)
         else:
-            sums = Statistics(loaded.model, pattern_type if statistics is None else None)
+            sums = Statistics(loaded.network, pattern_type if statistics is None else None)
         total = -(-len(paths) // batch_size) if loaded.input_size else None
         batches = read_batches(paths, loaded, batch_size)
         for _, _, x in track(batches, "statistics", total):

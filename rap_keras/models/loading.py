@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 
@@ -22,6 +22,9 @@ from rap_keras.models.preprocessing import (
     chosen_preprocess,
 )
 from rap_keras.support.memory import check_memory
+
+if TYPE_CHECKING:  # it loads TensorFlow
+    from rap_keras.backends.network import Network
 
 
 @dataclass(frozen=True)
@@ -56,24 +59,20 @@ class LoadedModel:
             The logits, `(n, classes)`.
 
         Raises:
-            InputError: If the model's graph cannot be followed.
+            InputError: If the model's graph cannot be followed, or x does not fit it.
         """
-        return self._logits(x.astype(self.model.inputs[0].dtype)).numpy()
+        arrays, _ = self.network.read(x, check_finite=False)
+        return self.network.logits(arrays)
 
     @functools.cached_property
-    def _logits(self) -> Any:
-        import tensorflow as tf
+    def network(self) -> "Network":
+        """The model at work, traced and checked once for all that compute with it.
 
-        from rap_keras.backends.keras3.trace import trace
-        from rap_keras.propagate import forward
+        `create_analyzer` and `patterns.Statistics` take it in place of the model.
+        """
+        from rap_keras.backends.choice import open_network
 
-        graph = trace(self.model)
-        (spec,) = self.model.inputs
-        return tf.function(
-            lambda x: forward(graph, [x])[0],
-            input_signature=[tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)],
-            autograph=False,
-        )
+        return open_network(self.model)
 
 
 def load_model(
@@ -178,8 +177,8 @@ def _application(name: str, weights: str) -> _Model:
 
 
 def _embedded(spec: str) -> _Model:
-    from rap_keras import embedded
     from rap_keras.datasets import preprocess
+    from rap_keras.models import embedded
 
     model = embedded.load(cast(embedded.Name, spec.removeprefix("embedded:")))
     return _Model(model, spec, preprocess, tuple(str(digit) for digit in range(10)))

@@ -69,7 +69,10 @@ class Patterns(Mapping[str, np.ndarray]):
         """Writes the patterns to a `.npz` file, without pickle.
 
         Args:
-            path: The file.
+            path: The file; its folder is made where it is missing.
+
+        Raises:
+            InputError: It cannot be written.
         """
         arrays = {f"pattern/{name}": array for name, array in self.items()}
         write_arrays(Path(path), {"kind": "patterns", "pattern_type": self.pattern_type}, arrays)
@@ -157,3 +160,9 @@ def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
             'another method, such as "gradient".'
         )
     return shapes
+
+
+def dtype_of(graph: Graph) -> str:
+    """The dtype of patterns: single precision but for double precision models."""
+    layers = (node.layer for node in kernel_nodes(graph))
+    return "float64" if any(la.compute_dtype == "float64" for la in layers) else "float32"

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from rap_keras.backends.choice import open_network
+from rap_keras.backends.network import Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import batches, image_batches
 from rap_keras.patterns.patterns import (
@@ -29,9 +31,10 @@ from rap_keras.patterns.patterns import (
     PATTERN_TYPES,
     Patterns,
     check_shapes,
+    dtype_of,
     kernel_shapes,
 )
-from rap_keras.patterns.sums import Network, Sums
+from rap_keras.patterns.sums import Sums, batch_sums
 from rap_keras.support.files import read_arrays, write_arrays
 from rap_keras.support.images import collect_images
 from rap_keras.support.options import choose
@@ -47,7 +50,8 @@ class Statistics:
     data; the result is that of one pass over all of it.
 
     Args:
-        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
+        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it; or
+            one that is open already (`LoadedModel.network`).
         pattern_type: The type of pattern that they have to serve; None: all types. "relu" takes half
             of the time and memory of all.
 
@@ -65,7 +69,10 @@ class Statistics:
         self._cases = CASES_OF[pattern_type or "linear"]
         self._dtype = "float32"
         self._sums: Sums = {}
-        self._network = None if model is None else Network(model)
+        self._network = None if model is None else open_network(model)
+        self._run: Run | None = None
+        if self._network is not None:
+            kernel_shapes(self._network.graph)  # refuses what has no patterns
 
     def update(self, x: Any) -> None:
         """Adds the sums over one batch, which is computed at once.
@@ -83,16 +90,19 @@ class Statistics:
                 "Expected statistics with a model to update, got some that were loaded without: pass "
                 "it, Statistics.load(path, model)."
             )
-        arrays = network.read(x)
+        arrays, _ = network.read(x)
         if not len(arrays[0]):
             return
-        sums = network.sums(arrays, self._cases)
+        if self._run is None:
+            graph, cases = network.graph, self._cases
+            self._run = network.compiled(lambda inputs: batch_sums(graph, inputs, cases))
+        sums = self._run(arrays)
         if not all(np.isfinite(a).all() for own in sums.values() for a in own.values()):
             raise InputError(
                 "Expected finite statistics, got NaN or infinity from finite data: the model's own "
                 "values overflow; scale the data as the model expects it."
             )
-        self._dtype = network.dtype
+        self._dtype = dtype_of(network.graph)
         self._add(sums, len(arrays[0]))
 
     def feed(
@@ -113,8 +123,9 @@ class Statistics:
                 `(n, height, width, 3)`, into the model's input.
 
         Raises:
-            InputError: As `update`; data are nothing that can be iterated, or there are none; an image
-                cannot be read; there is a folder without `preprocess`, or `preprocess` without one.
+            InputError: As `update`; data are nothing that can be iterated, or there are none; there is
+                no such folder, or an image cannot be read; there is a folder without `preprocess`, or
+                `preprocess` without one.
         """
         if isinstance(data, str | Path):
             parts, total = self._images(data, batch_size, preprocess)
@@ -135,6 +146,7 @@ class Statistics:
         self, source: str | Path, batch_size: int, preprocess: Callable[[Any], Any] | None
     ) -> tuple[Iterator[Any], int | None]:
         """The images of a folder as batches, warped to the size that the model takes."""
+        paths = collect_images([source])
         if not callable(preprocess):
             raise InputError(
                 f"Expected preprocess with the images of {str(source)!r}, got {preprocess!r}: pass the "
@@ -152,7 +164,7 @@ class Statistics:
             channels_first = sides[0] in (1, 3) and sides[2] not in (1, 3)
             height, width = sides[1:] if channels_first else sides[:2]
             size = (height, width) if height and width else None
-        return image_batches(collect_images([source]), preprocess, batch_size, size)
+        return image_batches(paths, preprocess, batch_size, size)
 
     def _add(self, sums: Sums, samples: int) -> None:
         for name, own in sums.items():
@@ -226,7 +238,10 @@ class Statistics:
         """Writes the statistics to a `.npz` file, without pickle.
 
         Args:
-            path: The file.
+            path: The file; its folder is made where it is missing.
+
+        Raises:
+            InputError: It cannot be written.
         """
         header = {
             "kind": "statistics",

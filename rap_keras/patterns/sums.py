@@ -1,13 +1,10 @@
 """The sums over a batch that patterns are estimated from, of models of either backend."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from rap_keras.backends.choice import is_keras3
-from rap_keras.inputs.samples import read_inputs
 from rap_keras.network import linear
 from rap_keras.network.folding import fold
 from rap_keras.network.graph import Graph, Node
@@ -22,7 +19,7 @@ from rap_keras.network.layer_types import (
     is_a,
 )
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.patterns.patterns import CASES, kernel_nodes, kernel_shapes
+from rap_keras.patterns.patterns import CASES
 from rap_keras.propagate import Record, forward
 from rap_keras.rules.pattern import stage_names
 
@@ -57,10 +54,19 @@ def _decision(graph: Graph, node: Node) -> int | None:
     return own
 
 
-def _sums(
+def batch_sums(
     graph: Graph, inputs: Sequence[tf.Tensor], cases: Sequence[str]
 ) -> dict[str, dict[str, tf.Tensor]]:
-    """The sums of each kernel layer over one batch."""
+    """The sums of each kernel layer over one batch.
+
+    Args:
+        graph: The model.
+        inputs: One batch, a tensor per input.
+        cases: Those of which x and x y are summed, "positive" or "negative".
+
+    Returns:
+        The name of each kernel layer's map => "count", "y", "yy", "x" and "xy", each ".case" => float64.
+    """
     _, records = forward(graph, inputs)
     makers = {slot: record for record in records for slot in record.node.outputs}
     normalized = {node.name for node in fold(graph).nodes if node.before is not None}
@@ -165,70 +171,3 @@ def _stage_sums(
             sums["xy"] = xy + tf.reshape(tf.cast(mean, tf.float64), shape) * x
         result.update({f"{key}.{case}": value for key, value in sums.items()})
     return result
-
-
-class Network:
-    """A model of either backend, to compute sums with."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._keras3 = is_keras3(model)
-        if self._keras3:
-            from rap_keras.backends.keras3.trace import input_names, trace
-
-            self.graph = trace(model)
-            self._names: Sequence[str] = input_names(model)
-        else:
-            from rap_keras.backends.keras2.graphs import graph_scope
-            from rap_keras.backends.keras2.rebuild import flattened
-            from rap_keras.backends.keras2.trace import trace as trace2
-
-            with graph_scope(model):
-                self._model = model = flattened(model)
-                self.graph, _ = trace2(model)
-            self._names = model.input_names
-        kernel_shapes(self.graph)  # refuses what has no patterns
-        self._compiled: Callable[[list[np.ndarray]], Sums] | None = None
-
-    @property
-    def dtype(self) -> str:
-        """The dtype of patterns: single precision but for double precision models."""
-        layers = (node.layer for node in kernel_nodes(self.graph))
-        return "float64" if any(la.compute_dtype == "float64" for la in layers) else "float32"
-
-    def read(self, x: Any) -> list[np.ndarray]:
-        """One batch as arrays of the model's shapes and dtypes."""
-        return read_inputs(self._model.inputs, self._names, x, check_finite=True)[0]
-
-    def sums(self, arrays: list[np.ndarray], cases: Sequence[str]) -> Sums:
-        """The sums over one batch."""
-        if self._compiled is None:
-            compile_ = self._function if self._keras3 else self._fetches
-            self._compiled = compile_(lambda inputs: _sums(self.graph, inputs, cases))
-        return self._compiled(arrays)
-
-    def _function(self, compute: Callable[[Any], Any]) -> Callable[[list[np.ndarray]], Sums]:
-        """For Keras 3: a traced function."""
-        signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self._model.inputs]
-        traced = tf.function(compute, input_signature=[signature], autograph=False)
-
-        def run(arrays: list[np.ndarray]) -> Sums:
-            result = traced([tf.constant(a) for a in arrays])
-            return {n: {k: v.numpy() for k, v in own.items()} for n, own in result.items()}
-
-        return run
-
-    def _fetches(self, compute: Callable[[Any], Any]) -> Callable[[list[np.ndarray]], Sums]:
-        """For Keras 2: a part of the model's graph, run in its session."""
-        from rap_keras.backends.keras2.graphs import graph_scope
-
-        with graph_scope(self._model):
-            feeds = [tf.compat.v1.placeholder(t.dtype, t.shape) for t in self._model.inputs]
-            fetches = compute(feeds)
-
-        def run(arrays: list[np.ndarray]) -> Sums:
-            with graph_scope(self._model):
-                session = tf.compat.v1.keras.backend.get_session()
-                return session.run(fetches, dict(zip(feeds, arrays, strict=True)))
-
-        return run

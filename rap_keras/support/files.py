@@ -23,18 +23,25 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: The file; its folder is made where it is missing.
+
+    Raises:
+        InputError: It cannot be written, as on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if left.suffix[1:].isdecimal() and not runs(int(left.suffix[1:])):
-            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if left.suffix[1:].isdecimal() and not runs(int(left.suffix[1:])):
+                left.unlink(missing_ok=True)
         with temporary.open("wb") as file:
             yield file
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise InputError(f"The file {str(path)!r} cannot be written ({reason}).") from error
         raise
 
 

@@ -541,6 +541,31 @@ def test_patterns_are_saved_without_pickle(model, x, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["patterns.npz"]
 
 
+def test_what_cannot_be_written_is_said_in_a_sentence(model, x, tmp_path):
+    resource = pytest.importorskip("resource")
+    statistics = gathered(model, x)
+    things = {"patterns": statistics.patterns(), "statistics": statistics}
+    (tmp_path / "file").touch()
+    for name, thing in things.items():
+        with pytest.raises(
+            InputError, match=r"^The file '.*file/a.npz' cannot be written \(.+\)\.$"
+        ):
+            thing.save(tmp_path / "file" / "a.npz")
+        thing.save(tmp_path / name / "a.npz")  # a folder that is missing is made
+        before = (tmp_path / name / "a.npz").read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a full disk
+        try:
+            with pytest.raises(
+                InputError, match=r"^The file '.*a.npz' cannot be written \(.+\)\.$"
+            ):
+                thing.save(tmp_path / name / "a.npz")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (tmp_path / name / "a.npz").read_bytes() == before
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["a.npz"]
+
+
 # The analyzers.
 
 
@@ -707,7 +732,7 @@ def test_fitted_maps_equal_innvestigates(file):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("images", "Expected preprocess with the images of 'images', got None"),
+        ("nofolder/", "There is no image or folder 'nofolder'"),
         (3, "got int"),
         (np.zeros((0, 12, 12, 3)), "no samples"),
         ([], "no samples|of shape"),

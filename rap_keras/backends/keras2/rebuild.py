@@ -20,6 +20,7 @@ from rap_keras.backends.keras2.graphs import (
     valid_name,
 )
 from rap_keras.backends.keras2.trace import is_nested, takes_tuples, trace
+from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import is_layer
@@ -130,7 +131,7 @@ def from_keras3(
 
 def _keras3() -> Any:
     keras = importlib.import_module("keras")
-    if int(keras.__version__.split(".")[0]) < 3:
+    if not has_keras3():
         raise InputError(
             f"Expected Keras 3 to read the model, got Keras {keras.__version__}: convert it where "
             "TensorFlow 2.16 or newer is installed, rap_keras.innvestigate.from_keras3(model)"
