@@ -95,7 +95,6 @@ class _Innvestigate:
 
     def __init__(self, settings: Settings) -> None:
         try:
-            import innvestigate
             import keras
             import tensorflow as tf
 
@@ -107,7 +106,7 @@ class _Innvestigate:
         with plugin.new_graph() if own else contextlib.nullcontext():
             self.loaded = _load(settings)
             if own:
-                model = plugin.prepare(innvestigate.model_wo_softmax(self.loaded.model))
+                model = plugin.prepare(self.loaded.model, keep_head=False)
         self._model = model if own else plugin.from_keras3(self.loaded.model, keep_head=False)
         self.versions = {
             "tensorflow": tf.__version__,

@@ -82,7 +82,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             assert last is not None
             raise NotAnalyzeableModelException(
                 f"Expected a model whose output is the logits, but layer {last.name!r} ends it with "
-                f"{head}: pass innvestigate.model_wo_output_activation(model)."
+                f"{head}: pass rap_keras.innvestigate.prepare(model, keep_head=False)."
             )
 
     def rules(self) -> RuleTable:

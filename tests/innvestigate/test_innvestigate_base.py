@@ -495,7 +495,7 @@ def analyze(mode, selection=None, change=lambda x: x):
 
 HEAD = (
     "Expected a model whose output is the logits, but layer 'head' ends it with softmax: pass "
-    "innvestigate.model_wo_output_activation(model)."
+    "rap_keras.innvestigate.prepare(model, keep_head=False)."
 )
 RANGE = "Expected neuron_selection from 0 to 3, got {}: the model has 4 output neurons."
 PER_SAMPLE = "Expected neuron_selection to be an integer or 3 of them, one per sample, got {}."
