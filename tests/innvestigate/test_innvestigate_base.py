@@ -347,6 +347,23 @@ def test_saved_files_need_no_pickle(tmp_path):
     assert sum(a.size for a in arrays) == analyzer._model.count_params()
 
 
+def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    analyzer, path = default_analyzer("mlp_1_dense", "all"), tmp_path / "analyzer.npz"
+    analyzer.save_npz(path)
+    before = path.read_bytes()
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", fail)
+        with pytest.raises(OSError, match="No space left"):
+            analyzer.save_npz(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def save_by_innvestigate(path):
     model, _, _ = subject("mlp_1_dense")
     with plugin.graph_scope(model):
