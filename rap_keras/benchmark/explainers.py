@@ -96,7 +96,6 @@ class _Innvestigate:
 
     def __init__(self, settings: Settings) -> None:
         try:
-            import innvestigate
             import tensorflow as tf
 
             from rap_keras import innvestigate as plugin
@@ -109,7 +108,7 @@ class _Innvestigate:
         with plugin.new_graph() if own else contextlib.nullcontext():
             self.loaded = _load(settings)
             if own:
-                model = plugin.prepare(innvestigate.model_wo_softmax(self.loaded.model))
+                model = plugin.prepare(self.loaded.model, keep_head=False)
         self._model = model if own else plugin.from_keras3(self.loaded.model, keep_head=False)
         self.versions = {
             "tensorflow": tf.__version__,

@@ -13,6 +13,7 @@ its own, which leaves eager execution on.
 """
 
 import os as _os
+from typing import Any as _Any
 
 import tensorflow as _tf
 
@@ -37,6 +38,7 @@ except ImportError as error:
     ) from error
 
 import innvestigate.analyzer as _analyzer
+from innvestigate.analyzer.base import AnalyzerBase as _AnalyzerBase
 
 from rap_keras.backends.keras2.graphs import entering, fast_building, graph_scope, new_graph
 from rap_keras.backends.keras2.rebuild import from_keras3, prepare
@@ -44,7 +46,7 @@ from rap_keras.innvestigate.pattern import PatternAttribution, PatternNet
 from rap_keras.innvestigate.rap import RAPAnalyzer
 
 
-def create_analyzer(name, model, **options):
+def create_analyzer(name: str, model: _Any, **options: _Any) -> _AnalyzerBase:
     """`innvestigate.create_analyzer` for a model in a graph of its own, as `from_keras3` builds it.
 
     Args:
@@ -60,7 +62,8 @@ def create_analyzer(name, model, **options):
         InputError: The model is in no graph: eager execution was on when it was built.
     """
     with graph_scope(model):
-        return entering(_innvestigate.create_analyzer(name, model, **options), model)
+        analyzer: _AnalyzerBase = _innvestigate.create_analyzer(name, model, **options)
+        return entering(analyzer, model)
 
 
 # AnalyzerBase.load finds classes by name in this module.

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import innvestigate.layers as ilayers
@@ -27,6 +28,7 @@ from rap_keras.network.graph import Node
 from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
+from rap_keras.support.files import replacing
 from rap_keras.support.options import choose
 
 
@@ -82,7 +84,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             assert last is not None
             raise NotAnalyzeableModelException(
                 f"Expected a model whose output is the logits, but layer {last.name!r} ends it with "
-                f"{head}: pass innvestigate.model_wo_output_activation(model)."
+                f"{head}: pass rap_keras.innvestigate.prepare(model, keep_head=False)."
             )
 
     def rules(self) -> RuleTable:
@@ -140,8 +142,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         stop_analysis_at_tensors: Any = None,
         return_all_reversed_tensors: bool = False,
     ) -> tuple[list[Any], Any]:
-        result, self._relevances = super()._reverse_model(model, stop_analysis_at_tensors, True)
-        return result, self._relevances if return_all_reversed_tensors else None
+        maps, self._relevances = super()._reverse_model(model, stop_analysis_at_tensors, True)
+        maps = self._at_inputs(maps)
+        return maps, self._relevances if return_all_reversed_tensors else None
+
+    def _at_inputs(self, maps: list[Any]) -> list[Any]:
+        """The relevance of the inputs, given what the rules made of it."""
+        return maps
 
     # What users call.
 
@@ -251,6 +258,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     def save_npz(self, fname: Any) -> None:
         """Writes the analyzer, with its model, to one file. Unlike iNNvestigate's, it needs no pickle.
 
+        The file is written whole or not at all.
+
         Args:
             fname: The path; ".npz" is added where it is missing, as `numpy.savez` does.
         """
@@ -260,7 +269,9 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         for key in self._array_states:
             arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
         text = json.dumps({"class_name": class_name, "state": state})
-        np.savez(fname, analyzer=np.array(text), **arrays)
+        path = Path(fname)
+        with replacing(path if path.suffix == ".npz" else Path(f"{path}.npz")) as file:
+            np.savez(file, analyzer=np.array(text), **arrays)
 
     @staticmethod
     def load_npz(fname: Any) -> Any:

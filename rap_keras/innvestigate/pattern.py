@@ -33,21 +33,14 @@ class _PatternAnalyzer(PropagationAnalyzer):
         mode = self._neuron_selection_mode
         return [_Step(lambda t: start(t[0], mode, self._projects), "sign")([selected])]
 
-    def _reverse_model(
-        self,
-        model: Any,
-        stop_analysis_at_tensors: Any = None,
-        return_all_reversed_tensors: bool = False,
-    ) -> tuple[list[Any], Any]:
-        maps, relevances = super()._reverse_model(
-            model, stop_analysis_at_tensors, return_all_reversed_tensors
-        )
-        if self._projects and self._graph.bottlenecks.issuperset(self._graph.inputs):
-            step = _Step(lambda tensors: projected(tensors[0]), "projected")
-            (tensor,), (relevance,) = self._model.inputs, maps
-            maps = [step([relevance])]
-            self._relevances[id(tensor)]["final_tensor"] = maps[0]
-        return maps, relevances
+    def _at_inputs(self, maps: list[Any]) -> list[Any]:
+        if not self._projects or not self._graph.bottlenecks.issuperset(self._graph.inputs):
+            return maps
+        step = _Step(lambda tensors: projected(tensors[0]), "projected")
+        (tensor,) = self._model.inputs
+        maps = [step(maps)]
+        self._relevances[id(tensor)]["final_tensor"] = maps[0]
+        return maps
 
     def _get_state(self) -> dict[str, Any]:
         own = {"patterns": dict(self._patterns), "pattern_type": self._patterns.pattern_type}
@@ -97,10 +90,7 @@ class PatternAttribution(_PatternAnalyzer):
         **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:
-        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
-            model.
-        UnknownLayerError: A layer has no rule.
-        NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+        InputError, UnknownLayerError, NotAnalyzeableModelException: As in `PatternNet`.
     """
 
     method = "pattern.attribution"

@@ -125,3 +125,14 @@ def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor])
     z_below, back_below = pullback(stage.with_kernel(-tf.nn.relu(-stage.kernel)), below)
     s = tf.math.divide_no_nan(relevance, above_tiny(z_above + z_below))
     return above * back_above(s) + below * back_below(s)
+
+
+def box_first(
+    rest: Step, stages: Sequence[Stage], relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]
+) -> tf.Tensor:
+    """Eq. 10 for the layer's first map, whose inputs lie in the box; `rest` for its others."""
+
+    def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
+        return in_box(stage, relevance, box)
+
+    return stage_by_stage([bounded, *[rest] * (len(stages) - 1)], stages, relevance, False)

@@ -16,7 +16,15 @@ import tensorflow as tf
 from rap_keras.network import linear
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import Step, above_tiny, divide, in_box, stage_by_stage, tiny, vjp
+from rap_keras.rules.arithmetic import (
+    Step,
+    above_tiny,
+    box_first,
+    divide,
+    stage_by_stage,
+    tiny,
+    vjp,
+)
 
 Pieces = list[tuple[tf.Tensor, tf.Tensor]]
 
@@ -210,15 +218,10 @@ def box(
     R_i = sum_j (z_ij - l_i w+_ij - h_i w-_ij) R_j / sum_k (the same).
     """
 
-    def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        return in_box(stage, relevance, box)
-
     def z(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
         return stage.x * stage.back(divide(relevance, stage.z))
 
-    stages = stages or linear.stages(layer, inputs[0])
-    steps = [bounded, *[z] * (len(stages) - 1)]
-    return [stage_by_stage(steps, stages, relevances[0], False)]
+    return [box_first(z, stages or linear.stages(layer, inputs[0]), relevances[0], box)]
 
 
 def ratio(

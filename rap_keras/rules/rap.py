@@ -15,7 +15,7 @@ from rap_keras.rules import Tensors
 from rap_keras.rules.arithmetic import (
     Contributions,
     above_tiny,
-    in_box,
+    box_first,
     per_sample,
     stage_by_stage,
     total,
@@ -74,13 +74,7 @@ def first(
     R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same), for l <= x <= h. The
     box is 0 where the image is padded, so that padding gets no relevance.
     """
-
-    def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        return in_box(stage, relevance, box)
-
-    stages = stages or linear.stages(layer, inputs[0])
-    steps = [bounded, *[_share] * (len(stages) - 1)]
-    return [stage_by_stage(steps, stages, relevances[0], False)]
+    return [box_first(_share, stages or linear.stages(layer, inputs[0]), relevances[0], box)]
 
 
 def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:

@@ -1,35 +1,94 @@
-"""What README and the notebooks show runs."""
+"""What README, the documents and the notebooks show runs, and what they name is there."""
 
+import ast
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
-import tensorflow as tf
+import typer
+from documents import KERAS_2, NOT_RUN, PAGES, ROOT, anchors, blocks, commands, links
 from nbclient import NotebookClient
+from PIL import Image
 
-import rap_keras
+from rap_keras.cli.app import app
+from rap_keras.composites import composite
+from rap_keras.datasets import cluttered_digits
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+LEFT_OUT = 0  # blocks that are marked as not run
+
+BLOCKS = {page: blocks(page) for page in PAGES}
+HERE = {page: [b for b in found if not b.comment] for page, found in BLOCKS.items()}
 
 
-def test_readme_example_explains_and_draws(tmp_path, monkeypatch):
+def naming(program):
+    return [page for page in PAGES if commands(page, program)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where a reader works: photographs are there, and nothing that is done there lasts."""
+    (tmp_path / "photos").mkdir()
+    for k, image in enumerate(cluttered_digits(3).images):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{k}.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(composite, "_registered", {})
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page, found in HERE.items() if found])
+def test_python_blocks_run(page, folder):
     names: dict = {}
-    exec(compile(EXAMPLES[0], "README.md", "exec"), names)
-    assert names["R"].shape == names["x"].shape
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["explanation.png", "layers.png"]
+    for block in HERE[page]:
+        block.run(names)
+    if page == "README.md":
+        assert names["R"].shape == names["x"].shape
+        assert list(composite._registered) == [names["Scale"]]
+        pictures = {"explanation.png", "layers.png"}
+        assert {p.name for p in folder.iterdir()} == {"photos"} | pictures
 
 
-def test_readme_rule_registers(monkeypatch):
-    monkeypatch.setattr(rap_keras.composites.composite, "_registered", {})
-    own = type("MyLayer", (), {})
-    exec(
-        compile(EXAMPLES[-1], "README.md", "exec"),
-        {"tf": tf, "rap_keras": rap_keras, "MyLayer": own},
+def test_every_block_runs_or_says_why_not():
+    comments = [b.comment for found in BLOCKS.values() for b in found if b.comment]
+    left_out = [comment for comment in comments if comment.startswith(NOT_RUN)]
+    assert len(left_out) == LEFT_OUT
+    assert {comment for comment in comments if comment not in left_out} == {KERAS_2}
+    text = "".join(path.read_text() for path in PAGES.values())
+    assert len(re.findall(r"^\s*(?:```|~~~)\s*(?:python|py)", text, re.M | re.I)) == sum(
+        map(len, BLOCKS.values())
     )
-    assert list(rap_keras.composites.composite._registered) == [own]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if links(page)])
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        found = (PAGES[page].parent / path).resolve() if path else PAGES[page]
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found.relative_to(ROOT).as_posix()), target
+
+
+@pytest.mark.parametrize("page", naming("rap-keras "))
+def test_commands_of_rap_keras_exist(page):
+    for _, *words in commands(page, "rap-keras "):
+        command, context = typer.main.get_command(app), None
+        while hasattr(command, "commands"):
+            name, *words = words
+            assert name in command.commands, f"rap-keras has no command {name!r}"
+            context = typer.Context(command, parent=context)
+            command = command.commands[name]
+        context = typer.Context(command, parent=context, info_name=name)
+        command.make_parser(context).parse_args(words)  # an unknown option is an error
+
+
+@pytest.mark.parametrize("page", naming("python benchmarks/"))
+def test_scripts_exist_and_have_their_options(page):
+    for _, script, *words in commands(page, "python benchmarks/"):
+        tree = ast.parse((ROOT / script).read_text())
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        added = [c for c in calls if getattr(c.func, "attr", "") == "add_argument"]
+        known = {a.value for c in added for a in c.args if isinstance(a, ast.Constant)}
+        assert {word for word in words if word.startswith("-")} <= known, script
 
 
 @pytest.mark.filterwarnings(

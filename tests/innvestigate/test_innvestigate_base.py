@@ -347,6 +347,23 @@ def test_saved_files_need_no_pickle(tmp_path):
     assert sum(a.size for a in arrays) == analyzer._model.count_params()
 
 
+def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    analyzer, path = default_analyzer("mlp_1_dense", "all"), tmp_path / "analyzer.npz"
+    analyzer.save_npz(path)
+    before = path.read_bytes()
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", fail)
+        with pytest.raises(OSError, match="No space left"):
+            analyzer.save_npz(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def save_by_innvestigate(path):
     model, _, _ = subject("mlp_1_dense")
     with plugin.graph_scope(model):
@@ -495,7 +512,7 @@ def analyze(mode, selection=None, change=lambda x: x):
 
 HEAD = (
     "Expected a model whose output is the logits, but layer 'head' ends it with softmax: pass "
-    "innvestigate.model_wo_output_activation(model)."
+    "rap_keras.innvestigate.prepare(model, keep_head=False)."
 )
 RANGE = "Expected neuron_selection from 0 to 3, got {}: the model has 4 output neurons."
 PER_SAMPLE = "Expected neuron_selection to be an integer or 3 of them, one per sample, got {}."

@@ -93,6 +93,19 @@ def test_the_same_again(found, common, tmp_path):
         assert (tmp_path / name).read_bytes() == (found / name).read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_file_with_the_names_that_keras_gives(common, tmp_path):
+    code = MODEL.replace('"one", "two"', '"conv2d", "conv2d_1"')
+    code = code.replace('name="head"', 'name="dense", activation=activation')
+    names = {}
+    exec(code.replace("keras.layers.Activation(activation)(x)", "x"), names)
+    names["make"]().save(tmp_path / "model.h5")
+    arguments = arguments_of(common, "innvestigate", "rap", "integrated_gradients")
+    arguments[arguments.index("--model") + 1] = tmp_path / "model.h5"
+    succeed(*arguments, "--out", tmp_path / "out")
+    kept(tmp_path / "out")
+
+
 @needs_keras3
 def test_both_backends_give_the_same_numbers(found, common, tmp_path):
     succeed(*arguments_of(common, "keras", *METHODS), "--out", tmp_path)

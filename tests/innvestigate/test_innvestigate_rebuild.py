@@ -1,7 +1,11 @@
 """Models that iNNvestigate can analyze, made of models that it cannot."""
 
+import warnings
+
+import innvestigate
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 from compare import assert_same
 from keras2 import k2
@@ -110,6 +114,99 @@ def test_loaded_layers_may_be_named_as_keras_names_them(name, images):
     maps = plugin.create_analyzer(name, model).analyze(images)
     assert np.isfinite(maps).all()
     assert abs(maps).max() > 0
+
+
+def with_default_names(last):
+    """A model whose layers have the names that Keras gives, and those of iNNvestigate's helpers."""
+    inputs = k2.Input((8, 8, 3))
+    x = L.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    x = L.Subtract(name="subtract_2000000000")([L.Add()([x, x]), L.Multiply()([x, x])])
+    x = L.Reshape((-1,))(L.Activation("relu")(L.Add()([x, x])))
+    x = last(L.Dense(5, activation="relu")(x))
+    return k2.Model(inputs, x)
+
+
+def softmax(logits):
+    return scipy.special.softmax(logits, -1)
+
+
+def separate(activate):
+    return lambda x: activate(L.Dense(3)(x))
+
+
+def nested_head(x):
+    inputs = k2.Input(x.shape[1:])
+    return k2.Model(inputs, L.Dense(3, activation="softmax")(inputs))(x)
+
+
+def shared_head(x):
+    square = L.Dense(5, activation="softmax")
+    return square(square(x))
+
+
+HEADS = {
+    "fused": (lambda x: L.Dense(3, activation="softmax")(x), softmax),
+    "sigmoid": (lambda x: L.Dense(3, activation="sigmoid")(x), scipy.special.expit),
+    "an activation": (separate(lambda x: L.Activation("softmax")(x)), softmax),
+    "a layer": (separate(lambda x: L.Softmax()(x)), softmax),
+    "an operation": (separate(tf.nn.softmax), softmax),
+    "nested": (nested_head, softmax),
+    "shared": (shared_head, softmax),
+    "none": (lambda x: L.Dense(3)(x), lambda logits: logits),
+}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A function that loads a model of default names whose head is one of HEADS."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def load(head):
+        path = folder / f"{head}.h5"
+        if not path.is_file():
+            with plugin.new_graph(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # Keras 2 says that HDF5 is legacy
+                with_default_names(HEADS[head][0]).save(path)
+        with plugin.new_graph():
+            return k2.models.load_model(path, compile=False)
+
+    return load
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
+    model = loaded(head)
+    expected = model_output(model, images)
+    before = [layer.name for layer in model.layers]
+    logits = plugin.prepare(model, keep_head=False)
+    np.testing.assert_allclose(
+        HEADS[head][1](logits.predict_on_batch(images)), expected, rtol=1e-5, atol=1e-7
+    )
+    assert [layer.name for layer in model.layers] == before
+    np.testing.assert_array_equal(model_output(model, images), expected)
+    maps = plugin.create_analyzer("rap", logits).analyze(images)
+    top = logits.predict_on_batch(images).max(1)
+    np.testing.assert_allclose(maps.sum((1, 2, 3)), top, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["gradient", "smoothgrad", "integrated_gradients", "lrp.alpha_2_beta_1", "deep_taylor"]
+)
+@pytest.mark.parametrize("head", ["fused", "nested"])
+def test_loaded_models_of_default_names_are_explained(name, head, loaded, images):
+    model = plugin.prepare(loaded(head), keep_head=False)
+    maps = plugin.create_analyzer(name, model).analyze(images)
+    assert np.isfinite(maps).all()
+    assert abs(maps).max() > 0
+
+
+@pytest.mark.parametrize("remove", ["model_wo_softmax", "model_wo_output_activation"])
+def test_innvestigates_own_removal_works_on_a_prepared_model(remove, loaded, images):
+    model = plugin.prepare(loaded("fused"))
+    with plugin.graph_scope(model):
+        removed = getattr(innvestigate, remove)(model)
+    expected = plugin.prepare(model, keep_head=False).predict_on_batch(images)
+    np.testing.assert_array_equal(model_output(removed, images), expected)
 
 
 def test_models_that_define_their_own_call_are_refused():

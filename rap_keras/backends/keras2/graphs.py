@@ -117,8 +117,12 @@ def _keras_classes() -> frozenset[type]:
 
 def engine(name: str) -> Any:
     """A module of Keras 2's engine: of Keras 2 itself, or of tf_keras."""
+    return _module(f"engine.{name}")
+
+
+def _module(name: str) -> Any:
     package = klayers.Dense.__module__.partition(".")[0]
-    return importlib.import_module(f"{package}.src.engine.{name}")
+    return importlib.import_module(f"{package}.src.{name}")
 
 
 def entering(thing: Any, model: Any) -> Any:
@@ -159,24 +163,16 @@ def valid_name(name: str) -> str:
 def reserve_names(model: Any) -> None:
     """Lets Keras name new layers so that none gets the name of a layer of the model.
 
-    A model that was loaded from a file may have layers named "add" or "conv2d_3", which Keras would
-    give again to the layers that an analyzer adds; names must be unique.
+    A model that was loaded from a file may have layers named "add", "conv2d_3" or "input_1", which
+    Keras would give again to the layers that an analyzer adds; names must be unique.
     """
-    highest: dict[str, int] = {}
+    counts = _module("backend").get_default_graph_uid_map()
     for layer in model.layers:
         match = re.fullmatch(r"([a-z][a-z0-9_]*?)(?:_(\d+))?", layer.name)
         if match:
             base, number = match[1], int(match[2] or 0)
-            highest[base] = max(highest.get(base, 0), number)
-    for base, number in highest.items():
-        namesake = type(base, (klayers.Layer,), {})
-        while _number(namesake().name) < number:
-            pass
-
-
-def _number(name: str) -> int:
-    match = re.search(r"_(\d+)$", name)
-    return int(match[1]) if match else 0
+            counts["", base] = max(counts["", base], number + 1)
+            counts[base] = max(counts[base], number)  # input layers: "input_1" is the first
 
 
 @contextlib.contextmanager

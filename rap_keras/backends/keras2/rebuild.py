@@ -23,13 +23,13 @@ from rap_keras.backends.keras2.trace import is_nested, takes_tuples, trace
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import is_layer
+from rap_keras.network.layer_types import HEADS, activation_name, is_layer
 from rap_keras.propagate import forward
 
 Copy = Callable[[Any, str], Any]
 
 
-def prepare(model: Any) -> Any:
+def prepare(model: Any, keep_head: bool = True) -> Any:
     """A model on which iNNvestigate's own analyzers work, where they would fail or be wrong.
 
     Nested models, which iNNvestigate takes for single layers, are flattened, and bare TensorFlow
@@ -37,8 +37,10 @@ def prepare(model: Any) -> Any:
     the model's layers are kept free: the layers that analyzers add get other names.
 
     Args:
-        model: A functional or Sequential Keras 2 model, built with eager execution off or by
+        model: A functional or Sequential Keras 2 model, built or loaded with eager execution off or by
             `from_keras3`. It is not changed.
+        keep_head: Keep the softmax or sigmoid at the end. False ends the result with the logits, as
+            most analyzers need it.
 
     Returns:
         The model itself where it can be analyzed as it is, else a copy that computes the same. A layer
@@ -49,8 +51,32 @@ def prepare(model: Any) -> Any:
     """
     with graph_scope(model):
         flat = flattened(model)
+        if not keep_head:
+            flat = _without_head(flat)
         reserve_names(flat)
     return entering(flat, flat)
+
+
+def _without_head(model: Any) -> Any:
+    """The flat model itself, or, where a softmax or sigmoid ends it, the model of its logits."""
+    if not any(activation_name(t._keras_history.layer) in HEADS for t in model.outputs):
+        return model
+    return kmodels.Model(model.inputs, [_logits(t) for t in model.outputs], name=model.name)
+
+
+def _logits(output: Any) -> Any:
+    """The output, or what goes into the softmax or sigmoid that it is of."""
+    layer, call, _ = output._keras_history
+    if activation_name(layer) not in HEADS:
+        return output
+    given = layer.get_input_at(call)
+    if not layer.weights:
+        return given
+    name = layer.name if len(layer._inbound_nodes) == 1 else f"{layer.name}/logits"
+    copy = type(layer).from_config(layer.get_config() | {"name": name, "activation": "linear"})
+    logits = copy(given)
+    _assign(copy.weights, kbackend.batch_get_value(layer.weights))
+    return logits
 
 
 def flattened(model: Any) -> Any:

@@ -1,0 +1,71 @@
+"""The public documents: their Python blocks, their links and the commands that they name.
+
+A block that cannot run as it stands says so in a comment on the line before it:
+
+    <!-- not run: needs a download -->
+    <!-- run on Keras 2 -->
+
+The first leaves it out, and `NOT_RUN` of tests/docs counts those; the second gives it a process of its
+own, in which tf.keras is Keras 2.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+}
+KERAS_2 = "run on Keras 2"
+NOT_RUN = "not run: "
+
+_BLOCK = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A Python block: its page, the line of its first statement, its code and the comment before it."""
+
+    page: str
+    line: int
+    code: str
+    comment: str
+
+    def run(self, names: dict[str, Any]) -> None:
+        """Executes the block; a traceback names the line of the page."""
+        exec(compile("\n" * (self.line - 1) + self.code, self.page, "exec"), names)
+
+
+def blocks(page: str) -> list[Block]:
+    """The Python blocks of a page, in order."""
+    text = PAGES[page].read_text()
+    return [
+        Block(page, text.count("\n", 0, found.start(3)) + 1, found[3], found[1] or "")
+        for found in _BLOCK.finditer(text)
+        if found[2] == "python"
+    ]
+
+
+def links(page: str) -> list[str]:
+    """The targets of a page's links, those on the web left out."""
+    text = _BLOCK.sub("", PAGES[page].read_text())
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in found if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page: str) -> set[str]:
+    """What `#...` may name on a page: its headings, as hosts of code write them."""
+    headings = re.findall(r"^#+ (.*)$", PAGES[page].read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: str, program: str) -> list[list[str]]:
+    """The words of each command on a page that begins with `program`."""
+    text = PAGES[page].read_text().replace("\\\n", " ")
+    lines = re.findall(rf"^ *({program}.*)$", text, re.MULTILINE)
+    inline = re.findall(rf"(?<!`)`({program}[^`]*)`", text)
+    return [shlex.split(command, comments=True) for command in lines + inline]
