@@ -9,18 +9,30 @@ OLD := .venv-innvestigate
 LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
-.PHONY: demo test test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock benchmark setup
+.PHONY: demo test test-native test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock
+.PHONY: benchmark setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
 
-test: setup lint
-	$(BIN)/python -m pytest
-	$(MAKE) test-innvestigate
+# Tests run side by side: neighbours stay on one worker, which then shares what they build.
+WORKERS ?= 2
+PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
+PARTS := lint test-native test-innvestigate
+
+# All parts run, whichever fails.
+test: setup
+	@failed=; \
+	for part in $(PARTS); do $(MAKE) $$part || failed="$$failed $$part"; done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed (of $(PARTS))"; exit 1; fi; \
+	echo "Passed: $(PARTS)"
+
+test-native: setup
+	$(BIN)/$(PYTEST)
 
 ifeq ($(IS_311),True)
 test-innvestigate: $(OLD)/ready
-	$(OLD)/bin/python -m pytest -W ignore::DeprecationWarning tests/innvestigate
+	$(OLD)/bin/$(PYTEST) -W ignore::DeprecationWarning tests/innvestigate
 else
 test-innvestigate:
 	@echo "TensorFlow 2.14 needs Python 3.11: the plugin is not tested on it here."
@@ -28,17 +40,17 @@ endif
 
 # The native backend alone. Old releases use what newer libraries below them deprecate: that is no defect here.
 test-lowest: $(LOWEST)/ready
-	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning --ignore=tests/innvestigate
+	$(LOWEST)/bin/$(PYTEST) -W ignore::DeprecationWarning --ignore=tests/innvestigate
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/$(PYTEST) -m slow
 
 # Of both environments together: the plugin's tests need the second. TESTS narrows it, for a try.
 TESTS ?= tests
 coverage: setup $(OLD)/ready
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n 2 --cov --cov-report= $(TESTS)
-	$(OLD)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning --cov --cov-append --cov-report= \
+	$(BIN)/$(PYTEST) --cov --cov-report= $(TESTS)
+	$(OLD)/bin/$(PYTEST) -W ignore::DeprecationWarning --cov --cov-append --cov-report= \
 	    tests/innvestigate
 	$(BIN)/coverage report
 
