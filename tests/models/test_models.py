@@ -1,13 +1,17 @@
 import sys
+import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from compare import assert_same
 
 from rap_keras import models
+from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.errors import InputError
+from rap_keras.models import embedded
 from rap_keras.models.applications import applications
 from rap_keras.models.loading import load_model
 
@@ -58,6 +62,9 @@ def python_file(tmp_path):
         "def positions(): return keras.Sequential([keras.Input((8, 8, 3)),\n"
         "    keras.layers.Conv2D(2, 3)])\n"
         "def unbuilt(): return keras.Sequential([keras.layers.Dense(2)])\n"
+        "def two():\n"
+        "    model = make()\n"
+        "    return keras.Model(model.inputs, model.outputs * 2)\n"
         "def nothing(): return None\n"
         "def fails(): raise RuntimeError('no luck\\nand more lines')\n"
         "number = 3\n"
@@ -240,7 +247,7 @@ def test_mean_and_std(keras_file, images):
 
 
 def test_own_models_need_a_preprocessing(keras_file):
-    with pytest.raises(InputError, match=r"unit, tf, caffe, torch or the name .*--mean"):
+    with pytest.raises(InputError, match=r"unit, tf, caffe, torch or the name .* mean"):
         load_model(keras_file[1])
     with pytest.raises(InputError, match=r"no preprocessing 'zscore': pass auto, none, unit"):
         load_model(keras_file[1], preprocess="zscore")
@@ -281,9 +288,41 @@ def test_no_such_model(spec, message):
         load_model(spec, preprocess="tf")
 
 
-@pytest.mark.parametrize("name", ["bad.keras", "bad.h5"])
-def test_damaged_files_are_one_line(tmp_path, name):
-    (tmp_path / name).write_bytes(b"no model at all")
-    with pytest.raises(InputError, match="cannot be loaded") as error:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("text.keras", "to be a model that Keras has saved, but it is no archive of Keras"),
+        ("text.h5", "to be a model that Keras has saved, but it is no HDF5 file"),
+        ("empty.keras", "cannot be loaded"),
+        ("empty.h5", "cannot be loaded"),
+    ],
+)
+def test_damaged_files_are_one_line(tmp_path, name, message):
+    (tmp_path / "text.keras").write_bytes(b"no model at all")
+    (tmp_path / "text.h5").write_bytes(b"no model at all")
+    zipfile.ZipFile(tmp_path / "empty.keras", "w").close()
+    h5py.File(tmp_path / "empty.h5", "w").close()
+    with pytest.raises(InputError, match=message) as error:
         load_model(str(tmp_path / name), preprocess="tf")
     assert "\n" not in str(error.value)
+
+
+def test_a_model_of_two_outputs_is_told_as_that(python_file):
+    with pytest.raises(InputError, match="no classifier with one output, but has 2"):
+        load_model(f"{python_file}:two", preprocess="tf")
+
+
+def test_a_size_that_no_memory_holds_is_refused_before_it_is_tried(python_file):
+    with pytest.raises(InputError, match=r"100000 x 100000: 1 at a time take at least 1,920 GB"):
+        load_model(f"{python_file}:free", preprocess="tf", size=100_000)
+    assert load_model(f"{python_file}:free", preprocess="tf", size=512).input_size == (512, 512)
+
+
+def test_the_embedded_models_on_another_keras():
+    tf_keras = pytest.importorskip("tf_keras")
+    x = preprocess(cluttered_digits(2).images)
+    for name in ("vgg", "residual"):
+        path = Path(models.__file__).parents[1] / "assets" / f"cluttered_digits_{name}.keras"
+        found = embedded.rebuilt(path, tf_keras).predict(x, verbose=0)
+        expected = embedded.load(name).predict(x, verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from rap_keras.errors import InputError
+from rap_keras.patterns.patterns import Patterns
+from rap_keras.support import memory
+from rap_keras.support.images import check_image
+
+
+@pytest.mark.parametrize("name", ["picture.png", "text.npz", "array.npy"])
+def test_what_is_no_file_of_arrays_is_told_as_that(tmp_path, name):
+    Image.new("RGB", (3, 3)).save(tmp_path / "picture.png")
+    (tmp_path / "text.npz").write_text("no arrays")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(InputError, match=f"file with patterns, got .*{name}', which is no .npz"):
+        Patterns.load(tmp_path / name)
+
+
+def test_memory_is_asked_for_all_images_of_a_batch(monkeypatch):
+    monkeypatch.setattr(memory, "_memory", lambda: 8 * 1000 * 1000 * memory.BYTES_A_PIXEL)
+    memory.check_memory((1000, 1000), 8)
+    with pytest.raises(InputError, match="1000 x 1000: 9 at a time take at least 2 GB") as error:
+        memory.check_memory((1000, 1000), 9)
+    assert error.value.arguments == ("size", "batch_size")
+    monkeypatch.setattr(memory, "_memory", lambda: None)
+    memory.check_memory((10**6, 10**6), 9)
+
+
+def test_an_image_is_checked_without_its_pixels(tmp_path, monkeypatch):
+    Image.new("RGB", (3, 3)).save(tmp_path / "good.png")
+    Image.new("F", (3, 3)).save(tmp_path / "float.tiff")
+    (tmp_path / "text.png").write_text("no image")
+    monkeypatch.setattr(Image.Image, "convert", None)
+    check_image(tmp_path / "good.png")
+    for name, message in {
+        "float.tiff": "pixels of no known range",
+        "text.png": "is not an image",
+        "none.png": "There is no image",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            check_image(tmp_path / name)
