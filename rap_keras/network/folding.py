@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rap_keras.network import linear
+from rap_keras.network import kernels
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import BATCH_NORMALIZATION, activation_name, is_a
 
@@ -53,6 +53,6 @@ def fold(graph: Graph) -> Graph:
 
 def _matches(node: Node, norm: Node, rank: int) -> bool:
     """Whether a layer is linear and has its channels where the normalization has them."""
-    return linear.can_fold(node.layer) and linear.channel_axis(
+    return kernels.can_fold(node.layer) and kernels.channel_axis(
         node.layer, rank
-    ) == linear.channel_axis(norm.layer, rank)
+    ) == kernels.channel_axis(norm.layer, rank)

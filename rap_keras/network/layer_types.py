@@ -14,11 +14,13 @@ def _numbered(name: str, ranks: Iterable[int] = (1, 2, 3)) -> set[str]:
     return {f"{name}{rank}D" for rank in ranks}
 
 
-CONVOLUTION = _numbered("Conv") | _numbered("DepthwiseConv", (1, 2))
+# Each of these has a record in `rap_keras.network.kernels`.
+CONVOLUTION = _numbered("Conv")
+DEPTHWISE = _numbered("DepthwiseConv", (1, 2))
 SEPARABLE = _numbered("SeparableConv", (1, 2))
 TRANSPOSED = {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
 # Layers that are a linear map of their input plus bias and, perhaps, a fused activation.
-KERNEL = CONVOLUTION | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"}
+KERNEL = CONVOLUTION | DEPTHWISE | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"}
 
 # Element by element, one input: relevance is passed on unchanged.
 ACTIVATION = {

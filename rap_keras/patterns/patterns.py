@@ -7,9 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.network import linear
+from rap_keras.network import kernels, linear
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import is_a
 from rap_keras.rules.pattern import stage_names
 from rap_keras.support.files import read_arrays, write_arrays
 from rap_keras.support.options import choose
@@ -146,13 +145,13 @@ def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """
     shapes = {}
     for node in kernel_nodes(graph):
-        if is_a(node.layer, {"EinsumDense"}):
+        if not kernels.type_of(node.layer).neurons:
             raise InputError(
                 f"Expected Dense and convolutional layers to have patterns, but {node.name!r} is an "
-                "EinsumDense: write it as a Dense layer."
+                f"{type(node.layer).__name__}: write it as a Dense layer."
             )
-        kernels = linear.kernels(node.layer)
-        for name, kernel in zip(stage_names(node.name, len(kernels)), kernels, strict=True):
+        arrays = linear.kernels(node.layer)
+        for name, kernel in zip(stage_names(node.name, len(arrays)), arrays, strict=True):
             shapes[name] = tuple(kernel.shape)
     if not shapes:
         raise InputError(

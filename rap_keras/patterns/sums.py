@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.network import linear
+from rap_keras.network import kernels, linear
 from rap_keras.network.folding import fold
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import (
@@ -13,8 +13,6 @@ from rap_keras.network.layer_types import (
     ADDITION,
     BATCH_NORMALIZATION,
     ELEMENTWISE,
-    SEPARABLE,
-    TRANSPOSED,
     activation_name,
     is_a,
 )
@@ -104,8 +102,8 @@ def _layer_sums(
     # No activation follows the first of two maps; its sign alone decides, as for a layer of its own.
     signs = [stage.output for stage in stages[:-1]] + [decision]
     names = stage_names(node.name, len(stages))
-    axes = [_neuron_axes(layer, first=k == 0) for k in range(len(stages))]
-    channels = linear.channel_axis(layer, stages[-1].z.shape.rank)
+    axes = kernels.type_of(layer).neurons
+    channels = kernels.channel_axis(layer, stages[-1].z.shape.rank)
     stages = [_widened(stage) for stage in stages]
     return {
         name: _stage_sums(stage, sign > 0, channels, own_axes, cases)
@@ -125,13 +123,6 @@ def _widened(stage: Stage) -> Stage:
     x, kernel = tf.cast(stage.x, tf.float64), tf.cast(stage.kernel, tf.float64)
     z, back = pullback(lambda values: stage.apply(values, kernel), x)
     return Stage(stage.apply, kernel, x, z, back)
-
-
-def _neuron_axes(layer: Any, first: bool) -> tuple[int, ...]:
-    """The axes of a kernel that tell neurons (output channels) apart; y sums over the others."""
-    if is_a(layer, {"DepthwiseConv1D", "DepthwiseConv2D"}) or (first and is_a(layer, SEPARABLE)):
-        return (-2, -1)
-    return (-2,) if is_a(layer, TRANSPOSED) else (-1,)
 
 
 def _stage_sums(

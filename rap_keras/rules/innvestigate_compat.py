@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from rap_keras.network import linear
-from rap_keras.network.linear import Stage, along, channel_axis, pullback
+from rap_keras.network.kernels import along, channel_axis
+from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Rule, Tensors
 
 

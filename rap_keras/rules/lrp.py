@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.network import linear
+from rap_keras.network import kernels, linear
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import (
@@ -164,7 +164,7 @@ def w_square(
     stages: list[Stage] | None = None,
 ) -> list[tf.Tensor]:
     """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w."""
-    mixes = linear.mixes_channels(layer)
+    mixes = kernels.mixes_channels(layer)
 
     def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
         kernel, ones = tf.square(stage.kernel), tf.ones_like(stage.x)
@@ -187,7 +187,7 @@ def flat(
     stages: list[Stage] | None = None,
 ) -> list[tf.Tensor]:
     """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field."""
-    mixes = linear.mixes_channels(layer)
+    mixes = kernels.mixes_channels(layer)
 
     def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
         ones = tf.ones_like(stage.x)
@@ -195,7 +195,7 @@ def flat(
             total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel)), ones)
             return back(divide(relevance, total))
         # All channels are alike: one does for all of them.
-        axis = linear.channel_axis(layer, stage.x.shape.rank)
+        axis = kernels.channel_axis(layer, stage.x.shape.rank)
         one = _one_channel(layer, ones)
         total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel[..., :1, :1])), one)
         summed = tf.reduce_sum(relevance, axis, keepdims=True)
@@ -305,5 +305,5 @@ def _sum(tensors: Tensors) -> tf.Tensor:
 
 
 def _one_channel(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    axis = linear.channel_axis(layer, x.shape.rank)
+    axis = kernels.channel_axis(layer, x.shape.rank)
     return tf.gather(x, [0], axis=axis)

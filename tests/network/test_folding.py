@@ -12,7 +12,7 @@ from layer_cases import CASES, unoptimized_graphs  # noqa: F401
 from rap_keras import create_analyzer
 from rap_keras.analyzers.registry import read_method
 from rap_keras.backends.keras3.trace import trace
-from rap_keras.network import linear
+from rap_keras.network import kernels, linear
 from rap_keras.network.folding import fold
 from rap_keras.propagate import backward, forward
 
@@ -275,7 +275,7 @@ def test_both_sides_are_folded():
 def test_normalizations_on_both_sides_of_every_layer(case):
     layer = cases.build(case)
     x = tf.constant(cases.inputs(case, "signed"))
-    axis = linear.channel_axis(layer, x.shape.rank)
+    axis = kernels.channel_axis(layer, x.shape.rank)
     norms = [L.BatchNormalization(axis=axis, dtype="float64") for _ in range(2)]
     for norm, like in zip(norms, (x, layer(x)), strict=True):
         norm.build(like.shape)

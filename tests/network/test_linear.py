@@ -9,7 +9,7 @@ import tensorflow as tf
 from layer_cases import ALL_CASES, CASES, close, unoptimized_graphs  # noqa: F401
 
 from rap_keras.errors import InputError
-from rap_keras.network import linear
+from rap_keras.network import kernels, layer_types, linear
 
 pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
 every_case = pytest.mark.parametrize("case", ALL_CASES, ids=repr)
@@ -162,3 +162,22 @@ def test_is_linear():
     assert all(linear.is_linear(cases.build(case)) for case in ALL_CASES)
     others = [keras.layers.ReLU(), keras.layers.BatchNormalization(), keras.layers.Flatten()]
     assert not any(map(linear.is_linear, others))
+
+
+def test_each_kernel_type_has_one_record():
+    assert kernels.TYPES.keys() == layer_types.KERNEL | layer_types.BATCH_NORMALIZATION
+
+
+@every_case
+def test_records_fit_their_layers(case):
+    layer, x = cases.build(case), tf.constant(cases.inputs(case, "signed"))
+    known = kernels.type_of(layer)
+    assert kernels.can_fold(layer) == (known.input_scaled is not None) == bool(known.neurons)
+    if not known.neurons:
+        assert isinstance(layer, keras.layers.EinsumDense)
+        return
+    # What the axes of neurons span: the output channels, or what the next map takes.
+    stages = linear.stages(layer, x)
+    for stage, axes in zip(stages, known.neurons, strict=True):
+        count = np.prod([stage.kernel.shape[axis] for axis in axes])
+        assert count == stage.z.shape[kernels.channel_axis(layer, stage.z.shape.rank)]
