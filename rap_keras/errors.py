@@ -17,5 +17,18 @@ class InputError(ValueError):
         self.arguments = (argument,) if isinstance(argument, str) else tuple(argument or ())
 
 
+class UnwritableError(InputError):
+    """A file cannot be written, as on a full disk; what was there before is still there.
+
+    Args:
+        path: The file.
+        reason: What the system says.
+    """
+
+    def __init__(self, path: object, reason: object) -> None:
+        super().__init__(f"The file {str(path)!r} cannot be written ({reason}).")
+        self.reason = reason
+
+
 class UnknownLayerError(InputError):
     """The model has a layer for which the method has no rule."""

@@ -9,7 +9,7 @@ from rap_keras.benchmark.metrics import Record
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store, check_same
-from rap_keras.errors import InputError
+from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.progress import track
 
 Shard = tuple[int, int]
@@ -134,9 +134,9 @@ def _report(store: Store) -> list[Path]:
     protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
     try:
         return write_report(store.folder, protocol, images, store.maps(figures))
-    except OSError as error:
+    except UnwritableError as error:
         raise InputError(
-            f"The report cannot be written to {str(store.folder)!r} ({error.strerror or error}); the "
+            f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "
             "results are kept: mend this and run the same command again."
         ) from error
 

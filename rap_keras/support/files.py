@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rap_keras.errors import InputError
+from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.processes import runs
 
 
@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         path: The file; its folder is made where it is missing.
 
     Raises:
-        InputError: It cannot be written, as on a full disk.
+        UnwritableError: It cannot be written, as on a full disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -40,8 +40,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise InputError(f"The file {str(path)!r} cannot be written ({reason}).") from error
+            raise UnwritableError(path, error.strerror or error) from error
         raise
 
 

@@ -15,14 +15,6 @@ from PIL import Image
 from benchmarks import COLOURS, KEPT, MAIN, QUICK, assert_same_report, put, records
 from rap_keras.benchmark.store import Store
 
-QUICK += ["--figures", 0, "--resamples", 2]
-MAIN += [
-    "--metrics",
-    "ratio,segmentation,average_precision,pointing_game,conservation,sparsity,lerf",
-]
-MAIN[-1] += ",morf"
-MAIN += ["--resamples", 20, "--batch-size", 3]
-
 
 def test_images_are_kept_left_out_or_skipped(whole):
     held = records(whole)

@@ -16,7 +16,7 @@ from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.reporting.tables import summary_lines
 from rap_keras.benchmark.summary import summarize
-from rap_keras.errors import InputError
+from rap_keras.errors import InputError, UnwritableError
 
 METHODS = ("rap", "lrp.alpha_1_beta_0", "integrated_gradients:steps=16: slow")
 CONTROLS = ("control.random",)
@@ -473,7 +473,7 @@ def test_a_report_is_replaced_and_a_failure_leaves_it_whole(tmp_path, monkeypatc
     changed = protocol | {"data": "other"}
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UnwritableError, match="No space"):
             write_report(tmp_path, changed, records_of(protocol), {})
     assert (tmp_path / "report.md").read_bytes() == before
     expected = {"report.md", "report.html", "summary.json"}

@@ -9,9 +9,7 @@ import pytest
 from compare import assert_same
 
 from rap_keras import models
-from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.errors import InputError
-from rap_keras.models import embedded
 from rap_keras.models.applications import applications
 from rap_keras.models.loading import load_model
 
@@ -316,13 +314,3 @@ def test_a_size_that_no_memory_holds_is_refused_before_it_is_tried(python_file):
     with pytest.raises(InputError, match=r"100000 x 100000: 1 at a time take at least 1,920 GB"):
         load_model(f"{python_file}:free", preprocess="tf", size=100_000)
     assert load_model(f"{python_file}:free", preprocess="tf", size=512).input_size == (512, 512)
-
-
-def test_the_embedded_models_on_another_keras():
-    tf_keras = pytest.importorskip("tf_keras")
-    x = preprocess(cluttered_digits(2).images)
-    for name in ("vgg", "residual"):
-        path = Path(models.__file__).parents[1] / "assets" / f"cluttered_digits_{name}.keras"
-        found = embedded.rebuilt(path, tf_keras).predict(x, verbose=0)
-        expected = embedded.load(name).predict(x, verbose=0)
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())

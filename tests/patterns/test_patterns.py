@@ -12,6 +12,7 @@ import tensorflow as tf
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
+from command_line import run
 from compare import FLOAT32, FLOAT64, assert_same
 from keras import layers
 from networks import biased, plain
@@ -23,10 +24,9 @@ from shared_data import (
     pattern_attributions,
     pattern_model,
 )
-from typer.testing import CliRunner
 
 import rap_keras
-from rap_keras import InputError, UnknownLayerError, cli, patterns
+from rap_keras import InputError, UnknownLayerError, patterns
 from rap_keras.analyzers.pattern import PatternAttributionAnalyzer, PatternNetAnalyzer
 from rap_keras.backends.keras3.trace import trace
 from rap_keras.patterns.patterns import PATTERN_TYPES, Patterns
@@ -917,8 +917,8 @@ def test_folders_that_cannot_be_used_are_refused(photographs, tmp_path, model, x
 # On the command line.
 
 
-def run(*arguments):
-    return CliRunner().invoke(cli.app, ["patterns", "fit", *map(str, arguments)])
+def run_fit(*arguments):
+    return run("patterns", "fit", *arguments)
 
 
 def expected_on_photographs(folder, pattern_type="relu"):
@@ -931,7 +931,7 @@ def expected_on_photographs(folder, pattern_type="relu"):
 
 def test_patterns_of_images_on_the_command_line(photographs, tmp_path):
     out = tmp_path / "new" / "patterns.npz"
-    result = run(photographs, "--model", "embedded:vgg", "--type", "linear", "--out", out)
+    result = run_fit(photographs, "--model", "embedded:vgg", "--type", "linear", "--out", out)
     assert result.exit_code == 0, result.output
     assert "5 images" in result.output
     found = Patterns.load(out)
@@ -944,7 +944,7 @@ def test_images_in_parts_on_the_command_line(photographs, tmp_path):
     files = {"--out": tmp_path / "patterns.npz", "--statistics": tmp_path / "statistics.npz"}
     options = ["--model", "embedded:vgg", *itertools.chain(*files.items())]
     for part in ("[01].png", "[234].png"):
-        result = run(photographs / part, *options)
+        result = run_fit(photographs / part, *options)
         assert result.exit_code == 0, result.output
     assert Statistics.load(files["--statistics"]).samples == 5
     expected = expected_on_photographs(photographs)
@@ -963,7 +963,7 @@ def test_errors_on_the_command_line_leave_no_files(photographs, tmp_path):
     ]
     for arguments, message in cases:
         options = ["--model", "embedded:vgg", "--out", folder / "p.npz", *arguments]
-        result = run(photographs, *options)
+        result = run_fit(photographs, *options)
         assert result.exit_code == 2
         assert message in result.output
         assert result.output.count("\n") == 1

@@ -51,9 +51,13 @@ KEPT = ["a", "b", "c", "d", "h"]
 
 
 QUICK = ["--methods", "gradient", "--no-controls", "--metrics", "ratio,pointing_game"]
-
-
+QUICK += ["--figures", 0, "--resamples", 2]
 MAIN = ["--methods", "rap,gradient:postprocess=abs,gradient", "--steps", 4, "--figures", 2]
+MAIN += [
+    "--metrics",
+    "ratio,segmentation,average_precision,pointing_game,conservation,sparsity,lerf,morf",
+]
+MAIN += ["--resamples", 20, "--batch-size", 3]
 
 
 def pixels(seed, colour, box, size=(12, 12)):

@@ -42,7 +42,7 @@ def write_report(
 
     Raises:
         InputError: If no image was kept.
-        OSError: If a file cannot be written.
+        UnwritableError: If a file cannot be written.
     """
     if summary is None:
         summary = summarize(protocol, images, protocol.get("resamples", 1000))
