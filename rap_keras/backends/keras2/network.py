@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow.keras.backend as kbackend
 
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.rebuild import flattened
@@ -55,4 +54,4 @@ class Keras2Network(Network):
 
     def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
         with graph_scope(self.model):
-            return kbackend.get_session().run(fetches, feed)
+            return tf.compat.v1.keras.backend.get_session().run(fetches, feed)
