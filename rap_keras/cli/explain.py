@@ -117,7 +117,7 @@ def compare(
             for _, batch, x in read_batches(paths, loaded, batch_size):
                 pixels.extend(batch)
                 if batch[0].shape != pixels[0].shape:
-                    raise InputError("The images of one figure have one size: pass size.", "size")
+                    raise InputError("One figure needs images of one shape: pass size=N.", "size")
                 for name, explainer in explainers.items():
                     yield from ((name, one) for one in explainer.explain(x))
 

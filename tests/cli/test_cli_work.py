@@ -90,7 +90,7 @@ def test_images_of_one_figure_have_one_size(common, tmp_path):
     photo(tmp_path / "in" / "b.png", (9, 12))
     any_size = [text.replace(":make", ":any_size") for text in common]
     arguments = ["compare", tmp_path / "in", *any_size, "--methods", "input", "--out"]
-    assert "pass --size" in fail(*arguments, tmp_path / "no")
+    assert "pass --size N" in fail(*arguments, tmp_path / "no")
     assert not (tmp_path / "no").exists()
     succeed(*arguments, tmp_path / "out", "--size", 12)
     message = fail(*arguments, tmp_path / "no", "--size", 100_000)
