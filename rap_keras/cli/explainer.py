@@ -74,8 +74,6 @@ class Explainer:
 
     def layers(self, image: NDArray[np.uint8]) -> dict[str, Any]:
         """The relevance of one image at every layer."""
-        if not hasattr(self.analyzer, "analyze_layers"):
-            raise InputError(f"The method {self.analyzer.name!r} has no relevance of layers.")
         x = self.loaded.preprocess(image[np.newaxis])
         return self.analyzer.analyze_layers(x, self._selected(x)[1])
 

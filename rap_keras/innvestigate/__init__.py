@@ -13,6 +13,7 @@ its own, which leaves eager execution on.
 """
 
 import os as _os
+from typing import Any as _Any
 
 import tensorflow as _tf
 
@@ -44,7 +45,7 @@ from rap_keras.innvestigate.pattern import PatternAttribution, PatternNet
 from rap_keras.innvestigate.rap import RAPAnalyzer
 
 
-def create_analyzer(name, model, **options):
+def create_analyzer(name: str, model: _Any, **options: _Any) -> _Any:
     """`innvestigate.create_analyzer` for a model in a graph of its own, as `from_keras3` builds it.
 
     Args:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import innvestigate.layers as ilayers
@@ -27,6 +28,7 @@ from rap_keras.network.graph import Node
 from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
+from rap_keras.support.files import replacing
 from rap_keras.support.options import choose
 
 
@@ -249,10 +251,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             return super()._state_to_kwargs(state)
 
     def save_npz(self, fname: Any) -> None:
-        """Writes the analyzer, with its model, to one file. Unlike iNNvestigate's, it needs no pickle.
+        """Writes the analyzer, with its model, to one file, whole or not at all, without pickle.
 
         Args:
             fname: The path; ".npz" is added where it is missing, as `numpy.savez` does.
+
+        Raises:
+            InputError: The file cannot be written.
         """
         class_name, state = self.save()
         weights = state.pop("model_weights")
@@ -260,7 +265,15 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         for key in self._array_states:
             arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
         text = json.dumps({"class_name": class_name, "state": state})
-        np.savez(fname, analyzer=np.array(text), **arrays)
+        path = Path(fname)
+        path = path if path.name.endswith(".npz") else path.with_name(f"{path.name}.npz")
+        try:
+            with replacing(path) as file:
+                np.savez(file, analyzer=np.array(text), **arrays)
+        except OSError as error:
+            raise InputError(
+                f"The file {str(path)!r} cannot be written ({error.strerror or error})."
+            ) from error
 
     @staticmethod
     def load_npz(fname: Any) -> Any:
