@@ -326,7 +326,7 @@ def test_smoothgrad_is_the_same_whatever_the_units_of_the_input():
     x = samples(model)
     narrow = create_analyzer("smoothgrad", model, augment_by_n=4).analyze(x)
     assert_same(
-        255 * create_analyzer("smoothgrad", wide, augment_by_n=4).analyze(255 * x), narrow, 1e-9
+        255 * create_analyzer("smoothgrad", wide, augment_by_n=4).analyze(255 * x), narrow, 1e-6
     )
     absolute = create_analyzer("smoothgrad", wide, augment_by_n=4, noise_scale=1.0).analyze(255 * x)
     assert abs(255 * absolute - narrow).max() > 1e-2 * abs(narrow).max()
