@@ -14,7 +14,7 @@ from rap_keras.network import linear
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import ROUTING, is_a
 from rap_keras.network.linear import Stage
-from rap_keras.rules import Rule, name_of, told
+from rap_keras.rules import Rule, name_of, required_facts, told
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,26 @@ def share(
 ) -> list[tf.Tensor]:
     """One step back: the relevances at a node's inputs from those at its outputs, by a rule."""
     node = record.node
-    shares = told(rule, _facts(graph, record, box))(
-        node.layer, record.inputs, record.outputs, relevances
-    )
+    facts = _facts(graph, record, box)
+    missing = sorted(required_facts(rule) - facts.keys())
+    if missing:
+        raise InputError(_unknown_fact(rule, node, missing[0]))
+    shares = told(rule, facts)(node.layer, record.inputs, record.outputs, relevances)
     _check_returned(shares, node, record.inputs, rule)
     return list(shares)
+
+
+def _unknown_fact(rule: Rule, node: Node, fact: str) -> str:
+    why = "no rule is told it"
+    if fact == "box":
+        why = (
+            "bounds are known at layers that only monotone ones lie before, of inputs with spatial axes "
+            "or by the option bounds"
+        )
+    return (
+        f"Expected rules to ask for what is known, but {name_of(rule)} asks for {fact!r} at layer "
+        f"{node.name!r}: {why}; give the layer another rule, or the argument a default value."
+    )
 
 
 def _check_returned(taken: Any, node: Node, inputs: Sequence[tf.Tensor], rule: Any) -> None:

@@ -10,16 +10,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
 from rap_keras.backends.keras3.network import Keras3Network
+from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.neurons import MODES, read_selection
 from rap_keras.inputs.samples import Pack, refuse_single_samples
 from rap_keras.network.graph import Graph
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
-from rap_keras.support.options import choose
+from rap_keras.support.files import replacing_together
+from rap_keras.support.options import choose, read_boolean, read_integer
 
 
 class Analyzer:
@@ -47,13 +50,11 @@ class Analyzer:
         check_finite: bool = True,
     ) -> None:
         choose("neuron_selection_mode", neuron_selection_mode, MODES)
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"Expected batch_size to be a positive integer, got {batch_size!r}.")
         self._network = model if isinstance(model, Keras3Network) else Keras3Network(model)
         self.model = self._network.model
         self.neuron_selection_mode = neuron_selection_mode
-        self.batch_size = batch_size
-        self.check_finite = check_finite
+        self.batch_size = read_integer("batch_size", batch_size, 1)
+        self.check_finite = read_boolean("check_finite", check_finite)
         self._graph = self._prepared(self._network.graph)
         shape = self._graph.shapes[self._graph.output]
         if neuron_selection_mode != "all" and len(shape) != 2:
@@ -125,9 +126,27 @@ class Analyzer:
             return self._explain_dataset(x, neuron_selection)
         arrays, pack = self._read(x)
         found = self._explained(arrays, neuron_selection)
-        self._refuse_overflow(found["maps"])
+        self._refuse_overflow(found["maps"], found["logits"])
         neurons = None if self.neuron_selection_mode == "all" else found["neurons"]
         return Explanation(pack(found["maps"]), found["logits"], neurons, self.name)
+
+    def rules(self) -> RuleTable:
+        """The rule of every layer, of methods that propagate by rules; see `PropagationAnalyzer`."""
+        raise self._no_layers()
+
+    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
+        """Relevance layer by layer, of methods that have it; see `PropagationAnalyzer`."""
+        raise self._no_layers()
+
+    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
+        """Sums of relevance layer by layer, of methods that have it; see `PropagationAnalyzer`."""
+        raise self._no_layers()
+
+    def _no_layers(self) -> InputError:
+        return InputError(
+            f"The method {self.name!r} has no relevance of layers: use one that propagates relevance, "
+            'such as "rap".'
+        )
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return self._network.read(x, self.check_finite)
@@ -156,12 +175,24 @@ class Analyzer:
     def _dtype(self, dtype: Any) -> Any:
         return relevance_dtype(dtype).as_numpy_dtype
 
-    def _refuse_overflow(self, maps: list[np.ndarray]) -> None:
-        if self.check_finite and not all(np.isfinite(m).all() for m in maps):
+    def _refuse_overflow(self, maps: list[np.ndarray], logits: np.ndarray | None = None) -> None:
+        # Rules may cut NaN to 0. A logit of -inf is a class that is masked out.
+        broken = logits is not None and bool(np.isnan(logits).any())
+        if self.check_finite and (broken or not all(np.isfinite(m).all() for m in maps)):
+            self._refuse_broken_weights()
             raise InputError(
                 "Expected finite relevance, got NaN or infinity from finite inputs: the model's own "
                 "values overflow; scale the input as the model expects it, or set check_finite=False."
             )
+
+    def _refuse_broken_weights(self) -> None:
+        for weight in self.model.weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                layer = weight.path.rpartition("/")[0]
+                raise InputError(
+                    f"Expected a model with finite weights, but those of layer {layer!r} hold NaN or "
+                    "infinity: train the model again, or load weights from before they broke."
+                )
 
     def _batched(
         self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
@@ -216,13 +247,20 @@ class Analyzer:
         return [n for n in names if n not in ("self", "model", "composite")]
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model and the analyzer's name and options to a folder.
+        """Writes the model and the analyzer's name and options to a folder, whole or not at all.
 
         Args:
-            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing.
+            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing; an analyzer
+                that it holds is replaced when the new one is complete, and only then.
+
+        Raises:
+            InputError: The folder cannot be written to.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        with replacing_together(Path(folder)) as staging:
+            self._write(staging)
+
+    def _write(self, folder: Path) -> None:
+        """Writes the files of `save`."""
         self.model.save(folder / "model.keras")
         text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
         (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")

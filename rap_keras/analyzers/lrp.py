@@ -17,7 +17,7 @@ from rap_keras.network.folding import fold
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import BATCH_NORMALIZATION
 from rap_keras.rules import routing
-from rap_keras.support.options import choose
+from rap_keras.support.options import choose, read_boolean
 
 BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
 
@@ -75,7 +75,7 @@ class LRPAnalyzer(PropagationAnalyzer):
             "input_layer_rule": input_layer_rule,
             "low": low,
             "high": high,
-            "innvestigate_compat": innvestigate_compat,
+            "innvestigate_compat": read_boolean("innvestigate_compat", innvestigate_compat),
         }
         rules = self._composite(composite)
         bounds = None if low is None else (low, high)
@@ -132,18 +132,19 @@ class LRPAnalyzer(PropagationAnalyzer):
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         bounds = self._bounds_option() or [None, None]
-        plain = {k: v if isinstance(v, bool) else float(v) for k, v in self._own.items()}
+        plain = {k: bool(v) if k == "bias" else float(v) for k, v in self._own.items()}
         own = plain | self._shared | {"low": bounds[0], "high": bounds[1]}
         return super().options() | {"batch_norm": self.batch_norm} | own
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model and the analyzer's name and options to a folder.
+        """Writes the model and the analyzer's name and options to a folder, whole or not at all.
 
         Args:
             folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing.
 
         Raises:
-            InputError: The composite is the user's own, which JSON cannot hold.
+            InputError: The composite is the user's own, which JSON cannot hold; or the folder cannot be
+                written to.
         """
         if not self._method.composite:
             raise InputError(

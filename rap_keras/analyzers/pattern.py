@@ -11,6 +11,7 @@ from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.patterns.composite import PatternComposite
 from rap_keras.patterns.patterns import Patterns, as_patterns
 from rap_keras.rules.pattern import projected, projects, start
+from rap_keras.support.options import read_boolean
 
 _FILE = "patterns.npz"
 
@@ -21,13 +22,15 @@ class _PatternAnalyzer(PropagationAnalyzer):
     def __init__(
         self,
         model: keras.Model,
-        patterns: Patterns | str | Path,
+        patterns: Patterns | str | Path | None = None,
         project: bool = True,
         **options: Any,
     ) -> None:
         self.patterns = as_patterns(patterns)
-        self.project = project
-        self._projects = projects(project, options.get("neuron_selection_mode", "max_activation"))
+        self.project = read_boolean("project", project)
+        self._projects = projects(
+            self.project, options.get("neuron_selection_mode", "max_activation")
+        )
         composite = PatternComposite(self.name, self.patterns, self._projects)
         super().__init__(model, composite, **options)
 
@@ -35,14 +38,9 @@ class _PatternAnalyzer(PropagationAnalyzer):
         """The options that make this analyzer again; patterns are the file that `save` writes."""
         return super().options() | {"patterns": _FILE, "project": self.project}
 
-    def save(self, folder: str | Path) -> None:
-        """Writes the model, the patterns and the analyzer's name and options to a folder.
-
-        Args:
-            folder: Gets `model.keras`, `patterns.npz` and `analyzer.json`; made where it is missing.
-        """
-        super().save(folder)
-        self.patterns.save(Path(folder) / _FILE)
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        self.patterns.save(folder / _FILE)
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         return start(logits * selected, self.neuron_selection_mode, self._projects)

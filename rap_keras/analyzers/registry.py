@@ -45,7 +45,7 @@ class Method:
 
     Attributes:
         name: As `create_analyzer` takes it.
-        home: "module:class" of its analyzer, a module of `rap_keras.analyzers` or any other's full name.
+        home: "module:class" of its analyzer; modules of this package may be told relatively, ".module".
         signed: Whether its maps have both signs for a logit of one sign, by the options given.
         seeded: Whether it draws at random, and has the option `seed`.
         needs_patterns: Whether it has the option `patterns`, which it cannot do without.
@@ -63,8 +63,8 @@ class Method:
 
     def load(self) -> type[Analyzer]:
         """The class of its analyzer."""
-        module, _, name = self.home.rpartition(":")
-        return getattr(importlib.import_module(_full(module)), name)
+        module, _, name = self.home.partition(":")
+        return getattr(importlib.import_module(module, __package__), name)
 
     def option_names(self) -> list[str]:
         """The options of its analyzer, read from the signatures."""
@@ -87,23 +87,23 @@ class Method:
 def _preset(
     name: str, composite: str, signed: Callable[[Options], bool] = _always, **fixed: Any
 ) -> Method:
-    return Method(name, "lrp:LRPAnalyzer", signed, composite=composite, fixed=fixed)
+    return Method(name, ".lrp:LRPAnalyzer", signed, composite=composite, fixed=fixed)
 
 
 # A new method is a line here, and a file with its class; a new preset of LRP a line.
 METHODS = [
-    Method("rap", "rap:RAPAnalyzer"),
-    Method("gradient", "gradient:GradientAnalyzer", signed=_not_postprocessed),
-    Method("input_t_gradient", "gradient:InputTimesGradientAnalyzer"),
-    Method("guided_backprop", "gradient:GuidedBackpropAnalyzer"),
-    Method("deconvnet", "gradient:DeconvnetAnalyzer"),
-    Method("integrated_gradients", "averaged:IntegratedGradientsAnalyzer"),
-    Method("smoothgrad", "averaged:SmoothGradAnalyzer", signed=_not_postprocessed, seeded=True),
-    Method("pattern.net", "pattern:PatternNetAnalyzer", needs_patterns=True),
-    Method("pattern.attribution", "pattern:PatternAttributionAnalyzer", needs_patterns=True),
-    Method("input", "controls:InputAnalyzer"),
-    Method("random", "controls:RandomAnalyzer", seeded=True),
-    Method("lrp", "lrp:LRPAnalyzer"),
+    Method("rap", ".rap:RAPAnalyzer"),
+    Method("gradient", ".gradient:GradientAnalyzer", signed=_not_postprocessed),
+    Method("input_t_gradient", ".gradient:InputTimesGradientAnalyzer"),
+    Method("guided_backprop", ".gradient:GuidedBackpropAnalyzer"),
+    Method("deconvnet", ".gradient:DeconvnetAnalyzer"),
+    Method("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer"),
+    Method("smoothgrad", ".averaged:SmoothGradAnalyzer", signed=_not_postprocessed, seeded=True),
+    Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
+    Method("pattern.attribution", ".pattern:PatternAttributionAnalyzer", needs_patterns=True),
+    Method("input", ".controls:InputAnalyzer"),
+    Method("random", ".controls:RandomAnalyzer", seeded=True),
+    Method("lrp", ".lrp:LRPAnalyzer"),
     _preset("lrp.z", "z"),
     _preset("lrp.epsilon", "epsilon"),
     _preset("lrp.w_square", "w_square", _never),
@@ -161,15 +161,13 @@ def read_method(name: str) -> Method:
 
 def name_of(analyzer: type) -> str:
     """The name of the method of an analyzer's class; of one that is not in the table, its own."""
-    names = {(_full(module), cls): m.name for m in METHODS for module, cls in [m.home.split(":")]}
+    homes = {method.home: method.name for method in METHODS}
     for base in analyzer.__mro__:
-        if (base.__module__, base.__qualname__) in names:
-            return names[base.__module__, base.__qualname__]
+        home = f"{base.__module__}:{base.__qualname__}"
+        name = homes.get(home) or homes.get(home.removeprefix(__package__ or ""))
+        if name:
+            return name
     return analyzer.__name__
-
-
-def _full(module: str) -> str:
-    return module if "." in module else f"rap_keras.analyzers.{module}"
 
 
 def _near(word: str, words: Iterable[str], count: int, cutoff: float) -> str:

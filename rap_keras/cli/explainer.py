@@ -59,8 +59,6 @@ class Explainer:
 
     def layers(self, x: NDArray[np.float32]) -> dict[str, Any]:
         """The relevance at every layer."""
-        if not hasattr(self.analyzer, "analyze_layers"):
-            raise InputError(f"The method {self.analyzer.name!r} has no relevance of layers.")
         return self.analyzer.analyze_layers(x, self.neuron)
 
 

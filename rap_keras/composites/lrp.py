@@ -12,7 +12,7 @@ from rap_keras.composites.routing import ROUTING, additions
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types as types
 from rap_keras.rules import Rule, lrp, routing
-from rap_keras.support.options import read_number
+from rap_keras.support.options import read_boolean, read_number
 
 Z: Rule = functools.partial(lrp.epsilon, epsilon=0.0)
 INPUT_RULES: dict[str, Rule] = {
@@ -64,10 +64,10 @@ def composite(
 def _epsilon(epsilon: float, bias: bool = True) -> Rule:
     if not read_number("epsilon", epsilon, -math.inf) > 0:
         raise InputError(f"Expected epsilon > 0, got {epsilon!r}: use lrp.z for no epsilon.")
-    return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=bias)
+    return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=read_boolean("bias", bias))
 
 
-def _alpha_beta(alpha: float | None, beta: float | None, bias: bool | str = True) -> Rule:
+def _alpha_beta(alpha: float | None, beta: float | None, bias: bool = True) -> Rule:
     if alpha is None and beta is None:
         raise InputError("Expected alpha or beta for lrp.alpha_beta, got neither: pass alpha=2.")
     if alpha is not None:
@@ -78,12 +78,13 @@ def _alpha_beta(alpha: float | None, beta: float | None, bias: bool | str = True
         raise InputError(
             f"Expected alpha >= 1 and alpha - beta = 1, got alpha={alpha:g} and beta={beta:g}."
         )
-    if isinstance(bias, bool):
-        bias = "split" if bias else "none"
+    taken = "split" if read_boolean("bias", bias) else "none"
     # With beta, the formula is taken literally; without, it would lose the relevance of neurons with
     # negative contributions only, as there are behind swish.
     one_sided = beta == 0
-    return functools.partial(lrp.alpha_beta, alpha=alpha, beta=beta, bias=bias, one_sided=one_sided)
+    return functools.partial(
+        lrp.alpha_beta, alpha=alpha, beta=beta, bias=taken, one_sided=one_sided
+    )
 
 
 def z() -> Composite:

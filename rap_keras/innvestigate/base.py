@@ -256,12 +256,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             return super()._state_to_kwargs(state)
 
     def save_npz(self, fname: Any) -> None:
-        """Writes the analyzer, with its model, to one file. Unlike iNNvestigate's, it needs no pickle.
-
-        The file is written whole or not at all.
+        """Writes the analyzer, with its model, to one file, whole or not at all, without pickle.
 
         Args:
             fname: The path; ".npz" is added where it is missing, as `numpy.savez` does.
+
+        Raises:
+            InputError: The file cannot be written.
         """
         class_name, state = self.save()
         weights = state.pop("model_weights")
@@ -270,7 +271,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
         text = json.dumps({"class_name": class_name, "state": state})
         path = Path(fname)
-        with replacing(path if path.suffix == ".npz" else Path(f"{path}.npz")) as file:
+        path = path if path.name.endswith(".npz") else path.with_name(f"{path.name}.npz")
+        with replacing(path) as file:
             np.savez(file, analyzer=np.array(text), **arrays)
 
     @staticmethod

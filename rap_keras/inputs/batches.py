@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.support.images import read_image
+from rap_keras.support.options import read_integer
 
 
 def as_batches(size: int, batch_size: int) -> Iterator[slice]:
@@ -63,7 +64,7 @@ def image_batches(
     Raises:
         InputError: The batch size is no positive integer; at a batch, an image cannot be read.
     """
-    _check_size(batch_size)
+    batch_size = read_integer("batch_size", batch_size, 1)
 
     def read() -> Iterator[Any]:
         images = (read_image(path, size) for path in paths)
@@ -74,14 +75,9 @@ def image_batches(
     return read(), -(-len(paths) // batch_size) if size else None
 
 
-def _check_size(batch_size: int) -> None:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"Expected batch_size to be a positive integer, got {batch_size!r}.")
-
-
 def _sliced(data: Any, batch_size: int) -> tuple[Iterator[Any], int]:
     """Slices of arrays, which may be larger than memory: nothing is copied but a batch."""
-    _check_size(batch_size)
+    batch_size = read_integer("batch_size", batch_size, 1)
     parts = tf.nest.flatten(data)
     if not all(hasattr(part, "shape") for part in parts):  # numbers in lists
         return iter([data]), 1

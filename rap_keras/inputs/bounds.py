@@ -22,7 +22,7 @@ def read_bounds(bounds: Any) -> Bounds | None:
     if bounds is None:
         return None
     try:
-        low, high = (np.asarray(b, np.float64) for b in bounds)
+        low, high = map(_read_bound, bounds)
     except (TypeError, ValueError):
         raise InputError(
             f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}."
@@ -30,6 +30,13 @@ def read_bounds(bounds: Any) -> Bounds | None:
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
         raise InputError(f"Expected finite bounds with low <= high, got {bounds!r}.")
     return low, high
+
+
+def _read_bound(bound: Any) -> np.ndarray:
+    array = np.asarray(bound)
+    if array.dtype.kind == "b":
+        raise TypeError("a boolean is no bound")
+    return array.astype(np.float64)
 
 
 def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:

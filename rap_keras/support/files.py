@@ -4,6 +4,8 @@ import contextlib
 import glob
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,6 +44,44 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise UnwritableError(path, error.strerror or error) from error
         raise
+
+
+@contextlib.contextmanager
+def replacing_together(folder: Path) -> Iterator[Path]:
+    """A folder to write files to that take their places in `folder` when all are complete.
+
+    Args:
+        folder: It is made where it is missing. Its other files stay.
+
+    Raises:
+        InputError: It cannot be written to, as where the disk is full.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    staging = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Inside of the folder, so that moving is renaming.
+        staging = Path(tempfile.mkdtemp(prefix=".rap-keras-", dir=folder))
+        yield staging
+        files = sorted(staging.iterdir())
+        for file in files:
+            if (folder / file.name).is_dir():
+                raise InputError(
+                    f"{str(folder / file.name)!r} is a folder, so no file can take its name."
+                )
+        for file in files:
+            os.replace(file, folder / file.name)
+        made = []
+    except OSError as error:
+        raise InputError(
+            f"The folder {str(folder)!r} cannot be written to ({error.strerror or error})."
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        for place in made:
+            with contextlib.suppress(OSError):  # not empty, if somebody else writes there
+                place.rmdir()
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ def read_integer(option: str, value: Any, least: int) -> int:
         InputError: The value is none.
     """
     try:
-        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+        number = None if _is_boolean(value) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least:
@@ -33,7 +33,7 @@ def read_number(option: str, value: Any, least: float) -> float:
         InputError: The value is none.
     """
     try:
-        number = math.nan if isinstance(value, bool | np.bool_) else float(value)
+        number = math.nan if _is_boolean(value) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not least <= number < math.inf:
@@ -41,8 +41,23 @@ def read_number(option: str, value: Any, least: float) -> float:
     return number
 
 
+def read_boolean(option: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        InputError: The value is neither.
+    """
+    if not _is_boolean(value):
+        raise InputError(f"Expected {option} to be True or False, got {value!r}.", option)
+    return bool(value)
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
 def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
     """Refuses a value that is none of an option's choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         listed = ", ".join(map(repr, choices))
         raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.", option)

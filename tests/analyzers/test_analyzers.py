@@ -1,4 +1,5 @@
 import json
+import resource
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from networks import biased, plain, residual
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer
 from rap_keras.analyzers import registry
-from rap_keras.rules import gradient
+from rap_keras.rules import gradient, lrp
 
 NONE: dict = {}
 METHODS = {
@@ -283,6 +284,89 @@ def test_saved_analyzers_come_back(tmp_path, images):
         rap_keras.load_analyzer(tmp_path)
 
 
+class Full(OSError):
+    """A disk that is full."""
+
+
+@pytest.mark.parametrize("method", ["rap", "pattern.net"])
+@pytest.mark.parametrize("last", ["model.keras", "analyzer.json", "patterns.npz"])
+def test_an_analyzer_is_saved_whole_or_not_at_all(method, last, tmp_path, monkeypatch, images):
+    """The disk is full after one of the files; what was there before still loads."""
+    if method == "rap" and last == "patterns.npz":
+        pytest.skip("rap has no patterns")
+    model = plain()
+    options = {}
+    if method == "pattern.net":
+        options["patterns"] = rap_keras.patterns.fit(model, images, progress=False)
+    folder = tmp_path / "deep" / "saved"
+    create_analyzer(method, model, **options).save(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = create_analyzer(method, model, neuron_selection_mode="all", **options)
+    write = other._write
+
+    def failing(staging):
+        write(staging)
+        assert (staging / last).exists()
+        (staging / last).write_bytes((staging / last).read_bytes()[:9])
+        raise Full(28, "No space left on device")
+
+    monkeypatch.setattr(other, "_write", failing)
+    with pytest.raises(
+        InputError, match=r"saved' cannot be written to \(No space left on device\)"
+    ):
+        other.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert rap_keras.load_analyzer(folder).options()["neuron_selection_mode"] == "max_activation"
+    with pytest.raises(InputError, match="No space left"):
+        other.save(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    monkeypatch.undo()
+    other.save(folder)
+    assert rap_keras.load_analyzer(folder).options()["neuron_selection_mode"] == "all"
+    assert set(before) == {path.name for path in folder.iterdir()}
+
+
+def test_a_file_too_large_for_the_disk_is_one_sentence(tmp_path):
+    """A limit on the size of files, which the operating system tells as it does a full disk."""
+    analyzer = create_analyzer("rap", plain())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written to \(.*\)\.$") as error:
+            analyzer.save(tmp_path / "saved")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("method", ["random", "integrated_gradients"])
+def test_methods_without_layers_say_so(method, images):
+    analyzer = create_analyzer(method, plain())
+    for ask in (
+        analyzer.rules,
+        lambda: analyzer.analyze_layers(images),
+        lambda: analyzer.conservation(images),
+    ):
+        with pytest.raises(InputError, match=f"{method!r} has no relevance of layers: use one"):
+            ask()
+
+
+def test_a_rule_that_asks_for_what_is_not_known_is_told():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")])
+    x = np.ones((1, 4), "float32")
+
+    def curious(layer, inputs, outputs, relevances, *, colour):
+        return relevances
+
+    for rule, fact in ((lrp.box, "box"), (curious, "colour")):
+        composite = rap_keras.Composite({"Dense": rule})
+        with pytest.raises(InputError, match=f"asks for '{fact}' at layer 'only'") as error:
+            create_analyzer("lrp", model, composite=composite, batch_norm="rule").analyze(x)
+        assert rule.__name__ in str(error.value)
+        assert "\n" not in str(error.value)
+
+
 def test_rules_table_prints_every_layer():
     analyzer = create_analyzer("rap", residual())
     lines = repr(analyzer.rules()).splitlines()
@@ -337,7 +421,16 @@ BAD_OPTIONS = {
     "add to be one of": ("rap", {"add": "x"}),
     "input_rule to be one of": ("rap", {"input_rule": "x"}),
     "neuron_selection_mode to be one of": ("rap", {"neuron_selection_mode": "x"}),
-    "positive integer, got 0": ("rap", {"batch_size": 0}),
+    "batch_size to be an integer from 1 on, got 0": ("rap", {"batch_size": 0}),
+    "batch_size to be an integer from 1 on, got True": ("rap", {"batch_size": True}),
+    "check_finite to be True or False, got 1": ("rap", {"check_finite": 1}),
+    "innvestigate_compat to be True or False": ("lrp.z", {"innvestigate_compat": "yes"}),
+    "bias to be True or False, got 0": ("lrp.alpha_beta", {"alpha": 1, "bias": 0}),
+    "finite epsilon >= -inf, got True": ("lrp.epsilon", {"epsilon": True}),
+    "finite stddev >= 0, got np.True_": ("random", {"stddev": np.True_}),
+    "two numbers or arrays, got .False": ("rap", {"bounds": (False, True)}),
+    "patterns to be .* got none: fit them": ("pattern.net", {}),
+    "did you mean 'rap'.$": ("RAP", {}),
     "postprocess to be one of": ("gradient", {"postprocess": "x"}),
     r"Expected bounds=\(low, high\)": ("rap", {"bounds": 3}),
     "low <= high": ("rap", {"bounds": (1, 0)}),
@@ -351,6 +444,27 @@ def test_wrong_options_are_refused(message):
     with pytest.raises(InputError, match=message) as error:
         create_analyzer(name, plain(), **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "value"),
+    [
+        ("rap", "batch_size", np.int64(2)),
+        ("rap", "check_finite", np.False_),
+        ("smoothgrad", "augment_by_n", np.int32(2)),
+        ("smoothgrad", "noise_level", np.float32(0.25)),
+        ("random", "seed", np.uint8(3)),
+        ("lrp.epsilon", "epsilon", np.float32(0.5)),
+        ("lrp.epsilon", "bias", np.False_),
+        ("lrp.epsilon_gamma_box", "gamma", np.int64(1)),
+    ],
+)
+def test_numpys_numbers_are_options_and_plain_when_saved(method, option, value):
+    analyzer = create_analyzer(method, plain(), **{option: value})
+    kept = analyzer.options()[option]
+    assert kept == value
+    assert type(kept) in (int, float, bool)
+    json.dumps(analyzer.options())
 
 
 def test_inputs_outside_the_given_bounds_are_refused(images):

@@ -1,4 +1,5 @@
 import functools
+import json
 
 import keras
 import numpy as np
@@ -300,6 +301,56 @@ def test_smoothgrad_is_reproducible_and_independent_of_the_batch():
     assert abs(new.analyze(x) - new.analyze(x)).max() > 1e-2
 
 
+@pytest.mark.parametrize("level", [None, 0.3])
+def test_smoothgrads_noise_is_relative_to_the_range_of_each_sample_and_input(level):
+    model = two_inputs()
+    x = samples(model)
+    x[0][1] *= 10
+    x[1][2] = x[1][2] * 5 + 100
+    options = {"augment_by_n": 4, "seed": 7} | ({} if level is None else {"noise_level": level})
+    found = create_analyzer("smoothgrad", model, **options).analyze(x)
+    neurons, _ = chosen(model, x, "max_activation")
+    for k, neuron in enumerate(neurons):
+        rng = np.random.default_rng([7, k])
+        scales = [(level or 0.15) * (a[k].max() - a[k].min()) for a in x]
+        copies = [a[k] + rng.normal(0, s, (4, *a[k].shape)) for a, s in zip(x, scales, strict=True)]
+        for a, g in zip(found, gradients(model, copies, neuron), strict=True):
+            assert_same(a[k], g.mean(0), 1e-9)
+
+
+def test_smoothgrad_is_the_same_whatever_the_units_of_the_input():
+    """A network of x / 255 on images in [0, 255] has the maps of one of x on images in [0, 1], / 255."""
+    model = separate()
+    inputs = keras.Input(model.input_shape[1:], **F64)
+    wide = keras.Model(inputs, model(keras.layers.Rescaling(1 / 255, **F64)(inputs)))
+    x = samples(model)
+    narrow = create_analyzer("smoothgrad", model, augment_by_n=4).analyze(x)
+    assert_same(
+        255 * create_analyzer("smoothgrad", wide, augment_by_n=4).analyze(255 * x), narrow, 1e-6
+    )
+    absolute = create_analyzer("smoothgrad", wide, augment_by_n=4, noise_scale=1.0).analyze(255 * x)
+    assert abs(255 * absolute - narrow).max() > 1e-2 * abs(narrow).max()
+
+
+def test_smoothgrad_saved_with_absolute_noise_keeps_its_maps(tmp_path):
+    """analyzer.json as it was written before noise could be relative."""
+    model = separate()
+    x = samples(model)
+    create_analyzer("smoothgrad", model).save(tmp_path)
+    saved = json.loads((tmp_path / "analyzer.json").read_text())
+    assert saved["options"]["noise_level"] == 0.15
+    saved["options"] = {
+        **{"neuron_selection_mode": "max_activation", "batch_size": 32, "check_finite": True},
+        **{"postprocess": None, "augment_by_n": 3, "noise_scale": 1.0, "seed": 0},
+    }
+    (tmp_path / "analyzer.json").write_text(json.dumps(saved))
+    found = rap_keras.load_analyzer(tmp_path).analyze(x)
+    neurons, _ = chosen(model, x, "max_activation")
+    for k, neuron in enumerate(neurons):
+        (g,) = gradients(model, noisy([x[k]], k, 3, 1.0, 0), neuron)
+        assert_same(found[k], g.mean(0), 1e-10)
+
+
 @pytest.mark.parametrize("network", [separate, two_inputs])
 def test_smoothgrad_without_noise_is_the_gradient(network):
     model = network()
@@ -328,6 +379,14 @@ def test_smoothgrad_without_noise_is_the_gradient(network):
         ("smoothgrad", {"noise_scale": -0.1}, "noise_scale >= 0, got -0.1"),
         ("smoothgrad", {"noise_scale": np.inf}, "noise_scale"),
         ("smoothgrad", {"noise_scale": "much"}, "noise_scale"),
+        ("smoothgrad", {"noise_level": True}, "noise_level >= 0, got True"),
+        (
+            "smoothgrad",
+            {"noise_level": 0.1, "noise_scale": 1},
+            "noise_level or noise_scale, got both",
+        ),
+        ("integrated_gradients", {"reference_inputs": True}, "reference_inputs"),
+        ("smoothgrad", {"augment_by_n": True}, "augment_by_n .* got True"),
         ("smoothgrad", {"augment_by_n": 0}, "augment_by_n .* got 0"),
         ("smoothgrad", {"seed": -1}, "seed"),
         ("smoothgrad", {"postprocess": "log"}, "postprocess"),

@@ -119,6 +119,20 @@ def test_overflow_is_told():
         analyzer("plain").analyze(x)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("method", ["rap", "gradient", "input"])
+def test_broken_weights_are_told_and_not_taken_for_a_matter_of_the_input(method, bad):
+    model = plain()
+    layer = model.layers[-1]
+    kernel, bias = layer.get_weights()
+    kernel[:, 0] = bad * np.where(np.arange(len(kernel)) % 2, 1, -1)
+    layer.set_weights([kernel, bias])
+    x = np.ones((1, 12, 12, 3), "float32")
+    with pytest.raises(InputError, match=f"those of layer '{layer.name}' hold NaN") as error:
+        create_analyzer(method, model).analyze(x)
+    assert "scale the input" not in str(error.value)
+
+
 def test_a_batch_of_none_gives_no_maps():
     x = np.zeros((0, 12, 12, 3), "float32")
     explainer = analyzer("plain")
