@@ -1,5 +1,6 @@
 """Analyzers: methods at work on a model."""
 
-from rap_keras.analyzers.registry import analyzer_names, create_analyzer, load_analyzer
+from rap_keras.analyzers.factory import create_analyzer, load_analyzer
+from rap_keras.analyzers.registry import analyzer_names
 
 __all__ = ["analyzer_names", "create_analyzer", "load_analyzer"]

@@ -1,24 +1,15 @@
-"""Every method once, in one table; analyzers by name.
-
-TensorFlow is loaded only when an analyzer is made, or its options are asked for.
-"""
+"""Every method once, in one table. TensorFlow is loaded only when the options of one are asked for."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
-
-if TYPE_CHECKING:
-    from rap_keras.analyzers.base import Analyzer
+from rap_keras.support.text import did_you_mean
 
 Options = Mapping[str, Any]
 
@@ -61,7 +52,7 @@ class Method:
     composite: str = ""
     fixed: Options = field(default_factory=dict)
 
-    def load(self) -> type[Analyzer]:
+    def load(self) -> type[Any]:
         """The class of its analyzer."""
         module, _, name = self.home.partition(":")
         return getattr(importlib.import_module(module, __package__), name)
@@ -152,7 +143,7 @@ def read_method(name: str) -> Method:
     method = find_method(name)
     if method is None:
         names = analyzer_names()
-        hint = _near(str(name), names, 3, 0.4) or "choose one of them."
+        hint = did_you_mean(str(name), names, 3, 0.4) or "choose one of them."
         raise InputError(
             f"Expected a method among {', '.join(map(repr, names))}, got {name!r}: {hint}"
         )
@@ -170,88 +161,6 @@ def name_of(analyzer: type) -> str:
     return analyzer.__name__
 
 
-def _near(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
-    """A question for what was meant; "" where nothing is near."""
-    by_case: dict[str, list[str]] = {}
-    for known in words:
-        by_case.setdefault(known.lower(), []).append(known)
-    same = by_case.get(word.lower())
-    close = difflib.get_close_matches(word.lower(), by_case, count, cutoff)
-    near = same or [known for key in close for known in by_case[key]]
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
 def analyzer_names() -> list[str]:
     """The names that `create_analyzer` knows."""
     return [method.name for method in METHODS]
-
-
-def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
-    """Makes the analyzer of a method for a model.
-
-    Args:
-        name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
-        model: A functional or Sequential Keras 3 model. It is not changed.
-        **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
-            ("max_activation", "index", "all"), batch_size, check_finite.
-
-    Returns:
-        The analyzer. `analyze(x)` explains samples; `explain(x)` tells the logits and neurons, too.
-
-    Raises:
-        InputError: The method or an option is not known, or the model cannot be explained.
-        UnknownLayerError: A layer has no rule.
-    """
-    method = read_method(name)
-    _refuse_keras2()
-    known = method.option_names()
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        hint = _near(unknown[0], known, 1, 0.6)
-        raise InputError(
-            f"Expected options of {name!r} among {', '.join(known)}, got {unknown[0]!r}"
-            + (f"; {hint}" if hint else "")
-        )
-    make: Callable[..., Analyzer] = method.load()
-    if "method" in inspect.signature(make).parameters:  # one class for several methods
-        options["method"] = name
-    return make(model, **options)
-
-
-def _refuse_keras2() -> None:
-    if not has_keras3():
-        import keras
-
-        raise InputError(
-            f"rap_keras.create_analyzer needs Keras 3, got Keras {keras.__version__}: install "
-            "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
-            "create_analyzer."
-        )
-
-
-def load_analyzer(folder: str | Path) -> Analyzer:
-    """Loads an analyzer that its `save` wrote, with its model.
-
-    Args:
-        folder: Holds `model.keras` and `analyzer.json`.
-
-    Returns:
-        The analyzer.
-
-    Raises:
-        InputError: The folder holds no analyzer.
-    """
-    import keras
-
-    folder = Path(folder)
-    try:
-        saved = json.loads((folder / "analyzer.json").read_text(encoding="utf-8"))
-        name, options = saved["analyzer"], saved["options"]
-        model = keras.models.load_model(folder / "model.keras", compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}: {error}"
-        ) from error
-    if "patterns" in options:
-        options["patterns"] = folder / options["patterns"]
-    return create_analyzer(name, model, **options)

@@ -79,7 +79,7 @@ class _Keras:
         return (np.asarray(weight) for weight in self.loaded.model.weights)
 
     def explainer(self, method: Method) -> Explain:
-        from rap_keras.analyzers.registry import create_analyzer
+        from rap_keras.analyzers.factory import create_analyzer
 
         analyzer = create_analyzer(
             method.name,

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 import rap_keras
-from rap_keras.cli import patterns, signals
+from rap_keras.cli import patterns
 from rap_keras.cli.benchmark import benchmark, merge
 from rap_keras.cli.demo import demo
 from rap_keras.cli.explain import compare, explain, layers
 from rap_keras.cli.options import Commands
+from rap_keras.support import signals
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

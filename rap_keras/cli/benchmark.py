@@ -15,8 +15,8 @@ import typer
 from rap_keras.benchmark.settings import Settings, described
 from rap_keras.cli.options import ModelFlags, read_numbers
 from rap_keras.cli.session import import_tensorflow, tell
-from rap_keras.cli.signals import Stopped
 from rap_keras.errors import InputError
+from rap_keras.support.signals import Stopped
 from rap_keras.support.text import counted
 
 # The settings that all commands with a model have are told there.

@@ -22,12 +22,11 @@ from rap_keras.cli.options import (
 from rap_keras.cli.session import (
     image_files,
     import_native,
-    output_folder,
     tell,
     unique_stems,
 )
 from rap_keras.errors import InputError
-from rap_keras.support.files import save_npz
+from rap_keras.support.files import replacing_together, save_npz
 from rap_keras.support.images import check_image
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted, printable
@@ -46,7 +45,7 @@ def explain(
     """Explains images: a figure and the raw map of each, and explain.json about all."""
     options = shown.options([method])
     paths = image_files(images)
-    with output_folder(out) as folder:
+    with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
 
@@ -101,7 +100,7 @@ def compare(
         )
     options = shown.options(names)
     paths = image_files(images)
-    with output_folder(out) as folder:
+    with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
 
@@ -152,7 +151,7 @@ def layers(
     path = Path(image)
     check_image(path)
     figure_name, maps_name = f"{path.stem}-layers.png", f"{path.stem}-layers.npz"
-    with output_folder(out) as folder:
+    with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
 

@@ -8,7 +8,8 @@ import typer
 from rap_keras.cli.explainer import read_batches
 from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import BatchSizeOption, Commands, ImageArguments, ModelFlags
-from rap_keras.cli.session import image_files, import_tensorflow, output_folder, tell
+from rap_keras.cli.session import image_files, import_tensorflow, tell
+from rap_keras.support.files import replacing_together
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted
 
@@ -50,7 +51,7 @@ def fit(
     """Estimates a model's patterns from images, in one pass."""
     paths = image_files(images)
     kept = statistics or out
-    with output_folder(out.parent) as folder, output_folder(kept.parent) as kept_folder:
+    with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:
         import_tensorflow()
         from rap_keras.patterns.patterns import PATTERN_TYPES
         from rap_keras.patterns.statistics import Statistics

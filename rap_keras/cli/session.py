@@ -2,24 +2,16 @@
 
 import contextlib
 import os
-import platform
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
-from rap_keras.cli import signals
 from rap_keras.errors import InputError
 from rap_keras.support.images import check_image, collect_images
-from rap_keras.support.processes import runs
 from rap_keras.support.quiet import silenced_stderr
 from rap_keras.support.text import printable
-
-# The folder that a command works in; then come its machine and its process, which tell whose it is.
-_STAGING = ".rap-keras-"
 
 
 def tell(text: str) -> None:
@@ -48,56 +40,6 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
         taken.add(stem.lower())
         stems.append(stem)
     return stems
-
-
-@contextlib.contextmanager
-def output_folder(out: Path) -> Iterator[Path]:
-    """Yields a folder for a command's files: all of them appear in `out`, or none do."""
-    created: list[Path] = []
-    staging: Path | None = None
-    try:
-        for parent in reversed([out, *out.parents]):
-            if not parent.exists():
-                with signals.held():
-                    parent.mkdir()
-                    created.append(parent)
-        _clear(out)
-        # Inside of out, so that moving the files is a renaming, which cannot end half-way.
-        prefix = f"{_STAGING}{platform.node()}-{os.getpid()}-"
-        with signals.held():
-            staging = Path(tempfile.mkdtemp(prefix=prefix, dir=out))
-        yield staging
-        files = sorted(staging.iterdir())
-        for file in files:
-            if (out / file.name).is_dir():
-                raise InputError(
-                    f"{str(out / file.name)!r} is a folder, so no file can take its name."
-                )
-        with signals.held():
-            for file in files:
-                os.replace(file, out / file.name)
-            created = []
-    except OSError as error:
-        raise InputError(
-            f"The folder {str(out)!r} cannot be written to ({error.strerror or error})."
-        ) from error
-    finally:
-        with signals.held():
-            if staging is not None:
-                shutil.rmtree(staging, ignore_errors=True)
-            for folder in reversed(created):
-                # Not empty if somebody else has written to it meanwhile.
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-
-
-def _clear(out: Path) -> None:
-    """Removes what killed processes of this machine have left in a folder."""
-    ours = f"{_STAGING}{platform.node()}-"
-    for left in out.glob(f"{_STAGING}*"):
-        process = left.name.removeprefix(ours).partition("-")[0]
-        if left.name.startswith(ours) and process.isdigit() and not runs(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def import_tensorflow() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import platform
 import shutil
 import tempfile
 import zipfile
@@ -14,7 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rap_keras.errors import InputError, UnwritableError
+from rap_keras.support import signals
 from rap_keras.support.processes import runs
+
+# The folder that files are written to; then come its machine and its process, which tell whose it is.
+_STAGING = ".rap-keras-"
 
 
 @contextlib.contextmanager
@@ -48,20 +53,29 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_together(folder: Path) -> Iterator[Path]:
-    """A folder to write files to that take their places in `folder` when all are complete.
+    """A folder to write files to: all of them take their places in `folder`, or none does.
+
+    What a process of this machine that was killed has left in the folder is removed.
 
     Args:
-        folder: It is made where it is missing. Its other files stay.
+        folder: It is made where it is missing, and removed again if nothing comes. Its other files stay.
 
     Raises:
         InputError: It cannot be written to, as where the disk is full.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    staging = None
+    created: list[Path] = []
+    staging: Path | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Inside of the folder, so that moving is renaming.
-        staging = Path(tempfile.mkdtemp(prefix=".rap-keras-", dir=folder))
+        for parent in reversed([folder, *folder.parents]):
+            if not parent.exists():
+                with signals.held():
+                    parent.mkdir()
+                    created.append(parent)
+        _clear(folder)
+        # Inside of the folder, so that moving the files is a renaming, which cannot end half-way.
+        prefix = f"{_STAGING}{platform.node()}-{os.getpid()}-"
+        with signals.held():
+            staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         yield staging
         files = sorted(staging.iterdir())
         for file in files:
@@ -69,19 +83,31 @@ def replacing_together(folder: Path) -> Iterator[Path]:
                 raise InputError(
                     f"{str(folder / file.name)!r} is a folder, so no file can take its name."
                 )
-        for file in files:
-            os.replace(file, folder / file.name)
-        made = []
+        with signals.held():
+            for file in files:
+                os.replace(file, folder / file.name)
+            created = []
     except OSError as error:
         raise InputError(
             f"The folder {str(folder)!r} cannot be written to ({error.strerror or error})."
         ) from error
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for place in made:
-            with contextlib.suppress(OSError):  # not empty, if somebody else writes there
-                place.rmdir()
+        with signals.held():
+            if staging is not None:
+                shutil.rmtree(staging, ignore_errors=True)
+            for made in reversed(created):
+                # Not empty if somebody else has written to it meanwhile.
+                with contextlib.suppress(OSError):
+                    made.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    """Removes what killed processes of this machine have left in a folder."""
+    ours = f"{_STAGING}{platform.node()}-"
+    for left in folder.glob(f"{_STAGING}*"):
+        process = left.name.removeprefix(ours).partition("-")[0]
+        if left.name.startswith(ours) and process.isdigit() and not runs(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

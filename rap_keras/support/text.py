@@ -1,5 +1,8 @@
 """Words for what users read."""
 
+import difflib
+from collections.abc import Iterable
+
 
 def counted(count: int, noun: str) -> str:
     """Such as "1 image" and "2 images"."""
@@ -12,3 +15,14 @@ def printable(text: str) -> str:
     Line ends stay.
     """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def did_you_mean(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
+    """A question for what was meant; "" where nothing is near."""
+    by_case: dict[str, list[str]] = {}
+    for known in words:
+        by_case.setdefault(known.lower(), []).append(known)
+    same = by_case.get(word.lower())
+    close = difflib.get_close_matches(word.lower(), by_case, count, cutoff)
+    near = same or [known for key in close for known in by_case[key]]
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -13,13 +13,12 @@ from command_line import fail, files, succeed
 from PIL import Image
 
 from rap_keras import patterns
-from rap_keras.cli import signals
 from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import ModelFlags
-from rap_keras.cli.session import output_folder
 from rap_keras.inputs import batches
 from rap_keras.models.loading import load_model
-from rap_keras.support import images
+from rap_keras.support import images, signals
+from rap_keras.support.files import replacing_together
 
 MODEL = """
 import keras
@@ -151,10 +150,11 @@ def test_shared_flags_are_told_once():
 END = """
 import signal, sys, time
 from pathlib import Path
-from rap_keras.cli import app, session
+from rap_keras.cli import app
+from rap_keras.support import files
 
 def wait(*arguments, **options):
-    with session.output_folder(Path(sys.argv[1])) as folder:
+    with files.replacing_together(Path(sys.argv[1])) as folder:
         (folder / "half.png").write_text("half")
         print("ready", flush=True)
         time.sleep(60)
@@ -194,7 +194,7 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path):
     process.kill()
     process.communicate()
     assert len(list(tmp_path.iterdir())) == 3
-    with output_folder(tmp_path):
+    with replacing_together(tmp_path):
         pass
     assert sorted(tmp_path.iterdir()) == sorted([lives, elsewhere])
 
@@ -210,7 +210,7 @@ def test_files_are_moved_all_or_none(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
 
     def write():
-        with signals.raising(), output_folder(tmp_path) as folder:
+        with signals.raising(), replacing_together(tmp_path) as folder:
             for name in "ab":
                 (folder / name).write_text(name)
 

@@ -1,0 +1,88 @@
+"""Analyzers by name. TensorFlow is loaded only when one is made."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rap_keras.analyzers.registry import read_method
+from rap_keras.backends.version import has_keras3
+from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
+
+if TYPE_CHECKING:
+    from rap_keras.analyzers.base import Analyzer
+
+
+def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
+    """Makes the analyzer of a method for a model.
+
+    Args:
+        name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
+        model: A functional or Sequential Keras 3 model. It is not changed.
+        **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
+            ("max_activation", "index", "all"), batch_size, check_finite.
+
+    Returns:
+        The analyzer. `analyze(x)` explains samples; `explain(x)` tells the logits and neurons, too.
+
+    Raises:
+        InputError: The method or an option is not known, or the model cannot be explained.
+        UnknownLayerError: A layer has no rule.
+    """
+    method = read_method(name)
+    _refuse_keras2()
+    known = method.option_names()
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known, 1, 0.6)
+        raise InputError(
+            f"Expected options of {name!r} among {', '.join(known)}, got {unknown[0]!r}"
+            + (f"; {hint}" if hint else "")
+        )
+    make: Callable[..., Analyzer] = method.load()
+    if "method" in inspect.signature(make).parameters:  # one class for several methods
+        options["method"] = name
+    return make(model, **options)
+
+
+def _refuse_keras2() -> None:
+    if not has_keras3():
+        import keras
+
+        raise InputError(
+            f"rap_keras.create_analyzer needs Keras 3, got Keras {keras.__version__}: install "
+            "TensorFlow 2.16 or newer, or import rap_keras.innvestigate and use innvestigate's own "
+            "create_analyzer."
+        )
+
+
+def load_analyzer(folder: str | Path) -> Analyzer:
+    """Loads an analyzer that its `save` wrote, with its model.
+
+    Args:
+        folder: Holds `model.keras` and `analyzer.json`.
+
+    Returns:
+        The analyzer.
+
+    Raises:
+        InputError: The folder holds no analyzer.
+    """
+    import keras
+
+    folder = Path(folder)
+    try:
+        saved = json.loads((folder / "analyzer.json").read_text(encoding="utf-8"))
+        name, options = saved["analyzer"], saved["options"]
+        model = keras.models.load_model(folder / "model.keras", compile=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}: {error}"
+        ) from error
+    if "patterns" in options:
+        options["patterns"] = folder / options["patterns"]
+    return create_analyzer(name, model, **options)
