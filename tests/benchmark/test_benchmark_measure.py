@@ -132,7 +132,7 @@ def test_an_image_is_measured_alone(whole, common):
 
 
 def test_noise_does_not_depend_on_the_images_before(common):
-    methods = ("smoothgrad:augment_by_n=3", "random")
+    methods = ("smoothgrad:augment_by_n=3:noise_scale=1", "random")
     records_ = []
     for order in ((0, 1), (1,)):
         bench = Bench(settings(common, methods=methods, metrics=("sparsity",), seed=5))
