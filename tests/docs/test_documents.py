@@ -10,6 +10,8 @@ from documents import KERAS_2, NOT_RUN, PAGES, ROOT, anchors, blocks, commands, 
 from nbclient import NotebookClient
 from PIL import Image
 
+from rap_keras.analyzers import registry
+from rap_keras.benchmark import metrics
 from rap_keras.cli.app import app
 from rap_keras.composites import composite
 from rap_keras.datasets import cluttered_digits
@@ -32,6 +34,8 @@ def folder(tmp_path, monkeypatch):
         Image.fromarray(image).save(tmp_path / "photos" / f"{k}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(composite, "_registered", {})
+    monkeypatch.setattr(registry, "METHODS", [*registry.METHODS])
+    monkeypatch.setattr(metrics, "METRICS", {**metrics.METRICS})
     return tmp_path
 
 
