@@ -1,7 +1,6 @@
 """The benchmark on several processes or machines, by Ray Data."""
 
 import contextlib
-import importlib
 import json
 import logging
 import os
@@ -57,23 +56,49 @@ class Worker:
         return {"record": np.array(records, object), "error": np.array(errors, object)}
 
 
-def check_ray(address: str | None) -> None:
-    """Asks, before anything is written, whether there is Ray and where it is to run.
+@contextlib.contextmanager
+def connected(workers: int, address: str | None) -> Iterator[None]:
+    """Ray on this machine, with room for each worker, or a cluster.
+
+    Args:
+        workers: The number of workers.
+        address: The cluster; None starts Ray on this machine.
 
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached.
     """
     try:
-        importlib.import_module("ray.data")
+        import ray
+        import ray.data
     except ImportError as error:
         raise InputError(
             "Expected Ray for workers, but it is not installed: run pip install "
             "'rap-keras[distributed]'.",
             "workers",
         ) from error
-    if address is not None:
-        with _connecting(address):
+    # Ray would tell its own affairs on stderr.
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        if address is not None:
             _reach(address)
+        with silenced_stderr():  # Ray tells that it has been told to be silent.
+            ray.init(log_to_driver=False, configure_logging=False, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
+        raise InputError(f"{where} ({_first_line(error)}).", "ray_address") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's own would end the process where it stands.
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def measure_all(
@@ -82,9 +107,8 @@ def measure_all(
     positions: Sequence[int],
     strict: bool,
     workers: int,
-    address: str | None,
 ) -> Iterator[tuple[Record, Maps]]:
-    """Measures images on Ray's workers, each of which loads the model once.
+    """Measures images on Ray's workers, each of which loads the model once; inside of `connected`.
 
     What a worker had at hand when it died goes to another.
 
@@ -94,76 +118,40 @@ def measure_all(
         positions: The places of the images in the data set.
         strict: Stop at an image that cannot be measured.
         workers: The number of workers.
-        address: The cluster; None starts Ray on this machine.
 
     Returns:
         The record of each image, as they come; without maps.
 
     Raises:
-        InputError: The cluster cannot be reached or is lost; or a worker cannot load the same model;
-            or, with `strict`, an image cannot be measured.
+        InputError: The cluster is lost; or a worker cannot load the same model; or, with `strict`, an
+            image cannot be measured.
     """
     if not positions:
         return
     import ray
     import ray.data
 
-    # Ray would tell its own affairs on stderr.
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with _connected(ray, workers, address):
-        data = ray.data.from_items(
-            [{"position": position} for position in positions],
-            # One image a block: what a dead worker takes with it is done again, and no more.
-            override_num_blocks=len(positions),
-        )
-        results = data.map_batches(
-            Worker,
-            batch_size=1,
-            fn_constructor_args=(settings, protocol, strict),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
-        try:
-            for row in results.iter_rows():
-                if row["error"]:
-                    raise InputError(row["error"])
-                yield json.loads(row["record"]), {}
-        except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
-            raise InputError(
-                f"Ray has lost its workers ({_first_line(error)}); what was measured is kept: run the "
-                "same command again."
-            ) from error
-
-
-@contextlib.contextmanager
-def _connected(ray: Any, workers: int, address: str | None) -> Iterator[None]:
-    """Ray on this machine, with room for each worker, or a cluster."""
-    options: dict[str, Any] = {"address": address}
-    if address is None:
-        options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
-    held = signal.getsignal(signal.SIGTERM)
-    with _connecting(address), silenced_stderr():  # Ray tells that it has been told to be silent.
-        if address is not None:
-            _reach(address)
-        ray.init(log_to_driver=False, configure_logging=False, **options)
-    if held is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, held)  # Ray's own ends the process where it stands.
+    data = ray.data.from_items(
+        [{"position": position} for position in positions],
+        # One image a block: what a dead worker takes with it is done again, and no more.
+        override_num_blocks=len(positions),
+    )
+    results = data.map_batches(
+        Worker,
+        batch_size=1,
+        fn_constructor_args=(settings, protocol, strict),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+    )
     try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _connecting(address: str | None) -> Iterator[None]:
-    """Says in one sentence why Ray does not answer."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
-        raise InputError(f"{where} ({_first_line(error)}).") from error
+        for row in results.iter_rows():
+            if row["error"]:
+                raise InputError(row["error"])
+            yield json.loads(row["record"]), {}
+    except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
+        raise InputError(
+            f"Ray has lost its workers ({_first_line(error)}); what was measured is kept: run the "
+            "same command again."
+        ) from error
 
 
 def _reach(address: str) -> None:

@@ -40,14 +40,10 @@ def run(
         InputError: Something does not fit, cannot be read or cannot be written.
     """
     check_shard(shard)
-    if workers is not None:
-        from rap_keras.benchmark.distributed import check_ray
-
-        check_ray(ray_address)
     bench = Bench(settings)
     protocol = bench.protocol() | {"shard": list(shard)}
     number, count = shard
-    with Store(Path(out), protocol) as store:
+    with _workers(workers, ray_address), Store(Path(out), protocol) as store:
         _check_shard_of(store, shard)
         wanted = bench.positions[number - 1 :: count]
         done = store.finished()
@@ -58,13 +54,22 @@ def run(
         else:
             from rap_keras.benchmark.distributed import measure_all
 
-            measured = measure_all(settings, store.protocol, missing, strict, workers, ray_address)
+            measured = measure_all(settings, store.protocol, missing, strict, workers)
         figures = settings.figures - len(store.positions_of_maps())
         for record, maps in track(measured, "measuring", len(missing)):
             store.add(record, maps if figures > 0 else None)
             figures -= bool(maps)
         _complete_figures(store, bench)
         return _report(store) if count == 1 else []
+
+
+def _workers(count: int | None, address: str | None) -> contextlib.AbstractContextManager[None]:
+    """Ray, where it is asked for, before anything is written."""
+    if count is None:
+        return contextlib.nullcontext()
+    from rap_keras.benchmark.distributed import connected
+
+    return connected(count, address)
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:

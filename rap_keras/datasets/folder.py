@@ -125,7 +125,7 @@ class BoxFolder:
         """Reads one image; see `Dataset.read`."""
         name = self.names[index]
         inner = self._root / "images" / name
-        image = read_image(inner if inner.exists() else self._root / name)
+        image = read_image(inner if os.path.exists(inner) else self._root / name)
         own = image.shape[0], image.shape[1]
         boxes = [self._box(line, row, own) for line, row in self._rows[name]]
         return boxed_sample(name, image, boxes, size)

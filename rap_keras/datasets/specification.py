@@ -33,7 +33,13 @@ def open_dataset(specification: str) -> Dataset:
             raise InputError(
                 f"Expected {form}, got {specification!r}; say where the data set lies."
             )
-        return open_it(os.path.expanduser(place))
+        try:
+            return open_it(os.path.expanduser(place))
+        except OSError as error:
+            raise InputError(
+                f"The data set {specification!r} cannot be read ({error.strerror or error}); check its "
+                "permissions."
+            ) from error
     forms = ", ".join(form for form, _ in _KINDS.values())
     if os.path.exists(specification) or os.path.sep in kind:
         raise InputError(
@@ -76,7 +82,7 @@ def _advice(path: str) -> str:
     for kind, (_, open_it) in _KINDS.items():
         try:
             open_it(path)
-        except InputError:
+        except (InputError, OSError):
             continue
         return f"it looks like {kind}:{path}"
     return "put the kind and a colon in front"

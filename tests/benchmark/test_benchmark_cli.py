@@ -1,11 +1,13 @@
 """`rap-keras benchmark` and `rap-keras merge` as they are typed."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,3 +326,40 @@ def test_help_is_quick():
         assert result.returncode == 0, result.stderr
         assert text in result.stdout
         assert time.monotonic() - start < 20
+
+
+def test_names_of_files_need_not_be_utf_8(common, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    for k, name in enumerate(["a", os.fsdecode(b"caf\xe9 $x$ $y$"), "c"]):
+        try:
+            put(data, name, k, k, np.s_[2:8, 2:8])
+        except OSError:
+            pytest.skip("this file system has UTF-8 names only")
+    (data / "masks" / "c.png").unlink()
+    torn = data / "masks" / os.fsdecode(b"torn\xff.png")
+    put(data, os.fsdecode(b"torn\xff"), 3, 0, np.s_[2:8, 2:8])
+    torn.write_bytes(b"torn")
+    arguments = [*common, "--data", f"folder:{data}", *QUICK[:-4], "--figures", 2, "--out", out]
+    assert "2 of 4 images kept, 0 misclassified, 2 skipped" in succeed("benchmark", *arguments)
+    assert os.fsdecode(b"caf\xe9 $x$ $y$") in records(out)
+    assert "torn?" in (out / "report.md").read_text("utf-8")
+    assert json.loads((out / "summary.json").read_text("utf-8"))["summary"]["kept"] == 2
+    assert (out / "figures" / "heatmaps.png").stat().st_size > 1000
+    succeed("benchmark", *arguments)  # the same protocol again
+
+
+def test_a_folder_that_may_not_be_read(common, tmp_path, monkeypatch):
+    (tmp_path / "data" / "masks").mkdir(parents=True)
+    is_dir = Path.is_dir
+
+    def refused(self):
+        if self.name in ("masks", "closed"):
+            raise PermissionError(13, "Permission denied", str(self))
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    for name in ("data", "closed"):
+        arguments = [*common, "--data", f"folder:{tmp_path / name}", *QUICK]
+        message = fail("benchmark", *arguments, "--out", tmp_path / "out")
+        assert f"{tmp_path / name}' cannot be read (Permission denied)" in message
+    assert not (tmp_path / "out").exists()

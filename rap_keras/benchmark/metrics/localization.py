@@ -120,7 +120,7 @@ METRICS = (
         words="What a map takes for the object against the object, in percent. Higher is better. Equal "
         "area: as many of each map's most relevant pixels as the object has, the same for every method. "
         "The size is given away, so noise gets its share: this measures a ranking.",
-        reference="the same cut for every method",
+        reference="this project",
         beside=("segmentation", "equal area"),
     ),
     Metric(

@@ -26,7 +26,7 @@ METRICS = (
         ),
         table=FURTHER,
         words=FURTHER_WORDS,
-        reference="sum of relevance against the logit",
+        reference="Bach et al. 2015",
     ),
     Metric(
         name="sparsity",
