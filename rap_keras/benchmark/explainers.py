@@ -81,13 +81,17 @@ class _Keras:
     def explainer(self, method: Method) -> Explain:
         from rap_keras.analyzers.factory import create_analyzer
 
-        analyzer = create_analyzer(
-            method.name,
-            self.loaded.network,
-            neuron_selection_mode="index",
-            batch_size=self._batch_size,
-            **method.options,
-        )
+        try:
+            analyzer = create_analyzer(
+                method.name,
+                self.loaded.network,
+                neuron_selection_mode="index",
+                batch_size=self._batch_size,
+                **method.options,
+            )
+        except InputError as error:
+            error.arguments = ()  # options of a method, though flags may have the same names
+            raise
         return lambda x, neuron: analyzer.analyze(x[np.newaxis], [neuron])[0]
 
 

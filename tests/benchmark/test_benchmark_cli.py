@@ -164,6 +164,14 @@ def kept(out):
     return [record for record in records(out).values() if record["status"] == "kept"]
 
 
+def test_an_option_of_a_method_is_not_taken_for_a_flag(common, tmp_path):
+    message = fail(
+        *("benchmark", *common, *QUICK, "--methods", "smoothgrad:augment_by_n=2:seed=-1"),
+        *("--out", tmp_path / "out"),
+    )
+    assert "Expected seed to be an integer from 0 on, got -1" in message
+
+
 @pytest.mark.parametrize("out", ["file", "file/below"])
 def test_an_output_folder_that_cannot_be(out, common, tmp_path):
     (tmp_path / "file").write_text("kept")
