@@ -358,7 +358,7 @@ def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match="No space left"):
             analyzer.save_npz(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
