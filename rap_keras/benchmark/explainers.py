@@ -68,6 +68,12 @@ class _Keras:
         import keras
         import tensorflow as tf
 
+        if not has_keras3():
+            raise InputError(
+                f'backend="keras" needs Keras 3, got Keras {keras.__version__}: choose '
+                'backend="innvestigate".',
+                "backend",
+            )
         self.versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
         self.loaded = _load(settings)
         self._batch_size = settings.batch_size
