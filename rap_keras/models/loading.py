@@ -259,7 +259,10 @@ def _load_weights(model: Any, weights: str) -> None:
 def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """The size of the model's images, which also makes sure that it is an image classifier."""
     model, name = loaded.model, loaded.name
-    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    try:
+        inputs, outputs = model.inputs, model.outputs
+    except (AttributeError, ValueError):  # of what is no model, and of an unbuilt one
+        inputs = outputs = None
     if not inputs or not outputs:
         raise InputError(f"{name} is no Keras model with a defined input and output.")
     shape = tuple(inputs[0].shape)

@@ -99,10 +99,13 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
     Raises:
         InputError: The layer is quantized, so that its kernel is not what it multiplies with.
     """
-    if getattr(layer, "quantization_mode", None):
+    policy = getattr(layer, "dtype_policy", None)
+    # Keras before 3.6 tells it of the policy alone.
+    mode = getattr(layer, "quantization_mode", getattr(policy, "quantization_mode", None))
+    if mode:
         raise InputError(
             f"Expected layers with floating-point kernels, but layer {layer.name!r} is quantized "
-            f"({layer.quantization_mode}): explain the model as it was before quantization."
+            f"({mode}): explain the model as it was before quantization."
         )
     known = type_of(layer)
     steps = [(apply, tf.cast(tf.convert_to_tensor(w), x.dtype)) for apply, w in known.maps(layer)]

@@ -73,6 +73,7 @@ def test_comparing_methods_traces_once(tmp_path, count, rng):
 
 def test_logits_are_those_of_the_analyzed_graph(tmp_path, x):
     model = keras.Sequential([residual(), layers.Softmax()])
+    model.build((None, *x.shape[1:]))  # which Keras 3.3 does not do by itself
     model.save(tmp_path / "model.keras")
     loaded = load_model(str(tmp_path / "model.keras"), preprocess="none")
     sums = create_analyzer("gradient", loaded.network, neuron_selection_mode="all")

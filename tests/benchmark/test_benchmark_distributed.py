@@ -21,8 +21,8 @@ ignore_warnings_of_ray = pytest.mark.filterwarnings(
     *(f"ignore::{kind}Warning" for kind in ("Deprecation", "Future", "Resource"))
 )
 # Long enough for a worker to be killed while it is at work.
-SLOW = ["--methods", "rap", "--no-controls", "--metrics", "lerf,morf,ratio", "--steps", 144]
-SLOW += ["--batch-size", 1, "--figures", 2, "--resamples", 20, "--limit", 15]
+SLOW = ["--methods", "rap", "--no-controls", "--metrics", "lerf,morf,ratio", "--steps", 72]
+SLOW += ["--batch-size", 1, "--figures", 2, "--resamples", 20, "--limit", 10]
 
 
 def workers():

@@ -43,7 +43,11 @@ main()
 
 @pytest.mark.parametrize(
     ("where", "number", "count"),
-    [("image", signal.SIGTERM, 2), ("image", signal.SIGINT, 2), ("report", signal.SIGTERM, 8)],
+    [
+        ("image", signal.SIGTERM, 2),
+        pytest.param("image", signal.SIGINT, 2, marks=pytest.mark.slow),
+        ("report", signal.SIGTERM, 8),
+    ],
 )
 def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_path):
     out = tmp_path / "out"

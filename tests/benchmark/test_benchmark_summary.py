@@ -220,7 +220,11 @@ def test_standard_errors_are_those_of_scipy():
         return (b.sum() / ub.sum() + f.sum() / uf.sum()) / 2
 
     data = (intersection[:, 0], intersection[:, 1], union[:, 0], union[:, 1])
-    options = {"n_resamples": 3000, "rng": np.random.default_rng(0), "method": "percentile"}
+    options = {
+        "n_resamples": 3000,
+        "random_state": np.random.default_rng(0),
+        "method": "percentile",
+    }
     mean_iou = stats.bootstrap(data, pooled, paired=True, vectorized=False, **options)
     assert found["mean_iou"]["standard_error"] == pytest.approx(mean_iou.standard_error, rel=0.1)
     median = stats.bootstrap((ratios,), np.median, **options)

@@ -3,11 +3,9 @@
 import ast
 import re
 
-import nbformat
 import pytest
 import typer
 from documents import KERAS_2, NOT_RUN, PAGES, ROOT, anchors, blocks, commands, links
-from nbclient import NotebookClient
 from PIL import Image
 
 from rap_keras.analyzers import registry
@@ -100,5 +98,8 @@ def test_scripts_exist_and_have_their_options(page):
 )
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_notebooks_run(path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}
+    ).execute()

@@ -11,6 +11,7 @@ from keras2 import k2
 from networks import plain, residual
 from real_networks import NETWORKS, photographs
 from shared_data import needs_shared, shared_models
+from thinned import slow_unless
 
 import rap_keras
 from rap_keras import innvestigate as plugin
@@ -63,7 +64,9 @@ def test_separable_convolutions_as_innvestigate_has_them(method, rng):
 
 
 @needs_shared
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda p: p.values[0] in ("squeezenet", "resnet18_trunk"), NETWORKS)
+)
 def test_real_networks(name):
     size, preprocess = NETWORKS[name]
     x = np.asarray(preprocess(photographs(size, count=2)[0]), "float32")

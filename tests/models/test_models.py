@@ -119,6 +119,7 @@ def test_weights_of_an_application_from_a_file(tmp_path):
 def test_logits_come_before_the_softmax(tmp_path, images):
     model = build()
     probabilities = keras.Sequential([model, keras.layers.Softmax()])
+    probabilities.build((None, *model.input_shape[1:]))  # which Keras 3.3 does not do by itself
     probabilities.save(tmp_path / "model.keras")
     loaded = load_model(str(tmp_path / "model.keras"), preprocess="unit")
     x = loaded.preprocess(images)

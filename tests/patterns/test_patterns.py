@@ -541,6 +541,8 @@ def test_patterns_are_saved_without_pickle(model, x, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["patterns.npz"]
 
 
+# NumPy before 2 leaves its half archive to be closed by nobody.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_cannot_be_written_is_said_in_a_sentence(model, x, tmp_path):
     resource = pytest.importorskip("resource")
     statistics = gathered(model, x)

@@ -3,11 +3,10 @@
 import numpy as np
 
 # How far two computations of the same value may lie apart, as a share of the largest value. Another
-# processor, number of threads or size of the batch sums in another order. A sum of n terms is then
-# off by about eps sqrt(n), a few layers add up, and here n is at most some thousands: 64 eps and more
-# in single precision. What was measured between kernels of several instruction sets is a tenth of it.
+# processor, number of threads or size of the batch sums in another order. A sum of n terms is then off by
+# about eps sqrt(n), and a few layers add up; here n is at most some thousands.
 FLOAT32 = 100 * float(np.finfo(np.float32).eps)  # 1.2e-5
-# Ten times as much room, for it costs nothing: the smallest error that matters is far above.
+# Far more than eps sqrt(n), and far below the smallest error that matters.
 FLOAT64 = 1e-10
 
 
