@@ -68,7 +68,7 @@ test-kernels: setup
 	for setting in $(KERNEL_SETTINGS); do for threads in $(KERNEL_THREADS); do \
 	    with="$$setting TF_NUM_INTRAOP_THREADS=$$threads OMP_NUM_THREADS=$$threads"; \
 	    echo "== $$with"; \
-	    env $$with $(BIN)/python -m pytest -q -k "not half_precision and not precisions" $(KERNEL_TESTS) || failed="$$failed\n  $$with"; \
+	    env $$with $(BIN)/$(PYTEST) -q -k "not half_precision and not precisions" $(KERNEL_TESTS) || failed="$$failed\n  $$with"; \
 	done; done; \
 	if [ -n "$$failed" ]; then printf "These settings failed:$$failed\n"; exit 1; fi
 

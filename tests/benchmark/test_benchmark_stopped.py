@@ -46,7 +46,7 @@ main()
     [
         ("image", signal.SIGTERM, 2),
         pytest.param("image", signal.SIGINT, 2, marks=pytest.mark.slow),
-        ("report", signal.SIGTERM, 8),
+        pytest.param("report", signal.SIGTERM, 8, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from documents import KERAS_2, PAGES, blocks
 from keras2 import k2
+from thinned import slow_unless
 
 from rap_keras import InputError, create_analyzer
 from rap_keras import innvestigate as plugin
@@ -54,7 +55,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("code", CODE, ids=CODE.values())
+# With Keras 3, what Keras 2 alone does as well is slow: the other environment runs it by default.
+@pytest.mark.parametrize(
+    "code",
+    slow_unless(
+        lambda p: not HAS_KERAS3 or "from_keras3" in p.values[0],
+        [pytest.param(code, id=place) for code, place in CODE.items()],
+    ),
+)
 def test_the_examples(code, folder):
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(

@@ -3,8 +3,8 @@
 import numpy as np
 
 # How far two computations of the same value may lie apart, as a share of the largest value. Another
-# processor, number of threads or size of the batch sums in another order. A sum of n terms is then off by
-# about eps sqrt(n), and a few layers add up; here n is at most some thousands.
+# processor, number of threads or size of the batch sums in another order. A sum of n terms is then off
+# by about eps sqrt(n), and a few layers add up; here n is at most some thousands.
 FLOAT32 = 100 * float(np.finfo(np.float32).eps)  # 1.2e-5
 # Far more than eps sqrt(n), and far below the smallest error that matters.
 FLOAT64 = 1e-10
