@@ -122,7 +122,7 @@ class Analyzer:
             InputError: As in `analyze`.
         """
         if isinstance(x, tf.data.Dataset):
-            refuse_single_samples(x, self.model.inputs)
+            refuse_single_samples(x, self._network.inputs)
             return self._explain_dataset(x, neuron_selection)
         arrays, pack = self._read(x)
         found = self._explained(arrays, neuron_selection)
@@ -168,7 +168,7 @@ class Analyzer:
         shape = [0, *(n or 0 for n in self._graph.shapes[self._graph.output][1:])]
         return {
             "maps": [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays],
-            "logits": np.zeros(shape, self._dtype(self.model.outputs[0].dtype)),
+            "logits": np.zeros(shape, self._dtype(self._network.outputs[0].dtype)),
             "neurons": np.zeros(0, np.int32),
         }
 

@@ -87,7 +87,7 @@ def _selection(text: str, loaded: Any) -> tuple[str, int | None]:
     """The mode of the analyzer, and the neuron it is told."""
     if text in ("max", "all"):
         return ("max_activation" if text == "max" else "all"), None
-    count = loaded.model.outputs[0].shape[-1]
+    count = loaded.network.outputs[0].shape[-1]
     try:
         index = int(text)
     except ValueError:

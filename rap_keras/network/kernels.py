@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types
+from rap_keras.network.operations import KernelOperation
 
 Apply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Scaled = Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -257,7 +258,8 @@ def _by_group(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 _COLUMNS, _ROWS, _PAIRS = (-1,), (-2,), (-2, -1)
 
-TYPES: dict[str, KernelType] = {
+TYPES: dict[Any, KernelType] = {
+    KernelOperation: KernelType(lambda operation: [(operation.apply, operation.kernel)]),
     "Dense": KernelType(_dense, (_COLUMNS,), _by_column, _by_row, lambda layer: True),
     "EinsumDense": KernelType(_einsum_dense),
     **dict.fromkeys(
