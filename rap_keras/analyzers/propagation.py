@@ -163,9 +163,7 @@ class PropagationAnalyzer(Analyzer):
         return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs), size)}
 
 
-def _three_sums(
-    given: list[tf.Tensor], taken: list[tf.Tensor], size: tf.Tensor
-) -> list[tf.Tensor]:
+def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor], size: tf.Tensor) -> list[tf.Tensor]:
     """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,)."""
 
     def summed(tensors: list[tf.Tensor]) -> tf.Tensor:

@@ -1,6 +1,6 @@
 """Composites: which rule each layer of a model gets. Presets are tables, layer type => rule."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rap_keras.errors import InputError, UnknownLayerError
@@ -143,14 +143,17 @@ def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
     kinds = sorted({type(node.layer).__name__ for node in unknown})
     bases = {base.__name__ for node in unknown for base in type(node.layer).__mro__[1:]}
     why = " (a subclass with a call() of its own needs its own rule)" if bases & set(rules) else ""
-    closed = "".join(f"\nLayer {n.name!r} cannot be opened: {n.closed}." for n in unknown if n.closed)
+    closed = "".join(
+        f"\nLayer {n.name!r} cannot be opened: {n.closed}." for n in unknown if n.closed
+    )
     lines = "\n".join(f"    rap_keras.register_rule({kind}, my_rule)" for kind in kinds)
     return (
         f"Expected layers with a known rule, got {len(unknown)} of type {', '.join(kinds)}{why}; "
-        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}\n{closed}\n{table}"
+        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}"
+        f"\n{closed}\n{table}"
     )
 
 
-def table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
+def table(*parts: tuple[Collection[LayerType], Rule]) -> dict[Any, Rule]:
     """A table of rules from sets of type names and their rules; later parts go before earlier ones."""
     return {name: rule for names, rule in parts for name in names}

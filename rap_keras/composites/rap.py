@@ -12,6 +12,7 @@ RAP_RELEASED = (
     | additions("signed")
     | products(rap_released.linear_layer)
     | table(
+        (types.JOINS | types.PADDING, routing.follow),
         (types.KERNEL, rap_released.linear_layer),
         (types.BATCH_NORMALIZATION, rap_released.batch_normalization),
         (types.WINNER | types.AVERAGING, rap_released.simple),

@@ -233,7 +233,7 @@ class Graph:
         return [self._bounded(slot) for slot in node.inputs]
 
     def statistics(self, node: Node) -> list[bool]:
-        """For each input, whether it is a constant, or made of means and the like of another input alone.
+        """For each input, whether it is a constant, or made of nothing but statistics of another.
 
         So normalizations are written: x - mean(x), x * rsqrt(variance(x) + epsilon) * gamma.
         """

@@ -22,13 +22,8 @@ DEPTHWISE = _numbered("DepthwiseConv", (1, 2))
 SEPARABLE = _numbered("SeparableConv", (1, 2))
 TRANSPOSED = {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
 # Layers that are a linear map of their input plus bias and, perhaps, a fused activation.
-KERNEL = (
-    CONVOLUTION
-    | DEPTHWISE
-    | SEPARABLE
-    | TRANSPOSED
-    | {"Dense", "EinsumDense"}
-    | {KernelOperation}
+KERNEL: set[str | type] = (
+    CONVOLUTION | DEPTHWISE | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"} | {KernelOperation}
 )
 # Products of matrices: of a tensor and weights, a kernel layer; of two tensors, linear in each.
 CONTRACTION = {"Matmul", "Dot", "Einsum", "Tensordot"}

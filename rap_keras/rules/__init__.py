@@ -6,8 +6,9 @@ A rule is a function
 
 of tensors inside a TensorFlow graph, where `tf.gradients(outputs, inputs, ...)` gives the layer's
 transposed map. `relevances` has one tensor per output, in at least single precision, and so has what is
-returned; None for an input that gets nothing. A rule that needs to know more asks for it by the name of a keyword-only argument; one without
-a default value makes the rule apply only where the fact is known:
+returned; None stands for an input that gets nothing. A rule that needs to know more asks for it by the
+name of a keyword-only argument; one without a default value makes the rule apply only where the fact is
+known:
 
     name          the node's name, unique in the model
     bottleneck    whether everything passes the node's output on its way to the model's output
@@ -21,8 +22,8 @@ a default value makes the rule apply only where the fact is known:
     recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
     gates         for each input of a product, whether it is a gate (bounded, broadcast over the others,
                   or made of their statistics)
-    statistics    for each input, whether it is made of constants, or of statistics (means, ...) of another,
-                  alone
+    statistics    for each input, whether it is made of constants, or of statistics (means, ...) of
+                  another, alone
     drops         whether relevance may arrive at constants: padding, or what a tensor is joined with
     weights       for each input, whether it is bounded, as the weights of an attention are
 """

@@ -66,7 +66,10 @@ def softmax(
     outputs: Tensors,
     relevances: Tensors,
 ) -> list[tf.Tensor]:
-    """AttnLRP, proposition 3.1: R_i = x_i (R_i - s_i sum_j R_j) for s = softmax(x)."""
+    """Softmax by AttnLRP, proposition 3.1.
+
+    R_i = x_i (R_i - s_i sum_j R_j) for s = softmax(x).
+    """
     axis = layer.axis if isinstance(layer.axis, int) else list(layer.axis)
     relevance = relevances[0]
     total = tf.reduce_sum(relevance, axis, keepdims=True)

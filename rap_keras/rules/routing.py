@@ -102,6 +102,7 @@ def share_sum(
         inputs: The summands x_k. One alone (the other is a constant) gets all.
         outputs: Their sum.
         relevances: Relevance of the sum.
+        statistics: For each summand, whether it is made of statistics of another, or of constants.
         by: "absolute": in proportion to |x_k|. "positive": to max(x_k, 0), to |x_k| where none is
             positive. "signed": x_k R / sum x, the released code's rule. Where all the parts of the
             first two are 0, the shares are equal; "signed" then passes nothing.

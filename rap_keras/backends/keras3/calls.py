@@ -99,7 +99,9 @@ class Call:
             return next(values) if is_symbolic(leaf) else _for_samples(leaf, size)
 
         arguments = tree.map_structure(filled, self._arguments)
-        return arguments, tree.map_structure(lambda leaf: _for_samples(leaf, size), self._attributes)
+        return arguments, tree.map_structure(
+            lambda leaf: _for_samples(leaf, size), self._attributes
+        )
 
     def first_argument(self, inputs: Sequence[Any]) -> Any:
         """The inputs in the structure that the layer takes as its first argument."""
@@ -117,7 +119,8 @@ class Call:
 
     def constants(self) -> list[Any]:
         """The arrays, tensors and variables among the arguments."""
-        return [leaf for leaf in tree.flatten(self._arguments) if hasattr(leaf, "dtype")]
+        leaves = tree.flatten(self._arguments)
+        return [leaf for leaf in leaves if hasattr(leaf, "dtype") and not is_symbolic(leaf)]
 
     def with_constant(self, x: Any, constant: Any) -> Any:
         """The output for one tensor, with another array in the place of the one that it takes."""
@@ -130,6 +133,7 @@ class Call:
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
+        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
         (args, kwargs), attributes = self._filled(inputs, masks)
         if getattr(self._op, "_call_has_training_arg", False):
             kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
@@ -157,6 +161,7 @@ class Constant:
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
+        """The constant."""
         return [self._value]
 
 

@@ -8,7 +8,7 @@ from keras import ops
 
 
 def expansion_of(operation: Any) -> Callable[..., Any] | None:
-    """What computes the same as an operation by others, which have rules; None where it is one itself."""
+    """What computes the same as an operation by others, which have rules; None for most."""
     made = _EXPANSIONS.get(type(operation).__name__)
     return made(operation) if made and type(operation).__module__.startswith("keras.") else None
 

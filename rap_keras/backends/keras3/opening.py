@@ -105,9 +105,10 @@ def open_model(model: keras.Model) -> Opened:
         InputError: The model was never called, so that its inputs are not known, or cannot be opened.
     """
     shapes = getattr(model, "_build_shapes_dict", None)
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
     if getattr(model, "inputs", None):
-        given = tree.pack_sequence_as(model._inputs_struct, model.inputs)
-        args, kwargs = (given,), {}
+        args = (tree.pack_sequence_as(model._inputs_struct, model.inputs),)
     elif not model.built or not shapes:
         raise InputError(
             f"Expected a model whose inputs are known, but {model.name!r} ({type(model).__name__}) was "
@@ -115,8 +116,6 @@ def open_model(model: keras.Model) -> Opened:
         )
     else:
         names = inspect.signature(model.call).parameters
-        args = ()
-        kwargs = {}
         for name, shape in zip(names, shapes.values(), strict=False):
             kwargs[name] = tree.map_shape_structure(
                 lambda s: keras.KerasTensor((None, *s[1:]), dtype=model.input_dtype), shape
@@ -159,8 +158,8 @@ def _called(
         if scope.state_mapping and layer is not None:
             raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
         made = list(filter(is_symbolic, outputs))
-        function = Function(inputs, made) if made else None
-    return Opened(function, arguments, inputs, outputs)
+        graph = Function(inputs, made) if made else None
+    return Opened(graph, arguments, inputs, outputs)
 
 
 def _converted(layer: keras.Layer, leaf: Any) -> Any:

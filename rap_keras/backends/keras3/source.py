@@ -47,7 +47,8 @@ class Source:
         if keras.backend.backend() != "tensorflow":
             raise InputError(
                 "rap_keras computes on TensorFlow, but Keras runs on the "
-                f"{keras.backend.backend()!r} backend: set KERAS_BACKEND=tensorflow before importing keras."
+                f"{keras.backend.backend()!r} backend: set KERAS_BACKEND=tensorflow before importing "
+                "keras."
             )
         function = as_function(model)
         if function is not None:
@@ -111,13 +112,14 @@ def names_of_inputs(function: Functional) -> list[str]:
 def _names_in(arguments: tuple[Any, dict[str, Any]]) -> list[str]:
     """Names of the tensors in a call's arguments: their keys, numbered where several have one."""
     args, kwargs = arguments
-    names = []
-    for key, value in [*enumerate(args), *kwargs.items()]:
+    names: list[str] = []
+    positional = {f"input_{place}": value for place, value in enumerate(args)}
+    for key, value in (positional | kwargs).items():
         inner = value if isinstance(value, dict) else {key: value}
         for name, part in inner.items():
             leaves = tree.flatten(part)
             names += [name if len(leaves) == 1 else f"{name}_{k}" for k in range(len(leaves))]
-    return [f"input_{name}" if isinstance(name, int) else name for name in names]
+    return names
 
 
 def _not_traceable(model: Any) -> str:

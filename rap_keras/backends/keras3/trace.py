@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 from keras import tree
+from keras.backend import standardize_dtype
 from keras.src.utils.naming import to_snake_case
 
 from rap_keras.backends.keras3.calls import Call, Constant
@@ -109,9 +110,7 @@ class _Walk:
         self.shapes[slot] = tuple(None if k in samples else n for k, n in enumerate(tensor.shape))
         return slot
 
-    def function(
-        self, function: Any, scope: dict[int, int], prefix: str, context: Context
-    ) -> None:
+    def function(self, function: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
         """Walks one graph; `scope` maps the ids of its symbolic tensors to slots and grows."""
         by_depth = function._nodes_by_depth
         for depth in sorted(by_depth, reverse=True):
@@ -210,7 +209,7 @@ def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> Kernel
     """The operation as a kernel layer, where it takes one tensor and the weights of a linear map."""
     if is_layer(op) or len(taken) != 1 or not is_a(op, WEIGHTED):
         return None
-    weights = [c for c in call.constants() if keras.backend.is_float_dtype(c.dtype)]
+    weights = [c for c in call.constants() if "float" in standardize_dtype(c.dtype)]
     if len(weights) != 1:
         return None
     return KernelOperation(op.name, weights[0], call.with_constant)
