@@ -238,7 +238,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         ):  # a wrapper's, which augments behind the input
             count = max(size, np.size(neuron_selection))
         index = read_selection(
-            neuron_selection, mode, count, self._graph.shapes[self._graph.output][-1]
+            neuron_selection, mode, count, self._graph.shapes[self._graph.output][1:]
         )
         if mode != "index":
             return arrays, pack

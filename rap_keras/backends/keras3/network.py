@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.backends.keras3.trace import own_output, trace, without_head
+from rap_keras.backends.keras3.trace import (
+    output_position,
+    own_output,
+    trace,
+    without_head,
+)
 from rap_keras.backends.network import Network, Run
 from rap_keras.propagate import forward
 
@@ -15,15 +20,25 @@ class Keras3Network(Network):
     """A Keras 3 model, traced once; its functions are TensorFlow's.
 
     Args:
-        model: A functional or (built) Sequential Keras 3 model with one output. It is not changed.
+        model: A functional or (built) Sequential Keras 3 model. It is not changed.
+        output: Which output of several is meant, by name or number.
+
+    Attributes:
+        output: As it was told.
 
     Raises:
-        InputError: The model cannot be followed.
+        InputError: The model cannot be followed, or has no such output.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._whole = trace(model, keep_head=True)
+    def __init__(self, model: Any, output: str | int | None = None) -> None:
+        self._whole = trace(model, keep_head=True, output=output)
+        self.output = output if output is None or isinstance(output, str) else int(output)
         super().__init__(model, without_head(self._whole))
+
+    @property
+    def output_dtype(self) -> str:
+        """The dtype of the output that is meant."""
+        return self.model.outputs[output_position(self.model, self.output)].dtype
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs]
@@ -38,5 +53,25 @@ class Keras3Network(Network):
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]
-        (expected,) = tf.nest.flatten(own_output(self.model, inputs))
+        outputs = tf.nest.flatten(own_output(self.model, inputs))
+        expected = outputs[output_position(self.model, self.output)]
         return forward(self._whole, inputs)[0], expected
+
+
+def open_output(model: Any, output: str | int | None = None) -> Keras3Network:
+    """A model at work, up to one of its outputs.
+
+    Args:
+        model: A Keras 3 model, or one that is open already, which is returned as it is where that is the
+            output that it was opened for.
+        output: The output's name or number; None is the one that there is, or was opened.
+
+    Raises:
+        InputError: The model cannot be followed, or has no such output.
+    """
+    if not isinstance(model, Keras3Network):
+        return Keras3Network(model, output)
+    opened = output_position(model.model, model.output)
+    if output is None or output_position(model.model, output) == opened:
+        return model
+    return Keras3Network(model.model, output)

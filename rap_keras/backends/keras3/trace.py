@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import tree
 from keras.src.models.functional import Functional
 
@@ -23,20 +24,21 @@ from rap_keras.network.layer_types import (
 )
 
 
-def trace(model: Any, keep_head: bool = False) -> Graph:
+def trace(model: Any, keep_head: bool = False, output: str | int | None = None) -> Graph:
     """The graph of a model from its inputs to its logits.
 
     Nested models are opened. A softmax or sigmoid at the end is left out, fused ones included.
 
     Args:
-        model: A functional or (built) Sequential Keras 3 model with one output.
+        model: A functional or (built) Sequential Keras 3 model.
         keep_head: Go on to the model's own output instead.
+        output: Which output of several, by name or number; see `output_names`.
 
     Returns:
         The graph; slots are numbered from the inputs on.
 
     Raises:
-        InputError: The model is not functional, not built, has several outputs, or is not Keras 3.
+        InputError: The model is not functional, not built, or is not Keras 3, or has no such output.
     """
     if keras.backend.backend() != "tensorflow":
         raise InputError(
@@ -46,27 +48,23 @@ def trace(model: Any, keep_head: bool = False) -> Graph:
     function = _as_function(model)
     if function is None:
         raise InputError(_not_traceable(model))
-    if len(function.outputs) != 1:
-        raise InputError(
-            f"Expected a model with one output, got {len(function.outputs)}: explain one of them, "
-            "keras.Model(model.inputs, model.outputs[k])."
-        )
+    explained = function.outputs[output_position(function, output)]
     walk = _Walk()
     inputs = [walk.new_slot(t) for t in function.inputs]
     scope = {id(t): slot for t, slot in zip(function.inputs, inputs, strict=True)}
     walk.function(function, scope, "")
-    output = scope[id(function.outputs[0])]
+    end = scope[id(explained)]
     numeric = [s for s, t in zip(inputs, function.inputs, strict=True) if t.dtype != "bool"]
     graph = Graph(
         nodes=tuple(walk.nodes),
         inputs=tuple(inputs),
         input_names=tuple(input_names(function)),
-        output=output,
+        output=end,
         shapes=walk.shapes,
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
         booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
     )
-    return _pruned(graph, output) if keep_head else without_head(graph)
+    return _pruned(graph, end) if keep_head else without_head(graph)
 
 
 def own_output(model: Any, inputs: Sequence[Any]) -> Any:
@@ -83,6 +81,52 @@ def input_names(model: Any) -> list[str]:
     if function is not None and isinstance(function._inputs_struct, dict):
         return tree.flatten({key: key for key in function._inputs_struct})
     return [t._keras_history.operation.name for t in model.inputs]
+
+
+def output_names(model: Any) -> list[str]:
+    """Names of a model's outputs: the keys of its dict of outputs, else those of the last layers.
+
+    Where a layer gives several outputs, the second is called "layer:1".
+    """
+    function = _as_function(model)
+    if function is not None and isinstance(function._outputs_struct, dict):
+        keys = tree.flatten({key: key for key in function._outputs_struct})
+        if len(keys) == len(function.outputs):  # nested structures have more
+            return keys
+    names: list[str] = []
+    for tensor in model.outputs:
+        name = tensor._keras_history.operation.name
+        count = sum(n.rpartition(":")[0] == name or n == name for n in names)
+        names.append(f"{name}:{count}" if count else name)
+    return names
+
+
+def output_position(model: Any, output: str | int | None) -> int:
+    """The number of an output that is told by name or number; None is that of a model with one.
+
+    Raises:
+        InputError: There is no such output, or none is told of several.
+    """
+    names = output_names(model)
+    listed = ", ".join(map(repr, names))
+    if output is None:
+        if len(names) > 1:
+            raise InputError(
+                f"Expected output=NAME, for the model has {len(names)} outputs, got none: choose one of "
+                f"{listed}, or its number.",
+                "output",
+            )
+        return 0
+    if isinstance(output, str) and output in names:
+        return names.index(output)
+    is_number = isinstance(output, int | np.integer) and not isinstance(output, bool)
+    if is_number and 0 <= int(output) < len(names):
+        return int(output)
+    raise InputError(
+        f"Expected output to be one of {listed}, or a number from 0 to {len(names) - 1}, got "
+        f"{output!r}.",
+        "output",
+    )
 
 
 def _as_function(op: Any) -> Functional | None:
