@@ -181,7 +181,9 @@ class Analyzer:
         shape = [0, *(n or 0 for n in self._graph.shapes[self._graph.output][1:])]
         return {
             "maps": [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays],
-            "logits": np.zeros(shape, self._dtype(self._network.output_dtype)),
+            "logits": np.zeros(
+                shape, self._dtype(self.model.outputs[self._network.position].dtype)
+            ),
             "neurons": np.zeros(shape, bool) if is_region(selection) else np.zeros(0, np.int32),
         }
 

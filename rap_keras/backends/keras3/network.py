@@ -6,12 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.backends.keras3.trace import (
-    output_position,
-    own_output,
-    trace,
-    without_head,
-)
+from rap_keras.backends.keras3.outputs import output_position
+from rap_keras.backends.keras3.trace import names_of_outputs, own_output, trace, without_head
 from rap_keras.backends.network import Network, Run
 from rap_keras.propagate import forward
 
@@ -25,20 +21,17 @@ class Keras3Network(Network):
 
     Attributes:
         output: As it was told.
+        position: Its number.
 
     Raises:
         InputError: The model cannot be followed, or has no such output.
     """
 
     def __init__(self, model: Any, output: str | int | None = None) -> None:
-        self._whole = trace(model, keep_head=True, output=output)
+        self.position = output_position(names_of_outputs(model), output)
         self.output = output if output is None or isinstance(output, str) else int(output)
+        self._whole = trace(model, keep_head=True, output=self.position)
         super().__init__(model, without_head(self._whole))
-
-    @property
-    def output_dtype(self) -> str:
-        """The dtype of the output that is meant."""
-        return self.model.outputs[output_position(self.model, self.output)].dtype
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs]
@@ -54,8 +47,7 @@ class Keras3Network(Network):
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]
         outputs = tf.nest.flatten(own_output(self.model, inputs))
-        expected = outputs[output_position(self.model, self.output)]
-        return forward(self._whole, inputs)[0], expected
+        return forward(self._whole, inputs)[0], outputs[self.position]
 
 
 def open_output(model: Any, output: str | int | None = None) -> Keras3Network:
@@ -71,7 +63,6 @@ def open_output(model: Any, output: str | int | None = None) -> Keras3Network:
     """
     if not isinstance(model, Keras3Network):
         return Keras3Network(model, output)
-    opened = output_position(model.model, model.output)
-    if output is None or output_position(model.model, output) == opened:
+    if output is None or output_position(names_of_outputs(model.model), output) == model.position:
         return model
     return Keras3Network(model.model, output)

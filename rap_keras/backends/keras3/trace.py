@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import tree
 from keras.src.models.functional import Functional
 
+from rap_keras.backends.keras3.outputs import output_names
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import (
@@ -24,7 +24,7 @@ from rap_keras.network.layer_types import (
 )
 
 
-def trace(model: Any, keep_head: bool = False, output: str | int | None = None) -> Graph:
+def trace(model: Any, keep_head: bool = False, output: int = 0) -> Graph:
     """The graph of a model from its inputs to its logits.
 
     Nested models are opened. A softmax or sigmoid at the end is left out, fused ones included.
@@ -32,13 +32,13 @@ def trace(model: Any, keep_head: bool = False, output: str | int | None = None) 
     Args:
         model: A functional or (built) Sequential Keras 3 model.
         keep_head: Go on to the model's own output instead.
-        output: Which output of several, by name or number; see `output_names`.
+        output: The number of the output that is meant.
 
     Returns:
         The graph; slots are numbered from the inputs on.
 
     Raises:
-        InputError: The model is not functional, not built, or is not Keras 3, or has no such output.
+        InputError: The model is not functional, not built, or is not Keras 3.
     """
     if keras.backend.backend() != "tensorflow":
         raise InputError(
@@ -48,7 +48,7 @@ def trace(model: Any, keep_head: bool = False, output: str | int | None = None) 
     function = _as_function(model)
     if function is None:
         raise InputError(_not_traceable(model))
-    explained = function.outputs[output_position(function, output)]
+    explained = function.outputs[output]
     walk = _Walk()
     inputs = [walk.new_slot(t) for t in function.inputs]
     scope = {id(t): slot for t, slot in zip(function.inputs, inputs, strict=True)}
@@ -67,6 +67,12 @@ def trace(model: Any, keep_head: bool = False, output: str | int | None = None) 
     return _pruned(graph, end) if keep_head else without_head(graph)
 
 
+def names_of_outputs(model: Any) -> list[str]:
+    """What a model's outputs are called; of what cannot be traced, none."""
+    function = _as_function(model)
+    return [] if function is None else output_names(function.outputs, function._outputs_struct)
+
+
 def own_output(model: Any, inputs: Sequence[Any]) -> Any:
     """What the model itself computes of its inputs, a flat list, at inference."""
     function = _as_function(model)
@@ -81,52 +87,6 @@ def input_names(model: Any) -> list[str]:
     if function is not None and isinstance(function._inputs_struct, dict):
         return tree.flatten({key: key for key in function._inputs_struct})
     return [t._keras_history.operation.name for t in model.inputs]
-
-
-def output_names(model: Any) -> list[str]:
-    """Names of a model's outputs: the keys of its dict of outputs, else those of the last layers.
-
-    Where a layer gives several outputs, the second is called "layer:1".
-    """
-    function = _as_function(model)
-    if function is not None and isinstance(function._outputs_struct, dict):
-        keys = tree.flatten({key: key for key in function._outputs_struct})
-        if len(keys) == len(function.outputs):  # nested structures have more
-            return keys
-    names: list[str] = []
-    for tensor in model.outputs:
-        name = tensor._keras_history.operation.name
-        count = sum(n.rpartition(":")[0] == name or n == name for n in names)
-        names.append(f"{name}:{count}" if count else name)
-    return names
-
-
-def output_position(model: Any, output: str | int | None) -> int:
-    """The number of an output that is told by name or number; None is that of a model with one.
-
-    Raises:
-        InputError: There is no such output, or none is told of several.
-    """
-    names = output_names(model)
-    listed = ", ".join(map(repr, names))
-    if output is None:
-        if len(names) > 1:
-            raise InputError(
-                f"Expected output=NAME, for the model has {len(names)} outputs, got none: choose one of "
-                f"{listed}, or its number.",
-                "output",
-            )
-        return 0
-    if isinstance(output, str) and output in names:
-        return names.index(output)
-    is_number = isinstance(output, int | np.integer) and not isinstance(output, bool)
-    if is_number and 0 <= int(output) < len(names):
-        return int(output)
-    raise InputError(
-        f"Expected output to be one of {listed}, or a number from 0 to {len(names) - 1}, got "
-        f"{output!r}.",
-        "output",
-    )
 
 
 def _as_function(op: Any) -> Functional | None:
