@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.backends.keras3.outputs import output_position
 from rap_keras.backends.keras3.trace import names_of_outputs, own_output, trace, without_head
 from rap_keras.backends.network import Network, Run
+from rap_keras.inputs.outputs import read_output
 from rap_keras.propagate import forward
 
 
@@ -28,7 +28,7 @@ class Keras3Network(Network):
     """
 
     def __init__(self, model: Any, output: str | int | None = None) -> None:
-        self.position = output_position(names_of_outputs(model), output)
+        self.position = read_output(output, names_of_outputs(model))
         self.output = output if output is None or isinstance(output, str) else int(output)
         self._whole = trace(model, keep_head=True, output=self.position)
         super().__init__(model, without_head(self._whole))
@@ -63,6 +63,6 @@ def open_output(model: Any, output: str | int | None = None) -> Keras3Network:
     """
     if not isinstance(model, Keras3Network):
         return Keras3Network(model, output)
-    if output is None or output_position(names_of_outputs(model.model), output) == model.position:
+    if output is None or read_output(output, names_of_outputs(model.model)) == model.position:
         return model
     return Keras3Network(model.model, output)
