@@ -17,7 +17,7 @@ from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
-from rap_keras.inputs.neurons import MODES, is_region, read_selection
+from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
 from rap_keras.inputs.samples import Pack, refuse_single_samples
 from rap_keras.network.graph import Graph
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
@@ -65,7 +65,7 @@ class Analyzer:
             raise InputError(
                 "Expected a model with outputs of shape (batch, neurons) to explain the neuron with the "
                 f'largest logit, got {shape}: use neuron_selection_mode="all", or "index" and tell '
-                "analyze the region, neuron_selection=(y, x, class) or a boolean array.",
+                f"analyze the region, neuron_selection={index_of_one(shape[1:])} or a boolean array.",
                 ("neuron_selection_mode", "neuron_selection"),
             )
         self._functions: dict[tuple[str, bool], Any] = {}

@@ -145,10 +145,16 @@ def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
     return mask
 
 
+def index_of_one(shape: Sequence[int | None]) -> str:
+    """What the index of one neuron of an output looks like, for messages."""
+    axes = ("y", "x", "class") if len(shape) == 3 else "ijklmn"[: len(shape)]
+    return f"({', '.join(axes)})"
+
+
 def _wanted(shape: Sequence[int | None]) -> str:
     """What selects neurons of an output that is no vector."""
-    axes = "y, x, class" if len(shape) == 3 else ", ".join("ijklm"[: len(shape)])
-    return f"a tuple that indexes it, such as ({axes}), or a boolean array of its shape"
+    one = index_of_one(shape)
+    return f"a tuple that indexes it, such as {one}, or a boolean array of its shape"
 
 
 def _told(selection: Any) -> str:

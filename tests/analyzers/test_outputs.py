@@ -67,6 +67,33 @@ def test_a_position_is_the_neuron_of_the_flattened_output(head):
         np.testing.assert_allclose(found.explained_logits, logits[:, 6, 1, 2], rtol=1e-4)
 
 
+TAILS = {
+    "last": lambda softmax, grow: lambda x: softmax(grow(x)),
+    "before bilinear upsampling": lambda softmax, grow: lambda x: grow(softmax(x)),
+    "before moves": lambda softmax, grow: (
+        lambda x: layers.Reshape((16, 16, 3))(layers.Cropping2D(1)(grow(softmax(x))))
+    ),
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("softmax", [layers.Softmax, lambda: ops.sigmoid])
+def test_the_softmax_of_every_position_is_left_out(softmax, tail):
+    """As DeepLab ends: logits at a coarse scale, upsampled, with the softmax before or after."""
+    x = samples()
+    inputs = keras.Input((8, 8, 3))
+    coarse = layers.Conv2D(3, 3, padding="same", dilation_rate=2, name="logits")(inputs)
+    size = 18 if tail == "before moves" else 16
+    grow = layers.Resizing(size, size, interpolation="bilinear")
+    model = biased(keras.Model(inputs, TAILS[tail](softmax(), grow)(coarse)))
+    bare = keras.Model(inputs, TAILS[tail](lambda x: x, grow)(coarse))
+    options = {"neuron_selection_mode": "index"}
+    found = create_analyzer("rap", model, **options).explain(x, (5, 9, 2))
+    np.testing.assert_allclose(found.logits, bare(x).numpy(), rtol=1e-4, atol=1e-5)
+    expected = create_analyzer("rap", bare, **options).analyze(x, (5, 9, 2))
+    assert_same(found.relevance, expected)
+
+
 def test_the_gradient_of_a_mask_is_that_of_the_masked_sum():
     x, mask = samples(), np.random.default_rng(6).random((3, 8, 8, 4)) < 0.2
     image = tf.constant(x)

@@ -17,6 +17,7 @@ from rap_keras.network.layer_types import (
     ACTIVATION,
     ELEMENTWISE,
     HEADS,
+    RESAMPLING,
     ROUTING,
     activation_name,
     is_a,
@@ -223,10 +224,15 @@ class _Call:
 
 
 def without_head(graph: Graph) -> Graph:
-    """The same graph without the softmax at its end, nor one that only moves follow: to its logits."""
+    """The same graph without the softmax at its end: to its logits.
+
+    Also where what follows only moves or resizes what it gives: that is then done to the logits.
+    """
     slot = graph.output
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
-        moves = is_a(node.layer, ROUTING | ELEMENTWISE) or _is_linear_activation(node.layer)
+        moves = is_a(node.layer, ROUTING | ELEMENTWISE | RESAMPLING) or _is_linear_activation(
+            node.layer
+        )
         if not moves or len(node.inputs) != 1 or graph.crosses_samples(node):
             return _pruned(graph, graph.output)
         slot = node.inputs[0]
