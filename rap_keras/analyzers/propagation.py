@@ -1,7 +1,7 @@
 """Analyzers that propagate relevance, rule by rule."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -36,8 +36,12 @@ class PropagationAnalyzer(Analyzer):
         self, model: keras.Model, composite: Composite, bounds: Any = None, **options: Any
     ) -> None:
         self._bounds = read_bounds(bounds)
+        self._classes = composite.layer_classes()
         super().__init__(model, **options)
         self._table = composite.assign(self._graph)
+
+    def _kept_whole(self) -> Collection[type]:
+        return self._classes
 
     def _prepared(self, graph: Graph) -> Graph:
         if self._bounds is None:

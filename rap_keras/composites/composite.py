@@ -65,6 +65,10 @@ class Composite:
         self.last = last
         self.default = default
 
+    def layer_classes(self) -> set[type]:
+        """The classes of layers, not named as Keras' own, that the table has rules for."""
+        return {kind for kind in self.rules if isinstance(kind, type) and hasattr(kind, "call")}
+
     def assign(self, graph: Graph) -> "RuleTable":
         """The rule of every node of a graph.
 

@@ -1,4 +1,4 @@
-"""Image classifiers by name: applications of Keras, the embedded models, and files of one's own."""
+"""Models of images by name: applications of Keras, the embedded models, and files of one's own."""
 
 import difflib
 import functools
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.preprocessing import (
     SCALINGS,
@@ -29,16 +30,17 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A classifier and what it takes to show it an image.
+    """A model of images, most often a classifier, and what it takes to show it one.
 
     Attributes:
-        model: The Keras model: one input `(height, width, 3)`, one output `(classes,)`.
+        model: The Keras model: one input `(height, width, 3)`.
         name: What it was asked for by.
         input_size: The `(height, width)` of its images; `None` if it takes any.
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
         labels: The names of its classes, if they are known.
         weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
         synsets: WordNet's ids of its classes, if they are ImageNet's.
+        output: Which output of a model with several is meant, by name or number.
     """
 
     model: Any
@@ -48,15 +50,33 @@ class LoadedModel:
     labels: tuple[str, ...] | None = None
     weights: str = "own"
     synsets: tuple[str, ...] | None = None
+    output: str | int | None = None
+
+    def check_classifier(self) -> None:
+        """Refuses a model that has something else than one output vector of classes.
+
+        Raises:
+            InputError: It is no such classifier.
+        """
+        outputs = self.model.outputs
+        if len(outputs) != 1:
+            raise InputError(
+                f"{self.name} is no classifier with one output, but has {len(outputs)}."
+            )
+        if len(outputs[0].shape) != 2:
+            raise InputError(
+                f"{self.name} is no classifier: its output is not one vector of classes, but has the "
+                f"shape {tuple(outputs[0].shape)}."
+            )
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
-        """What the classifier computes of preprocessed images, before any softmax.
+        """What the model computes of preprocessed images, before any softmax.
 
         Args:
             x: A batch, as `preprocess` gives it.
 
         Returns:
-            The logits, `(n, classes)`.
+            The logits, `(n, classes)` of a classifier.
 
         Raises:
             InputError: If the model's graph cannot be followed, or x does not fit it.
@@ -72,7 +92,7 @@ class LoadedModel:
         """
         from rap_keras.backends.choice import open_network
 
-        return open_network(self.model)
+        return open_network(self.model, self.output)
 
 
 def load_model(
@@ -82,8 +102,9 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
+    output: str | int | None = None,
 ) -> LoadedModel:
-    """Loads a classifier by its specification.
+    """Loads a model of images by its specification.
 
     Args:
         spec: The name of an application (`vgg16`, `resnet50`, ...), `embedded:vgg` or
@@ -99,6 +120,8 @@ def load_model(
             the pixels in 0..255.
         std: What to divide each channel by, or all, after that.
         size: The height and width of the images, where the model takes any.
+        output: Which output of a model with several is meant: the name of its layer, its key where the
+            model returns a dict, or its number.
 
     Returns:
         The model with its input size and its preprocessing.
@@ -130,8 +153,12 @@ def load_model(
             ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
+    if output is not None:
+        from rap_keras.backends.choice import names_of_outputs
+
+        read_output(output, names_of_outputs(loaded.model))
     return LoadedModel(
-        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets
+        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets, output
     )
 
 
@@ -257,7 +284,7 @@ def _load_weights(model: Any, weights: str) -> None:
 
 
 def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size of the model's images, which also makes sure that it is an image classifier."""
+    """The size of the model's images, which also makes sure that it takes images."""
     model, name = loaded.model, loaded.name
     try:
         inputs, outputs = model.inputs, model.outputs
@@ -268,13 +295,6 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{name} does not take RGB images (height, width, 3), but {shape[1:]}.")
-    if len(outputs) != 1:
-        raise InputError(f"{name} is no classifier with one output, but has {len(outputs)}.")
-    if len(outputs[0].shape) != 2:
-        raise InputError(
-            f"{name} is no classifier: its output is not one vector of classes, but has the shape "
-            f"{tuple(outputs[0].shape)}."
-        )
     wanted = (size, size) if isinstance(size, int) else size
     if wanted is not None and min(wanted) < 1:
         raise InputError(f"Images have at least one pixel, so their size cannot be {wanted}.")

@@ -77,12 +77,13 @@ WINNER = {
     *_numbered("GlobalMaxPooling"),
     *("MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
 }
+# The same map at another size.
+RESAMPLING = {*_numbered("UpSampling"), "Resizing", "Resize"}
 # Outputs are weighted sums of one input, with fixed non-negative weights.
-AVERAGING = {
+AVERAGING = RESAMPLING | {
     *_numbered("AveragePooling"),
     *_numbered("GlobalAveragePooling"),
-    *_numbered("UpSampling"),
-    *("AveragePool", "Mean", "Sum", "Resizing", "Resize"),
+    *("AveragePool", "Mean", "Sum"),
 }
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}

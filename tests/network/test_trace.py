@@ -236,7 +236,7 @@ def test_models_that_cannot_be_followed_are_refused():
     dense = layers.Dense(3)(inputs)
     cases = {
         "was never called": Own(),
-        "one output, got 2": keras.Model(inputs, [dense, layers.Dense(2)(dense)]),
+        "has 2 outputs, got none": keras.Model(inputs, [dense, layers.Dense(2)(dense)]),
         "unbuilt Sequential": keras.Sequential([layers.Dense(2)]),
         "Expected a Keras 3 model, got builtins.str": "model",
     }

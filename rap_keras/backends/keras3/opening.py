@@ -53,12 +53,14 @@ class Opened:
         arguments: (args, kwargs) of the call, with its symbolic inputs.
         inputs: These, in the order in which the arguments hold them.
         outputs: What the call returned, a flat list: symbolic tensors, and constants.
+        returned: The same, in the structure in which the call returned them.
     """
 
     function: Function | None
     arguments: tuple[Any, dict[str, Any]]
     inputs: list[keras.KerasTensor]
     outputs: list[Any]
+    returned: Any
 
 
 def batch_axes(shape: Sequence[int | None]) -> list[int]:
@@ -152,14 +154,15 @@ def _called(
                     args, kwargs = tree.map_structure(
                         lambda leaf: _converted(layer, leaf), arguments
                     )
-                outputs = _tensors(function(*args, **kwargs))
+                returned = function(*args, **kwargs)
         except Exception as error:
             raise CannotOpen(_reason(layer, error)) from error
         if scope.state_mapping and layer is not None:
             raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
+        outputs = _tensors(returned)
         made = list(filter(is_symbolic, outputs))
         graph = Function(inputs, made) if made else None
-    return Opened(graph, arguments, inputs, outputs)
+    return Opened(graph, arguments, inputs, outputs, returned)
 
 
 def _converted(layer: keras.Layer, leaf: Any) -> Any:

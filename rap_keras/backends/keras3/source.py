@@ -15,6 +15,7 @@ from rap_keras.backends.keras3.opening import (
     is_symbolic,
     open_model,
 )
+from rap_keras.backends.keras3.outputs import output_names
 from rap_keras.errors import InputError
 from rap_keras.network.layer_types import is_library_class
 
@@ -27,6 +28,7 @@ class Source:
         model: The model.
         function: Its own graph, or that of its call.
         arguments: (args, kwargs) of the model's call, with the symbolic inputs in their places.
+        structure: How the model returns its outputs.
         input_names: The names of the inputs.
         context: How the graph came to be.
     """
@@ -34,6 +36,7 @@ class Source:
     model: Any
     function: Any
     arguments: tuple[Any, dict[str, Any]]
+    structure: Any
     input_names: list[str]
     context: Context
 
@@ -53,7 +56,8 @@ class Source:
         function = as_function(model)
         if function is not None:
             arguments: Any = ((function._inputs_struct,), {})
-            return cls(model, function, arguments, names_of_inputs(function), Context())
+            names = names_of_inputs(function)
+            return cls(model, function, arguments, function._outputs_struct, names, Context())
         if not isinstance(model, keras.Model) or isinstance(model, keras.Sequential):
             raise InputError(_not_traceable(model))
         opened = open_model(model)
@@ -64,7 +68,7 @@ class Source:
             )
         names = _names_in(opened.arguments)
         context = Context(True, autocast_of(model))
-        return cls(model, opened.function, opened.arguments, names, context)
+        return cls(model, opened.function, opened.arguments, opened.returned, names, context)
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -75,6 +79,11 @@ class Source:
     def outputs(self) -> list[keras.KerasTensor]:
         """The symbolic outputs."""
         return self.function.outputs
+
+    @property
+    def output_names(self) -> list[str]:
+        """What the outputs are called."""
+        return output_names(self.outputs, self.structure)
 
     def own_output(self, inputs: Sequence[Any]) -> list[Any]:
         """What the model itself computes of its inputs, a flat list, at inference."""

@@ -32,6 +32,7 @@ from rap_keras.network.layer_types import (
     ELEMENTWISE,
     HEADS,
     KNOWN,
+    RESAMPLING,
     ROUTING,
     WEIGHTED,
     activation_name,
@@ -41,46 +42,43 @@ from rap_keras.network.layer_types import (
 from rap_keras.network.operations import KernelOperation
 
 
-def trace(model: Any, keep_head: bool = False, kept: Collection[type] = ()) -> Graph:
+def trace(
+    model: Any, keep_head: bool = False, output: int = 0, kept: Collection[type] = ()
+) -> Graph:
     """The graph of a model from its inputs to its logits.
 
     Nested models are opened, and so are layers that only call others and `keras.ops`. A softmax or
     sigmoid at the end is left out, fused ones included.
 
     Args:
-        model: A functional, (built) Sequential or subclassed Keras 3 model with one output; or its
-            `Source`.
+        model: A functional, (built) Sequential or subclassed Keras 3 model; or its `Source`.
         keep_head: Go on to the model's own output instead.
+        output: The number of the output that is meant.
         kept: Classes of layers that stay whole, beside those that have a registered rule.
 
     Returns:
         The graph; slots are numbered from the inputs on.
 
     Raises:
-        InputError: The model cannot be followed, is not built, has several outputs, or is not Keras 3.
+        InputError: The model cannot be followed, is not built, or is not Keras 3.
     """
     source = model if isinstance(model, Source) else Source.of(model)
-    if len(source.outputs) != 1:
-        raise InputError(
-            f"Expected a model with one output, got {len(source.outputs)}: explain one of them, "
-            "keras.Model(model.inputs, model.outputs[k])."
-        )
     walk = _Walk(kept)
     inputs = [walk.new_slot(t, source.context) for t in source.inputs]
     scope = {id(t): slot for t, slot in zip(source.inputs, inputs, strict=True)}
     walk.function(source.function, scope, "", source.context)
-    output = scope[id(source.outputs[0])]
+    end = scope[id(source.outputs[output])]
     numeric = [s for s, t in zip(inputs, source.inputs, strict=True) if t.dtype != "bool"]
     graph = Graph(
         nodes=tuple(walk.nodes),
         inputs=tuple(inputs),
         input_names=tuple(source.input_names),
-        output=output,
+        output=end,
         shapes=walk.shapes,
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
         booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
     )
-    return _pruned(graph, output) if keep_head else without_head(graph)
+    return _pruned(graph, end) if keep_head else without_head(graph)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,10 +214,15 @@ def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> Kernel
 
 
 def without_head(graph: Graph) -> Graph:
-    """The same graph without the softmax at its end, nor one that only moves follow: to its logits."""
+    """The same graph without the softmax at its end: to its logits.
+
+    Also where what follows only moves or resizes what it gives: that is then done to the logits.
+    """
     slot = graph.output
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
-        moves = is_a(node.layer, ROUTING | ELEMENTWISE) or _is_linear_activation(node.layer)
+        moves = is_a(node.layer, ROUTING | ELEMENTWISE | RESAMPLING) or _is_linear_activation(
+            node.layer
+        )
         if not moves or len(node.inputs) != 1 or graph.crosses_samples(node):
             return _pruned(graph, graph.output)
         slot = node.inputs[0]
