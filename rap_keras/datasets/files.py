@@ -1,13 +1,19 @@
 """The files of a data set: folders that must be there, listings by name, tables."""
 
 import csv
+import io
 import os
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import TypeVar
 
 from rap_keras.errors import InputError
+from rap_keras.support.reading import read_text, understood
 
+Number = TypeVar("Number", int, float)
+
+_FAR = 10**9
 _CLASS_FOLDER = re.compile(r"n\d{8}")  # a WordNet id, as ImageNet names the folder of a class
 
 
@@ -18,7 +24,7 @@ def existing_folder(folder: str | Path) -> Path:
         InputError: If it is not.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"There is no folder {str(folder)!r}; check the path of the data set.")
     return folder
 
@@ -36,7 +42,7 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     Raises:
         InputError: If the folder cannot be read or two files differ in their ending or class only.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return {}
     found: dict[str, str] = {}
     folders = [str(folder)]
@@ -74,22 +80,60 @@ def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str
     Raises:
         InputError: If the file cannot be read or lacks a column.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True)
-            header = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = header
-            missing = [column for column in columns if column not in header]
-            if missing:
-                raise InputError(
-                    f"Expected the columns {', '.join(columns)} in {str(path)!r}, got "
-                    f"{', '.join(header) or 'an empty file'}; add {', '.join(missing)}."
-                )
-            return [
-                (reader.line_num, {column: row[column].strip() for column in header})
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    text = read_text(path, "table")
+    with understood(
+        f"{str(path)!r} is not a CSV file that can be read", "save it as UTF-8 text again"
+    ):
+        reader = csv.DictReader(
+            io.StringIO(text, newline=""), restkey="", restval="", skipinitialspace=True
+        )
+        header = [column.strip() for column in reader.fieldnames or ()]
+        reader.fieldnames = header
+        missing = [column for column in columns if column not in header]
+        if missing:
+            raise InputError(
+                f"Expected the columns {', '.join(columns)} in {str(path)!r}, got "
+                f"{', '.join(header) or 'an empty file'}; add {', '.join(missing)}."
+            )
+        return [
+            (reader.line_num, {column: row[column].strip() for column in header}) for row in reader
+        ]
+
+
+def inner_name(name: str, where: str) -> str:
+    """The name of a file of a data set, as a table of it gives it.
+
+    Args:
+        name: Relative to a folder of the data set.
+        where: The table and the line, for messages.
+
+    Raises:
+        InputError: It leads out of that folder; links in the folder itself may.
+    """
+    normal = os.path.normpath(name)
+    if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
         raise InputError(
-            f"{str(path)!r} is not a CSV file that can be read ({error}); save it as UTF-8 text."
-        ) from None
+            f"Expected names of files in the data set's own folder in {where}, got {name!r}; put the "
+            "file there, and write its name from there on."
+        )
+    return name
+
+
+def read_pixels(text: str, kind: type[Number]) -> Number:
+    """A number of pixels in an annotation.
+
+    Args:
+        text: As it is written.
+        kind: `int` for the side of an image, `float` for the edge of a box.
+
+    Raises:
+        ValueError: It is none, or beyond any image.
+    """
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    if number is None or abs(number) > _FAR:
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        raise ValueError(f"{shown!r}, which is no number of pixels")
+    return number

@@ -4,7 +4,13 @@ import os.path
 from collections.abc import Sequence
 from pathlib import Path
 
-from rap_keras.datasets.files import existing_folder, list_files, read_table
+from rap_keras.datasets.files import (
+    existing_folder,
+    inner_name,
+    list_files,
+    read_pixels,
+    read_table,
+)
 from rap_keras.datasets.masks import Box, Size, boxed_sample, masked_sample, read_mask
 from rap_keras.datasets.sample import NO_CLASS, Dataset, Sample
 from rap_keras.errors import InputError
@@ -27,7 +33,7 @@ def open_folder(folder: str | Path) -> Dataset:
         InputError: If the folder is not there, or has both or neither, or no images.
     """
     root = existing_folder(folder)
-    has_masks, has_boxes = (root / "masks").is_dir(), (root / "boxes.csv").is_file()
+    has_masks, has_boxes = os.path.isdir(root / "masks"), os.path.isfile(root / "boxes.csv")
     if has_masks == has_boxes:
         raise InputError(
             f"Expected either a folder masks or a file boxes.csv in {str(folder)!r}, got "
@@ -63,7 +69,7 @@ class MaskFolder:
                 "them there."
             )
         table = root / "labels.csv"
-        self._labels = _labels(table) if table.is_file() else None
+        self._labels = _labels(table) if os.path.exists(table) else None
         self.names: Sequence[str] = tuple(self._images)
 
     def read(self, index: int, size: Size | None = None) -> Sample:
@@ -112,7 +118,9 @@ class BoxFolder:
         self._root = existing_folder(folder)
         self.source = str(folder)
         self._rows: dict[str, list[tuple[int, dict[str, str]]]] = {}
-        for line, row in read_table(self._root / "boxes.csv", ("image", *_EDGES)):
+        table = self._root / "boxes.csv"
+        for line, row in read_table(table, ("image", *_EDGES)):
+            inner_name(row["image"], f"line {line} of {str(table)!r}")
             self._rows.setdefault(row["image"], []).append((line, row))
         if not self._rows:
             raise InputError(
@@ -132,14 +140,15 @@ class BoxFolder:
 
     def _box(self, line: int, row: dict[str, str], own: Size) -> Box:
         try:
-            x_min, y_min, x_max, y_max = (float(row[edge]) for edge in _EDGES)
-            height = int(row.get("height") or own[0])
-            width = int(row.get("width") or own[1])
+            x_min, y_min, x_max, y_max = (read_pixels(row[edge], float) for edge in _EDGES)
+            height, width = (
+                read_pixels(row[side], int) if row.get(side) else side_of_file
+                for side, side_of_file in zip(("height", "width"), own, strict=True)
+            )
         except ValueError as error:
             raise InputError(
                 f"Expected numbers for the box of the image {row['image']!r} in line {line} of "
-                f"{str(self._root / 'boxes.csv')!r}, got {error.args[0].partition(': ')[2]}; "
-                "correct them."
+                f"{str(self._root / 'boxes.csv')!r}, got {error}; correct them."
             ) from None
         return Box(row.get("class", NO_CLASS), (x_min, y_min, x_max, y_max), (height, width))
 
@@ -147,6 +156,7 @@ class BoxFolder:
 def _labels(path: Path) -> dict[str, str]:
     labels: dict[str, str] = {}
     for line, row in read_table(path, ("name", "class")):
+        inner_name(row["name"], f"line {line} of {str(path)!r}")
         if labels.setdefault(row["name"], row["class"]) != row["class"]:
             raise InputError(
                 f"Expected one class for the image {row['name']!r} in {str(path)!r}, got another in "

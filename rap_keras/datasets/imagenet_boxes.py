@@ -4,12 +4,16 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rap_keras.datasets.files import existing_folder, list_files
+from rap_keras.datasets.files import existing_folder, list_files, read_pixels
 from rap_keras.datasets.masks import Box, Size, boxed_sample
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
 from rap_keras.support.images import SUFFIXES, read_image
+from rap_keras.support.reading import opened, understood
 
+_SIDES = ("height", "width")
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+_MOST = 2**24  # bytes of an annotation
 _IMAGES = ("images", "Data/CLS-LOC/val", "ILSVRC/Data/CLS-LOC/val", "val", ".")
 _ANNOTATIONS = (
     "annotations",
@@ -76,21 +80,19 @@ def _search(
 
 
 def _parse(path: str, name: str) -> list[Box]:
-    try:
-        root = ElementTree.parse(path).getroot()
-        drawn_at = int(_text(root, "size/height")), int(_text(root, "size/width"))
-        return [_box(item, drawn_at) for item in root.iter("object")]
-    except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
-        raise InputError(
-            f"Expected an ILSVRC annotation in {path!r} for the image {name!r} (size with width "
-            f"and height, object with name and bndbox), got a file that is not one ({error}); "
-            "replace it."
-        ) from None
+    expected = (
+        f"Expected an ILSVRC annotation in {path!r} for the image {name!r} (size with width and "
+        "height, object with name and bndbox), got a file that is not one"
+    )
+    with opened(path, "annotation", _MOST) as file, understood(expected, "replace it"):
+        root = ElementTree.parse(file).getroot()
+        height, width = (read_pixels(_text(root, f"size/{side}"), int) for side in _SIDES)
+        return [_box(item, (height, width)) for item in root.iter("object")]
 
 
 def _box(item: ElementTree.Element, drawn_at: Size) -> Box:
     x_min, y_min, x_max, y_max = (
-        float(_text(item, f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")
+        read_pixels(_text(item, f"bndbox/{edge}"), float) for edge in _EDGES
     )
     return Box(_text(item, "name"), (x_min, y_min, x_max, y_max), drawn_at)
 

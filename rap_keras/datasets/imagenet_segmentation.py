@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rap_keras.datasets.masks import Size, masked_sample
 from rap_keras.datasets.sample import NO_CLASS, Sample
 from rap_keras.errors import InputError
+from rap_keras.support.images import MOST_PIXELS
+from rap_keras.support.reading import opened, understood
 
 
 class ImageNetSegmentation:
@@ -35,16 +37,15 @@ class ImageNetSegmentation:
     def __init__(self, file: str | Path) -> None:
         self.source = str(file)
         with self._open() as mat:
-            try:
+            expected = (
+                f"Expected /value/img and /value/gt of gtsegs_ijcv.mat in {self.source!r}, got a file "
+                "of another layout"
+            )
+            with understood(expected, "download it again"):
                 images, masks = _cells(mat, "img"), _cells(mat, "gt")
                 ids = (
                     [_text(mat, cell) for cell in _cells(mat, "id")] if "id" in mat["value"] else []
                 )
-            except _DAMAGED as error:
-                raise InputError(
-                    f"Expected /value/img and /value/gt of gtsegs_ijcv.mat in {self.source!r}, got a "
-                    f"file of another layout ({error}); download it again."
-                ) from None
         if not len(images) == len(masks) > 0:
             raise InputError(
                 f"Expected as many images as segmentations in {self.source!r}, got {len(images)} and "
@@ -57,16 +58,12 @@ class ImageNetSegmentation:
         """Reads one image; see `Dataset.read`."""
         name = self.names[index]
         with self._open() as mat:
-            try:
-                image = np.array(mat[_cells(mat, "img")[index]]).T
-                segmentations = mat[_cells(mat, "gt")[index]]
-                mask = np.array(mat[np.ravel(segmentations)[0]]).T
+            broken = f"The image {name!r} in {self.source!r} cannot be read"
+            with understood(broken, "download the file again"):
+                image = _array(mat[_cells(mat, "img")[index]]).T
+                segmentations = _array(mat[_cells(mat, "gt")[index]])
+                mask = _array(mat[np.ravel(segmentations)[0]]).T
                 label = _class(mat, index, name)
-            except _DAMAGED as error:
-                raise InputError(
-                    f"The image {name!r} in {self.source!r} cannot be read ({error}); download the "
-                    "file again."
-                ) from None
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or mask.ndim != 2:
             raise InputError(
                 f"Expected the image {name!r} in {self.source!r} to be uint8 (height, width, 3) with "
@@ -76,29 +73,28 @@ class ImageNetSegmentation:
         return masked_sample(name, np.ascontiguousarray(image), {label: mask != 0}, size)
 
     def _open(self) -> Any:
-        try:
+        expected = f"Expected a MATLAB 7.3 (HDF5) file such as gtsegs_ijcv.mat, got {self.source!r}"
+        with opened(self.source), understood(expected, "download it again or save it with -v7.3"):
             return h5py.File(self.source, "r")
-        except FileNotFoundError:
-            raise InputError(f"There is no file {self.source!r}; check the path.") from None
-        except OSError:
-            raise InputError(
-                f"Expected a MATLAB 7.3 (HDF5) file such as gtsegs_ijcv.mat, got {self.source!r}; "
-                "download it again or save it with -v7.3."
-            ) from None
 
 
-# What h5py raises at missing, dangling or mistyped items of a file.
-_DAMAGED = (AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+def _array(item: Any) -> NDArray[Any]:
+    """The values of an array in the file; raises ValueError where they are not there, or too many."""
+    if item.is_virtual or item.external:
+        raise ValueError("its values are in other files")
+    if item.nbytes > 4 * MOST_PIXELS:
+        raise ValueError(f"{item.nbytes / 1e9:,.1f} GB in one array")
+    return np.asarray(item[()])
 
 
 def _cells(mat: Any, field: str) -> NDArray[np.object_]:
     """The references in a cell array of MATLAB's, a row or a column."""
-    return np.ravel(mat["value"][field])
+    return np.ravel(_array(mat["value"][field]))
 
 
 def _text(mat: Any, cell: Any) -> str:
     """The characters in a cell, which MATLAB stores as UTF-16 units."""
-    characters = np.ravel(mat[cell])
+    characters = np.ravel(_array(mat[cell]))
     if characters.dtype.kind != "u":
         raise TypeError(f"characters expected, got {characters.dtype}")
     return characters.astype("<u2").tobytes().decode("utf-16-le").strip("\0 ")

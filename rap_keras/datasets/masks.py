@@ -1,7 +1,7 @@
 """Masks of objects: made of boxes, read from files, warped together with their image."""
 
 import math
-import warnings
+import os.path
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from PIL import Image
 
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
-from rap_keras.support.images import warp_image
+from rap_keras.support.images import open_image, warp_image
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
@@ -88,22 +88,14 @@ def read_mask(
     Raises:
         InputError: If the file is missing, damaged or of another mode.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as for images: oddities that change no pixel
-            with Image.open(path) as file:
-                mode = file.mode
-                values = np.array(file.convert(convert) if convert else file)
-    except FileNotFoundError:
+    if not os.path.exists(path):
         raise InputError(
             f"The image {name!r} has no mask; expected the file {str(path)!r}, add it or remove the "
             "image."
-        ) from None
-    except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
-        raise InputError(
-            f"The mask {str(path)!r} of the image {name!r} is not an image that can be read; "
-            "replace it."
-        ) from error
+        )
+    with open_image(path, f"The mask {str(path)!r} of the image {name!r}") as file:
+        mode = file.mode
+        values = np.array(file.convert(convert) if convert else file)
     if mode not in modes:
         raise InputError(
             f"Expected the mask {str(path)!r} of the image {name!r} to have Pillow's mode "

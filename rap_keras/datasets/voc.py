@@ -1,15 +1,17 @@
 """Pascal VOC 2012, segmentation."""
 
+import os.path
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rap_keras.datasets.files import existing_folder, list_files
+from rap_keras.datasets.files import existing_folder, inner_name, list_files
 from rap_keras.datasets.masks import Size, masked_sample, read_mask
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
 from rap_keras.support.images import read_image
+from rap_keras.support.reading import read_text
 
 CLASSES = (
     "aeroplane",
@@ -62,7 +64,7 @@ class Voc:
         self._images = root / "JPEGImages"
         self._masks = root / "SegmentationClass"
         listed = root / "ImageSets" / "Segmentation" / f"{split or 'val'}.txt"
-        if split is not None or listed.is_file():
+        if split is not None or os.path.exists(listed):
             names = _names(listed)
         else:
             masks = list_files(self._masks, (".png",))
@@ -93,7 +95,7 @@ class Voc:
 
 def _root(folder: Path) -> Path:
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
-        if (root / "JPEGImages").is_dir() and (root / "SegmentationClass").is_dir():
+        if all(os.path.isdir(root / name) for name in ("JPEGImages", "SegmentationClass")):
             return root
     raise InputError(
         f"Expected the folders JPEGImages and SegmentationClass in {str(folder)!r}, got a folder "
@@ -103,9 +105,10 @@ def _root(folder: Path) -> Path:
 
 def _names(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
+        names = read_text(path, "list of a split").split()
+    except InputError as error:
         raise InputError(
             f"Expected the names of a split's images in {str(path)!r}, got no such text file; name "
             "a split that ImageSets/Segmentation lists."
-        ) from None
+        ) from error
+    return [inner_name(name, repr(str(path))) for name in names]

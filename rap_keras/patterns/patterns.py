@@ -10,8 +10,9 @@ from rap_keras.errors import InputError
 from rap_keras.network import kernels, linear
 from rap_keras.network.graph import Graph, Node
 from rap_keras.rules.pattern import stage_names
-from rap_keras.support.files import read_arrays, write_arrays
+from rap_keras.support.files import write_arrays
 from rap_keras.support.options import choose
+from rap_keras.support.reading import read_headed
 
 CASES = ("positive", "negative")  # a neuron is active, or not
 # The cases that each type needs sums of; "relu" is short for "relu.positive".
@@ -89,7 +90,7 @@ class Patterns(Mapping[str, np.ndarray]):
         Raises:
             InputError: The file is none of `save`.
         """
-        header, arrays = read_arrays(Path(path), "patterns", {"pattern_type": str})
+        header, arrays = read_headed(Path(path), "patterns", {"pattern_type": str})
         return cls({key.partition("/")[2]: a for key, a in arrays.items()}, header["pattern_type"])
 
 

@@ -35,10 +35,11 @@ from rap_keras.patterns.patterns import (
     kernel_shapes,
 )
 from rap_keras.patterns.sums import Sums, batch_sums
-from rap_keras.support.files import read_arrays, write_arrays
+from rap_keras.support.files import write_arrays
 from rap_keras.support.images import collect_images
 from rap_keras.support.options import choose
 from rap_keras.support.progress import track
+from rap_keras.support.reading import read_headed
 
 _DTYPES = ("float32", "float64")
 
@@ -268,7 +269,7 @@ class Statistics:
             InputError: The file is none of `save`, or of another model.
         """
         expected = {"samples": int, "cases": list, "dtype": str}
-        header, arrays = read_arrays(Path(path), "statistics", expected)
+        header, arrays = read_headed(Path(path), "statistics", expected)
         result = cls(model)
         result.samples, result._cases = header["samples"], tuple(header["cases"])
         result._dtype = header["dtype"]

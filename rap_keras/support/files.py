@@ -117,30 +117,6 @@ def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.
         np.savez(file, **named)
 
 
-def read_arrays(
-    path: Path, kind: str, expected: Mapping[str, type]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header and the arrays of a file of the given kind."""
-    if path.is_file() and not zipfile.is_zipfile(path):
-        raise InputError(f"Expected a file with {kind}, got {str(path)!r}, which is no .npz file.")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            arrays = {key: file[key] for key in file.files if key != "header"}
-        ours = header["kind"] == kind
-        ours = ours and all(isinstance(header[key], t) for key, t in expected.items())
-    except (
-        *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError),
-        zipfile.BadZipFile,
-    ) as error:
-        raise InputError(f"Expected a file with {kind}, got {str(path)!r}: {error}") from error
-    if not ours:
-        raise InputError(
-            f"Expected a file with {kind}, got {str(path)!r}, which holds something else."
-        )
-    return header, arrays
-
-
 def save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Like `np.savez_compressed`, which has no room for layers called "file"."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

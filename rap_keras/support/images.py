@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from rap_keras.errors import InputError
+from rap_keras.support.reading import opened
 
 # What a folder or a pattern is searched for; a file that is named may have any ending.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MOST_PIXELS = 100_000_000
+"""The pixels of an image that are decoded at most: Pillow takes 4 bytes for each, 8 with transparency."""
 
 
 def collect_images(sources: Iterable[str | Path]) -> list[Path]:
@@ -48,50 +52,75 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
         The pixels, `(height, width, 3)`.
 
     Raises:
-        InputError: If the file is missing or is not an image that can be read.
+        InputError: If the file is missing, is not an image that can be read, or has more than
+            `MOST_PIXELS` pixels.
     """
-    with _opened(path) as file:
-        image = _rgb(ImageOps.exif_transpose(file), path)
-    return warp_image(np.array(image), size)
+    with open_image(path, size=size) as file:
+        ImageOps.exif_transpose(file, in_place=True)
+        image = _rgb(file, path)
+        return np.array(image if size is None else _resized(image, size))
 
 
 def check_image(path: str | Path) -> None:
     """Refuses a file that is no image by its first bytes; the pixels are not read.
 
     Raises:
-        InputError: If the file is missing or does not begin as an image that can be read.
+        InputError: If the file is missing, does not begin as an image that can be read, or has too many
+            pixels even if it is warped.
     """
-    with _opened(path) as file:
+    with open_image(path, size=(1, 1)) as file:
         _check_mode(file, path)
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    try:
-        with warnings.catch_warnings():
-            # What Pillow has to say of odd metadata or of many pixels does not concern the result.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as file:
-                yield file
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"There is no image {str(path)!r}.") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"The image {str(path)!r} has too many pixels.") from None
-    except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
-        raise InputError(f"{str(path)!r} is not an image that can be read.") from error
+def open_image(
+    path: str | Path, subject: str = "", size: tuple[int, int] | None = None
+) -> Iterator[Image.Image]:
+    """An image file whose pixels are not read yet; what is raised inside is told in one sentence.
+
+    Args:
+        path: The image file.
+        subject: What messages begin with; default: the image and its path.
+        size: The `(height, width)` that it will be warped to. A JPEG of more than `MOST_PIXELS` then
+            gives a half, a quarter or an eighth of its width and height, as far as that is more.
+
+    Raises:
+        InputError: If the file is missing, is no image that can be read, or has too many pixels.
+    """
+    subject = subject or f"The image {str(path)!r}"
+    large = f"{subject} has more than {MOST_PIXELS // 10**6} megapixels, which are read at most"
+    with opened(path, "image") as stream:
+        try:
+            with warnings.catch_warnings():
+                # What Pillow has to say of odd metadata or of many pixels does not concern the result.
+                warnings.simplefilter("ignore")
+                with Image.open(stream) as file:
+                    if size is not None and math.prod(file.size) > MOST_PIXELS:
+                        file.draft(None, (max(size), max(size)))  # it may be turned yet
+                    if math.prod(file.size) > MOST_PIXELS:
+                        raise InputError(f"{large}; save it smaller.")
+                    yield file
+        except InputError:
+            raise
+        except Image.DecompressionBombError:
+            raise InputError(f"{large}; save it smaller.") from None
+        except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
+            raise InputError(f"{subject} is not an image that can be read; replace it.") from error
 
 
 def warp_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """The pixels `(height, width, 3)` at another `(height, width)`; at `None` as they are."""
     if size is None:
         return image
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.array(_resized(Image.fromarray(image), size))
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size[::-1], Image.Resampling.BILINEAR)
 
 
 def _files(source: Path) -> list[Path]:
-    if source.is_dir():
+    if os.path.isdir(source):
         try:
             files = [path for path in source.iterdir() if _is_image_file(path)]
         except OSError:
@@ -99,7 +128,7 @@ def _files(source: Path) -> list[Path]:
         if not files:
             raise InputError(f"The folder {str(source)!r} holds no image ({', '.join(SUFFIXES)}).")
         return files
-    if source.exists():
+    if os.path.exists(source):
         return [source]
     if not glob.has_magic(str(source)):
         raise InputError(f"There is no image or folder {str(source)!r}.")
@@ -111,7 +140,7 @@ def _files(source: Path) -> list[Path]:
 
 
 def _is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
 
 
 def _rgb(image: Image.Image, path: str | Path) -> Image.Image:
@@ -119,7 +148,7 @@ def _rgb(image: Image.Image, path: str | Path) -> Image.Image:
         # Pillow clips 16 bits to 8 instead of scaling them.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     _check_mode(image, path)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _check_mode(image: Image.Image, path: str | Path) -> None:

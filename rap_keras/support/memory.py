@@ -20,7 +20,7 @@ def check_memory(size: tuple[int, int], images: int = 1) -> None:
         InputError: They need more. What fits by this estimate may still be too much for a large model.
     """
     height, width = size
-    needed, there = images * height * width * BYTES_A_PIXEL, _memory()
+    needed, there = images * height * width * BYTES_A_PIXEL, physical_memory()
     if there is not None and needed > there:
         raise InputError(
             f"Expected a size of images that fit into memory, got {height} x {width}: {images} at a "
@@ -30,7 +30,7 @@ def check_memory(size: tuple[int, int], images: int = 1) -> None:
         )
 
 
-def _memory() -> int | None:
+def physical_memory() -> int | None:
     """The bytes of memory of this machine, free or not; None where it does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -17,6 +17,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def one_line(text: str) -> str:
+    """The text as `printable` has it, and line ends as spaces."""
+    return printable(" ".join(text.splitlines()))
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, for the middle of a sentence: the first line of an error, or its name."""
+    told = getattr(error, "strerror", None) or str(error)
+    lines = str(told).strip().splitlines()
+    first = lines[0].rstrip(" .:;") if lines else ""
+    return (first if len(first) <= 100 else first[:97] + "...") or type(error).__name__
+
+
 def did_you_mean(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
     """A question for what was meant; "" where nothing is near."""
     by_case: dict[str, list[str]] = {}

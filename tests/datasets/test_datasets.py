@@ -581,7 +581,7 @@ def test_labels_name_the_classes(masked):
     [
         (b"file,class\n", "columns name, class in .*got file, class; add name"),
         (b"", "got an empty file; add name, class"),
-        (b"name,class\na,\xff\n", "not a CSV file"),
+        (b"name,class\na,\xff\n", "to be UTF-8 text"),
         (b"name,class\na,cat\na,dog\n", "one class for the image 'a'.*line 3"),
     ],
 )

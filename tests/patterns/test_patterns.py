@@ -806,13 +806,15 @@ def test_files_of_another_kind_are_refused(model, x, tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     whole = (tmp_path / "patterns.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
-    names = ("other.npz", "pickled.npz", "array.npy", "text.npz", "half.npz", "missing.npz")
+    names = ("other.npz", "pickled.npz", "array.npy", "text.npz", "half.npz")
     for name in (*names, "statistics.npz"):
         with pytest.raises(InputError, match="Expected a file with patterns"):
             Patterns.load(tmp_path / name)
     for name in (*names, "patterns.npz"):
         with pytest.raises(InputError, match="Expected a file with statistics"):
             Statistics.load(tmp_path / name)
+    with pytest.raises(InputError, match=r"There is no file with patterns .*missing"):
+        Patterns.load(tmp_path / "missing.npz")
     with pytest.raises(InputError, match="loaded without"):
         Statistics.load(tmp_path / "statistics.npz").update(x)
     with np.load(tmp_path / "statistics.npz") as file:

@@ -1,9 +1,13 @@
+import os
+import resource
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from rap_keras.errors import InputError
-from rap_keras.support.images import collect_images, read_image
+from rap_keras.support import images
+from rap_keras.support.images import check_image, collect_images, read_image
 
 
 @pytest.fixture
@@ -75,18 +79,57 @@ def test_damaged_missing_and_other_files_are_refused(tmp_path, pixels):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match="There is no image"):
         read_image(tmp_path / "missing.png")
-    with pytest.raises(InputError, match="is not an image"):
+    with pytest.raises(InputError, match="to be a file, got a folder"):
         read_image(tmp_path)
 
 
 def test_too_many_pixels_are_refused(tmp_path, pixels, monkeypatch):
     path = save(tmp_path / "a.png", pixels)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(InputError, match="too many pixels"):
+    with pytest.raises(
+        InputError, match=r"a.png' has more than 100 megapixels, .*; save it smaller"
+    ):
         read_image(path)
-    # Between once and twice the limit Pillow warns, which is not the user's business.
+    # Between once and twice its limit Pillow warns, which is not the user's business.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     np.testing.assert_array_equal(read_image(path), pixels)
+    monkeypatch.setattr(images, "MOST_PIXELS", 54)
+    np.testing.assert_array_equal(read_image(path), pixels)
+    monkeypatch.setattr(images, "MOST_PIXELS", 53)
+    monkeypatch.setattr(Image.Image, "load", None)  # nothing is decoded
+    for read in (read_image, check_image):
+        with pytest.raises(InputError, match="has more than"):
+            read(path)
+
+
+def test_a_small_file_of_many_pixels_takes_no_memory(tmp_path):
+    path = tmp_path / "a.png"
+    with Image.new("1", (13_000, 13_000)) as image:
+        image.save(path)
+    assert path.stat().st_size < 10**5
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="has more than 100 megapixels"):
+        read_image(path, (8, 8))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**15  # KiB
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_of_too_many_pixels_is_decoded_smaller(orientation, tmp_path, monkeypatch):
+    halves = np.zeros((160, 320, 3), np.uint8)
+    halves[:, 160:] = 200
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.jpg", halves, exif=exif, quality=95)
+    size = (40, 20) if orientation == 6 else (20, 40)
+    whole = read_image(path, size)
+    monkeypatch.setattr(images, "MOST_PIXELS", 80 * 40)
+    with pytest.raises(InputError, match="has more than"):
+        read_image(path)
+    with pytest.raises(InputError, match="has more than"):
+        read_image(path, (160, 320))
+    check_image(path)
+    assert np.abs(read_image(path, size).astype(int) - whole).max() < 40  # at the border only
+    assert np.abs(read_image(path, size).astype(int) - whole).mean() < 4
 
 
 def test_collects_files_folders_and_patterns_once_and_sorted(tmp_path, pixels):
@@ -120,9 +163,17 @@ def test_named_files_may_have_any_ending(tmp_path, pixels):
         ("missing.png", "There is no image or folder"),
         ("*.png", "No image matches"),
         ("empty", "holds no image"),
+        ("a" * 5000 + ".png", "There is no image or folder"),
     ],
 )
 def test_nothing_found_is_refused(tmp_path, source, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         collect_images([str(tmp_path / source)])
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for read in (read_image, check_image):
+        with pytest.raises(InputError, match=r"a.png' to be a file, got a named pipe"):
+            read(tmp_path / "a.png")

@@ -18,12 +18,12 @@ def test_what_is_no_file_of_arrays_is_told_as_that(tmp_path, name):
 
 
 def test_memory_is_asked_for_all_images_of_a_batch(monkeypatch):
-    monkeypatch.setattr(memory, "_memory", lambda: 8 * 1000 * 1000 * memory.BYTES_A_PIXEL)
+    monkeypatch.setattr(memory, "physical_memory", lambda: 8 * 1000 * 1000 * memory.BYTES_A_PIXEL)
     memory.check_memory((1000, 1000), 8)
     with pytest.raises(InputError, match="1000 x 1000: 9 at a time take at least 2 GB") as error:
         memory.check_memory((1000, 1000), 9)
     assert error.value.arguments == ("size", "batch_size")
-    monkeypatch.setattr(memory, "_memory", lambda: None)
+    monkeypatch.setattr(memory, "physical_memory", lambda: None)
     memory.check_memory((10**6, 10**6), 9)
 
 
