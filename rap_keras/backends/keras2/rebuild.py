@@ -134,10 +134,11 @@ def from_keras3(
     keras = _keras3()
     if isinstance(model, str | Path):
         model = _loaded(keras, Path(model))
-    from rap_keras.backends.keras3.trace import names_of_outputs
+    from rap_keras.backends.keras3.source import Source
     from rap_keras.backends.keras3.trace import trace as trace3
 
-    graph = trace3(model, keep_head, read_output(output, names_of_outputs(model)))
+    source = Source.of(model)
+    graph = trace3(source, keep_head, read_output(output, source.output_names))
     copies: list[tuple[Any, Any]] = []
     fused = graph.producers[graph.fused].layer if graph.fused is not None else None
 

@@ -25,7 +25,6 @@ from rap_keras.backends.keras3.opening import (
 )
 from rap_keras.backends.keras3.source import Source, as_function, names_of_inputs
 from rap_keras.composites.composite import has_registered_rule
-from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import (
     ACTIVATION,
