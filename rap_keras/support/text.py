@@ -17,6 +17,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def first_line(error: Exception) -> str:
+    """What an error is and its first line, which is enough of Keras' pages."""
+    lines = str(error).strip().splitlines()
+    first = lines[0].rstrip(" .:") if lines else ""
+    first = first if len(first) <= 100 else first[:97] + "..."
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def did_you_mean(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
     """A question for what was meant; "" where nothing is near."""
     by_case: dict[str, list[str]] = {}
