@@ -57,11 +57,12 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         help="An application of Keras (vgg16, resnet50, ...), embedded:vgg, embedded:residual, "
-        "FILE.keras, FILE.h5, or FILE.py:function that returns the model.",
+        "hub:PRESET of KerasHub, FILE.keras, FILE.h5, or FILE.py:function that returns the model.",
     ),
 ]
 WeightsOption = Annotated[
-    str, typer.Option(help="An application's weights: imagenet, none (random), or a file.")
+    str,
+    typer.Option(help="An application's or preset's weights: imagenet, none (random), or a file."),
 ]
 PreprocessOption = Annotated[
     str,

@@ -142,16 +142,6 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
         load_model("vgg16")
 
 
-@pytest.mark.parametrize("kind", ["vgg", "residual"])
-def test_loads_the_embedded_models(kind):
-    loaded = load_model(f"embedded:{kind}")
-    assert loaded.input_size == (64, 64)
-    assert loaded.labels == tuple("0123456789")
-    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    np.testing.assert_allclose(loaded.preprocess(images), images / 127.5 - 1, atol=1e-6)
-    assert loaded.model(loaded.preprocess(images)).shape == (1, 10)
-
-
 def test_loads_a_file(keras_file, images):
     model, path = keras_file
     loaded = load_model(path, preprocess="unit")

@@ -20,6 +20,7 @@ from keras.src.ops.function import Function
 from keras.src.ops.node import Node
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import first_line
 
 # The batch size of symbolic calls: shapes that a `call` computes show by their multiples of it where
 # the batch is. No layer is likely to have as many channels, or a multiple of them.
@@ -235,8 +236,7 @@ def _changed(layer: keras.Layer, scope: keras.StatelessScope) -> str:
 
 def _reason(layer: keras.Layer | None, error: Exception) -> str:
     """Why a call failed, with the line of the layer's own code where it did."""
-    first = next(iter(str(error).strip().splitlines()), "").rstrip(" .:")
-    why = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    why = first_line(error)
     if layer is None:
         return why
     file = inspect.getsourcefile(type(layer)) if type(layer).__module__ != "__main__" else None
