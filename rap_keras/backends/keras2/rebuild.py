@@ -138,7 +138,12 @@ def from_keras3(
     from rap_keras.backends.keras3.trace import trace as trace3
 
     source = Source.of(model)
-    graph = trace3(source, keep_head, read_output(output, source.output_names))
+    whole = {
+        type(layer)
+        for layer in model._flatten_layers()
+        if type(layer).__name__ in (custom_objects or {})
+    }
+    graph = trace3(source, keep_head, read_output(output, source.output_names), whole)
     copies: list[tuple[Any, Any]] = []
     fused = graph.producers[graph.fused].layer if graph.fused is not None else None
 
