@@ -17,8 +17,9 @@ def additions(by: str) -> dict[Any, Rule]:
 
 
 ROUTING = table(
-    (types.ACTIVATION | types.ELEMENTWISE | types.BATCH_NORMALIZATION, routing.pass_on),
-    (types.ROUTING | types.CONCATENATION | types.WINNER, routing.follow),
+    (types.ACTIVATION | types.ELEMENTWISE | types.TONE, routing.pass_on),
+    (types.BATCH_NORMALIZATION, routing.pass_on),
+    (types.ROUTING | types.CONCATENATION | types.SELECTION | types.WINNER, routing.follow),
     (types.AVERAGING, routing.in_proportion),
     (types.MULTIPLICATION, routing.share_product),
     (types.DIVISION, routing.numerator),

@@ -36,10 +36,17 @@ ELEMENTWISE = {
     *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
     *_numbered("SpatialDropout"),
     *("Identity", "InputLayer", "Rescaling", "Normalization", "Cast", "StochasticDepth"),
-    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation"),
-    *("RandomContrast", "RandomBrightness"),
     *("Negative", "StopGradient", "Copy", "Array"),
+    # Augmentation, which does nothing at inference; RandomCrop where the image has its size.
+    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear"),
+    *("RandomPerspective", "RandomElasticTransform", "RandomCrop", "RandomErasing"),
+    *("RandomContrast", "RandomBrightness", "RandomHue", "RandomSaturation", "RandomSharpness"),
+    *("RandomColorJitter", "RandomColorDegeneration", "RandomGrayscale", "RandomInvert"),
+    *("RandomPosterization", "RandomGaussianBlur", "Solarization", "MixUp", "CutMix"),
+    *("RandAugment", "AugMix", "MaxNumBoundingBoxes"),
 }
+# Each pixel by a curve that is made of the sample's own values.
+TONE = {"AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization"}
 BATCH_NORMALIZATION = {"BatchNormalization"}
 # Every output element is one input element, or zero: relevance goes where the value came from.
 ROUTING = {
@@ -52,18 +59,28 @@ ROUTING = {
     *("Unstack", "Rot90", "Rearrange"),
 }
 CONCATENATION = {"Concatenate"}
+# Each output element is that of one of the inputs, as a condition tells.
+SELECTION = {"Where", "Select"}
 # The largest (or smallest) element wins and takes all.
 WINNER = {
     *_numbered("MaxPooling"),
     *_numbered("GlobalMaxPooling"),
-    *("MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
+    *_numbered("AdaptiveMaxPooling"),
+    *("AdaptiveMaxPool", "MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
 }
 # Outputs are weighted sums of one input, with fixed non-negative weights.
 AVERAGING = {
     *_numbered("AveragePooling"),
     *_numbered("GlobalAveragePooling"),
+    *_numbered("AdaptiveAveragePooling"),
     *_numbered("UpSampling"),
-    *("AveragePool", "Mean", "Sum", "Resizing", "Resize"),
+    *("AdaptiveAveragePool", "AveragePool", "Mean", "Sum", "Resizing", "Resize"),
+}
+# Keras computes these only where the spatial sizes are known.
+SIZED = {
+    *_numbered("AdaptiveMaxPooling"),
+    *_numbered("AdaptiveAveragePooling"),
+    *("AdaptiveMaxPool", "AdaptiveAveragePool"),
 }
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
@@ -87,6 +104,7 @@ MONOTONE = (
 KEEPS_SIGN = (
     ROUTING
     | CONCATENATION
+    | SELECTION
     | WINNER
     | AVERAGING
     | {"Dropout", "AlphaDropout", "Identity", "ActivityRegularization", "StochasticDepth", "Cast"}
@@ -141,7 +159,7 @@ def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
 
 
 # What a subclass may override to compute something else than its base.
-_COMPUTES = {"call", "__call__", "convolution_op", "_merge_function"}
+_COMPUTES = {"call", "__call__", "convolution_op", "_merge_function", "transform_images"}
 
 
 def is_layer(layer: Any) -> bool:

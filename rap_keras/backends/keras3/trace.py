@@ -1,9 +1,10 @@
 """From a Keras 3 model to its graph of nodes. Reads the model; changes nothing of it."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -69,11 +70,26 @@ def trace(model: Any, keep_head: bool = False) -> Graph:
     return _pruned(graph, output) if keep_head else without_head(graph)
 
 
+@contextlib.contextmanager
+def untouched(op: Any) -> Iterator[None]:
+    """Calls of a layer, model or operation in it change nothing: no variable, random state or loss."""
+    parts = op._flatten_layers() if hasattr(op, "_flatten_layers") else ()
+    kept = [(part, list(part._losses), set(part._loss_ids)) for part in parts]
+    try:
+        with keras.StatelessScope(collect_losses=True):
+            yield
+    finally:
+        for part, losses, ids in kept:  # Keras forgets those of the last call at each new one
+            part._losses[:] = losses
+            part._loss_ids.clear()
+            part._loss_ids.update(ids)
+
+
 def own_output(model: Any, inputs: Sequence[Any]) -> Any:
     """What the model itself computes of its inputs, a flat list, at inference."""
     function = _as_function(model)
     assert function is not None
-    with keras.StatelessScope(collect_losses=True):
+    with untouched(function):
         return function(tree.pack_sequence_as(function._inputs_struct, inputs), training=False)
 
 
@@ -211,8 +227,7 @@ class _Call:
         args, kwargs = self._filled(inputs, masks)
         if getattr(self._op, "_call_has_training_arg", False):
             kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
-        # Nothing of the model changes: its variables, losses and random states are out of reach.
-        with keras.StatelessScope(collect_losses=True):
+        with untouched(self._op):
             if not as_is:
                 return tree.flatten(self._op(*args, **kwargs))
             return tree.flatten(self._op.call(*args, **kwargs))
