@@ -22,7 +22,7 @@ def products(rule: Rule) -> dict[Any, Rule]:
 
 
 ROUTING = table(
-    (types.ACTIVATION | types.ELEMENTWISE, routing.pass_on),
+    (types.ACTIVATION | types.ELEMENTWISE | types.TONE, routing.pass_on),
     (types.BATCH_NORMALIZATION | types.NORMALIZATION, routing.pass_on),
     (types.ROUTING | types.WINNER, routing.follow),
     (types.JOINS | types.PADDING, routing.follow_and_spread),

@@ -194,8 +194,9 @@ class Graph:
     def _has_constant_operand(node: Node) -> bool:
         if layer_types.is_layer(node.layer):
             return False
-        joins = layer_types.CONCATENATION | {"Stack"}  # constants may be among several tensors
-        merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum"}
+        # Constants may be among several tensors.
+        joins = layer_types.CONCATENATION | {"Stack", "Select"}
+        merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum", "Where"}
         return is_a(node.layer, joins) or (len(node.inputs) < 2 and is_a(node.layer, merges))
 
     def nonnegative(self, node: Node) -> bool:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import tree
 from keras.src.models.functional import Functional
 
+from rap_keras.backends.keras3.calls import untouched
 from rap_keras.backends.keras3.opening import (
     Context,
     autocast_of,
@@ -93,7 +94,7 @@ class Source:
         )
         if self.model._call_has_training_arg:
             kwargs = kwargs | {"training": False}
-        with keras.StatelessScope(collect_losses=True):
+        with untouched(self.model):
             return tree.flatten(self.model(*args, **kwargs))
 
 
