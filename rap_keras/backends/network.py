@@ -130,8 +130,8 @@ class Network(ABC):
         if together.shape != expected.shape or not self._close(together, expected):
             raise InputError(
                 "Expected a model that computes each sample of a batch on its own, got one whose "
-                "outputs for a sample change with the others, so that none has a map of its own: explain "
-                "it without the layer that mixes them."
+                "outputs for a sample change with the others, so that none has a map of its own: "
+                "explain it without the layer that mixes them."
             )
 
     def _close(self, found: np.ndarray, expected: np.ndarray) -> bool:

@@ -32,4 +32,7 @@ ROUTING = table(
     (types.EMBEDDING, routing.sum_vector),
 )
 
+# AttnLRP (Achtibat et al. 2024) of what attention is made of.
+ATTN_LRP = table((types.CONTRACTION, contraction.bilinear), ({"Softmax"}, contraction.softmax))
+
 ADD_SHARES = ("absolute", "positive", "signed")

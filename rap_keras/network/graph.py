@@ -37,6 +37,9 @@ class Call(Protocol):
     def operands(self, inputs: Sequence[Any]) -> list[Any]:
         """The inputs and the constants that an operation takes, in order."""
 
+    def constants(self) -> list[Any]:
+        """The arrays, tensors and variables that it takes beside its inputs."""
+
 
 def batch_axis(shape: Shape) -> int | None:
     """The axis of the samples: the first of unknown size, else the first; None of a single number."""

@@ -45,6 +45,8 @@ ELEMENTWISE = {
     *_numbered("SpatialDropout"),
     *("Identity", "InputLayer", "Rescaling", "Normalization", "Cast", "StochasticDepth"),
     *("Negative", "StopGradient", "Copy", "Array"),
+    # keras.ops, with statistics that are constants of the sample
+    *("LayerNorm", "RMSNorm", "Normalize", "BatchNorm"),
     # Augmentation, which does nothing at inference; RandomCrop where the image has its size.
     *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear"),
     *("RandomPerspective", "RandomElasticTransform", "RandomCrop", "RandomErasing"),
@@ -56,10 +58,9 @@ ELEMENTWISE = {
 # Each pixel by a curve that is made of the sample's own values.
 TONE = {"AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization"}
 BATCH_NORMALIZATION = {"BatchNormalization"}
-# By the sample's own statistics, which are constants of the sample; the second line is keras.ops.
+# By the sample's own statistics, which are constants of the sample.
 NORMALIZATION = {
-    *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
-    *("LayerNorm", "RMSNorm", "Normalize", "BatchNorm"),
+    *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
 }
 # What such statistics are made of, where a model computes them by itself.
 STATISTICS = {"Mean", "Var", "Std", "Moments", "Norm", "Sum"}

@@ -173,6 +173,10 @@ class Constant:
         """None."""
         return []
 
+    def constants(self) -> list[Any]:
+        """None."""
+        return []
+
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
