@@ -15,6 +15,7 @@ from rap_keras.backends.keras3.opening import (
     BATCH,
     CannotOpen,
     Context,
+    at_inference,
     batch_axes,
     is_symbolic,
     reading,
@@ -136,8 +137,7 @@ class Call:
     ) -> list[Any]:
         """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
         (args, kwargs), attributes = self._filled(inputs, masks)
-        if getattr(self._op, "_call_has_training_arg", False):
-            kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
+        kwargs = at_inference(self._op, kwargs)
         op = _with(self._op, attributes)
         with untouched(op), reading(self._autocast):
             outputs = tree.flatten((op.call if as_is else op)(*args, **kwargs))

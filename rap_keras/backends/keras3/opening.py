@@ -93,9 +93,13 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
     """
     if not layer.built:
         raise CannotOpen("it is not built")
-    if layer._call_has_training_arg:
-        kwargs = kwargs | {"training": False}
-    return _called(layer, layer.call, args, kwargs)
+    return _called(layer, layer.call, args, at_inference(layer, kwargs))
+
+
+def at_inference(op: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an operation's `call` as at prediction, whatever the model was called with."""
+    kwargs = {key: value for key, value in kwargs.items() if key != "training"}
+    return kwargs | ({"training": False} if getattr(op, "_call_has_training_arg", False) else {})
 
 
 def open_operation(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Opened:

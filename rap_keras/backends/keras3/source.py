@@ -12,6 +12,7 @@ from keras.src.models.functional import Functional
 from rap_keras.backends.keras3.calls import untouched
 from rap_keras.backends.keras3.opening import (
     Context,
+    at_inference,
     autocast_of,
     is_symbolic,
     open_model,
@@ -92,10 +93,8 @@ class Source:
         args, kwargs = tree.map_structure(
             lambda leaf: next(values) if is_symbolic(leaf) else leaf, self.arguments
         )
-        if self.model._call_has_training_arg:
-            kwargs = kwargs | {"training": False}
         with untouched(self.model):
-            return tree.flatten(self.model(*args, **kwargs))
+            return tree.flatten(self.model(*args, **at_inference(self.model, kwargs)))
 
 
 def specs(tensors: Sequence[keras.KerasTensor]) -> list[tf.TensorSpec]:
