@@ -238,8 +238,8 @@ def _own(spec: str) -> _Model:
         near = difflib.get_close_matches(spec.lower(), applications(), n=3)
         names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
         raise InputError(
-            f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg, "
-            "embedded:residual, hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
+            f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg "
+            "(residual, vit), hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
         )
     return _Model(model, spec)
 
