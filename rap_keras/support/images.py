@@ -18,7 +18,7 @@ from rap_keras.support.reading import opened
 # What a folder or a pattern is searched for; a file that is named may have any ending.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MOST_PIXELS = 100_000_000
-"""The pixels of an image that are decoded at most: Pillow takes 4 bytes for each, 8 with transparency."""
+"""The pixels of an image that are decoded at most: Pillow takes 4 bytes for each, or 8."""
 
 
 def collect_images(sources: Iterable[str | Path]) -> list[Path]:
