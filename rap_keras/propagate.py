@@ -96,7 +96,7 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
                 value = activation(value)
         return Record(node, [x], [value], tape, stages)
 
-    record = computed(layer.compute_dtype)
+    record = computed(getattr(layer, "compute_dtype", taken[0].dtype))
     given = record.outputs
     return given, record if _is_wide(given) else computed(tf.float32)
 
@@ -170,10 +170,13 @@ def backward(
             for slot, y in zip(node.outputs, record.outputs, strict=True)
         ]
         assert rule is not None  # Composite.assign refuses the others
-        taken = share(graph, record, rule, box, given)
-        steps.append((node, given, taken))
+        taken: Sequence[tf.Tensor | None] = [None] * len(node.inputs)
+        if any(slot in relevance for slot in node.outputs):  # else there is nothing to share
+            taken = _shares(graph, record, rule, box, given)
         for slot, part in zip(node.inputs, taken, strict=True):
-            relevance[slot] = relevance[slot] + part if slot in relevance else part
+            if part is not None:
+                relevance[slot] = relevance[slot] + part if slot in relevance else part
+        steps.append((node, given, _filled(taken, record)))
     return relevance, steps
 
 
@@ -181,6 +184,20 @@ def share(
     graph: Graph, record: Record, rule: Rule, box: Box, relevances: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
     """One step back: the relevances at a node's inputs from those at its outputs, by a rule."""
+    return _filled(_shares(graph, record, rule, box, relevances), record)
+
+
+def _filled(shares: Sequence[tf.Tensor | None], record: Record) -> list[tf.Tensor]:
+    """Zeros where an input gets nothing."""
+    return [
+        tf.zeros_like(x, dtype=relevance_dtype(x.dtype)) if part is None else part
+        for x, part in zip(record.inputs, shares, strict=True)
+    ]
+
+
+def _shares(
+    graph: Graph, record: Record, rule: Rule, box: Box, relevances: Sequence[tf.Tensor]
+) -> Sequence[tf.Tensor | None]:
     node = record.node
     facts = _facts(graph, record, box)
     missing = sorted(required_facts(rule) - facts.keys())
@@ -188,7 +205,7 @@ def share(
         raise InputError(_unknown_fact(rule, node, missing[0]))
     shares = told(rule, facts)(node.layer, record.inputs, record.outputs, relevances)
     _check_returned(shares, node, record.inputs, rule)
-    return list(shares)
+    return shares
 
 
 def _unknown_fact(rule: Rule, node: Node, fact: str) -> str:
@@ -208,15 +225,18 @@ def _check_returned(taken: Any, node: Node, inputs: Sequence[tf.Tensor], rule: A
     """Refuses what a rule must not return."""
     expected = [tuple(x.shape) for x in inputs]
     got = taken
-    if isinstance(taken, list | tuple) and all(hasattr(part, "shape") for part in taken):
-        got = [tuple(part.shape) for part in taken]
+    if isinstance(taken, list | tuple) and all(
+        part is None or hasattr(part, "shape") for part in taken
+    ):
+        got = [None if part is None else tuple(part.shape) for part in taken]
         if len(got) == len(expected) and all(
-            part.shape.is_compatible_with(x.shape) for part, x in zip(taken, inputs, strict=True)
+            part is None or part.shape.is_compatible_with(x.shape)
+            for part, x in zip(taken, inputs, strict=True)
         ):
             return
     raise InputError(
         f"Expected the rule {name_of(rule)} to return a list of relevances for layer {node.name!r}, "
-        f"one per input, of shapes {expected}, got {got}."
+        f"one per input (None for nothing), of shapes {expected}, got {got}."
     )
 
 
@@ -233,6 +253,9 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
         "transposed": lambda: record.transposed,
         "recompute": lambda: record.recompute,
         "gates": lambda: graph.gates(node),
+        "statistics": lambda: graph.statistics(node),
+        "drops": lambda: graph.drops(node),
+        "weights": lambda: graph.weights(node),
     }
     if node.inputs and all(graph.has_box(slot) for slot in node.inputs):
         dtype = record.inputs[0].dtype
@@ -244,15 +267,22 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
 
 def select(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
     """1 at the neurons that are explained, 0 elsewhere; the shape of the logits."""
-    if mode == "all":
-        return tf.ones_like(logits)
     neurons = explained_neurons(logits, mode, index)
+    if index.dtype.is_bool:
+        return tf.cast(neurons, logits.dtype)
+    if mode == "all" or logits.shape.rank == 1:
+        return tf.ones_like(logits)
     return tf.one_hot(neurons, tf.shape(logits)[-1], dtype=logits.dtype)
 
 
 def explained_neurons(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
-    """The neuron of each sample that a mode explains; `index` where it is told, or needs none."""
-    if mode != "max_activation":
+    """The neuron of each sample that a mode explains; `index` where it is told, or needs none.
+
+    Of a region, which is a boolean `index`, the region of each sample, in the shape of the logits.
+    """
+    if index.dtype.is_bool:
+        return tf.broadcast_to(index, tf.shape(logits))
+    if mode != "max_activation" or logits.shape.rank == 1:
         return index
     return tf.argmax(logits, -1, output_type=index.dtype)
 

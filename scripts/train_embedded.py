@@ -1,23 +1,55 @@
-"""Train the two classifiers that ship with rap_keras, on cluttered digits.
+"""Train the networks that ship with rap_keras, on cluttered digits.
 
 Example: python scripts/train_embedded.py --model all --out rap_keras/assets
 """
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from rap_keras.datasets.cluttered_digits import Scenes, cluttered_digits, preprocess
-from rap_keras.models.embedded import arrays, build_residual, build_vgg
+from rap_keras.models.architectures import (
+    build_convnext,
+    build_residual,
+    build_segmentation,
+    build_vgg,
+    build_vit,
+)
+from rap_keras.models.embedded import arrays
 
-BATCH = 32
-TRAIN_SCENES = 12_000
 UNSEEN_SEED = 12345
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: AdamW, with a warm-up and a cosine down to 0."""
+
+    build: Callable[[], keras.Model]
+    scenes: int = 12_000
+    epochs: int = 12
+    batch: int = 32
+    rate: float = 2e-3
+    decay: float = 1e-3
+    smoothing: float = 0.0  # Of the labels.
+    segments: bool = False  # A class for each pixel, not for the scene.
+
+
+RECIPES = {
+    "vgg": Recipe(lambda: build_vgg(normalised=True)),
+    "residual": Recipe(build_residual),
+    "convnext": Recipe(
+        build_convnext, 40_000, epochs=20, batch=64, rate=1e-3, decay=0.05, smoothing=0.1
+    ),
+    "vit": Recipe(build_vit, 40_000, epochs=20, batch=64, rate=1e-3, decay=0.05, smoothing=0.1),
+    "segmentation": Recipe(build_segmentation, epochs=10, segments=True),
+}
 
 
 def fold(normalised: keras.Model) -> keras.Model:
@@ -36,52 +68,84 @@ def fold(normalised: keras.Model) -> keras.Model:
     return plain
 
 
-def batches(scenes: Scenes, seed: int, fade_steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def targets(scenes: Scenes, recipe: Recipe) -> np.ndarray:
+    """The digit of each scene, or of each pixel, where 0 is the background and 1 to 10 the digits."""
+    if not recipe.segments:
+        return scenes.labels
+    return (scenes.masks * (1 + scenes.labels[:, None, None])).astype(np.uint8)
+
+
+def batches(
+    scenes: Scenes, recipe: Recipe, seed: int, fade_steps: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Shuffled training batches without end, each scene in other colours every time.
 
     The scenes fade in over the first `fade_steps` batches, from white digits on black: with all
     the clutter from the start, training stays at chance.
     """
     rng = np.random.default_rng(seed)
+    wanted = targets(scenes, recipe)
     step = 0
     while True:
         order = rng.permutation(len(scenes.images))
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            chosen = order[start : start + BATCH]
+        for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
+            chosen = order[start : start + recipe.batch]
             images = scenes.images[chosen][..., rng.permutation(3)]
             share = min(1.0, step / fade_steps)
             if share < 1:
                 plain = 255 * scenes.masks[chosen][..., None]
                 images = (share * images + (1 - share) * plain).astype(np.uint8)
-            yield preprocess(images), scenes.labels[chosen]
+            yield preprocess(images), wanted[chosen]
             step += 1
 
 
-def accuracy(model: keras.Model, n: int = 1000) -> float:
-    """The share of unseen scenes that the model names correctly."""
+def cross_entropy(recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """The loss: cross-entropy, with smoothed labels where the recipe has it so."""
+    if recipe.smoothing == 0:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    smoothed = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=recipe.smoothing
+    )
+    return lambda y, logits: smoothed(keras.ops.one_hot(keras.ops.reshape(y, (-1,)), 10), logits)
+
+
+def accuracy(model: keras.Model, recipe: Recipe, n: int = 1000) -> str:
+    """The share of unseen scenes that are named correctly, or the mean IoU of their pixels.
+
+    The IoU of a class is over the pixels of all scenes together; the mean is over the background and
+    the ten digits.
+    """
     scenes = cluttered_digits(n, seed=UNSEEN_SEED, split="test")
     logits = model.predict(preprocess(scenes.images), batch_size=100, verbose=0)
-    return float(np.mean(logits.argmax(axis=1) == scenes.labels))
+    found, wanted = logits.argmax(axis=-1), targets(scenes, recipe)
+    if not recipe.segments:
+        return f"{np.mean(found == wanted):.1%} of {n} unseen scenes"
+    classes = np.arange(11)[:, None, None, None]
+    both = np.sum((found == classes) & (wanted == classes), axis=(1, 2, 3))
+    either = np.sum((found == classes) | (wanted == classes), axis=(1, 2, 3))
+    return f"mean IoU {np.mean(both / either):.3f} on {n} unseen scenes"
 
 
-def train(name: str, scenes: Scenes, seed: int, epochs: int) -> keras.Model:
-    """Train one classifier."""
+def train(name: str, seed: int) -> keras.Model:
+    """Train one network."""
+    recipe = RECIPES[name]
+    scenes = cluttered_digits(recipe.scenes, seed=seed, split="train")
     keras.utils.set_random_seed(seed)
-    model = build_vgg(normalised=True) if name == "vgg" else build_residual()
-    steps = len(scenes.images) // BATCH
+    model = recipe.build()
+    steps = len(scenes.images) // recipe.batch
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, epochs * steps - 200, warmup_target=2e-3, warmup_steps=200
+        0.0, recipe.epochs * steps - 200, warmup_target=recipe.rate, warmup_steps=200
     )
     model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=1e-3),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.optimizers.AdamW(schedule, weight_decay=recipe.decay),
+        cross_entropy(recipe),
         metrics=["accuracy"],
         jit_compile=False,  # Compiling makes these small models slower on a CPU.
     )
     model.fit(
-        batches(scenes, seed, fade_steps=epochs * steps // 3),
+        batches(scenes, recipe, seed, fade_steps=recipe.epochs * steps // 3),
         steps_per_epoch=steps,
-        epochs=epochs,
+        epochs=recipe.epochs,
         shuffle=False,
         verbose=2,
     )
@@ -93,21 +157,19 @@ def train(name: str, scenes: Scenes, seed: int, epochs: int) -> keras.Model:
 def main() -> None:
     """Train, report the accuracy on unseen scenes, and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=["vgg", "residual", "all"], default="all")
+    parser.add_argument("--model", choices=[*RECIPES, "all"], default="all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("rap_keras/assets"), help="a folder")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    scenes = cluttered_digits(TRAIN_SCENES, seed=args.seed, split="train")
-    for name in ["vgg", "residual"] if args.model == "all" else [args.model]:
+    for name in RECIPES if args.model == "all" else [args.model]:
         started = time.perf_counter()
-        model = train(name, scenes, args.seed, args.epochs)
+        model = train(name, args.seed)
         minutes = (time.perf_counter() - started) / 60
         path = args.out / f"{model.name}.npz"
         np.savez_compressed(path, **arrays(model))
         print(
-            f"{name}: {accuracy(model):.1%} of 1000 unseen scenes, {model.count_params():,} "
+            f"{name}: {accuracy(model, RECIPES[name])}, {model.count_params():,} "
             f"parameters, {path.stat().st_size / 1e3:.0f} kB, {minutes:.1f} min"
         )
 

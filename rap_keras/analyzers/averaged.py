@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number
@@ -19,7 +20,7 @@ class _AveragedGradientAnalyzer(Analyzer):
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         super().__init__(model, **options)
         mode = "all" if self.neuron_selection_mode == "all" else "index"
-        inner = options | {"neuron_selection_mode": mode}
+        inner = options | {"neuron_selection_mode": mode, "output": None}  # the network knows it
         self._gradient = GradientAnalyzer(self._network, postprocess=postprocess, **inner)
 
     def options(self) -> dict[str, Any]:
@@ -35,13 +36,12 @@ class _AveragedGradientAnalyzer(Analyzer):
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         found = self._batched("logits", self._selecting, arrays, selection)
         if found is None:
-            return self._nothing(arrays)
-        every = self.neuron_selection_mode == "all"
+            return self._nothing(arrays, selection)
+        every = self._explains_all(selection)
         maps = []
         for k, chosen in enumerate(found["neurons"]):
             copies, weights = self._copies([a[k] for a in arrays], k)
-            neuron = None if every else np.full(len(weights), chosen)
-            gradients = self._gradient.raw_maps(copies, neuron)
+            gradients = self._gradient.raw_maps(copies, None if every else chosen)
             maps.append([np.tensordot(weights, g, 1) for g in gradients])
         stacked = [
             np.stack(parts).astype(self._dtype(a.dtype))
@@ -161,13 +161,8 @@ class IntegratedGradientsAnalyzer(_AveragedGradientAnalyzer):
         at_references = self._batched("logits", self._selecting, references, neuron_selection)
         if at_references is None:
             return np.zeros(0)
-        ends = []
-        for end in (at_samples, at_references):
-            logits = end["logits"].reshape(len(arrays[0]), -1).astype(np.float64)
-            if self.neuron_selection_mode == "all":
-                ends.append(logits.sum(1))
-            else:
-                ends.append(logits[np.arange(len(logits)), at_samples["neurons"]])
+        neurons = None if self._explains_all(neuron_selection) else at_samples["neurons"]
+        ends = [explained_sum(end["logits"], neurons) for end in (at_samples, at_references)]
         sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in at_samples["maps"])
         return sums - (ends[0] - ends[1])
 

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import tensorflow as tf
 from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
-from rap_keras.backends.keras3.network import Keras3Network
+from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
-from rap_keras.inputs.neurons import MODES, read_selection
+from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
 from rap_keras.inputs.samples import Pack, refuse_single_samples
 from rap_keras.network.graph import Graph
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
@@ -29,11 +29,14 @@ class Analyzer:
     """Explains the decisions of a Keras 3 model. The model is never changed.
 
     Args:
-        model: A functional or Sequential Keras 3 model with one output. A softmax or sigmoid at its
-            end is left out: its logits are explained. Or a model that is open already (`Keras3Network`,
-            as `LoadedModel.network`), which several analyzers share: it is traced and checked once.
-        neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample.
-            "index": the neuron that `analyze` is told. "all": every output neuron at once.
+        model: A functional or Sequential Keras 3 model. A softmax or sigmoid at its end is left out: its
+            logits are explained. Or a model that is open already (`Keras3Network`, as
+            `LoadedModel.network`), which several analyzers share: it is traced and checked once.
+        neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample, where
+            the output is a vector. "index": the neuron or the region that `analyze` is told. "all":
+            every output neuron at once, or of a region.
+        output: Which output of a model with several is explained: the name of its layer, its key where
+            the model returns a dict, or its number.
         batch_size: Samples that are computed at a time. Results do not depend on it.
         check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
 
@@ -46,23 +49,30 @@ class Analyzer:
         self,
         model: keras.Model | Keras3Network,
         neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
         batch_size: int = 32,
         check_finite: bool = True,
     ) -> None:
         choose("neuron_selection_mode", neuron_selection_mode, MODES)
-        self._network = model if isinstance(model, Keras3Network) else Keras3Network(model)
+        self._network = open_output(model, output, self._kept_whole())
         self.model = self._network.model
         self.neuron_selection_mode = neuron_selection_mode
         self.batch_size = read_integer("batch_size", batch_size, 1)
         self.check_finite = read_boolean("check_finite", check_finite)
         self._graph = self._prepared(self._network.graph)
         shape = self._graph.shapes[self._graph.output]
-        if neuron_selection_mode != "all" and len(shape) != 2:
+        if neuron_selection_mode == "max_activation" and len(shape) > 2:
             raise InputError(
-                "Expected a model with outputs of shape (batch, neurons) to select a neuron, got "
-                f'{shape}: use neuron_selection_mode="all", or flatten the output.'
+                "Expected a model with outputs of shape (batch, neurons) to explain the neuron with the "
+                f'largest logit, got {shape}: use neuron_selection_mode="all", or "index" and tell '
+                f"analyze the region, neuron_selection={index_of_one(shape[1:])} or a boolean array.",
+                ("neuron_selection_mode", "neuron_selection"),
             )
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[tuple[str, bool], Any] = {}
+
+    def _kept_whole(self) -> Collection[type]:
+        """Classes of layers that stay whole where they could be opened, for they have rules."""
+        return ()
 
     def _prepared(self, graph: Graph) -> Graph:
         """The graph that is explained, made of the model's, which others may share."""
@@ -77,6 +87,7 @@ class Analyzer:
         """The options that make this analyzer again, as JSON knows them."""
         return {
             "neuron_selection_mode": self.neuron_selection_mode,
+            "output": self._network.output,
             "batch_size": self.batch_size,
             "check_finite": self.check_finite,
         }
@@ -92,7 +103,11 @@ class Analyzer:
             x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
                 several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
             neuron_selection: In mode "index": the output neuron, an integer for all samples or one
-                per sample.
+                per sample. In modes "index" and "all", for outputs of any shape, a region: what indexes
+                the output of one sample as NumPy does, `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or
+                `(mask, class)`, or a list of such tuples, one per sample; or a boolean array of the
+                output's shape, with or without the batch axis. Relevance then starts at the logits of
+                the region.
 
         Returns:
             np.ndarray of the shape of x: the relevance (or attribution) of every element; a list or
@@ -115,19 +130,21 @@ class Analyzer:
 
         Returns:
             `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
-            `analyze`, the logits `(batch, classes)`, and the neuron of each sample, `(batch,)`, None in
-            mode "all". For a dataset an iterator over the explanations of each batch.
+            `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the neuron
+            of each sample, `(batch,)`, or its region, a boolean array of the shape of the logits; None
+            in mode "all" without a region. For a dataset an iterator over the explanations of each
+            batch.
 
         Raises:
             InputError: As in `analyze`.
         """
         if isinstance(x, tf.data.Dataset):
-            refuse_single_samples(x, self.model.inputs)
+            refuse_single_samples(x, self._network.inputs)
             return self._explain_dataset(x, neuron_selection)
         arrays, pack = self._read(x)
         found = self._explained(arrays, neuron_selection)
         self._refuse_overflow(found["maps"], found["logits"])
-        neurons = None if self.neuron_selection_mode == "all" else found["neurons"]
+        neurons = None if self._explains_all(neuron_selection) else found["neurons"]
         return Explanation(pack(found["maps"]), found["logits"], neurons, self.name)
 
     def rules(self) -> RuleTable:
@@ -161,16 +178,21 @@ class Analyzer:
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         """The maps of arrays as the model takes them, unchecked; their logits and neurons."""
         found = self._batched("maps", self._explaining, arrays, selection)
-        return self._nothing(arrays) if found is None else found
+        return self._nothing(arrays, selection) if found is None else found
 
-    def _nothing(self, arrays: list[np.ndarray]) -> dict[str, Any]:
+    def _nothing(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         """What is explained of no samples."""
         shape = [0, *(n or 0 for n in self._graph.shapes[self._graph.output][1:])]
         return {
             "maps": [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays],
-            "logits": np.zeros(shape, self._dtype(self.model.outputs[0].dtype)),
-            "neurons": np.zeros(0, np.int32),
+            "logits": np.zeros(
+                shape, self._dtype(self._network.outputs[self._network.position].dtype)
+            ),
+            "neurons": np.zeros(shape, bool) if is_region(selection) else np.zeros(0, np.int32),
         }
+
+    def _explains_all(self, selection: Any) -> bool:
+        return self.neuron_selection_mode == "all" and selection is None
 
     def _dtype(self, dtype: Any) -> Any:
         return relevance_dtype(dtype).as_numpy_dtype
@@ -199,18 +221,32 @@ class Analyzer:
     ) -> Any:
         """The function's results over all batches, joined along the first axis; None for no samples."""
         size = len(arrays[0])
-        neurons = self._graph.shapes[self._graph.output][-1]
-        index = read_selection(selection, self.neuron_selection_mode, size, neurons)
+        index = self._read_selection(arrays, selection)
         if size == 0:
             return None
-        if key not in self._functions:
-            self._functions[key] = self._network.compiled(function, tf.TensorSpec([None], tf.int32))
-        run = self._functions[key]
+        region = index.dtype == bool
+        if (key, region) not in self._functions:
+            # An index for neurons, so that no array of the output's size is made for them.
+            shape = self._graph.shapes[self._graph.output][1:]
+            spec = (
+                tf.TensorSpec([None, *shape], bool) if region else tf.TensorSpec([None], tf.int32)
+            )
+            self._functions[key, region] = self._network.compiled(function, spec)
+        run = self._functions[key, region]
         parts = [
-            run([a[chunk] for a in arrays], index[chunk])
+            run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
             for chunk in as_batches(size, self.batch_size)
         ]
         return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
+
+    def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:
+        """What `read_selection` makes of a selection, for outputs of any size."""
+        size = len(arrays[0])
+        shape = self._graph.shapes[self._graph.output][1:]
+        if None in shape and size and is_region(selection):
+            # The output is as large as the input lets it be.
+            shape = self._network.logits([a[:1] for a in arrays]).shape[1:]
+        return read_selection(selection, self.neuron_selection_mode, size, shape)
 
     # What is compiled.
 

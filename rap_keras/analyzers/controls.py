@@ -46,4 +46,4 @@ class RandomAnalyzer(Analyzer):
         maps = [
             generator.normal(0, self.stddev, a.shape).astype(self._dtype(a.dtype)) for a in arrays
         ]
-        return (found or self._nothing(arrays)) | {"maps": maps}
+        return (found or self._nothing(arrays, selection)) | {"maps": maps}

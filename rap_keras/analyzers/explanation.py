@@ -14,8 +14,8 @@ class Explanation:
         relevance: What `analyze` returns: an array of the shape of x; a list or dict of them for
             several inputs.
         logits: The model's logits, `(batch, classes)` for a classifier, in at least single precision.
-        neurons: The output neuron that is explained of each sample, int32 of shape `(batch,)`; None in
-            mode "all".
+        neurons: The output neuron that is explained of each sample, int32 of shape `(batch,)`; of a
+            region a boolean array of the shape of the logits; None where all neurons are explained.
         method: The name of the method, as `create_analyzer` takes it.
     """
 
@@ -23,3 +23,26 @@ class Explanation:
     logits: np.ndarray
     neurons: np.ndarray | None
     method: str
+
+    @property
+    def explained_logits(self) -> np.ndarray:
+        """The logit of the explained neuron, or the sum of those of the region, float64 `(batch,)`.
+
+        Methods that conserve relevance give maps of this sum.
+        """
+        return explained_sum(self.logits, self.neurons)
+
+
+def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+    """The sum of the logits that are explained, float64 of shape `(batch,)`.
+
+    Args:
+        logits: `(batch, ...)`.
+        neurons: As `Explanation.neurons`.
+    """
+    flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)
+    if neurons is None:
+        return flat.sum(1)
+    if neurons.dtype == bool:
+        return np.where(neurons.reshape(flat.shape), flat, 0).sum(1)
+    return flat[np.arange(len(flat)), neurons]

@@ -24,7 +24,8 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
         name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
         model: A functional or Sequential Keras 3 model. It is not changed.
         **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
-            ("max_activation", "index", "all"), batch_size, check_finite.
+            ("max_activation", "index", "all"), output (of a model with several), batch_size,
+            check_finite.
 
     Returns:
         The analyzer. `analyze(x)` explains samples; `explain(x)` tells the logits and neurons, too.

@@ -1,7 +1,7 @@
 """Analyzers that propagate relevance, rule by rule."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from rap_keras.analyzers.conservation import ConservationReport, Row
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.network.graph import Graph, Shape
+from rap_keras.network.graph import Graph, Shape, batch_axis
 from rap_keras.propagate import backward, forward, relevance_dtype, select
 
 
@@ -36,8 +36,12 @@ class PropagationAnalyzer(Analyzer):
         self, model: keras.Model, composite: Composite, bounds: Any = None, **options: Any
     ) -> None:
         self._bounds = read_bounds(bounds)
+        self._classes = composite.layer_classes()
         super().__init__(model, **options)
         self._table = composite.assign(self._graph)
+
+    def _kept_whole(self) -> Collection[type]:
+        return self._classes
 
     def _prepared(self, graph: Graph) -> Graph:
         if self._bounds is None:
@@ -103,7 +107,9 @@ class PropagationAnalyzer(Analyzer):
             raise InputError(
                 "Expected at least one sample to sum relevance over, got a batch of 0."
             )
-        names = [node.name for node in reversed(self._graph.nodes) if node.inputs]
+        constants = self._graph.constants
+        nodes = reversed(self._graph.nodes)
+        names = [node.name for node in nodes if not constants.issuperset(node.inputs)]
         rows = [Row(name, *sums[f"{k}"]) for k, name in enumerate(names)]
         return ConservationReport(rows, Row("model", *sums["model"]))
 
@@ -149,21 +155,34 @@ class PropagationAnalyzer(Analyzer):
 
     def _sums(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
         relevance, steps, _ = self._propagate(inputs, index)
-        sharing = [(out, into) for _, out, into in steps if into]
-        result = {str(k): _three_sums(out, into) for k, (out, into) in enumerate(sharing)}
+        constants = self._graph.constants
+        sharing = [
+            (out, [r for r, slot in zip(into, node.inputs, strict=True) if slot not in constants])
+            for node, out, into in steps
+            if not constants.issuperset(node.inputs)
+        ]
+        size = tf.shape(inputs[0])[0]
+        result = {str(k): _three_sums(out, into, size) for k, (out, into) in enumerate(sharing)}
         start = [relevance[self._graph.output]]
-        return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs))}
+        return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs), size)}
 
 
-def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor]) -> list[tf.Tensor]:
+def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor], size: tf.Tensor) -> list[tf.Tensor]:
     """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,)."""
 
-    def summed(tensors: list[tf.Tensor], size: bool) -> tf.Tensor:
-        values = [tf.cast(t, tf.float64) for t in tensors]
-        axes = [list(range(1, t.shape.rank)) for t in values]
-        parts = [
-            tf.reduce_sum(tf.abs(t) if size else t, a) for t, a in zip(values, axes, strict=True)
-        ]
-        return tf.add_n(parts)
+    def summed(tensors: list[tf.Tensor]) -> tf.Tensor:
+        return tf.add_n([tf.reduce_sum(_by_sample(t, size), 1) for t in tensors])
 
-    return [summed(given, False), summed(taken, False), summed(taken, True)]
+    return [summed(given), summed(taken), summed([tf.abs(t) for t in taken])]
+
+
+def _by_sample(relevance: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Relevance of shape (batch, all the rest), wherever a layer has its samples.
+
+    Windows of an image may lie side by side on the first axis; heads and the like before it.
+    """
+    wide = tf.cast(relevance, tf.float64)
+    axis = batch_axis(relevance.shape) or 0
+    if axis:
+        wide = tf.transpose(wide, [axis, *(k for k in range(wide.shape.rank) if k != axis)])
+    return tf.reshape(wide, [size, -1])

@@ -6,12 +6,13 @@ from rap_keras.backends.network import Network
 from rap_keras.backends.version import has_keras3
 
 
-def open_network(model: Any) -> Network:
+def open_network(model: Any, output: str | int | None = None) -> Network:
     """A model at work on its backend.
 
     Args:
         model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it; or
             a network that is open already, which is returned as it is.
+        output: Which output of several is meant, by name or number.
 
     Returns:
         The network: the model's graph, what reads its inputs, and what compiles functions of them.
@@ -25,10 +26,19 @@ def open_network(model: Any) -> Network:
     if is_keras3(model):
         from rap_keras.backends.keras3.network import Keras3Network
 
-        return Keras3Network(model)
+        return Keras3Network(model, output)
     from rap_keras.backends.keras2.network import Keras2Network
 
-    return Keras2Network(model)
+    return Keras2Network(model, output)
+
+
+def names_of_outputs(model: Any) -> list[str]:
+    """What a model's outputs are called."""
+    if is_keras3(model):
+        from rap_keras.backends.keras3.source import Source
+
+        return Source.of(model).output_names
+    return list(model.output_names)
 
 
 def is_keras3(model: Any) -> bool:

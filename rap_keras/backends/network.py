@@ -37,6 +37,16 @@ class Network(ABC):
         self._checked = False
 
     @property
+    def inputs(self) -> Sequence[Any]:
+        """Shapes and dtypes of the inputs."""
+        return self.model.inputs
+
+    @property
+    def outputs(self) -> Sequence[Any]:
+        """Shapes and dtypes of the model's own outputs."""
+        return self.model.outputs
+
+    @property
     def names(self) -> list[str]:
         """The names of the model's inputs."""
         return list(self.graph.input_names)
@@ -54,7 +64,7 @@ class Network(ABC):
         Raises:
             InputError: Number, shape, dtype or values do not fit.
         """
-        return read_inputs(self.model.inputs, self.names, x, check_finite)
+        return read_inputs(self.inputs, self.names, x, check_finite)
 
     def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:
         """A function of the model's inputs, compiled at its first call.

@@ -22,7 +22,7 @@ def named_classes(loaded: LoadedModel, given: Sequence[str] | None) -> tuple[str
     Raises:
         InputError: There are more or fewer names than neurons.
     """
-    count = loaded.model.outputs[0].shape[-1]
+    count = loaded.network.outputs[0].shape[-1]
     if given is not None:
         if len(given) != count:
             raise InputError(

@@ -58,7 +58,9 @@ def _load(settings: Settings) -> LoadedModel:
 
     s = settings
     keras.utils.set_random_seed(s.seed)  # random weights are the same in each process
-    return load_model(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
+    loaded = load_model(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
+    loaded.check_classifier()
+    return loaded
 
 
 class _Keras:

@@ -15,7 +15,7 @@ from rap_keras.support.options import choose, read_integer, read_number
 REPLACEMENTS = ("zero", "mean", "uniform")
 _SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
 # Options of every analyzer that say what is explained, and how much at a time.
-_BENCHMARKS_OWN = ("neuron_selection_mode", "batch_size")
+_BENCHMARKS_OWN = ("neuron_selection_mode", "output", "batch_size")
 
 Check = Callable[[str, Any], Any]
 

@@ -63,7 +63,7 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
     figure = plot.grid(scenes.images, maps, row_titles=_digit_titles(scenes))
     figure.savefig(folder / f"{name}-grid.png")
     save_npz(folder / f"{name}-maps.npz", {"images": scenes.images} | maps)
-    layer_maps = explainers["rap"].layers(x[:1])
+    layer_maps = explainers["rap"].layers(x[:1])[0]
     plot.layers(layer_maps, image=scenes.images[0]).savefig(folder / f"{name}-layers.png")
     save_npz(folder / f"{name}-layers.npz", layer_maps)
     return maps["rap"]

@@ -50,17 +50,21 @@ def explain(
         from rap_keras import plot
 
         loaded = model.load()
-        explainer = Explainer(loaded, method, shown.neuron, batch_size, **options[method])
+        explainer = Explainer(
+            loaded, method, shown.neuron, shown.where, batch_size, **options[method]
+        )
         stems = dict(zip(paths, unique_stems(paths), strict=True))
         records = []
         work = (
             item
             for files, pixels, x in read_batches(paths, loaded, batch_size)
-            for item in zip(files, pixels, explainer.explain(x), strict=True)
+            for item in zip(files, pixels, explainer.explain(x, files), strict=True)
         )
         for path, image, explained in track(work, "explaining", len(paths)):
             stem = stems[path]
-            figure = plot.explanation(explained.relevance, image, shown.percentile, method)
+            figure = plot.explanation(
+                explained.relevance, image, shown.percentile, method, region=explained.outlined
+            )
             figure.savefig(folder / f"{stem}.png")
             np.save(folder / f"{stem}.npy", explained.relevance)
             record = {"file": str(path), "figure": f"{stem}.png", "map": f"{stem}.npy"}
@@ -72,6 +76,8 @@ def explain(
             "preprocess": model.preprocess,
             "mean": model.shift,
             "std": model.scale,
+            "output": loaded.output,
+            "region": shown.region,
             "images": records,
         }
         (folder / "explain.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
@@ -106,27 +112,31 @@ def compare(
 
         loaded = model.load()
         explainers = {
-            name: Explainer(loaded, name, shown.neuron, batch_size, **options[name])
+            name: Explainer(loaded, name, shown.neuron, shown.where, batch_size, **options[name])
             for name in names
         }
         pixels: list[Any] = []
+        regions: list[Any] = []
         maps: dict[str, list[Any]] = {name: [] for name in names}
 
         def work() -> Iterator[tuple[str, Explained]]:
-            for _, batch, x in read_batches(paths, loaded, batch_size):
+            for files, batch, x in read_batches(paths, loaded, batch_size):
                 pixels.extend(batch)
                 if batch[0].shape != pixels[0].shape:
                     raise InputError("One figure needs images of one shape: pass size=N.", "size")
                 for name, explainer in explainers.items():
-                    yield from ((name, one) for one in explainer.explain(x))
+                    yield from ((name, one) for one in explainer.explain(x, files))
 
         for name, one in track(work(), "explaining", len(paths) * len(names)):
             maps[name].append(one.relevance)
+            if name == names[0]:
+                regions.append(one.outlined)
         stacked = {name: np.stack(parts) for name, parts in maps.items()}
         stems = unique_stems(paths)
-        plot.grid(np.stack(pixels), stacked, shown.percentile, row_titles=stems).savefig(
-            folder / "compare.png"
+        figure = plot.grid(
+            np.stack(pixels), stacked, shown.percentile, row_titles=stems, regions=regions
         )
+        figure.savefig(folder / "compare.png")
         save_npz(folder / "compare.npz", {"images": np.stack(pixels)} | stacked)
     tell(
         f"{counted(len(paths), 'image')} by {counted(len(names), 'method')}: the figure compare.png "
@@ -156,10 +166,12 @@ def layers(
         from rap_keras import plot
 
         loaded = model.load()
-        explainer = Explainer(loaded, method, shown.neuron, **options[method])
-        ((_, (pixels,), x),) = read_batches([path], loaded, 1)
-        maps = explainer.layers(x)
-        figure = plot.layers(maps, image=pixels, names=layer or None, percentile=shown.percentile)
+        explainer = Explainer(loaded, method, shown.neuron, shown.where, **options[method])
+        ((files, (pixels,), x),) = read_batches([path], loaded, 1)
+        maps, region = explainer.layers(x, files)
+        figure = plot.layers(
+            maps, image=pixels, names=layer or None, percentile=shown.percentile, region=region
+        )
         figure.savefig(folder / figure_name)
         save_npz(folder / maps_name, maps)
     tell(
@@ -173,5 +185,7 @@ def _sentence(summary: Mapping[str, Any]) -> str:
     # The digits' labels are their neurons' numbers.
     if summary["class"] not in (None, str(summary["neuron"])):
         what += f" ({summary['class']})"
+    if "positions" in summary:
+        what += f" at {counted(summary['positions'], 'position')}"
     logit, total = summary["logit"], summary["relevance_sum"]
     return f"{what}, logit {logit:.4g}, sum of relevance {total:.4g}"

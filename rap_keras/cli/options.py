@@ -1,5 +1,6 @@
 """The flags of the commands, and how they are read."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from rap_keras.analyzers.registry import needs_patterns
+from rap_keras.cli.region import Region, read_region
 from rap_keras.errors import InputError
 
 
@@ -55,11 +57,12 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         help="An application of Keras (vgg16, resnet50, ...), embedded:vgg, embedded:residual, "
-        "FILE.keras, FILE.h5, or FILE.py:function that returns the model.",
+        "hub:PRESET of KerasHub, FILE.keras, FILE.h5, or FILE.py:function that returns the model.",
     ),
 ]
 WeightsOption = Annotated[
-    str, typer.Option(help="An application's weights: imagenet, none (random), or a file.")
+    str,
+    typer.Option(help="An application's or preset's weights: imagenet, none (random), or a file."),
 ]
 PreprocessOption = Annotated[
     str,
@@ -75,12 +78,23 @@ StdOption = Annotated[str | None, typer.Option(help="Then divide by this: one nu
 SizeOption = Annotated[
     int | None, typer.Option(help="Height and width of the images, if the model takes any.")
 ]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(help="Of a model with several outputs: the one to explain, by NAME or number."),
+]
 PatternsOption = Annotated[
     Path | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
 ]
 MethodOption = Annotated[str, typer.Option(help="The method: rap, gradient, ...")]
 NeuronOption = Annotated[
     str, typer.Option(help="What to explain: the neuron with the max logit, all, or an INDEX.")
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where, if the output is a map of classes: a pixel Y,X of it, a box Y0:Y1,X0:X1, the image "
+        "FILE of a mask, or class: where the class --neuron is the largest. Default: everywhere."
+    ),
 ]
 PercentileOption = Annotated[
     float | None,
@@ -110,6 +124,7 @@ class ModelFlags:
     mean: MeanOption = None
     std: StdOption = None
     size: SizeOption = None
+    output: OutputOption = None
 
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
@@ -129,8 +144,15 @@ class ModelFlags:
         """The model, as `load_model` gives it."""
         from rap_keras.models.loading import load_model
 
+        output = self.output
         return load_model(
-            self.model, self.weights, self.preprocess, self.shift, self.scale, self.size
+            self.model,
+            self.weights,
+            self.preprocess,
+            self.shift,
+            self.scale,
+            self.size,
+            int(output) if output and output.isdecimal() else output,
         )
 
 
@@ -140,14 +162,21 @@ class MapFlags:
 
     patterns: PatternsOption = None
     neuron: NeuronOption = "max"
+    region: RegionOption = None
     percentile: PercentileOption = None
 
     def __post_init__(self) -> None:
-        """Refuses a percentile that is none."""
+        """Refuses at once what cannot be read."""
+        _ = self.where
         if self.percentile is not None and not 0 < self.percentile <= 100:
             raise InputError(
                 f"percentile is above 0 and at most 100, not {self.percentile:g}.", "percentile"
             )
+
+    @functools.cached_property
+    def where(self) -> Region | None:
+        """The region."""
+        return None if self.region is None else read_region(self.region)
 
     def options(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The options of each method's analyzer.

@@ -1,6 +1,6 @@
 """Composites: which rule each layer of a model gets. Presets are tables, layer type => rule."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rap_keras.errors import InputError, UnknownLayerError
@@ -36,6 +36,11 @@ def register_rule(layer_type: type, rule: Rule) -> None:
     _registered[layer_type] = rule
 
 
+def has_registered_rule(layer: Any) -> bool:
+    """Whether `register_rule` gave a layer's type a rule."""
+    return types.lookup(layer, _registered) is not None
+
+
 class Composite:
     """A table of rules, with others for the first and the last linear layers.
 
@@ -59,6 +64,10 @@ class Composite:
         self.first = first
         self.last = last
         self.default = default
+
+    def layer_classes(self) -> set[type]:
+        """The classes of layers, not named as Keras' own, that the table has rules for."""
+        return {kind for kind in self.rules if isinstance(kind, type) and hasattr(kind, "call")}
 
     def assign(self, graph: Graph) -> "RuleTable":
         """The rule of every node of a graph.
@@ -101,6 +110,8 @@ def _differs_from_its_name(graph: Graph, node: Node) -> bool:
     layer = node.layer
     if types.is_a(layer, {"Average"}) and not types.is_layer(layer):  # ops.average, with weights
         return True
+    if types.is_a(layer, types.CONTRACTION) and len(node.inputs) != 2:
+        return True
     smooth = getattr(layer, "interpolation", "nearest") in ("nearest", "bilinear", "area")
     return graph.crosses_samples(node) or (types.is_a(layer, types.AVERAGING) and not smooth)
 
@@ -136,13 +147,17 @@ def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
     kinds = sorted({type(node.layer).__name__ for node in unknown})
     bases = {base.__name__ for node in unknown for base in type(node.layer).__mro__[1:]}
     why = " (a subclass with a call() of its own needs its own rule)" if bases & set(rules) else ""
+    closed = "".join(
+        f"\nLayer {n.name!r} cannot be opened: {n.closed}." for n in unknown if n.closed
+    )
     lines = "\n".join(f"    rap_keras.register_rule({kind}, my_rule)" for kind in kinds)
     return (
         f"Expected layers with a known rule, got {len(unknown)} of type {', '.join(kinds)}{why}; "
-        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}\n\n{table}"
+        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}"
+        f"\n{closed}\n{table}"
     )
 
 
-def table(*parts: tuple[set[str], Rule]) -> dict[Any, Rule]:
+def table(*parts: tuple[Collection[LayerType], Rule]) -> dict[Any, Rule]:
     """A table of rules from sets of type names and their rules; later parts go before earlier ones."""
     return {name: rule for names, rule in parts for name in names}

@@ -7,7 +7,7 @@ from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.routing import additions
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph
-from rap_keras.rules import Rule, gradient, innvestigate_compat, lrp
+from rap_keras.rules import Rule, gradient, innvestigate_compat, lrp, routing
 
 X_POSITIVE: Rule = functools.partial(lrp.alpha_beta, alpha=2.0, beta=1.0, positive_inputs=True)
 
@@ -54,6 +54,7 @@ def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite
         entries[kind] = functools.partial(
             innvestigate_compat.separable, rule=functools.partial(entries[kind])
         )
+    entries |= table((types.JOINS | types.PADDING, routing.follow))
     if made_by == "deep_taylor":
         by_gradient = (
             types.ADDITION | types.AVERAGING | types.ACTIVATION | types.BATCH_NORMALIZATION

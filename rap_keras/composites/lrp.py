@@ -8,7 +8,7 @@ import functools
 import math
 
 from rap_keras.composites.composite import Composite, table
-from rap_keras.composites.routing import ROUTING, additions
+from rap_keras.composites.routing import ROUTING, additions, products
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types as types
 from rap_keras.rules import Rule, lrp, routing
@@ -48,6 +48,7 @@ def composite(
     rules = (
         ROUTING
         | additions(add)
+        | products(kernel)
         | table(
             (
                 types.AVERAGING,
@@ -55,7 +56,7 @@ def composite(
             ),
             (types.KERNEL, kernel),
             ({"Dense", "EinsumDense"}, dense or kernel),
-            (types.BATCH_NORMALIZATION, norm or kernel),
+            (types.BATCH_NORMALIZATION | types.NORMALIZATION, norm or kernel),
         )
     )
     return Composite(rules, first=first)

@@ -1,16 +1,18 @@
 """The composites of Relative Attributing Propagation."""
 
 from rap_keras.composites.composite import Composite, table
-from rap_keras.composites.routing import ADD_SHARES, ROUTING, additions
+from rap_keras.composites.routing import ADD_SHARES, ROUTING, additions, products
 from rap_keras.network import layer_types as types
-from rap_keras.rules import rap, rap_released
+from rap_keras.rules import rap, rap_released, routing
 from rap_keras.support.options import choose
 
-RAP = ROUTING | additions("absolute") | table((types.KERNEL, rap.inner))
+RAP = ROUTING | additions("absolute") | products(rap.inner) | table((types.KERNEL, rap.inner))
 RAP_RELEASED = (
     ROUTING
     | additions("signed")
+    | products(rap_released.linear_layer)
     | table(
+        (types.JOINS | types.PADDING, routing.follow),
         (types.KERNEL, rap_released.linear_layer),
         (types.BATCH_NORMALIZATION, rap_released.batch_normalization),
         (types.WINNER | types.AVERAGING, rap_released.simple),

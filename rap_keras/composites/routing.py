@@ -5,7 +5,7 @@ from typing import Any
 
 from rap_keras.composites.composite import table
 from rap_keras.network import layer_types as types
-from rap_keras.rules import Rule, routing
+from rap_keras.rules import Rule, contraction, routing
 
 
 def additions(by: str) -> dict[Any, Rule]:
@@ -16,9 +16,16 @@ def additions(by: str) -> dict[Any, Rule]:
     )
 
 
+def products(rule: Rule) -> dict[Any, Rule]:
+    """The rule of products of two tensors, of which each is linear in the other."""
+    return table((types.CONTRACTION, functools.partial(contraction.contraction, rule=rule)))
+
+
 ROUTING = table(
-    (types.ACTIVATION | types.ELEMENTWISE | types.BATCH_NORMALIZATION, routing.pass_on),
-    (types.ROUTING | types.CONCATENATION | types.WINNER, routing.follow),
+    (types.ACTIVATION | types.ELEMENTWISE, routing.pass_on),
+    (types.BATCH_NORMALIZATION | types.NORMALIZATION, routing.pass_on),
+    (types.ROUTING | types.WINNER, routing.follow),
+    (types.JOINS | types.PADDING, routing.follow_and_spread),
     (types.AVERAGING, routing.in_proportion),
     (types.MULTIPLICATION, routing.share_product),
     (types.DIVISION, routing.numerator),

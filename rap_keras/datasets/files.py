@@ -17,6 +17,16 @@ _FAR = 10**9
 _CLASS_FOLDER = re.compile(r"n\d{8}")  # a WordNet id, as ImageNet names the folder of a class
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; a name that no file can have is that of none."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+
+
 def existing_folder(folder: str | Path) -> Path:
     """The folder, if it is one.
 
@@ -24,7 +34,7 @@ def existing_folder(folder: str | Path) -> Path:
         InputError: If it is not.
     """
     folder = Path(folder)
-    if not os.path.isdir(folder):
+    if not is_folder(folder):
         raise InputError(f"There is no folder {str(folder)!r}; check the path of the data set.")
     return folder
 
@@ -42,7 +52,7 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     Raises:
         InputError: If the folder cannot be read or two files differ in their ending or class only.
     """
-    if not os.path.isdir(folder):
+    if not is_folder(folder):
         return {}
     found: dict[str, str] = {}
     folders = [str(folder)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from rap_keras.datasets.files import (
     existing_folder,
     inner_name,
+    is_folder,
     list_files,
     read_pixels,
     read_table,
@@ -33,7 +34,7 @@ def open_folder(folder: str | Path) -> Dataset:
         InputError: If the folder is not there, or has both or neither, or no images.
     """
     root = existing_folder(folder)
-    has_masks, has_boxes = os.path.isdir(root / "masks"), os.path.isfile(root / "boxes.csv")
+    has_masks, has_boxes = is_folder(root / "masks"), os.path.isfile(root / "boxes.csv")
     if has_masks == has_boxes:
         raise InputError(
             f"Expected either a folder masks or a file boxes.csv in {str(folder)!r}, got "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rap_keras.datasets.files import existing_folder, inner_name, list_files
+from rap_keras.datasets.files import existing_folder, inner_name, is_folder, list_files
 from rap_keras.datasets.masks import Size, masked_sample, read_mask
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
@@ -95,7 +95,7 @@ class Voc:
 
 def _root(folder: Path) -> Path:
     for root in (folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"):
-        if all(os.path.isdir(root / name) for name in ("JPEGImages", "SegmentationClass")):
+        if all(is_folder(root / name) for name in ("JPEGImages", "SegmentationClass")):
             return root
     raise InputError(
         f"Expected the folders JPEGImages and SegmentationClass in {str(folder)!r}, got a folder "

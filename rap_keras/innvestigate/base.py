@@ -22,7 +22,7 @@ from rap_keras.backends.keras2.trace import trace
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.inputs.neurons import MODES, read_selection
+from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
 from rap_keras.inputs.samples import read_inputs
 from rap_keras.network.graph import Node
 from rap_keras.network.layer_types import HEADS, activation_name
@@ -57,7 +57,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         choose("neuron_selection_mode", options.get("neuron_selection_mode", MODES[0]), MODES)
         options["reverse_clip_values"] = _read_range(options.get("reverse_clip_values", False))
         with graph_scope(model):
-            flat = flattened(model)
+            flat = _as_vector(flattened(model))
             super().__init__(flat, **options)
             self._do_model_checks()
             self._bounds = read_bounds(bounds)
@@ -71,14 +71,31 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         self._own_model: Any = None
         self._layers_model: Any = None
 
+    @property
+    def _positions(self) -> tuple[int | None, ...]:
+        """The shape of a sample's output, as it was before it became a vector."""
+        last = self._graph.producers.get(self._graph.output)
+        if last is not None and last.name == _VECTOR:
+            return self._graph.shapes[last.inputs[0]][1:]
+        return self._graph.shapes[self._graph.output][1:]
+
     def _refuse_outputs(self) -> None:
         shape = self._graph.shapes[self._graph.output]
-        if len(shape) != 2:  # iNNvestigate means to flatten others, but fails
+        if len(shape) != 2 or None in self._positions:
             raise InputError(
-                f"Expected a model with outputs of shape (batch, neurons), got {shape}: put a Flatten "
-                "layer behind it."
+                "Expected a model with outputs of one known size, of shape (batch, neurons) or (batch, "
+                f"height, width, classes), got {(None, *self._positions)}: build it for one size of its "
+                "input, or use rap_keras.create_analyzer."
+            )
+        if len(self._positions) > 1 and self._neuron_selection_mode == "max_activation":
+            raise InputError(
+                "Expected a model with outputs of shape (batch, neurons) to explain the neuron with the "
+                f'largest logit, got {(None, *self._positions)}: use neuron_selection_mode="index" and '
+                f"tell analyze the neuron, neuron_selection={index_of_one(self._positions)}."
             )
         last = self._graph.producers.get(self._graph.output)
+        if last is not None and last.name == _VECTOR:
+            last = self._graph.producers.get(last.inputs[0])
         head = activation_name(last.layer) if last else None
         if head in HEADS and not self._disable_model_checks:
             assert last is not None
@@ -159,7 +176,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             X: Array of shape (batch, ...), as the model takes it; a list or dict of them for several
                 inputs.
             neuron_selection: In mode "index": the output neuron, an integer for all samples or one per
-                sample.
+                sample. Where the output is no vector: the index of one neuron, such as (y, x, class), or
+                a list of such tuples, one per sample.
 
         Returns:
             np.ndarray of the shape of X: the relevance of every element; a list or dict for several
@@ -230,16 +248,19 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             pack = _first  # as iNNvestigate does
         if not size:
             return arrays, pack
-        if np.ndim(neuron_selection) > 1:
-            neuron_selection = np.reshape(neuron_selection, -1)
+        if len(self._positions) == 1:  # as iNNvestigate does
+            if isinstance(neuron_selection, tuple):
+                neuron_selection = list(neuron_selection)
+            if not is_region(neuron_selection) and np.ndim(neuron_selection) > 1:
+                neuron_selection = np.reshape(neuron_selection, -1)
         count = size
         if (
             self._analyzer_model is not self._own_model
         ):  # a wrapper's, which augments behind the input
             count = max(size, np.size(neuron_selection))
-        index = read_selection(
-            neuron_selection, mode, count, self._graph.shapes[self._graph.output][-1]
-        )
+        index = read_selection(neuron_selection, mode, count, self._positions)
+        if index.dtype == bool:
+            index = _one_each(index, mode)
         if mode != "index":
             return arrays, pack
         return [*arrays, self._get_neuron_selection_array(index, size)], pack
@@ -315,6 +336,32 @@ class _Step(klayers.Layer):
     @tf.autograph.experimental.do_not_convert
     def call(self, tensors: Any) -> Any:
         return self._compute(tf.nest.flatten(tensors))
+
+
+_VECTOR = "relevance/neurons"  # the layer that makes a vector of other outputs
+
+
+def _as_vector(model: Any) -> Any:
+    """The model itself or, where its output is no vector, a model of it flattened.
+
+    iNNvestigate means to flatten such outputs by itself, but fails.
+    """
+    output = model.outputs[0]
+    if len(model.outputs) > 1 or len(output.shape) < 3 or None in output.shape[1:]:
+        return model  # a vector, or what is refused
+    return kmodels.Model(model.inputs, klayers.Flatten(name=_VECTOR)(output), name=model.name)
+
+
+def _one_each(masks: np.ndarray, mode: str) -> np.ndarray:
+    """The number of the one neuron that each mask selects, in the order of the flattened output."""
+    flat = masks.reshape(len(masks), -1)
+    if mode != "index" or (flat.sum(1) != 1).any():
+        raise InputError(
+            'Expected neuron_selection to select one neuron of each sample, in mode "index", got a '
+            f"region of {flat.sum(1).max()} in mode {mode!r}: iNNvestigate starts from one neuron; "
+            "use rap_keras.create_analyzer for regions."
+        )
+    return flat.argmax(1)
 
 
 def _read_range(values: Any) -> Any:

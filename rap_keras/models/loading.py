@@ -1,4 +1,4 @@
-"""Image classifiers by name: applications of Keras, the embedded models, and files of one's own."""
+"""Models of images by name: applications of Keras, presets of KerasHub, embedded ones, one's own."""
 
 import difflib
 import functools
@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
+from rap_keras.models.hub import PREFIX, load_preset
+from rap_keras.models.legacy import raw_operations
 from rap_keras.models.preprocessing import (
     SCALINGS,
     Preprocess,
@@ -22,6 +25,7 @@ from rap_keras.models.preprocessing import (
     chosen_preprocess,
 )
 from rap_keras.support.memory import check_memory
+from rap_keras.support.text import first_line
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from rap_keras.backends.network import Network
@@ -29,16 +33,17 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A classifier and what it takes to show it an image.
+    """A model of images, most often a classifier, and what it takes to show it one.
 
     Attributes:
-        model: The Keras model: one input `(height, width, 3)`, one output `(classes,)`.
+        model: The Keras model: one input `(height, width, 3)`.
         name: What it was asked for by.
         input_size: The `(height, width)` of its images; `None` if it takes any.
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
         labels: The names of its classes, if they are known.
         weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
         synsets: WordNet's ids of its classes, if they are ImageNet's.
+        output: Which output of a model with several is meant, by name or number.
     """
 
     model: Any
@@ -48,15 +53,33 @@ class LoadedModel:
     labels: tuple[str, ...] | None = None
     weights: str = "own"
     synsets: tuple[str, ...] | None = None
+    output: str | int | None = None
+
+    def check_classifier(self) -> None:
+        """Refuses a model that has something else than one output vector of classes.
+
+        Raises:
+            InputError: It is no such classifier.
+        """
+        outputs = self.model.outputs
+        if len(outputs) != 1:
+            raise InputError(
+                f"{self.name} is no classifier with one output, but has {len(outputs)}."
+            )
+        if len(outputs[0].shape) != 2:
+            raise InputError(
+                f"{self.name} is no classifier: its output is not one vector of classes, but has the "
+                f"shape {tuple(outputs[0].shape)}."
+            )
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
-        """What the classifier computes of preprocessed images, before any softmax.
+        """What the model computes of preprocessed images, before any softmax.
 
         Args:
             x: A batch, as `preprocess` gives it.
 
         Returns:
-            The logits, `(n, classes)`.
+            The logits, `(n, classes)` of a classifier.
 
         Raises:
             InputError: If the model's graph cannot be followed, or x does not fit it.
@@ -72,7 +95,7 @@ class LoadedModel:
         """
         from rap_keras.backends.choice import open_network
 
-        return open_network(self.model)
+        return open_network(self.model, self.output)
 
 
 def load_model(
@@ -82,23 +105,29 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
+    output: str | int | None = None,
 ) -> LoadedModel:
-    """Loads a classifier by its specification.
+    """Loads a model of images by its specification.
 
     Args:
-        spec: The name of an application (`vgg16`, `resnet50`, ...), `embedded:vgg` or
-            `embedded:residual`, a file `FILE.keras` or `FILE.h5`, or `FILE.py:function`, a function
+        spec: The name of an application (`vgg16`, `resnet50`, ...), `embedded:vgg` or another of
+            `rap_keras.embedded`, `hub:PRESET` (an image classifier of KerasHub, downloaded, or the
+            folder of a saved one), a file `FILE.keras` or `FILE.h5`, or `FILE.py:function`, a function
             without arguments that returns the model.
         weights: `imagenet` (the published ones), `none` (random ones) or a file of weights. The
-            first two choose between an application's weights; other models have their own.
-        preprocess: How pixels in 0..255 become the model's input: `auto` (as the application or the
-            embedded model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1), `caffe` (BGR
-            minus ImageNet's mean), `torch` (x / 255, minus mean, over standard deviation), or the
-            name of an application. A model of one's own needs one of these, or `mean` or `std`.
+            first two choose between the weights of an application or a preset; other models have their
+            own.
+        preprocess: How pixels in 0..255 become the model's input: `auto` (as the application, the
+            preset or the embedded model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
+            `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, over standard
+            deviation), or the name of an application. A model of one's own needs one of these, or
+            `mean` or `std`.
         mean: What to subtract from each channel, or from all, after `preprocess`; with `auto`, from
             the pixels in 0..255.
         std: What to divide each channel by, or all, after that.
         size: The height and width of the images, where the model takes any.
+        output: Which output of a model with several is meant: the name of its layer, its key where the
+            model returns a dict, or its number.
 
     Returns:
         The model with its input size and its preprocessing.
@@ -112,16 +141,20 @@ def load_model(
         loaded = _application(spec.lower(), weights)
     elif spec.startswith("embedded:"):
         loaded = _embedded(spec)
+    elif spec.startswith(PREFIX):
+        loaded = _preset(spec, weights)
     else:
         loaded = _own(spec)
     if weights not in ("imagenet", "none"):
         _load_weights(loaded.model, weights)
     elif loaded.name not in applications():
-        if weights == "none":
+        if weights == "imagenet":
+            weights = "own"
+        elif not spec.startswith(PREFIX):
             raise InputError(
-                f"{spec} has its own weights; only applications take the weights none."
+                f"{spec} has its own weights; only applications and KerasHub's presets take the "
+                "weights none."
             )
-        weights = "own"
     chosen = chosen or loaded.preprocess
     if chosen is None:
         raise InputError(
@@ -130,8 +163,12 @@ def load_model(
             ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
+    if output is not None:
+        from rap_keras.backends.choice import names_of_outputs
+
+        read_output(output, names_of_outputs(loaded.model))
     return LoadedModel(
-        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets
+        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets, output
     )
 
 
@@ -143,7 +180,7 @@ class _Model:
     name: str
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] | None = None
-    default_size: int | None = None
+    default_size: tuple[int, int] | None = None
     synsets: tuple[str, ...] | None = None
 
 
@@ -161,7 +198,7 @@ def _application(name: str, weights: str) -> _Model:
         if not published:
             raise
         raise InputError(
-            f"The ImageNet weights of {name} cannot be downloaded ({_reason(error)}): pass "
+            f"The ImageNet weights of {name} cannot be downloaded ({first_line(error)}): pass "
             'weights=FILE, or weights="none" for random ones.',
             "weights",
         ) from error
@@ -171,7 +208,7 @@ def _application(name: str, weights: str) -> _Model:
         name,
         application_preprocess(name),
         labels,
-        application.default_size,
+        (application.default_size, application.default_size),
         synsets,
     )
 
@@ -182,6 +219,13 @@ def _embedded(spec: str) -> _Model:
 
     model = embedded.load(cast(embedded.Name, spec.removeprefix("embedded:")))
     return _Model(model, spec, preprocess, tuple(str(digit) for digit in range(10)))
+
+
+def _preset(spec: str, weights: str) -> _Model:
+    if weights not in ("imagenet", "none"):
+        _existing(weights, "weights file")
+    preset = load_preset(spec, published=weights == "imagenet")
+    return _Model(preset.model, spec, preset.preprocess, preset.labels, preset.size, preset.synsets)
 
 
 def _own(spec: str) -> _Model:
@@ -195,7 +239,7 @@ def _own(spec: str) -> _Model:
         names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
         raise InputError(
             f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg, "
-            "embedded:residual, FILE.keras, FILE.h5 or FILE.py:function."
+            "embedded:residual, hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
         )
     return _Model(model, spec)
 
@@ -211,10 +255,11 @@ def _read(path: Path) -> Any:
             f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
         )
     try:
-        return keras.saving.load_model(path, compile=False)
+        custom = raw_operations(path) if path.suffix == ".h5" else None
+        return keras.saving.load_model(path, custom_objects=custom, compile=False)
     except Exception as error:
         raise InputError(
-            f"The model file {str(path)!r} cannot be loaded ({_reason(error)})."
+            f"The model file {str(path)!r} cannot be loaded ({first_line(error)})."
         ) from error
 
 
@@ -238,7 +283,7 @@ def _call(path: Path, function: str) -> Any:
     except Exception as error:
         del sys.modules[name]
         raise InputError(
-            f"{function or 'A function'} of {str(path)!r} gave no model ({_reason(error)})."
+            f"{function or 'A function'} of {str(path)!r} gave no model ({first_line(error)})."
         ) from error
     finally:
         sys.path[:] = search_path
@@ -252,12 +297,12 @@ def _load_weights(model: Any, weights: str) -> None:
         model.load_weights(path)
     except Exception as error:
         raise InputError(
-            f"The weights file {weights!r} does not fit {model.name} ({_reason(error)})."
+            f"The weights file {weights!r} does not fit {model.name} ({first_line(error)})."
         ) from error
 
 
 def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size of the model's images, which also makes sure that it is an image classifier."""
+    """The size of the model's images, which also makes sure that it takes images."""
     model, name = loaded.model, loaded.name
     try:
         inputs, outputs = model.inputs, model.outputs
@@ -268,13 +313,6 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{name} does not take RGB images (height, width, 3), but {shape[1:]}.")
-    if len(outputs) != 1:
-        raise InputError(f"{name} is no classifier with one output, but has {len(outputs)}.")
-    if len(outputs[0].shape) != 2:
-        raise InputError(
-            f"{name} is no classifier: its output is not one vector of classes, but has the shape "
-            f"{tuple(outputs[0].shape)}."
-        )
     wanted = (size, size) if isinstance(size, int) else size
     if wanted is not None and min(wanted) < 1:
         raise InputError(f"Images have at least one pixel, so their size cannot be {wanted}.")
@@ -284,7 +322,7 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
             raise InputError(f"{name} takes images of {height} x {width} only: leave out the size.")
         return height, width
     if wanted is None and loaded.default_size is not None:
-        return loaded.default_size, loaded.default_size
+        return loaded.default_size
     if wanted is not None:
         check_memory(wanted)
     return wanted
@@ -294,11 +332,3 @@ def _existing(path: str, what: str) -> Path:
     if not Path(path).is_file():
         raise InputError(f"There is no {what} {path!r}.")
     return Path(path)
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, which is enough of Keras' pages."""
-    lines = str(error).strip().splitlines()
-    first = lines[0].rstrip(" .:") if lines else ""
-    first = first if len(first) <= 100 else first[:97] + "..."
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -13,6 +13,14 @@ from rap_keras.network import layer_types
 from rap_keras.network.layer_types import activation_name, is_a
 
 Shape = tuple[int | None, ...]
+_ELEMENT_BY_ELEMENT = (
+    layer_types.ACTIVATION
+    | layer_types.ELEMENTWISE
+    | layer_types.ADDITION
+    | layer_types.MULTIPLICATION
+    | layer_types.DIVISION
+    | {"Reshape", "ExpandDims", "Squeeze", "BroadcastTo"}
+)
 
 
 class Call(Protocol):
@@ -30,6 +38,12 @@ class Call(Protocol):
         """The inputs and the constants that an operation takes, in order."""
 
 
+def batch_axis(shape: Shape) -> int | None:
+    """The axis of the samples: the first of unknown size, else the first; None of a single number."""
+    unknown = (axis for axis, size in enumerate(shape) if size is None)
+    return next(unknown, 0 if len(shape) else None)
+
+
 @dataclass(frozen=True)
 class Node:
     """One call of one layer.
@@ -45,7 +59,7 @@ class Node:
         before: A BatchNormalization layer of the input that is folded into the kernel, if any.
         after: A BatchNormalization layer of the output that is folded into the kernel, if any.
         starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
-
+        closed: Why a layer without a rule of its own could not be opened, if so.
     """
 
     layer: Any
@@ -57,6 +71,7 @@ class Node:
     starts_constant: bool = False
     before: Any = None
     after: Any = None
+    closed: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,24 +130,27 @@ class Graph:
         return self.fused in node.outputs
 
     def only_masks(self, node: Node) -> bool:
-        """Whether a node makes, or is made of, nothing but masks."""
-        return not node.inputs or self.booleans.issuperset(node.outputs)
+        """Whether a node makes, or is made of, nothing but masks or constants."""
+        made_of_none = self.constants.issuperset(node.outputs)
+        return made_of_none or not node.inputs or self.booleans.issuperset(node.outputs)
 
     def crosses_samples(self, node: Node) -> bool:
         """Whether an operation mixes the samples of a batch, so that none has a map of its own."""
-        if layer_types.is_layer(node.layer) or not node.inputs:
+        varying = [slot for slot in node.inputs if slot not in self.constants]
+        if layer_types.is_layer(node.layer) or not varying:
             return False
-        shape, result = self.shapes[node.inputs[0]], self.shapes[node.outputs[0]]
-        if not shape or (shape[0] is None and (not result or result[0] is not None)):
+        shape, result = self.shapes[varying[0]], self.shapes[node.outputs[0]]
+        batch = batch_axis(shape)
+        if batch is None or (shape[batch] is None and None not in result):
             return True
-        axes = getattr(node.layer, "axis", -1)
+        axes = getattr(node.layer, "axis", None if batch else -1)
         if axes is None:
-            return not is_a(node.layer, {"Squeeze"})
+            return not batch and not is_a(node.layer, {"Squeeze"})
         axes = axes if isinstance(axes, list | tuple) else [axes]
         inserts = is_a(node.layer, {"ExpandDims", "Stack"})
         if is_a(node.layer, {"Tile"}):
-            return len(node.layer.repeats) == len(shape) and node.layer.repeats[0] != 1
-        return not inserts and any(a % len(shape) == 0 for a in axes if isinstance(a, int))
+            return len(node.layer.repeats) == len(shape) and node.layer.repeats[batch] != 1
+        return not inserts and any(a % len(shape) == batch for a in axes if isinstance(a, int))
 
     def first_linear(self) -> set[str]:
         """Names of the kernel layers that no other kernel layer or embedding feeds."""
@@ -199,11 +217,76 @@ class Graph:
         )
 
     def gates(self, node: Node) -> list[bool]:
-        """For each input of a product, whether it is a gate: bounded, or broadcast over another."""
+        """For each input of a product, whether it is a gate.
+
+        It is where it is bounded, broadcast over another, or made of the statistics of another.
+        """
         return [
-            self._bounded(slot) or any(self._broadcasts(slot, other) for other in node.inputs)
-            for slot in node.inputs
+            self._bounded(slot)
+            or statistic
+            or any(self._broadcasts(slot, other) for other in node.inputs)
+            for slot, statistic in zip(node.inputs, self.statistics(node), strict=True)
         ]
+
+    def weights(self, node: Node) -> list[bool]:
+        """For each input, whether it is bounded, as the weights of an attention are."""
+        return [self._bounded(slot) for slot in node.inputs]
+
+    def statistics(self, node: Node) -> list[bool]:
+        """For each input, whether it is a constant, or made of nothing but statistics of another.
+
+        So normalizations are written: x - mean(x), x * rsqrt(variance(x) + epsilon) * gamma.
+        """
+        sources = [self._reduced(slot) for slot in node.inputs]
+        others = [
+            self._values_of(slot)
+            for slot, reduced in zip(node.inputs, sources, strict=True)
+            if not reduced
+        ]
+        return [
+            slot in self.constants or any(reduced & values for values in others)
+            for slot, reduced in zip(node.inputs, sources, strict=True)
+        ]
+
+    @cached_property
+    def constants(self) -> frozenset[int]:
+        """The slots that no input of the model leads to."""
+        found: set[int] = set()
+        for node in self.nodes:
+            if found.issuperset(node.inputs) and found.issuperset(node.masks):
+                found.update(node.outputs)
+        return frozenset(found)
+
+    def drops(self, node: Node) -> bool:
+        """Whether relevance may arrive at constants: padding, or what a tensor is joined with."""
+        if is_a(node.layer, layer_types.PADDING):
+            return True
+        constants = any(slot in self.constants for slot in node.inputs)
+        return is_a(node.layer, layer_types.JOINS) and (
+            constants or not layer_types.is_layer(node.layer)
+        )
+
+    def _reduced(self, slot: int) -> frozenset[int]:
+        """The slots of whose statistics a slot is made; empty where it is made of anything else."""
+        node = self.producers.get(slot)
+        if node is None or not node.inputs:
+            return frozenset()
+        if is_a(node.layer, layer_types.STATISTICS) and len(node.inputs) == 1:
+            return self._values_of(node.inputs[0])
+        if not is_a(node.layer, _ELEMENT_BY_ELEMENT):
+            return frozenset()
+        parts = [self._reduced(s) for s in node.inputs]
+        return frozenset().union(*parts) if all(parts) else frozenset()
+
+    def _values_of(self, slot: int) -> frozenset[int]:
+        """A slot and those that it is made of, element by element."""
+        found, left = set(), [slot]
+        while left:
+            found.add(slot := left.pop())
+            node = self.producers.get(slot)
+            if node is not None and is_a(node.layer, _ELEMENT_BY_ELEMENT):
+                left += set(node.inputs) - found
+        return frozenset(found)
 
     def _bounded(self, slot: int) -> bool:
         node = self.producers.get(slot)

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types
+from rap_keras.network.operations import KernelOperation
 
 Apply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Scaled = Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -208,18 +210,97 @@ def _spatial(layer: Any, convolve: Callable[[tf.Tensor, tf.Tensor, str], tf.Tens
 
 
 def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
+    strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
+
     def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        return tf.nn.convolution(x, kernel, layer.strides, padding, dilations=layer.dilation_rate)
+        return tf.nn.convolution(x, kernel, strides, padding, dilations=dilations)
 
     if groups == 1:
         return convolve
 
-    # TensorFlow has no gradient of grouped convolutions on CPU.
+    def apart(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        z = convolve(x, kernel, padding)
+        # Without oneDNN, TensorFlow cannot fuse it with a bias or ReLU behind it, but tries.
+        return tf.ensure_shape(z, z.shape)
+
+    # On a CPU TensorFlow has grouped convolutions of sequences and images, but not their gradient.
+    def with_gradient(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        @tf.custom_gradient
+        def convolved(x: tf.Tensor, kernel: tf.Tensor) -> Any:
+            def back(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                return _grouped_gradients(x, kernel, s, groups, strides, dilations, padding)
+
+            return apart(x, kernel, padding), back
+
+        return convolved(x, kernel)
+
+    # Of volumes it has none.
     def group_by_group(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
         return tf.concat([convolve(part, part_kernel, padding) for part, part_kernel in parts], -1)
 
-    return group_by_group
+    return group_by_group if len(strides) == 3 else with_gradient
+
+
+def _grouped_gradients(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    s: tf.Tensor,
+    groups: int,
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    padding: str,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradients of s . z by x and by the kernel, where z is the grouped convolution of both.
+
+    Both are grouped convolutions again: of s, its values set apart by the strides, with the kernel
+    turned around; and of x with s, where samples and the channels of a group have changed places.
+    """
+    *lengths, inner, outer = kernel.shape
+    rank = len(lengths)
+    reach = (np.array(lengths) - 1) * dilations
+    sizes = tf.shape(x)[1:-1]
+    spread = (tf.shape(s)[1:-1] - 1) * strides + 1  # sizes of s, set apart
+    padded = tf.maximum(spread + reach - sizes, 0) if padding == "SAME" else tf.zeros_like(sizes)
+    before = padded // 2
+
+    turned = tf.reshape(tf.reverse(kernel, range(rank)), [*lengths, inner, groups, -1])
+    turned = tf.reshape(tf.einsum("...igo->...ogi", turned), [*lengths, outer // groups, -1])
+    apart = _set_apart(s, strides)
+    ends = tf.stack([reach - before, sizes + before - spread], 1)
+    apart = tf.pad(apart, tf.concat([[[0, 0]], ends, [[0, 0]]], 0))
+    apart.set_shape([None] * (rank + 1) + [outer])
+    by_x = tf.nn.convolution(apart, turned, 1, "VALID", dilations=dilations)
+    by_x = tf.ensure_shape(by_x, x.shape)
+
+    borders = tf.stack([before, padded - before], 1)
+    x = tf.pad(x, tf.concat([[[0, 0]], borders, [[0, 0]]], 0))
+    x = tf.reshape(x, tf.concat([tf.shape(x)[:-1], [groups, inner]], 0))
+    x = tf.transpose(x, [rank + 2, *range(1, rank + 2), 0])
+    x = tf.reshape(x, tf.concat([tf.shape(x)[:-2], [-1]], 0))
+    s = tf.transpose(s, [*range(1, rank + 1), 0, rank + 1])
+    by_kernel = tf.nn.convolution(x, s, dilations, "VALID", dilations=strides)
+    # There is more than the kernel where strides leave a rest of the input.
+    by_kernel = by_kernel[(slice(None), *(slice(n) for n in lengths))]
+    by_kernel = tf.transpose(by_kernel, [*range(1, rank + 1), 0, rank + 1])
+    by_kernel = tf.ensure_shape(by_kernel, kernel.shape)
+    return by_x, by_kernel
+
+
+def _set_apart(s: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
+    """The values of s with zeros between them, so that they lie strides apart."""
+    rank = len(strides)
+    if max(strides) == 1:
+        return s
+    sizes = tf.shape(s)
+    shape, paddings = [sizes[0]], [(0, 0)]
+    for k, stride in enumerate(strides):
+        shape += [sizes[k + 1], 1]
+        paddings += [(0, 0), (0, stride - 1)]
+    wide = tf.pad(tf.reshape(s, [*shape, s.shape[-1]]), [*paddings, (0, 0)])
+    wide = tf.reshape(wide, tf.concat([sizes[:1], sizes[1:-1] * strides, sizes[-1:]], 0))
+    ends = [slice((sizes[k + 1] - 1) * strides[k] + 1) for k in range(rank)]
+    return wide[(slice(None), *ends)]
 
 
 def _by_channel(layer: Any) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
@@ -257,7 +338,8 @@ def _by_group(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 _COLUMNS, _ROWS, _PAIRS = (-1,), (-2,), (-2, -1)
 
-TYPES: dict[str, KernelType] = {
+TYPES: dict[Any, KernelType] = {
+    KernelOperation: KernelType(lambda operation: [(operation.apply, operation.kernel)]),
     "Dense": KernelType(_dense, (_COLUMNS,), _by_column, _by_row, lambda layer: True),
     "EinsumDense": KernelType(_einsum_dense),
     **dict.fromkeys(

@@ -7,6 +7,8 @@ that does the same, so one table of names serves every backend.
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from rap_keras.network.operations import KernelOperation
+
 Entry = TypeVar("Entry")
 
 
@@ -20,7 +22,12 @@ DEPTHWISE = _numbered("DepthwiseConv", (1, 2))
 SEPARABLE = _numbered("SeparableConv", (1, 2))
 TRANSPOSED = {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
 # Layers that are a linear map of their input plus bias and, perhaps, a fused activation.
-KERNEL = CONVOLUTION | DEPTHWISE | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"}
+KERNEL: set[str | type] = (
+    CONVOLUTION | DEPTHWISE | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"} | {KernelOperation}
+)
+# Products of matrices: of a tensor and weights, a kernel layer; of two tensors, linear in each.
+CONTRACTION = {"Matmul", "Dot", "Einsum", "Tensordot"}
+WEIGHTED = CONTRACTION | {"Conv", "DepthwiseConv", "ConvTranspose"}
 
 # Element by element, one input: relevance is passed on unchanged.
 ACTIVATION = {
@@ -30,6 +37,7 @@ ACTIVATION = {
     *("Sigmoid", "HardSigmoid", "HardSilu", "HardSwish", "HardTanh", "LogSigmoid", "LogSoftmax"),
     *("Tanh", "TanhShrink", "SoftShrink", "HardShrink", "Softplus", "Softsign", "Threshold"),
     *("Squareplus", "SparsePlus", "Clip", "Abs", "Absolute", "Exp", "Log", "Sqrt", "Square"),
+    *("Rsqrt", "Reciprocal", "Power", "Erf", "Log1p", "Expm1", "Sin", "Cos", "Sign"),
 }
 # The identity at inference, or a fixed affine map of each element.
 ELEMENTWISE = {
@@ -41,6 +49,13 @@ ELEMENTWISE = {
     *("Negative", "StopGradient", "Copy", "Array"),
 }
 BATCH_NORMALIZATION = {"BatchNormalization"}
+# By the sample's own statistics, which are constants of the sample; the second line is keras.ops.
+NORMALIZATION = {
+    *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
+    *("LayerNorm", "RMSNorm", "Normalize", "BatchNorm"),
+}
+# What such statistics are made of, where a model computes them by itself.
+STATISTICS = {"Mean", "Var", "Std", "Moments", "Norm", "Sum"}
 # Every output element is one input element, or zero: relevance goes where the value came from.
 ROUTING = {
     *("Flatten", "Reshape", "Permute", "RepeatVector", "Masking", "CenterCrop"),
@@ -49,21 +64,26 @@ ROUTING = {
     # keras.ops
     *("Transpose", "Squeeze", "ExpandDims", "Moveaxis", "Swapaxes", "Ravel", "Pad", "GetItem"),
     *("Split", "Stack", "Take", "Flip", "Roll", "Repeat", "Tile", "BroadcastTo", "Slice"),
-    *("Unstack", "Rot90", "Rearrange"),
+    *("Unstack", "Rot90", "Rearrange", "Where"),
 }
+# Those of them that add zeros or other constants.
+PADDING = _numbered("ZeroPadding") | {"Pad"}
 CONCATENATION = {"Concatenate"}
+# Those that may take a constant beside tensors, whose values then lie beside theirs.
+JOINS = CONCATENATION | {"Stack", "Where"}
 # The largest (or smallest) element wins and takes all.
 WINNER = {
     *_numbered("MaxPooling"),
     *_numbered("GlobalMaxPooling"),
     *("MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
 }
+# The same map at another size.
+RESAMPLING = {*_numbered("UpSampling"), "Resizing", "Resize"}
 # Outputs are weighted sums of one input, with fixed non-negative weights.
-AVERAGING = {
+AVERAGING = RESAMPLING | {
     *_numbered("AveragePooling"),
     *_numbered("GlobalAveragePooling"),
-    *_numbered("UpSampling"),
-    *("AveragePool", "Mean", "Sum", "Resizing", "Resize"),
+    *("AveragePool", "Mean", "Sum"),
 }
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
@@ -71,6 +91,23 @@ SCALED_ADDITION = {"CustomScaleLayer"}  # x + scale y, in keras.applications' In
 MULTIPLICATION = {"Multiply"}
 DIVISION = {"Divide", "TrueDivide"}
 EMBEDDING = {"Embedding"}
+
+# A layer of another type is opened.
+KNOWN = (
+    KERNEL
+    | ACTIVATION
+    | ELEMENTWISE
+    | BATCH_NORMALIZATION
+    | NORMALIZATION
+    | ROUTING
+    | CONCATENATION
+    | WINNER
+    | AVERAGING
+    | ADDITION
+    | SCALED_ADDITION
+    | MULTIPLICATION
+    | EMBEDDING
+)
 
 # Types that keep the order of values, or reverse it, channel by channel, so that a box pushed through
 # them still bounds the values.
@@ -149,7 +186,7 @@ def is_layer(layer: Any) -> bool:
     return any(cls.__name__ == "Layer" for cls in type(layer).__mro__)
 
 
-def is_a(layer: Any, names: Iterable[str]) -> bool:
+def is_a(layer: Any, names: Iterable[Any]) -> bool:
     """Whether a layer computes what one of the named Keras types computes."""
     return lookup(layer, dict.fromkeys(names, True)) is not None
 

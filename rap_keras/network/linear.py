@@ -19,6 +19,7 @@ from rap_keras.network.kernels import (
     channels_first,
     type_of,
 )
+from rap_keras.network.normalization import affine_of_sample
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
 
     Args:
         layer: A built Dense, EinsumDense, Conv, DepthwiseConv, SeparableConv, ConvTranspose or
-            BatchNormalization layer.
+            BatchNormalization layer; or a normalization by the sample's own statistics, which are then
+            constants.
         x: The layer's input, shape (batch, ...), floating point.
         before: A BatchNormalization layer between x and the layer, to be folded into its kernel.
         after: A BatchNormalization layer behind the layer, to be folded into its kernel.
@@ -107,6 +109,8 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
             f"Expected layers with floating-point kernels, but layer {layer.name!r} is quantized "
             f"({mode}): explain the model as it was before quantization."
         )
+    if layer_types.is_a(layer, layer_types.NORMALIZATION):
+        return [_normalization(layer, x)]
     known = type_of(layer)
     steps = [(apply, tf.cast(tf.convert_to_tensor(w), x.dtype)) for apply, w in known.maps(layer)]
     biases: list[tf.Tensor | None] = [None] * len(steps)
@@ -133,6 +137,12 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
         result.append(Stage(apply, kernel, x, z, back, bias))
         x = result[-1].output
     return result
+
+
+def _normalization(layer: Any, x: tf.Tensor) -> Stage:
+    scale, shift = affine_of_sample(layer, x)
+    z, back = pullback(lambda values: values * scale, x)
+    return Stage(tf.multiply, scale, x, z, back, shift)
 
 
 def _bias(layer: Any, x: tf.Tensor) -> tf.Tensor | None:

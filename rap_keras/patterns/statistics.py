@@ -289,6 +289,7 @@ def fit(
     batch_size: int = 32,
     progress: bool = True,
     preprocess: Callable[[Any], Any] | None = None,
+    output: str | int | None = None,
 ) -> Patterns:
     """Estimates the patterns of a model's kernel layers in one pass over data.
 
@@ -305,6 +306,8 @@ def fit(
         progress: Show a progress bar, on a terminal.
         preprocess: For a folder: the function that turns RGB images of the model's size, uint8
             `(n, height, width, 3)`, into the model's input.
+        output: Which output of a model with several is explained, by name or number: patterns are of the
+            layers before it.
 
     Returns:
         Layer name => pattern, an array of the shape of the layer's kernel.
@@ -314,7 +317,7 @@ def fit(
             no data, or they do not fit or are not finite; an image cannot be read, or there is a folder
             without `preprocess`, or `preprocess` without one.
     """
-    statistics = Statistics(model, pattern_type)
+    statistics = Statistics(open_network(model, output), pattern_type)
     statistics.feed(data, batch_size, progress, preprocess)
     return statistics.patterns(pattern_type)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -21,6 +22,7 @@ PANEL_INCHES = 2.0
 # the smallest is drawn as zero, one of more than the largest is refused.
 SMALLEST, LARGEST = 1e-250, 1e250
 FRAME_COLOR = "0.6"
+REGION_COLOR = "lime"  # neither in the colour map nor grey
 FONT_SIZE = "small"
 
 Array = NDArray[Any]
@@ -118,6 +120,39 @@ def draw_image(ax: Axes, image: Array, title: str | None) -> None:
     prepared(ax, title)
     # Limits and map count for grey images only; colours are drawn as they are.
     ax.imshow(image, cmap="gray", vmin=0, vmax=highest, interpolation="nearest")
+
+
+def outline(ax: Axes, region: ArrayLike | None, shape: Sequence[int]) -> None:
+    """Draws the edge of a region over an image.
+
+    Args:
+        ax: The axes that the image is drawn on.
+        region: True where the region is, `(height, width)`; its pixels are stretched over the image
+            where its size is another. None draws nothing.
+        shape: The image's `(height, width)`.
+
+    Raises:
+        InputError: The region is not a boolean array of two axes.
+    """
+    if region is None:
+        return
+    inside = np.asarray(region)
+    if inside.dtype != bool or inside.ndim != 2:
+        raise InputError(
+            f"Expected a region to be a boolean array (height, width), got {inside.dtype} of shape "
+            f"{inside.shape}."
+        )
+    down, across = shape[0] / inside.shape[0], shape[1] / inside.shape[1]
+    padded = np.pad(inside, 1)
+    # An edge lies between two pixels of which one is inside: above row y, or left of column x.
+    y, x = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    flat = np.stack([[x, y], [x + 1, y]], 1)
+    v, u = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
+    upright = np.stack([[u, v], [u, v + 1]], 1)
+    edges = np.concatenate([flat, upright], 2).transpose(2, 1, 0)
+    lines = edges * [across, down] - 0.5
+    ax.add_collection(LineCollection(lines, colors="black", linewidths=2.0, capstyle="projecting"))
+    ax.add_collection(LineCollection(lines, colors=REGION_COLOR, linewidths=1.0))
 
 
 def prepared(ax: Axes | None, title: str | None) -> Axes:

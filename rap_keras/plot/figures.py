@@ -19,6 +19,7 @@ from rap_keras.plot.drawing import (
     channel_sum,
     color_scale,
     draw_image,
+    outline,
     panels,
     prepared,
     room,
@@ -137,6 +138,7 @@ def grid(
     channel_axis: int | None = -1,
     row_titles: Sequence[str] | None = None,
     over_image: bool = False,
+    regions: Sequence[ArrayLike | None] | None = None,
 ) -> Figure:
     """Draws images and their maps as a table: a row for each image, a column for each method.
 
@@ -152,6 +154,7 @@ def grid(
         channel_axis: The axis of the channels in one map (without the batch axis).
         row_titles: What to write in front of each row.
         over_image: Whether the maps are drawn over the image in grey, as by `overlay`.
+        regions: What is explained of each image, as in `explanation`: outlined in the images.
 
     Returns:
         The figure.
@@ -181,10 +184,11 @@ def grid(
                 f"width, channels) or (n, height, width), but those of {method!r} have the shape "
                 f"{batch.shape}."
             )
-    if row_titles is not None and len(row_titles) != count:
-        raise InputError(
-            f"A grid of {counted(count, 'image')} cannot have {len(row_titles)} row titles."
-        )
+    for what, given in (("row titles", row_titles), ("regions", regions)):
+        if given is not None and len(given) != count:
+            raise InputError(
+                f"A grid of {counted(count, 'image')} cannot have {len(given)} {what}."
+            )
 
     first = 0 if images is None else 1
     down, across = room(image_batch.shape[1:], channel_axis if images is None else -1)
@@ -192,6 +196,7 @@ def grid(
     for row in range(count):
         if images is not None:
             draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
+            outline(axes[row, 0], regions[row] if regions else None, image_batch.shape[1:3])
         if row_titles is not None:
             title = shortened(row_titles[row], down)
             axes[row, 0].set_ylabel(title, fontsize=FONT_SIZE, parse_math=False)
@@ -214,6 +219,7 @@ def explanation(
     percentile: float | None = None,
     title: str | None = None,
     channel_axis: int | None = -1,
+    region: ArrayLike | None = None,
 ) -> Figure:
     """Draws an image, its relevance map with a colour bar, and the map over the image.
 
@@ -223,12 +229,14 @@ def explanation(
         percentile: As in `heatmap`.
         title: The title of the map.
         channel_axis: As in `heatmap`.
+        region: The positions of the output that are explained, a boolean array `(height, width)` of any
+            size: outlined in the image and in the map over it.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: As for `overlay`.
+        InputError: As for `overlay`, or the region is no such array.
     """
     pixels = as_image(image)
     if title is not None:
@@ -239,4 +247,6 @@ def explanation(
     options: dict[str, Any] = {"percentile": percentile, "channel_axis": channel_axis}
     heatmap(relevance, ax=middle, title=title, colorbar=True, **options)
     overlay(relevance, image, ax=right, title="map over image", **options)
+    for ax in (left, right):
+        outline(ax, region, pixels.shape[:2])
     return figure

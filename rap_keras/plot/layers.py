@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from rap_keras.errors import InputError
-from rap_keras.plot.drawing import Array, draw_image, panels, room, shortened
+from rap_keras.plot.drawing import Array, draw_image, outline, panels, room, shortened
 from rap_keras.plot.figures import heatmap
 
 MAX_LAYERS = 12
@@ -24,6 +24,7 @@ def layers(
     channel_axis: int | None = -1,
     sample: int | None = None,
     max_columns: int = 6,
+    region: ArrayLike | None = None,
 ) -> Figure:
     """Draws the way of the relevance through the layers, from the output to the input.
 
@@ -41,6 +42,7 @@ def layers(
         channel_axis: The axis of the channels in one map (without the batch axis).
         sample: Which sample of the batch to draw; needed where there are several.
         max_columns: How many maps a row holds at most.
+        region: What is explained of the output, as in `explanation`: outlined in the image.
 
     Returns:
         The figure.
@@ -84,7 +86,9 @@ def layers(
             channel_axis=channel_axis,
         )
     if image is not None:
-        draw_image(flat[len(chosen)], np.asarray(image), "image")
+        pixels = np.asarray(image)
+        draw_image(flat[len(chosen)], pixels, "image")
+        outline(flat[len(chosen)], region, pixels.shape[:2])
     for ax in flat[count:]:
         ax.set_axis_off()
     return figure

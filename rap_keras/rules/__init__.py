@@ -6,8 +6,9 @@ A rule is a function
 
 of tensors inside a TensorFlow graph, where `tf.gradients(outputs, inputs, ...)` gives the layer's
 transposed map. `relevances` has one tensor per output, in at least single precision, and so has what is
-returned. A rule that needs to know more asks for it by the name of a keyword-only argument; one without
-a default value makes the rule apply only where the fact is known:
+returned; None stands for an input that gets nothing. A rule that needs to know more asks for it by the
+name of a keyword-only argument; one without a default value makes the rule apply only where the fact is
+known:
 
     name          the node's name, unique in the model
     bottleneck    whether everything passes the node's output on its way to the model's output
@@ -19,7 +20,12 @@ a default value makes the rule apply only where the fact is known:
                   list with that of the last stage's z
     transposed    the layer's transposed map, faster than tf.gradients: relevances -> list, one per input
     recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
-    gates         for each input, whether it is a gate (bounded, or broadcast over the others)
+    gates         for each input of a product, whether it is a gate (bounded, broadcast over the others,
+                  or made of their statistics)
+    statistics    for each input, whether it is made of constants, or of statistics (means, ...) of
+                  another, alone
+    drops         whether relevance may arrive at constants: padding, or what a tensor is joined with
+    weights       for each input, whether it is bounded, as the weights of an attention are
 """
 
 import functools
@@ -54,7 +60,10 @@ def told(rule: Rule, facts: Mapping[str, Callable[[], Any]]) -> Rule:
 def name_of(rule: Rule) -> str:
     """A rule's name as tables show it: module, function and the options it was given."""
     if isinstance(rule, functools.partial):
-        options = ", ".join(f"{key}={value!r}" for key, value in rule.keywords.items())
+        options = ", ".join(
+            f"{key}={name_of(value) if callable(value) else repr(value)}"
+            for key, value in rule.keywords.items()
+        )
         return f"{name_of(rule.func)}({options})"
     module = rule.__module__.removeprefix("rap_keras.rules.")
     return f"{module}.{getattr(rule, '__qualname__', type(rule).__name__)}"

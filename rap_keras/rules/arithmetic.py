@@ -113,8 +113,9 @@ class Contributions:
 
 
 def _is_larger(kernel: tf.Tensor, z: tf.Tensor) -> bool:
-    sizes = z.shape[1:]
-    return sizes.is_fully_defined() and kernel.shape.num_elements() > sizes.num_elements()
+    sizes, elements = z.shape[1:], kernel.shape.num_elements()
+    # Weights that are made of the samples have as many elements as there are samples.
+    return sizes.is_fully_defined() and elements is not None and elements > sizes.num_elements()
 
 
 def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from rap_keras.network.layer_types import is_a, is_layer
 from rap_keras.network.linear import pullback
 from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import divide, tiny, vjp
+from rap_keras.rules.arithmetic import divide, per_sample, tiny, total, vjp
 
 
 def pass_on(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> list[tf.Tensor]:
@@ -29,6 +29,31 @@ def follow(
     Reshaping, padding, slices of a concatenation, and the winner of a maximum, which takes all.
     """
     return vjp(outputs, inputs, relevances, transposed)
+
+
+def follow_and_spread(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    drops: bool = False,
+    transposed: TensorMap | None = None,
+) -> list[tf.Tensor]:
+    """Relevance goes where the value came from; what came from a constant, to all that are activated.
+
+    The relevance of padding, of a token that is put before others, and of other constants is spread
+    evenly over the inputs x != 0 (over all, where none is), as eq. 9 restores the sum.
+    """
+    shares = follow(layer, inputs, outputs, relevances, transposed=transposed)
+    if not drops:
+        return shares
+    lost = tf.add_n([total(r) for r in relevances]) - tf.add_n([total(s) for s in shares])
+    activated = [tf.cast(tf.not_equal(x, 0), lost.dtype) for x in inputs]
+    none = tf.add_n([total(a) for a in activated]) <= 0
+    activated = [a + per_sample(tf.cast(none, a.dtype), a) for a in activated]
+    each = lost / tf.add_n([total(a) for a in activated])
+    return [s + a * per_sample(each, a) for s, a in zip(shares, activated, strict=True)]
 
 
 def in_proportion(
@@ -65,21 +90,29 @@ def share_sum(
     outputs: Tensors,
     relevances: Tensors,
     *,
+    statistics: Sequence[bool] = (),
     by: str = "absolute",
-) -> list[tf.Tensor]:
+) -> list[tf.Tensor | None]:
     """Sums of several tensors (Add, Average, Subtract). The RAP paper is silent about them.
+
+    What is made of the statistics of another summand, as in x - mean(x), takes nothing.
 
     Args:
         layer: The layer.
         inputs: The summands x_k. One alone (the other is a constant) gets all.
         outputs: Their sum.
         relevances: Relevance of the sum.
+        statistics: For each summand, whether it is made of statistics of another, or of constants.
         by: "absolute": in proportion to |x_k|. "positive": to max(x_k, 0), to |x_k| where none is
             positive. "signed": x_k R / sum x, the released code's rule. Where all the parts of the
             first two are 0, the shares are equal; "signed" then passes nothing.
     """
     if len(inputs) == 1:
         return [_reduced(relevances[0], inputs[0])]
+    if any(statistics):
+        values = [k for k, statistic in enumerate(statistics) if not statistic]
+        shared = share_sum(layer, [inputs[k] for k in values], outputs, relevances, by=by)
+        return [shared[values.index(k)] if k in values else None for k in range(len(inputs))]
     relevance, shape = relevances[0], tf.shape(relevances[0])
     wide = _aligned(layer, inputs)
     parts = [x if x.shape == relevance.shape else tf.broadcast_to(x, shape) for x in wide]
@@ -126,16 +159,15 @@ def share_product(
     if not any(takes):
         takes = [True] * len(inputs)
     share = relevances[0] / sum(takes)
-    shares = [share if take else tf.zeros_like(share) for take in takes]
-    return _narrowed(shares, _aligned(layer, inputs), inputs)
+    narrowed = _narrowed([share] * len(inputs), _aligned(layer, inputs), inputs)
+    return [part if take else None for part, take in zip(narrowed, takes, strict=True)]
 
 
 def numerator(
     layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
 ) -> list[tf.Tensor]:
     """Quotients: the numerator takes all, for the denominator only scales it."""
-    share = _reduced(relevances[0], inputs[0])
-    return [share, *(tf.zeros_like(x, dtype=share.dtype) for x in inputs[1:])]
+    return [_reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
 
 
 def sum_vector(
@@ -147,7 +179,7 @@ def sum_vector(
 
 def nothing(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> list[tf.Tensor]:
     """Masks have no relevance to share."""
-    return [tf.zeros(tf.shape(x), x.dtype if x.dtype.is_floating else tf.float32) for x in inputs]
+    return [None for _ in inputs]
 
 
 def _aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:

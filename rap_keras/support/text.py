@@ -30,6 +30,12 @@ def reason(error: BaseException) -> str:
     return (first if len(first) <= 100 else first[:97] + "...") or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """What an error is and why, where Keras or another library tells it on pages."""
+    name, why = type(error).__name__, reason(error)
+    return name if why == name else f"{name}: {why}"
+
+
 def did_you_mean(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
     """A question for what was meant; "" where nothing is near."""
     by_case: dict[str, list[str]] = {}

@@ -381,7 +381,7 @@ def test_registered_rules_are_used_and_an_unknown_layer_tells_how(rng, monkeypat
 
     class Scaled(layers.Layer):
         def call(self, x):
-            return 3.0 * x
+            return tf.multiply(x, 3.0)
 
     inputs = keras.Input((4,))
     hidden = Scaled(name="mine")(layers.Dense(5, activation="relu", name="hidden")(inputs))
@@ -391,6 +391,8 @@ def test_registered_rules_are_used_and_an_unknown_layer_tells_how(rng, monkeypat
     text = str(error.value)
     assert "    rap_keras.register_rule(Scaled, my_rule)\n" in text
     assert "subclass" not in text
+    assert "Layer 'mine' cannot be opened: line " in text
+    assert "`return tf.multiply(x, 3.0)`" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["mine", "Scaled", "???", "none"] in rows
     assert ["hidden", "Dense", "rap.inner"] in rows
@@ -405,7 +407,7 @@ def test_registered_rules_are_used_and_an_unknown_layer_tells_how(rng, monkeypat
     np.testing.assert_allclose(maps.sum(1), model(x).numpy().max(1), rtol=1e-4)
 
     rap_keras.register_rule(Scaled, lambda layer, inputs, outputs, relevances: [])
-    with pytest.raises(InputError, match=r"one per input, of shapes \[\(None, 5\)\], got \[\]"):
+    with pytest.raises(InputError, match=r"for nothing\), of shapes \[\(None, 5\)\], got \[\]"):
         create_analyzer("rap", model).analyze(x)
     for wrong, message in (((layers.Dense(2), my_rule), "layer class"), ((Scaled, 3), "a rule")):
         with pytest.raises(InputError, match=message):

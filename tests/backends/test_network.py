@@ -15,6 +15,7 @@ from PIL import Image
 from rap_keras import InputError, create_analyzer
 from rap_keras.backends.choice import open_network
 from rap_keras.backends.keras3 import network as keras3
+from rap_keras.backends.keras3.source import Source
 from rap_keras.models.loading import load_model
 from rap_keras.patterns.statistics import Statistics
 
@@ -33,8 +34,8 @@ def count(monkeypatch):
 
         return call
 
-    for name in calls:
-        monkeypatch.setattr(keras3, name, counted(name, getattr(keras3, name)))
+    for place, name in ((keras3, "trace"), (Source, "own_output")):
+        monkeypatch.setattr(place, name, counted(name, getattr(place, name)))
     return calls
 
 

@@ -140,7 +140,7 @@ def test_shared_flags_are_told_once():
     def command(images: list[str], model: ModelFlags, *, out: str = "x"):
         seen.append((images, model, out))
 
-    names = ["images", "model", "weights", "preprocess", "mean", "std", "size", "out"]
+    names = ["images", "model", "weights", "preprocess", "mean", "std", "size", "output", "out"]
     assert list(command.__annotations__) == names
     command(images=["a"], out="y", **dict.fromkeys(names[2:-1]), model="net")
     ((given, model, out),) = seen

@@ -59,6 +59,11 @@ def python_file(tmp_path):
         "def dense(): return keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])\n"
         "def positions(): return keras.Sequential([keras.Input((8, 8, 3)),\n"
         "    keras.layers.Conv2D(2, 3)])\n"
+        "def several():\n"
+        "    model = positions()\n"
+        "    boxes = model.outputs[0]\n"
+        "    classes = keras.layers.Dense(7)(keras.layers.Flatten()(boxes))\n"
+        "    return keras.Model(model.inputs[0], {'boxes': boxes, 'classes': classes})\n"
         "def unbuilt(): return keras.Sequential([keras.layers.Dense(2)])\n"
         "def two():\n"
         "    model = make()\n"
@@ -135,16 +140,6 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
     monkeypatch.setitem(applications(), "vgg16", fake)
     with pytest.raises(InputError, match=r'downloaded \(.*weights=FILE.*weights="none"'):
         load_model("vgg16")
-
-
-@pytest.mark.parametrize("kind", ["vgg", "residual"])
-def test_loads_the_embedded_models(kind):
-    loaded = load_model(f"embedded:{kind}")
-    assert loaded.input_size == (64, 64)
-    assert loaded.labels == tuple("0123456789")
-    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    np.testing.assert_allclose(loaded.preprocess(images), images / 127.5 - 1, atol=1e-6)
-    assert loaded.model(loaded.preprocess(images)).shape == (1, 10)
 
 
 def test_loads_a_file(keras_file, images):
@@ -263,10 +258,9 @@ def test_own_models_need_a_preprocessing(keras_file):
         ("unbuilt", "no Keras model with a defined input"),
         ("grey", r"does not take RGB .* \(8, 8, 1\)"),
         ("dense", r"does not take RGB .* \(5,\)"),
-        ("positions", "no classifier"),
     ],
 )
-def test_functions_that_give_no_classifier(python_file, function, message):
+def test_functions_that_give_no_model_of_images(python_file, function, message):
     with pytest.raises(InputError, match=message) as error:
         load_model(f"{python_file}:{function}", preprocess="tf")
     assert "\n" not in str(error.value)
@@ -306,9 +300,32 @@ def test_damaged_files_are_one_line(tmp_path, name, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_model_of_two_outputs_is_told_as_that(python_file):
-    with pytest.raises(InputError, match="no classifier with one output, but has 2"):
-        load_model(f"{python_file}:two", preprocess="tf")
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("two", "is no classifier with one output, but has 2"),
+        ("positions", r"not one vector of classes, but has the shape \(None, 6, 6, 2\)"),
+    ],
+)
+def test_models_that_are_no_classifiers_are_loaded_and_told_as_that(python_file, function, message):
+    loaded = load_model(f"{python_file}:{function}", preprocess="tf")
+    with pytest.raises(InputError, match=message):
+        loaded.check_classifier()
+    load_model(f"{python_file}:make", preprocess="tf").check_classifier()
+
+
+def test_one_output_of_several_is_loaded(python_file, images):
+    spec = f"{python_file}:several"
+    loaded = load_model(spec, preprocess="unit", output="boxes")
+    x = loaded.preprocess(images)
+    assert_same(loaded.logits(x), loaded.model(x)["boxes"])
+    assert loaded.logits(x).shape == (2, 6, 6, 2)
+    assert load_model(spec, preprocess="unit", output=1).logits(x).shape == (2, 7)
+    for wrong in ("masks", 2):
+        with pytest.raises(InputError, match="Expected output to be one of 'boxes', 'classes'"):
+            load_model(spec, preprocess="unit", output=wrong)
+    with pytest.raises(InputError, match="Expected output=NAME"):
+        load_model(spec, preprocess="unit").logits(x)
 
 
 def test_a_size_that_no_memory_holds_is_refused_before_it_is_tried(python_file):

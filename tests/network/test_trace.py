@@ -191,7 +191,7 @@ def test_given_bounds_are_used(rng):
     np.testing.assert_allclose(wider.sum((1, 2, 3)), model(x).numpy().max(1), rtol=1e-4)
 
 
-def test_a_subclass_with_its_own_call_is_refused_and_without_one_is_not(rng):
+def test_a_subclass_with_its_own_call_is_opened(rng):
     class Named(layers.Dense):
         pass
 
@@ -200,10 +200,31 @@ def test_a_subclass_with_its_own_call_is_refused_and_without_one_is_not(rng):
             return 2 * super().call(x)
 
     inputs = keras.Input((4,))
-    with pytest.raises(UnknownLayerError, match=r"subclass with a call\(\) of its own") as error:
-        rap_keras.create_analyzer("rap", keras.Model(inputs, layers.Dense(2)(Doubled(3)(inputs))))
-    assert "rap_keras.register_rule(Doubled, my_rule)" in str(error.value)
-    explain(keras.Model(inputs, layers.Dense(2)(Named(3)(inputs))), np.ones((1, 4)))
+    x = rng.normal(size=(2, 4)).astype("float32")
+    doubled, named = Doubled(3, name="doubled"), Named(3, name="named")
+    for layer in (doubled, named):
+        model = biased(keras.Model(inputs, layers.Dense(2)(layer(inputs))))
+        analyzer = rap_keras.create_analyzer("rap", model)
+        np.testing.assert_allclose(analyzer.analyze(x).sum(1), model(x).numpy().max(1), rtol=1e-4)
+        names = [node.name for node, _ in analyzer.rules().rows]
+        assert names[0] == ("named" if layer is named else "doubled/matmul")
+
+
+def test_a_call_that_needs_values_is_refused_with_its_line():
+    class Branching(layers.Dense):
+        def call(self, x):
+            return super().call(x) if ops.max(x) > 0 else x
+
+    inputs = keras.Input((4,))
+    # Keras itself traces no such call: its output shape is told.
+    Branching.compute_output_spec = lambda self, x: keras.KerasTensor((None, 3))
+    model = keras.Model(inputs, layers.Dense(2)(Branching(3, name="mine")(inputs)))
+    with pytest.raises(UnknownLayerError) as error:
+        rap_keras.create_analyzer("rap", model)
+    message = str(error.value)
+    assert "Layer 'mine' cannot be opened: line " in message
+    assert "test_trace.py, `return super().call(x) if ops.max(x) > 0 else x`" in message
+    assert "rap_keras.register_rule(Branching, my_rule)" in message
 
 
 def test_models_that_cannot_be_followed_are_refused():
@@ -214,8 +235,8 @@ def test_models_that_cannot_be_followed_are_refused():
     inputs = keras.Input((4,))
     dense = layers.Dense(3)(inputs)
     cases = {
-        "defines its own call": Own(),
-        "one output, got 2": keras.Model(inputs, [dense, layers.Dense(2)(dense)]),
+        "was never called": Own(),
+        "has 2 outputs, got none": keras.Model(inputs, [dense, layers.Dense(2)(dense)]),
         "unbuilt Sequential": keras.Sequential([layers.Dense(2)]),
         "Expected a Keras 3 model, got builtins.str": "model",
     }

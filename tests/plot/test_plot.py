@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from rap_keras import plot
@@ -383,3 +384,48 @@ def test_layers_with_several_outputs_are_left_out(layer_maps):
 def test_figures_show_in_notebooks() -> None:
     figure = plot.heatmap(np.ones((4, 4, 1))).figure
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def segments(ax):
+    """The lines of an outline, each once, as pairs of corners (column, row)."""
+    lines = [one for one in ax.collections if isinstance(one, LineCollection)]
+    if not lines:
+        return set()
+    _, line = lines  # on a darker one
+    return {tuple(map(tuple, np.sort(ends, 0).tolist())) for ends in line.get_segments()}
+
+
+def test_a_region_is_outlined_in_the_image_and_in_the_overlay(rng):
+    image, relevance = rng.random((6, 8)), rng.normal(size=(6, 8, 3))
+    region = np.zeros((3, 4), bool)  # its pixels are twice as large as the image's
+    region[0, 1:3] = True
+    figure = plot.explanation(relevance, image, region=region)
+    left, middle, right = figure.axes[:3]
+    corners = {
+        ((1.5, -0.5), (3.5, -0.5)),
+        ((3.5, -0.5), (5.5, -0.5)),
+        ((1.5, 1.5), (3.5, 1.5)),
+        ((3.5, 1.5), (5.5, 1.5)),
+        ((1.5, -0.5), (1.5, 1.5)),
+        ((5.5, -0.5), (5.5, 1.5)),
+    }
+    assert segments(left) == segments(right) == corners
+    assert not segments(middle)
+    assert not any(segments(ax) for ax in plot.explanation(relevance, image).axes[:3])
+
+
+def test_grids_and_layers_outline_regions(rng, layer_maps):
+    images, maps = rng.random((2, 4, 4)), rng.normal(size=(2, 4, 4, 3))
+    region = np.eye(4, dtype=bool)
+    figure = plot.grid(images, {"a": maps}, regions=[None, region])
+    assert [len(segments(ax)) for ax in figure.axes] == [0, 0, 16, 0]
+    with pytest.raises(InputError, match="cannot have 1 regions"):
+        plot.grid(images, {"a": maps}, regions=[region])
+    figure = plot.layers(layer_maps, image=images[0], region=region)
+    assert sorted(len(segments(ax)) for ax in figure.axes)[-2:] == [0, 16]
+
+
+@pytest.mark.parametrize("region", [np.ones((2, 2, 1), bool), np.ones((2, 2))])
+def test_what_is_no_region_is_refused(region):
+    with pytest.raises(InputError, match="Expected a region to be a boolean array"):
+        plot.explanation(np.ones((2, 2, 3)), np.ones((2, 2)), region=region)

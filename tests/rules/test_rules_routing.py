@@ -20,7 +20,9 @@ def run(rule, layer, xs, r, **options):
     @functools.partial(tf.function, autograph=False)
     def graph(xs, r):
         y = layer(xs if len(xs) > 1 else xs[0])
-        return y, rule(layer, xs, [y], [r], **options)
+        shares = rule(layer, xs, [y], [r], **options)
+        zeros = [tf.zeros_like(x, dtype=r.dtype) for x in xs]
+        return y, [z if share is None else share for share, z in zip(shares, zeros, strict=True)]
 
     y, result = graph([tf.constant(x) for x in xs], tf.constant(r))
     assert tuple(y.shape) == r.shape

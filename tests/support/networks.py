@@ -40,3 +40,15 @@ def biased(model: keras.Model, seed: int = 0) -> keras.Model:
         elif variable.name in ("gamma", "moving_variance"):
             variable.assign(keras.random.uniform(variable.shape, 0.5, 1.5, seed=generator))
     return model
+
+
+def segmenting(classes: int = 4, head: str | None = None, size: int | None = 8) -> keras.Model:
+    """A small U-Net: logits of every pixel, (size, size, classes)."""
+    inputs = keras.Input((size, size, 3), name="image")
+    fine = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    x = layers.MaxPooling2D()(fine)
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+    x = layers.Conv2DTranspose(4, 2, strides=2, activation="relu")(x)
+    x = layers.Conv2D(classes, 1)(layers.Concatenate()([fine, x]))
+    outputs = layers.Activation(head, name="classes")(x) if head else x
+    return biased(keras.Model(inputs, outputs))

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow.keras.models as kmodels
 
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.rebuild import flattened
 from rap_keras.backends.keras2.trace import trace
 from rap_keras.backends.network import Network, Run
+from rap_keras.inputs.outputs import read_output
 from rap_keras.propagate import forward
 
 
@@ -17,8 +19,9 @@ class Keras2Network(Network):
     """A Keras 2 model, traced once; its functions are parts of its graph, run in its session.
 
     Args:
-        model: A functional or Sequential Keras 2 model with one output, as iNNvestigate takes it. It is
-            not changed; nested models are flattened into a copy.
+        model: A functional or Sequential Keras 2 model, as iNNvestigate takes it. It is not changed;
+            nested models are flattened into a copy.
+        output: Which output of several is meant, by name or number.
 
     Attributes:
         slots: The slot of each tensor of the (flat) model, by the tensor's id.
@@ -27,8 +30,11 @@ class Keras2Network(Network):
         InputError: The model cannot be followed, or is in no graph.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, output: str | int | None = None) -> None:
         with graph_scope(model):
+            if output is not None or len(model.outputs) > 1:
+                meant = model.outputs[read_output(output, model.output_names)]
+                model = kmodels.Model(model.inputs, meant, name=model.name)
             flat = flattened(model)
             graph, self.slots = trace(flat)
         super().__init__(flat, graph)

@@ -22,6 +22,7 @@ from rap_keras.backends.keras2.graphs import (
 from rap_keras.backends.keras2.trace import is_nested, takes_tuples, trace
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
+from rap_keras.inputs.outputs import read_output
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import HEADS, activation_name, is_layer
 from rap_keras.propagate import forward
@@ -107,6 +108,7 @@ def from_keras3(
     model: Any,
     keep_head: bool = True,
     custom_objects: Mapping[str, type] | None = None,
+    output: str | int | None = None,
 ) -> Any:
     """Rebuilds a Keras 3 model on Keras 2, so that iNNvestigate can analyze it.
 
@@ -115,14 +117,15 @@ def from_keras3(
     anything else use `with rap_keras.innvestigate.graph_scope(model):`.
 
     Args:
-        model: A functional or (built) Sequential Keras 3 model with one output, or the path of a
-            file that Keras 3 can load. It is not changed. Nested models are flattened.
+        model: A functional or (built) Sequential Keras 3 model, or the path of a file that Keras 3 can
+            load. It is not changed. Nested models are flattened.
         keep_head: Keep the softmax or sigmoid at the end. False ends the new model with the logits, as
             most analyzers need it.
         custom_objects: Keras 2 classes for layers that Keras does not define, by class name.
+        output: Which output of a model with several the new model gives, by name or number.
 
     Returns:
-        The Keras 2 model. It takes a list where the original takes a dict of inputs.
+        The Keras 2 model, with one output. It takes a list where the original takes a dict of inputs.
 
     Raises:
         InputError: The file cannot be read, the model cannot be followed, or a layer has no counterpart
@@ -131,9 +134,16 @@ def from_keras3(
     keras = _keras3()
     if isinstance(model, str | Path):
         model = _loaded(keras, Path(model))
+    from rap_keras.backends.keras3.source import Source
     from rap_keras.backends.keras3.trace import trace as trace3
 
-    graph = trace3(model, keep_head=keep_head)
+    source = Source.of(model)
+    whole = {
+        type(layer)
+        for layer in model._flatten_layers()
+        if type(layer).__name__ in (custom_objects or {})
+    }
+    graph = trace3(source, keep_head, read_output(output, source.output_names), whole)
     copies: list[tuple[Any, Any]] = []
     fused = graph.producers[graph.fused].layer if graph.fused is not None else None
 

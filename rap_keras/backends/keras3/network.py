@@ -1,13 +1,15 @@
 """A Keras 3 model at work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.backends.keras3.trace import own_output, trace, without_head
+from rap_keras.backends.keras3.source import Source, specs
+from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
+from rap_keras.inputs.outputs import read_output
 from rap_keras.propagate import forward
 
 
@@ -15,19 +17,41 @@ class Keras3Network(Network):
     """A Keras 3 model, traced once; its functions are TensorFlow's.
 
     Args:
-        model: A functional or (built) Sequential Keras 3 model with one output. It is not changed.
+        model: A functional, (built) Sequential or subclassed Keras 3 model. It is not changed.
+        output: Which output of several is meant, by name or number.
+        kept: Classes of layers that stay whole where they could be opened, for they have rules.
+
+    Attributes:
+        output: As it was told.
+        position: Its number.
+        kept: As they were told.
 
     Raises:
-        InputError: The model cannot be followed.
+        InputError: The model cannot be followed, or has no such output.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._whole = trace(model, keep_head=True)
+    def __init__(
+        self, model: Any, output: str | int | None = None, kept: Collection[type] = ()
+    ) -> None:
+        self._source = Source.of(model)
+        self.position = read_output(output, self._source.output_names)
+        self.output = output if output is None or isinstance(output, str) else int(output)
+        self.kept = frozenset(kept)
+        self._whole = trace(self._source, True, self.position, self.kept)
         super().__init__(model, without_head(self._whole))
 
+    @property
+    def inputs(self) -> list[tf.TensorSpec]:
+        """Shapes and dtypes of the inputs."""
+        return specs(self._source.inputs)
+
+    @property
+    def outputs(self) -> list[tf.TensorSpec]:
+        """Shapes and dtypes of the model's own outputs."""
+        return specs(self._source.outputs)
+
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
-        signature = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in self.model.inputs]
-        traced = tf.function(function, input_signature=[signature, *others], autograph=False)
+        traced = tf.function(function, input_signature=[self.inputs, *others], autograph=False)
         concrete = traced.get_concrete_function()
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
@@ -38,5 +62,32 @@ class Keras3Network(Network):
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]
-        (expected,) = tf.nest.flatten(own_output(self.model, inputs))
-        return forward(self._whole, inputs)[0], expected
+        outputs = self._source.own_output(inputs)
+        return forward(self._whole, inputs)[0], outputs[self.position]
+
+    @property
+    def output_names(self) -> list[str]:
+        """What the model's outputs are called."""
+        return self._source.output_names
+
+
+def open_output(
+    model: Any, output: str | int | None = None, kept: Collection[type] = ()
+) -> Keras3Network:
+    """A model at work, up to one of its outputs.
+
+    Args:
+        model: A Keras 3 model, or one that is open already, which is returned as it is where it was
+            opened for that output, with these layers whole.
+        output: The output's name or number; None is the one that there is, or was opened.
+        kept: Classes of layers that stay whole.
+
+    Raises:
+        InputError: The model cannot be followed, or has no such output.
+    """
+    if not isinstance(model, Keras3Network):
+        return Keras3Network(model, output, kept)
+    same = output is None or read_output(output, model.output_names) == model.position
+    if same and model.kept.issuperset(kept):
+        return model
+    return Keras3Network(model.model, model.output if output is None else output, kept)

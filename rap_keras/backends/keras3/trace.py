@@ -3,226 +3,225 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import keras
 from keras import tree
-from keras.src.models.functional import Functional
+from keras.backend import standardize_dtype
+from keras.src.utils.naming import to_snake_case
 
-from rap_keras.errors import InputError
+from rap_keras.backends.keras3.calls import Call, Constant
+from rap_keras.backends.keras3.expansions import expansion_of
+from rap_keras.backends.keras3.opening import (
+    CannotOpen,
+    Context,
+    Opened,
+    autocast_of,
+    batch_axes,
+    is_symbolic,
+    open_layer,
+    open_operation,
+)
+from rap_keras.backends.keras3.source import Source, as_function, names_of_inputs
+from rap_keras.composites.composite import has_registered_rule
 from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import (
     ACTIVATION,
     ELEMENTWISE,
     HEADS,
+    KNOWN,
+    RESAMPLING,
     ROUTING,
+    WEIGHTED,
     activation_name,
     is_a,
-    is_library_class,
+    is_layer,
 )
+from rap_keras.network.operations import KernelOperation
 
 
-def trace(model: Any, keep_head: bool = False) -> Graph:
+def trace(
+    model: Any, keep_head: bool = False, output: int = 0, kept: Collection[type] = ()
+) -> Graph:
     """The graph of a model from its inputs to its logits.
 
-    Nested models are opened. A softmax or sigmoid at the end is left out, fused ones included.
+    Nested models are opened, and so are layers that only call others and `keras.ops`. A softmax or
+    sigmoid at the end is left out, fused ones included.
 
     Args:
-        model: A functional or (built) Sequential Keras 3 model with one output.
+        model: A functional, (built) Sequential or subclassed Keras 3 model; or its `Source`.
         keep_head: Go on to the model's own output instead.
+        output: The number of the output that is meant.
+        kept: Classes of layers that stay whole, beside those that have a registered rule.
 
     Returns:
         The graph; slots are numbered from the inputs on.
 
     Raises:
-        InputError: The model is not functional, not built, has several outputs, or is not Keras 3.
+        InputError: The model cannot be followed, is not built, or is not Keras 3.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            "rap_keras computes on TensorFlow, but Keras runs on the "
-            f"{keras.backend.backend()!r} backend: set KERAS_BACKEND=tensorflow before importing keras."
-        )
-    function = _as_function(model)
-    if function is None:
-        raise InputError(_not_traceable(model))
-    if len(function.outputs) != 1:
-        raise InputError(
-            f"Expected a model with one output, got {len(function.outputs)}: explain one of them, "
-            "keras.Model(model.inputs, model.outputs[k])."
-        )
-    walk = _Walk()
-    inputs = [walk.new_slot(t) for t in function.inputs]
-    scope = {id(t): slot for t, slot in zip(function.inputs, inputs, strict=True)}
-    walk.function(function, scope, "")
-    output = scope[id(function.outputs[0])]
-    numeric = [s for s, t in zip(inputs, function.inputs, strict=True) if t.dtype != "bool"]
+    source = model if isinstance(model, Source) else Source.of(model)
+    walk = _Walk(kept)
+    inputs = [walk.new_slot(t, source.context) for t in source.inputs]
+    scope = {id(t): slot for t, slot in zip(source.inputs, inputs, strict=True)}
+    walk.function(source.function, scope, "", source.context)
+    end = scope[id(source.outputs[output])]
+    numeric = [s for s, t in zip(inputs, source.inputs, strict=True) if t.dtype != "bool"]
     graph = Graph(
         nodes=tuple(walk.nodes),
         inputs=tuple(inputs),
-        input_names=tuple(input_names(function)),
-        output=output,
+        input_names=tuple(source.input_names),
+        output=end,
         shapes=walk.shapes,
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
         booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
     )
-    return _pruned(graph, output) if keep_head else without_head(graph)
+    return _pruned(graph, end) if keep_head else without_head(graph)
 
 
-def own_output(model: Any, inputs: Sequence[Any]) -> Any:
-    """What the model itself computes of its inputs, a flat list, at inference."""
-    function = _as_function(model)
-    assert function is not None
-    with keras.StatelessScope(collect_losses=True):
-        return function(tree.pack_sequence_as(function._inputs_struct, inputs), training=False)
+@dataclasses.dataclass(frozen=True)
+class _Inside:
+    """The graph inside of an operation, and where it takes its tensors from."""
 
-
-def input_names(model: Any) -> list[str]:
-    """Names of a model's inputs: the keys of its dict of inputs, else those of the input layers."""
-    function = _as_function(model)
-    if function is not None and isinstance(function._inputs_struct, dict):
-        return tree.flatten({key: key for key in function._inputs_struct})
-    return [t._keras_history.operation.name for t in model.inputs]
-
-
-def _as_function(op: Any) -> Functional | None:
-    """The functional model behind a layer that is a model, or None."""
-    if isinstance(op, keras.Sequential):
-        op = op._functional if type(op).call is keras.Sequential.call else None
-    if isinstance(op, Functional) and type(op).call is Functional.call:
-        return op
-    return None
-
-
-def _not_traceable(model: Any) -> str:
-    if isinstance(model, keras.Sequential) and not model.built:
-        return (
-            f"Expected a built model, got the unbuilt Sequential {model.name!r}: "
-            "call model.build(input_shape) first."
-        )
-    kind = f"{type(model).__module__}.{type(model).__name__}"
-    if isinstance(model, keras.Model):
-        return (
-            "Expected a functional or Sequential Keras model, whose layers can be followed, got "
-            f"{kind}, which defines its own call(): rebuild it with keras.Model(inputs, outputs)."
-        )
-    hint = ""
-    if is_library_class(type(model)) or any(is_library_class(c) for c in type(model).__mro__):
-        hint = ": rebuild the Keras 2 model with Keras 3"
-    return f"Expected a Keras 3 model, got {kind}{hint}."
+    function: Any
+    inputs: list[keras.KerasTensor]
+    outputs: list[Any]
+    slots: list[int]
+    context: Context
 
 
 class _Walk:
-    """Numbers the tensors and collects the nodes of a model and the models in it."""
+    """Numbers the tensors and collects the nodes of a model and the models and layers in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Collection[type]) -> None:
         self.nodes: list[Node] = []
         self.shapes: dict[int, Shape] = {}
         self.booleans: set[int] = set()
+        self._kept = kept
         self._calls: Counter[str] = Counter()
 
-    def new_slot(self, tensor: Any) -> int:
+    def new_slot(self, tensor: keras.KerasTensor, context: Context) -> int:
         slot = len(self.shapes)
-        self.shapes[slot] = tuple(tensor.shape)
+        samples = batch_axes(tensor.shape) if context.traced else []
+        self.shapes[slot] = tuple(None if k in samples else n for k, n in enumerate(tensor.shape))
         return slot
 
-    def function(self, function: Functional, scope: dict[int, int], prefix: str) -> None:
-        """Walks one model; `scope` maps the ids of its symbolic tensors to slots and grows."""
+    def function(self, function: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
+        """Walks one graph; `scope` maps the ids of its symbolic tensors to slots and grows."""
         by_depth = function._nodes_by_depth
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
                 if node.is_input or any(id(t) not in scope for t in node.input_tensors):
                     continue
-                self._node(node, scope, prefix)
+                self._node(node, scope, prefix, context)
 
-    def _node(self, node: Any, scope: dict[int, int], prefix: str) -> None:
-        op = node.operation
-        arguments = node.arguments
-        taken = [t for t in tree.flatten((arguments.args, arguments.kwargs)) if _is_symbolic(t)]
-        is_mask = [t.dtype == "bool" for t in taken]
-        slots = [(scope[id(t)], mask) for t, mask in zip(taken, is_mask, strict=True)]
-        inputs = tuple(slot for slot, mask in slots if not mask)
-        masks = tuple(slot for slot, mask in slots if mask)
-        name = prefix + op.name
+    def _node(self, node: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
+        op, (args, kwargs) = node.operation, (node.arguments.args, node.arguments.kwargs)
+        taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
+        name = self._name(op, prefix, context)
+        why = ""
+        try:
+            inside = self._inside(op, args, kwargs, [scope[id(t)] for t in taken], scope, context)
+        except CannotOpen as error:
+            inside, why = None, str(error)
+        if inside is not None:
+            inner = {id(t): slot for t, slot in zip(inside.inputs, inside.slots, strict=True)}
+            if inside.function is not None:
+                self.function(inside.function, inner, name + "/", inside.context)
+            for tensor, made in zip(node.outputs, inside.outputs, strict=True):
+                known = inner.get(id(made))
+                scope[id(tensor)] = self._constant(op, made, name) if known is None else known
+            return
+        outputs = [self.new_slot(t, context) for t in node.outputs]
+        scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
+        self.booleans.update(scope[id(t)] for t in node.outputs if t.dtype == "bool")
+        call = Call(op, (args, kwargs), [t.dtype == "bool" for t in taken], context)
+        self.nodes.append(
+            Node(
+                _with_weights(op, call, taken) or op,
+                name,
+                tuple(scope[id(t)] for t in taken if t.dtype != "bool"),
+                tuple(scope[id(t)] for t in taken if t.dtype == "bool"),
+                tuple(outputs),
+                call,
+                bool(args) and isinstance(args[0], int | float),
+                closed=why,
+            )
+        )
+
+    def _constant(self, layer: Any, value: Any, name: str) -> int:
+        """The slot of something that a layer returns whatever it takes."""
+        slot = self.new_slot(value, Context(traced=True))
+        self.nodes.append(Node(layer, f"{name}/constant:{slot}", (), (), (slot,), Constant(value)))
+        return slot
+
+    def _name(self, op: Any, prefix: str, context: Context) -> str:
+        # The operations of a traced call are numbered anew at each trace; their types stay.
+        own = to_snake_case(type(op).__name__) if context.traced and not is_layer(op) else op.name
+        name = prefix + own
         count = self._calls[name]
         self._calls[name] += 1
         if count:
             name = next(n for k in itertools.count(count) if not self._calls[n := f"{name}:{k}"])
             self._calls[name] += 1
-        inner = _as_function(op)
-        if inner is not None and arguments.args and isinstance(arguments.args[0], dict):
-            given = arguments.args[0]
-            if given.keys() >= set(input_names(inner)):
-                inputs = tuple(scope[id(given[key])] for key in input_names(inner))
-        if inner is not None and len(inner.inputs) == len(inputs):
-            inner_scope = {id(t): slot for t, slot in zip(inner.inputs, inputs, strict=True)}
-            self.function(inner, inner_scope, name + "/")
-            outputs = [inner_scope[id(t)] for t in inner.outputs]
-            scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
-            return
-        outputs = [self.new_slot(t) for t in node.outputs]
-        scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
-        self.booleans.update(
-            s for s, t in zip(outputs, node.outputs, strict=True) if t.dtype == "bool"
-        )
-        call = _Call(op, (arguments.args, arguments.kwargs), is_mask)
-        constant = bool(arguments.args) and isinstance(arguments.args[0], int | float)
-        self.nodes.append(Node(op, name, inputs, masks, tuple(outputs), call, constant))
+        return name
+
+    def _inside(
+        self,
+        op: Any,
+        args: Any,
+        kwargs: dict[str, Any],
+        slots: list[int],
+        scope: dict[int, int],
+        context: Context,
+    ) -> _Inside | None:
+        """The graph inside of a model, or of a layer that has no rule of its own; None for others.
+
+        Raises:
+            CannotOpen: A layer without a rule cannot be opened.
+        """
+        function = as_function(op)
+        if function is not None:
+            if args and isinstance(args[0], dict):
+                names = names_of_inputs(function)
+                if args[0].keys() >= set(names):
+                    slots = [scope[id(args[0][key])] for key in names]
+            if len(function.inputs) == len(slots):
+                return _Inside(function, function.inputs, function.outputs, slots, Context())
+        expanded = expansion_of(op)
+        if expanded is not None:
+            return _opened(open_operation(expanded, args, kwargs), slots, context)
+        if not is_layer(op) or is_a(op, KNOWN) or has_registered_rule(op) or is_a(op, self._kept):
+            return None
+        return _opened(open_layer(op, args, kwargs), slots, Context(True, autocast_of(op)))
 
 
-def _is_symbolic(value: Any) -> bool:
-    return isinstance(value, keras.KerasTensor)
+def _opened(opened: Opened, slots: list[int], context: Context) -> _Inside:
+    context = dataclasses.replace(context, traced=True)
+    return _Inside(opened.function, opened.inputs, opened.outputs, slots, context)
 
 
-class _Call:
-    """Calls an operation as the model does, with other tensors in the places of the symbolic ones."""
-
-    def __init__(self, op: Any, arguments: Any, is_mask: Sequence[bool]) -> None:
-        self._op = op
-        self._arguments = arguments
-        self._is_mask = is_mask
-
-    def _filled(self, inputs: Sequence[Any], masks: Sequence[Any]) -> tuple[Any, Any]:
-        sources = iter(inputs), iter(masks)
-        values = iter([next(sources[mask]) for mask in self._is_mask])
-        return tree.map_structure(
-            lambda leaf: next(values) if _is_symbolic(leaf) else leaf, self._arguments
-        )
-
-    def first_argument(self, inputs: Sequence[Any]) -> Any:
-        """The inputs in the structure that the layer takes as its first argument."""
-        args, _ = self._filled(inputs, [])
-        if len([leaf for leaf in tree.flatten(self._arguments[0][0]) if _is_symbolic(leaf)]) < len(
-            inputs
-        ):
-            raise InputError(
-                "Expected layers that take their tensors as one argument, but layer "
-                f"{self._op.name!r} takes several."
-            )
-        return args[0]
-
-    def operands(self, tensors: Sequence[Any]) -> list[Any]:
-        """The tensors and constants that an operation takes, in order."""
-        return tree.flatten(self._filled(tensors, []))
-
-    def __call__(
-        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
-    ) -> list[Any]:
-        args, kwargs = self._filled(inputs, masks)
-        if getattr(self._op, "_call_has_training_arg", False):
-            kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
-        # Nothing of the model changes: its variables, losses and random states are out of reach.
-        with keras.StatelessScope(collect_losses=True):
-            if not as_is:
-                return tree.flatten(self._op(*args, **kwargs))
-            return tree.flatten(self._op.call(*args, **kwargs))
+def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> KernelOperation | None:
+    """The operation as a kernel layer, where it takes one tensor and the weights of a linear map."""
+    if is_layer(op) or len(taken) != 1 or not is_a(op, WEIGHTED):
+        return None
+    weights = [c for c in call.constants() if "float" in standardize_dtype(c.dtype)]
+    if len(weights) != 1:
+        return None
+    return KernelOperation(op.name, weights[0], call.with_constant)
 
 
 def without_head(graph: Graph) -> Graph:
-    """The same graph without the softmax at its end, nor one that only moves follow: to its logits."""
+    """The same graph without the softmax at its end: to its logits.
+
+    Also where what follows only moves or resizes what it gives: that is then done to the logits.
+    """
     slot = graph.output
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
-        moves = is_a(node.layer, ROUTING | ELEMENTWISE) or _is_linear_activation(node.layer)
+        moves = is_a(node.layer, ROUTING | ELEMENTWISE | RESAMPLING) or _is_linear_activation(
+            node.layer
+        )
         if not moves or len(node.inputs) != 1 or graph.crosses_samples(node):
             return _pruned(graph, graph.output)
         slot = node.inputs[0]

@@ -1,0 +1,204 @@
+"""Operations called again as a model called them, with other tensors and any number of samples."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from rap_keras.backends.keras3.opening import (
+    BATCH,
+    CannotOpen,
+    Context,
+    batch_axes,
+    is_symbolic,
+    reading,
+)
+from rap_keras.errors import InputError
+
+
+@dataclass(frozen=True)
+class _Size:
+    """A number of a traced shape that is a multiple of the number of samples."""
+
+    multiple: int
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """A constant of a traced call that is the same for each sample.
+
+    Attributes:
+        part: What is repeated along `axis`.
+        axis: The axis of the samples.
+    """
+
+    part: Any
+    axis: int
+
+
+class Call:
+    """Calls an operation as the model does, with other tensors in the places of the symbolic ones.
+
+    Args:
+        op: The operation or layer.
+        arguments: (args, kwargs) of the call in the model.
+        is_mask: For each symbolic tensor among them, whether it is boolean.
+        context: How the graph that has the call came to be.
+
+    Raises:
+        CannotOpen: A constant differs from sample to sample.
+    """
+
+    def __init__(
+        self,
+        op: Any,
+        arguments: Any,
+        is_mask: Sequence[bool],
+        context: Context,
+    ) -> None:
+        self._op = op
+        self._arguments = arguments
+        self._is_mask = is_mask
+        self._autocast = context.autocast
+        self._attributes: dict[str, Any] = {}
+        self._samples: tuple[int, int, int] | None = None
+        if context.traced:
+            self._forget_batch()
+
+    def _forget_batch(self) -> None:
+        """Finds what depends on the number of samples in the arguments and in the operation."""
+        self._arguments = tree.map_structure(_told, self._arguments)
+        if not isinstance(self._op, keras.Layer):
+            own = {k: v for k, v in vars(self._op).items() if isinstance(v, int | tuple | list)}
+            told = {k: tree.map_structure(_told, v) for k, v in own.items()}
+            self._attributes = {k: v for k, v in told.items() if _depends(v)}
+        for k, leaf in enumerate(filter(is_symbolic, tree.flatten(self._arguments))):
+            for axis in batch_axes(leaf.shape):
+                self._samples = (k, axis, leaf.shape[axis] // BATCH)
+                return
+        if self._attributes or _depends(self._arguments):
+            raise CannotOpen(f"{self._op.name!r} makes as many samples as it was called with")
+
+    def _filled(self, inputs: Sequence[Any], masks: Sequence[Any]) -> tuple[Any, Any]:
+        """The arguments with these tensors, and the operation's own attributes for them."""
+        sources = iter(inputs), iter(masks)
+        given = [next(sources[mask]) for mask in self._is_mask]
+        size = None
+        if self._samples is not None:
+            k, axis, multiple = self._samples
+            static = given[k].shape[axis]
+            size = (tf.shape(given[k])[axis] if static is None else static) // multiple
+        values = iter(given)
+
+        def filled(leaf: Any) -> Any:
+            return next(values) if is_symbolic(leaf) else _for_samples(leaf, size)
+
+        arguments = tree.map_structure(filled, self._arguments)
+        return arguments, tree.map_structure(
+            lambda leaf: _for_samples(leaf, size), self._attributes
+        )
+
+    def first_argument(self, inputs: Sequence[Any]) -> Any:
+        """The inputs in the structure that the layer takes as its first argument."""
+        (args, _), _ = self._filled(inputs, [])
+        if sum(map(is_symbolic, tree.flatten(self._arguments[0][0]))) < len(inputs):
+            raise InputError(
+                "Expected layers that take their tensors as one argument, but layer "
+                f"{self._op.name!r} takes several."
+            )
+        return args[0]
+
+    def operands(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensors and constants that an operation takes, in order."""
+        return tree.flatten(self._filled(tensors, [])[0])
+
+    def constants(self) -> list[Any]:
+        """The arrays, tensors and variables among the arguments."""
+        leaves = tree.flatten(self._arguments)
+        return [leaf for leaf in leaves if hasattr(leaf, "dtype") and not is_symbolic(leaf)]
+
+    def with_constant(self, x: Any, constant: Any) -> Any:
+        """The output for one tensor, with another array in the place of the one that it takes."""
+        (args, kwargs), attributes = self._filled([x], [])
+        args, kwargs = tree.map_structure(
+            lambda leaf: constant if leaf is self.constants()[0] else leaf, (args, kwargs)
+        )
+        return _with(self._op, attributes).call(*args, **kwargs)
+
+    def __call__(
+        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
+    ) -> list[Any]:
+        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+        (args, kwargs), attributes = self._filled(inputs, masks)
+        if getattr(self._op, "_call_has_training_arg", False):
+            kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
+        op = _with(self._op, attributes)
+        # Nothing of the model changes: its variables, losses and random states are out of reach.
+        with keras.StatelessScope(collect_losses=True), reading(self._autocast):
+            outputs = tree.flatten((op.call if as_is else op)(*args, **kwargs))
+        return [t for t in outputs if t is not None]
+
+
+class Constant:
+    """In the place of a call that returns the same whatever it takes."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = tf.convert_to_tensor(value)
+
+    def first_argument(self, inputs: Sequence[Any]) -> Any:
+        """Nothing."""
+        return None
+
+    def operands(self, tensors: Sequence[Any]) -> list[Any]:
+        """None."""
+        return []
+
+    def __call__(
+        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
+    ) -> list[Any]:
+        """The constant."""
+        return [self._value]
+
+
+def _with(op: Any, attributes: dict[str, Any]) -> Any:
+    if not attributes:
+        return op
+    op = copy.copy(op)
+    for name, value in attributes.items():
+        setattr(op, name, value)
+    return op
+
+
+def _told(leaf: Any) -> Any:
+    """A leaf of arguments with what depends on the number of samples told."""
+    if isinstance(leaf, int) and not isinstance(leaf, bool):
+        return _Size(leaf // BATCH) if leaf > 0 and leaf % BATCH == 0 else leaf
+    if is_symbolic(leaf) or not isinstance(leaf, np.ndarray | tf.Tensor):
+        return leaf
+    for axis in batch_axes(leaf.shape):
+        part = tf.gather(leaf, range(leaf.shape[axis] // BATCH), axis=axis)
+        repeated = _for_samples(_Repeated(part, axis), BATCH)
+        if not bool(tf.reduce_all(tf.equal(leaf, repeated))):
+            raise CannotOpen("it takes a constant that differs from sample to sample")
+        return _Repeated(part, axis)
+    return leaf
+
+
+def _depends(structure: Any) -> bool:
+    return any(isinstance(leaf, _Size | _Repeated) for leaf in tree.flatten(structure))
+
+
+def _for_samples(leaf: Any, size: Any) -> Any:
+    """A leaf of arguments for a number of samples."""
+    if isinstance(leaf, _Size):
+        return size * leaf.multiple
+    if isinstance(leaf, _Repeated):
+        times = [1] * leaf.part.shape.rank
+        times[leaf.axis] = size
+        return tf.tile(leaf.part, times)
+    return leaf

@@ -1,0 +1,37 @@
+"""Operations that are several at once, written with others: attention in one operation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+
+def expansion_of(operation: Any) -> Callable[..., Any] | None:
+    """What computes the same as an operation by others, which have rules; None for most."""
+    made = _EXPANSIONS.get(type(operation).__name__)
+    return made(operation) if made and type(operation).__module__.startswith("keras.") else None
+
+
+def _dot_product_attention(operation: Any) -> Callable[..., Any]:
+    def attention(
+        query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, scale: Any = None
+    ) -> Any:
+        heads, kept = query.shape[2], key.shape[2]
+        if heads != kept:  # several heads of queries share those of keys and values
+            key, value = (ops.repeat(t, heads // kept, axis=2) for t in (key, value))
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        logits = ops.einsum("btnh,bsnh->bnts", query, key) * scale
+        if bias is not None:
+            logits = logits + bias
+        if operation.is_causal:
+            allowed = np.tril(np.ones([query.shape[1], key.shape[1]], bool))
+            mask = allowed if mask is None else ops.logical_and(mask, allowed)
+        if mask is not None:
+            logits = ops.where(mask, logits, -1e9 if logits.dtype != "float16" else -6e4)
+        return ops.einsum("bnts,bsnh->btnh", ops.softmax(logits), value)
+
+    return attention
+
+
+_EXPANSIONS = {"DotProductAttention": _dot_product_attention}

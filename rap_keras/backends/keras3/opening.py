@@ -1,0 +1,249 @@
+"""Layers and models that only call other layers and `keras.ops`, as graphs of what they call."""
+
+import contextlib
+import copy
+import inspect
+import linecache
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import tree
+from keras.src.backend import AutocastScope
+from keras.src.backend.common import global_state
+from keras.src.layers import layer as layer_module
+from keras.src.ops import operation as operation_module
+from keras.src.ops.function import Function
+from keras.src.ops.node import Node
+
+from rap_keras.errors import InputError
+from rap_keras.support.text import first_line
+
+# The batch size of symbolic calls: shapes that a `call` computes show by their multiples of it where
+# the batch is. No layer is likely to have as many channels, or a multiple of them.
+BATCH = 251
+
+
+class CannotOpen(Exception):
+    """Why the graph of a layer's call is not known: part of a sentence."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """How a graph came to be.
+
+    Attributes:
+        traced: Whether it is that of a call with `BATCH` samples.
+        autocast: The dtype in which its operations read variables, if not in theirs.
+    """
+
+    traced: bool = False
+    autocast: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The graph of one call.
+
+    Attributes:
+        function: The graph, from the tensors that the call took to those that it made of them; None
+            where it made none of them.
+        arguments: (args, kwargs) of the call, with its symbolic inputs.
+        inputs: These, in the order in which the arguments hold them.
+        outputs: What the call returned, a flat list: symbolic tensors, and constants.
+        returned: The same, in the structure in which the call returned them.
+    """
+
+    function: Function | None
+    arguments: tuple[Any, dict[str, Any]]
+    inputs: list[keras.KerasTensor]
+    outputs: list[Any]
+    returned: Any
+
+
+def batch_axes(shape: Sequence[int | None]) -> list[int]:
+    """The axes of a traced shape that hold the samples."""
+    return [axis for axis, size in enumerate(shape) if size and size % BATCH == 0]
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a value is a symbolic tensor."""
+    return isinstance(value, keras.KerasTensor)
+
+
+def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
+    """Calls a layer's `call` on symbolic tensors, at inference. The layer is not changed.
+
+    Args:
+        layer: A built layer or model.
+        args: What it is called with; symbolic tensors are replaced by others of their shapes, with a
+            batch of `BATCH`.
+        kwargs: The same, by keyword.
+
+    Returns:
+        The graph of the call.
+
+    Raises:
+        CannotOpen: The call needs values, changes the layer's state, or leaves Keras.
+    """
+    if not layer.built:
+        raise CannotOpen("it is not built")
+    if layer._call_has_training_arg:
+        kwargs = kwargs | {"training": False}
+    return _called(layer, layer.call, args, kwargs)
+
+
+def open_operation(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Opened:
+    """The graph of a function of symbolic tensors, which calls `keras.ops`."""
+    return _called(None, function, args, kwargs)
+
+
+def open_model(model: keras.Model) -> Opened:
+    """The graph of a model that defines its own `call`.
+
+    Raises:
+        InputError: The model was never called, so that its inputs are not known, or cannot be opened.
+    """
+    shapes = getattr(model, "_build_shapes_dict", None)
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if getattr(model, "inputs", None):
+        args = (tree.pack_sequence_as(model._inputs_struct, model.inputs),)
+    elif not model.built or not shapes:
+        raise InputError(
+            f"Expected a model whose inputs are known, but {model.name!r} ({type(model).__name__}) was "
+            "never called: call it on one batch first."
+        )
+    else:
+        names = inspect.signature(model.call).parameters
+        for name, shape in zip(names, shapes.values(), strict=False):
+            kwargs[name] = tree.map_shape_structure(
+                lambda s: keras.KerasTensor((None, *s[1:]), dtype=model.input_dtype), shape
+            )
+    try:
+        return open_layer(model, args, kwargs)
+    except CannotOpen as error:
+        raise InputError(
+            f"Expected a model whose layers can be followed, but {error}: rebuild it with "
+            "keras.Model(inputs, outputs)."
+        ) from error
+
+
+def _called(
+    layer: keras.Layer | None, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+) -> Opened:
+    inputs: list[keras.KerasTensor] = []
+
+    def fresh(leaf: Any) -> Any:
+        if not is_symbolic(leaf):
+            return leaf
+        shape = list(leaf.shape)
+        if shape and shape[0] is None:  # of a model's own graph
+            shape[0] = BATCH
+        inputs.append(keras.Input(batch_shape=shape, dtype=leaf.dtype))
+        return inputs[-1]
+
+    with _unchanged(layer):
+        arguments = args, kwargs = tree.map_structure(fresh, (args, kwargs))
+        scope = keras.StatelessScope()
+        try:
+            with scope, reading(autocast_of(layer)):
+                if layer is not None:
+                    args, kwargs = tree.map_structure(
+                        lambda leaf: _converted(layer, leaf), arguments
+                    )
+                returned = function(*args, **kwargs)
+        except Exception as error:
+            raise CannotOpen(_reason(layer, error)) from error
+        if scope.state_mapping and layer is not None:
+            raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
+        outputs = _tensors(returned)
+        made = list(filter(is_symbolic, outputs))
+        graph = Function(inputs, made) if made else None
+    return Opened(graph, arguments, inputs, outputs, returned)
+
+
+def _converted(layer: keras.Layer, leaf: Any) -> Any:
+    """As the layer's `__call__` converts what it is given."""
+    if not is_symbolic(leaf) or not layer._convert_input_args:
+        return leaf
+    return layer.dtype_policy.convert_input(leaf, layer.autocast, layer.input_dtype)
+
+
+def autocast_of(layer: keras.Layer | None) -> str | None:
+    """The dtype in which a layer reads its variables, if not in theirs."""
+    if layer is None or not layer.autocast or layer.compute_dtype == layer.variable_dtype:
+        return None
+    return layer.compute_dtype
+
+
+@contextlib.contextmanager
+def reading(dtype: str | None) -> Iterator[None]:
+    """Floating-point variables are read in a dtype; in their own for None."""
+    if dtype is None:
+        yield
+        return
+    with AutocastScope(dtype):
+        yield
+
+
+@contextlib.contextmanager
+def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
+    """Symbolic calls leave traces: nodes on the layers, losses, and numbers in names."""
+    names = copy.copy(global_state.get_global_attribute("object_name_uids"))
+    layers = [] if layer is None else list(layer._flatten_layers())
+    kept = [
+        (each, name, len(getattr(each, name)))
+        for each in layers
+        for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
+    ]
+    called = [(each, each._called) for each in layers]
+    # Layers may return None beside tensors, which Keras' own record of a call refuses.
+    recorders = [module for module in (layer_module, operation_module) if hasattr(module, "Node")]
+    for module in recorders:
+        module.Node = _Node
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the model's own first call has told it
+            yield
+    finally:
+        for module in recorders:
+            module.Node = Node
+        for each, name, length in kept:
+            del getattr(each, name)[length:]
+        for each, before in called:
+            each._called = before
+        global_state.set_global_attribute("object_name_uids", names)
+
+
+class _Node(Node):
+    def __init__(
+        self, operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None
+    ) -> None:
+        super().__init__(operation, call_args, call_kwargs, _tensors(outputs))
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [leaf for leaf in tree.flatten(structure) if leaf is not None]
+
+
+def _changed(layer: keras.Layer, scope: keras.StatelessScope) -> str:
+    return next((v.path for v in layer.variables if id(v) in scope.state_mapping), "a variable")
+
+
+def _reason(layer: keras.Layer | None, error: Exception) -> str:
+    """Why a call failed, with the line of the layer's own code where it did."""
+    why = first_line(error)
+    if layer is None:
+        return why
+    file = inspect.getsourcefile(type(layer)) if type(layer).__module__ != "__main__" else None
+    file = file or type(layer).call.__code__.co_filename
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    if not lines:
+        return f"its call fails on symbolic tensors ({why})"
+    last = lines[-1]
+    text = (last.line or linecache.getline(file, last.lineno or 0)).strip()
+    return f"line {last.lineno} of {file}, `{text}`, fails on symbolic tensors ({why})"

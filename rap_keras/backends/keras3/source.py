@@ -1,0 +1,144 @@
+"""What a Keras 3 model is followed by: its own graph, or that of its call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import tree
+from keras.src.models.functional import Functional
+
+from rap_keras.backends.keras3.opening import (
+    Context,
+    autocast_of,
+    is_symbolic,
+    open_model,
+)
+from rap_keras.backends.keras3.outputs import output_names
+from rap_keras.errors import InputError
+from rap_keras.network.layer_types import is_library_class
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is followed by.
+
+    Attributes:
+        model: The model.
+        function: Its own graph, or that of its call.
+        arguments: (args, kwargs) of the model's call, with the symbolic inputs in their places.
+        structure: How the model returns its outputs.
+        input_names: The names of the inputs.
+        context: How the graph came to be.
+    """
+
+    model: Any
+    function: Any
+    arguments: tuple[Any, dict[str, Any]]
+    structure: Any
+    input_names: list[str]
+    context: Context
+
+    @classmethod
+    def of(cls, model: Any) -> "Source":
+        """What a model is followed by.
+
+        Raises:
+            InputError: It cannot be followed.
+        """
+        if keras.backend.backend() != "tensorflow":
+            raise InputError(
+                "rap_keras computes on TensorFlow, but Keras runs on the "
+                f"{keras.backend.backend()!r} backend: set KERAS_BACKEND=tensorflow before importing "
+                "keras."
+            )
+        function = as_function(model)
+        if function is not None:
+            arguments: Any = ((function._inputs_struct,), {})
+            names = names_of_inputs(function)
+            return cls(model, function, arguments, function._outputs_struct, names, Context())
+        if not isinstance(model, keras.Model) or isinstance(model, keras.Sequential):
+            raise InputError(_not_traceable(model))
+        opened = open_model(model)
+        if opened.function is None or len(opened.outputs) != len(opened.function.outputs):
+            raise InputError(
+                f"Expected a model whose outputs depend on its inputs, but {model.name!r} returns "
+                "constants."
+            )
+        names = _names_in(opened.arguments)
+        context = Context(True, autocast_of(model))
+        return cls(model, opened.function, opened.arguments, opened.returned, names, context)
+
+    @property
+    def inputs(self) -> list[keras.KerasTensor]:
+        """The symbolic inputs."""
+        return self.function.inputs
+
+    @property
+    def outputs(self) -> list[keras.KerasTensor]:
+        """The symbolic outputs."""
+        return self.function.outputs
+
+    @property
+    def output_names(self) -> list[str]:
+        """What the outputs are called."""
+        return output_names(self.outputs, self.structure)
+
+    def own_output(self, inputs: Sequence[Any]) -> list[Any]:
+        """What the model itself computes of its inputs, a flat list, at inference."""
+        values = iter(inputs)
+        args, kwargs = tree.map_structure(
+            lambda leaf: next(values) if is_symbolic(leaf) else leaf, self.arguments
+        )
+        if self.model._call_has_training_arg:
+            kwargs = kwargs | {"training": False}
+        with keras.StatelessScope(collect_losses=True):
+            return tree.flatten(self.model(*args, **kwargs))
+
+
+def specs(tensors: Sequence[keras.KerasTensor]) -> list[tf.TensorSpec]:
+    """Shapes, with any number of samples, and dtypes."""
+    return [tf.TensorSpec([None, *t.shape[1:]] if len(t.shape) else [], t.dtype) for t in tensors]
+
+
+def as_function(op: Any) -> Functional | None:
+    """The functional model behind a layer that is a model, or None."""
+    if isinstance(op, keras.Sequential):
+        op = op._functional if type(op).call is keras.Sequential.call else None
+    if isinstance(op, Functional) and type(op).call is Functional.call:
+        return op
+    return None
+
+
+def names_of_inputs(function: Functional) -> list[str]:
+    """Names of a model's inputs: the keys of its dict of inputs, else those of the input layers."""
+    if isinstance(function._inputs_struct, dict):
+        return tree.flatten({key: key for key in function._inputs_struct})
+    return [t._keras_history.operation.name for t in function.inputs]
+
+
+def _names_in(arguments: tuple[Any, dict[str, Any]]) -> list[str]:
+    """Names of the tensors in a call's arguments: their keys, numbered where several have one."""
+    args, kwargs = arguments
+    names: list[str] = []
+    positional = {f"input_{place}": value for place, value in enumerate(args)}
+    for key, value in (positional | kwargs).items():
+        inner = value if isinstance(value, dict) else {key: value}
+        for name, part in inner.items():
+            leaves = tree.flatten(part)
+            names += [name if len(leaves) == 1 else f"{name}_{k}" for k in range(len(leaves))]
+    return names
+
+
+def _not_traceable(model: Any) -> str:
+    if isinstance(model, keras.Sequential) and not model.built:
+        return (
+            f"Expected a built model, got the unbuilt Sequential {model.name!r}: "
+            "call model.build(input_shape) first."
+        )
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    hint = ""
+    if is_library_class(type(model)) or any(is_library_class(c) for c in type(model).__mro__):
+        hint = ": rebuild the Keras 2 model with Keras 3"
+    return f"Expected a Keras 3 model, got {kind}{hint}."

@@ -1,0 +1,220 @@
+"""The networks of the embedded models, built in code, with random weights."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from rap_keras.datasets.cluttered_digits import SIZE
+from rap_keras.errors import InputError
+
+CLASSES = 10
+
+
+def build_vgg(normalised: bool = False) -> keras.Model:
+    """A plain stack of convolutions and poolings, read out by dense layers.
+
+    Args:
+        normalised: The convolutions but the first (the largest, where it would cost most) are followed
+            by batch normalisation, for training.
+
+    Returns:
+        The model with random weights.
+    """
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
+    x = inputs
+    for block, filters in enumerate([(16,), (32,), (48, 48), (64, 64)], start=1):
+        for k, width in enumerate(filters, start=1):
+            name = f"block{block}_conv{k}"
+            if normalised and x is not inputs:
+                x = layers.Conv2D(width, 3, padding="same", name=name)(x)
+                x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+            else:
+                x = layers.Conv2D(width, 3, padding="same", activation="relu", name=name)(x)
+        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(64, activation="relu", name="fc1")(x)
+    return keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name="cluttered_digits_vgg")
+
+
+def build_residual() -> keras.Model:
+    """Residual blocks with batch normalisation, read out by global average pooling.
+
+    Returns:
+        The model with random weights.
+    """
+
+    def conv(x: Any, name: str, width: int, size: int, stride: int = 1) -> Any:
+        x = layers.Conv2D(
+            width, size, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
+        )(x)
+        return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
+    x = layers.ReLU(name="stem_relu")(conv(inputs, "stem", 16, 3, stride=2))
+    for block, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
+        name = f"block{block}"
+        # A block that changes shape needs a projection for its skip to fit.
+        skip = x if stride == 1 else conv(x, f"{name}_skip", width, 1, stride)
+        x = layers.ReLU(name=f"{name}_relu1")(conv(x, f"{name}_1", width, 3, stride))
+        x = layers.Add(name=f"{name}_add")([conv(x, f"{name}_2", width, 3), skip])
+        x = layers.ReLU(name=f"{name}_relu2")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(
+        inputs, layers.Dense(CLASSES, name="logits")(x), name="cluttered_digits_residual"
+    )
+
+
+def build_vit() -> keras.Model:
+    """A vision transformer: 64 patches of 8 x 8 pixels and a class token.
+
+    Four blocks of Dosovitskiy et al. 2021 (arXiv 2010.11929) with normalization first. The patches are
+    embedded by three convolutions of stride 2, with which small transformers train better (Xiao et al.
+    2021, arXiv 2106.14881).
+
+    Returns:
+        The model with random weights.
+
+    Raises:
+        InputError: If Keras is older than 3.
+    """
+    if not keras.__version__.startswith("3"):
+        raise InputError(
+            f"Expected Keras 3 to build the vision transformer, got Keras {keras.__version__}; "
+            "install Keras 3 or load another model."
+        )
+    width, heads, blocks = 96, 4, 4
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
+    x = inputs
+    for k, filters in enumerate([32, 64], start=1):
+        x = layers.Conv2D(
+            filters, 3, strides=2, padding="same", use_bias=False, name=f"stem{k}_conv"
+        )(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"stem{k}_bn")(x)
+        x = layers.ReLU(name=f"stem{k}_relu")(x)
+    x = layers.Conv2D(width, 2, strides=2, name="patches")(x)
+    x = layers.Reshape((-1, width), name="tokens")(x)
+    x = ClassToken(name="class_token")(x)
+    x = PositionEmbedding(name="positions")(x)
+    for block in range(1, blocks + 1):
+        name = f"block{block}"
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
+        y = layers.MultiHeadAttention(heads, width // heads, name=f"{name}_attention")(y, y)
+        x = layers.Add(name=f"{name}_add1")([x, y])
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
+        y = layers.Dense(3 * width, activation="gelu", name=f"{name}_mlp1")(y)
+        y = layers.Dense(width, name=f"{name}_mlp2")(y)
+        x = layers.Add(name=f"{name}_add2")([x, y])
+    x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    outputs = layers.Dense(CLASSES, name="logits")(x[:, 0])
+    return keras.Model(inputs, outputs, name="cluttered_digits_vit")
+
+
+def build_convnext() -> keras.Model:
+    """A small ConvNeXt (Liu et al. 2022, arXiv 2201.03545): two stages, of 16 x 16 and 8 x 8 cells.
+
+    Returns:
+        The model with random weights.
+    """
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
+    x = inputs
+    for stage, (width, size, blocks) in enumerate([(48, 4, 3), (96, 2, 4)], start=1):
+        if stage > 1:
+            x = layers.LayerNormalization(epsilon=1e-6, name=f"stage{stage}_norm")(x)
+        x = layers.Conv2D(width, size, strides=size, name=f"stage{stage}_conv")(x)
+        if stage == 1:
+            x = layers.LayerNormalization(epsilon=1e-6, name="stage1_norm")(x)
+        for block in range(1, blocks + 1):
+            name = f"stage{stage}_block{block}"
+            y = layers.DepthwiseConv2D(7, padding="same", name=f"{name}_depthwise")(x)
+            y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(y)
+            y = layers.Dense(4 * width, activation="gelu", name=f"{name}_mlp1")(y)
+            y = layers.Dense(width, name=f"{name}_mlp2")(y)
+            y = LayerScale(name=f"{name}_scale")(y)
+            x = layers.Add(name=f"{name}_add")([x, y])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    outputs = layers.Dense(CLASSES, name="logits")(x)
+    return keras.Model(inputs, outputs, name="cluttered_digits_convnext")
+
+
+def build_segmentation() -> keras.Model:
+    """A small U-Net (Ronneberger et al. 2015, arXiv 1505.04597): a class for each pixel.
+
+    Returns:
+        The model with random weights; its logits, `(n, 64, 64, 11)`, are of the background and of the
+        ten digits.
+    """
+
+    def double_conv(x: Any, name: str, width: int) -> Any:
+        for k in (1, 2):
+            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv{k}")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn{k}")(x)
+            x = layers.ReLU(name=f"{name}_relu{k}")(x)
+        return x
+
+    inputs = keras.Input((SIZE, SIZE, 3), name="image")
+    x, skips, widths = inputs, [], (12, 24, 48)
+    for level, width in enumerate(widths, start=1):
+        x = double_conv(x, f"down{level}", width)
+        skips.append(x)
+        x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
+    x = double_conv(x, "middle", 72)
+    for level, width in reversed(list(enumerate(widths, start=1))):
+        x = layers.Conv2DTranspose(width, 2, strides=2, name=f"up{level}_transpose")(x)
+        x = layers.Concatenate(name=f"up{level}_skip")([skips[level - 1], x])
+        x = double_conv(x, f"up{level}", width)
+    outputs = layers.Conv2D(1 + CLASSES, 1, name="logits")(x)
+    return keras.Model(inputs, outputs, name="cluttered_digits_segmentation")
+
+
+@keras.saving.register_keras_serializable("rap_keras")
+class ClassToken(layers.Layer):
+    """Puts a learned token in front of a sequence: `(n, t, width)` to `(n, 1 + t, width)`."""
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the token."""
+        self.token = self.add_weight(
+            shape=(1, 1, input_shape[-1]), initializer="zeros", name="token"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """The sequence with the token at 0."""
+        from keras import ops
+
+        shape = (ops.shape(inputs)[0], 1, inputs.shape[-1])
+        return ops.concatenate([ops.broadcast_to(self.token, shape), inputs], axis=1)
+
+
+@keras.saving.register_keras_serializable("rap_keras")
+class PositionEmbedding(layers.Layer):
+    """Adds a learned vector to each place of a sequence, `(n, t, width)`."""
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the vectors."""
+        self.positions = self.add_weight(
+            shape=tuple(input_shape[1:]),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="positions",
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """The sequence with its positions."""
+        return inputs + self.positions
+
+
+@keras.saving.register_keras_serializable("rap_keras")
+class LayerScale(layers.Layer):
+    """Multiplies each channel by a learned number, which starts small (Touvron et al. 2021)."""
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the numbers."""
+        self.gamma = self.add_weight(
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(0.1),
+            name="gamma",
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """The scaled channels."""
+        return inputs * self.gamma

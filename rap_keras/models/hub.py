@@ -1,0 +1,90 @@
+"""The image classifiers of KerasHub, by the name of a preset or the folder of one."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rap_keras.errors import InputError
+from rap_keras.models.applications import IMAGENET_CLASSES, imagenet_classes
+from rap_keras.models.preprocessing import Preprocess
+from rap_keras.support.text import first_line
+
+PREFIX = "hub:"
+
+
+class Preset(NamedTuple):
+    """A classifier of KerasHub and what it takes to show it an image."""
+
+    model: Any
+    preprocess: Preprocess | None
+    size: tuple[int, int] | None
+    synsets: tuple[str, ...] | None
+    labels: tuple[str, ...] | None
+
+
+def load_preset(spec: str, published: bool = True) -> Preset:
+    """Loads an image classifier of KerasHub, downloaded where it is not on this machine.
+
+    Args:
+        spec: `hub:` and the name of a preset (`hub:resnet_50_imagenet`), its handle at Kaggle or Hugging
+            Face (`hub:hf://keras/resnet_50_imagenet`), or the folder of a saved one.
+        published: With the preset's own weights, or else with random ones.
+
+    Returns:
+        The model, its preprocessing without the resizing, the `(height, width)` it resizes to, and the
+        classes where they are known to be ImageNet's; what the preset does not have is `None`.
+
+    Raises:
+        InputError: KerasHub is not installed, or has no such preset, or not as an image classifier, or
+            it cannot be downloaded.
+    """
+    preset = spec.removeprefix(PREFIX)
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise InputError(
+            f"{spec} needs KerasHub ({first_line(error)}): pip install 'rap-keras[hub]'."
+        ) from error
+    known = preset in keras_hub.models.ImageClassifier.presets
+    if not known and "://" not in preset and not Path(preset).is_dir():
+        some = "resnet_50_imagenet, vit_base_patch16_224_imagenet"
+        raise InputError(
+            f"KerasHub has no image classifier {preset!r}: name one of its presets ({some}, ...) or "
+            "the folder of a saved one."
+        )
+    try:
+        model = keras_hub.models.ImageClassifier.from_preset(preset, load_weights=published)
+    except Exception as error:
+        what = "loaded" if Path(preset).is_dir() else "downloaded and loaded"
+        raise InputError(
+            f"The preset {preset!r} cannot be {what} as an image classifier ({first_line(error)})."
+        ) from error
+    imagenet = published and _is_imagenet(preset, model)
+    synsets, labels = imagenet_classes() if imagenet else (None, None)
+    return Preset(model, *_preprocessing(model), synsets, labels)
+
+
+def _preprocessing(model: Any) -> tuple[Preprocess | None, tuple[int, int] | None]:
+    """What a classifier does with pixels, at whatever size they are, and the size that it wants."""
+    preprocessor = model.preprocessor
+    if preprocessor is None:
+        return None, None
+    converter: Any = getattr(preprocessor, "image_converter", None)
+    size = getattr(converter, "image_size", None)
+    if size is not None:
+        converter.image_size = None  # Images are resized before, with their boxes and masks.
+        size = (int(size[0]), int(size[1]))
+
+    def preprocess(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array(preprocessor(images.astype(np.float32)), np.float32)
+
+    return preprocess, size
+
+
+def _is_imagenet(preset: str, model: Any) -> bool:
+    """Presets do not name their classes; those of ImageNet's 1000 tell it by their own name."""
+    name = preset.rstrip("/").rpartition("/")[2]
+    classes = model.output_shape[-1] == IMAGENET_CLASSES
+    return classes and ("imagenet" in name or "in1k" in name)

@@ -1,0 +1,96 @@
+"""Normalizations by the statistics of each sample, as affine maps of it."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+from rap_keras.network.layer_types import is_a
+
+Affine = tuple[tf.Tensor, tf.Tensor]
+
+
+def affine_of_sample(layer: Any, x: tf.Tensor) -> Affine:
+    """Scale and shift that a layer applies to x, with the statistics of x taken for constants.
+
+    Args:
+        layer: A built LayerNormalization, RMSNormalization, GroupNormalization or UnitNormalization.
+        x: Its input, shape (batch, ...).
+
+    Returns:
+        a and b, of shapes that broadcast to x, with layer(x) = a x + b.
+
+    Raises:
+        InputError: The layer is none of these.
+    """
+    for name, affine in _AFFINE.items():
+        if is_a(layer, {name}):
+            return affine(layer, x)
+    raise InputError(
+        f"Expected a normalization layer, got the operation {layer.name!r}: use the layer that does the "
+        'same, or batch_norm="identity".'
+    )
+
+
+def _layer(layer: Any, x: tf.Tensor) -> Affine:
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    mean, variance = tf.nn.moments(x, axes, keepdims=True)
+    scale = tf.math.rsqrt(variance + layer.epsilon)
+    if getattr(layer, "rms_scaling", False):  # Keras before 3.10
+        return scale * _along(layer.gamma, axes, x), tf.zeros_like(mean)
+    if layer.scale:
+        scale = scale * _along(layer.gamma, axes, x)
+    shift = -mean * scale
+    return scale, shift + _along(layer.beta, axes, x) if layer.center else shift
+
+
+def _rms(layer: Any, x: tf.Tensor) -> Affine:
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    mean = tf.reduce_mean(tf.square(x), axes, keepdims=True)
+    return tf.math.rsqrt(mean + layer.epsilon) * _along(layer.scale, axes, x), tf.zeros_like(mean)
+
+
+def _unit(layer: Any, x: tf.Tensor) -> Affine:
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    square = tf.reduce_sum(tf.square(x), axes, keepdims=True)
+    return tf.math.rsqrt(tf.maximum(square, 1e-12)), tf.zeros_like(square)
+
+
+def _group(layer: Any, x: tf.Tensor) -> Affine:
+    rank, axis = x.shape.rank, layer.axis % x.shape.rank
+    sizes = [tf.shape(x)[k] if n is None else n for k, n in enumerate(x.shape)]
+    parts = [*sizes[:axis], layer.groups, sizes[axis] // layer.groups, *sizes[axis + 1 :]]
+    grouped = tf.reshape(x, parts)
+    axes = [k for k in range(1, rank + 1) if k != axis]
+    mean, variance = tf.nn.moments(grouped, axes, keepdims=True)
+
+    def of_channels(values: tf.Tensor) -> tf.Tensor:
+        """From one value for each group to one for each channel."""
+        ones = [1] * rank
+        return tf.repeat(
+            tf.reshape(values, [sizes[0], *ones[1:axis], layer.groups, *ones[axis + 1 :]]),
+            sizes[axis] // layer.groups,
+            axis,
+        )
+
+    scale = of_channels(tf.math.rsqrt(variance + layer.epsilon))
+    if layer.scale:
+        scale = scale * _along(layer.gamma, [axis], x)
+    shift = -of_channels(mean) * scale
+    return scale, shift + _along(layer.beta, [axis], x) if layer.center else shift
+
+
+def _along(weights: Any, axes: list[int], x: tf.Tensor) -> tf.Tensor:
+    """Weights that have the axes of x that are named, shaped to broadcast to it."""
+    weights = tf.cast(tf.convert_to_tensor(weights), x.dtype)
+    kept = {axis % x.shape.rank for axis in axes}
+    shape = [n if axis in kept else 1 for axis, n in enumerate(x.shape)]
+    return tf.reshape(weights, shape)
+
+
+_AFFINE = {
+    "LayerNormalization": _layer,
+    "RMSNormalization": _rms,
+    "GroupNormalization": _group,
+    "UnitNormalization": _unit,
+}

@@ -1,0 +1,112 @@
+"""The networks that ship with the package."""
+
+from importlib import resources
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+from compare import assert_same
+
+from rap_keras.datasets import cluttered_digits, preprocess
+from rap_keras.errors import InputError
+from rap_keras.models import architectures, embedded
+from rap_keras.models.loading import load_model
+
+# Of 1000 unseen scenes (docs/models.md) and of these, which are fewer.
+CLASSIFIERS = ["vgg", "residual"]
+MEGABYTES = {"vgg": 2, "residual": 2, "segmentation": 1}
+
+keras3 = pytest.mark.skipif(keras.__version__ < "3", reason="of Keras 3")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return cluttered_digits(100, seed=12345)
+
+
+def test_every_network_is_tested_here():
+    assert set(MEGABYTES) == set(get_args(embedded.Name)) == {*CLASSIFIERS, "segmentation"}
+
+
+@pytest.mark.parametrize("name", MEGABYTES)
+def test_files_are_small(name):
+    asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
+    with resources.as_file(asset) as path:
+        assert path.stat().st_size < 1e6 * MEGABYTES[name]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifiers_name_unseen_digits(name, scenes):
+    loaded = load_model(f"embedded:{name}")
+    assert loaded.input_size == (64, 64)
+    assert loaded.labels == tuple("0123456789")
+    np.testing.assert_array_equal(loaded.preprocess(scenes.images), preprocess(scenes.images))
+    logits = loaded.model.predict(loaded.preprocess(scenes.images), verbose=0)
+    assert np.mean(logits.argmax(1) == scenes.labels) >= 0.93
+
+
+def test_segmentation_finds_unseen_digits(scenes):
+    model = embedded.load("segmentation")
+    logits = model.predict(preprocess(scenes.images), verbose=0)
+    assert logits.shape == (100, 64, 64, 11)
+    found = logits.argmax(-1)
+    right = found == scenes.masks * (1 + scenes.labels[:, None, None])
+    assert right.mean() > 0.995
+    overlap = (right & scenes.masks).sum() / (scenes.masks | (found > 0)).sum()
+    assert overlap > 0.9
+
+
+def test_there_is_no_other_network():
+    with pytest.raises(InputError, match=r"Expected one of \('vgg', .*, got 'vgg19'"):
+        embedded.load("vgg19")
+
+
+def test_the_weights_are_those_of_the_file():
+    model = embedded.load("residual")
+    asset = resources.files("rap_keras") / "assets" / "cluttered_digits_residual.npz"
+    found = embedded.arrays(model)
+    with resources.as_file(asset) as path, np.load(path) as file:
+        assert set(found) == set(file.files)
+        for key, array in found.items():
+            np.testing.assert_array_equal(array, file[key])
+
+
+@keras3
+@pytest.mark.parametrize("build", [architectures.build_vit, architectures.build_convnext])
+def test_layers_of_our_own_are_saved_and_loaded(build, tmp_path, scenes):
+    model = build()
+    for variable in model.weights:
+        variable.assign(np.random.default_rng(0).normal(0, 0.1, variable.shape) ** 2)
+    model.save(tmp_path / "model.keras")
+    x = preprocess(scenes.images[:2])
+    same = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(same(x), model(x))
+
+
+@keras3
+def test_the_token_stands_first_and_places_differ(rng):
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    token, positions = architectures.ClassToken(), architectures.PositionEmbedding()
+    sequence = token(x)
+    np.testing.assert_array_equal(sequence[:, 1:], x)
+    token.token.assign(np.full((1, 1, 4), 7.0))
+    np.testing.assert_array_equal(token(x)[:, 0], np.full((2, 4), 7.0))
+    positions.build((None, 3, 4))
+    placed = rng.normal(size=(3, 4)).astype(np.float32)
+    positions.positions.assign(placed)
+    np.testing.assert_array_equal(positions(x), x + placed)
+
+
+def test_layer_scale_is_of_each_channel(rng):
+    x = rng.normal(size=(2, 3, 3, 4)).astype(np.float32)
+    layer = architectures.LayerScale()
+    assert_same(layer(x), 0.1 * x)
+    layer.set_weights([np.array([1, 2, 3, 4], np.float32)])
+    assert_same(layer(x), x * np.array([1, 2, 3, 4]))
+
+
+def test_the_transformer_needs_keras_3(monkeypatch):
+    monkeypatch.setattr(architectures.keras, "__version__", "2.14.0")
+    with pytest.raises(InputError, match=r"Expected Keras 3 .*, got Keras 2\.14\.0"):
+        architectures.build_vit()

@@ -1,0 +1,65 @@
+"""Grouped convolutions are one operation, forward and back."""
+
+import pytest
+import tensorflow as tf
+from compare import FLOAT64, assert_same
+from layer_cases import unoptimized_graphs  # noqa: F401
+
+from rap_keras.network import kernels
+
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+
+
+class _Layer:
+    """What a convolution tells of itself."""
+
+    def __init__(self, strides, dilations):
+        self.strides, self.dilation_rate = strides, dilations
+
+
+SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
+    ((9,), (3,), 1, 1, "VALID"),
+    ((8,), (4,), 2, 1, "SAME"),
+    ((9,), (3,), 1, 2, "SAME"),
+    ((7, 8), (3, 2), 1, 1, "SAME"),
+    ((7, 8), (3, 2), 2, 1, "VALID"),
+    ((6, 9), (1, 5), 3, 1, "SAME"),
+    ((7, 8), (2, 3), 3, 1, "VALID"),
+    ((7, 9), (3, 4), 1, 2, "SAME"),
+    ((7, 9), (3, 4), 1, 2, "VALID"),
+]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lengths", "strides", "dilations", "padding"), SETTINGS, ids=repr
+)
+def test_gradients_are_those_of_group_by_group(sizes, lengths, strides, dilations, padding, rng):
+    rank, groups = len(sizes), 3
+    layer = _Layer((strides,) * rank, (dilations,) * rank)
+    apply = kernels._grouped(layer, groups)
+    x = rng.normal(size=(2, *sizes, 6))
+    kernel = rng.normal(size=(*lengths, 2, 9))
+
+    def by_groups(x, kernel):
+        parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+        one = kernels._grouped(layer, 1)
+        return tf.concat([one(*part, padding) for part in parts], -1)
+
+    def together(x, kernel):
+        return apply(x, kernel, padding)
+
+    results = []
+    for function in (together, by_groups):
+
+        @tf.function(input_signature=[tf.TensorSpec([None] * (rank + 1) + [6], tf.float64)])
+        def run(x, function=function):
+            weights = tf.constant(kernel)
+            with tf.GradientTape() as tape:
+                tape.watch([x, weights])
+                z = function(x, weights)
+            s = tf.sin(tf.cast(tf.range(tf.size(z)), z.dtype))
+            return z, *tape.gradient(z, [x, weights], tf.reshape(s, tf.shape(z)))
+
+        results.append(run(tf.constant(x)))
+    for found, expected in zip(*results, strict=True):
+        assert_same(found, expected, FLOAT64)
