@@ -106,13 +106,25 @@ def _called(
 ) -> tuple[list[Any], Record]:
     with _tape(taken) as tape:
         given = node.call(taken, masks)
-    if _is_wide(taken) and _is_wide(given):
+    kinds = {t.dtype for t in [*taken, *given] if t.dtype.is_floating}
+    if len(kinds) <= 1 and _is_wide(given):
         return given, Record(node, taken, given, tape, masks=masks)
-    # Half precision is enough for the model's values, not for relevance: again, in single precision.
-    single = [tf.cast(t, tf.float32) if t.dtype.is_floating else t for t in taken]
-    with _tape(single) as tape:
-        outputs = node.call(single, masks, as_is=True)
-    return given, Record(node, single, outputs, tape, masks=masks)
+    # Relevance is shared in one precision, that of the outputs; half is not enough: again in it.
+    wide = _widest([relevance_dtype(y.dtype) for y in given if y.dtype.is_floating])
+    cast = [tf.cast(t, wide) if t.dtype.is_floating else t for t in taken]
+    with _tape(cast) as tape:
+        outputs = node.call(cast, masks, as_is=True)
+    return given, Record(node, cast, outputs, tape, masks=masks)
+
+
+def _widest(dtypes: Sequence[tf.DType]) -> tf.DType:
+    return max(dtypes, key=lambda dtype: dtype.size, default=tf.float32)
+
+
+def _summed(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The sum of the relevance that two consumers of a tensor give it, perhaps in two precisions."""
+    wide = _widest([a.dtype, b.dtype])
+    return tf.cast(a, wide) + tf.cast(b, wide)
 
 
 @contextlib.contextmanager
@@ -175,7 +187,7 @@ def backward(
             taken = _shares(graph, record, rule, box, given)
         for slot, part in zip(node.inputs, taken, strict=True):
             if part is not None:
-                relevance[slot] = relevance[slot] + part if slot in relevance else part
+                relevance[slot] = _summed(relevance[slot], part) if slot in relevance else part
         steps.append((node, given, _filled(taken, record)))
     return relevance, steps
 
@@ -203,6 +215,10 @@ def _shares(
     missing = sorted(required_facts(rule) - facts.keys())
     if missing:
         raise InputError(_unknown_fact(rule, node, missing[0]))
+    relevances = [
+        tf.cast(r, relevance_dtype(y.dtype)) if y.dtype.is_floating else r
+        for r, y in zip(relevances, record.outputs, strict=True)
+    ]
     shares = told(rule, facts)(node.layer, record.inputs, record.outputs, relevances)
     _check_returned(shares, node, record.inputs, rule)
     return shares

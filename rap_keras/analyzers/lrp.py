@@ -11,11 +11,11 @@ from rap_keras.analyzers.registry import read_method
 from rap_keras.composites import lrp
 from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.innvestigate_compat import as_innvestigate
-from rap_keras.composites.routing import ADD_SHARES, additions
+from rap_keras.composites.routing import ADD_SHARES, ATTN_LRP, additions
 from rap_keras.errors import InputError
 from rap_keras.network.folding import fold
 from rap_keras.network.graph import Graph
-from rap_keras.network.layer_types import BATCH_NORMALIZATION
+from rap_keras.network.layer_types import BATCH_NORMALIZATION, NORMALIZATION
 from rap_keras.rules import routing
 from rap_keras.support.options import choose, read_boolean
 
@@ -31,7 +31,8 @@ class LRPAnalyzer(PropagationAnalyzer):
             for a composite of your own.
         composite: For "lrp": the rule of each layer type.
         batch_norm: "fold": folded into the linear layer beside it where that is exact, elsewhere the
-            rule of convolutions. "rule": that rule everywhere. "identity": relevance passes on. With
+            rule of convolutions, which normalizations by the sample's own statistics get too. "rule":
+            that rule everywhere. "identity": relevance passes on, of those as well. With
             innvestigate_compat also "innvestigate", the default there: its rule with its wrong weights.
         add: How sums of several tensors are shared: "signed", "positive" or "absolute"; None is the
             method's own, see docs/baselines.md.
@@ -40,6 +41,9 @@ class LRPAnalyzer(PropagationAnalyzer):
         low: The lowest value of the input, for z^B; None is each image's own.
         high: The highest.
         innvestigate_compat: Compute what iNNvestigate 2.1 does where it departs from the definitions.
+        attention: "constant": the weights of an attention are constants of the sample, and its values
+            take all. "attnlrp": products of tensors and the softmax by the rules of AttnLRP (Achtibat
+            et al. 2024), so that queries and keys get relevance too.
         **options: epsilon, bias, alpha, beta, gamma, where the method has them, and those of `Analyzer`.
 
     Raises:
@@ -58,11 +62,13 @@ class LRPAnalyzer(PropagationAnalyzer):
         low: Any = None,
         high: Any = None,
         innvestigate_compat: bool = False,
+        attention: str = "constant",
         **options: Any,
     ) -> None:
         self._method = read_method(method)
         self.batch_norm = batch_norm or ("innvestigate" if innvestigate_compat else "fold")
         choose("batch_norm", self.batch_norm, BATCH_NORM if innvestigate_compat else BATCH_NORM[:3])
+        choose("attention", attention, ("constant", "attnlrp"))
         if isinstance(input_layer_rule, tuple | list):
             low, high = input_layer_rule
             input_layer_rule = "Bounded"
@@ -76,6 +82,7 @@ class LRPAnalyzer(PropagationAnalyzer):
             "low": low,
             "high": high,
             "innvestigate_compat": read_boolean("innvestigate_compat", innvestigate_compat),
+            "attention": attention,
         }
         rules = self._composite(composite)
         bounds = None if low is None else (low, high)
@@ -104,7 +111,9 @@ class LRPAnalyzer(PropagationAnalyzer):
         first = rules.first
         changed: dict[Any, Any] = {}
         if self.batch_norm == "identity":
-            changed |= table((BATCH_NORMALIZATION, routing.pass_on))
+            changed |= table((BATCH_NORMALIZATION | NORMALIZATION, routing.pass_on))
+        if self._shared["attention"] == "attnlrp":
+            changed |= ATTN_LRP
         if self._shared["add"] is not None:
             choose("add", self._shared["add"], ADD_SHARES)
             changed |= additions(self._shared["add"])

@@ -134,7 +134,11 @@ class PropagationAnalyzer(Analyzer):
     ) -> list[tf.Tensor]:
         """Relevance of the inputs; 0 where the output does not depend on one."""
         return [
-            relevance[slot]
+            (
+                tf.cast(relevance[slot], relevance_dtype(x.dtype))
+                if x.dtype.is_floating
+                else relevance[slot]
+            )
             if slot in relevance
             else tf.zeros_like(x, dtype=relevance_dtype(x.dtype))
             for slot, x in zip(self._graph.inputs, inputs, strict=True)

@@ -94,28 +94,59 @@ class Network(ABC):
         return self.compiled(lambda inputs: forward(self.graph, inputs)[0])
 
     def check(self, sample: Sequence[np.ndarray]) -> None:
-        """Refuses, once, a model whose graph does not compute what the model does.
+        """Refuses, once, a model whose graph does not compute what the model does, or mixes samples.
 
         Args:
             sample: The inputs, a batch of one. Where values are not finite, nothing is told.
 
         Raises:
-            InputError: The outputs differ.
+            InputError: The outputs differ, or depend on the other samples of a batch.
         """
         if self._checked or not len(sample[0]) or not all(np.isfinite(a).all() for a in sample):
             return
         got, expected = (np.asarray(y, np.float64) for y in self._outputs(sample))
         if not np.isfinite(expected).all():
             return  # a matter of the numbers, which is told elsewhere
-        dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self.graph.nodes}
-        coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
-        if not np.allclose(got, expected, rtol=coarse, atol=coarse * abs(expected).max()):
+        if not self._close(got, expected):
             raise InputError(
                 "Expected the graph of the model's layers to compute what the model computes, got "
                 f"outputs that differ by up to {abs(got - expected).max():.3g}: masks, casts or other "
                 "effects cross the border of a nested model; flatten it."
             )
+        self._refuse_mixing(sample)
         self._checked = True
+
+    def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
+        """Refuses a model whose logits of a sample are others beside another sample."""
+        if not self._takes_any_number():
+            return
+        other = [_another(a) for a in sample]
+        pair = [np.concatenate(both) for both in zip(sample, other, strict=True)]
+        alone = [np.asarray(self._logits_of(one), np.float64) for one in (sample, other)]
+        together = np.asarray(self._logits_of(pair), np.float64)
+        expected = np.concatenate(alone)
+        if not np.isfinite(expected).all():
+            return
+        if together.shape != expected.shape or not self._close(together, expected):
+            raise InputError(
+                "Expected a model that computes each sample of a batch on its own, got one whose "
+                "outputs for a sample change with the others, so that none has a map of its own: "
+                "explain it without the layer that mixes them."
+            )
+
+    def _close(self, found: np.ndarray, expected: np.ndarray) -> bool:
+        """Equal but for the rounding of the model's precision."""
+        dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self.graph.nodes}
+        coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
+        return np.allclose(found, expected, rtol=coarse, atol=coarse * abs(expected).max())
+
+    def _takes_any_number(self) -> bool:
+        """Whether the model takes any number of samples."""
+        return all(spec.shape[0] is None for spec in self.model.inputs)
+
+    @abstractmethod
+    def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
+        """What the graph computes of inputs."""
 
     @abstractmethod
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
@@ -124,3 +155,9 @@ class Network(ABC):
     @abstractmethod
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         """What the graph computes of a sample, up to the model's own output, and what the model does."""
+
+
+def _another(sample: np.ndarray) -> np.ndarray:
+    """A sample of values that are as likely, but lie elsewhere."""
+    turned = np.flip(sample, tuple(range(1, sample.ndim)))
+    return (0.5 * turned).astype(sample.dtype) if sample.dtype.kind == "f" else turned

@@ -98,9 +98,9 @@ class Composite:
     def _rule(self, graph: Graph, node: Node) -> Rule | None:
         if self.default is None and _differs_from_its_name(graph, node):
             return _registered.get(type(node.layer))
-        limits = types.is_a(node.layer, {"Maximum", "Minimum"}) and len(node.inputs) == 1
+        limits = types.is_a(node.layer, {"Maximum", "Minimum", "Where"}) and len(node.inputs) == 1
         if limits and self.default is None:  # by a constant, as activations do
-            return routing.pass_on
+            return routing.share_sum
         own = {} if self.default else _registered
         return types.lookup(node.layer, self.rules | own) or self.default
 
@@ -112,6 +112,8 @@ def _differs_from_its_name(graph: Graph, node: Node) -> bool:
         return True
     if types.is_a(layer, types.CONTRACTION) and len(node.inputs) != 2:
         return True
+    if types.is_a(layer, {"RandomCrop"}):
+        return graph.shapes[node.inputs[0]] != graph.shapes[node.outputs[0]]
     smooth = getattr(layer, "interpolation", "nearest") in ("nearest", "bilinear", "area")
     return graph.crosses_samples(node) or (types.is_a(layer, types.AVERAGING) and not smooth)
 

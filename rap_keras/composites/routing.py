@@ -22,7 +22,7 @@ def products(rule: Rule) -> dict[Any, Rule]:
 
 
 ROUTING = table(
-    (types.ACTIVATION | types.ELEMENTWISE, routing.pass_on),
+    (types.ACTIVATION | types.ELEMENTWISE | types.TONE, routing.pass_on),
     (types.BATCH_NORMALIZATION | types.NORMALIZATION, routing.pass_on),
     (types.ROUTING | types.WINNER, routing.follow),
     (types.JOINS | types.PADDING, routing.follow_and_spread),
@@ -31,5 +31,8 @@ ROUTING = table(
     (types.DIVISION, routing.numerator),
     (types.EMBEDDING, routing.sum_vector),
 )
+
+# AttnLRP (Achtibat et al. 2024) of what attention is made of.
+ATTN_LRP = table((types.CONTRACTION, contraction.bilinear), ({"Softmax"}, contraction.softmax))
 
 ADD_SHARES = ("absolute", "positive", "signed")

@@ -37,6 +37,9 @@ class Call(Protocol):
     def operands(self, inputs: Sequence[Any]) -> list[Any]:
         """The inputs and the constants that an operation takes, in order."""
 
+    def constants(self) -> list[Any]:
+        """The arrays, tensors and variables that it takes beside its inputs."""
+
 
 def batch_axis(shape: Shape) -> int | None:
     """The axis of the samples: the first of unknown size, else the first; None of a single number."""
@@ -194,8 +197,9 @@ class Graph:
     def _has_constant_operand(node: Node) -> bool:
         if layer_types.is_layer(node.layer):
             return False
-        joins = layer_types.CONCATENATION | {"Stack"}  # constants may be among several tensors
-        merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum"}
+        # Constants may be among several tensors.
+        joins = layer_types.CONCATENATION | {"Stack", "Select"}
+        merges = layer_types.ADDITION | layer_types.MULTIPLICATION | {"Maximum", "Minimum", "Where"}
         return is_a(node.layer, joins) or (len(node.inputs) < 2 and is_a(node.layer, merges))
 
     def nonnegative(self, node: Node) -> bool:

@@ -44,15 +44,23 @@ ELEMENTWISE = {
     *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
     *_numbered("SpatialDropout"),
     *("Identity", "InputLayer", "Rescaling", "Normalization", "Cast", "StochasticDepth"),
-    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation"),
-    *("RandomContrast", "RandomBrightness"),
     *("Negative", "StopGradient", "Copy", "Array"),
-}
-BATCH_NORMALIZATION = {"BatchNormalization"}
-# By the sample's own statistics, which are constants of the sample; the second line is keras.ops.
-NORMALIZATION = {
-    *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"),
+    # keras.ops, with statistics that are constants of the sample
     *("LayerNorm", "RMSNorm", "Normalize", "BatchNorm"),
+    # Augmentation, which does nothing at inference; RandomCrop where the image has its size.
+    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear"),
+    *("RandomPerspective", "RandomElasticTransform", "RandomCrop", "RandomErasing"),
+    *("RandomContrast", "RandomBrightness", "RandomHue", "RandomSaturation", "RandomSharpness"),
+    *("RandomColorJitter", "RandomColorDegeneration", "RandomGrayscale", "RandomInvert"),
+    *("RandomPosterization", "RandomGaussianBlur", "Solarization", "MixUp", "CutMix"),
+    *("RandAugment", "AugMix", "MaxNumBoundingBoxes"),
+}
+# Each pixel by a curve that is made of the sample's own values.
+TONE = {"AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization"}
+BATCH_NORMALIZATION = {"BatchNormalization"}
+# By the sample's own statistics, which are constants of the sample.
+NORMALIZATION = {
+    *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
 }
 # What such statistics are made of, where a model computes them by itself.
 STATISTICS = {"Mean", "Var", "Std", "Moments", "Norm", "Sum"}
@@ -64,18 +72,21 @@ ROUTING = {
     # keras.ops
     *("Transpose", "Squeeze", "ExpandDims", "Moveaxis", "Swapaxes", "Ravel", "Pad", "GetItem"),
     *("Split", "Stack", "Take", "Flip", "Roll", "Repeat", "Tile", "BroadcastTo", "Slice"),
-    *("Unstack", "Rot90", "Rearrange", "Where"),
+    *("Unstack", "Rot90", "Rearrange"),
 }
 # Those of them that add zeros or other constants.
 PADDING = _numbered("ZeroPadding") | {"Pad"}
 CONCATENATION = {"Concatenate"}
+# Each output element is that of one of the inputs, as a condition tells.
+SELECTION = {"Where", "Select"}
 # Those that may take a constant beside tensors, whose values then lie beside theirs.
-JOINS = CONCATENATION | {"Stack", "Where"}
+JOINS = CONCATENATION | SELECTION | {"Stack"}
 # The largest (or smallest) element wins and takes all.
 WINNER = {
     *_numbered("MaxPooling"),
     *_numbered("GlobalMaxPooling"),
-    *("MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
+    *_numbered("AdaptiveMaxPooling"),
+    *("AdaptiveMaxPool", "MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
 }
 # The same map at another size.
 RESAMPLING = {*_numbered("UpSampling"), "Resizing", "Resize"}
@@ -83,7 +94,14 @@ RESAMPLING = {*_numbered("UpSampling"), "Resizing", "Resize"}
 AVERAGING = RESAMPLING | {
     *_numbered("AveragePooling"),
     *_numbered("GlobalAveragePooling"),
-    *("AveragePool", "Mean", "Sum"),
+    *_numbered("AdaptiveAveragePooling"),
+    *("AdaptiveAveragePool", "AveragePool", "Mean", "Sum"),
+}
+# Keras computes these only where the spatial sizes are known.
+SIZED = {
+    *_numbered("AdaptiveMaxPooling"),
+    *_numbered("AdaptiveAveragePooling"),
+    *("AdaptiveMaxPool", "AdaptiveAveragePool"),
 }
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
@@ -99,8 +117,10 @@ KNOWN = (
     | ELEMENTWISE
     | BATCH_NORMALIZATION
     | NORMALIZATION
+    | TONE
     | ROUTING
     | CONCATENATION
+    | SELECTION
     | WINNER
     | AVERAGING
     | ADDITION
@@ -124,6 +144,7 @@ MONOTONE = (
 KEEPS_SIGN = (
     ROUTING
     | CONCATENATION
+    | SELECTION
     | WINNER
     | AVERAGING
     | {"Dropout", "AlphaDropout", "Identity", "ActivityRegularization", "StochasticDepth", "Cast"}
@@ -178,7 +199,7 @@ def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
 
 
 # What a subclass may override to compute something else than its base.
-_COMPUTES = {"call", "__call__", "convolution_op", "_merge_function"}
+_COMPUTES = {"call", "__call__", "convolution_op", "_merge_function", "transform_images"}
 
 
 def is_layer(layer: Any) -> bool:

@@ -4,7 +4,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.errors import InputError
 from rap_keras.network.layer_types import is_a
 
 Affine = tuple[tf.Tensor, tf.Tensor]
@@ -19,17 +18,9 @@ def affine_of_sample(layer: Any, x: tf.Tensor) -> Affine:
 
     Returns:
         a and b, of shapes that broadcast to x, with layer(x) = a x + b.
-
-    Raises:
-        InputError: The layer is none of these.
     """
-    for name, affine in _AFFINE.items():
-        if is_a(layer, {name}):
-            return affine(layer, x)
-    raise InputError(
-        f"Expected a normalization layer, got the operation {layer.name!r}: use the layer that does the "
-        'same, or batch_norm="identity".'
-    )
+    (affine,) = (affine for name, affine in _AFFINE.items() if is_a(layer, {name}))
+    return affine(layer, x)
 
 
 def _layer(layer: Any, x: tf.Tensor) -> Affine:

@@ -1,6 +1,7 @@
 """A Keras 2 model at work."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,17 @@ class Keras2Network(Network):
 
         return run
 
-    def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
+    @cached_property
+    def _output(self) -> Any:
         with graph_scope(self.model):
-            got = forward(self.graph, self.model.inputs)[0]
+            return forward(self.graph, self.model.inputs)[0]
+
+    def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
+        return self._fetched(self._output, dict(zip(self.model.inputs, sample, strict=True)))
+
+    def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         feed = dict(zip(self.model.inputs, sample, strict=True))
-        return self._fetched((got, self.model.outputs[0]), feed)
+        return self._fetched((self._output, self.model.outputs[0]), feed)
 
     def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
         with graph_scope(self.model):

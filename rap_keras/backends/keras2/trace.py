@@ -176,6 +176,10 @@ class _Call:
             values.insert(position, constant)
         return values
 
+    def constants(self) -> list[Any]:
+        """The constants that a bare TensorFlow operation takes."""
+        return list(getattr(self._layer, "constants", {}).values())
+
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:

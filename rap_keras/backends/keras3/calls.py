@@ -1,7 +1,8 @@
 """Operations called again as a model called them, with other tensors and any number of samples."""
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from rap_keras.backends.keras3.opening import (
     BATCH,
     CannotOpen,
     Context,
+    at_inference,
     batch_axes,
     is_symbolic,
     reading,
@@ -135,13 +137,26 @@ class Call:
     ) -> list[Any]:
         """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
         (args, kwargs), attributes = self._filled(inputs, masks)
-        if getattr(self._op, "_call_has_training_arg", False):
-            kwargs = kwargs | {"training": False}  # as at prediction, whatever the default
+        kwargs = at_inference(self._op, kwargs)
         op = _with(self._op, attributes)
-        # Nothing of the model changes: its variables, losses and random states are out of reach.
-        with keras.StatelessScope(collect_losses=True), reading(self._autocast):
+        with untouched(op), reading(self._autocast):
             outputs = tree.flatten((op.call if as_is else op)(*args, **kwargs))
         return [t for t in outputs if t is not None]
+
+
+@contextlib.contextmanager
+def untouched(op: Any) -> Iterator[None]:
+    """Calls of a layer, model or operation in it change nothing: no variable, random state or loss."""
+    parts = op._flatten_layers() if hasattr(op, "_flatten_layers") else ()
+    kept = [(part, list(part._losses), set(part._loss_ids)) for part in parts]
+    try:
+        with keras.StatelessScope(collect_losses=True):
+            yield
+    finally:
+        for part, losses, ids in kept:  # Keras forgets those of the last call at each new one
+            part._losses[:] = losses
+            part._loss_ids.clear()
+            part._loss_ids.update(ids)
 
 
 class Constant:
@@ -155,6 +170,10 @@ class Constant:
         return None
 
     def operands(self, tensors: Sequence[Any]) -> list[Any]:
+        """None."""
+        return []
+
+    def constants(self) -> list[Any]:
         """None."""
         return []
 

@@ -10,6 +10,7 @@ from rap_keras.backends.keras3.source import Source, specs
 from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
 from rap_keras.inputs.outputs import read_output
+from rap_keras.network.layer_types import SIZED, is_a
 from rap_keras.propagate import forward
 
 
@@ -51,14 +52,30 @@ class Keras3Network(Network):
         return specs(self._source.outputs)
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
-        traced = tf.function(function, input_signature=[self.inputs, *others], autograph=False)
-        concrete = traced.get_concrete_function()
+        if self._needs_sizes():  # compiled for each size of the images
+            call: Callable[..., Any] = tf.function(function, autograph=False)
+        else:
+            traced = tf.function(function, input_signature=[self.inputs, *others], autograph=False)
+            call = traced.get_concrete_function()
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            result = concrete([tf.constant(a) for a in arrays], *map(tf.constant, given))
+            result = call([tf.constant(a) for a in arrays], *map(tf.constant, given))
             return tf.nest.map_structure(lambda tensor: tensor.numpy(), result)
 
         return run
+
+    def _takes_any_number(self) -> bool:
+        context = self._source.context
+        return context.traced or all(t.shape[0] is None for t in self._source.inputs)
+
+    def _needs_sizes(self) -> bool:
+        return any(
+            is_a(node.layer, SIZED) and None in self.graph.shapes[node.inputs[0]][1:]
+            for node in self.graph.nodes
+        )
+
+    def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
+        return forward(self.graph, [tf.constant(a) for a in sample])[0]
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import tree
+import tensorflow as tf
+from keras import ops, tree
 from keras.src.backend import AutocastScope
 from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import Variable
 from keras.src.layers import layer as layer_module
 from keras.src.ops import operation as operation_module
 from keras.src.ops.function import Function
@@ -91,9 +93,13 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
     """
     if not layer.built:
         raise CannotOpen("it is not built")
-    if layer._call_has_training_arg:
-        kwargs = kwargs | {"training": False}
-    return _called(layer, layer.call, args, kwargs)
+    return _called(layer, layer.call, args, at_inference(layer, kwargs))
+
+
+def at_inference(op: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an operation's `call` as at prediction, whatever the model was called with."""
+    kwargs = {key: value for key, value in kwargs.items() if key != "training"}
+    return kwargs | ({"training": False} if getattr(op, "_call_has_training_arg", False) else {})
 
 
 def open_operation(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Opened:
@@ -201,17 +207,16 @@ def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
         for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
     ]
     called = [(each, each._called) for each in layers]
-    # Layers may return None beside tensors, which Keras' own record of a call refuses.
-    recorders = [module for module in (layer_module, operation_module) if hasattr(module, "Node")]
-    for module in recorders:
-        module.Node = _Node
+    replaced = [(owner, name, getattr(owner, name)) for owner, name, _ in _replacements()]
+    for owner, name, value in _replacements():
+        setattr(owner, name, value)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the model's own first call has told it
             yield
     finally:
-        for module in recorders:
-            module.Node = Node
+        for owner, name, value in replaced:
+            setattr(owner, name, value)
         for each, name, length in kept:
             del getattr(each, name)[length:]
         for each, before in called:
@@ -219,7 +224,39 @@ def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
         global_state.set_global_attribute("object_name_uids", names)
 
 
+def _replacements() -> list[tuple[Any, str, Any]]:
+    """What of Keras works otherwise while a call is traced: owner, name, value."""
+    recorders = [module for module in (layer_module, operation_module) if hasattr(module, "Node")]
+    operators = [
+        (owner, name, _operator(getattr(owner, name), operation))
+        for owner in (Variable, tf.Tensor)
+        for name, operation in _OPERATORS.items()
+    ]
+    return [*((module, "Node", _Node) for module in recorders), *operators]
+
+
+_OPERATORS = {
+    "__add__": ops.add,
+    "__sub__": ops.subtract,
+    "__mul__": ops.multiply,
+    "__truediv__": ops.divide,
+    "__matmul__": ops.matmul,
+    "__pow__": ops.power,
+}
+
+
+def _operator(own: Any, operation: Any) -> Any:
+    """An operator of variables or tensors that takes symbolic tensors as well, on its right."""
+
+    def applied(variable: Any, other: Any) -> Any:
+        return operation(variable, other) if is_symbolic(other) else own(variable, other)
+
+    return applied
+
+
 class _Node(Node):
+    """Keras' record of a call, of layers that return None beside tensors as well."""
+
     def __init__(
         self, operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None
     ) -> None:

@@ -9,8 +9,10 @@ import tensorflow as tf
 from keras import tree
 from keras.src.models.functional import Functional
 
+from rap_keras.backends.keras3.calls import untouched
 from rap_keras.backends.keras3.opening import (
     Context,
+    at_inference,
     autocast_of,
     is_symbolic,
     open_model,
@@ -91,10 +93,8 @@ class Source:
         args, kwargs = tree.map_structure(
             lambda leaf: next(values) if is_symbolic(leaf) else leaf, self.arguments
         )
-        if self.model._call_has_training_arg:
-            kwargs = kwargs | {"training": False}
-        with keras.StatelessScope(collect_losses=True):
-            return tree.flatten(self.model(*args, **kwargs))
+        with untouched(self.model):
+            return tree.flatten(self.model(*args, **at_inference(self.model, kwargs)))
 
 
 def specs(tensors: Sequence[keras.KerasTensor]) -> list[tf.TensorSpec]:

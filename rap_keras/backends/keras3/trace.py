@@ -69,7 +69,7 @@ def trace(
     end = scope[id(source.outputs[output])]
     numeric = [s for s, t in zip(inputs, source.inputs, strict=True) if t.dtype != "bool"]
     graph = Graph(
-        nodes=tuple(walk.nodes),
+        nodes=tuple(_with_biases(walk.nodes, end)),
         inputs=tuple(inputs),
         input_names=tuple(source.input_names),
         output=end,
@@ -210,6 +210,23 @@ def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> Kernel
     if len(weights) != 1:
         return None
     return KernelOperation(op.name, weights[0], call.with_constant)
+
+
+def _with_biases(nodes: list[Node], end: int) -> list[Node]:
+    """The nodes with the biases that are added to `KernelOperation`s made a part of them."""
+    makers = {node.outputs[0]: node for node in nodes if isinstance(node.layer, KernelOperation)}
+    taken = Counter(slot for node in nodes for slot in node.inputs)
+    joined: dict[str, Node | None] = {}
+    for node in nodes:
+        maker = makers.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        if maker is None or taken[node.inputs[0]] > 1 or node.inputs[0] == end:
+            continue
+        constants = node.call.constants() if is_a(node.layer, {"Add"}) else []
+        if len(constants) == 1:
+            layer = dataclasses.replace(maker.layer, bias=constants[0])
+            joined[maker.name] = None
+            joined[node.name] = dataclasses.replace(maker, layer=layer, outputs=node.outputs)
+    return [kept for node in nodes if (kept := joined.get(node.name, node)) is not None]
 
 
 def without_head(graph: Graph) -> Graph:

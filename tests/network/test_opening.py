@@ -1,0 +1,385 @@
+"""Layers that only call others, subclassed models and attention: opened, with nothing changed."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+if not keras.__version__.startswith("3"):
+    pytest.skip("the native backend needs Keras 3", allow_module_level=True)
+
+from compare import assert_same
+from keras import layers, ops
+from networks import biased
+
+from rap_keras import UnknownLayerError, create_analyzer, register_rule
+from rap_keras.composites import composite as composites
+from rap_keras.composites.composite import Composite
+from rap_keras.rules import lrp, routing
+
+SHAPE = (8, 8, 3)
+
+
+class Block(layers.Layer):
+    """Convolution, normalization and ReLU, as users write blocks."""
+
+    def __init__(self, filters, **options):
+        super().__init__(**options)
+        self.conv = layers.Conv2D(filters, 3, padding="same", name="conv")
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.norm.build((*shape[:-1], self.conv.filters))
+        self.built = True
+
+    def call(self, x, training=None):
+        return ops.relu(self.norm(self.conv(x), training=training))
+
+
+class Stage(layers.Layer):
+    """Blocks in a block, with a sum and a dropout between."""
+
+    def __init__(self, filters, **options):
+        super().__init__(**options)
+        self.first, self.second = Block(filters, name="first"), Block(filters, name="second")
+        self.drop = layers.Dropout(0.5, name="drop")
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build((*shape[:-1], self.first.conv.filters))
+        self.built = True
+
+    def call(self, x):
+        x = self.first(x)
+        return self.drop(x + self.second(x))
+
+
+class Network(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.stage = Stage(4, name="stage")
+        self.pool = layers.GlobalAveragePooling2D(name="pool")
+        self.last = layers.Dense(3, activation="softmax", name="last")
+
+    def call(self, x):
+        return self.last(self.pool(self.stage(x)))
+
+
+def functional(layer, shape=SHAPE):
+    inputs = keras.Input(shape)
+    x = layers.Flatten()(layer(inputs))
+    return biased(keras.Model(inputs, layers.Dense(3, name="last")(x)))
+
+
+def flat_twin():
+    """The same network as `Network`, of layers of Keras alone."""
+    inputs = keras.Input(SHAPE)
+
+    def block(x, name):
+        x = layers.Conv2D(4, 3, padding="same", name=f"{name}_conv")(x)
+        return layers.ReLU()(layers.BatchNormalization(name=f"{name}_norm")(x))
+
+    x = block(inputs, "first")
+    x = layers.Add()([x, block(x, "second")])
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+
+
+def sample(rng, *shape):
+    return rng.normal(size=(3, *(shape or SHAPE))).astype("float32")
+
+
+@pytest.mark.parametrize("method", ["rap", "lrp.alpha_1_beta_0", "gradient", "lrp.epsilon"])
+def test_a_subclassed_model_of_blocks_is_explained_as_its_flat_twin(method, rng):
+    model, twin = Network(), biased(flat_twin())
+    model(np.zeros((1, *SHAPE), "float32"))
+    model.set_weights(twin.get_weights())
+    x = sample(rng)
+    assert_same(create_analyzer(method, model).analyze(x), create_analyzer(method, twin).analyze(x))
+
+
+def test_names_tell_where_a_layer_is():
+    model = Network()
+    model(np.zeros((1, *SHAPE), "float32"))
+    names = [node.name for node, _ in create_analyzer("rap", model).rules().rows]
+    assert names == [
+        *("stage/first/conv", "stage/first/norm", "stage/first/relu"),
+        *("stage/second/conv", "stage/second/norm", "stage/second/relu"),
+        *("stage/add", "stage/drop", "pool", "last"),
+    ]
+
+
+def test_opening_changes_nothing(rng):
+    model = functional(Stage(4, name="stage"))
+    inner = list(model.get_layer("stage")._flatten_layers())
+    before = [(len(i._inbound_nodes), len(i._outbound_nodes)) for i in inner]
+    weights = model.get_weights()
+    create_analyzer("rap", model).analyze(sample(rng))
+    assert [(len(i._inbound_nodes), len(i._outbound_nodes)) for i in inner] == before
+    first, second = layers.Dropout(0.1).name, layers.Dropout(0.1).name
+    create_analyzer("rap", model)
+    number = int(second.rpartition("_")[2])
+    assert layers.Dropout(0.1).name == f"dropout_{number + 1}", (first, second)
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_saved_subclassed_model_is_explained_where_it_is_loaded(tmp_path, rng):
+    model = Network()
+    x = sample(rng)
+    model(x)
+    model.save(tmp_path / "model.keras")
+    classes = {"Network": Network, "Stage": Stage, "Block": Block}
+    loaded = keras.saving.load_model(tmp_path / "model.keras", custom_objects=classes)
+    assert_same(create_analyzer("rap", loaded).analyze(x), create_analyzer("rap", model).analyze(x))
+
+
+class Weighted(layers.Layer):
+    """A dense layer written with its own weights."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 5))
+        self.bias = self.add_weight(shape=(5,))
+
+    def call(self, x):
+        return ops.relu(ops.matmul(x, self.kernel) + self.bias)
+
+
+class Convolved(layers.Layer):
+    """A convolution written with its own weights."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(3, 3, shape[-1], 5))
+        self.bias = self.add_weight(shape=(5,))
+
+    def call(self, x):
+        return ops.relu(ops.conv(x, self.kernel, 2, "same") + self.bias)
+
+
+@pytest.mark.parametrize(
+    ("layer", "twin"),
+    [
+        (Weighted, lambda: layers.Dense(5, activation="relu")),
+        (Convolved, lambda: layers.Conv2D(5, 3, 2, "same", activation="relu")),
+    ],
+)
+@pytest.mark.parametrize("method", ["rap", "lrp.alpha_1_beta_0", "gradient"])
+def test_operations_on_weights_are_kernel_layers(layer, twin, method, rng):
+    models = [functional(layer()), functional(twin())]
+    models[0].set_weights(models[1].get_weights())
+    x = sample(rng)
+    found, expected = (create_analyzer(method, model).analyze(x) for model in models)
+    assert_same(found, expected)
+    # The weights are read when the model is explained, not when the analyzer is made.
+    analyzers = [create_analyzer(method, model) for model in models]
+    halved = [w * 0.5 for w in models[1].get_weights()]
+    for model in models:
+        model.set_weights(halved)
+    assert_same(analyzers[0].analyze(x), analyzers[1].analyze(x))
+
+
+class Centred(layers.Layer):
+    """A layer normalization written with operations."""
+
+    def build(self, shape):
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros")
+
+    def call(self, x):
+        centred = x - ops.mean(x, -1, keepdims=True)
+        variance = ops.mean(ops.square(centred), -1, keepdims=True)
+        return centred * (ops.rsqrt(variance + 1e-3) * self.gamma) + self.beta
+
+
+@pytest.mark.parametrize("method", ["rap", "gradient"])
+def test_a_normalization_of_operations_is_that_of_keras(method, rng):
+    models = [functional(Centred()), functional(layers.LayerNormalization(epsilon=1e-3))]
+    models[0].set_weights(models[1].get_weights())
+    x = sample(rng)
+    found, expected = (create_analyzer(method, model).analyze(x) for model in models)
+    assert_same(found, expected, 1e-4)
+
+
+class Tokens(layers.Layer):
+    """A class token in front, and positions."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]))
+        self.positions = self.add_weight(shape=(1, shape[1] + 1, shape[-1]))
+
+    def call(self, x):
+        token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, x.shape[-1]))
+        return ops.concatenate([token, x], axis=1) + self.positions
+
+
+class Windows(layers.Layer):
+    """Attention in windows, which lie side by side on the first axis, as in Swin."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = layers.MultiHeadAttention(2, 4, name="attention")
+
+    def build(self, shape):
+        self.inner.build((None, 4, shape[-1]), (None, 4, shape[-1]))
+        self.built = True
+
+    def call(self, x):
+        n, h, w, c = ops.shape(x)
+        x = ops.reshape(x, (n, h // 2, 2, w // 2, 2, c))
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 4, c))
+        x = self.inner(x, x)
+        x = ops.reshape(x, (n, h // 2, w // 2, 2, 2, c))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (n, h, w, c))
+
+
+class Heads(layers.Layer):
+    """Queries, keys and values of one matrix, split on an axis in front of the samples."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.qkv = layers.Dense(24, name="qkv")
+
+    def build(self, shape):
+        self.qkv.build(shape)
+        self.built = True
+
+    def call(self, x):
+        n, t, _ = ops.shape(x)
+        q, k, v = ops.unstack(
+            ops.transpose(ops.reshape(self.qkv(x), (n, t, 3, 2, 4)), (2, 0, 3, 1, 4)), axis=0
+        )
+        a = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / 2.0)
+        return ops.reshape(ops.transpose(ops.matmul(a, v), (0, 2, 1, 3)), (n, t, 8))
+
+
+ATTENTION = {
+    "multi-head": lambda: layers.MultiHeadAttention(2, 4),
+    "multi-head with dropout": lambda: layers.MultiHeadAttention(2, 4, dropout=0.5),
+    "dot product": lambda: layers.Attention(),
+    "scaled": lambda: layers.Attention(use_scale=True, score_mode="concat"),
+    "additive": lambda: layers.AdditiveAttention(),
+}
+if hasattr(layers, "GroupQueryAttention"):
+    ATTENTION["grouped queries"] = lambda: layers.GroupQueryAttention(4, 4, 2)
+
+
+def attended(make):
+    inputs = keras.Input((6, 8))
+    layer = make()
+    attend = (
+        layer([inputs, inputs])
+        if isinstance(layer, layers.Attention | layers.AdditiveAttention)
+        else layer(inputs, inputs)
+    )
+    x = layers.LayerNormalization()(layers.Add()([inputs, attend]))
+    x = layers.Dense(8, activation="gelu")(x)
+    return biased(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))))
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_conserves_and_its_weights_take_nothing(name, rng):
+    model = attended(ATTENTION[name])
+    x = sample(rng, 6, 8)
+    analyzer = create_analyzer("rap", model)
+    assert analyzer.conservation(x).max_error < 1e-5
+    table = repr(analyzer.rules())
+    assert "contraction.contraction(rule=rap.inner)" in table
+    assert np.isfinite(create_analyzer("lrp.epsilon", model).analyze(x)).all()
+    assert np.isfinite(create_analyzer("lrp.epsilon", model, attention="attnlrp").analyze(x)).all()
+    with tf.GradientTape() as tape:
+        given = tf.constant(x)
+        tape.watch(given)
+        top = tf.reduce_max(model(given), 1)
+    assert_same(create_analyzer("gradient", model).analyze(x), tape.gradient(top, given), 1e-4)
+
+
+CALLS = {
+    "class token": (Tokens, (6, 8)),
+    "windows": (Windows, (4, 4, 8)),
+    "one matrix": (Heads, (6, 8)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_that_move_the_samples_conserve_in_every_batch(name, rng):
+    layer, shape = CALLS[name]
+    model = functional(layer(), shape)
+    x = sample(rng, *shape)
+    analyzer = create_analyzer("rap", model)
+    assert analyzer.conservation(x).max_error < 1e-5
+    alone = np.concatenate([analyzer.analyze(x[k : k + 1]) for k in range(3)])
+    assert_same(analyzer.analyze(x), alone)
+
+
+def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):
+    class Pair(layers.Layer):
+        def call(self, x):
+            return 2 * x, None
+
+    class Outer(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.pair = Pair(name="pair")
+
+        def call(self, x):
+            return self.pair(x)[0]
+
+    x = sample(rng, 4)
+    model = functional(Outer(name="outer"), (4,))
+    assert create_analyzer("rap", model).conservation(x).max_error < 1e-5
+
+
+class Counting(layers.Layer):
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return 2 * x
+
+
+class OutsideKeras(layers.Layer):
+    def call(self, x):
+        return tf.sin(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Counting, r"its call changes '[^']*calls', which is state"),
+        (OutsideKeras, r"line \d+ of .*test_opening.py, `return tf.sin\(x\)`, fails on symbolic"),
+        (lambda name: layers.LSTM(4, name=name), "Layer 'mine' cannot be opened"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_with_its_reason(layer, message, rng):
+    shape = (4, 2)
+    model = functional(layer(name="mine"), shape)
+    with pytest.raises(UnknownLayerError, match=message):
+        create_analyzer("rap", model)
+    create_analyzer("gradient", model).analyze(sample(rng, *shape))  # needs no rule
+
+
+def test_a_layer_with_a_rule_of_its_own_stays_whole(monkeypatch, rng):
+    def mine(layer, inputs, outputs, relevances):
+        return [relevances[0][..., :1] * inputs[0] * 0 + tf.reduce_mean(relevances[0])]
+
+    model = functional(Block(3, name="block"))
+    kernels = {"Dense": lrp.z_plus, "Flatten": routing.follow, Block: mine}
+    analyzer = create_analyzer("lrp", model, composite=Composite(kernels))
+    assert [node.name for node, _ in analyzer.rules().rows][::2] == ["block", "last"]
+    monkeypatch.setattr(composites, "_registered", {})
+    assert create_analyzer("rap", model).rules().rows[0][0].name == "block/conv"
+    register_rule(Block, mine)
+    assert create_analyzer("rap", model).rules().rows[0][0].name == "block"
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_blocks_of_other_precisions(policy, rng):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = functional(Stage(4, name="stage"))
+        x = sample(rng)
+        assert create_analyzer("rap", model).conservation(x).max_error < 1e-3
+    finally:
+        keras.config.set_dtype_policy("float32")
