@@ -1,8 +1,8 @@
 """Where a benchmark keeps what it has measured: one SQLite file, to which images are added.
 
 Each image is one transaction: a process that is killed, or a full disk, loses the image at work at most.
-Each record has a checksum, so that one that was changed is refused and not reported. Results that were begun
-by the version before have none, and go on without.
+Each record has a checksum, so that one that was changed is refused and not reported. Results that were
+begun by the version before have none, and go on without.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _SCHEMA = f"""
         checksum INTEGER NOT NULL, PRIMARY KEY (position, title));
     PRAGMA user_version = {_VERSION};
 """
-# The primary codes of SQLite that tell of the disk, of permissions and of other processes, not of the file.
+# SQLite's primary codes that tell of the disk, permissions and other processes, not of the file.
 _AROUND = {
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
@@ -211,9 +211,7 @@ class Store:
         """The record of each image, by their order in the data set."""
         what = "the record of image {0}"
         with self._telling():
-            rows = self._select(
-                "position, status, content", "images ORDER BY position", what
-            )
+            rows = self._select("position, status, content", "images ORDER BY position", what)
         records = []
         for position, status, content in rows:
             record = self._parsed(content, what.format(position))

@@ -229,7 +229,7 @@ def test_bytes_that_were_changed_never_give_other_results(whole, tmp_path):
             sentence = str(error)
             assert "\n" not in sentence
             if "of version" not in sentence:
-                assert re.search(rf"{FILE}' are damaged \\(.+\\); put a copy", sentence), sentence
+                assert re.search(rf"{FILE}' are damaged \(.+\); put a copy", sentence), sentence
             told.add(sentence)
     assert 0 < same < 60  # in what SQLite does not use
     assert any("the record of image" in sentence for sentence in told)
@@ -308,7 +308,10 @@ def test_results_of_the_version_before_go_on_without_checksums(tmp_path):
         ("UPDATE images SET content = x'ff'", "the record of image 0 cannot be read"),
         ("UPDATE images SET position = position + 10", "the record of image 10 is another's"),
         ("UPDATE images SET content = replace(content, 'results', 'r')", "results"),
-        ("UPDATE images SET content = replace(content, '0.', '[]')", "the record of image 0 cannot"),
+        (
+            "UPDATE images SET content = replace(content, '0.', '[]')",
+            "the record of image 0 cannot",
+        ),
         ("UPDATE images SET content = replace(content, 'rap', 'r')", "rap"),
         ("UPDATE protocol SET content = replace(content, 'seed', 's')", "seed"),
         ("UPDATE protocol SET content = replace(content, 'shard', 's')", "shard"),
@@ -319,7 +322,9 @@ def test_damage_of_results_without_checksums_is_one_sentence(change, reason, tmp
     begun_before(tmp_path)
     database = sqlite3.connect(tmp_path / FILE)
     database.execute(change)
-    database.execute("UPDATE protocol SET content = replace(content, '\"figures\": 0', '\"figures\": 1')")
+    database.execute(
+        "UPDATE protocol SET content = replace(content, '\"figures\": 0', '\"figures\": 1')"
+    )
     database.commit()
     database.close()
     message = fail("merge", tmp_path, "--out", tmp_path / "out")
