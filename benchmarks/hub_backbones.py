@@ -212,6 +212,7 @@ BACKBONES: dict[str, Callable[[], Any]] = {
         upsampling_size=4,
         dilation_rates=[2, 4],
         projection_filters=8,
+        image_shape=IMAGE,
     ),
 }
 

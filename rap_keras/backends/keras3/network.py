@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.backends.keras3.opening import ONE_SIZE
 from rap_keras.backends.keras3.source import Source, specs
 from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
+from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.network.layer_types import SIZED, is_a
 from rap_keras.propagate import forward
+from rap_keras.support.text import first_line
 
 
 class Keras3Network(Network):
@@ -80,7 +83,15 @@ class Keras3Network(Network):
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]
         outputs = self._source.own_output(inputs)
-        return forward(self._whole, inputs)[0], outputs[self.position]
+        try:
+            found = forward(self._whole, inputs)[0]
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            sizes = any(None in t.shape[1:] for t in self._source.inputs)
+            raise InputError(
+                "Expected layers that compute what they do in the model, but called by themselves they "
+                f"fail ({first_line(error)}): {ONE_SIZE if sizes else 'flatten nested models'}."
+            ) from error
+        return found, outputs[self.position]
 
     @property
     def output_names(self) -> list[str]:

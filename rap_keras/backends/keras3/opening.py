@@ -28,6 +28,12 @@ from rap_keras.support.text import first_line
 # the batch is. No layer is likely to have as many channels, or a multiple of them.
 BATCH = 251
 
+# What to do where a layer computes with a size that is not known.
+ONE_SIZE = (
+    "build the model for inputs of one size, such as x = keras.Input((224, 224, 3)); "
+    "keras.Model(x, model(x))"
+)
+
 
 class CannotOpen(Exception):
     """Why the graph of a layer's call is not known: part of a sentence."""
@@ -163,7 +169,8 @@ def _called(
                     )
                 returned = function(*args, **kwargs)
         except Exception as error:
-            raise CannotOpen(_reason(layer, error)) from error
+            hint = f"; {ONE_SIZE}" if any(None in t.shape for t in inputs) else ""
+            raise CannotOpen(_reason(layer, error) + hint) from error
         if scope.state_mapping and layer is not None:
             raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
         outputs = _tensors(returned)

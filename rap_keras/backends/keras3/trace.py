@@ -188,13 +188,34 @@ class _Walk:
                 if args[0].keys() >= set(names):
                     slots = [scope[id(args[0][key])] for key in names]
             if len(function.inputs) == len(slots):
+                if self._needs_sizes(function, args, kwargs):
+                    return _opened(open_layer(op, args, kwargs), slots, context)
                 return _Inside(function, function.inputs, function.outputs, slots, Context())
         expanded = expansion_of(op)
         if expanded is not None:
             return _opened(open_operation(expanded, args, kwargs), slots, context)
-        if not is_layer(op) or is_a(op, KNOWN) or has_registered_rule(op) or is_a(op, self._kept):
+        if not self._is_composite(op):
             return None
         return _opened(open_layer(op, args, kwargs), slots, Context(True, autocast_of(op)))
+
+    def _is_composite(self, op: Any) -> bool:
+        """Whether an operation is a layer that has no rule of its own."""
+        whole = is_a(op, KNOWN) or has_registered_rule(op) or is_a(op, self._kept)
+        return is_layer(op) and not whole
+
+    def _needs_sizes(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether a nested model of any size is called at one size, and has layers to be opened.
+
+        Their calls may compute with the sizes, which its own graph does not tell.
+        """
+        taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
+        told = any(
+            own is None and given is not None
+            for inner, outer in zip(function.inputs, taken, strict=True)
+            for own, given in zip(inner.shape[1:], outer.shape[1:], strict=False)
+        )
+        layers = function._flatten_layers() if told else ()
+        return any(self._is_composite(layer) and as_function(layer) is None for layer in layers)
 
 
 def _opened(opened: Opened, slots: list[int], context: Context) -> _Inside:
