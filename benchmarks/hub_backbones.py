@@ -3,13 +3,11 @@
     python benchmarks/hub_backbones.py [NAME ...]
 
 Each kind of backbone in a small configuration of its own, random weights (seed 0), a Dense layer with 10
-logits on its pooled features. Two images: Gaussian noise, and noise with black borders. The error is
-|sum R - logit| relative to sum |R|: the largest of any layer, and of the whole, in single precision.
+logits on its pooled features. The images are those of `applications.py`, in -1..1.
 """
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import keras_hub
-import numpy as np
-
-import rap_keras
+from applications import measured, pictures, print_table
 
 H = keras_hub.models
 SIZE = 64
@@ -227,34 +223,11 @@ def classifier(backbone: Any) -> keras.Model:
     return keras.Model(backbone.input, keras.layers.Dense(10, name="logits")(pooled))
 
 
-def images() -> np.ndarray:
-    """Noise, and noise with black borders."""
-    noise = np.random.default_rng(0).normal(size=(2, *IMAGE)).astype("float32")
-    noise[1, : SIZE // 4] = noise[1, :, -SIZE // 4 :] = 0
-    return noise
-
-
-def row(name: str) -> str:
-    """Explains one backbone, or tells why it is refused."""
-    keras.utils.set_random_seed(0)
+def explained(name: str) -> list[str]:
+    """The columns of one backbone."""
     model = classifier(BACKBONES[name]())
-    start = time.perf_counter()
-    try:
-        analyzer = rap_keras.create_analyzer("rap", model)
-        analyzer.analyze(images())
-    except rap_keras.InputError as error:
-        return f"| {name} | refused: {str(error).splitlines()[0]} | | | |"
-    seconds = time.perf_counter() - start
-    report = analyzer.conservation(images())
-    worst = max(float(r.error.max()) for r in report.layers)
-    whole = float(report.model.error.max())
-    nodes = len(analyzer.rules())
-    return f"| {name} | explained | {nodes} | {worst:.0e} | {whole:.0e} | {seconds:.1f} |"
+    return measured(model, pictures(SIZE, lambda images: images / 127.5 - 1))
 
 
 if __name__ == "__main__":
-    print("| backbone | RAP | nodes | error, worst layer | error, whole | first map, s |")
-    print("|---|---|---|---|---|---|")
-    for chosen in sys.argv[1:] or BACKBONES:
-        print(row(chosen), flush=True)
-        keras.utils.clear_session()
+    print_table("backbone", sys.argv[1:] or list(BACKBONES), explained)
