@@ -294,10 +294,27 @@ def test_attention_conserves_and_its_weights_take_nothing(name, rng):
     assert_same(create_analyzer("gradient", model).analyze(x), tape.gradient(top, given), 1e-4)
 
 
+class Asked(layers.Layer):
+    """Attention of one learned query to all tokens, which pools them, as in SigLIP."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = layers.MultiHeadAttention(2, 4, name="attention")
+
+    def build(self, shape):
+        self.query = self.add_weight(shape=(1, 1, shape[-1]))
+        self.inner.build((None, 1, shape[-1]), shape)
+        self.built = True
+
+    def call(self, x):
+        return self.inner(ops.repeat(self.query, ops.shape(x)[0], axis=0), x)[:, 0]
+
+
 CALLS = {
     "class token": (Tokens, (6, 8)),
     "windows": (Windows, (4, 4, 8)),
     "one matrix": (Heads, (6, 8)),
+    "learned query": (Asked, (6, 8)),
 }
 
 
@@ -344,7 +361,7 @@ def test_a_nested_model_of_any_size_is_opened_at_the_size_that_it_is_called_with
     names = [node.name for node, _ in analyzer.rules().rows]
     assert f"{any_size.name}/spread/resizing" in names
     with pytest.raises(
-        InputError, match=r"fail .*Resizing.*: build the model for inputs of one size"
+        InputError, match=r"fail .*Resizing.call.*size.*: build the model for inputs of one size"
     ):
         create_analyzer("rap", any_size).analyze(x)
 
@@ -362,6 +379,24 @@ def test_a_call_that_computes_with_a_size_that_is_not_known_is_refused():
     model = keras.Model(inputs, layers.Dense(3)(x))
     with pytest.raises(UnknownLayerError, match=r"'halved' cannot be opened: .*inputs of one size"):
         create_analyzer("rap", model)
+
+
+@pytest.mark.parametrize("layer", [Tokens, Asked])
+def test_weights_that_became_constants_are_not_out_of_date(layer, rng):
+    model = functional(layer(name="mine"), (6, 8))
+    x = sample(rng, 6, 8)
+    analyzer = create_analyzer("rap", model)
+    analyzer.analyze(x)
+    others = [rng.normal(size=w.shape) for w in model.get_weights()]
+    unread = {"last/kernel", "last/bias", "mine/positions"}
+    for variable, value in zip(model.weights, others, strict=True):
+        if variable.path in unread:
+            variable.assign(value)
+    assert_same(analyzer.analyze(x), create_analyzer("rap", model).analyze(x))
+    model.set_weights(others)
+    with pytest.raises(InputError, match=r"'mine/.*', of which .* has changed: make the analyzer"):
+        analyzer.analyze(x)
+    create_analyzer("rap", model).analyze(x)
 
 
 def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):

@@ -42,6 +42,7 @@ class Keras3Network(Network):
         self.output = output if output is None or isinstance(output, str) else int(output)
         self.kept = frozenset(kept)
         self._whole = trace(self._source, True, self.position, self.kept)
+        self._read = [(variable, np.array(variable)) for variable in self._whole.read]
         super().__init__(model, without_head(self._whole))
 
     @property
@@ -53,6 +54,17 @@ class Keras3Network(Network):
     def outputs(self) -> list[tf.TensorSpec]:
         """Shapes and dtypes of the model's own outputs."""
         return specs(self._source.outputs)
+
+    def check(self, sample: Sequence[np.ndarray]) -> None:
+        """As for every network; and refuses weights that the graph does not know, at each call."""
+        for variable, value in self._read:
+            if not np.array_equal(variable, value, equal_nan=True):
+                raise InputError(
+                    "Expected the weights with which the model was opened, but "
+                    f"{variable.path!r}, of which the call of its layer makes a constant, has changed: "
+                    "make the analyzer again."
+                )
+        super().check(sample)
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         if self._needs_sizes():  # compiled for each size of the images

@@ -63,6 +63,7 @@ class Opened:
         inputs: These, in the order in which the arguments hold them.
         outputs: What the call returned, a flat list: symbolic tensors, and constants.
         returned: The same, in the structure in which the call returned them.
+        read: Variables whose values the call computed with, so that the graph has constants of them.
     """
 
     function: Function | None
@@ -70,6 +71,19 @@ class Opened:
     inputs: list[keras.KerasTensor]
     outputs: list[Any]
     returned: Any
+    read: list[Variable]
+
+
+class _Recording(keras.StatelessScope):
+    """Keeps variables as they are, and knows those whose values were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[Variable] = []
+
+    def get_current_value(self, variable: Variable) -> Any:
+        self.read.append(variable)
+        return super().get_current_value(variable)
 
 
 def batch_axes(shape: Sequence[int | None]) -> list[int]:
@@ -160,7 +174,7 @@ def _called(
 
     with _unchanged(layer):
         arguments = args, kwargs = tree.map_structure(fresh, (args, kwargs))
-        scope = keras.StatelessScope()
+        scope = _Recording()
         try:
             with scope, reading(autocast_of(layer)):
                 if layer is not None:
@@ -176,7 +190,7 @@ def _called(
         outputs = _tensors(returned)
         made = list(filter(is_symbolic, outputs))
         graph = Function(inputs, made) if made else None
-    return Opened(graph, arguments, inputs, outputs, returned)
+    return Opened(graph, arguments, inputs, outputs, returned, scope.read)
 
 
 def _converted(layer: keras.Layer, leaf: Any) -> Any:

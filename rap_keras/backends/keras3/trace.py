@@ -3,12 +3,11 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
 from keras import tree
-from keras.backend import standardize_dtype
 from keras.src.utils.naming import to_snake_case
 
 from rap_keras.backends.keras3.calls import Call, Constant
@@ -76,6 +75,7 @@ def trace(
         shapes=walk.shapes,
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
         booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
+        read=tuple({id(v): v for v in (*source.read, *walk.read)}.values()),
     )
     return _pruned(graph, end) if keep_head else without_head(graph)
 
@@ -89,6 +89,7 @@ class _Inside:
     outputs: list[Any]
     slots: list[int]
     context: Context
+    read: Sequence[Any] = ()
 
 
 class _Walk:
@@ -98,6 +99,7 @@ class _Walk:
         self.nodes: list[Node] = []
         self.shapes: dict[int, Shape] = {}
         self.booleans: set[int] = set()
+        self.read: list[Any] = []
         self._kept = kept
         self._calls: Counter[str] = Counter()
 
@@ -126,6 +128,7 @@ class _Walk:
         except CannotOpen as error:
             inside, why = None, str(error)
         if inside is not None:
+            self.read += inside.read
             inner = {id(t): slot for t, slot in zip(inside.inputs, inside.slots, strict=True)}
             if inside.function is not None:
                 self.function(inside.function, inner, name + "/", inside.context)
@@ -220,17 +223,15 @@ class _Walk:
 
 def _opened(opened: Opened, slots: list[int], context: Context) -> _Inside:
     context = dataclasses.replace(context, traced=True)
-    return _Inside(opened.function, opened.inputs, opened.outputs, slots, context)
+    return _Inside(opened.function, opened.inputs, opened.outputs, slots, context, opened.read)
 
 
 def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> KernelOperation | None:
     """The operation as a kernel layer, where it takes one tensor and the weights of a linear map."""
     if is_layer(op) or len(taken) != 1 or not is_a(op, WEIGHTED):
         return None
-    weights = [c for c in call.constants() if "float" in standardize_dtype(c.dtype)]
-    if len(weights) != 1:
-        return None
-    return KernelOperation(op.name, weights[0], call.with_constant)
+    weights = call.weights()
+    return KernelOperation(op.name, weights[0], call.with_weights) if len(weights) == 1 else None
 
 
 def _with_biases(nodes: list[Node], end: int) -> list[Node]:
