@@ -1,7 +1,8 @@
 """Forward through a graph and back again, node by node, inside one TensorFlow graph."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import Box
 from rap_keras.network import linear
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import ROUTING, is_a
+from rap_keras.network.layer_types import MAX_POOLING, PADDING, ROUTING, is_a
 from rap_keras.network.linear import Stage
 from rap_keras.rules import Rule, name_of, required_facts, told
 
@@ -27,6 +28,7 @@ class Record:
     tape: tf.GradientTape
     stages: list[Stage] | None = None
     masks: Sequence[tf.Tensor] = ()
+    padded: tf.Tensor | None = None
 
     def recompute(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The node's outputs for other inputs, under the same masks, in the inputs' dtype."""
@@ -67,9 +69,21 @@ def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[
     for node in graph.nodes:
         taken = [values[slot] for slot in node.inputs]
         given, record = compute(graph, node, taken, [values[slot] for slot in node.masks])
-        records.append(record)
+        records.append(dataclasses.replace(record, padded=_padded(graph, node, values)))
         values.update(zip(node.outputs, given, strict=True))
     return values[graph.output], records
+
+
+def _padded(graph: Graph, node: Node, values: Mapping[int, tf.Tensor]) -> tf.Tensor | None:
+    """Where the input of a max-pooling is padding, if padding is right before it."""
+    if not is_a(node.layer, MAX_POOLING):
+        return None
+    before = graph.producers.get(node.inputs[0])
+    if before is None or not is_a(before.layer, PADDING):
+        return None
+    x = values[before.inputs[0]]
+    zeros, ones = (before.call([like(x)])[0] for like in (tf.zeros_like, tf.ones_like))
+    return tf.equal(zeros, ones)
 
 
 def compute(
@@ -271,6 +285,7 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
         "gates": lambda: graph.gates(node),
         "statistics": lambda: graph.statistics(node),
         "drops": lambda: graph.drops(node),
+        "padded": lambda: record.padded,
         "weights": lambda: graph.weights(node),
     }
     if node.inputs and all(graph.has_box(slot) for slot in node.inputs):

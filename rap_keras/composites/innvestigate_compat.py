@@ -1,6 +1,7 @@
 """Composites that compute what iNNvestigate 2.1 does where it departs from the definitions."""
 
 import functools
+import inspect
 from typing import Any
 
 from rap_keras.composites.composite import Composite, table
@@ -42,7 +43,10 @@ def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite
     """
 
     def own(rule: Any) -> Any:
-        if getattr(rule, "func", None) is not lrp.alpha_beta:
+        if "even" not in inspect.signature(rule).parameters:
+            return rule
+        rule = functools.partial(rule, even=False)
+        if rule.func is not lrp.alpha_beta:
             return rule
         bias = "whole" if rule.keywords["bias"] == "split" else "none"
         return functools.partial(rule, bias=bias, one_sided=False)
@@ -54,16 +58,17 @@ def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite
         entries[kind] = functools.partial(
             innvestigate_compat.separable, rule=functools.partial(entries[kind])
         )
-    entries |= table((types.JOINS | types.PADDING, routing.follow))
+    entries |= table((types.JOINS | types.PADDING | types.MAX_POOLING, routing.follow))
     if made_by == "deep_taylor":
         by_gradient = (
             types.ADDITION | types.AVERAGING | types.ACTIVATION | types.BATCH_NORMALIZATION
         )
         entries |= table((by_gradient, gradient.gradient))
     else:
-        norm = X_POSITIVE if made_by == "sequential" else entries["BatchNormalization"]
+        norm = own(X_POSITIVE) if made_by == "sequential" else entries["BatchNormalization"]
         if own_norm:
             norm = functools.partial(innvestigate_compat.normalization, rule=norm)
         entries |= additions("signed") | table((types.AVERAGING, lrp.ratio))
         entries |= table((types.BATCH_NORMALIZATION, norm))
-    return _InnvestigateComposite(entries, rules.first, rules.last)
+    first = rules.first and own(rules.first)
+    return _InnvestigateComposite(entries, first, rules.last)

@@ -25,6 +25,7 @@ ROUTING = table(
     (types.ACTIVATION | types.ELEMENTWISE | types.TONE, routing.pass_on),
     (types.BATCH_NORMALIZATION | types.NORMALIZATION, routing.pass_on),
     (types.ROUTING | types.WINNER, routing.follow),
+    (types.MAX_POOLING, routing.winner),
     (types.JOINS | types.PADDING, routing.follow_and_spread),
     (types.AVERAGING, routing.in_proportion),
     (types.MULTIPLICATION, routing.share_product),

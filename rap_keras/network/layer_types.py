@@ -81,12 +81,12 @@ CONCATENATION = {"Concatenate"}
 SELECTION = {"Where", "Select"}
 # Those that may take a constant beside tensors, whose values then lie beside theirs.
 JOINS = CONCATENATION | SELECTION | {"Stack"}
+MAX_POOLING = _numbered("MaxPooling") | {"MaxPool"}
 # The largest (or smallest) element wins and takes all.
-WINNER = {
-    *_numbered("MaxPooling"),
+WINNER = MAX_POOLING | {
     *_numbered("GlobalMaxPooling"),
     *_numbered("AdaptiveMaxPooling"),
-    *("AdaptiveMaxPool", "MaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
+    *("AdaptiveMaxPool", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum"),
 }
 # The same map at another size.
 RESAMPLING = {*_numbered("UpSampling"), "Resizing", "Resize"}

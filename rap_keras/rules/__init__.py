@@ -24,6 +24,7 @@ known:
                   or made of their statistics)
     statistics    for each input, whether it is made of constants, or of statistics (means, ...) of
                   another, alone
+    padded        where the input of a max-pooling is padding, right before it; None where nothing is
     drops         whether relevance may arrive at constants: padding, or what a tensor is joined with
     weights       for each input, whether it is bounded, as the weights of an attention are
 """

@@ -65,6 +65,36 @@ def total(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(x, list(range(1, x.shape.rank)))
 
 
+def with_rest(
+    share: tf.Tensor, stage: Stage, relevance: tf.Tensor, without: tf.Tensor
+) -> tf.Tensor:
+    """Adds the relevance of neurons without contributions, in equal parts over what each sees.
+
+    A neuron has no contributions where its weights or all its inputs are 0, and the equations then
+    divide 0 by 0. Equal parts are the limit of shares by |z_ij| + c for c -> 0.
+
+    Args:
+        share: What the others have given, the shape of the stage's input.
+        stage: The map.
+        relevance: The relevance at its output.
+        without: Where there are no contributions; boolean, the shape of the output.
+
+    Returns:
+        The sum.
+    """
+
+    def shared() -> tf.Tensor:
+        rest = tf.where(without, relevance, tf.zeros_like(relevance))
+        alike = stage.with_kernel(tf.ones_like(stage.kernel))
+        seen, back = pullback(alike, tf.ones_like(stage.x))
+        parts = back(tf.math.divide_no_nan(rest, seen))
+        # Where transposed convolutions leave gaps, neurons see nothing at all.
+        unseen = (total(rest) - total(parts)) / total(tf.ones_like(parts))
+        return share + parts + per_sample(unseen, parts)
+
+    return tf.cond(tf.reduce_any(without), shared, lambda: share)
+
+
 def per_sample(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Values of shape (batch,), shaped to multiply or subtract from `like`."""
     return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
@@ -118,22 +148,30 @@ def _is_larger(kernel: tf.Tensor, z: tf.Tensor) -> bool:
     return sizes.is_fully_defined() and elements is not None and elements > sizes.num_elements()
 
 
-def in_box(stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Eq. 10 for one map."""
+def in_box(
+    stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor], even: bool = False
+) -> tf.Tensor:
+    """Eq. 10 for one map; with `even`, neurons without contributions share in equal parts."""
     low, high = box
     above, below = stage.x - low, stage.x - high
     z_above, back_above = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), above)
     z_below, back_below = pullback(stage.with_kernel(-tf.nn.relu(-stage.kernel)), below)
-    s = tf.math.divide_no_nan(relevance, above_tiny(z_above + z_below))
-    return above * back_above(s) + below * back_below(s)
+    summed = above_tiny(z_above + z_below)
+    s = tf.math.divide_no_nan(relevance, summed)
+    shared = above * back_above(s) + below * back_below(s)
+    return with_rest(shared, stage, relevance, summed <= 0) if even else shared
 
 
 def box_first(
-    rest: Step, stages: Sequence[Stage], relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor]
+    rest: Step,
+    stages: Sequence[Stage],
+    relevance: tf.Tensor,
+    box: tuple[tf.Tensor, tf.Tensor],
+    even: bool = True,
 ) -> tf.Tensor:
     """Eq. 10 for the layer's first map, whose inputs lie in the box; `rest` for its others."""
 
     def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        return in_box(stage, relevance, box)
+        return in_box(stage, relevance, box, even)
 
     return stage_by_stage([bounded, *[rest] * (len(stages) - 1)], stages, relevance, False)

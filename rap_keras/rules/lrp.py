@@ -5,7 +5,9 @@ relevance propagation: an overview", 2019.
 
 x = layer input, w = kernel, b = bias, z_ij = x_i w_ij the contributions, R = relevance at the outputs,
 z_j = sum_i z_ij + b_j. Contributions are positive or negative by their own sign, whatever the sign of x.
-A quotient with denominator 0 is 0. What biases take is lost to the inputs, as in every LRP rule.
+What biases take is lost to the inputs, as in every LRP rule. A quotient with denominator 0 is 0; but
+with `even`, neurons without contributions and bias share their relevance in equal parts over what they
+see.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from rap_keras.rules.arithmetic import (
     stage_by_stage,
     tiny,
     vjp,
+    with_rest,
 )
 
 Pieces = list[tuple[tf.Tensor, tf.Tensor]]
@@ -39,15 +42,18 @@ def epsilon(
     nonnegative: bool = False,
     epsilon: float = 1e-7,
     bias: bool = True,
+    even: bool = True,
 ) -> list[tf.Tensor]:
     """LRP-epsilon (Bach et al., eq. 58): R_i = sum_j z_ij R_j / (z_j + epsilon sign z_j), sign 0 = 1.
 
-    `epsilon=0` is LRP-z (eq. 56). Without `bias`, z_j has no b_j.
+    `epsilon=0` is LRP-z (eq. 56). Without `bias`, z_j has no b_j. Only LRP-z can have `even`
+    shares: epsilon takes the relevance of neurons with z_j = 0.
     """
 
     def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
         z = stage.output if bias else stage.z
-        return stage.x * stage.back(_ratio(relevance, z, epsilon))
+        share = stage.x * stage.back(_ratio(relevance, z, epsilon))
+        return with_rest(share, stage, relevance, _is_zero(z)) if even and not epsilon else share
 
     return _backwards(step, layer, inputs, relevances, stages, nonnegative)
 
@@ -66,6 +72,7 @@ def alpha_beta(
     bias: str = "split",
     positive_inputs: bool = False,
     one_sided: bool = False,
+    even: bool = True,
 ) -> list[tf.Tensor]:
     """LRP-alpha-beta (Bach et al., eq. 60): R_i = sum_j (alpha z+_ij / P_j - beta z-_ij / N_j) R_j.
 
@@ -87,9 +94,16 @@ def alpha_beta(
                 rest = tf.where(positive.is_zero, relevance, tf.zeros_like(relevance))
                 negative_sum = stage.z if bias == "none" else stage.output
                 shared = shared + x * stage.back(divide(rest, negative_sum))
+                if even:
+                    none = tf.logical_and(positive.is_zero, _is_zero(negative_sum))
+                    shared = with_rest(shared, stage, relevance, none)
             return shared
         negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
-        return positive.back(alpha * relevance) - negative.back(beta * relevance)
+        shared = positive.back(alpha * relevance) - negative.back(beta * relevance)
+        if even and not rectified:
+            none = tf.logical_and(positive.is_zero, negative.is_zero)
+            shared = with_rest(shared, stage, relevance, none)
+        return shared
 
     return _backwards(step, layer, inputs, relevances, stages, nonnegative)
 
@@ -105,6 +119,7 @@ def gamma(
     rectified: bool = False,
     gamma: float = 0.25,
     signed: bool = False,
+    even: bool = True,
 ) -> list[tf.Tensor]:
     """LRP-gamma (Montavon et al. 2019, table 10.1), for x of any sign.
 
@@ -118,9 +133,11 @@ def gamma(
         favoured = tf.add_n([z for _, z, _ in mapped])
         if stage.bias is not None:
             favoured = favoured + tf.nn.relu(sign * stage.bias)
-        s = divide(relevance, sign * stage.output + gamma * favoured)
+        denominator = sign * stage.output + gamma * favoured
+        s = divide(relevance, denominator)
         share = tf.add_n([x * back(s) for x, _, back in mapped])
-        return sign * stage.x * stage.back(s) + gamma * share
+        share = sign * stage.x * stage.back(s) + gamma * share
+        return with_rest(share, stage, relevance, _is_zero(denominator)) if even else share
 
     def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
         positive = _contributions(stage.x, stage.kernel, nonnegative, 1)
@@ -162,6 +179,7 @@ def w_square(
     relevances: Tensors,
     *,
     stages: list[Stage] | None = None,
+    even: bool = True,
 ) -> list[tf.Tensor]:
     """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w."""
     mixes = kernels.mixes_channels(layer)
@@ -173,7 +191,9 @@ def w_square(
         if mixes and kernel.shape.rank > 2:
             summed = tf.reduce_sum(kernel, -2, keepdims=True)
             total = stage.apply(_one_channel(layer, ones[:1]), summed)
-        return back(divide(relevance, total))
+        share = back(divide(relevance, total))
+        none = tf.broadcast_to(_is_zero(total), tf.shape(relevance))
+        return with_rest(share, stage, relevance, none) if even else share
 
     return _backwards(step, layer, inputs, relevances, stages, False)
 
@@ -212,6 +232,7 @@ def box(
     *,
     box: tuple[tf.Tensor, tf.Tensor],
     stages: list[Stage] | None = None,
+    even: bool = True,
 ) -> list[tf.Tensor]:
     """z^B (Montavon et al. 2017, eq. 14), for inputs between the bounds l and h.
 
@@ -219,9 +240,10 @@ def box(
     """
 
     def z(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        return stage.x * stage.back(divide(relevance, stage.z))
+        share = stage.x * stage.back(divide(relevance, stage.z))
+        return with_rest(share, stage, relevance, _is_zero(stage.z)) if even else share
 
-    return [box_first(z, stages or linear.stages(layer, inputs[0]), relevances[0], box)]
+    return [box_first(z, stages or linear.stages(layer, inputs[0]), relevances[0], box, even)]
 
 
 def ratio(
@@ -291,13 +313,17 @@ class _Part:
     @property
     def is_zero(self) -> tf.Tensor:
         """Where there are no such contributions."""
-        return tf.abs(self._total) <= tiny(self._total.dtype)
+        return _is_zero(self._total)
 
     def back(self, relevance: tf.Tensor) -> tf.Tensor:
         """Relevance in proportion to the contributions."""
         quotient = divide if self._signed else tf.math.divide_no_nan
         s = quotient(relevance, self._total)
         return _sum([x * back(s) for x, _, back in self._mapped])
+
+
+def _is_zero(sums: tf.Tensor) -> tf.Tensor:
+    return tf.abs(sums) <= tiny(sums.dtype)
 
 
 def _sum(tensors: Tensors) -> tf.Tensor:

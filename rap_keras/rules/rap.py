@@ -3,6 +3,9 @@
 x = layer input, w = kernel, z_ij = x_i w_ij the contributions, R = relevance at the outputs;
 A_j and B_j = the sums over i of the positive and of the absolute negative contributions to neuron j;
 a / b = 0 where b = 0. Sums are per sample.
+
+The paper is silent about neurons without contributions, whose sums are all 0. They would lose their
+relevance; here they share it in equal parts over what they see.
 """
 
 from typing import Any
@@ -19,6 +22,7 @@ from rap_keras.rules.arithmetic import (
     per_sample,
     stage_by_stage,
     total,
+    with_rest,
 )
 
 
@@ -34,8 +38,8 @@ def inner(
     """Every linear layer but the first and the last, eqs. 7-9.
 
     C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), less the uniform shift over the activated
-    neurons x_i != 0 that restores the sum. The sign is that of the contribution, whatever the sign
-    of x. The bias takes nothing.
+    neurons x_i != 0 (over all, where none is) that restores the sum. The sign is that of the
+    contribution, whatever the sign of x. The bias takes nothing.
     """
     stages = stages or linear.stages(layer, inputs[0])
     return [stage_by_stage([_share] * len(stages), stages, relevances[0], nonnegative)]
@@ -84,7 +88,14 @@ def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
     shared = contributions.back(u, v)
     # Not `!=`: where eager execution is off, it compares the tensors as Python objects.
     activated = tf.sign(stage.x) if nonnegative else tf.cast(tf.not_equal(stage.x, 0), shared.dtype)
-    return shift(shared, activated, relevance)
+    shifted = shift(shared, activated, relevance)
+
+    def shifted_everywhere() -> tf.Tensor:
+        excess = tf.where(none, total(shared) - total(relevance), tf.zeros_like(total(shared)))
+        return shifted - per_sample(excess / total(tf.ones_like(shared)), shared)
+
+    none = total(activated) <= 0
+    return tf.cond(tf.reduce_any(none), shifted_everywhere, lambda: shifted)
 
 
 def shift(shared: tf.Tensor, activated: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
@@ -96,4 +107,6 @@ def shift(shared: tf.Tensor, activated: tf.Tensor, relevance: tf.Tensor) -> tf.T
 def _absolute(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
     x = stage.x if nonnegative else tf.abs(stage.x)
     z, back = pullback(stage.with_kernel(tf.abs(stage.kernel)), x)
-    return x * back(tf.math.divide_no_nan(relevance, above_tiny(z)))
+    summed = above_tiny(z)
+    shared = x * back(tf.math.divide_no_nan(relevance, summed))
+    return with_rest(shared, stage, relevance, summed <= 0)

@@ -56,6 +56,56 @@ def follow_and_spread(
     return [s + a * per_sample(each, a) for s, a in zip(shares, activated, strict=True)]
 
 
+def winner(
+    layer: Any,
+    inputs: Tensors,
+    outputs: Tensors,
+    relevances: Tensors,
+    *,
+    padded: tf.Tensor | None = None,
+    recompute: TensorMap | None = None,
+    transposed: TensorMap | None = None,
+) -> list[tf.Tensor]:
+    """Max-pooling: the largest element takes all, the first of several that are equal.
+
+    Padding right before the pooling wins where all that is real is negative or 0. The largest real
+    element takes its relevance.
+    """
+    x = inputs[0]
+    if padded is None and x.shape.rank < 5:
+        return follow(layer, inputs, outputs, relevances, transposed=transposed)
+    if padded is not None:
+        x = tf.where(padded, x.dtype.min, x)
+    # TensorFlow's gradient for volumes gives to each element near the largest, and to each the whole.
+
+    def pool(x: tf.Tensor) -> tf.Tensor:
+        if x.shape.rank == 5:
+            return _by_planes(layer, x)
+        return recompute([x])[0] if recompute else layer(x)
+
+    return [pullback(pool, x)[1](relevances[0])]
+
+
+def _by_planes(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """Max-pooling of volumes: of each plane first, then along the first axis."""
+    if layer.data_format == "channels_first":
+        x = tf.transpose(x, [0, 2, 3, 4, 1])
+    size, strides = (_three(value) for value in (layer.pool_size, layer.strides or layer.pool_size))
+    padding = layer.padding.upper()
+    sizes, channels = tf.shape(x), x.shape[-1]
+    x = tf.reshape(x, tf.concat([[-1], sizes[2:]], 0))
+    x = tf.nn.max_pool2d(x, size[1:], strides[1:], padding)
+    height, width = tf.shape(x)[1], tf.shape(x)[2]
+    x = tf.reshape(x, [-1, sizes[1], height * width, channels])
+    x = tf.nn.max_pool2d(x, (size[0], 1), (strides[0], 1), padding)
+    x = tf.reshape(x, [-1, tf.shape(x)[1], height, width, channels])
+    return tf.transpose(x, [0, 4, 1, 2, 3]) if layer.data_format == "channels_first" else x
+
+
+def _three(value: Any) -> tuple[int, ...]:
+    return (value,) * 3 if isinstance(value, int) else tuple(value)
+
+
 def in_proportion(
     layer: Any,
     inputs: Tensors,

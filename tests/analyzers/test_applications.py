@@ -4,8 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
-from keras.src.applications import convnext
+from keras.src.applications import convnext, densenet
 
 from rap_keras import create_analyzer
 
@@ -44,6 +45,26 @@ def test_a_small_convnext_conserves(rng):
         input_shape=(64, 64, 3),
     )
     assert error_of(model, rng) < 1e-5
+
+
+def check_borders(model):
+    """Letterboxed images are padded before max-pooling, where padding wins over what is negative."""
+    x = np.zeros((2, 64, 64, 3), "float32")
+    x[:, 16:-16] = np.random.default_rng(0).uniform(0, 1, (2, 32, 64, 3))
+    x[1] -= 1
+    assert create_analyzer("rap", model).conservation(x).max_error < 1e-5
+
+
+def test_images_with_borders():
+    keras.utils.set_random_seed(0)
+    check_borders(densenet.DenseNet([1, 1, 1, 1], weights=None, input_shape=(64, 64, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ResNet50V2", "DenseNet121", "MobileNetV2"])
+def test_images_with_borders_in_real_networks(name):
+    keras.utils.set_random_seed(0)
+    check_borders(getattr(apps, name)(weights=None, input_shape=(64, 64, 3)))
 
 
 @pytest.mark.slow

@@ -61,7 +61,9 @@ def by_image_rule(x, r, matrix, bounds):
     for n, (low, high) in enumerate(bounds):
         flat = x[n].astype(float).ravel()
         low, high = (np.broadcast_to(b, x[n].shape).astype(float).ravel() for b in (low, high))
-        result[n] = reference.first(flat, matrix, r[n].ravel(), low, high).reshape(x[n].shape)
+        result[n] = reference.first(flat, matrix, r[n].ravel(), matrix, low, high).reshape(
+            x[n].shape
+        )
     return result
 
 

@@ -161,6 +161,48 @@ def test_follow_max_pooling(rank, shape, pool, strides, padding, sign):
     close(run(routing.follow, layer, [x], r)[0], expected, tolerance)
 
 
+@pytest.mark.parametrize(
+    ("pool", "strides", "padding"),
+    [(2, 2, "valid"), ((2, 3, 1), (1, 2, 2), "same"), (3, 1, "same")],
+)
+def test_winner_of_volumes(pool, strides, padding):
+    shape = (4, 5, 3, 2)
+    x = signed(shape).astype("float32")
+    layer = L.MaxPooling3D(pool, strides, padding)
+    output_shape, inputs_of = reference.windows(shape, layer.pool_size, layer.strides, padding)
+    r = relevance(output_shape).astype("float32")
+    expected = [reference.winners(a, inputs_of, b) for a, b in zip(x, r, strict=True)]
+    close(run(routing.winner, layer, [x], r)[0], expected, 1e-5)
+    # On a CPU TensorFlow does not pool volumes whose channels are first.
+    layer.data_format = "channels_first"
+    first, r_first = (tf.constant(np.moveaxis(a, -1, 1)) for a in (x, r))
+    (found,) = routing.winner(layer, [first], [], [r_first])
+    close(np.moveaxis(found, 1, -1), expected, 1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6])
+def test_one_winner_of_volumes_that_nearly_tie(scale):
+    """TensorFlow's gradient gives all to each element within 1e-5 of the largest."""
+    x = (scale * signed((4, 4, 4, 2))).astype("float32")
+    r = relevance((2, 2, 2, 2)).astype("float32")
+    (found,) = run(routing.winner, L.MaxPooling3D(2), [x], r)
+    assert np.count_nonzero(found) == r.size
+    close(total(found), total(r), 1e-5)
+
+
+def test_behind_padding_the_largest_real_element_wins():
+    """Padding is larger than what is negative, and ties with what is 0; the first of equals wins."""
+    x = -np.ones((1, 4, 4, 1))
+    x[0, 0, 1, 0], x[0, 3, 3, 0] = -0.5, 0.0
+    borders = [(0, 0), (1, 1), (1, 1), (0, 0)]
+    padded = np.pad(np.zeros_like(x, bool), borders, constant_values=True)
+    r = np.arange(1.0, 10.0).reshape(1, 3, 3, 1)
+    layer = L.MaxPooling2D(2, **F64)
+    (found,) = run(routing.winner, layer, [np.pad(x, borders)], r, padded=padded)
+    expected = [[1, 2, 0, 3], [4, 5, 0, 6], [0, 0, 0, 0], [7, 8, 0, 9]]
+    close(found[0, :, :, 0], np.pad(np.array(expected, float), 1))
+
+
 def everything(shape):
     """The one window of a global pooling."""
     return {(c,): [(*place, c) for place in np.ndindex(*shape[:-1])] for c in range(shape[-1])}

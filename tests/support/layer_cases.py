@@ -294,6 +294,15 @@ def matrices(case, dtype="float64"):
     return reference.connections(build(case, dtype), case.shape)
 
 
+@functools.cache
+def seen(case):
+    """The matrices of the layer if all its weights were 1: what each neuron sees."""
+    layer = case.make(dtype="float64")
+    layer.build((None, *case.shape))
+    layer.set_weights([np.ones(value.shape) for value in layer.get_weights()])
+    return reference.connections(layer, case.shape)[0]
+
+
 def generator(*names):
     """A random generator that is the same in every run."""
     return np.random.default_rng(zlib.crc32(" ".join(map(str, names)).encode()))

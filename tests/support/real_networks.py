@@ -17,6 +17,7 @@ NETWORKS = {
     "vgg16_imagenette10": (224, keras.applications.vgg16.preprocess_input),
     "squeezenet": (227, keras.applications.vgg16.preprocess_input),
     "efficientnet_lite0": (224, lambda x: (x - 127) / 128),
+    "mobilenet_v2": (224, keras.applications.mobilenet_v2.preprocess_input),
     "resnet18_trunk": (224, lambda x: (x / 255 - MEAN) / STD),
 }
 

@@ -226,7 +226,7 @@ def _transposed_convolution(layer, kernel, input_shape):
     return matrix, output_shape
 
 
-# --- The rules, for one sample: x (n_in,), W (n_in, n_out), R (n_out,) ---------------------------
+# --- The rules, for one sample: x (n_in,), W and what each neuron sees (n_in, n_out), R (n_out,) --
 
 
 def ratio(a, b):
@@ -240,7 +240,22 @@ def _pairs(matrix):
     return list(zip(rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), strict=True))
 
 
-def inner(x, matrix, relevance):
+def evenly(seen, relevance):
+    """Relevance in equal parts over what each neuron sees, over all where it sees nothing."""
+    share = np.zeros(len(seen))
+    for j in np.flatnonzero(relevance):
+        places = np.flatnonzero(seen[:, j])
+        places = places if len(places) else np.arange(len(seen))
+        share[places] += relevance[j] / len(places)
+    return share
+
+
+def without(sums, relevance):
+    """The relevance of the neurons whose sums are 0."""
+    return np.where(np.array(sums) == 0, relevance, 0.0)
+
+
+def inner(x, matrix, relevance, seen=None):
     """Eqs. 7-9."""
     x, relevance = x.tolist(), relevance.tolist()
     pairs = _pairs(matrix)
@@ -259,14 +274,14 @@ def inner(x, matrix, relevance):
             share[i] += relevance[j] * ratio(z, positive[j])
         else:
             share[i] += relevance[j] * ratio(-z, positive[j] + negative[j])
-    activated = [i for i, value in enumerate(x) if value != 0]
+    activated = [i for i, value in enumerate(x) if value != 0] or range(len(x))
     excess = math.fsum(share) - math.fsum(relevance)
     for i in activated:
         share[i] -= excess / len(activated)
     return np.array(share)
 
 
-def head(x, matrix, relevance):
+def head(x, matrix, relevance, seen):
     """Eqs. 5-6."""
     x, relevance = x.tolist(), relevance.tolist()
     pairs = _pairs(matrix)
@@ -276,10 +291,10 @@ def head(x, matrix, relevance):
     share = [0.0] * len(x)
     for i, j, w in pairs:
         share[i] += relevance[j] * ratio(abs(x[i] * w), size[j])
-    return np.array(share)
+    return np.array(share) + evenly(seen, without(size, relevance))
 
 
-def first(x, matrix, relevance, low, high):
+def first(x, matrix, relevance, seen, low, high):
     """Eq. 10, for an input between the arrays low and high."""
     x, relevance, low, high = (a.tolist() for a in (x, relevance, low, high))
     pairs = _pairs(matrix)
@@ -293,10 +308,10 @@ def first(x, matrix, relevance, low, high):
     share = [0.0] * len(x)
     for i, j, w in pairs:
         share[i] += relevance[j] * ratio(part(i, w), size[j])
-    return np.array(share)
+    return np.array(share) + evenly(seen, without(size, relevance))
 
 
-def released(x, matrix, relevance, convolution):
+def released(x, matrix, relevance, seen, convolution):
     """The released code: x+ and |x-| apart, each as if it were the whole input."""
     return sum(
         _released_part(part, matrix, relevance, convolution)
@@ -333,16 +348,20 @@ def _released_part(x, matrix, relevance, convolution):
 # --- The rules, for a batch and a layer of one or more matrices ----------------------------------
 
 
-def layer_rule(rules, matrices, x, relevance):
-    """Applies rules[k] to the k-th matrix, last first, to each sample of x apart."""
+def layer_rule(rules, matrices, x, relevance, seen=None):
+    """Applies rules[k] to the k-th matrix, last first, to each sample of x apart.
+
+    `seen` are the matrices if all weights were 1; None where none of them is 0.
+    """
     result = np.zeros(x.shape)
     for n in range(len(x)):
         values = [x[n].astype(np.float64).ravel()]
         for matrix in matrices[:-1]:
             values.append(values[-1] @ matrix)
         r = relevance[n].astype(np.float64).ravel()
-        for rule, value, matrix in reversed(list(zip(rules, values, matrices, strict=True))):
-            r = rule(value, matrix, r)
+        steps = zip(rules, values, matrices, seen or matrices, strict=True)
+        for rule, value, matrix, mask in reversed(list(steps)):
+            r = rule(value, matrix, r, mask)
         result[n] = r.reshape(x.shape[1:])
     return result
 
@@ -440,16 +459,18 @@ def _shared(parts, totals, relevance):
     return parts @ np.array(list(quotients))
 
 
-def lrp_epsilon(x, matrix, relevance, b, epsilon=0.0, bias=True):
+def lrp_epsilon(x, matrix, relevance, seen, b, epsilon=0.0, bias=True):
     z = x[:, None] * matrix
     totals = z.sum(0) + (b if bias else 0)
-    return _shared(z, totals + np.where(totals >= 0, epsilon, -epsilon), relevance)
+    share = _shared(z, totals + np.where(totals >= 0, epsilon, -epsilon), relevance)
+    return share if epsilon else share + evenly(seen, without(totals, relevance))
 
 
 def lrp_alpha_beta(
     x,
     matrix,
     relevance,
+    seen,
     b,
     alpha=1.0,
     beta=0.0,
@@ -468,27 +489,35 @@ def lrp_alpha_beta(
     share = alpha * _shared(up, positive, relevance)
     if one_sided:
         share += _shared(down, negative, np.where(positive == 0, relevance, 0))
+    none = (positive == 0) & (negative == 0) & (one_sided or beta != 0)
+    share += evenly(seen, np.where(none, relevance, 0))
     return share - beta * _shared(down, negative, relevance)
 
 
-def lrp_gamma(x, matrix, relevance, b, gamma=0.25, signed=False):
+def lrp_gamma(x, matrix, relevance, seen, b, gamma=0.25, signed=False):
     z = x[:, None] * matrix
     sign = np.where(z.sum(0) + b < 0, -1, 1) if signed else 1
     z, b = z * sign, b * sign
     parts = z + gamma * np.maximum(z, 0)
-    return _shared(parts, parts.sum(0) + b + gamma * np.maximum(b, 0), relevance)
+    totals = parts.sum(0) + b + gamma * np.maximum(b, 0)
+    return _shared(parts, totals, relevance) + evenly(seen, without(totals, relevance))
 
 
-def lrp_z_plus(x, matrix, relevance, b):
+def lrp_z_plus(x, matrix, relevance, seen, b):
     z = x[:, None] * np.maximum(matrix, 0)
     return _shared(z, z.sum(0), relevance)
 
 
-def lrp_w_square(x, matrix, relevance, b):
-    return _shared(matrix**2, (matrix**2).sum(0), relevance)
+def lrp_w_square(x, matrix, relevance, seen, b):
+    totals = (matrix**2).sum(0)
+    return _shared(matrix**2, totals, relevance) + evenly(seen, without(totals, relevance))
 
 
-def lrp_box(x, matrix, relevance, b, low, high):
+def lrp_flat(x, matrix, relevance, seen, b):
+    return _shared(matrix, matrix.sum(0), relevance)
+
+
+def lrp_box(x, matrix, relevance, seen, b, low, high):
     w_up, w_down = np.maximum(matrix, 0), np.minimum(matrix, 0)
     z = x[:, None] * matrix - low[:, None] * w_up - high[:, None] * w_down
-    return _shared(z, z.sum(0), relevance)
+    return _shared(z, z.sum(0), relevance) + evenly(seen, without(z.sum(0), relevance))
