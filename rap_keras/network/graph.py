@@ -90,6 +90,7 @@ class Graph:
         images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
+        read: Variables of whose values the graph has constants; all others are read as it runs.
     """
 
     nodes: tuple[Node, ...]
@@ -100,6 +101,7 @@ class Graph:
     images: frozenset[int]
     booleans: frozenset[int] = frozenset()
     fused: int | None = None
+    read: tuple[Any, ...] = ()
 
     @cached_property
     def producers(self) -> dict[int, Node]:
