@@ -294,6 +294,33 @@ def test_attention_conserves_and_its_weights_take_nothing(name, rng):
     assert_same(create_analyzer("gradient", model).analyze(x), tape.gradient(top, given), 1e-4)
 
 
+def test_attention_is_the_linear_map_that_its_weights_make(rng):
+    """LRP-z without biases is x times the slope, here by finite differences with frozen weights."""
+    inputs = keras.Input((5, 6), dtype="float64")
+    attention = layers.MultiHeadAttention(2, 3, use_bias=False, dtype="float64")
+    x = layers.Flatten(dtype="float64")(attention(inputs, inputs))
+    model = keras.Model(inputs, layers.Dense(3, use_bias=False, dtype="float64")(x))
+    x = rng.normal(size=(1, 5, 6))
+    _, weights = attention(x, x, return_attention_scores=True)
+    by_value, by_output, by_dense = (model.weights[k].numpy() for k in (2, 3, 4))
+    assert [w.path.split("/")[-2] for w in model.weights[2:4]] == ["value", "attention_output"]
+    top = model(x).numpy().argmax()
+
+    def frozen(x):
+        values = np.einsum("bsd,dhk->bhsk", x, by_value)
+        heads = np.einsum("bhts,bhsk->bthk", weights, values)
+        return (np.einsum("bthk,hkd->btd", heads, by_output).reshape(1, -1) @ by_dense)[0, top]
+
+    np.testing.assert_allclose(frozen(x), model(x).numpy().max(), rtol=1e-6)
+    slope, step = np.zeros_like(x), 1e-6
+    for index in np.ndindex(*x.shape):
+        moved = x.copy()
+        moved[index] += step
+        slope[index] = (frozen(moved) - frozen(x)) / step
+    relevance = create_analyzer("lrp.z", model).analyze(x)
+    np.testing.assert_allclose(relevance, x * slope, atol=1e-5 * abs(relevance).max())
+
+
 class Asked(layers.Layer):
     """Attention of one learned query to all tokens, which pools them, as in SigLIP."""
 

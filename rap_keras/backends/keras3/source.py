@@ -136,7 +136,7 @@ def _names_in(arguments: tuple[Any, dict[str, Any]]) -> list[str]:
     for key, value in (positional | kwargs).items():
         inner = value if isinstance(value, dict) else {key: value}
         for name, part in inner.items():
-            leaves = tree.flatten(part)
+            leaves = list(filter(is_symbolic, tree.flatten(part)))
             names += [name if len(leaves) == 1 else f"{name}_{k}" for k in range(len(leaves))]
     return names
 
