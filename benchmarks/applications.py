@@ -9,6 +9,7 @@ relative to sum |R|, in single precision: the largest of any layer, and of the w
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -91,10 +92,11 @@ def measured(model: keras.Model, x: NDArray[np.float32]) -> list[str]:
 
 
 def _why(error: Exception) -> str:
-    """The reason of a refusal, without the table of rules and what to do about it."""
+    """The reason of a refusal, without the table of rules, what to do, and this machine's folders."""
     first, *others = str(error).splitlines()
-    closed = [line for line in others if "cannot be opened" in line]
-    return " ".join([first.partition("; to give one")[0], *closed]).replace("|", "\\|")
+    closed = [line for line in others if "cannot be opened" in line][:1]
+    told = ". ".join([first.partition("; to give one")[0].removeprefix("Expected "), *closed])
+    return re.sub(r"/\S*/", "", told).replace("|", "\\|").rstrip(".")
 
 
 def print_table(title: str, names: list[str], explained: Callable[[str], list[str]]) -> None:

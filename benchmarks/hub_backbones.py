@@ -279,6 +279,11 @@ def _d_fine() -> Any:
     )
 
 
+def _d_fine_encoder() -> Any:
+    model = _d_fine()
+    return keras.Model(model.input, model.output["enc_outputs_class"])
+
+
 def _has_no_class_token(backbone: Any) -> bool:
     return not getattr(backbone, "use_class_token", True)
 
@@ -352,6 +357,7 @@ BACKBONES: dict[str, Callable[[], Any]] = {
         _four_stages("bottleneck_block"), 3, 6, use_p5=False, image_shape=IMAGE
     ),
     "D-FINE": _d_fine,
+    "D-FINE, its encoder's classes": _d_fine_encoder,
     "DepthAnything": _depth_anything,
     "BASNet": _basnet,
     "DeepLabV3": lambda: H.DeepLabV3Backbone(

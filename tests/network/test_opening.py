@@ -444,6 +444,26 @@ def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):
     assert create_analyzer("rap", model).conservation(x).max_error < 1e-5
 
 
+def test_a_nested_layer_that_tells_its_shapes_without_training_is_opened(rng):
+    class Inner(layers.Layer):
+        def call(self, x, training=False):
+            return 2 * x if not training else x
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    class Outer(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.inner = Inner(name="inner")
+
+        def call(self, x):
+            return ops.relu(self.inner(x))
+
+    model = functional(Outer(name="outer"), (4,))
+    assert create_analyzer("rap", model).conservation(sample(rng, 4)).max_error < 1e-5
+
+
 class Counting(layers.Layer):
     def build(self, shape):
         self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")

@@ -253,7 +253,8 @@ def _replacements() -> list[tuple[Any, str, Any]]:
         for owner in (Variable, tf.Tensor)
         for name, operation in _OPERATORS.items()
     ]
-    return [*((module, "Node", _Node) for module in recorders), *operators]
+    nodes = [(module, "Node", _Node) for module in recorders]
+    return [*nodes, (keras.Layer, "symbolic_call", _symbolic_call), *operators]
 
 
 _OPERATORS = {
@@ -273,6 +274,14 @@ def _operator(own: Any, operation: Any) -> Any:
         return operation(variable, other) if is_symbolic(other) else own(variable, other)
 
     return applied
+
+
+def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    """As Keras has it, for layers as well that tell their outputs' shapes without `training`."""
+    told = inspect.signature(layer.compute_output_spec).parameters.values()
+    if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in told):
+        kwargs.pop("training", None)
+    return layer.compute_output_spec(*args, **kwargs)
 
 
 class _Node(Node):

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 from keras import tree
+from keras.backend import standardize_dtype
 from keras.src.utils.naming import to_snake_case
 
 from rap_keras.backends.keras3.calls import Call, Constant
@@ -66,7 +67,7 @@ def trace(
     scope = {id(t): slot for t, slot in zip(source.inputs, inputs, strict=True)}
     walk.function(source.function, scope, "", source.context)
     end = scope[id(source.outputs[output])]
-    numeric = [s for s, t in zip(inputs, source.inputs, strict=True) if t.dtype != "bool"]
+    numeric = [slot for slot in inputs if slot not in walk.booleans]
     graph = Graph(
         nodes=tuple(_with_biases(walk.nodes, end)),
         inputs=tuple(inputs),
@@ -74,7 +75,7 @@ def trace(
         output=end,
         shapes=walk.shapes,
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
-        booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
+        booleans=frozenset(walk.booleans),
         read=tuple({id(v): v for v in (*source.read, *walk.read)}.values()),
     )
     return _pruned(graph, end) if keep_head else without_head(graph)
@@ -107,6 +108,8 @@ class _Walk:
         slot = len(self.shapes)
         samples = batch_axes(tensor.shape) if context.traced else []
         self.shapes[slot] = tuple(None if k in samples else n for k, n in enumerate(tensor.shape))
+        if standardize_dtype(tensor.dtype) == "bool":
+            self.booleans.add(slot)
         return slot
 
     def function(self, function: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
@@ -138,14 +141,15 @@ class _Walk:
             return
         outputs = [self.new_slot(t, context) for t in node.outputs]
         scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
-        self.booleans.update(scope[id(t)] for t in node.outputs if t.dtype == "bool")
-        call = Call(op, (args, kwargs), [t.dtype == "bool" for t in taken], context)
+        slots = [scope[id(t)] for t in taken]
+        masks = [slot in self.booleans for slot in slots]
+        call = Call(op, (args, kwargs), masks, context)
         self.nodes.append(
             Node(
                 _with_weights(op, call, taken) or op,
                 name,
-                tuple(scope[id(t)] for t in taken if t.dtype != "bool"),
-                tuple(scope[id(t)] for t in taken if t.dtype == "bool"),
+                tuple(slot for slot in slots if slot not in self.booleans),
+                tuple(slot for slot in slots if slot in self.booleans),
                 tuple(outputs),
                 call,
                 bool(args) and isinstance(args[0], int | float),
