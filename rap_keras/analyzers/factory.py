@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rap_keras.analyzers.registry import read_method
+from rap_keras.analyzers.registry import Method, read_method
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
+from rap_keras.support.reading import read_json, understood
 from rap_keras.support.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -36,18 +36,23 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
     """
     method = read_method(name)
     _refuse_keras2()
+    _check_options(method, options)
+    make: Callable[..., Analyzer] = method.load()
+    if "method" in inspect.signature(make).parameters:  # one class for several methods
+        options["method"] = name
+    return make(model, **options)
+
+
+def _check_options(method: Method, options: Mapping[str, Any]) -> None:
+    """Refuses options that a method does not have."""
     known = method.option_names()
     unknown = [option for option in options if option not in known]
     if unknown:
         hint = did_you_mean(unknown[0], known, 1, 0.6)
         raise InputError(
-            f"Expected options of {name!r} among {', '.join(known)}, got {unknown[0]!r}"
+            f"Expected options of {method.name!r} among {', '.join(known)}, got {unknown[0]!r}"
             + (f"; {hint}" if hint else "")
         )
-    make: Callable[..., Analyzer] = method.load()
-    if "method" in inspect.signature(make).parameters:  # one class for several methods
-        options["method"] = name
-    return make(model, **options)
 
 
 def _refuse_keras2() -> None:
@@ -75,15 +80,20 @@ def load_analyzer(folder: str | Path) -> Analyzer:
     """
     import keras
 
+    _refuse_keras2()
     folder = Path(folder)
-    try:
-        saved = json.loads((folder / "analyzer.json").read_text(encoding="utf-8"))
-        name, options = saved["analyzer"], saved["options"]
-        model = keras.models.load_model(folder / "model.keras", compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    path = folder / "analyzer.json"
+    saved = read_json(path, "saved analyzer")
+    if not (isinstance(saved, dict) and isinstance(saved.get("options"), dict)):
         raise InputError(
-            f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}: {error}"
-        ) from error
+            f'Expected the saved analyzer {str(path)!r} to hold the name of a method, "analyzer", and '
+            'its "options" by name, got something else: save the analyzer again.'
+        )
+    name, options = saved.get("analyzer", ""), saved["options"]
+    _check_options(read_method(name), options)  # before the model takes its time
     if "patterns" in options:
-        options["patterns"] = folder / options["patterns"]
+        options["patterns"] = folder / Path(str(options["patterns"])).name
+    sentence = f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}"
+    with understood(sentence, "save the analyzer again"):
+        model = keras.models.load_model(folder / "model.keras", compile=False)
     return create_analyzer(name, model, **options)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.samples import Pack, read_inputs
+from rap_keras.inputs.samples import Pack, read_inputs, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
 from rap_keras.propagate import forward
 
@@ -28,10 +28,16 @@ class Network(ABC):
         graph: Its graph.
 
     Raises:
-        InputError: The model cannot be followed.
+        InputError: The model cannot be followed, or takes nothing but booleans.
     """
 
     def __init__(self, model: Any, graph: Graph) -> None:
+        if graph.booleans.issuperset(graph.inputs):
+            raise InputError(
+                f"Expected a model that takes numbers, got one whose input {graph.input_names[0]!r} is "
+                "of dtype bool, which passes for a mask and has no relevance: declare it as float32, "
+                "which takes True and False for 1 and 0."
+            )
         self.model = model
         self.graph = graph
         self._checked = False
@@ -64,7 +70,9 @@ class Network(ABC):
         Raises:
             InputError: Number, shape, dtype or values do not fit.
         """
-        return read_inputs(self.inputs, self.names, x, check_finite)
+        arrays, pack = read_inputs(self.inputs, self.names, x, check_finite)
+        refuse_unknown_tokens(self.graph, arrays)
+        return arrays, pack
 
     def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:
         """A function of the model's inputs, compiled at its first call.
@@ -158,6 +166,9 @@ class Network(ABC):
 
 
 def _another(sample: np.ndarray) -> np.ndarray:
-    """A sample of values that are as likely, but lie elsewhere."""
+    """A sample of other values that are as likely: tokens stay in the vocabulary of their place."""
     turned = np.flip(sample, tuple(range(1, sample.ndim)))
-    return (0.5 * turned).astype(sample.dtype) if sample.dtype.kind == "f" else turned
+    if sample.dtype.kind == "b":
+        return turned
+    smaller = np.minimum(sample, turned)
+    return (smaller // 2 if sample.dtype.kind in "iu" else 0.5 * smaller).astype(sample.dtype)

@@ -11,6 +11,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store, check_same
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.progress import track
+from rap_keras.support.text import reason
 
 Shard = tuple[int, int]
 
@@ -87,6 +88,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
     """
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(Path(folder))) for folder in folders]
+        stack.enter_context(_doubting(stores))
         first = stores[0]
         for store in stores[1:]:
             check_same(first.protocol, store.protocol, str(first.folder))
@@ -128,22 +130,36 @@ def report(folder: str | Path) -> list[Path]:
 
 
 def _report(store: Store) -> list[Path]:
-    images = store.images()
-    skipped = [record for record in images if record["status"] == "skipped"]
-    if skipped and not any(record["status"] == "kept" for record in images):
-        raise InputError(
-            f"No image was kept: {len(images) - len(skipped)} misclassified, {len(skipped)} skipped. "
-            f"The first that was skipped: {skipped[0]['reason']}"
-        )
-    figures = store.protocol["figures"]
-    protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
+    with _doubting([store]):
+        images = store.images()
+        skipped = [record for record in images if record["status"] == "skipped"]
+        if skipped and not any(record["status"] == "kept" for record in images):
+            raise InputError(
+                f"No image was kept: {len(images) - len(skipped)} misclassified, {len(skipped)} "
+                f"skipped. The first that was skipped: {skipped[0]['reason']}"
+            )
+        protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
+        try:
+            return write_report(store.folder, protocol, images, store.maps(protocol["figures"]))
+        except UnwritableError as error:
+            raise InputError(
+                f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "
+                "results are kept: mend this and run the same command again."
+            ) from error
+
+
+@contextlib.contextmanager
+def _doubting(stores: Sequence[Store]) -> Iterator[None]:
+    """Takes whatever goes wrong for damage, where results have no checksums."""
     try:
-        return write_report(store.folder, protocol, images, store.maps(figures))
-    except UnwritableError as error:
-        raise InputError(
-            f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "
-            "results are kept: mend this and run the same command again."
-        ) from error
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        for store in stores:
+            if not store.checked:
+                raise store.damaged(reason(error)) from error
+        raise
 
 
 def check_shard(shard: Shard) -> None:
@@ -158,7 +174,8 @@ def check_shard(shard: Shard) -> None:
 
 
 def _check_shard_of(store: Store, shard: Shard) -> None:
-    held = tuple(store.protocol["shard"])
+    with _doubting([store]):
+        held = tuple(store.protocol["shard"])
     if held != shard:
         names = [
             "the whole" if count == 1 else f"the shard {n}/{count}" for n, count in (shard, held)

@@ -1,13 +1,17 @@
 """Where a benchmark keeps what it has measured: one SQLite file, to which images are added.
 
 Each image is one transaction: a process that is killed, or a full disk, loses the image at work at most.
+Each record has a checksum, so that one that was changed is refused and not reported. Results that were
+begun by the version before have none, and go on without.
 """
 
 import contextlib
 import io
 import json
+import os.path
 import sqlite3
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import reason
 
 FILE = "results.sqlite"
-_VERSION = 1
+_VERSION, _BEFORE = 2, 1  # that before has no checksums
 _SCHEMA = f"""
-    CREATE TABLE protocol (content TEXT NOT NULL);
+    CREATE TABLE protocol (content TEXT NOT NULL, checksum INTEGER NOT NULL);
     CREATE TABLE images (
-        position INTEGER PRIMARY KEY, status TEXT NOT NULL, content TEXT NOT NULL);
+        position INTEGER PRIMARY KEY, status TEXT NOT NULL, content TEXT NOT NULL,
+        checksum INTEGER NOT NULL);
     CREATE TABLE maps (
         position INTEGER NOT NULL, title TEXT NOT NULL, content BLOB NOT NULL,
-        PRIMARY KEY (position, title));
+        checksum INTEGER NOT NULL, PRIMARY KEY (position, title));
     PRAGMA user_version = {_VERSION};
 """
+# SQLite's primary codes that tell of the disk, permissions and other processes, not of the file.
+_AROUND = {
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL),
+}
 # What may differ between two runs that belong together.
 _IDENTITY_EXCLUDES = ("command", "shard")
 
@@ -43,14 +55,18 @@ class Store:
 
     Raises:
         InputError: The folder holds results of another protocol, or none though none are to be begun, or
-            cannot be read or written.
+            cannot be read or written, or what it holds was changed.
+
+    Attributes:
+        protocol: What is measured and how.
+        checked: Whether records have checksums, so that they are as they were written.
     """
 
     def __init__(self, folder: Path, protocol: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         path = folder / FILE
-        if protocol is None and not path.is_file():
-            raise InputError(f"There are no results in {str(folder)!r} (no {FILE}).")
+        if not os.path.isfile(path) and (protocol is None or os.path.exists(path)):
+            raise InputError(f"There are no results in {str(folder)!r} (no file {FILE}).")
         with self._telling():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
@@ -65,17 +81,28 @@ class Store:
         if version == 0 and protocol is not None:
             # In one transaction, so that a file without a protocol never stays behind.
             self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-            self._database.execute("INSERT INTO protocol VALUES (?)", (json.dumps(protocol),))
+            self.checked = True
+            self._insert("protocol", json.dumps(protocol))
             self._database.execute("COMMIT")
-        elif version != _VERSION:
+        elif version not in (_VERSION, _BEFORE):
             raise InputError(
                 f"Expected results of this version of rap_keras in {str(self.folder / FILE)!r}, got "
                 f"those of version {version}; choose another folder."
             )
-        (content,) = self._database.execute("SELECT content FROM protocol").fetchone()
-        self.protocol = json.loads(content)
+        columns = self._database.execute("PRAGMA table_info(images)").fetchall()
+        self.checked = "checksum" in {name for _, name, *_ in columns}
+        (found,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok" or self.checked != (version != _BEFORE):
+            raise self.damaged("its tables are broken")
+        rows = self._select("content", "protocol", "the protocol")
+        if len(rows) != 1:
+            raise self.damaged("it has no protocol, or several")
+        self.protocol = self._parsed(rows[0][0], "the protocol")
         if protocol is not None:
             check_same(self.protocol, protocol, str(self.folder))
+            # Before hours of measuring, and not after them.
+            self.images()
+            self.maps()
 
     def close(self) -> None:
         """Closes the file."""
@@ -99,12 +126,7 @@ class Store:
         """
         position = record["position"]
         with self._telling(), self._transaction():
-            added = self._database.execute(
-                """INSERT INTO images VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
-                status = excluded.status, content = excluded.content WHERE status = 'skipped'""",
-                (position, record["status"], json.dumps(record)),
-            )
-            if added.rowcount:
+            if self._insert("images", position, record["status"], json.dumps(record)):
                 self._insert_maps(position, maps or {})
 
     def add_maps(self, position: int, maps: Maps) -> None:
@@ -117,9 +139,55 @@ class Store:
             self._insert_maps(position, maps)
 
     def _insert_maps(self, position: int, maps: Maps) -> None:
-        self._database.executemany(
-            "INSERT INTO maps VALUES (?, ?, ?)",
-            [(position, title, _pack(array)) for title, array in maps.items()],
+        for title, array in maps.items():
+            self._insert("maps", position, title, _pack(array))
+
+    def _insert(self, table: str, *values: Any) -> int:
+        """Adds a row with its checksum; an image takes the place of itself where that was skipped.
+
+        Returns:
+            The number of rows: 0 where the image is there already.
+        """
+        row = (*values, _checksum(values)) if self.checked else values
+        marks = ", ".join("?" * len(row))
+        conflict = ""
+        if table == "images":
+            checksum = ", checksum = excluded.checksum" if self.checked else ""
+            conflict = f"""ON CONFLICT DO UPDATE SET status = excluded.status,
+                content = excluded.content{checksum} WHERE status = 'skipped'"""
+        return self._database.execute(
+            f"INSERT INTO {table} VALUES ({marks}) {conflict}", row
+        ).rowcount
+
+    def _select(
+        self, columns: str, rows: str, what: str, parameters: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Rows as they were written; `what` is formatted with those that were not."""
+        checksum = ", checksum" if self.checked else ""
+        query = f"SELECT {columns}{checksum} FROM {rows}"
+        found = self._database.execute(query, parameters).fetchall()
+        if not self.checked:
+            return found
+        for *values, checksum in found:
+            if _checksum(values) != checksum:
+                raise self.damaged(f"{what.format(*values)} was changed")
+        return [tuple(values) for *values, _ in found]
+
+    def _parsed(self, content: str, what: str) -> dict[str, Any]:
+        """What a record says."""
+        try:
+            parsed = json.loads(content)
+        except (TypeError, ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise self.damaged(f"{what} cannot be read")
+        return parsed
+
+    def damaged(self, reason: str) -> InputError:
+        """The error of results that are not as they were written."""
+        return InputError(
+            f"The results in {str(self.folder / FILE)!r} are damaged ({reason}); put a copy of the file "
+            "in its place, or remove it and run the same command again."
         )
 
     def positions(self) -> set[int]:
@@ -141,19 +209,32 @@ class Store:
 
     def images(self) -> list[dict[str, Any]]:
         """The record of each image, by their order in the data set."""
+        what = "the record of image {0}"
         with self._telling():
-            rows = self._database.execute("SELECT content FROM images ORDER BY position").fetchall()
-        return [json.loads(content) for (content,) in rows]
+            rows = self._select("position, status, content", "images ORDER BY position", what)
+        records = []
+        for position, status, content in rows:
+            record = self._parsed(content, what.format(position))
+            if (record.get("position"), record.get("status")) != (position, status):
+                raise self.damaged(f"{what.format(position)} is another's")
+            records.append(record)
+        return records
 
     def maps(self, count: int | None = None) -> dict[int, dict[str, NDArray[Any]]]:
         """Pixels and heat maps of the images that have some, or of the first `count` of them."""
         maps: dict[int, dict[str, NDArray[Any]]] = {}
-        query = """SELECT position, title, content FROM maps WHERE position IN
+        what = "a map of image {0}"
+        chosen = """maps WHERE position IN
             (SELECT DISTINCT position FROM maps ORDER BY position LIMIT ?) ORDER BY position, rowid"""
         with self._telling():
-            rows = self._database.execute(query, (-1 if count is None else count,)).fetchall()
+            limit = -1 if count is None else count
+            rows = self._select("position, title, content", chosen, what, [limit])
         for position, title, content in rows:
-            maps.setdefault(position, {})[title] = np.load(io.BytesIO(content), allow_pickle=False)
+            try:
+                array = np.load(io.BytesIO(content), allow_pickle=False)
+            except Exception as error:  # NumPy's readers raise nearly anything
+                raise self.damaged(f"{what.format(position)} cannot be read") from error
+            maps.setdefault(position, {})[title] = array
         return maps
 
     @contextlib.contextmanager
@@ -174,11 +255,14 @@ class Store:
         """Says in one sentence why the file cannot be used."""
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or error
+        except (OSError, sqlite3.Error, UnicodeError) as error:
+            code = getattr(error, "sqlite_errorcode", -1) & 0xFF
+            if not isinstance(error, OSError) and code not in _AROUND:
+                raise self.damaged(reason(error)) from error
             raise InputError(
-                f"The results in {str(self.folder / FILE)!r} cannot be read or written ({reason}); what "
-                "was added before is kept: mend this and run the same command again."
+                f"The results in {str(self.folder / FILE)!r} cannot be read or written "
+                f"({reason(error)}); what was added before is kept: mend this and run the same command "
+                "again."
             ) from error
 
 
@@ -201,6 +285,12 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _checksum(values: Sequence[Any]) -> int:
+    """The CRC-32 of a row."""
+    parts = (value if isinstance(value, bytes) else str(value).encode() for value in values)
+    return zlib.crc32(b"\0".join(parts))
 
 
 def _pack(array: NDArray[Any]) -> bytes:

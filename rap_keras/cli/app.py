@@ -4,7 +4,6 @@ What the user got wrong is one sentence on stderr and exit code 2, and leaves no
 TensorFlow takes seconds to import, so only the commands that compute import it.
 """
 
-import sys
 from typing import Annotated
 
 import typer
@@ -15,7 +14,6 @@ from rap_keras.cli.benchmark import benchmark, merge
 from rap_keras.cli.demo import demo
 from rap_keras.cli.explain import compare, explain, layers
 from rap_keras.cli.options import Commands
-from rap_keras.support import signals
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -41,13 +39,3 @@ def _options(
 for _command in (explain, compare, layers, benchmark, merge, demo):
     app.command()(_command)
 app.add_typer(patterns.app, name="patterns")
-
-
-def main() -> None:
-    """Runs the command line."""
-    try:
-        with signals.raising():
-            app(prog_name="rap-keras")
-    except signals.Stopped as stopped:
-        typer.echo(f"rap-keras: Stopped by {stopped}.", err=True)
-        sys.exit(128 + stopped.number)

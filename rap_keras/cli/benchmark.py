@@ -16,6 +16,7 @@ from rap_keras.benchmark.settings import Settings, described
 from rap_keras.cli.options import ModelFlags, read_numbers
 from rap_keras.cli.session import import_tensorflow, tell
 from rap_keras.errors import InputError
+from rap_keras.support.reading import read_text, understood
 from rap_keras.support.signals import Stopped
 from rap_keras.support.text import counted
 
@@ -67,7 +68,7 @@ def _telling_what_is_kept(out: Path) -> Iterator[None]:
         if (out / FILE).is_file():
             with contextlib.suppress(InputError), Store(out) as store:
                 kept = len(store.positions())
-        typer.echo(
+        tell(
             f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in {out}: "
             "run the same command again to go on.",
             err=True,
@@ -90,10 +91,9 @@ def _config(context: typer.Context, path: Path | None) -> Path | None:
     """Takes the file's entries for the defaults of the flags, so that flags win over it."""
     if path is None:
         return None
-    try:
-        entries = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The config file {str(path)!r} cannot be read ({error}).") from error
+    text = read_text(path, "config file")
+    with understood(f"The config file {str(path)!r} cannot be read", "write it as TOML"):
+        entries = tomllib.loads(text)
     known = {parameter.name for parameter in context.command.params} - {"config", "help"}
     unknown = [key for key in entries if key.replace("-", "_") not in known]
     if unknown:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.cli.region import Region, read_region
+from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
 
 
@@ -27,7 +28,7 @@ class Commands(TyperGroup):
             sentence = " ".join(str(error).partition("\n\n")[0].split())
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             flags = {p.name: max(p.opts, key=len) for p in command.params} if command else {}
-            typer.echo(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
+            tell(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
 
 

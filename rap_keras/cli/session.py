@@ -14,9 +14,9 @@ from rap_keras.support.quiet import silenced_stderr
 from rap_keras.support.text import printable
 
 
-def tell(text: str) -> None:
-    """Prints to stdout, names of files of any encoding too."""
-    typer.echo(printable(text))
+def tell(text: str, err: bool = False) -> None:
+    """Prints to stdout or stderr; names of files may hold anything, so a terminal gets only text."""
+    typer.echo(printable(text), err=err)
 
 
 def image_files(sources: Sequence[str]) -> list[Path]:

@@ -7,6 +7,20 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
+from rap_keras.network.graph import Graph
+from rap_keras.network.layer_types import EMBEDDING, is_a
+
+# The values of the input, all of them, in another form.
+_RESHAPED = {
+    "Cast",
+    "Identity",
+    "Flatten",
+    "Reshape",
+    "ExpandDims",
+    "Squeeze",
+    "Permute",
+    "Transpose",
+}
 
 Pack = Callable[[list[np.ndarray]], Any]
 
@@ -72,6 +86,34 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
             f"Expected a tf.data.Dataset of batches, got one of single samples of shape {shapes}: "
             "batch it, dataset.batch(32)."
         )
+
+
+def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
+    """Refuses inputs that ask an embedding for rows that it does not have.
+
+    Args:
+        graph: The model. Embeddings that take an input as it is, or in another form, are looked at.
+        arrays: Its inputs.
+
+    Raises:
+        InputError: A value is no row. Keras counts negative ones from the end, and so do we.
+    """
+    for node in graph.nodes:
+        if not is_a(node.layer, EMBEDDING):
+            continue
+        slot = node.inputs[0]
+        while slot in graph.producers and is_a(graph.producers[slot].layer, _RESHAPED):
+            slot = graph.producers[slot].inputs[0]
+        if slot not in graph.inputs:
+            continue
+        k, rows = graph.inputs.index(slot), node.layer.input_dim
+        tokens = np.trunc(arrays[k])
+        unknown = tokens[(tokens < -rows) | (tokens >= rows)]
+        if unknown.size:
+            raise InputError(
+                f"Expected tokens from 0 to {rows - 1} for input {graph.input_names[k]!r}, as layer "
+                f"{node.name!r} has {rows} rows, got {unknown[0]:g}: use the vocabulary of the model."
+            )
 
 
 def _is_one_tensor(x: Any) -> bool:

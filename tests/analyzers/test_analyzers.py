@@ -166,6 +166,9 @@ def test_the_model_is_not_changed_and_eager_stays_on(rng):
         losses = [float(loss) for loss in model.losses]
         return json.dumps([model.get_config(), nodes, flags, losses, model.compiled], default=str)
 
+    # Losses of the user's own call, which Keras forgets at the next one.
+    model(rng.normal(size=(2, 6)))
+    assert len(model.losses) == 3
     before, weights = state(), model.get_weights()
     random_states = [v.numpy().copy() for v in model.non_trainable_variables]
     samples = rng.normal(size=(2, 6)).astype("float32")
@@ -281,8 +284,55 @@ def test_saved_analyzers_come_back(tmp_path, images):
     loaded = rap_keras.load_analyzer(tmp_path / "new" / "folder")
     assert loaded.options() == analyzer.options()
     assert_same(loaded.analyze(images, 2), analyzer.analyze(images, 2))
-    with pytest.raises(InputError, match=r"analyzer\.json and model\.keras"):
+    with pytest.raises(InputError, match=r"There is no saved analyzer '.*analyzer\.json'; check"):
         rap_keras.load_analyzer(tmp_path)
+    (tmp_path / "new" / "folder" / "model.keras").unlink()
+    with pytest.raises(InputError, match=r"a folder with analyzer\.json and model\.keras, got"):
+        rap_keras.load_analyzer(tmp_path / "new" / "folder")
+
+
+SAVED = [
+    ("[" * 100_000, "to be JSON, got a file that is not"),
+    ('{"analyzer": "rap", "options": {"batch_size": ' + "9" * 5000 + "}}", "to be JSON"),
+    ("5", 'the name of a method, "analyzer", and its "options" by name, got something else'),
+    ('{"analyzer": "rap"}', 'its "options" by name, got something else'),
+    ('{"analyzer": "rap", "options": null}', 'its "options" by name, got something else'),
+    ('{"analyzer": "rap", "options": ["ab"]}', 'its "options" by name, got something else'),
+    ('{"options": {}}', "Expected a method among .*, got None"),
+    ('{"analyzer": ["rap"], "options": {}}', r"Expected a method among .*, got \['rap'\]"),
+    ('{"analyzer": "rap", "options": {"name": 1}}', "Expected options of 'rap' .* got 'name'"),
+    ('{"analyzer": "rap", "options": {"model": 1}}', "Expected options of 'rap' .* got 'model'"),
+    (
+        '{"analyzer": "rap", "options": {"composite": 1}}',
+        "Expected options of 'rap' .* 'composite'",
+    ),
+    ('{"analyzer": "lrp", "options": {"composite": 1}}', "composite to be a rap_keras.Composite"),
+    (
+        '{"analyzer": "lrp.z", "options": {"method": "rap"}}',
+        "Expected options of 'lrp.z' .* 'method'",
+    ),
+    ('{"analyzer": "rap", "options": {"batch_size": "x"}}', "Expected batch_size to be an integer"),
+    ('{"analyzer": "pattern.net", "options": {"patterns": 5}}', "There is no file with patterns"),
+    (
+        '{"analyzer": "pattern.net", "options": {"patterns": "../../p.npz"}}',
+        "There is no file with patterns '.*/saved/p.npz'",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("analyzer") / "saved"
+    create_analyzer("rap", plain()).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("text", "message"), SAVED, ids=range(len(SAVED)))
+def test_an_analyzer_that_anyone_wrote_is_read_or_refused_in_one_sentence(text, message, saved):
+    (saved / "analyzer.json").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        rap_keras.load_analyzer(saved)
+    assert "\n" not in str(error.value)
 
 
 class Full(OSError):

@@ -189,6 +189,60 @@ def test_a_neuron_without_index_mode_is_refused():
         analyzer("plain").analyze(GOOD, 3)
 
 
+def tokens(*before, dtype="int32"):
+    x = inputs = keras.Input((6,), dtype=dtype, name="tokens")
+    for layer in before:
+        x = layer(x)
+    x = keras.layers.Embedding(10, 4, name="words")(x)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize("method", ["rap", "lrp.z", "random"])
+@pytest.mark.parametrize("token", [10, 10_000, -11])
+def test_tokens_outside_of_the_vocabulary_are_refused(method, token):
+    x = np.array([[1, 2, 3, 4, 5, 9], [0, 1, token, 3, 4, 5]])
+    reshaped = (keras.layers.Reshape((2, 3)), keras.layers.Flatten())
+    for model in (tokens(), tokens(*reshaped), tokens(dtype="float32")):
+        with pytest.raises(InputError) as error:
+            create_analyzer(method, model).analyze(x)
+        assert str(error.value) == (
+            "Expected tokens from 0 to 9 for input 'tokens', as layer 'words' has 10 rows, got "
+            f"{token}: use the vocabulary of the model."
+        )
+        assert np.isfinite(create_analyzer(method, model).analyze(x[:1])).all()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_columns_have_vocabularies_of_their_own(dtype):
+    """A column with more categories than another's embedding has rows is none of its matter."""
+    inputs = keras.Input((2,), dtype=dtype)
+    parts = [keras.layers.Embedding(n, 3)(inputs[:, k]) for k, n in enumerate((5, 50))]
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(parts)))
+    maps = create_analyzer("rap", model).analyze(np.array([[4, 49]]))
+    logits = model(np.array([[4, 49]])).numpy()
+    np.testing.assert_allclose(maps.sum(), logits.max(), rtol=1e-5)
+
+
+def test_a_boolean_image_is_one_of_zeros_and_ones(rng):
+    image = rng.random((2, 12, 12, 3)) > 0.5
+    analyzer = create_analyzer("rap", plain())
+    maps = analyzer.analyze(image)
+    assert abs(maps).max() > 0
+    np.testing.assert_array_equal(maps, analyzer.analyze(image.astype("float32")))
+
+
+def test_a_model_of_nothing_but_booleans_is_refused():
+    inputs = keras.Input((4, 4, 1), dtype="bool", name="drawing")
+    x = keras.ops.cast(inputs, "float32")
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    with pytest.raises(
+        InputError, match=r"whose input 'drawing' is of dtype bool.*as float32"
+    ) as error:
+        create_analyzer("rap", model)
+    assert "\n" not in str(error.value)
+
+
 def test_inputs_of_different_length_are_refused():
     a, b = keras.Input((3,)), keras.Input((3,))
     model = keras.Model([a, b], keras.layers.Dense(2)(keras.layers.Add()([a, b])))

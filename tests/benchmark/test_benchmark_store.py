@@ -1,12 +1,16 @@
 """Results outlive a process that is killed and a disk that is full."""
 
 import json
+import os
+import re
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from benchmarks import MAIN, QUICK, assert_same_report, records
 from rap_keras.benchmark.store import FILE, Store
 from rap_keras.errors import InputError
 
+BEFORE = Path(__file__).parent / "before"
 PROTOCOL = {"methods": ["rap"], "seed": 0, "command": "a", "shard": [1, 1]}
 # Kills itself, as kill -9 does, while the third image that is kept is written.
 KILLED = """
@@ -187,6 +192,151 @@ def test_two_processes_do_not_spoil_each_others_results(tmp_path):
             (one, two)[position % 2].add(record(position))
             (two, one)[position % 2].add(record(position, late=True))
         assert one.images() == two.images() == [record(position) for position in range(4)]
+
+
+def changed(data, seed):
+    """The bytes of a file, some of which were changed."""
+    rng = np.random.default_rng(seed)
+    result = np.frombuffer(data, np.uint8).copy()
+    at = rng.integers(0, len(data), rng.choice([1, 1, 2, 8]))
+    if seed % 2:
+        result[at] ^= (1 << rng.integers(0, 8, len(at))).astype(np.uint8)
+    else:
+        result[at] = rng.integers(32, 127, len(at))
+    if seed % 11 == 0:
+        return result[: at[0]].tobytes()
+    if seed % 13 == 0:
+        result[at[0] : at[0] + 500] = 0
+    return result.tobytes()
+
+
+def content(folder):
+    with Store(folder) as store:
+        maps = {p: {t: a.tolist() for t, a in own.items()} for p, own in store.maps().items()}
+        return store.protocol, store.images(), maps, store.finished()
+
+
+def test_bytes_that_were_changed_never_give_other_results(whole, tmp_path):
+    """Of 200 files the results are those that were written, or none: the report is made of them."""
+    data, expected = (whole / FILE).read_bytes(), content(whole)
+    same, told = 0, set()
+    for seed in range(200):
+        (tmp_path / FILE).write_bytes(changed(data, seed))
+        try:
+            assert content(tmp_path) == expected, seed
+            same += 1
+        except InputError as error:
+            sentence = str(error)
+            assert "\n" not in sentence
+            if "of version" not in sentence:
+                assert re.search(rf"{FILE}' are damaged \(.+\); put a copy", sentence), sentence
+            told.add(sentence)
+    assert 0 < same < 60  # in what SQLite does not use
+    assert any("the record of image" in sentence for sentence in told)
+    assert any("a map of image" in sentence for sentence in told)
+
+
+def test_results_that_were_changed_are_told_on_the_command_line(whole, common, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    database = sqlite3.connect(out / FILE)
+    database.execute("UPDATE images SET content = replace(content, '\"logit\": ', '\"logit\": 1')")
+    database.commit()
+    database.close()
+    before = {name: (out / name).read_bytes() for name in ("report.md", FILE)}
+    for command in (["benchmark", *common, *MAIN], ["merge", out]):
+        message = fail(*command, "--out", out)
+        assert f"{FILE}' are damaged (the record of image 0 was changed); put a copy" in message
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE images SET position = position + 10",
+        "UPDATE images SET status = 'kept'",
+        "UPDATE maps SET title = 'b'",
+        "UPDATE maps SET content = x'00'",
+        "UPDATE protocol SET content = '{}'",
+        "DELETE FROM protocol",
+        "INSERT INTO protocol SELECT * FROM protocol",
+        "ALTER TABLE images DROP COLUMN checksum",
+        "PRAGMA user_version = 1",
+        "DROP TABLE maps",
+    ],
+)
+def test_any_change_is_damage(change, tmp_path):
+    with Store(tmp_path, PROTOCOL) as store:
+        store.add(record(0, status="skipped"))
+        store.add(record(1), {"a": np.zeros(2)})
+    database = sqlite3.connect(tmp_path / FILE)
+    database.execute(change)
+    database.commit()
+    database.close()
+    with pytest.raises(InputError, match=f"{FILE}' are damaged"):
+        content(tmp_path)
+    with pytest.raises(InputError, match=f"{FILE}' are damaged"):
+        Store(tmp_path, PROTOCOL)  # before anything is measured
+
+
+def begun_before(folder):
+    """Results as the version before begins them, without checksums."""
+    database = sqlite3.connect(folder / FILE)
+    database.executescript((BEFORE / "some.sql").read_text("utf-8"))
+    database.close()
+
+
+def test_results_of_the_version_before_go_on_without_checksums(tmp_path):
+    begun_before(tmp_path)
+    with Store(tmp_path) as store:
+        protocol, images = store.protocol, store.images()
+        assert not store.checked
+    new = record(99, logit=0.1)
+    with Store(tmp_path, protocol) as store:
+        store.add(new, {"a": np.ones(2)})
+        store.add(images[0] | {"logit": 0})
+    with Store(tmp_path) as store:
+        assert store.images() == [*images, new]
+        np.testing.assert_array_equal(store.maps()[99]["a"], [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE images SET content = '{'", "the record of image 0 cannot be read"),
+        ("UPDATE images SET content = '[]'", "the record of image 0 cannot be read"),
+        ("UPDATE images SET content = x'ff'", "the record of image 0 cannot be read"),
+        ("UPDATE images SET position = position + 10", "the record of image 10 is another's"),
+        ("UPDATE images SET content = replace(content, 'results', 'r')", "results"),
+        (
+            "UPDATE images SET content = replace(content, '0.', '[]')",
+            "the record of image 0 cannot",
+        ),
+        ("UPDATE images SET content = replace(content, 'rap', 'r')", "rap"),
+        ("UPDATE protocol SET content = replace(content, 'seed', 's')", "seed"),
+        ("UPDATE protocol SET content = replace(content, 'shard', 's')", "shard"),
+        ("INSERT INTO maps VALUES (0, 'a', x'00')", "a map of image 0 cannot be read"),
+    ],
+)
+def test_damage_of_results_without_checksums_is_one_sentence(change, reason, tmp_path):
+    begun_before(tmp_path)
+    database = sqlite3.connect(tmp_path / FILE)
+    database.execute(change)
+    database.execute(
+        "UPDATE protocol SET content = replace(content, '\"figures\": 0', '\"figures\": 1')"
+    )
+    database.commit()
+    database.close()
+    message = fail("merge", tmp_path, "--out", tmp_path / "out")
+    assert f"{FILE}' are damaged (" in message
+    assert reason in message.partition("damaged (")[2]
+
+
+def test_a_pipe_in_the_place_of_results(tmp_path):
+    os.mkfifo(tmp_path / FILE)
+    for protocol in (None, PROTOCOL):
+        with pytest.raises(InputError, match="There are no results"):
+            Store(tmp_path, protocol)
 
 
 def test_nothing_is_begun_to_read(tmp_path):

@@ -150,6 +150,7 @@ def test_shared_flags_are_told_once():
 END = """
 import signal, sys, time
 from pathlib import Path
+from rap_keras import cli
 from rap_keras.cli import app
 from rap_keras.support import files
 
@@ -160,7 +161,7 @@ def wait(*arguments, **options):
         time.sleep(60)
 
 app.app = wait
-app.main()
+cli.main()
 """
 
 
@@ -180,7 +181,10 @@ def test_a_signal_leaves_nothing_behind(number, tmp_path):
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert told == f"rap-keras: Stopped by {number.name}.\n"
+    assert told == (
+        f"rap-keras: stopped by {number.name}; nothing is left half-written: run the same command "
+        "again.\n"
+    )
     assert files(tmp_path) == []
 
 

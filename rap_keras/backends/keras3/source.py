@@ -33,6 +33,7 @@ class Source:
         structure: How the model returns its outputs.
         input_names: The names of the inputs.
         context: How the graph came to be.
+        read: As in `Opened`.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class Source:
     structure: Any
     input_names: list[str]
     context: Context
+    read: Sequence[Any] = ()
 
     @classmethod
     def of(cls, model: Any) -> "Source":
@@ -70,7 +72,15 @@ class Source:
             )
         names = _names_in(opened.arguments)
         context = Context(True, autocast_of(model))
-        return cls(model, opened.function, opened.arguments, opened.returned, names, context)
+        return cls(
+            model,
+            opened.function,
+            opened.arguments,
+            opened.returned,
+            names,
+            context,
+            opened.read,
+        )
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
