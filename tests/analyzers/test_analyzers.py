@@ -40,7 +40,8 @@ def neuron_gradient(model, x, neuron):
 
 
 def test_all_methods_are_listed_and_give_finite_maps(images):
-    assert set(rap_keras.analyzer_names()) - {"pattern.net", "pattern.attribution"} == set(METHODS)
+    others = {"pattern.net", "pattern.attribution", "attention.rollout"}  # have tests of their own
+    assert set(rap_keras.analyzer_names()) - others == set(METHODS)
     model = residual()
     for name, options in METHODS.items():
         maps = create_analyzer(name, model, **options).analyze(images)
