@@ -1,5 +1,6 @@
 """What the commands do once only, names of any kind, patterns, and ends before time."""
 
+import contextlib
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from rap_keras.inputs import batches
 from rap_keras.models.loading import load_model
 from rap_keras.support import images, signals
 from rap_keras.support.files import replacing_together
+from rap_keras.support.progress import track
 
 MODEL = """
 import keras
@@ -222,6 +224,32 @@ def test_files_are_moved_all_or_none(tmp_path, monkeypatch):
     with pytest.raises(signals.Stopped):
         write()
     assert moved == files(tmp_path) == ["a", "b"]
+
+
+def test_a_signal_that_a_library_catches_still_stops(tmp_path):
+    def caught():
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+
+    def write():
+        with signals.raising(), replacing_together(tmp_path) as folder:
+            (folder / "a").write_text("a")
+            caught()
+
+    def work():
+        with signals.raising():
+            for item in track(iter("abc"), "working"):
+                done.append(item)
+                caught()
+
+    with pytest.raises(signals.Stopped):
+        write()
+    assert files(tmp_path) == []
+    done = []
+    with pytest.raises(signals.Stopped):
+        work()
+    assert done == ["a"]
+    signals.check()  # it was of another command
 
 
 def test_handlers_are_put_back():
