@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import fail, files, succeed
+from command_line import fail, files, run, succeed
 from PIL import Image
 
 from rap_keras import patterns
@@ -98,6 +98,46 @@ def test_images_of_one_figure_have_one_size(common, tmp_path):
     assert "Expected a --size of images that fit into memory" in message
 
 
+ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b1m\u202e"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["explain", "{}.png"], 0),
+        (["layers", "{}.png"], 0),
+        (["compare", "{}.png", "--methods", "input"], 0),
+        (["patterns", "fit", "{}.png"], 0),
+        (["explain", "{}.png", "--out", "{}.png"], 2),
+        (["explain", "{}"], 2),
+        (["explain", "{}.png", "--model", "{}"], 2),
+        (["explain", "{}.png", "--neuron", "{}"], 2),
+        (["explain", "{}.png", "--region", "{}"], 2),
+        (["demo", "{}"], 2),
+        (["{}"], 2),
+        (["demo", "--{}"], 2),
+        (["benchmark", "--config", "{}"], 2),
+        (["merge", "{}"], 2),
+    ],
+)
+def test_no_name_gives_orders_to_a_terminal(command, code, common, tmp_path, monkeypatch):
+    """A file that somebody else has named is a file, and so is a folder."""
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / f"{ESCAPE}.png")
+    arguments = [word.format(ESCAPE) for word in command]
+    if "{}.png" in command:
+        options = dict(zip(common[::2], common[1::2], strict=True))
+        missing = [flag for flag in options if flag not in command]
+        arguments += [word for flag in missing for word in (flag, options[flag])]
+        if "--out" not in command:
+            arguments += ["--out", f"{ESCAPE}.npz" if "fit" in command else ESCAPE]
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert "31m" in result.output  # the name is told
+    for sign in ESCAPE:
+        assert sign.isprintable() or sign not in result.output
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_names_of_any_kind(common, tmp_path):
     odd = os.fsdecode(b"caf\xe9 $a$ b$")
@@ -181,7 +221,7 @@ def start(out):
 def test_a_signal_leaves_nothing_behind(number, tmp_path):
     process = start(tmp_path / "new" / "out")
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate()
     assert process.returncode == 128 + number
     assert told == (
         f"rap-keras: stopped by {number.name}; nothing is left half-written: run the same command "
