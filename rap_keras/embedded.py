@@ -1,4 +1,4 @@
-"""The two small classifiers that ship with the package; they live in `rap_keras.models.embedded`."""
+"""The small networks that ship with the package; they live in `rap_keras.models.embedded`."""
 
 from rap_keras.models.embedded import Name, load
 

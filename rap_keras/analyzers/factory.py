@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rap_keras.analyzers.registry import Method, read_method
 from rap_keras.backends.version import has_keras3
@@ -90,7 +90,7 @@ def load_analyzer(folder: str | Path) -> Analyzer:
             f'Expected the saved analyzer {str(path)!r} to hold the name of a method, "analyzer", and '
             'its "options" by name, got something else: save the analyzer again.'
         )
-    name, options = cast(str, saved.get("analyzer")), saved["options"]
+    name, options = saved.get("analyzer", ""), saved["options"]
     _check_options(read_method(name), options)  # before the model takes its time
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name

@@ -1,9 +1,11 @@
 """Which backend takes a model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rap_keras.backends.network import Network
 from rap_keras.backends.version import has_keras3
+from rap_keras.errors import InputError
 
 
 def open_network(model: Any, output: str | int | None = None) -> Network:
@@ -39,6 +41,26 @@ def names_of_outputs(model: Any) -> list[str]:
 
         return Source.of(model).output_names
     return list(model.output_names)
+
+
+def ends_of(model: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Shapes and dtypes of a model's inputs and of its outputs, also of one that defines its own call.
+
+    Raises:
+        InputError: The model cannot be followed.
+    """
+    if is_keras3(model):
+        from rap_keras.backends.keras3.source import Source, specs
+
+        source = Source.of(model)
+        return specs(source.inputs), specs(source.outputs)
+    try:
+        inputs, outputs = model.inputs, model.outputs
+    except (AttributeError, ValueError):  # of what is no model, and of an unbuilt one
+        inputs = outputs = None
+    if not inputs or not outputs:
+        raise InputError(f"Expected a built Keras model, got {type(model).__name__}.")
+    return inputs, outputs
 
 
 def is_keras3(model: Any) -> bool:

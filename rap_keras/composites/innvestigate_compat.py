@@ -10,7 +10,9 @@ from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph
 from rap_keras.rules import Rule, gradient, innvestigate_compat, lrp, routing
 
-X_POSITIVE: Rule = functools.partial(lrp.alpha_beta, alpha=2.0, beta=1.0, positive_inputs=True)
+X_POSITIVE: Rule = functools.partial(
+    lrp.alpha_beta, alpha=2.0, beta=1.0, positive_inputs=True, even=False
+)
 
 
 class _InnvestigateComposite(Composite):
@@ -31,10 +33,10 @@ class _InnvestigateComposite(Composite):
 def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite:
     """The composite with what iNNvestigate 2.1 does otherwise; docs/baselines.md lists it.
 
-    The whole bias is in both denominators of alpha-beta; sums and averages are shared by signed values
-    (deep Taylor: all layers without a kernel pass the gradient); BatchNormalization has its own rule in
-    the presets, and with `own_norm` wrong weights; separable convolutions are one map; ZeroPadding hides
-    the first layer.
+    The whole bias is in both denominators of alpha-beta; padding and neurons without contributions lose
+    their relevance; sums and averages are shared by signed values (deep Taylor: all layers without a
+    kernel pass the gradient); BatchNormalization has its own rule in the presets, and with `own_norm`
+    wrong weights; separable convolutions are one map; ZeroPadding hides the first layer.
 
     Args:
         made_by: The function of `rap_keras.composites.lrp` that made it; "" for the user's own.
@@ -65,7 +67,7 @@ def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite
         )
         entries |= table((by_gradient, gradient.gradient))
     else:
-        norm = own(X_POSITIVE) if made_by == "sequential" else entries["BatchNormalization"]
+        norm = X_POSITIVE if made_by == "sequential" else entries["BatchNormalization"]
         if own_norm:
             norm = functools.partial(innvestigate_compat.normalization, rule=norm)
         entries |= additions("signed") | table((types.AVERAGING, lrp.ratio))

@@ -15,13 +15,15 @@ from rap_keras.models.architectures import (
     build_residual,
     build_segmentation,
     build_vgg,
+    build_vit,
 )
 
-Name = Literal["vgg", "residual", "segmentation"]
+Name = Literal["vgg", "residual", "vit", "segmentation"]
 
 _BUILDERS: dict[Name, Callable[[], keras.Model]] = {
     "vgg": build_vgg,
     "residual": build_residual,
+    "vit": build_vit,
     "segmentation": build_segmentation,
 }
 
@@ -30,9 +32,9 @@ def load(name: Name) -> keras.Model:
     """Load a network for `rap_keras.datasets.cluttered_digits` scenes.
 
     Args:
-        name: A classifier, `"vgg"` (plain convolutions, pooling and dense layers) or `"residual"`
-            (residual blocks with batch normalisation and global average pooling); or
-            `"segmentation"` (a U-Net).
+        name: A classifier, `"vgg"` (plain convolutions, pooling and dense layers), `"residual"`
+            (residual blocks with batch normalisation and global average pooling) or `"vit"` (a vision
+            transformer, of Keras 3); or `"segmentation"` (a U-Net).
 
     Returns:
         An uncompiled model, of whatever Keras is installed, from scenes scaled by
@@ -40,7 +42,7 @@ def load(name: Name) -> keras.Model:
         segmentation network to 11 for each pixel, `(n, 64, 64, 11)`, background first.
 
     Raises:
-        InputError: If there is no embedded model of that name.
+        InputError: If there is no embedded model of that name, or it needs another Keras.
     """
     if name not in get_args(Name):
         raise InputError(f"Expected one of {get_args(Name)}, got {name!r}; pass one of them.")

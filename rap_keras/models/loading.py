@@ -61,7 +61,9 @@ class LoadedModel:
         Raises:
             InputError: It is no such classifier.
         """
-        outputs = self.model.outputs
+        from rap_keras.backends.choice import ends_of
+
+        _, outputs = ends_of(self.model)
         if len(outputs) != 1:
             raise InputError(
                 f"{self.name} is no classifier with one output, but has {len(outputs)}."
@@ -238,8 +240,8 @@ def _own(spec: str) -> _Model:
         near = difflib.get_close_matches(spec.lower(), applications(), n=3)
         names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
         raise InputError(
-            f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg, "
-            "embedded:residual, hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
+            f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg "
+            "(residual, vit), hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
         )
     return _Model(model, spec)
 
@@ -247,6 +249,8 @@ def _own(spec: str) -> _Model:
 def _read(path: Path) -> Any:
     import h5py
     import keras
+
+    from rap_keras.models import architectures  # noqa: F401 (registers its layers)
 
     fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
     if not fits:
@@ -258,8 +262,11 @@ def _read(path: Path) -> Any:
         custom = raw_operations(path) if path.suffix == ".h5" else None
         return keras.saving.load_model(path, custom_objects=custom, compile=False)
     except Exception as error:
+        hint = ""
+        if any(words in str(error) for words in ("Could not locate", "Unknown layer")):
+            hint = ": Keras needs the code of your own classes: name FILE.py:function that loads it"
         raise InputError(
-            f"The model file {str(path)!r} cannot be loaded ({first_line(error)})."
+            f"The model file {str(path)!r} cannot be loaded ({first_line(error)}){hint}."
         ) from error
 
 
@@ -303,13 +310,15 @@ def _load_weights(model: Any, weights: str) -> None:
 
 def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """The size of the model's images, which also makes sure that it takes images."""
-    model, name = loaded.model, loaded.name
+    from rap_keras.backends.choice import ends_of
+
+    name = loaded.name
     try:
-        inputs, outputs = model.inputs, model.outputs
-    except (AttributeError, ValueError):  # of what is no model, and of an unbuilt one
-        inputs = outputs = None
-    if not inputs or not outputs:
-        raise InputError(f"{name} is no Keras model with a defined input and output.")
+        inputs, _ = ends_of(loaded.model)
+    except InputError as error:
+        raise InputError(
+            f"{name} is no Keras model with a defined input and output. {error}"
+        ) from error
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{name} does not take RGB images (height, width, 3), but {shape[1:]}.")

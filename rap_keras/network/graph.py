@@ -90,6 +90,7 @@ class Graph:
         images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
+        read: Variables of whose values the graph has constants; all others are read as it runs.
     """
 
     nodes: tuple[Node, ...]
@@ -100,6 +101,7 @@ class Graph:
     images: frozenset[int]
     booleans: frozenset[int] = frozenset()
     fused: int | None = None
+    read: tuple[Any, ...] = ()
 
     @cached_property
     def producers(self) -> dict[int, Node]:
@@ -127,6 +129,14 @@ class Graph:
             if len(alive) == 1:
                 found |= alive
         return frozenset(found)
+
+    def samples(self, node: Node) -> tuple[list[int], list[int]]:
+        """The axes of the samples, in a node's inputs and in its outputs."""
+        inputs, outputs = (
+            [batch_axis(self.shapes[slot]) or 0 for slot in slots]
+            for slots in (node.inputs, node.outputs)
+        )
+        return inputs, outputs
 
     def ends_before_activation(self, node: Node) -> bool:
         """Whether a node's own activation comes after the logits and is not applied."""

@@ -44,7 +44,7 @@ ELEMENTWISE = {
     *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
     *_numbered("SpatialDropout"),
     *("Identity", "InputLayer", "Rescaling", "Normalization", "Cast", "StochasticDepth"),
-    *("Negative", "StopGradient", "Copy", "Array"),
+    *("Negative", "StopGradient", "Copy", "Array", "ConvertToTensor"),
     # keras.ops, with statistics that are constants of the sample
     *("LayerNorm", "RMSNorm", "Normalize", "BatchNorm"),
     # Augmentation, which does nothing at inference; RandomCrop where the image has its size.

@@ -1,7 +1,10 @@
 """Words for what users read."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_KERAS_CALL = re.compile(r"Exception encountered when calling (.*)\.\s+\033\[1m([^\033\n]*)")
 
 
 def counted(count: int, noun: str) -> str:
@@ -23,9 +26,13 @@ def one_line(text: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed, for the middle of a sentence: the first line of an error, or its name."""
-    told = getattr(error, "strerror", None) or str(error)
-    lines = str(told).strip().splitlines()
+    """Why something failed, for the middle of a sentence: the first line of an error, or its name.
+
+    Keras says which layer's call failed, and in bold type below it why.
+    """
+    told = str(getattr(error, "strerror", None) or error).strip()
+    call = _KERAS_CALL.match(told)
+    lines = (f"{call[1]}: {call[2]}" if call else told).splitlines()
     first = lines[0].rstrip(" .:;") if lines else ""
     return (first if len(first) <= 100 else first[:97] + "...") or type(error).__name__
 

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from compare import assert_same
 
+import rap_keras
 from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.errors import InputError
 from rap_keras.models import architectures, embedded
 from rap_keras.models.loading import load_model
 
 # Of 1000 unseen scenes (docs/models.md) and of these, which are fewer.
-CLASSIFIERS = ["vgg", "residual"]
-MEGABYTES = {"vgg": 2, "residual": 2, "segmentation": 1}
+CLASSIFIERS = ["vgg", "residual", "vit"]
+MEGABYTES = {"vgg": 1, "residual": 1, "vit": 2, "segmentation": 1}
 
 keras3 = pytest.mark.skipif(keras.__version__ < "3", reason="of Keras 3")
 
@@ -46,6 +47,18 @@ def test_classifiers_name_unseen_digits(name, scenes):
     assert np.mean(logits.argmax(1) == scenes.labels) >= 0.93
 
 
+@keras3
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_layer_conserves_the_logit(name, scenes):
+    x = preprocess(scenes.images[:4])
+    analyzer = rap_keras.create_analyzer("rap", embedded.load(name))
+    report = analyzer.conservation(x)
+    assert len(report.layers) > 10
+    assert report.max_error < 1e-5
+    logits = analyzer.explain(x).explained_logits
+    assert (np.abs(report.model.inputs - logits) < 1e-5 * report.model.size).all()
+
+
 def test_segmentation_finds_unseen_digits(scenes):
     model = embedded.load("segmentation")
     logits = model.predict(preprocess(scenes.images), verbose=0)
@@ -62,9 +75,10 @@ def test_there_is_no_other_network():
         embedded.load("vgg19")
 
 
-def test_the_weights_are_those_of_the_file():
-    model = embedded.load("residual")
-    asset = resources.files("rap_keras") / "assets" / "cluttered_digits_residual.npz"
+@pytest.mark.parametrize("name", MEGABYTES)
+def test_the_weights_are_those_of_the_file(name):
+    model = embedded.load(name)
+    asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
     found = embedded.arrays(model)
     with resources.as_file(asset) as path, np.load(path) as file:
         assert set(found) == set(file.files)

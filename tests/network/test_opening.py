@@ -12,7 +12,7 @@ from compare import assert_same
 from keras import layers, ops
 from networks import biased
 
-from rap_keras import UnknownLayerError, create_analyzer, register_rule
+from rap_keras import InputError, UnknownLayerError, create_analyzer, register_rule
 from rap_keras.composites import composite as composites
 from rap_keras.composites.composite import Composite
 from rap_keras.rules import lrp, routing
@@ -294,10 +294,54 @@ def test_attention_conserves_and_its_weights_take_nothing(name, rng):
     assert_same(create_analyzer("gradient", model).analyze(x), tape.gradient(top, given), 1e-4)
 
 
+def test_attention_is_the_linear_map_that_its_weights_make(rng):
+    """LRP-z without biases is x times the slope, here by finite differences with frozen weights."""
+    inputs = keras.Input((5, 6), dtype="float64")
+    attention = layers.MultiHeadAttention(2, 3, use_bias=False, dtype="float64")
+    x = layers.Flatten(dtype="float64")(attention(inputs, inputs))
+    model = keras.Model(inputs, layers.Dense(3, use_bias=False, dtype="float64")(x))
+    x = rng.normal(size=(1, 5, 6))
+    _, weights = attention(x, x, return_attention_scores=True)
+    by_value, by_output, by_dense = (model.weights[k].numpy() for k in (2, 3, 4))
+    assert [w.path.split("/")[-2] for w in model.weights[2:4]] == ["value", "attention_output"]
+    top = model(x).numpy().argmax()
+
+    def frozen(x):
+        values = np.einsum("bsd,dhk->bhsk", x, by_value)
+        heads = np.einsum("bhts,bhsk->bthk", weights, values)
+        return (np.einsum("bthk,hkd->btd", heads, by_output).reshape(1, -1) @ by_dense)[0, top]
+
+    np.testing.assert_allclose(frozen(x), model(x).numpy().max(), rtol=1e-6)
+    slope, step = np.zeros_like(x), 1e-6
+    for index in np.ndindex(*x.shape):
+        moved = x.copy()
+        moved[index] += step
+        slope[index] = (frozen(moved) - frozen(x)) / step
+    relevance = create_analyzer("lrp.z", model).analyze(x)
+    np.testing.assert_allclose(relevance, x * slope, atol=1e-5 * abs(relevance).max())
+
+
+class Asked(layers.Layer):
+    """Attention of one learned query to all tokens, which pools them, as in SigLIP."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inner = layers.MultiHeadAttention(2, 4, name="attention")
+
+    def build(self, shape):
+        self.query = self.add_weight(shape=(1, 1, shape[-1]))
+        self.inner.build((None, 1, shape[-1]), shape)
+        self.built = True
+
+    def call(self, x):
+        return self.inner(ops.repeat(self.query, ops.shape(x)[0], axis=0), x)[:, 0]
+
+
 CALLS = {
     "class token": (Tokens, (6, 8)),
     "windows": (Windows, (4, 4, 8)),
     "one matrix": (Heads, (6, 8)),
+    "learned query": (Asked, (6, 8)),
 }
 
 
@@ -310,6 +354,76 @@ def test_calls_that_move_the_samples_conserve_in_every_batch(name, rng):
     assert analyzer.conservation(x).max_error < 1e-5
     alone = np.concatenate([analyzer.analyze(x[k : k + 1]) for k in range(3)])
     assert_same(analyzer.analyze(x), alone)
+
+
+class Spread(layers.Layer):
+    """Global features beside each position, resized to the map's size, as in DeepLab."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.pool = layers.GlobalAveragePooling2D(keepdims=True, name="pool")
+
+    def call(self, x):
+        _, height, width, _ = ops.shape(x)
+        spread = layers.Resizing(height, width, name="resizing")(self.pool(x))
+        return ops.concatenate([ops.convert_to_tensor(x), spread], axis=-1)
+
+
+def spread(shape):
+    inputs = keras.Input(shape)
+    x = Spread(name="spread")(layers.Conv2D(4, 3, activation="relu", name="conv")(inputs))
+    x = layers.Conv2D(4, 3, activation="relu", name="mixed")(x)
+    return keras.Model(inputs, layers.Dense(3, name="last")(layers.GlobalMaxPooling2D()(x)))
+
+
+def test_a_nested_model_of_any_size_is_opened_at_the_size_that_it_is_called_with(rng):
+    inputs = keras.Input(SHAPE)
+    any_size, fixed = biased(spread((None, None, 3))), spread(SHAPE)
+    fixed.set_weights(any_size.get_weights())
+    outer = keras.Model(inputs, any_size(inputs))
+    x = sample(rng)
+    analyzer = create_analyzer("rap", outer)
+    assert_same(analyzer.analyze(x), create_analyzer("rap", fixed).analyze(x))
+    assert analyzer.conservation(x).max_error < 1e-5
+    names = [node.name for node, _ in analyzer.rules().rows]
+    assert f"{any_size.name}/spread/resizing" in names
+    with pytest.raises(
+        InputError, match=r"fail .*Resizing.call.*size.*: build the model for inputs of one size"
+    ):
+        create_analyzer("rap", any_size).analyze(x)
+
+
+def test_a_call_that_computes_with_a_size_that_is_not_known_is_refused():
+    class Halved(layers.Layer):
+        def call(self, x):
+            return x[:, : x.shape[1] // 2]
+
+        def compute_output_shape(self, shape):
+            return (None, None, *shape[2:])
+
+    inputs = keras.Input((None, None, 3))
+    x = layers.GlobalMaxPooling2D()(Halved(name="halved")(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    with pytest.raises(UnknownLayerError, match=r"'halved' cannot be opened: .*inputs of one size"):
+        create_analyzer("rap", model)
+
+
+@pytest.mark.parametrize("layer", [Tokens, Asked])
+def test_weights_that_became_constants_are_not_out_of_date(layer, rng):
+    model = functional(layer(name="mine"), (6, 8))
+    x = sample(rng, 6, 8)
+    analyzer = create_analyzer("rap", model)
+    analyzer.analyze(x)
+    others = [rng.normal(size=w.shape) for w in model.get_weights()]
+    unread = {"last/kernel", "last/bias", "mine/positions"}
+    for variable, value in zip(model.weights, others, strict=True):
+        if variable.path in unread:
+            variable.assign(value)
+    assert_same(analyzer.analyze(x), create_analyzer("rap", model).analyze(x))
+    model.set_weights(others)
+    with pytest.raises(InputError, match=r"'mine/.*', of which .* has changed: make the analyzer"):
+        analyzer.analyze(x)
+    create_analyzer("rap", model).analyze(x)
 
 
 def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):
@@ -328,6 +442,26 @@ def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):
     x = sample(rng, 4)
     model = functional(Outer(name="outer"), (4,))
     assert create_analyzer("rap", model).conservation(x).max_error < 1e-5
+
+
+def test_a_nested_layer_that_tells_its_shapes_without_training_is_opened(rng):
+    class Inner(layers.Layer):
+        def call(self, x, training=False):
+            return 2 * x if not training else x
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    class Outer(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.inner = Inner(name="inner")
+
+        def call(self, x):
+            return ops.relu(self.inner(x))
+
+    model = functional(Outer(name="outer"), (4,))
+    assert create_analyzer("rap", model).conservation(sample(rng, 4)).max_error < 1e-5
 
 
 class Counting(layers.Layer):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import tree
+from keras.backend import standardize_dtype
 
 from rap_keras.backends.keras3.opening import (
     BATCH,
@@ -86,8 +87,10 @@ class Call:
         if self._attributes or _depends(self._arguments):
             raise CannotOpen(f"{self._op.name!r} makes as many samples as it was called with")
 
-    def _filled(self, inputs: Sequence[Any], masks: Sequence[Any]) -> tuple[Any, Any]:
-        """The arguments with these tensors, and the operation's own attributes for them."""
+    def _filled(
+        self, inputs: Sequence[Any], masks: Sequence[Any], weights: Any = None
+    ) -> tuple[Any, Any]:
+        """The arguments with these tensors and weights, and the operation's own attributes for them."""
         sources = iter(inputs), iter(masks)
         given = [next(sources[mask]) for mask in self._is_mask]
         size = None
@@ -98,7 +101,11 @@ class Call:
         values = iter(given)
 
         def filled(leaf: Any) -> Any:
-            return next(values) if is_symbolic(leaf) else _for_samples(leaf, size)
+            if is_symbolic(leaf):
+                return next(values)
+            if weights is not None and _array(leaf) is self.weights()[0]:
+                leaf = _Repeated(weights, leaf.axis) if isinstance(leaf, _Repeated) else weights
+            return _for_samples(leaf, size)
 
         arguments = tree.map_structure(filled, self._arguments)
         return arguments, tree.map_structure(
@@ -124,12 +131,14 @@ class Call:
         leaves = tree.flatten(self._arguments)
         return [leaf for leaf in leaves if hasattr(leaf, "dtype") and not is_symbolic(leaf)]
 
-    def with_constant(self, x: Any, constant: Any) -> Any:
-        """The output for one tensor, with another array in the place of the one that it takes."""
-        (args, kwargs), attributes = self._filled([x], [])
-        args, kwargs = tree.map_structure(
-            lambda leaf: constant if leaf is self.constants()[0] else leaf, (args, kwargs)
-        )
+    def weights(self) -> list[Any]:
+        """The constants with fractions; one part of those that are the same for each sample."""
+        arrays = map(_array, tree.flatten(self._arguments))
+        return [a for a in arrays if a is not None and "float" in standardize_dtype(a.dtype)]
+
+    def with_weights(self, x: Any, weights: Any) -> Any:
+        """The output for one tensor, with another array in the place of the first of `weights`."""
+        (args, kwargs), attributes = self._filled([x], [], weights)
         return _with(self._op, attributes).call(*args, **kwargs)
 
     def __call__(
@@ -191,6 +200,13 @@ def _with(op: Any, attributes: dict[str, Any]) -> Any:
     for name, value in attributes.items():
         setattr(op, name, value)
     return op
+
+
+def _array(leaf: Any) -> Any:
+    """The array, tensor or variable that a leaf of arguments is, or repeats; None for others."""
+    if isinstance(leaf, _Repeated):
+        return leaf.part
+    return leaf if hasattr(leaf, "dtype") and not is_symbolic(leaf) else None
 
 
 def _told(leaf: Any) -> Any:

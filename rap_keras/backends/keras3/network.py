@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.backends.keras3.opening import ONE_SIZE
 from rap_keras.backends.keras3.source import Source, specs
 from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
+from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.network.layer_types import SIZED, is_a
 from rap_keras.propagate import forward
+from rap_keras.support.text import first_line
 
 
 class Keras3Network(Network):
@@ -39,6 +42,7 @@ class Keras3Network(Network):
         self.output = output if output is None or isinstance(output, str) else int(output)
         self.kept = frozenset(kept)
         self._whole = trace(self._source, True, self.position, self.kept)
+        self._read = [(variable, np.array(variable)) for variable in self._whole.read]
         super().__init__(model, without_head(self._whole))
 
     @property
@@ -50,6 +54,17 @@ class Keras3Network(Network):
     def outputs(self) -> list[tf.TensorSpec]:
         """Shapes and dtypes of the model's own outputs."""
         return specs(self._source.outputs)
+
+    def check(self, sample: Sequence[np.ndarray]) -> None:
+        """As for every network; and refuses weights that the graph does not know, at each call."""
+        for variable, value in self._read:
+            if not np.array_equal(variable, value, equal_nan=True):
+                raise InputError(
+                    "Expected the weights with which the model was opened, but "
+                    f"{variable.path!r}, of which the call of its layer makes a constant, has changed: "
+                    "make the analyzer again."
+                )
+        super().check(sample)
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         if self._needs_sizes():  # compiled for each size of the images
@@ -80,7 +95,15 @@ class Keras3Network(Network):
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]
         outputs = self._source.own_output(inputs)
-        return forward(self._whole, inputs)[0], outputs[self.position]
+        try:
+            found = forward(self._whole, inputs)[0]
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            sizes = any(None in t.shape[1:] for t in self._source.inputs)
+            raise InputError(
+                "Expected layers that compute what they do in the model, but called by themselves they "
+                f"fail ({first_line(error)}): {ONE_SIZE if sizes else 'flatten nested models'}."
+            ) from error
+        return found, outputs[self.position]
 
     @property
     def output_names(self) -> list[str]:

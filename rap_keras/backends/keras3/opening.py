@@ -28,6 +28,12 @@ from rap_keras.support.text import first_line
 # the batch is. No layer is likely to have as many channels, or a multiple of them.
 BATCH = 251
 
+# What to do where a layer computes with a size that is not known.
+ONE_SIZE = (
+    "build the model for inputs of one size, such as x = keras.Input((224, 224, 3)); "
+    "keras.Model(x, model(x))"
+)
+
 
 class CannotOpen(Exception):
     """Why the graph of a layer's call is not known: part of a sentence."""
@@ -57,6 +63,7 @@ class Opened:
         inputs: These, in the order in which the arguments hold them.
         outputs: What the call returned, a flat list: symbolic tensors, and constants.
         returned: The same, in the structure in which the call returned them.
+        read: Variables whose values the call computed with, so that the graph has constants of them.
     """
 
     function: Function | None
@@ -64,6 +71,19 @@ class Opened:
     inputs: list[keras.KerasTensor]
     outputs: list[Any]
     returned: Any
+    read: list[Variable]
+
+
+class _Recording(keras.StatelessScope):
+    """Keeps variables as they are, and knows those whose values were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[Variable] = []
+
+    def get_current_value(self, variable: Variable) -> Any:
+        self.read.append(variable)
+        return super().get_current_value(variable)
 
 
 def batch_axes(shape: Sequence[int | None]) -> list[int]:
@@ -154,7 +174,7 @@ def _called(
 
     with _unchanged(layer):
         arguments = args, kwargs = tree.map_structure(fresh, (args, kwargs))
-        scope = keras.StatelessScope()
+        scope = _Recording()
         try:
             with scope, reading(autocast_of(layer)):
                 if layer is not None:
@@ -163,13 +183,14 @@ def _called(
                     )
                 returned = function(*args, **kwargs)
         except Exception as error:
-            raise CannotOpen(_reason(layer, error)) from error
+            hint = f"; {ONE_SIZE}" if any(None in t.shape for t in inputs) else ""
+            raise CannotOpen(_reason(layer, error) + hint) from error
         if scope.state_mapping and layer is not None:
             raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
         outputs = _tensors(returned)
         made = list(filter(is_symbolic, outputs))
         graph = Function(inputs, made) if made else None
-    return Opened(graph, arguments, inputs, outputs, returned)
+    return Opened(graph, arguments, inputs, outputs, returned, scope.read)
 
 
 def _converted(layer: keras.Layer, leaf: Any) -> Any:
@@ -232,7 +253,8 @@ def _replacements() -> list[tuple[Any, str, Any]]:
         for owner in (Variable, tf.Tensor)
         for name, operation in _OPERATORS.items()
     ]
-    return [*((module, "Node", _Node) for module in recorders), *operators]
+    nodes = [(module, "Node", _Node) for module in recorders]
+    return [*nodes, (keras.Layer, "symbolic_call", _symbolic_call), *operators]
 
 
 _OPERATORS = {
@@ -252,6 +274,14 @@ def _operator(own: Any, operation: Any) -> Any:
         return operation(variable, other) if is_symbolic(other) else own(variable, other)
 
     return applied
+
+
+def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    """As Keras has it, for layers as well that tell their outputs' shapes without `training`."""
+    told = inspect.signature(layer.compute_output_spec).parameters.values()
+    if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in told):
+        kwargs.pop("training", None)
+    return layer.compute_output_spec(*args, **kwargs)
 
 
 class _Node(Node):

@@ -33,6 +33,7 @@ class Source:
         structure: How the model returns its outputs.
         input_names: The names of the inputs.
         context: How the graph came to be.
+        read: As in `Opened`.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class Source:
     structure: Any
     input_names: list[str]
     context: Context
+    read: Sequence[Any] = ()
 
     @classmethod
     def of(cls, model: Any) -> "Source":
@@ -70,7 +72,15 @@ class Source:
             )
         names = _names_in(opened.arguments)
         context = Context(True, autocast_of(model))
-        return cls(model, opened.function, opened.arguments, opened.returned, names, context)
+        return cls(
+            model,
+            opened.function,
+            opened.arguments,
+            opened.returned,
+            names,
+            context,
+            opened.read,
+        )
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -126,7 +136,7 @@ def _names_in(arguments: tuple[Any, dict[str, Any]]) -> list[str]:
     for key, value in (positional | kwargs).items():
         inner = value if isinstance(value, dict) else {key: value}
         for name, part in inner.items():
-            leaves = tree.flatten(part)
+            leaves = list(filter(is_symbolic, tree.flatten(part)))
             names += [name if len(leaves) == 1 else f"{name}_{k}" for k in range(len(leaves))]
     return names
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
@@ -67,7 +67,7 @@ def trace(
     scope = {id(t): slot for t, slot in zip(source.inputs, inputs, strict=True)}
     walk.function(source.function, scope, "", source.context)
     end = scope[id(source.outputs[output])]
-    numeric = [s for s, t in zip(inputs, source.inputs, strict=True) if t.dtype != "bool"]
+    numeric = [slot for slot in inputs if slot not in walk.booleans]
     graph = Graph(
         nodes=tuple(_with_biases(walk.nodes, end)),
         inputs=tuple(inputs),
@@ -75,7 +75,8 @@ def trace(
         output=end,
         shapes=walk.shapes,
         images=frozenset(slot for slot in numeric if len(walk.shapes[slot]) > 2),
-        booleans=frozenset(walk.booleans) | (set(inputs) - set(numeric)),
+        booleans=frozenset(walk.booleans),
+        read=tuple({id(v): v for v in (*source.read, *walk.read)}.values()),
     )
     return _pruned(graph, end) if keep_head else without_head(graph)
 
@@ -89,6 +90,7 @@ class _Inside:
     outputs: list[Any]
     slots: list[int]
     context: Context
+    read: Sequence[Any] = ()
 
 
 class _Walk:
@@ -98,6 +100,7 @@ class _Walk:
         self.nodes: list[Node] = []
         self.shapes: dict[int, Shape] = {}
         self.booleans: set[int] = set()
+        self.read: list[Any] = []
         self._kept = kept
         self._calls: Counter[str] = Counter()
 
@@ -105,6 +108,8 @@ class _Walk:
         slot = len(self.shapes)
         samples = batch_axes(tensor.shape) if context.traced else []
         self.shapes[slot] = tuple(None if k in samples else n for k, n in enumerate(tensor.shape))
+        if standardize_dtype(tensor.dtype) == "bool":
+            self.booleans.add(slot)
         return slot
 
     def function(self, function: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
@@ -126,6 +131,7 @@ class _Walk:
         except CannotOpen as error:
             inside, why = None, str(error)
         if inside is not None:
+            self.read += inside.read
             inner = {id(t): slot for t, slot in zip(inside.inputs, inside.slots, strict=True)}
             if inside.function is not None:
                 self.function(inside.function, inner, name + "/", inside.context)
@@ -135,14 +141,15 @@ class _Walk:
             return
         outputs = [self.new_slot(t, context) for t in node.outputs]
         scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
-        self.booleans.update(scope[id(t)] for t in node.outputs if t.dtype == "bool")
-        call = Call(op, (args, kwargs), [t.dtype == "bool" for t in taken], context)
+        slots = [scope[id(t)] for t in taken]
+        masks = [slot in self.booleans for slot in slots]
+        call = Call(op, (args, kwargs), masks, context)
         self.nodes.append(
             Node(
                 _with_weights(op, call, taken) or op,
                 name,
-                tuple(scope[id(t)] for t in taken if t.dtype != "bool"),
-                tuple(scope[id(t)] for t in taken if t.dtype == "bool"),
+                tuple(slot for slot in slots if slot not in self.booleans),
+                tuple(slot for slot in slots if slot in self.booleans),
                 tuple(outputs),
                 call,
                 bool(args) and isinstance(args[0], int | float),
@@ -188,28 +195,47 @@ class _Walk:
                 if args[0].keys() >= set(names):
                     slots = [scope[id(args[0][key])] for key in names]
             if len(function.inputs) == len(slots):
+                if self._needs_sizes(function, args, kwargs):
+                    return _opened(open_layer(op, args, kwargs), slots, context)
                 return _Inside(function, function.inputs, function.outputs, slots, Context())
         expanded = expansion_of(op)
         if expanded is not None:
             return _opened(open_operation(expanded, args, kwargs), slots, context)
-        if not is_layer(op) or is_a(op, KNOWN) or has_registered_rule(op) or is_a(op, self._kept):
+        if not self._is_composite(op):
             return None
         return _opened(open_layer(op, args, kwargs), slots, Context(True, autocast_of(op)))
+
+    def _is_composite(self, op: Any) -> bool:
+        """Whether an operation is a layer that has no rule of its own."""
+        whole = is_a(op, KNOWN) or has_registered_rule(op) or is_a(op, self._kept)
+        return is_layer(op) and not whole
+
+    def _needs_sizes(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether a nested model of any size is called at one size, and has layers to be opened.
+
+        Their calls may compute with the sizes, which its own graph does not tell.
+        """
+        taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
+        told = any(
+            own is None and given is not None
+            for inner, outer in zip(function.inputs, taken, strict=True)
+            for own, given in zip(inner.shape[1:], outer.shape[1:], strict=False)
+        )
+        layers = function._flatten_layers() if told else ()
+        return any(self._is_composite(layer) and as_function(layer) is None for layer in layers)
 
 
 def _opened(opened: Opened, slots: list[int], context: Context) -> _Inside:
     context = dataclasses.replace(context, traced=True)
-    return _Inside(opened.function, opened.inputs, opened.outputs, slots, context)
+    return _Inside(opened.function, opened.inputs, opened.outputs, slots, context, opened.read)
 
 
 def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> KernelOperation | None:
     """The operation as a kernel layer, where it takes one tensor and the weights of a linear map."""
     if is_layer(op) or len(taken) != 1 or not is_a(op, WEIGHTED):
         return None
-    weights = [c for c in call.constants() if "float" in standardize_dtype(c.dtype)]
-    if len(weights) != 1:
-        return None
-    return KernelOperation(op.name, weights[0], call.with_constant)
+    weights = call.weights()
+    return KernelOperation(op.name, weights[0], call.with_weights) if len(weights) == 1 else None
 
 
 def _with_biases(nodes: list[Node], end: int) -> list[Node]:
