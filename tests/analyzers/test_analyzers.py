@@ -298,7 +298,7 @@ SAVED = [
     ('{"analyzer": "rap"}', 'its "options" by name, got something else'),
     ('{"analyzer": "rap", "options": null}', 'its "options" by name, got something else'),
     ('{"analyzer": "rap", "options": ["ab"]}', 'its "options" by name, got something else'),
-    ('{"options": {}}', "Expected a method among .*, got None"),
+    ('{"options": {}}', "Expected a method among .*, got ''"),
     ('{"analyzer": ["rap"], "options": {}}', r"Expected a method among .*, got \['rap'\]"),
     ('{"analyzer": "rap", "options": {"name": 1}}', "Expected options of 'rap' .* got 'name'"),
     ('{"analyzer": "rap", "options": {"model": 1}}', "Expected options of 'rap' .* got 'model'"),
