@@ -1,6 +1,6 @@
 """What RAP costs: time and memory as ratios, in one process and one thread.
 
-    python benchmarks/cost_of_rap.py [--models vgg16 resnet50] [--batches 1 8] [--repeats 5]
+    python benchmarks/cost_of_rap.py [--models vgg16 resnet50 convnexttiny ...] [--batches 1 8] [--repeats 5]
         [--json FILE]
 
 Random weights, 224 px, seed 0. Every figure is a median over interleaved repeats. The yardstick is the
@@ -20,8 +20,26 @@ import keras
 import numpy as np
 import psutil
 import tensorflow as tf
+from keras import layers
 
 import rap_keras
+from rap_keras.models.architectures import ClassToken, PositionEmbedding
+
+
+def vit_b16(weights=None, classifier_activation=None):
+    """ViT-B/16 (Dosovitskiy et al. 2021) of Keras' own layers."""
+    assert weights is None
+    inputs = keras.Input((224, 224, 3))
+    x = layers.Reshape((196, 768))(layers.Conv2D(768, 16, strides=16)(inputs))
+    x = PositionEmbedding()(ClassToken()(x))
+    for _ in range(12):
+        y = layers.LayerNormalization(epsilon=1e-6)(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(12, 64)(y, y)])
+        y = layers.LayerNormalization(epsilon=1e-6)(x)
+        x = layers.Add()([x, layers.Dense(768)(layers.Dense(3072, activation="gelu")(y))])
+    x = layers.LayerNormalization(epsilon=1e-6)(x)[:, 0]
+    return keras.Model(inputs, layers.Dense(1000, activation=classifier_activation)(x))
+
 
 MODELS = {
     "vgg16": keras.applications.VGG16,
@@ -29,6 +47,8 @@ MODELS = {
     "mobilenetv2": keras.applications.MobileNetV2,
     "efficientnetb0": keras.applications.EfficientNetB0,
     "densenet121": keras.applications.DenseNet121,
+    "convnexttiny": keras.applications.ConvNeXtTiny,
+    "vitb16": vit_b16,
 }
 
 

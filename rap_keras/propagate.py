@@ -104,6 +104,9 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
         x = tf.cast(taken[0], dtype)
         with _tape([x]) as tape:
             stages = linear.stages(layer, x, node.before, node.after)
+            (to,), (at,) = graph.samples(node)
+            if to or at:  # then there is one map
+                stages = [dataclasses.replace(stages[0], samples=(to, at))]
             value = stages[-1].output
             activation = getattr(layer, "activation", None)
             if activation is not None and not graph.ends_before_activation(node):
@@ -286,6 +289,7 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
         "statistics": lambda: graph.statistics(node),
         "drops": lambda: graph.drops(node),
         "padded": lambda: record.padded,
+        "samples": lambda: graph.samples(node),
         "weights": lambda: graph.weights(node),
     }
     if node.inputs and all(graph.has_box(slot) for slot in node.inputs):

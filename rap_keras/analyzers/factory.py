@@ -89,7 +89,7 @@ def load_analyzer(folder: str | Path) -> Analyzer:
             f'Expected the saved analyzer {str(path)!r} to hold the name of a method, "analyzer", and '
             'its "options" by name, got something else: save the analyzer again.'
         )
-    name, options = saved.get("analyzer"), saved["options"]
+    name, options = saved.get("analyzer", ""), saved["options"]
     _check_options(read_method(name), options)  # before the model takes its time
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name

@@ -264,7 +264,7 @@ def _read(path: Path) -> Any:
     except Exception as error:
         hint = ""
         if any(words in str(error) for words in ("Could not locate", "Unknown layer")):
-            hint = ": of classes of your own Keras needs the code, so name FILE.py:function that loads it"
+            hint = ": Keras needs the code of your own classes: name FILE.py:function that loads it"
         raise InputError(
             f"The model file {str(path)!r} cannot be loaded ({first_line(error)}){hint}."
         ) from error

@@ -130,6 +130,14 @@ class Graph:
                 found |= alive
         return frozenset(found)
 
+    def samples(self, node: Node) -> tuple[list[int], list[int]]:
+        """The axes of the samples, in a node's inputs and in its outputs."""
+        inputs, outputs = (
+            [batch_axis(self.shapes[slot]) or 0 for slot in slots]
+            for slots in (node.inputs, node.outputs)
+        )
+        return inputs, outputs
+
     def ends_before_activation(self, node: Node) -> bool:
         """Whether a node's own activation comes after the logits and is not applied."""
         return self.fused in node.outputs

@@ -33,6 +33,7 @@ class Stage:
         z: `apply(x, kernel)`.
         back: The transposed map: from the shape of z to the shape of x.
         bias: What is added to z, of a shape that broadcasts to it; None where nothing is.
+        samples: The axes of the samples in x and in z.
     """
 
     apply: Apply
@@ -41,6 +42,7 @@ class Stage:
     z: tf.Tensor
     back: Callable[[tf.Tensor], tf.Tensor]
     bias: tf.Tensor | None = None
+    samples: tuple[int, int] = (0, 0)
 
     @property
     def output(self) -> tf.Tensor:

@@ -24,6 +24,7 @@ known:
                   or made of their statistics)
     statistics    for each input, whether it is made of constants, or of statistics (means, ...) of
                   another, alone
+    samples       the axes of the samples, in the inputs and in the outputs
     padded        where the input of a max-pooling is padding, right before it; None where nothing is
     drops         whether relevance may arrive at constants: padding, or what a tensor is joined with
     weights       for each input, whether it is bounded, as the weights of an attention are
@@ -39,6 +40,7 @@ import tensorflow as tf
 Tensors = Sequence[tf.Tensor]
 Rule = Callable[..., list[Any]]
 TensorMap = Callable[[Any], list[Any]]
+Samples = tuple[Sequence[int], Sequence[int]]
 
 
 def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:

@@ -60,9 +60,9 @@ def stage_by_stage(
     return relevance
 
 
-def total(x: tf.Tensor) -> tf.Tensor:
-    """The sum of each sample, shape (batch,)."""
-    return tf.reduce_sum(x, list(range(1, x.shape.rank)))
+def total(x: tf.Tensor, samples: int = 0) -> tf.Tensor:
+    """The sum of each sample, shape (batch,); `samples` is their axis."""
+    return tf.reduce_sum(x, [axis for axis in range(x.shape.rank) if axis != samples])
 
 
 def with_rest(
@@ -89,15 +89,16 @@ def with_rest(
         seen, back = pullback(alike, tf.ones_like(stage.x))
         parts = back(tf.math.divide_no_nan(rest, seen))
         # Where transposed convolutions leave gaps, neurons see nothing at all.
-        unseen = (total(rest) - total(parts)) / total(tf.ones_like(parts))
-        return share + parts + per_sample(unseen, parts)
+        to, at = stage.samples
+        unseen = (total(rest, at) - total(parts, to)) / total(tf.ones_like(parts), to)
+        return share + parts + per_sample(unseen, parts, to)
 
     return tf.cond(tf.reduce_any(without), shared, lambda: share)
 
 
-def per_sample(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+def per_sample(values: tf.Tensor, like: tf.Tensor, samples: int = 0) -> tf.Tensor:
     """Values of shape (batch,), shaped to multiply or subtract from `like`."""
-    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
+    return tf.reshape(values, [-1 if axis == samples else 1 for axis in range(like.shape.rank)])
 
 
 class Contributions:

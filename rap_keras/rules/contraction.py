@@ -5,13 +5,14 @@ linear map of the values, which gets the rules of linear layers. AttnLRP (Achtib
 arXiv 2402.05602) shares with them instead.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import Rule, TensorMap, Tensors
+from rap_keras.rules import Rule, Samples, TensorMap, Tensors
 
 
 def contraction(
@@ -22,6 +23,7 @@ def contraction(
     *,
     rule: Rule,
     recompute: TensorMap,
+    samples: Samples | None = None,
     weights: Sequence[bool] = (),
 ) -> list[tf.Tensor | None]:
     """Matmul, Einsum and the like of two tensors: linear in each while the other is a constant.
@@ -39,6 +41,9 @@ def contraction(
             shares.append(None)
             continue
         stage = _stage(recompute, inputs, place)
+        if samples:
+            to, (at,) = samples
+            stage = dataclasses.replace(stage, samples=(to[place], at))
         part = relevances[0] / sum(takes)
         shares += rule(layer, [x], outputs, [part], stages=[stage])
     return shares

@@ -88,20 +88,29 @@ def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
     shared = contributions.back(u, v)
     # Not `!=`: where eager execution is off, it compares the tensors as Python objects.
     activated = tf.sign(stage.x) if nonnegative else tf.cast(tf.not_equal(stage.x, 0), shared.dtype)
-    shifted = shift(shared, activated, relevance)
+    to, _ = stage.samples
+    none = total(activated, to) <= 0
 
-    def shifted_everywhere() -> tf.Tensor:
-        excess = tf.where(none, total(shared) - total(relevance), tf.zeros_like(total(shared)))
-        return shifted - per_sample(excess / total(tf.ones_like(shared)), shared)
+    def everywhere() -> tf.Tensor:
+        dead = per_sample(tf.cast(none, shared.dtype), shared, to)
+        return shift(shared, activated + dead, relevance, stage.samples)
 
-    none = total(activated) <= 0
-    return tf.cond(tf.reduce_any(none), shifted_everywhere, lambda: shifted)
+    def ordinary() -> tf.Tensor:
+        return shift(shared, activated, relevance, stage.samples)
+
+    return tf.cond(tf.reduce_any(none), everywhere, ordinary)
 
 
-def shift(shared: tf.Tensor, activated: tf.Tensor, relevance: tf.Tensor) -> tf.Tensor:
+def shift(
+    shared: tf.Tensor,
+    activated: tf.Tensor,
+    relevance: tf.Tensor,
+    samples: tuple[int, int] = (0, 0),
+) -> tf.Tensor:
     """Eq. 9: takes the excess of the sum over the relevance in equal parts from the activated."""
-    excess = tf.math.divide_no_nan(total(shared) - total(relevance), total(activated))
-    return shared - activated * per_sample(excess, shared)
+    to, at = samples
+    excess = tf.math.divide_no_nan(total(shared, to) - total(relevance, at), total(activated, to))
+    return shared - activated * per_sample(excess, shared, to)
 
 
 def _absolute(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:

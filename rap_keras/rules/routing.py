@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from rap_keras.network.layer_types import is_a, is_layer
 from rap_keras.network.linear import pullback
-from rap_keras.rules import TensorMap, Tensors
+from rap_keras.rules import Samples, TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, per_sample, tiny, total, vjp
 
 
@@ -38,6 +38,7 @@ def follow_and_spread(
     relevances: Tensors,
     *,
     drops: bool = False,
+    samples: Samples | None = None,
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
     """Relevance goes where the value came from; what came from a constant, to all that are activated.
@@ -48,12 +49,19 @@ def follow_and_spread(
     shares = follow(layer, inputs, outputs, relevances, transposed=transposed)
     if not drops:
         return shares
-    lost = tf.add_n([total(r) for r in relevances]) - tf.add_n([total(s) for s in shares])
+    to, at = samples or ([0] * len(inputs), [0] * len(outputs))
+    lost = _totals(relevances, at) - _totals(shares, to)
     activated = [tf.cast(tf.not_equal(x, 0), lost.dtype) for x in inputs]
-    none = tf.add_n([total(a) for a in activated]) <= 0
-    activated = [a + per_sample(tf.cast(none, a.dtype), a) for a in activated]
-    each = lost / tf.add_n([total(a) for a in activated])
-    return [s + a * per_sample(each, a) for s, a in zip(shares, activated, strict=True)]
+    none = tf.cast(_totals(activated, to) <= 0, lost.dtype)
+    activated = [a + per_sample(none, a, axis) for a, axis in zip(activated, to, strict=True)]
+    each = lost / _totals(activated, to)
+    return [
+        s + a * per_sample(each, a, axis) for s, a, axis in zip(shares, activated, to, strict=True)
+    ]
+
+
+def _totals(tensors: Tensors, samples: Sequence[int]) -> tf.Tensor:
+    return tf.add_n([total(x, axis) for x, axis in zip(tensors, samples, strict=True)])
 
 
 def winner(

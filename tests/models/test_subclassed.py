@@ -5,10 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from benchmarks import COLOURS, MODEL, QUICK, photos  # noqa: F401 (a fixture)
 from command_line import succeed
 from compare import assert_same
 
+from benchmarks import COLOURS, MODEL, QUICK, photos  # noqa: F401 (a fixture)
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
 
@@ -93,7 +93,10 @@ def test_outputs_of_a_subclassed_model(spec, rng):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("never_called", "no Keras model with a defined input and output. .*: call it on one batch"),
+        (
+            "never_called",
+            "no Keras model with a defined input and output. .*: call it on one batch",
+        ),
         ("grey", r"does not take RGB images \(height, width, 3\), but \(12, 12, 1\)"),
     ],
 )
@@ -104,7 +107,7 @@ def test_what_is_no_model_of_images(spec, function, message):
 
 def test_a_file_without_the_code_says_how_to_load_it(saved, tmp_path, monkeypatch):
     monkeypatch.delitem(keras.saving.get_custom_objects(), "tests>Net")  # as in a new process
-    with pytest.raises(InputError, match=r"'Net'.*: of classes of your own .* FILE\.py:function"):
+    with pytest.raises(InputError, match=r"'Net'.*: Keras needs the code .* FILE\.py:function"):
         load_model(str(tmp_path / "net.keras"), preprocess="unit")
 
 

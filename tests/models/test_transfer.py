@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from command_line import succeed
 from compare import assert_same
+from PIL import Image
 
 import rap_keras
 from rap_keras.models.loading import load_model
@@ -131,6 +133,22 @@ def test_saved_loaded_and_explained(build, suffix, images, tmp_path):
     np.testing.assert_array_equal(found.neurons, probabilities.argmax(1))
     error = found.relevance.sum((1, 2, 3)) - found.logits.max(1)
     assert np.abs(error / np.abs(found.relevance).sum((1, 2, 3))).max() < 1e-5
+
+
+def test_the_command_line_explains_it(images, tmp_path):
+    model = sequential_nested()
+    model.save(tmp_path / "model.h5")
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    arguments = [
+        "--model",
+        tmp_path / "model.h5",
+        "--preprocess",
+        "none",
+        "--out",
+        tmp_path / "out",
+    ]
+    text = succeed("explain", tmp_path / "a.png", *arguments)
+    assert f"neuron {np.argmax(model(np.float32(images[:1]), training=False))}, logit" in text
 
 
 def test_augmentation_and_scaling_change_nothing_of_the_map(images):

@@ -188,6 +188,24 @@ def test_operations_conserve(name, rng):
     assert_conserves(model, rng.normal(size=(3, 4)).astype("float32"))
 
 
+@pytest.mark.parametrize("method", ["rap", "lrp.alpha_1_beta_0"])
+def test_samples_on_another_axis_than_the_first(method, rng):
+    """As where time comes first; the sums are those of a sample all the same."""
+    inputs = keras.Input((5, 4))
+    x = ops.transpose(layers.Dense(6, activation="relu")(inputs), (1, 0, 2))
+    x = layers.Dense(3, activation="relu")(x)
+    x = ops.stack([x, 2.0 * x], axis=0)
+    model = finished(inputs, ops.reshape(ops.transpose(x, (2, 1, 0, 3)), (-1, 30)))
+    x = rng.normal(size=(3, 5, 4)).astype("float32")
+    x[1] = 0
+    analyzer = create_analyzer(method, model)
+    maps = analyzer.analyze(x)
+    for k in range(3):
+        assert_same(maps[k], analyzer.analyze(x[k : k + 1])[0], 1e-5)
+    if method == "rap":
+        assert_conserves(model, x)
+
+
 def test_masking_layers_and_boolean_inputs(rng):
     inputs, mask = keras.Input((7, 3)), keras.Input((7,), dtype="bool")
     x = rng.normal(size=(2, 7, 3)).astype("float32")
