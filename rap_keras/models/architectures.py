@@ -78,11 +78,7 @@ def build_vit() -> keras.Model:
     Raises:
         InputError: If Keras is older than 3.
     """
-    if not keras.__version__.startswith("3"):
-        raise InputError(
-            f"Expected Keras 3 to build the vision transformer, got Keras {keras.__version__}; "
-            "install Keras 3 or load another model."
-        )
+    _check_keras3("the vision transformer")
     width, heads, blocks = 96, 4, 4
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
@@ -110,12 +106,24 @@ def build_vit() -> keras.Model:
     return keras.Model(inputs, outputs, name="cluttered_digits_vit")
 
 
+def _check_keras3(what: str) -> None:
+    if not keras.__version__.startswith("3"):
+        raise InputError(
+            f"Expected Keras 3 to build {what}, got Keras {keras.__version__}; install Keras 3 or load "
+            "another model."
+        )
+
+
 def build_convnext() -> keras.Model:
     """A small ConvNeXt (Liu et al. 2022, arXiv 2201.03545): two stages, of 16 x 16 and 8 x 8 cells.
 
     Returns:
         The model with random weights.
+
+    Raises:
+        InputError: If Keras is older than 3.
     """
+    _check_keras3("the ConvNeXt")
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
     for stage, (width, size, blocks) in enumerate([(48, 4, 3), (96, 2, 4)], start=1):
