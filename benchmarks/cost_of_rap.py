@@ -1,6 +1,6 @@
 """What RAP costs: time and memory as ratios, in one process and one thread.
 
-    python benchmarks/cost_of_rap.py [--models vgg16 resnet50 convnexttiny ...] [--batches 1 8] [--repeats 5]
+    python benchmarks/cost_of_rap.py [--models vgg16 resnet50 ...] [--batches 1 8] [--repeats 5]
         [--json FILE]
 
 Random weights, 224 px, seed 0. Every figure is a median over interleaved repeats. The yardstick is the

@@ -183,6 +183,37 @@ def _blip() -> Any:
     )
 
 
+def _gemma() -> Any:
+    inputs = keras.Input(IMAGE)
+    encoder = H.Gemma3VisionEncoder(SIZE, 8, 2, 32, 2, 64, 24, pool_size=4)
+    return keras.Model(inputs, encoder(keras.layers.Reshape((1, *IMAGE))(inputs)))
+
+
+def _video() -> Any:
+    inputs = keras.Input(IMAGE)
+    model = H.VideoPrismBackbone(1, 16, 32, 64, 2, 2, 1, 0, image_shape=IMAGE)
+    tokens = model(keras.layers.Reshape((1, *IMAGE))(inputs))
+    return keras.Model(inputs, keras.layers.Reshape((-1, 32))(tokens))
+
+
+def _sam() -> Any:
+    inputs = keras.Input(IMAGE)
+    encoder = keras_hub.layers.SAM3VisionEncoder(
+        image_shape=IMAGE,
+        patch_size=8,
+        num_layers=2,
+        hidden_dim=32,
+        intermediate_dim=64,
+        num_heads=2,
+        fpn_hidden_dim=16,
+        fpn_scale_factors=[2.0, 1.0],
+        pretrain_image_shape=IMAGE,
+        window_size=2,
+        global_attn_indexes=[1],
+    )
+    return keras.Model(inputs, encoder(inputs)[0][-1])
+
+
 def _depth_anything() -> Any:
     encoder = H.DINOV2Backbone(
         patch_size=8,
@@ -351,7 +382,10 @@ BACKBONES: dict[str, Callable[[], Any]] = {
     "PaliGemma": lambda: _submodule("pali_gemma.pali_gemma_vit").PaliGemmaVit(
         SIZE, 16, 2, 32, 2, 64, 10
     ),
+    "Gemma 3": _gemma,
     "BLIP-2": _blip,
+    "VideoPrism, one frame": _video,
+    "SAM 3": _sam,
     "VAE": _vae,
     "RetinaNet": lambda: H.RetinaNetBackbone(
         _four_stages("bottleneck_block"), 3, 6, use_p5=False, image_shape=IMAGE

@@ -25,7 +25,7 @@ from rap_keras.analyzers.registry import read_method
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 
 CASES = ("logits", "half", "all")
-NO_METHODS = ("input", "lrp")  # lrp needs a table of one's own
+NO_METHODS = ("input", "lrp", "attention.rollout")  # lrp needs a table, rollout attention
 OPTIONS = {
     "lrp.alpha_beta": {"alpha": 1.5},
     "deep_taylor.bounded": {"low": -1.0, "high": 1.0},

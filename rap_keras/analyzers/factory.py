@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rap_keras.analyzers.registry import Method, read_method
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
-from rap_keras.support.reading import read_json, understood
 from rap_keras.support.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def load_analyzer(folder: str | Path) -> Analyzer:
         InputError: The folder holds no analyzer.
     """
     import keras
+
+    from rap_keras.support.reading import read_json, understood
 
     _refuse_keras2()
     folder = Path(folder)

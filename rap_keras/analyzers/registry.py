@@ -92,6 +92,7 @@ METHODS = [
     Method("smoothgrad", ".averaged:SmoothGradAnalyzer", signed=_not_postprocessed, seeded=True),
     Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
     Method("pattern.attribution", ".pattern:PatternAttributionAnalyzer", needs_patterns=True),
+    Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signed=_never),
     Method("input", ".controls:InputAnalyzer"),
     Method("random", ".controls:RandomAnalyzer", seeded=True),
     Method("lrp", ".lrp:LRPAnalyzer"),

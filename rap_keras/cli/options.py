@@ -14,6 +14,7 @@ from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
+from rap_keras.support.text import printable
 
 
 class Commands(TyperGroup):
@@ -30,6 +31,10 @@ class Commands(TyperGroup):
             flags = {p.name: max(p.opts, key=len) for p in command.params} if command else {}
             tell(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
+        except Exception as error:
+            if isinstance(getattr(error, "message", None), str):  # wrong usage, as typer tells it
+                error.message = printable(error.message)  # type: ignore[attr-defined]
+            raise
 
 
 def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from rap_keras.errors import InputError
+from rap_keras.support import signals
 from rap_keras.support.images import check_image, collect_images
 from rap_keras.support.quiet import silenced_stderr
 from rap_keras.support.text import printable
@@ -56,6 +57,7 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_logical_devices()
+    signals.check()
     if not sys.stdout.isatty():
         # The bar of a download is for a terminal.
         keras.utils.disable_interactive_logging()

@@ -54,6 +54,12 @@ def load(name: Name) -> keras.Model:
     return model
 
 
+def labels(name: Name) -> tuple[str, ...]:
+    """The names of the classes of a network."""
+    digits = tuple(str(digit) for digit in range(10))
+    return ("background", *digits) if name == "segmentation" else digits
+
+
 def arrays(model: keras.Model) -> dict[str, np.ndarray]:
     """The weights of a model as `load` reads them from a file."""
     return {

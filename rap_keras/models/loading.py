@@ -219,8 +219,8 @@ def _embedded(spec: str) -> _Model:
     from rap_keras.datasets import preprocess
     from rap_keras.models import embedded
 
-    model = embedded.load(cast(embedded.Name, spec.removeprefix("embedded:")))
-    return _Model(model, spec, preprocess, tuple(str(digit) for digit in range(10)))
+    name = cast(embedded.Name, spec.removeprefix("embedded:"))
+    return _Model(embedded.load(name), spec, preprocess, embedded.labels(name))
 
 
 def _preset(spec: str, weights: str) -> _Model:

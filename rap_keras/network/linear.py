@@ -49,6 +49,12 @@ class Stage:
         """z plus the bias."""
         return self.z if self.bias is None else self.z + self.bias
 
+    @property
+    def fan_in(self) -> int:
+        """About how many inputs a neuron has; 1 where that depends on the sizes of the batch."""
+        elements, channels = self.kernel.shape.num_elements(), self.z.shape[-1]
+        return elements // channels if elements and channels else 1
+
     def with_kernel(self, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         """The same map with other weights."""
         return _with_kernel(self.apply, kernel)

@@ -25,6 +25,11 @@ from rap_keras.rules.arithmetic import (
     with_rest,
 )
 
+# Neurons that see so many inputs seldom have next to no positive contributions.
+WIDE = 48
+# A share of 2 A in A + B; below it, A = (A + B + z) / 2 would lose more than two digits.
+CANCELLED = 0.02
+
 
 def inner(
     layer: Any,
@@ -81,11 +86,32 @@ def first(
     return [box_first(_share, stages or linear.stages(layer, inputs[0]), relevances[0], box)]
 
 
+def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+    """Eqs. 7 and 8."""
+
+    def by_sign() -> tf.Tensor:
+        contributions = Contributions(stage, nonnegative)
+        u = tf.math.divide_no_nan(relevance, contributions.doubled)
+        v = tf.math.divide_no_nan(relevance, contributions.absolute)
+        return contributions.back(u, v)
+
+    if nonnegative or stage.fan_in < WIDE:
+        return by_sign()
+    # Two maps less: z+ = (|z| + z) / 2 and |z-| = (|z| - z) / 2, where that loses no digits.
+    x, kernel = tf.abs(stage.x), tf.abs(stage.kernel)
+    absolute, back = pullback(stage.with_kernel(kernel), x)
+    doubled = absolute + stage.z
+
+    def by_size() -> tf.Tensor:
+        u = tf.math.divide_no_nan(relevance, above_tiny(doubled))
+        v = 0.5 * tf.math.divide_no_nan(relevance, above_tiny(absolute))
+        return x * back(u + v) + stage.x * stage.back(u - v)
+
+    return tf.cond(tf.reduce_all(doubled >= CANCELLED * absolute), by_size, by_sign)
+
+
 def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-    contributions = Contributions(stage, nonnegative)
-    u = tf.math.divide_no_nan(relevance, contributions.doubled)
-    v = tf.math.divide_no_nan(relevance, contributions.absolute)
-    shared = contributions.back(u, v)
+    shared = _shared(stage, relevance, nonnegative)
     # Not `!=`: where eager execution is off, it compares the tensors as Python objects.
     activated = tf.sign(stage.x) if nonnegative else tf.cast(tf.not_equal(stage.x, 0), shared.dtype)
     to, _ = stage.samples

@@ -77,6 +77,7 @@ def replacing_together(folder: Path) -> Iterator[Path]:
         with signals.held():
             staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         yield staging
+        signals.check()
         files = sorted(staging.iterdir())
         for file in files:
             if (folder / file.name).is_dir():

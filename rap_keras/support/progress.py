@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from rap_keras.support import signals
+
 Item = TypeVar("Item")
 
 
@@ -27,5 +29,12 @@ def track(
     if not (
         show and console.is_terminal
     ):  # even a disabled bar of rich < 14.3 writes an empty line
-        return iter(items)
-    return iter(rich_track(items, description, total, console=console, transient=True))
+        return _stoppable(items)
+    return _stoppable(rich_track(items, description, total, console=console, transient=True))
+
+
+def _stoppable(items: Iterable[Item]) -> Iterator[Item]:
+    signals.check()
+    for item in items:
+        yield item
+        signals.check()

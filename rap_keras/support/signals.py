@@ -9,6 +9,7 @@ from types import FrameType
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _held = 0
 _pending: signal.Signals | None = None
+_came: signal.Signals | None = None
 
 
 class Stopped(BaseException):
@@ -25,12 +26,20 @@ def raising() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _came
     before = {number: signal.signal(number, _stop) for number in _ENDING}
     try:
         yield
     finally:
+        _came = None
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check() -> None:
+    """Raises `Stopped` again where it came to nothing: libraries catch anything, as at their import."""
+    if _came is not None:
+        raise Stopped(_came)
 
 
 @contextlib.contextmanager
@@ -48,9 +57,9 @@ def held() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    global _pending
+    global _pending, _came
     signal.signal(number, signal.SIG_DFL)
-    if _held:
-        _pending = signal.Signals(number)
-    else:
-        raise Stopped(signal.Signals(number))
+    _came = signal.Signals(number)
+    if not _held:
+        raise Stopped(_came)
+    _pending = _came

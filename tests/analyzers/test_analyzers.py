@@ -40,7 +40,8 @@ def neuron_gradient(model, x, neuron):
 
 
 def test_all_methods_are_listed_and_give_finite_maps(images):
-    assert set(rap_keras.analyzer_names()) - {"pattern.net", "pattern.attribution"} == set(METHODS)
+    others = {"pattern.net", "pattern.attribution", "attention.rollout"}  # have tests of their own
+    assert set(rap_keras.analyzer_names()) - others == set(METHODS)
     model = residual()
     for name, options in METHODS.items():
         maps = create_analyzer(name, model, **options).analyze(images)
@@ -297,7 +298,7 @@ SAVED = [
     ('{"analyzer": "rap"}', 'its "options" by name, got something else'),
     ('{"analyzer": "rap", "options": null}', 'its "options" by name, got something else'),
     ('{"analyzer": "rap", "options": ["ab"]}', 'its "options" by name, got something else'),
-    ('{"options": {}}', "Expected a method among .*, got None"),
+    ('{"options": {}}', "Expected a method among .*, got ''"),
     ('{"analyzer": ["rap"], "options": {}}', r"Expected a method among .*, got \['rap'\]"),
     ('{"analyzer": "rap", "options": {"name": 1}}', "Expected options of 'rap' .* got 'name'"),
     ('{"analyzer": "rap", "options": {"model": 1}}', "Expected options of 'rap' .* got 'model'"),

@@ -20,6 +20,7 @@ from rap_keras.benchmark.settings import Settings
 POSITIVE = {
     *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
     *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
+    "attention.rollout",
 }
 OPTIONS = {
     "lrp.epsilon": ["epsilon", "bias"],

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 
 import numpy as np
 import psutil
@@ -83,12 +82,12 @@ def test_ray_is_missing(common, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense", "no.invalid:1"]
 )
-def test_a_cluster_that_is_not_there(address, common, tmp_path):
-    pytest.importorskip("ray")
-    start = time.monotonic()
+def test_a_cluster_that_is_not_there(address, common, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    if ":" in address:  # Ray is not asked, which would try for minutes
+        monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was asked"))
     arguments = [*common, *QUICK, "--out", tmp_path / "out", "--ray-address", address]
     assert f"cluster '{address}' cannot be reached" in fail("benchmark", *arguments)
-    assert time.monotonic() - start < 30
     assert not (tmp_path / "out").exists()
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from command_line import files, succeed
@@ -72,21 +71,43 @@ def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_pat
     assert records(out) == records(whole)
 
 
-def test_a_run_that_is_told_to_stop_at_once(common, tmp_path):
-    code = "from rap_keras.cli import main; print('here', flush=True); main()"
+# Is told to stop while a module is being imported.
+AT_IMPORT = """
+import os, sys
+from rap_keras.cli import main
+
+module, number = sys.argv[1], int(sys.argv[2])
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), number)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["rap-keras", *sys.argv[3:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "told"),
+    [
+        ("tensorflow.python", signal.SIGTERM, "; 0 images measured and kept in "),
+        ("rap_keras.cli.benchmark", signal.SIGINT, "; nothing is left half-written: "),
+    ],
+)
+def test_a_run_that_is_told_to_stop_at_once(module, number, told, common, tmp_path):
     arguments = [str(value) for value in ("benchmark", *common, *QUICK, "--out", tmp_path / "out")]
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    result = subprocess.run(
+        [sys.executable, "-c", AT_IMPORT, module, str(int(number)), *arguments],
+        capture_output=True,
         text=True,
-    ) as process:
-        assert process.stdout.readline() == "here\n"
-        time.sleep(1)  # TensorFlow is being imported
-        process.terminate()
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert told.startswith("rap-keras: stopped by SIGTERM; 0 images measured")
+        timeout=300,
+    )
+    assert result.returncode == 128 + number, result.stderr
+    assert result.stderr.startswith(f"rap-keras: stopped by {number.name}{told}")
+    assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -1,5 +1,6 @@
 """What the commands do once only, names of any kind, patterns, and ends before time."""
 
+import contextlib
 import json
 import os
 import platform
@@ -9,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import fail, files, succeed
+from command_line import fail, files, run, succeed
 from PIL import Image
 
 from rap_keras import patterns
@@ -19,6 +20,7 @@ from rap_keras.inputs import batches
 from rap_keras.models.loading import load_model
 from rap_keras.support import images, signals
 from rap_keras.support.files import replacing_together
+from rap_keras.support.progress import track
 
 MODEL = """
 import keras
@@ -94,6 +96,46 @@ def test_images_of_one_figure_have_one_size(common, tmp_path):
     succeed(*arguments, tmp_path / "out", "--size", 12)
     message = fail(*arguments, tmp_path / "no", "--size", 100_000)
     assert "Expected a --size of images that fit into memory" in message
+
+
+ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b1m\u202e"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["explain", "{}.png"], 0),
+        (["layers", "{}.png"], 0),
+        (["compare", "{}.png", "--methods", "input"], 0),
+        (["patterns", "fit", "{}.png"], 0),
+        (["explain", "{}.png", "--out", "{}.png"], 2),
+        (["explain", "{}"], 2),
+        (["explain", "{}.png", "--model", "{}"], 2),
+        (["explain", "{}.png", "--neuron", "{}"], 2),
+        (["explain", "{}.png", "--region", "{}"], 2),
+        (["demo", "{}"], 2),
+        (["{}"], 2),
+        (["demo", "--{}"], 2),
+        (["benchmark", "--config", "{}"], 2),
+        (["merge", "{}"], 2),
+    ],
+)
+def test_no_name_gives_orders_to_a_terminal(command, code, common, tmp_path, monkeypatch):
+    """A file that somebody else has named is a file, and so is a folder."""
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / f"{ESCAPE}.png")
+    arguments = [word.format(ESCAPE) for word in command]
+    if "{}.png" in command:
+        options = dict(zip(common[::2], common[1::2], strict=True))
+        missing = [flag for flag in options if flag not in command]
+        arguments += [word for flag in missing for word in (flag, options[flag])]
+        if "--out" not in command:
+            arguments += ["--out", f"{ESCAPE}.npz" if "fit" in command else ESCAPE]
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert "31m" in result.output  # the name is told
+    for sign in ESCAPE:
+        assert sign.isprintable() or sign not in result.output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -179,7 +221,7 @@ def start(out):
 def test_a_signal_leaves_nothing_behind(number, tmp_path):
     process = start(tmp_path / "new" / "out")
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate()
     assert process.returncode == 128 + number
     assert told == (
         f"rap-keras: stopped by {number.name}; nothing is left half-written: run the same command "
@@ -222,6 +264,32 @@ def test_files_are_moved_all_or_none(tmp_path, monkeypatch):
     with pytest.raises(signals.Stopped):
         write()
     assert moved == files(tmp_path) == ["a", "b"]
+
+
+def test_a_signal_that_a_library_catches_still_stops(tmp_path):
+    def caught():
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+
+    def write():
+        with signals.raising(), replacing_together(tmp_path) as folder:
+            (folder / "a").write_text("a")
+            caught()
+
+    def work():
+        with signals.raising():
+            for item in track(iter("abc"), "working"):
+                done.append(item)
+                caught()
+
+    with pytest.raises(signals.Stopped):
+        write()
+    assert files(tmp_path) == []
+    done = []
+    with pytest.raises(signals.Stopped):
+        work()
+    assert done == ["a"]
+    signals.check()  # it was of another command
 
 
 def test_handlers_are_put_back():

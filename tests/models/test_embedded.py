@@ -60,7 +60,9 @@ def test_every_layer_conserves_the_logit(name, scenes):
 
 
 def test_segmentation_finds_unseen_digits(scenes):
-    model = embedded.load("segmentation")
+    loaded = load_model("embedded:segmentation")
+    assert loaded.labels == ("background", *"0123456789")
+    model = loaded.model
     logits = model.predict(preprocess(scenes.images), verbose=0)
     assert logits.shape == (100, 64, 64, 11)
     found = logits.argmax(-1)

@@ -464,6 +464,23 @@ def test_a_nested_layer_that_tells_its_shapes_without_training_is_opened(rng):
     assert create_analyzer("rap", model).conservation(sample(rng, 4)).max_error < 1e-5
 
 
+def test_a_constant_mask_of_a_layer_takes_nothing(rng):
+    class Mask(layers.Layer):  # Keras believes that it makes floats
+        def call(self, x):
+            return np.arange(6)[None, :, None] < 4
+
+        def compute_output_shape(self, shape):
+            return (1, 6, 1)
+
+    inputs = keras.Input((6, 8))
+    x = layers.Flatten()(ops.where(Mask(name="mask")(inputs), inputs, 0.0))
+    model = biased(keras.Model(inputs, layers.Dense(3)(x)))
+    x = sample(rng, 6, 8)
+    analyzer = create_analyzer("rap", model)
+    assert analyzer.conservation(x).max_error < 1e-5
+    assert not analyzer.analyze(x)[:, 4:].any()
+
+
 class Counting(layers.Layer):
     def build(self, shape):
         self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")

@@ -111,6 +111,7 @@ def check(network):
     return refused
 
 
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")  # as chance has it
 @pytest.mark.parametrize("number", range(QUICK))
 @pytest.mark.usefixtures("unoptimized_graphs")
 def test_random_networks_are_explained_or_refused(number):
@@ -120,6 +121,7 @@ def test_random_networks_are_explained_or_refused(number):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
 @pytest.mark.parametrize("number", range(QUICK, MANY))
 @pytest.mark.usefixtures("unoptimized_graphs")
 def test_many_random_networks_are_explained_or_refused(number):

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rap_keras.support.text import printable
+
 STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222; }
 .wide { overflow-x: auto; }
@@ -118,6 +120,7 @@ def _markdown(block: Block) -> str:
         case Image(path, caption):
             return f"![{_escape(caption)}]({path})\n\n{_escape(caption)}"
         case Code(text):
+            text = printable(text)
             longest = max(map(len, re.findall("`+", text)), default=0)
             fence = "`" * max(3, longest + 1)
             return f"{fence}\n{text}\n{fence}"
@@ -138,7 +141,7 @@ def _markdown_table(table: Table) -> str:
 
 def _escape(text: str) -> str:
     """Text as one line of Markdown that shows just that."""
-    text = html.escape(" ".join(text.split()), quote=False)
+    text = html.escape(printable(" ".join(text.split())), quote=False)
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
     # Inside of words an underscore is nothing but that.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

@@ -56,7 +56,7 @@ def write_report(
     content = json.dumps({"protocol": protocol, "summary": summary}, indent=1, ensure_ascii=False)
     files = {
         # Names of files need not be UTF-8: JSON has escapes for their bytes.
-        "report.md": to_markdown(blocks).encode(errors="replace"),
+        "report.md": to_markdown(blocks).encode(),
         "report.html": to_html(blocks).encode(errors="replace"),
         "summary.json": f"{content}\n".encode(errors="backslashreplace"),
     } | {figure.block.path: png(figure.figure) for figure in figures}

@@ -1,0 +1,152 @@
+"""Where a network attends: softmaxes that weigh its tokens, and which of these are of the image."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import (
+    CONCATENATION,
+    CONTRACTION,
+    ELEMENTWISE,
+    ROUTING,
+    activation_name,
+    is_a,
+)
+
+_OTHERS = 'use another method, such as "rap"'
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention of a network whose blocks all attend from its tokens to the same tokens.
+
+    Attributes:
+        weights: The names of what makes its weights, `(batch, ..., tokens, tokens)`, and their slots,
+            in the order of computation.
+        tokens: The number of tokens.
+        grid: The patches of the image, (rows, columns).
+        first: The place of the first patch among the tokens.
+    """
+
+    weights: dict[str, int]
+    tokens: int
+    grid: tuple[int, int]
+    first: int
+
+    @property
+    def class_token(self) -> int | None:
+        """The place of the first token that is no patch, if there is one."""
+        patches = self.grid[0] * self.grid[1]
+        if self.tokens == patches:
+            return None
+        return 0 if self.first else patches
+
+    def check(self, name: str, shape: Sequence[int | None]) -> None:
+        """Refuses weights of other tokens, where their shape is known.
+
+        Raises:
+            InputError: Another number of tokens attends, or is attended to.
+        """
+        queries, keys = shape[-2:]
+        if any(size not in (None, self.tokens) for size in (queries, keys)):
+            raise InputError(
+                f"Expected attention from {self.tokens} tokens to the same in every block, got "
+                f"{queries} that attend to {keys} at {name!r}: {_OTHERS}."
+            )
+
+
+def find_attention(graph: Graph) -> Attention:
+    """The attention of a network of images, found by what it computes, not by names of layers.
+
+    Weights are the results of a softmax over the last axis that a product of two tensors takes. Patches
+    are the places of a map `(height, width, channels)` that is flattened to tokens; others may be joined
+    before or behind them.
+
+    Raises:
+        InputError: There is none; the patches cannot be told; or other tokens attend in another block.
+    """
+    nodes = list(_attending(graph))
+    if not nodes:
+        raise InputError(
+            "Expected a network with attention, where a softmax weighs tokens, got one without: "
+            f"{_OTHERS}."
+        )
+    weights = {node.name: node.outputs[0] for node in nodes}
+    before = graph.nodes[: graph.nodes.index(nodes[0])]
+    for node in before:
+        placed = _placed(graph, before, node)
+        if placed is None:
+            continue
+        _, rows, columns, _ = graph.shapes[node.inputs[0]]
+        assert rows is not None
+        assert columns is not None
+        found = Attention(weights, placed[1], (rows, columns), placed[0])
+        for name, slot in weights.items():
+            found.check(name, graph.shapes[slot])
+        return found
+    raise InputError(
+        "Expected attention to patches of an image, a map that is flattened to tokens, got a network "
+        f"whose patches cannot be told: {_OTHERS}."
+    )
+
+
+def _attending(graph: Graph) -> Iterator[Node]:
+    """The nodes of softmaxes that give weights."""
+    for node in graph.nodes:
+        if activation_name(node.layer) != "softmax" or graph.fused in node.outputs:
+            continue
+        shape = graph.shapes[node.outputs[0]]
+        last = getattr(node.layer, "axis", -1) in (-1, len(shape) - 1, (len(shape) - 1,))
+        if last and len(shape) > 2 and _weighs(graph, node.outputs[0]):
+            yield node
+
+
+def _weighs(graph: Graph, slot: int) -> bool:
+    """Whether a product of two tensors takes a slot as it is."""
+    for user in graph.consumers.get(slot, []):
+        if is_a(user.layer, CONTRACTION) and len(user.inputs) == 2:
+            return True
+        if is_a(user.layer, ELEMENTWISE) and _weighs(graph, user.outputs[0]):
+            return True
+    return False
+
+
+def _placed(graph: Graph, before: Sequence[Node], flat: Node) -> tuple[int, int] | None:
+    """The place of the tokens that a node makes of a map, and how many they are with those joined.
+
+    None for a node that makes none.
+    """
+    if not is_a(flat.layer, ROUTING) or len(flat.inputs) != 1:
+        return None
+    map_, tokens = graph.shapes[flat.inputs[0]], graph.shapes[flat.outputs[0]]
+    if len(map_) != 4 or len(tokens) != 3 or map_[3] != tokens[2]:
+        return None
+    (_, rows, columns, _), count = map_, tokens[1]
+    if rows is None or columns is None or count != rows * columns:
+        return None
+    first, sequence = 0, {flat.outputs[0]}
+    for node in before[before.index(flat) + 1 :]:
+        shape = graph.shapes[node.outputs[0]]
+        if not sequence.intersection(node.inputs) or len(shape) != 3 or shape[1] is None:
+            continue
+        if is_a(node.layer, CONCATENATION) and shape[1] != count:
+            first += _joined_before(graph, node, sequence)
+            sequence, count = {node.outputs[0]}, shape[1]
+        elif shape[1] == count:
+            sequence.add(node.outputs[0])
+    return first, count
+
+
+def _joined_before(graph: Graph, node: Node, sequence: set[int]) -> int:
+    """How many tokens a concatenation puts before a sequence."""
+    given = [tf.TensorSpec([1, *graph.shapes[slot][1:]]) for slot in node.inputs]
+    before = 0
+    for part in node.call.operands(given):
+        if any(part is spec for spec, s in zip(given, node.inputs, strict=True) if s in sequence):
+            break
+        if hasattr(part, "shape"):
+            before += int(part.shape[1])
+    return before
