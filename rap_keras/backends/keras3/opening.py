@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import ops, tree
+from keras.src import ops as own_ops
 from keras.src.backend import AutocastScope, Variable
 from keras.src.backend.common import global_state
 from keras.src.layers import layer as layer_module
@@ -258,7 +259,10 @@ def _replacements() -> list[tuple[Any, str, Any]]:
     ]
     nodes = [(module, "Node", _Node) for module in recorders]
     calls = [(keras.Layer, "symbolic_call", _symbolic_call(keras.Layer.symbolic_call))]
-    return [*nodes, *calls, *operators]
+    convert = "convert_to_tensor"
+    modules = {id(m): m for m in (ops, own_ops)}.values()
+    converters = [(m, convert, _converter(getattr(m, convert))) for m in modules]
+    return [*nodes, *calls, *converters, *operators]
 
 
 _OPERATORS = {
@@ -290,6 +294,17 @@ def _symbolic_call(own: Any) -> Any:
         return own(layer, *args, **kwargs)
 
     return called
+
+
+def _converter(own: Any) -> Any:
+    """Keras' own, for symbolic tensors as well, which old releases do not take."""
+
+    def convert(x: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not is_symbolic(x):
+            return own(x, dtype, *args, **kwargs)
+        return ops.cast(x, dtype or x.dtype)
+
+    return convert
 
 
 class _Node(Node):
