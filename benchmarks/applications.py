@@ -69,20 +69,22 @@ def pictures(size: int, preprocess: Callable[[Any], Any]) -> NDArray[np.float32]
     return x
 
 
-def measured(model: keras.Model, x: NDArray[np.float32]) -> list[str]:
-    """The columns for a model and its `pictures`."""
+def measured(
+    model: keras.Model, x: NDArray[np.float32], selection: Any = None, **options: Any
+) -> list[str]:
+    """The columns for a model and its `pictures`, for its largest logit or for a selected one."""
     start = time.perf_counter()
     try:
-        analyzer = rap_keras.create_analyzer("rap", model)
-        analyzer.analyze(x[:1])
+        analyzer = rap_keras.create_analyzer("rap", model, **options)
+        analyzer.analyze(x[:1], selection)
     except rap_keras.InputError as error:
         return [f"refused: {_why(error)}", "", f"{x.shape[1]}", *[""] * 6]
     first = time.perf_counter() - start
-    analyzer.analyze(x[1:2])
+    analyzer.analyze(x[1:2], selection)
     second = time.perf_counter() - start - first
     errors = []
     for image in x:
-        report = analyzer.conservation(image[None])
+        report = analyzer.conservation(image[None], selection)
         worst = max(float(layer.error.max()) for layer in report.layers)
         errors.append((worst, float(report.model.error.max())))
     borders = np.max(errors[1:], axis=0)

@@ -4,7 +4,8 @@
 
 Each kind of backbone in a small configuration of its own, random weights (seed 0), 64 px, 10 logits:
 by KerasHub's image classifier where it has one for the backbone, else by a Dense layer on the pooled
-features or the first token. The images are those of `applications.py`, in -1..1.
+features or the first token. Then models with outputs in space, for one of these. The images are those
+of `applications.py`, in -1..1.
 """
 
 import importlib
@@ -406,6 +407,35 @@ BACKBONES: dict[str, Callable[[], Any]] = {
 }
 
 
+def _detector() -> Any:
+    module = _submodule("retinanet.retinanet_object_detector")
+    anchors = module.AnchorGenerator("xyxy", 3, 6, 3, [0.5, 1, 2], 4)
+    encoder = module.RetinaNetLabelEncoder(anchors, "xyxy")
+    return H.RetinaNetObjectDetector(BACKBONES["RetinaNet"](), 10, "xyxy", label_encoder=encoder)
+
+
+# Models with outputs in space: which output is explained, and where.
+SPATIAL: dict[str, tuple[Callable[[], Any], str | None, tuple[int, ...]]] = {
+    "RetinaNet's detector, a box's class": (_detector, "cls_logits", (37, 4)),
+    "RetinaNet's detector, a coordinate": (_detector, "bbox_regression", (5, 2)),
+    "SegFormer's segmenter, a pixel": (
+        lambda: H.SegFormerImageSegmenter(BACKBONES["SegFormer"](), 4, preprocessor=None),
+        None,
+        (10, 20, 2),
+    ),
+    "DeepLabV3's segmenter, a pixel": (
+        lambda: H.DeepLabV3ImageSegmenter(BACKBONES["DeepLabV3"](), 4, preprocessor=None),
+        None,
+        (10, 20, 2),
+    ),
+    "BASNet's segmenter, a pixel": (
+        lambda: H.BASNetImageSegmenter(BACKBONES["BASNet"](), preprocessor=None),
+        None,
+        (10, 20, 0),
+    ),
+}
+
+
 def classifier(backbone: Any) -> keras.Model:
     """The backbone with ten logits."""
     kind = type(backbone).__name__.replace("Backbone", "ImageClassifier")
@@ -423,10 +453,14 @@ def classifier(backbone: Any) -> keras.Model:
 
 
 def explained(name: str) -> list[str]:
-    """The columns of one backbone."""
+    """The columns of one backbone, or of one model with outputs in space."""
+    x = pictures(SIZE, lambda images: images / 127.5 - 1)
+    if name in SPATIAL:
+        build, output, index = SPATIAL[name]
+        return measured(build(), x, index, output=output, neuron_selection_mode="index")
     model = classifier(BACKBONES[name]())
-    return measured(model, pictures(SIZE, lambda images: images / 127.5 - 1))
+    return measured(model, x)
 
 
 if __name__ == "__main__":
-    print_table("backbone", sys.argv[1:] or list(BACKBONES), explained)
+    print_table("backbone", sys.argv[1:] or [*BACKBONES, *SPATIAL], explained)

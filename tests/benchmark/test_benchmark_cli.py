@@ -76,7 +76,8 @@ def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
     assert "all 8 images, got 7" in fail("merge", *folders, "--out", none)
     with Store(folders[2]) as store:
         changed = json.dumps(store.protocol | {"tolerance": 1})
-        store._database.execute("UPDATE protocol SET content = ?", (changed,))
+        store._database.execute("DELETE FROM protocol")
+        store._insert("protocol", changed)
     assert "tolerance was 0 and now is 1" in fail("merge", *folders, "--out", none)
     assert not none.exists()
 
