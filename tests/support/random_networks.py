@@ -516,7 +516,7 @@ def pooling(b: _Builder, x: Any) -> Any:
     return b.layer(getattr(layers, f"{kind}{rank}D"), b.pick([2, 3]), **options)(x)
 
 
-@step(0.7, (3, 4, 5))
+@step(0.7 if hasattr(layers, "AdaptiveMaxPooling1D") else 0.0, (3, 4, 5))
 def adaptive_pooling(b: _Builder, x: Any) -> Any:
     kind = b.pick(["AdaptiveMaxPooling", "AdaptiveAveragePooling"])
     return b.layer(getattr(layers, f"{kind}{len(x.shape) - 2}D"), b.pick([2, 3]))(x)

@@ -80,9 +80,14 @@ class Call:
             own = {k: v for k, v in vars(self._op).items() if isinstance(v, int | tuple | list)}
             told = {k: tree.map_structure(_told, v) for k, v in own.items()}
             self._attributes = {k: v for k, v in told.items() if _depends(v)}
-        for k, leaf in enumerate(filter(is_symbolic, tree.flatten(self._arguments))):
+        tensors = list(filter(is_symbolic, tree.flatten(self._arguments)))
+        for k, leaf in enumerate(tensors):
             for axis in batch_axes(leaf.shape):
                 self._samples = (k, axis, leaf.shape[axis] // BATCH)
+                return
+        for k, leaf in enumerate(tensors):  # some layers of older releases tell no batch
+            if len(leaf.shape) and leaf.shape[0] is None:
+                self._samples = (k, 0, 1)
                 return
         if self._attributes or _depends(self._arguments):
             raise CannotOpen(f"{self._op.name!r} makes as many samples as it was called with")

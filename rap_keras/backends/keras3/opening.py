@@ -13,9 +13,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import ops, tree
-from keras.src.backend import AutocastScope
+from keras.src import ops as own_ops
+from keras.src.backend import AutocastScope, Variable
 from keras.src.backend.common import global_state
-from keras.src.backend.common.variables import Variable
 from keras.src.layers import layer as layer_module
 from keras.src.ops import operation as operation_module
 from keras.src.ops.function import Function
@@ -228,8 +228,9 @@ def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
         for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
     ]
     called = [(each, each._called) for each in layers]
-    replaced = [(owner, name, getattr(owner, name)) for owner, name, _ in _replacements()]
-    for owner, name, value in _replacements():
+    replacements = _replacements()
+    replaced = [(owner, name, vars(owner).get(name)) for owner, name, _ in replacements]
+    for owner, name, value in replacements:
         setattr(owner, name, value)
     try:
         with warnings.catch_warnings():
@@ -237,7 +238,10 @@ def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
             yield
     finally:
         for owner, name, value in replaced:
-            setattr(owner, name, value)
+            if value is None:  # inherited
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
         for each, name, length in kept:
             del getattr(each, name)[length:]
         for each, before in called:
@@ -254,7 +258,11 @@ def _replacements() -> list[tuple[Any, str, Any]]:
         for name, operation in _OPERATORS.items()
     ]
     nodes = [(module, "Node", _Node) for module in recorders]
-    return [*nodes, (keras.Layer, "symbolic_call", _symbolic_call), *operators]
+    calls = [(keras.Layer, "symbolic_call", _symbolic_call(keras.Layer.symbolic_call))]
+    convert = "convert_to_tensor"
+    modules = {id(m): m for m in (ops, own_ops)}.values()
+    converters = [(m, convert, _converter(getattr(m, convert))) for m in modules]
+    return [*nodes, *calls, *converters, *operators]
 
 
 _OPERATORS = {
@@ -276,12 +284,27 @@ def _operator(own: Any, operation: Any) -> Any:
     return applied
 
 
-def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-    """As Keras has it, for layers as well that tell their outputs' shapes without `training`."""
-    told = inspect.signature(layer.compute_output_spec).parameters.values()
-    if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in told):
-        kwargs.pop("training", None)
-    return layer.compute_output_spec(*args, **kwargs)
+def _symbolic_call(own: Any) -> Any:
+    """Keras' own, for layers as well that tell their outputs' shapes without `training`."""
+
+    def called(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        told = inspect.signature(layer.compute_output_spec).parameters.values()
+        if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in told):
+            kwargs.pop("training", None)
+        return own(layer, *args, **kwargs)
+
+    return called
+
+
+def _converter(own: Any) -> Any:
+    """Keras' own, for symbolic tensors as well, which old releases do not take."""
+
+    def convert(x: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not is_symbolic(x):
+            return own(x, dtype, *args, **kwargs)
+        return ops.cast(x, dtype or x.dtype)
+
+    return convert
 
 
 class _Node(Node):
