@@ -64,6 +64,8 @@ class Composite:
         self.first = first
         self.last = last
         self.default = default
+        # What a limit by a constant does, as activations do; None where the default is for all.
+        self.limits: Rule | None = None if default else routing.share_sum
 
     def layer_classes(self) -> set[type]:
         """The classes of layers, not named as Keras' own, that the table has rules for."""
@@ -98,9 +100,9 @@ class Composite:
     def _rule(self, graph: Graph, node: Node) -> Rule | None:
         if self.default is None and _differs_from_its_name(graph, node):
             return _registered.get(type(node.layer))
-        limits = types.is_a(node.layer, {"Maximum", "Minimum", "Where"}) and len(node.inputs) == 1
-        if limits and self.default is None:  # by a constant, as activations do
-            return routing.share_sum
+        limit = types.is_a(node.layer, {"Maximum", "Minimum", "Where"}) and len(node.inputs) == 1
+        if limit and self.limits:
+            return self.limits
         own = {} if self.default else _registered
         return types.lookup(node.layer, self.rules | own) or self.default
 

@@ -4,9 +4,9 @@ import functools
 
 from rap_keras.composites.composite import Composite, RuleTable, table
 from rap_keras.network import layer_types as types
-from rap_keras.network.graph import Graph, Node
+from rap_keras.network.graph import Graph
 from rap_keras.patterns.patterns import Patterns
-from rap_keras.rules import Rule, pattern, routing
+from rap_keras.rules import pattern
 
 _RULES = {"pattern.net": pattern.net, "pattern.attribution": pattern.attribution}
 
@@ -22,19 +22,20 @@ class PatternComposite(Composite):
 
     def __init__(self, method: str, patterns: Patterns, project: bool) -> None:
         self._patterns = patterns
-        self._follow = functools.partial(pattern.follow, project=project)
+        follow = functools.partial(pattern.follow, project=project)
         kernel = functools.partial(_RULES[method], patterns=patterns, project=project)
         fixed = functools.partial(
             pattern.scaling, patterns=method == "pattern.net", project=project
         )
         rules = table(
-            (types.ACTIVATION | types.ROUTING | types.CONCATENATION, self._follow),
-            (types.WINNER | types.AVERAGING, self._follow),
-            (types.ADDITION | types.SCALED_ADDITION, self._follow),
+            (types.ACTIVATION | types.ROUTING | types.CONCATENATION, follow),
+            (types.WINNER | types.AVERAGING, follow),
+            (types.ADDITION | types.SCALED_ADDITION, follow),
             (types.BATCH_NORMALIZATION | types.ELEMENTWISE, fixed),
             (types.KERNEL, kernel),
         )
         super().__init__(rules)
+        self.limits = follow
 
     def assign(self, graph: Graph) -> RuleTable:
         """The rule of every node of a graph.
@@ -45,9 +46,3 @@ class PatternComposite(Composite):
         """
         self._patterns.check(graph)
         return super().assign(graph)
-
-    def _rule(self, graph: Graph, node: Node) -> Rule | None:
-        rule = super()._rule(graph, node)
-        # Limits by a constant gate, as other activations do.
-        limits = types.is_a(node.layer, {"Maximum", "Minimum"}) and len(node.inputs) == 1
-        return self._follow if limits and rule is routing.pass_on else rule
