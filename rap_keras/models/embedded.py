@@ -12,17 +12,19 @@ import numpy as np
 
 from rap_keras.errors import InputError
 from rap_keras.models.architectures import (
+    build_convnext,
     build_residual,
     build_segmentation,
     build_vgg,
     build_vit,
 )
 
-Name = Literal["vgg", "residual", "vit", "segmentation"]
+Name = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
 
 _BUILDERS: dict[Name, Callable[[], keras.Model]] = {
     "vgg": build_vgg,
     "residual": build_residual,
+    "convnext": build_convnext,
     "vit": build_vit,
     "segmentation": build_segmentation,
 }
@@ -33,8 +35,9 @@ def load(name: Name) -> keras.Model:
 
     Args:
         name: A classifier, `"vgg"` (plain convolutions, pooling and dense layers), `"residual"`
-            (residual blocks with batch normalisation and global average pooling) or `"vit"` (a vision
-            transformer, of Keras 3); or `"segmentation"` (a U-Net).
+            (residual blocks with batch normalisation and global average pooling), `"convnext"` (blocks
+            of depthwise convolutions and layer normalisation) or `"vit"` (a vision transformer, of
+            Keras 3); or `"segmentation"` (a U-Net).
 
     Returns:
         An uncompiled model, of whatever Keras is installed, from scenes scaled by

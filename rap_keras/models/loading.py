@@ -241,7 +241,7 @@ def _own(spec: str) -> _Model:
         names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
         raise InputError(
             f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg "
-            "(residual, vit), hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
+            "(residual, convnext, vit), hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
         )
     return _Model(model, spec)
 

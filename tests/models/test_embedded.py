@@ -15,8 +15,8 @@ from rap_keras.models import architectures, embedded
 from rap_keras.models.loading import load_model
 
 # Of 1000 unseen scenes (docs/models.md) and of these, which are fewer.
-CLASSIFIERS = ["vgg", "residual", "vit"]
-MEGABYTES = {"vgg": 1, "residual": 1, "vit": 2, "segmentation": 1}
+CLASSIFIERS = ["vgg", "residual", "convnext", "vit"]
+MEGABYTES = {"vgg": 1, "residual": 1, "convnext": 2, "vit": 2, "segmentation": 1}
 
 keras3 = pytest.mark.skipif(keras.__version__ < "3", reason="of Keras 3")
 
