@@ -79,6 +79,7 @@ def load_analyzer(folder: str | Path) -> Analyzer:
     """
     import keras
 
+    from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
     from rap_keras.support.reading import read_json, understood
 
     _refuse_keras2()

@@ -7,6 +7,7 @@ from keras import layers
 
 from rap_keras.datasets.cluttered_digits import SIZE
 from rap_keras.errors import InputError
+from rap_keras.network.own_layers import ClassToken, LayerScale, PositionEmbedding
 
 CLASSES = 10
 
@@ -78,7 +79,11 @@ def build_vit() -> keras.Model:
     Raises:
         InputError: If Keras is older than 3.
     """
-    _check_keras3("the vision transformer")
+    if not keras.__version__.startswith("3"):
+        raise InputError(
+            f"Expected Keras 3 to build the vision transformer, got Keras {keras.__version__}; "
+            "install Keras 3 or load another model."
+        )
     width, heads, blocks = 96, 4, 4
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
@@ -106,24 +111,12 @@ def build_vit() -> keras.Model:
     return keras.Model(inputs, outputs, name="cluttered_digits_vit")
 
 
-def _check_keras3(what: str) -> None:
-    if not keras.__version__.startswith("3"):
-        raise InputError(
-            f"Expected Keras 3 to build {what}, got Keras {keras.__version__}; install Keras 3 or load "
-            "another model."
-        )
-
-
 def build_convnext() -> keras.Model:
     """A small ConvNeXt (Liu et al. 2022, arXiv 2201.03545): two stages, of 16 x 16 and 8 x 8 cells.
 
     Returns:
         The model with random weights.
-
-    Raises:
-        InputError: If Keras is older than 3.
     """
-    _check_keras3("the ConvNeXt")
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
     for stage, (width, size, blocks) in enumerate([(48, 4, 3), (96, 2, 4)], start=1):
@@ -174,55 +167,3 @@ def build_segmentation() -> keras.Model:
         x = double_conv(x, f"up{level}", width)
     outputs = layers.Conv2D(1 + CLASSES, 1, name="logits")(x)
     return keras.Model(inputs, outputs, name="cluttered_digits_segmentation")
-
-
-@keras.saving.register_keras_serializable("rap_keras")
-class ClassToken(layers.Layer):
-    """Puts a learned token in front of a sequence: `(n, t, width)` to `(n, 1 + t, width)`."""
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the token."""
-        self.token = self.add_weight(
-            shape=(1, 1, input_shape[-1]), initializer="zeros", name="token"
-        )
-
-    def call(self, inputs: Any) -> Any:
-        """The sequence with the token at 0."""
-        from keras import ops
-
-        shape = (ops.shape(inputs)[0], 1, inputs.shape[-1])
-        return ops.concatenate([ops.broadcast_to(self.token, shape), inputs], axis=1)
-
-
-@keras.saving.register_keras_serializable("rap_keras")
-class PositionEmbedding(layers.Layer):
-    """Adds a learned vector to each place of a sequence, `(n, t, width)`."""
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the vectors."""
-        self.positions = self.add_weight(
-            shape=tuple(input_shape[1:]),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="positions",
-        )
-
-    def call(self, inputs: Any) -> Any:
-        """The sequence with its positions."""
-        return inputs + self.positions
-
-
-@keras.saving.register_keras_serializable("rap_keras")
-class LayerScale(layers.Layer):
-    """Multiplies each channel by a learned number, which starts small (Touvron et al. 2021)."""
-
-    def build(self, input_shape: Any) -> None:
-        """Makes the numbers."""
-        self.gamma = self.add_weight(
-            shape=(input_shape[-1],),
-            initializer=keras.initializers.Constant(0.1),
-            name="gamma",
-        )
-
-    def call(self, inputs: Any) -> Any:
-        """The scaled channels."""
-        return inputs * self.gamma

@@ -35,8 +35,9 @@ def load(name: Name) -> keras.Model:
 
     Args:
         name: A classifier, `"vgg"` (plain convolutions, pooling and dense layers), `"residual"`
-            (residual blocks with batch normalisation and global average pooling), `"convnext"` (a
-            ConvNeXt) or `"vit"` (a vision transformer), both of Keras 3; or `"segmentation"` (a U-Net).
+            (residual blocks with batch normalisation and global average pooling), `"convnext"` (blocks
+            of depthwise convolutions and layer normalisation) or `"vit"` (a vision transformer, of
+            Keras 3); or `"segmentation"` (a U-Net).
 
     Returns:
         An uncompiled model, of whatever Keras is installed, from scenes scaled by

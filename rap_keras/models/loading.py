@@ -250,7 +250,7 @@ def _read(path: Path) -> Any:
     import h5py
     import keras
 
-    from rap_keras.models import architectures  # noqa: F401 (registers its layers)
+    from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
 
     fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
     if not fits:

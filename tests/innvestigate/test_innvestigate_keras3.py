@@ -16,6 +16,7 @@ from networks import biased, plain, residual
 import rap_keras
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
+from rap_keras.models import embedded
 
 
 def layered():
@@ -43,6 +44,21 @@ def joined():
     x = ops.relu(dense(a) * 2.0 + nest(b)) - 1.0
     x = keras.Sequential([layers.Dense(4), layers.BatchNormalization(), layers.ReLU(6.0)])(x)
     return keras.Model([a, b], layers.Dense(3)(ops.maximum(x, 0.5 - x)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vit", "'class_token/concatenate' is Concatenate of 1 tensors: write it as a layer"),
+        (
+            "convnext",
+            "'stage1_block1_scale/multiply' is Multiply of 1 tensors and constants: write",
+        ),
+    ],
+)
+def test_embedded_networks_that_keras_2_has_no_layers_for_are_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        plugin.from_keras3(embedded.load(name))
 
 
 @pytest.mark.parametrize("build", [plain, residual, layered, joined])

@@ -1,5 +1,7 @@
 """The networks that ship with the package."""
 
+import subprocess
+import sys
 from importlib import resources
 from typing import get_args
 
@@ -98,6 +100,22 @@ def test_layers_of_our_own_are_saved_and_loaded(build, tmp_path, scenes):
     x = preprocess(scenes.images[:2])
     same = keras.saving.load_model(tmp_path / "model.keras")
     assert_same(same(x), model(x))
+
+
+@keras3
+def test_an_analyzer_is_loaded_in_a_process_that_knows_no_embedded_network(tmp_path, scenes):
+    x = preprocess(scenes.images[:1])
+    analyzer = rap_keras.create_analyzer("attention.rollout", embedded.load("vit"))
+    analyzer.save(tmp_path / "saved")
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, numpy as np, rap_keras\n"
+        "analyzer = rap_keras.load_analyzer('saved')\n"
+        "np.save('found.npy', analyzer.analyze(np.load('x.npy')))\n"
+        "assert 'rap_keras.models.embedded' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert_same(np.load(tmp_path / "found.npy"), analyzer.analyze(x))
 
 
 @keras3

@@ -282,8 +282,10 @@ def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 def _operation(node: Node, tensors: Sequence[Any]) -> tuple[Any, Any]:
     """A layer that does what a bare operation does, and what it takes."""
-    operands = node.call.operands(tensors)
     kind = getattr(getattr(node.layer, "node_def", None), "op", type(node.layer).__name__)
+    # Others may take constants that only a graph of Keras 3 can hold.
+    known = kind in _MERGES.keys() | _UNARY.keys() | _AFFINE.keys()
+    operands = node.call.operands(tensors) if known else []
     constants = [c for c in operands if not tf.is_tensor(c)]
     name = valid_name(node.name)
     if not constants and len({t.shape.rank for t in tensors}) == 1:
@@ -299,7 +301,8 @@ def _operation(node: Node, tensors: Sequence[Any]) -> tuple[Any, Any]:
                 return klayers.Rescaling(*affine, name=name), tensors[0]
     raise InputError(
         f"Expected operations that are layers in Keras 2, but {node.name!r} is {kind} of "
-        f"{len(tensors)} tensors and {len(constants)} constants: write it as a layer."
+        f"{len(tensors)} tensors{' and constants' if len(operands) > len(tensors) else ''}: write it "
+        "as a layer."
     )
 
 
