@@ -17,7 +17,14 @@ from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
-from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
+from rap_keras.inputs.neurons import (
+    MODES,
+    TOP_K,
+    are_several,
+    index_of_one,
+    is_region,
+    read_selection,
+)
 from rap_keras.inputs.samples import Pack, refuse_single_samples
 from rap_keras.network.graph import Graph
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
@@ -34,7 +41,8 @@ class Analyzer:
             `LoadedModel.network`), which several analyzers share: it is traced and checked once.
         neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample, where
             the output is a vector. "index": the neuron or the region that `analyze` is told. "all":
-            every output neuron at once, or of a region.
+            every output neuron at once, or of a region. "top_k": the neurons with the largest logits of
+            each sample, a map of each.
         output: Which output of a model with several is explained: the name of its layer, its key where
             the model returns a dict, or its number.
         batch_size: Samples that are computed at a time. Results do not depend on it.
@@ -53,7 +61,7 @@ class Analyzer:
         batch_size: int = 32,
         check_finite: bool = True,
     ) -> None:
-        choose("neuron_selection_mode", neuron_selection_mode, MODES)
+        choose("neuron_selection_mode", neuron_selection_mode, (*MODES, TOP_K))
         self._network = open_output(model, output, self._kept_whole())
         self.model = self._network.model
         self.neuron_selection_mode = neuron_selection_mode
@@ -61,14 +69,14 @@ class Analyzer:
         self.check_finite = read_boolean("check_finite", check_finite)
         self._graph = self._prepared(self._network.graph)
         shape = self._graph.shapes[self._graph.output]
-        if neuron_selection_mode == "max_activation" and len(shape) > 2:
+        if neuron_selection_mode in ("max_activation", TOP_K) and len(shape) > 2:
             raise InputError(
                 "Expected a model with outputs of shape (batch, neurons) to explain the neuron with the "
                 f'largest logit, got {shape}: use neuron_selection_mode="all", or "index" and tell '
                 f"analyze the region, neuron_selection={index_of_one(shape[1:])} or a boolean array.",
                 ("neuron_selection_mode", "neuron_selection"),
             )
-        self._functions: dict[tuple[str, bool], Any] = {}
+        self._functions: dict[tuple[str, bool, int], Any] = {}
 
     def _kept_whole(self) -> Collection[type]:
         """Classes of layers that stay whole where they could be opened, for they have rules."""
@@ -103,15 +111,17 @@ class Analyzer:
             x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
                 several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
             neuron_selection: In mode "index": the output neuron, an integer for all samples or one
-                per sample. In modes "index" and "all", for outputs of any shape, a region: what indexes
-                the output of one sample as NumPy does, `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or
-                `(mask, class)`, or a list of such tuples, one per sample; or a boolean array of the
-                output's shape, with or without the batch axis. Relevance then starts at the logits of
-                the region.
+                per sample; or k per sample, of shape (batch, k), which share a forward pass. In mode
+                "top_k": how many neurons, 5 if nothing is said. In modes "index" and "all", for outputs
+                of any shape, a region: what indexes the output of one sample as NumPy does,
+                `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or `(mask, class)`, or a list of such tuples,
+                one per sample; or a boolean array of the output's shape, with or without the batch
+                axis. Relevance then starts at the logits of the region.
 
         Returns:
-            np.ndarray of the shape of x: the relevance (or attribution) of every element; a list or
-            dict for several inputs; for a dataset an iterator over the maps of each batch.
+            np.ndarray of the shape of x: the relevance (or attribution) of every element; of k neurons
+            per sample of shape (batch, k, ...). A list or dict for several inputs; for a dataset an
+            iterator over the maps of each batch.
 
         Raises:
             InputError: x or the neuron does not fit the model; x or the result is not finite.
@@ -131,9 +141,9 @@ class Analyzer:
         Returns:
             `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
             `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the neuron
-            of each sample, `(batch,)`, or its region, a boolean array of the shape of the logits; None
-            in mode "all" without a region. For a dataset an iterator over the explanations of each
-            batch.
+            of each sample, `(batch,)` or `(batch, k)`, or its region, a boolean array of the shape of
+            the logits; None in mode "all" without a region. For a dataset an iterator over the
+            explanations of each batch.
 
         Raises:
             InputError: As in `analyze`.
@@ -142,7 +152,10 @@ class Analyzer:
             refuse_single_samples(x, self._network.inputs)
             return self._explain_dataset(x, neuron_selection)
         arrays, pack = self._read(x)
-        found = self._explained(arrays, neuron_selection)
+        if self.neuron_selection_mode == TOP_K:
+            neuron_selection = self._largest(arrays, neuron_selection)
+        explained = self._explained_each if are_several(neuron_selection) else self._explained
+        found = explained(arrays, neuron_selection)
         self._refuse_overflow(found["maps"], found["logits"])
         neurons = None if self._explains_all(neuron_selection) else found["neurons"]
         return Explanation(pack(found["maps"]), found["logits"], neurons, self.name)
@@ -180,9 +193,27 @@ class Analyzer:
         found = self._batched("maps", self._explaining, arrays, selection)
         return self._nothing(arrays, selection) if found is None else found
 
+    def _largest(self, arrays: list[np.ndarray], count: Any) -> np.ndarray:
+        """The neurons with the largest logits of each sample, `(batch, count)`, the largest first."""
+        count = read_integer("neuron_selection", 5 if count is None else count, 1)
+        size = len(arrays[0])
+        found = self._batched("logits", self._selecting, arrays, np.zeros(size, np.int32))
+        logits = self._nothing(arrays, None)["logits"] if found is None else found["logits"]
+        order = np.argsort(-logits.reshape(size, int(np.prod(logits.shape[1:]))), 1, kind="stable")
+        return order[:, :count].astype(np.int32)
+
+    def _explained_each(self, arrays: list[np.ndarray], columns: Any) -> dict[str, Any]:
+        """As `_explained`, of k neurons of each sample, `(batch, k)`."""
+        columns = read_selection(
+            columns, self.neuron_selection_mode, len(arrays[0]), self._output_shape
+        )
+        found = [self._explained(arrays, column) for column in columns.T]
+        maps = zip(*(each["maps"] for each in found), strict=True)
+        return found[0] | {"maps": [np.stack(parts, 1) for parts in maps], "neurons": columns}
+
     def _nothing(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         """What is explained of no samples."""
-        shape = [0, *(n or 0 for n in self._graph.shapes[self._graph.output][1:])]
+        shape = [0, *(n or 0 for n in self._output_shape)]
         return {
             "maps": [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays],
             "logits": np.zeros(
@@ -190,6 +221,11 @@ class Analyzer:
             ),
             "neurons": np.zeros(shape, bool) if is_region(selection) else np.zeros(0, np.int32),
         }
+
+    @property
+    def _output_shape(self) -> tuple[int | None, ...]:
+        """Of one sample."""
+        return self._graph.shapes[self._graph.output][1:]
 
     def _explains_all(self, selection: Any) -> bool:
         return self.neuron_selection_mode == "all" and selection is None
@@ -224,15 +260,14 @@ class Analyzer:
         index = self._read_selection(arrays, selection)
         if size == 0:
             return None
+        # An index for neurons, so that no array of the output's size is made for them.
         region = index.dtype == bool
-        if (key, region) not in self._functions:
-            # An index for neurons, so that no array of the output's size is made for them.
-            shape = self._graph.shapes[self._graph.output][1:]
-            spec = (
-                tf.TensorSpec([None, *shape], bool) if region else tf.TensorSpec([None], tf.int32)
-            )
-            self._functions[key, region] = self._network.compiled(function, spec)
-        run = self._functions[key, region]
+        kind = (key, region, 0 if region or index.ndim == 1 else index.shape[1])
+        if kind not in self._functions:
+            shape = self._output_shape if region else index.shape[1:]
+            spec = tf.TensorSpec([None, *shape], bool if region else tf.int32)
+            self._functions[kind] = self._network.compiled(function, spec)
+        run = self._functions[kind]
         parts = [
             run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
             for chunk in as_batches(size, self.batch_size)
@@ -242,7 +277,7 @@ class Analyzer:
     def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:
         """What `read_selection` makes of a selection, for outputs of any size."""
         size = len(arrays[0])
-        shape = self._graph.shapes[self._graph.output][1:]
+        shape = self._output_shape
         if None in shape and size and is_region(selection):
             # The output is as large as the input lets it be.
             shape = self._network.logits([a[:1] for a in arrays]).shape[1:]

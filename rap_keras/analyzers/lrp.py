@@ -44,7 +44,8 @@ class LRPAnalyzer(PropagationAnalyzer):
         attention: "constant": the weights of an attention are constants of the sample, and its values
             take all. "attnlrp": products of tensors and the softmax by the rules of AttnLRP (Achtibat
             et al. 2024), so that queries and keys get relevance too.
-        **options: epsilon, bias, alpha, beta, gamma, where the method has them, and those of `Analyzer`.
+        **options: epsilon, bias, alpha, beta, gamma, where the method has them; contrast, see
+            `PropagationAnalyzer`; and those of `Analyzer`.
 
     Raises:
         InputError: The model cannot be explained, or an option is wrong.

@@ -1,7 +1,7 @@
 """Analyzers that propagate relevance, rule by rule."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,8 @@ from rap_keras.analyzers.conservation import ConservationReport, Row
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
+from rap_keras.inputs.contrast import contrasted, read_contrast, refuse_itself
+from rap_keras.inputs.neurons import refuse_several
 from rap_keras.network.graph import Graph, Shape, batch_axis
 from rap_keras.propagate import backward, forward, relevance_dtype, select
 
@@ -25,6 +27,12 @@ class PropagationAnalyzer(Analyzer):
         composite: The rule of each layer.
         bounds: (low, high) of the input for rules that ask for its box, numbers or arrays that broadcast
             to a sample; None takes the minimum and maximum of each image.
+        contrast: What the explained class c is set against: relevance starts from |f_c| (e_c - sum_k
+            w_k e_k) in place of f_c e_c, with the logits f, the other classes k and weights w of sum 1,
+            so that the map sums to 0, evidence for c is positive and for the others negative.
+            "softmax": w are the probabilities of the others among themselves. "uniform": they are all
+            alike. The number of a class, or a list of them: these alike, and no others ("why c, and not
+            these"). None: relevance starts from f_c, as the papers have it.
         **options: Those of `Analyzer`.
 
     Raises:
@@ -33,15 +41,26 @@ class PropagationAnalyzer(Analyzer):
     """
 
     def __init__(
-        self, model: keras.Model, composite: Composite, bounds: Any = None, **options: Any
+        self,
+        model: keras.Model,
+        composite: Composite,
+        bounds: Any = None,
+        contrast: str | int | Sequence[int] | None = None,
+        **options: Any,
     ) -> None:
         self._bounds = read_bounds(bounds)
-        self._classes = composite.layer_classes()
+        self._kept = composite.layer_classes()
         super().__init__(model, **options)
         self._table = composite.assign(self._graph)
+        self.contrast = read_contrast(contrast, self._output_shape[-1] if self._output_shape else 1)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        own = list(self.contrast) if isinstance(self.contrast, tuple) else self.contrast
+        return super().options() | {"contrast": own}
 
     def _kept_whole(self) -> Collection[type]:
-        return self._classes
+        return self._kept
 
     def _prepared(self, graph: Graph) -> Graph:
         if self._bounds is None:
@@ -53,6 +72,22 @@ class PropagationAnalyzer(Analyzer):
     ) -> Any:
         refuse_outside(self._bounds, arrays)
         return super()._batched(key, function, arrays, selection)
+
+    def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:
+        index = super()._read_selection(arrays, selection)
+        if self.neuron_selection_mode != "max_activation":
+            refuse_itself(self.contrast, None if self._explains_all(selection) else index)
+        return index
+
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = super()._explained(arrays, selection)
+        if self.neuron_selection_mode == "max_activation":
+            refuse_itself(self.contrast, found["neurons"])
+        return found
+
+    def _explained_each(self, arrays: list[np.ndarray], columns: Any) -> dict[str, Any]:
+        each = self._explained if len(arrays[0]) else super()._explained_each
+        return each(arrays, columns)
 
     def _bounds_option(self) -> Any:
         """The bounds as JSON knows them."""
@@ -77,6 +112,7 @@ class PropagationAnalyzer(Analyzer):
         Raises:
             InputError: As in `analyze`.
         """
+        refuse_several(neuron_selection, self.neuron_selection_mode)
         arrays, _ = self._read(x)
         result = self._batched("layers", self._layers, arrays, neuron_selection)
         if result is None:
@@ -101,6 +137,7 @@ class PropagationAnalyzer(Analyzer):
         Raises:
             InputError: As in `analyze`; x has no samples.
         """
+        refuse_several(neuron_selection, self.neuron_selection_mode)
         arrays, _ = self._read(x)
         sums = self._batched("sums", self._sums, arrays, neuron_selection)
         if sums is None:
@@ -114,20 +151,37 @@ class PropagationAnalyzer(Analyzer):
         return ConservationReport(rows, Row("model", *sums["model"]))
 
     def _propagate(self, inputs: list[tf.Tensor], index: tf.Tensor) -> Any:
+        logits, back = self._forward(inputs)
+        relevance, steps = back(index)
+        return relevance, steps, logits
+
+    def _forward(self, inputs: list[tf.Tensor]) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
+        """The logits, and the way back from the neurons of an index."""
         logits, records = forward(self._graph, inputs)
         logits = tf.cast(logits, relevance_dtype(logits.dtype))
-        start = self._start(logits, select(logits, self.neuron_selection_mode, index))
-        box = boxes(self._graph, inputs, self._bounds)
-        relevance, steps = backward(self._graph, self._table, records, box, start)
-        return relevance, steps, logits
+
+        def back(index: tf.Tensor) -> Any:
+            selected = select(logits, self.neuron_selection_mode, index)
+            start = self._start(logits, selected)
+            if self.contrast is not None:
+                start = contrasted(start, logits, selected, self.contrast)
+            box = boxes(self._graph, inputs, self._bounds)
+            return backward(self._graph, self._table, records, box, start)
+
+        return logits, back
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         """The relevance of the logits."""
         return logits * selected
 
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        relevance, _, logits = self._propagate(inputs, index)
-        return self._at_inputs(relevance, inputs), logits
+        logits, back = self._forward(inputs)
+        if index.dtype.is_bool or index.shape.rank == 1:
+            relevance, _ = back(index)
+            return self._at_inputs(relevance, inputs), logits
+        # TensorFlow computes once what the ways back have in common: the forward maps of the rules.
+        maps = [self._at_inputs(back(neuron)[0], inputs) for neuron in tf.unstack(index, axis=1)]
+        return [tf.stack(parts, 1) for parts in zip(*maps, strict=True)], logits
 
     def _at_inputs(
         self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]

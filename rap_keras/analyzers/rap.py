@@ -11,7 +11,9 @@ from rap_keras.composites.rap import rap_composite
 class RAPAnalyzer(PropagationAnalyzer):
     """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
 
-    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron.
+    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron. The
+    map hardly depends on the class (docs/sanity.md), unless it is told what the class is set against, by
+    the option `contrast`.
 
     Args:
         model: See `Analyzer`.
@@ -22,7 +24,7 @@ class RAPAnalyzer(PropagationAnalyzer):
             eqs. 7-9 there too.
         bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
             None takes the minimum and maximum of each image.
-        **options: Those of `Analyzer`.
+        **options: contrast, see `PropagationAnalyzer`, and those of `Analyzer`.
 
     Raises:
         InputError: The model cannot be explained, or an option is wrong.

@@ -37,7 +37,7 @@ class Method:
     Attributes:
         name: As `create_analyzer` takes it.
         home: "module:class" of its analyzer; modules of this package may be told relatively, ".module".
-        signed: Whether its maps have both signs for a logit of one sign, by the options given.
+        signs: Whether its maps have both signs for a logit of one sign, by the options of its own.
         seeded: Whether it draws at random, and has the option `seed`.
         needs_patterns: Whether it has the option `patterns`, which it cannot do without.
         composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
@@ -46,11 +46,15 @@ class Method:
 
     name: str
     home: str
-    signed: Callable[[Options], bool] = _always
+    signs: Callable[[Options], bool] = _always
     seeded: bool = False
     needs_patterns: bool = False
     composite: str = ""
     fixed: Options = field(default_factory=dict)
+
+    def signed(self, options: Options) -> bool:
+        """Whether its maps have both signs for a logit of one sign, by the options given."""
+        return self.signs(options) or options.get("contrast") is not None
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""
@@ -76,23 +80,23 @@ class Method:
 
 
 def _preset(
-    name: str, composite: str, signed: Callable[[Options], bool] = _always, **fixed: Any
+    name: str, composite: str, signs: Callable[[Options], bool] = _always, **fixed: Any
 ) -> Method:
-    return Method(name, ".lrp:LRPAnalyzer", signed, composite=composite, fixed=fixed)
+    return Method(name, ".lrp:LRPAnalyzer", signs, composite=composite, fixed=fixed)
 
 
 # A new method is a line here, and a file with its class; a new preset of LRP a line.
 METHODS = [
     Method("rap", ".rap:RAPAnalyzer"),
-    Method("gradient", ".gradient:GradientAnalyzer", signed=_not_postprocessed),
+    Method("gradient", ".gradient:GradientAnalyzer", signs=_not_postprocessed),
     Method("input_t_gradient", ".gradient:InputTimesGradientAnalyzer"),
     Method("guided_backprop", ".gradient:GuidedBackpropAnalyzer"),
     Method("deconvnet", ".gradient:DeconvnetAnalyzer"),
     Method("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer"),
-    Method("smoothgrad", ".averaged:SmoothGradAnalyzer", signed=_not_postprocessed, seeded=True),
+    Method("smoothgrad", ".averaged:SmoothGradAnalyzer", signs=_not_postprocessed, seeded=True),
     Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
     Method("pattern.attribution", ".pattern:PatternAttributionAnalyzer", needs_patterns=True),
-    Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signed=_never),
+    Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signs=_never),
     Method("input", ".controls:InputAnalyzer"),
     Method("random", ".controls:RandomAnalyzer", seeded=True),
     Method("lrp", ".lrp:LRPAnalyzer"),

@@ -100,6 +100,7 @@ class Bench:
                     x,
                     neuron,
                     logit,
+                    row.is_contrasted,
                     replacement,
                     self.backend.logits,
                 )

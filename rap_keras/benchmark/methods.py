@@ -32,6 +32,11 @@ class Method:
         return self.name in CONTROLS
 
     @property
+    def is_contrasted(self) -> bool:
+        """Whether it explains a neuron against others, so that relevance sums to 0."""
+        return self.options.get("contrast") is not None
+
+    @property
     def threshold(self) -> str | float:
         """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
         if self.own_threshold is not None:

@@ -78,11 +78,12 @@ def explain(
             "std": model.scale,
             "output": loaded.output,
             "region": shown.region,
+            "contrast": shown.others,
             "images": records,
         }
         (folder / "explain.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     for record in records:
-        tell(f"{record['file']}: {_sentence(record)}")
+        tell(f"{record['file']}: {_sentence(record, shown.others)}")
     tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {out}.")
 
 
@@ -180,12 +181,15 @@ def layers(
     )
 
 
-def _sentence(summary: Mapping[str, Any]) -> str:
+def _sentence(summary: Mapping[str, Any], others: str | list[int] | None) -> str:
     what = "all neurons" if summary["neuron"] == "all" else f"neuron {summary['neuron']}"
     # The digits' labels are their neurons' numbers.
     if summary["class"] not in (None, str(summary["neuron"])):
         what += f" ({summary['class']})"
     if "positions" in summary:
         what += f" at {counted(summary['positions'], 'position')}"
+    if others is not None:
+        listed = "the others" if isinstance(others, str) else ", ".join(map(str, others))
+        what += f" against {listed}"
     logit, total = summary["logit"], summary["relevance_sum"]
     return f"{what}, logit {logit:.4g}, sum of relevance {total:.4g}"

@@ -14,6 +14,7 @@ from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
+from rap_keras.inputs.neurons import CONTRASTS
 from rap_keras.support.text import printable
 
 
@@ -102,6 +103,13 @@ RegionOption = Annotated[
         "FILE of a mask, or class: where the class --neuron is the largest. Default: everywhere."
     ),
 ]
+ContrastOption = Annotated[
+    str | None,
+    typer.Option(help="Explain against the other classes, weighted by softmax or uniform."),
+]
+AgainstOption = Annotated[
+    str | None, typer.Option(help="Explain against these classes: INDEX or INDEX,INDEX,...")
+]
 PercentileOption = Annotated[
     float | None,
     typer.Option(help="Colours saturate at this percentile of |relevance|; default: its maximum."),
@@ -169,11 +177,13 @@ class MapFlags:
     patterns: PatternsOption = None
     neuron: NeuronOption = "max"
     region: RegionOption = None
+    contrast: ContrastOption = None
+    against: AgainstOption = None
     percentile: PercentileOption = None
 
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
-        _ = self.where
+        _ = self.where, self.others
         if self.percentile is not None and not 0 < self.percentile <= 100:
             raise InputError(
                 f"percentile is above 0 and at most 100, not {self.percentile:g}.", "percentile"
@@ -183,6 +193,29 @@ class MapFlags:
     def where(self) -> Region | None:
         """The region."""
         return None if self.region is None else read_region(self.region)
+
+    @functools.cached_property
+    def others(self) -> str | list[int] | None:
+        """What the explained class is set against, as analyzers take it."""
+        if self.against is None:
+            if self.contrast not in (None, *CONTRASTS):
+                raise InputError(
+                    f"contrast is {' or '.join(CONTRASTS)}, not {self.contrast!r}; classes are told by "
+                    "against=INDEX.",
+                    ("contrast", "against"),
+                )
+            return self.contrast
+        if self.contrast is not None:
+            raise InputError(
+                "contrast weights all other classes, against names some: pass one of them.",
+                ("contrast", "against"),
+            )
+        try:
+            return [int(number) for number in self.against.split(",")]
+        except ValueError:
+            raise InputError(
+                f"against is INDEX or INDEX,INDEX,..., not {self.against!r}.", "against"
+            ) from None
 
     def options(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The options of each method's analyzer.
@@ -203,5 +236,6 @@ class MapFlags:
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
-        given = {"patterns": self.patterns}
-        return {method: given if method in needing else {} for method in methods}
+        shared = {} if self.others is None else {"contrast": self.others}
+        own = {"patterns": self.patterns}
+        return {method: shared | (own if method in needing else {}) for method in methods}

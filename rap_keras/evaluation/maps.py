@@ -23,12 +23,14 @@ def heatmap(relevance: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(read_array("a relevance map", relevance, 3).sum(axis=-1))
 
 
-def conservation_error(relevance: ArrayLike, logit: float) -> float:
+def conservation_error(relevance: ArrayLike, logit: float, contrasted: bool = False) -> float:
     """How far the relevance is from adding up to the logit: |sum R - logit| / |logit|.
 
     Args:
         relevance: The relevance of one image, of any shape.
         logit: The logit that was explained.
+        contrasted: Whether it was explained against other classes, so that the relevance is to add up
+            to 0: |sum R| / |logit|.
 
     Returns:
         The relative error, 0 or more. At a logit of 0: 0 where the relevance adds up to exactly 0,
@@ -38,10 +40,11 @@ def conservation_error(relevance: ArrayLike, logit: float) -> float:
         InputError: The relevance is no array of finite numbers, or the logit no finite number.
     """
     total = float(read_array("a relevance map", relevance, None).sum())
-    target = float(read_array("the logit", logit, 0))
-    if target == 0:
-        return 0.0 if total == 0 else math.inf
-    return abs(total - target) / abs(target)
+    size = abs(float(read_array("the logit", logit, 0)))
+    error = abs(total if contrasted else total - logit)
+    if size == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / size
 
 
 def sparsity(heatmap: ArrayLike) -> float:

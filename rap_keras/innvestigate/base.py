@@ -22,6 +22,7 @@ from rap_keras.backends.keras2.trace import trace
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
+from rap_keras.inputs.contrast import contrasted, read_contrast, refuse_itself
 from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
 from rap_keras.inputs.samples import read_inputs
 from rap_keras.network.graph import Node
@@ -40,6 +41,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         composite: The rule of each layer.
         bounds: (low, high) of the input for rules that ask for its box; None takes the minimum and
             maximum of each image.
+        contrast: What the explained class is set against: None, "softmax", "uniform", or the number of a
+            class or a list of them, as `rap_keras.create_analyzer` takes it.
         **options: Those of iNNvestigate's `ReverseAnalyzerBase`: neuron_selection_mode,
             reverse_keep_tensors, reverse_check_finite, ...
 
@@ -52,7 +55,12 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     _array_states: ClassVar[tuple[str, ...]] = ()  # parts of the state that are dicts of arrays
 
     def __init__(
-        self, model: Any, composite: Composite, bounds: Any = None, **options: Any
+        self,
+        model: Any,
+        composite: Composite,
+        bounds: Any = None,
+        contrast: Any = None,
+        **options: Any,
     ) -> None:
         choose("neuron_selection_mode", options.get("neuron_selection_mode", MODES[0]), MODES)
         options["reverse_clip_values"] = _read_range(options.get("reverse_clip_values", False))
@@ -65,6 +73,9 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             if bounds is not None:
                 self._graph = dataclasses.replace(self._graph, images=frozenset(self._graph.inputs))
             self._refuse_outputs()
+            self._contrast = read_contrast(contrast, self._positions[-1])
+            if self._neuron_selection_mode == "all":
+                refuse_itself(self._contrast, None)
             self._table = composite.assign(self._graph)
             self._rules = {node.name: rule for node, rule in self._table.rows if rule}
         self._relevances: dict[int, dict[str, Any]] = {}
@@ -132,7 +143,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             neurons = index[0][:, 1] if index else tf.constant([0])
             # iNNvestigate's MaxNeuronSelection gives the logits the shape (1, batch).
             logit = tf.reshape(tf.cast(logit, logits.dtype), [-1, 1])
-            return select(logits, mode, neurons) * logit
+            selected = select(logits, mode, neurons)
+            if self._contrast is None:
+                return selected * logit
+            # Of a map of classes the others are those at the same position.
+            shape = [-1, *self._positions]
+            start, at, of = (tf.reshape(t, shape) for t in (selected * logit, logits, selected))
+            return tf.reshape(contrasted(start, at, of, self._contrast), tf.shape(logits))
 
         return [_Step(start, "start")([logits, *reversed_Ys, *index])]
 
@@ -260,7 +277,10 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             count = max(size, np.size(neuron_selection))
         index = read_selection(neuron_selection, mode, count, self._positions)
         if index.dtype == bool:
+            refuse_itself(self._contrast, index)
             index = _one_each(index, mode)
+        elif mode == "index":
+            refuse_itself(self._contrast, index)
         if mode != "index":
             return arrays, pack
         return [*arrays, self._get_neuron_selection_array(index, size)], pack
@@ -269,12 +289,16 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
     def _get_state(self) -> dict[str, Any]:
         with graph_scope(self._model):
-            return super()._get_state()
+            state = super()._get_state()
+        own = self._contrast
+        return state | {"contrast": list(own) if isinstance(own, tuple) else own}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        state = dict(state)
+        own = {"contrast": state.pop("contrast", None)}
         with new_graph() if tf.executing_eagerly() else contextlib.nullcontext():
-            return super()._state_to_kwargs(state)
+            return super()._state_to_kwargs(state) | own
 
     def save_npz(self, fname: Any) -> None:
         """Writes the analyzer, with its model, to one file, whole or not at all, without pickle.

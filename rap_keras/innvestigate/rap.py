@@ -21,6 +21,7 @@ class RAPAnalyzer(PropagationAnalyzer):
             eqs. 7-9 there too.
         bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
             None takes the minimum and maximum of each image.
+        contrast: What the explained class is set against, see docs/contrast.md.
         **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:

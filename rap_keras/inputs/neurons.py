@@ -7,28 +7,33 @@ import numpy as np
 
 from rap_keras.errors import InputError
 
-# How the explained neurons are selected.
+# How the explained neurons are selected; iNNvestigate has these.
 MODES = ("max_activation", "index", "all")
+TOP_K = "top_k"
+# How the others are weighted, which a neuron is set against.
+CONTRASTS = ("softmax", "uniform")
 
 
 def read_selection(selection: Any, mode: str, size: int, shape: Sequence[int | None]) -> np.ndarray:
     """The output neurons that are explained of each sample.
 
     Args:
-        selection: What the user passed: an integer, or one per sample, where the output is a vector;
-            or a region, see `is_region`.
+        selection: What the user passed: an integer, or one or k per sample, where the output is a
+            vector; or a region, see `is_region`.
         mode: The neuron selection mode.
         size: The number of samples.
         shape: The output's shape, without the batch axis; a region needs all of it.
 
     Returns:
-        For integers int32 of shape (size,), zeros where the mode needs none. For a region a boolean
-        array of shape (size, *shape), or (1, *shape) where it is the same of all samples.
+        For integers int32 of shape (size,) or (size, k), zeros where the mode needs none. For a region
+        a boolean array of shape (size, *shape), or (1, *shape) where it is the same of all samples.
 
     Raises:
         InputError: The selection does not fit the mode, the samples or the model.
     """
     region = is_region(selection)
+    if mode == TOP_K:  # they are known by now
+        return _index(selection, size, shape)
     if mode != "index" and not (mode == "all" and region):
         if selection is not None:
             raise InputError(
@@ -42,6 +47,27 @@ def read_selection(selection: Any, mode: str, size: int, shape: Sequence[int | N
     if region:
         return _mask(selection, size, shape)
     return _index(selection, size, shape)
+
+
+def are_several(selection: Any) -> bool:
+    """Whether a selection is of several neurons of each sample."""
+    try:
+        return not is_region(selection) and np.ndim(selection) == 2
+    except ValueError:  # lists of several lengths, which nothing takes
+        return False
+
+
+def refuse_several(selection: Any, mode: str) -> None:
+    """Refuses several neurons of a sample.
+
+    Raises:
+        InputError: The mode or the selection is of several.
+    """
+    if mode == TOP_K or are_several(selection):
+        raise InputError(
+            f"Expected one neuron of each sample here, got several, by mode {mode!r}: tell one, or use "
+            "analyze or explain."
+        )
 
 
 def is_region(selection: Any) -> bool:
@@ -78,17 +104,21 @@ def _index(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray
         index = np.asarray(selection)
     except (TypeError, ValueError):
         index = np.asarray(None)
-    if index.dtype.kind not in "iu" or index.size not in (1, size) or index.ndim > 1:
+    several = index.ndim == 2 and len(index) == size and index.shape[1]
+    if index.dtype.kind not in "iu" or not (
+        several or (index.size in (1, size) and index.ndim < 2)
+    ):
         raise InputError(
-            f"Expected neuron_selection to be an integer or {size} of them, one per sample, got "
-            f"{selection!r}."
+            f"Expected neuron_selection to be an integer or {size} of them, one per sample, or of shape "
+            f"({size}, k), got {selection!r}."
         )
     if index.size and neurons is not None and (index.min() < 0 or index.max() >= neurons):
         raise InputError(
             f"Expected neuron_selection from 0 to {neurons - 1}, got {selection!r}: the model has "
             f"{neurons} output neurons."
         )
-    return np.broadcast_to(index.astype(np.int32).reshape(-1), (size,))
+    index = index.astype(np.int32)
+    return index if several else np.broadcast_to(index.reshape(-1), (size,))
 
 
 def _mask(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:

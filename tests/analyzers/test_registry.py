@@ -42,7 +42,7 @@ class ToyAnalyzer(GradientAnalyzer):
 
 
 def test_a_new_method_is_one_line(monkeypatch):
-    line = Method("toy", f"{__name__}:ToyAnalyzer", signed=lambda options: False, seeded=True)
+    line = Method("toy", f"{__name__}:ToyAnalyzer", signs=lambda options: False, seeded=True)
     monkeypatch.setattr(registry, "METHODS", [*METHODS, line])
     assert rap_keras.analyzer_names()[-1] == "toy"
     x = np.ones((1, 12, 12, 3), "float32")

@@ -6,8 +6,10 @@ from rap_keras.evaluation import maps
 
 
 def _conservation(v: View) -> Record:
-    error = None if v.relevance is None else maps.conservation_error(v.relevance, v.logit)
-    return {"conservation_error": None if error is None else defined(error)}
+    if v.relevance is None:
+        return {"conservation_error": None}
+    error = maps.conservation_error(v.relevance, v.logit, v.contrasted)
+    return {"conservation_error": defined(error)}
 
 
 def _sparsity(v: View) -> Record:

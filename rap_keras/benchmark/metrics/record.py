@@ -40,6 +40,7 @@ class View:
         x: The model's input `(height, width, channels)`.
         neuron: The neuron that is explained.
         logit: Its logit.
+        contrasted: Whether it is explained against other neurons.
         replacement: What perturbed pixels become.
         predict: From batches of inputs to logits.
     """
@@ -53,6 +54,7 @@ class View:
     x: NDArray[np.float32]
     neuron: int
     logit: float
+    contrasted: bool
     replacement: NDArray[np.float32] | float
     predict: Callable[[NDArray[np.float32]], NDArray[np.floating]]
 

@@ -1,0 +1,226 @@
+"""A class against others, and several neurons of a sample."""
+
+import keras
+import numpy as np
+import pytest
+from compare import assert_same
+from keras import layers
+from networks import biased, plain
+
+import rap_keras
+from rap_keras import InputError, create_analyzer
+
+LINEAR = [
+    "rap",
+    "lrp.epsilon",
+    "lrp.alpha_1_beta_0",
+    "lrp.w_square",
+    "gradient",
+    "input_t_gradient",
+]
+KINDS = ["softmax", "uniform", 1, [0, 3]]
+OF_ONE = {"neuron_selection_mode": "index"}
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(1)
+    return plain()
+
+
+@pytest.fixture
+def x(model, rng):
+    return rng.normal(size=(4, *model.input_shape[1:])).astype(np.float32)
+
+
+def weights(logits, neuron, contrast):
+    """The definition, class by class."""
+    result = np.zeros(len(logits))
+    for k, logit in enumerate(logits):
+        if k == neuron or (not isinstance(contrast, str) and k not in np.ravel(contrast)):
+            continue
+        result[k] = np.exp(float(logit)) if contrast == "softmax" else 1.0
+    return result / result.sum()
+
+
+@pytest.mark.parametrize("contrast", KINDS, ids=str)
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_map_is_that_of_the_class_less_those_of_the_others(name, contrast, model, x):
+    neurons = [2, 4, 2, 4]
+    found = create_analyzer(name, model, contrast=contrast, **OF_ONE).analyze(x, neurons)
+    single = create_analyzer(name, model, **OF_ONE)
+    classes = model.output_shape[-1]
+    maps = [single.analyze(x, k).astype(np.float64) for k in range(classes)]
+    logits = model.predict(x, verbose=0)
+    assert (logits[np.arange(4), neurons] < 0).any(), "one of them is to be negative"
+    expected = []
+    for i, c in enumerate(neurons):
+        # A map starts from the logit, or from 1.
+        size = np.ones(classes) if "gradient" in name else logits[i].astype(np.float64)
+        parts = [maps[k][i] / size[k] for k in range(classes)]
+        others = weights(logits[i], c, contrast)
+        mixed = sum(w * part for w, part in zip(others, parts, strict=True))
+        expected.append(abs(size[c]) * (parts[c] - mixed))
+    assert_same(found, np.stack(expected), 1e-4)
+
+
+@pytest.mark.parametrize("contrast", KINDS, ids=str)
+def test_it_sums_to_0_and_conserves(contrast, model, x):
+    analyzer = create_analyzer("rap", model, contrast=contrast, **OF_ONE)
+    report = analyzer.conservation(x, 2)
+    # What two classes have in common cancels out, but not its rounding.
+    size = abs(model.predict(x, verbose=0)[:, 2])
+    for row in [*report.layers, report.model]:
+        assert (abs(row.outputs) < 1e-6 * size).all()
+        assert (abs(row.inputs) < 1e-6 * size).all()
+    assert (report.model.size > 1e-3 * size).all()
+
+
+def test_without_contrast_nothing_changes(model, x):
+    assert np.array_equal(
+        create_analyzer("rap", model).analyze(x),
+        create_analyzer("rap", model, contrast=None).analyze(x),
+    )
+
+
+def test_released_rules_start_from_the_same_relevance(model, x):
+    analyzer = create_analyzer("rap", model, variant="released", contrast="softmax")
+    layers_ = analyzer.analyze_layers(x)
+    logits = model.predict(x, verbose=0)
+    for row, start in zip(logits, list(layers_.values())[-1], strict=True):
+        c = row.argmax()
+        expected = -abs(row[c]) * weights(row, c, "softmax")
+        expected[c] = abs(row[c])
+        assert_same(start, expected, 1e-5)
+    assert np.isfinite(analyzer.analyze(x)).all()
+
+
+def test_deep_taylor_starts_from_positive_logits_alone(model, x):
+    logits = model.predict(x, verbose=0)
+    neuron = int(abs((logits < 0).sum(0) - 2).argmin())
+    maps = create_analyzer("deep_taylor", model, contrast="uniform", **OF_ONE).analyze(x, neuron)
+    sizes = abs(maps).reshape(len(x), -1).max(1)
+    assert ((sizes > 0) == (logits[:, neuron] > 0)).all()
+    assert len(set(logits[:, neuron] > 0)) == 2
+
+
+def test_positions_of_a_map_are_contrasted_apart(rng):
+    inputs = keras.Input((6, 6, 2))
+    outputs = layers.Conv2D(4, 3, padding="same")(layers.Conv2D(3, 3, activation="relu")(inputs))
+    model = biased(keras.Model(inputs, outputs))
+    x = rng.normal(size=(2, 6, 6, 2)).astype(np.float32)
+    region = (np.s_[1:3], 2, 3)
+    analyzer = create_analyzer("rap", model, contrast="softmax", **OF_ONE)
+    start = list(analyzer.analyze_layers(x, region).values())[-1]
+    logits = model.predict(x, verbose=0)
+    expected = np.zeros_like(start)
+    for i in range(2):
+        for y in (1, 2):
+            row = logits[i, y, 2]
+            expected[i, y, 2] = -abs(row[3]) * weights(row, 3, "softmax")
+            expected[i, y, 2, 3] = abs(row[3])
+    assert_same(start, expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "options", "selection", "message"),
+    [
+        ("max", OF_ONE, 0, "Expected contrast to be one of"),
+        (10, OF_ONE, 0, "Expected the classes of contrast from 0 to 9, got 10"),
+        (-1, OF_ONE, 0, "Expected the classes of contrast from 0 to 9"),
+        (1.5, OF_ONE, 0, "Expected contrast to be None"),
+        ([], OF_ONE, 0, "Expected contrast to be None"),
+        (2, OF_ONE, 2, "set against, got contrast=\\(2,\\), which is explained itself in sample 0"),
+        (2, OF_ONE, [0, 1, 2, 3], "explained itself in sample 2"),
+        (2, OF_ONE, [[0, 1], [1, 0], [0, 1], [3, 2]], "explained itself in sample 3"),
+        ("softmax", {"neuron_selection_mode": "all"}, None, "explained against others"),
+    ],
+)
+def test_what_cannot_be_contrasted(contrast, options, selection, message, model, x):
+    with pytest.raises(InputError, match=message):
+        create_analyzer("rap", model, contrast=contrast, **options).analyze(x, selection)
+
+
+def test_the_largest_class_is_not_set_against_itself(model, x):
+    largest = int(model.predict(x, verbose=0)[0].argmax())
+    with pytest.raises(InputError, match="explained itself in sample 0"):
+        create_analyzer("rap", model, contrast=largest).analyze(x)
+
+
+def test_one_neuron_has_no_others():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    with pytest.raises(
+        InputError, match="its logit is already that of its class against the other"
+    ):
+        create_analyzer("rap", model, contrast="softmax")
+
+
+def test_contrast_is_saved(model, x, tmp_path):
+    analyzer = create_analyzer("rap", model, contrast=[1, 2], **OF_ONE)
+    analyzer.save(tmp_path / "saved")
+    loaded = rap_keras.load_analyzer(tmp_path / "saved")
+    assert_same(loaded.analyze(x, 0), analyzer.analyze(x, 0))
+
+
+@pytest.mark.parametrize("name", ["rap", "lrp.alpha_2_beta_1", "input_t_gradient", "random"])
+def test_several_neurons_are_explained_as_one_by_one(name, model, x):
+    seed = {"seed": 3} if name == "random" else {}
+    analyzer = create_analyzer(name, model, **OF_ONE, **seed)
+    neurons = np.array([[0, 1, 4], [1, 1, 0], [4, 3, 2], [2, 0, 1]])
+    found = analyzer.explain(x, neurons)
+    assert found.relevance.shape == (4, 3, *x.shape[1:])
+    for k in range(3):
+        one = analyzer.explain(x, neurons[:, k])
+        assert_same(found.relevance[:, k], one.relevance)
+        assert_same(found.explained_logits[:, k], one.explained_logits)
+    assert np.array_equal(found.neurons, neurons)
+
+
+@pytest.mark.parametrize("name", ["rap", "integrated_gradients"])
+def test_the_largest_neurons(name, model, x):
+    options = {"steps": 4} if name == "integrated_gradients" else {}
+    found = create_analyzer(name, model, neuron_selection_mode="top_k", **options).explain(x, 3)
+    logits = model.predict(x, verbose=0)
+    assert np.array_equal(found.neurons, np.argsort(-logits, 1)[:, :3])
+    one = create_analyzer(name, model, **OF_ONE, **options)
+    for k in range(3):
+        assert_same(found.relevance[:, k], one.analyze(x, found.neurons[:, k]))
+
+
+def test_no_samples_have_no_neurons(model, x):
+    found = create_analyzer("rap", model, neuron_selection_mode="top_k").explain(x[:0], 2)
+    assert found.relevance.shape == (0, 2, *x.shape[1:])
+    assert found.neurons.shape == (0, 2)
+
+
+def test_more_than_there_are_gives_all(model, x):
+    assert create_analyzer("rap", model, neuron_selection_mode="top_k").explain(
+        x, 99
+    ).neurons.shape == (4, 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "selection", "message"),
+    [
+        (OF_ONE, [[0, 1]], r"of shape \(4, k\), got \[\[0, 1\]\]"),
+        (OF_ONE, np.zeros((4, 0), int), r"of shape \(4, k\)"),
+        (OF_ONE, [[0, 10]] * 4, "from 0 to 9"),
+        ({}, [[0, 1]] * 4, "Expected no neuron_selection in mode 'max_activation'"),
+        ({"neuron_selection_mode": "top_k"}, 0, "an integer from 1 on"),
+        ({"neuron_selection_mode": "top_k"}, [[1, 2]] * 4, "an integer from 1 on"),
+    ],
+)
+def test_selections_that_fit_nothing(options, selection, message, model, x):
+    with pytest.raises(InputError, match=message):
+        create_analyzer("rap", model, **options).analyze(x, selection)
+
+
+def test_layers_are_of_one_neuron(model, x):
+    analyzer = create_analyzer("rap", model, neuron_selection_mode="top_k")
+    for ask in (analyzer.analyze_layers, analyzer.conservation):
+        with pytest.raises(InputError, match="Expected one neuron of each sample"):
+            ask(x)
+    analyzer = create_analyzer("rap", model, **OF_ONE)
+    for ask in (analyzer.analyze_layers, analyzer.conservation):
+        with pytest.raises(InputError, match="Expected one neuron of each sample"):
+            ask(x, [[0, 1]] * 4)
