@@ -43,6 +43,14 @@ class Backend(Protocol):
         """
         ...
 
+    def enlarged(self, size: tuple[int, int]) -> "Backend":
+        """The same for images of a height and width, which the model was not made for.
+
+        Raises:
+            InputError: It does not take them.
+        """
+        ...
+
 
 def open_backend(settings: Settings) -> Backend:
     """Loads the settings' model on their backend.
@@ -66,7 +74,7 @@ def _load(settings: Settings) -> LoadedModel:
 class _Keras:
     """Keras 3: rap_keras' own analyzers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, loaded: LoadedModel | None = None) -> None:
         import keras
         import tensorflow as tf
 
@@ -77,8 +85,8 @@ class _Keras:
                 "backend",
             )
         self.versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
-        self.loaded = _load(settings)
-        self._batch_size = settings.batch_size
+        self.loaded = loaded or _load(settings)
+        self._settings = settings
 
     def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
         return self.loaded.logits(x)
@@ -94,13 +102,16 @@ class _Keras:
                 method.name,
                 self.loaded.network,
                 neuron_selection_mode="index",
-                batch_size=self._batch_size,
+                batch_size=self._settings.batch_size,
                 **method.options,
             )
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
         return lambda x, neuron: analyzer.analyze(x[np.newaxis], [neuron])[0]
+
+    def enlarged(self, size: tuple[int, int]) -> Backend:
+        return _Keras(self._settings, self.loaded.enlarged(size))
 
 
 class _Innvestigate:
@@ -153,6 +164,11 @@ class _Innvestigate:
                 return np.asarray(analyzer.analyze(x[np.newaxis], neuron_selection=[neuron]))[0]
 
         return explain
+
+    def enlarged(self, size: tuple[int, int]) -> Backend:
+        raise InputError(
+            'Expected grid_cells="shrunk" with backend="innvestigate", got "full".', "grid_cells"
+        )
 
 
 @contextlib.contextmanager

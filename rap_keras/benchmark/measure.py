@@ -1,5 +1,7 @@
 """Measures one image after another: every method on the same image, neuron and preprocessing."""
 
+import contextlib
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +18,10 @@ from rap_keras.benchmark.controls import (
     mean_shifted,
     random_map,
 )
-from rap_keras.benchmark.explainers import Explain, open_backend
+from rap_keras.benchmark.explainers import Backend, Explain, open_backend
+from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
 from rap_keras.benchmark.methods import Method
-from rap_keras.benchmark.metrics import Record, View, measured
+from rap_keras.benchmark.metrics import Record, Scene, View, chosen, measured
 from rap_keras.benchmark.protocol import protocol
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
@@ -55,13 +58,14 @@ class Bench:
         self.rows = settings.rows()
         self._check_steps()
         self._check_first_image()
-        self._explainers: dict[str, Explain] = {
-            row.title: self.backend.explainer(row) for row in self.rows if not row.is_control
-        }
+        self._methods = {row.title: row for row in self.rows if not row.is_control}
         if settings.controls:
-            title = SHIFTED_METHOD
-            if title not in self._explainers:
-                self._explainers[title] = self.backend.explainer(Method(title, title))
+            self._methods.setdefault(SHIFTED_METHOD, Method(SHIFTED_METHOD, SHIFTED_METHOD))
+        self._explainers = self._explainers_of(self.backend)
+        self._enlarged: dict[Size, dict[str, Explain]] = {}
+        self._surely: dict[int, int | None] = {}
+        if "grid" in settings.metrics and settings.grid_cells == "full":
+            self._check_full_cells()
 
     def measure(self, position: int, strict: bool = False) -> tuple[Record, Maps]:
         """Measures one image.
@@ -81,68 +85,69 @@ class Bench:
         try:
             sample = self.dataset.read(position, self.loaded.input_size)
             self._check_classes(sample)
-            x, neuron, logit = self._classified(sample)
+            x, logits = self._classified(sample)
+            neuron = int(np.argmax(logits))
             target = self._target(sample, neuron)
             if target is None:
                 names = {"label": _listed(sample.objects), "predicted": self._class(neuron)}
                 return base | {"status": "misclassified"} | names, {}
             label, mask = target
             heatmaps, relevances = self._heatmaps(sample, position, x, neuron)
-            replacement = self._replacement(sample, position, x)
-            views = {
-                row.title: View(
-                    self.settings,
+            scene = Scene(
+                self.settings,
+                sample,
+                mask,
+                x,
+                neuron,
+                logits,
+                self._other_neuron(position, neuron, len(logits)),
+                self._replacement(sample, position, x),
+                self.backend.logits,
+                self.loaded.preprocess,
+                functools.partial(self._grid, position, logits, sample.image.shape[:2]),
+            )
+            results = {}
+            for row in self.rows:
+                view = View(
+                    scene,
                     relevances.get(row.title),
                     heatmaps[row.title],
-                    mask,
-                    sample.void,
                     self.settings.threshold(row),
-                    x,
-                    neuron,
-                    logit,
                     row.is_contrasted,
-                    replacement,
-                    self.backend.logits,
+                    functools.partial(self._heatmap, row, position),
                 )
-                for row in self.rows
-            }
-            results = {
-                title: measured(view, self.settings.metrics) for title, view in views.items()
-            }
+                results[row.title] = measured(view, self.settings.metrics)
         except InputError as error:
             if strict or isinstance(error, _SettingsError):
                 raise
             return base | {"status": "skipped", "reason": str(error)}, {}
-        record: Record = {"label": label, "neuron": neuron, "logit": logit, "results": results}
+        record: Record = {"label": label, "neuron": neuron, "logit": scene.logit}
+        record["results"] = results
         return base | {"status": "kept"} | record, self._for_figure(sample, heatmaps)
 
     def maps(self, position: int) -> Maps:
         """The pixels (under "") and the heat map of each method of an image that can be measured."""
         sample = self.dataset.read(position, self.loaded.input_size)
-        x, neuron, _ = self._classified(sample)
+        x, logits = self._classified(sample)
+        neuron = int(np.argmax(logits))
         return self._for_figure(sample, self._heatmaps(sample, position, x, neuron)[0])
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, as JSON knows it."""
         return protocol(self.settings, self.dataset, self.backend, len(self.positions))
 
-    def _classified(self, sample: Sample) -> tuple[NDArray[np.float32], int, float]:
-        """The model's input, its neuron with the largest logit, and that."""
+    def _classified(self, sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
+        """The model's input, and its logits."""
         x = self.loaded.preprocess(sample.image[np.newaxis])[0]
-        logits = self.backend.logits(x[np.newaxis])[0]
-        neuron = int(np.argmax(logits))
-        return x, neuron, float(logits[neuron])
+        return x, self.backend.logits(x[np.newaxis])[0]
 
     def _heatmaps(
         self, sample: Sample, position: int, x: NDArray[np.float32], neuron: int
     ) -> tuple[Maps, Maps]:
         """The heat map of each row, and the relevance of each method."""
-        relevances = {title: explain(x, neuron) for title, explain in self._explainers.items()}
-        for title, relevance in relevances.items():
-            if not np.isfinite(relevance).all():
-                raise InputError(
-                    f"{title} gave relevance that is not finite; leave that method out."
-                )
+        relevances = {
+            title: _finite(title, explain(x, neuron)) for title, explain in self._explainers.items()
+        }
         heatmaps = {title: maps.heatmap(relevance) for title, relevance in relevances.items()}
         if self.settings.controls:
             size = sample.image.shape[:2]
@@ -150,6 +155,72 @@ class Bench:
             heatmaps[MEAN_SHIFTED] = mean_shifted(heatmaps[SHIFTED_METHOD])
             heatmaps[EDGES] = edges(sample.image)
         return {row.title: heatmaps[row.title] for row in self.rows}, relevances
+
+    def _heatmap(
+        self, row: Method, position: int, pixels: NDArray[np.uint8], neuron: int
+    ) -> NDArray[Any]:
+        """The heat map of a row, of other pixels or another neuron than the sample's."""
+        if row.title == RANDOM:
+            return random_map(pixels.shape[:2], self.settings.seed, position)
+        if row.title == EDGES:
+            return edges(pixels)
+        title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
+        explain = self._explainers_at(pixels.shape[:2])[title]
+        x = self.loaded.preprocess(pixels[np.newaxis])[0]
+        heatmap = maps.heatmap(_finite(title, explain(x, neuron)))
+        return mean_shifted(heatmap) if row.title == MEAN_SHIFTED else heatmap
+
+    def _explainers_at(self, size: Size) -> dict[str, Explain]:
+        """The explainers of images of a size, which may be larger than the model's own."""
+        if self.loaded.input_size in (None, size):
+            return self._explainers
+        if size not in self._enlarged:
+            self._enlarged[size] = self._explainers_of(self.backend.enlarged(size))
+        return self._enlarged[size]
+
+    def _explainers_of(self, backend: Backend) -> dict[str, Explain]:
+        return {title: backend.explainer(method) for title, method in self._methods.items()}
+
+    def _other_neuron(self, position: int, neuron: int, count: int) -> int | None:
+        """Another neuron, the same for the same seed and place in the data set."""
+        if count < 2:
+            return None
+        generator = np.random.default_rng([self.settings.seed, position, 2])
+        return int((neuron + generator.integers(1, count)) % count)
+
+    def _grid(self, position: int, logits: NDArray[np.floating], size: Size) -> Grid | None:
+        """The image between others; None where the model is not sure of it, or of too few others."""
+        neuron = int(np.argmax(logits))
+        rows, columns = shape = self.settings.grid_shape
+        if _probability(logits) < self.settings.grid_confidence:
+            return None
+        generator = np.random.default_rng([self.settings.seed, position, 3])
+        place = int(generator.integers(rows * columns))
+        order = generator.permutation(len(self.dataset.names))
+        others = companions(neuron, rows * columns - 1, map(int, order), self._sure_of)
+        if len(others) < rows * columns - 1:
+            return None
+        positions = [*others[:place], position, *others[place:]]
+        if self.settings.grid_cells == "full":
+            size = size[0] * rows, size[1] * columns
+        return make_grid(positions, place, shape, size, self._pixels)
+
+    def _pixels(self, position: int, size: Size) -> NDArray[np.uint8]:
+        return self.dataset.read(position, size).image
+
+    def _sure_of(self, position: int) -> int | None:
+        """The neuron of an image that is classified right and surely; None for others."""
+        if position not in self._surely:
+            self._surely[position] = None
+            with contextlib.suppress(InputError):
+                sample = self.dataset.read(position, self.loaded.input_size)
+                self._check_classes(sample)
+                _, logits = self._classified(sample)
+                neuron = int(np.argmax(logits))
+                sure = _probability(logits) >= self.settings.grid_confidence
+                if sure and self._target(sample, neuron) is not None:
+                    self._surely[position] = neuron
+        return self._surely[position]
 
     def _for_figure(self, sample: Sample, heatmaps: Maps) -> Maps:
         """The pixels, and the maps that are worth a look: noise is not, and edges show the photo."""
@@ -178,11 +249,14 @@ class Bench:
     def _check_first_image(self) -> None:
         """Tells whether classes are known before results are begun."""
         try:
-            self._check_classes(self.dataset.read(self.positions[0], self.loaded.input_size))
+            sample = self.dataset.read(self.positions[0], self.loaded.input_size)
+            self._check_classes(sample)
         except _SettingsError:
             raise
         except InputError:
             return  # It will be skipped.
+        for metric in chosen(self.settings.metrics):
+            metric.check(sample)
 
     def _target(self, sample: Sample, neuron: int) -> tuple[str | None, NDArray[np.bool_]] | None:
         """The object that is explained and its mask; None if the image is to be left out."""
@@ -211,6 +285,13 @@ class Bench:
             generator = np.random.default_rng([self.settings.seed, position, 1])
             pixels = generator.integers(0, 256, sample.image.shape, np.uint8)
         return self.loaded.preprocess(pixels[np.newaxis])[0]
+
+    def _check_full_cells(self) -> None:
+        """Tells whether the model takes larger images before results are begun."""
+        if self.loaded.input_size is not None:
+            height, width = self.loaded.input_size
+            rows, columns = self.settings.grid_shape
+            self._explainers_at((height * rows, width * columns))
 
     def _check_steps(self) -> None:
         size, s = self.loaded.input_size, self.settings
@@ -243,6 +324,17 @@ def _drawn(count: int, settings: Settings) -> list[int]:
         return list(range(count))
     generator = np.random.default_rng(settings.seed)
     return sorted(generator.choice(count, settings.limit, replace=False).tolist())
+
+
+def _finite(title: str, relevance: NDArray[np.floating]) -> NDArray[np.floating]:
+    if not np.isfinite(relevance).all():
+        raise InputError(f"{title} gave relevance that is not finite; leave that method out.")
+    return relevance
+
+
+def _probability(logits: NDArray[np.floating]) -> float:
+    """The softmax of the largest logit."""
+    return float(1 / np.exp(np.float64(logits) - logits.max()).sum())
 
 
 def _listed(objects: Mapping[str, Any]) -> str:

@@ -53,6 +53,17 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         "perturbation": _perturbation(settings, backend.loaded.input_size)
         if settings.perturbs
         else None,
+        **({"grid": _grid(settings)} if "grid" in settings.metrics else {}),
+    }
+
+
+def _grid(settings: Settings) -> dict[str, Any]:
+    rows, columns = settings.grid_shape
+    return {
+        "shape": settings.grid,
+        "count": rows * columns,
+        "cells": settings.grid_cells,
+        "confidence": settings.grid_confidence,
     }
 
 

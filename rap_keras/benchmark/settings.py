@@ -75,6 +75,23 @@ def _seed(name: str, value: Any) -> int:
     return seed
 
 
+def _grid(name: str, value: Any) -> str:
+    rows, _, columns = str(value).partition("x")
+    numbers = [int(n) if n.isdecimal() and len(n) < 3 else 0 for n in (rows, columns)]
+    if min(numbers) < 1 or max(numbers) < 2:
+        raise InputError(
+            f"Expected {name} as ROWSxCOLUMNS with two cells at least, as 2x2, got {value!r}.", name
+        )
+    return f"{numbers[0]}x{numbers[1]}"
+
+
+def _probability(name: str, value: Any) -> float:
+    number = read_number(name, value, 0)
+    if number > 1:
+        raise InputError(f"Expected {name} to lie between 0 and 1, got {number:g}.", name)
+    return number
+
+
 def _percentile(name: str, value: Any) -> float:
     number = read_number(name, value, 0)
     if not 0 < number < 100:
@@ -130,7 +147,7 @@ class Settings:
     data: str = _setting(
         "cluttered-digits",
         "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR or "
-        "cluttered-digits[:N].",
+        "cluttered-digits[:N] or cluttered-digit-pairs[:N].",
         label="data set",
     )
     methods: tuple[str, ...] = _setting(
@@ -211,6 +228,25 @@ class Settings:
         label="tolerance of the pointing game",
         check=_integer(0),
     )
+    grid: str = _setting(
+        "2x2",
+        "Rows and columns of the grid pointing game.",
+        check=_grid,
+        recorded=False,
+    )
+    grid_cells: str = _setting(
+        "shrunk",
+        "The images in a grid are shrunk, so that it is of the model's input size; or full, each of "
+        "that size, for models that take larger images.",
+        check=_one_of("shrunk", "full"),
+        recorded=False,
+    )
+    grid_confidence: float = _setting(
+        0.9,
+        "The least probability that the model gives each image of a grid.",
+        check=_probability,
+        recorded=False,
+    )
     backend: str = _setting(
         "keras",
         "keras, or innvestigate: its own baselines, on Keras 2.",
@@ -289,6 +325,12 @@ class Settings:
     def pixels_each_step(self, size: Sequence[int]) -> int:
         """How many pixels of an image of this size are replaced at each step."""
         return self.pixels_per_step or size[0] * size[1] // self.steps
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Rows and columns of a grid."""
+        rows, columns = map(int, self.grid.split("x"))
+        return rows, columns
 
     @property
     def grey(self) -> float | None:

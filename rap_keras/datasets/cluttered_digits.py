@@ -1,10 +1,12 @@
-"""Real handwritten digits on cluttered scenes, with the exact mask and box of every digit.
+"""Real handwritten digits on cluttered scenes, with the exact mask of every digit and without it.
 
 The digits are the 1797 scans of `sklearn.datasets.load_digits`, which ship with scikit-learn: no
 download. Each is enlarged, turned, coloured and put somewhere on a textured scene among
 distractors (blobs, strokes, digit fragments, small shapes). A digit is lighter than the texture
 behind it, but so are many distractors, and half of them have its very colour. Since the digit is
-drawn here, its mask is known by construction rather than annotated.
+drawn here, its mask is known by construction rather than annotated, and so is the scene without it:
+what a digit does to a classifier's logits is measured, not estimated (as FunnyBirds has it for the
+parts of birds; Hesse et al., ICCV 2023, arXiv 2308.06248).
 """
 
 import functools
@@ -68,12 +70,7 @@ def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
     Raises:
         InputError: If `n`, `seed` or `split` is not one of the values above.
     """
-    if n < 1:
-        raise InputError(f"Expected at least 1 scene, got n={n}; pass a positive n.")
-    if seed < 0:
-        raise InputError(f"Expected a non-negative seed, got seed={seed}; pass 0 or more.")
-    if split not in _SPLITS:
-        raise InputError(f"Expected split to be one of {_SPLITS}, got {split!r}; pass one of them.")
+    _check(n, seed, split)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     labels = np.empty(n, np.int64)
     masks = np.empty((n, SIZE, SIZE), bool)
@@ -84,12 +81,72 @@ def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
     return Scenes(images, labels, masks, boxes)
 
 
+@dataclass(frozen=True)
+class PairScenes:
+    """Images with two digits of different classes each, and what is left when one is taken away.
+
+    Attributes:
+        images: uint8 of shape `(n, 64, 64, 3)`, RGB.
+        labels: int64 of shape `(n, 2)`, the digits (0 to 9).
+        masks: bool of shape `(n, 2, 64, 64)`, True exactly on the pixels painted by a digit; the two
+            have no pixel in common.
+        without: uint8 of shape `(n, 2, 64, 64, 3)`: the same scenes, of which one digit was not
+            painted. They differ from `images` on its mask only.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    without: np.ndarray
+
+
+def cluttered_digit_pairs(n: int, seed: int = 0, split: Split = "test") -> PairScenes:
+    """Draw `n` cluttered scenes with two handwritten digits of different classes each.
+
+    Image `i` depends on `(seed, split, i)` only, and digits are those of `cluttered_digits`.
+
+    Args:
+        n: How many scenes to draw, at least 1.
+        seed: Any non-negative integer; the same seed gives the same scenes.
+        split: Which pool of digits to draw from, `"train"` or `"test"`.
+
+    Returns:
+        The scenes with their labels and masks, and the scenes without each digit.
+
+    Raises:
+        InputError: If `n`, `seed` or `split` is not one of the values above.
+    """
+    _check(n, seed, split)
+    scenes = [_scene(i, seed, split, 2) for i in range(n)]
+    return PairScenes(
+        np.stack([s.render() for s in scenes]),
+        np.array([[d.label for d in s.digits] for s in scenes], np.int64),
+        np.stack([[d.opacity > 0 for d in s.digits] for s in scenes]),
+        np.stack([[s.render(without=d) for d in s.digits] for s in scenes]),
+    )
+
+
+def _check(n: int, seed: int, split: str) -> None:
+    if n < 1:
+        raise InputError(f"Expected at least 1 scene, got n={n}; pass a positive n.")
+    if seed < 0:
+        raise InputError(f"Expected a non-negative seed, got seed={seed}; pass 0 or more.")
+    if split not in _SPLITS:
+        raise InputError(f"Expected split to be one of {_SPLITS}, got {split!r}; pass one of them.")
+
+
 def draw_scene(
     index: int, seed: int = 0, split: Split = "test"
 ) -> tuple[np.ndarray, int, np.ndarray]:
     """Draw the one scene that `cluttered_digits` has at `index`: its image, label and mask."""
-    scene = _draw_scene(np.random.default_rng([seed, _SPLITS.index(split), index]), split)
-    return scene.render(), scene.label, scene.opacity > 0
+    scene = _scene(index, seed, split, 1)
+    (digit,) = scene.digits
+    return scene.render(), digit.label, digit.opacity > 0
+
+
+def _scene(index: int, seed: int, split: Split, digits: int) -> "_Scene":
+    stream = [seed, _SPLITS.index(split), index] + [digits] * (digits > 1)
+    return _draw_scene(np.random.default_rng(stream), split, digits)
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
@@ -113,33 +170,62 @@ def preprocess(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
+@dataclass(frozen=True, eq=False)
+class _Digit:
+    """A digit where it stands."""
+
+    label: int
+    opacity: np.ndarray  # Zero off the mask, at least `_EDGE` on it.
+
+
 @dataclass(frozen=True)
 class _Scene:
     """The layers of one scene, colours from 0 to 255."""
 
-    label: int
+    digits: Sequence[_Digit]
     backdrop: np.ndarray
-    opacity: np.ndarray  # Of the digit: zero off the mask, at least `_EDGE` on it.
     ink: np.ndarray
     grain: np.ndarray
 
-    def render(self, with_digit: bool = True) -> np.ndarray:
-        cover = self.opacity[..., None] * with_digit
+    def render(self, without: _Digit | None = None) -> np.ndarray:
+        cover = sum((d.opacity for d in self.digits if d is not without), np.float32(0))
+        cover = np.broadcast_to(cover, (SIZE, SIZE))[..., None]
         painted = self.backdrop + cover * (self.ink - self.backdrop) + self.grain
         return np.clip(painted + 0.5, 0, 255).astype(np.uint8)
 
 
-def _draw_scene(rng: np.random.Generator, split: Split) -> _Scene:
+def _draw_digit(rng: np.random.Generator, split: Split, but: Sequence[_Digit] = ()) -> _Digit:
     scans, labels = _pool(split)
-    label = int(rng.integers(10))  # The class first, then a digit of it: classes stay balanced.
+    # The class first, then a digit of it: classes stay balanced.
+    label = int(rng.choice(np.setdiff1d(np.arange(10), [d.label for d in but])))
     scan = scans[rng.choice(np.flatnonzero(labels == label))]
-    opacity = _move_anywhere(rng, _enlarge(rng, scan))
+    return _Digit(label, _move_anywhere(rng, _enlarge(rng, scan)))
+
+
+def _halo(digits: Sequence[_Digit]) -> Image.Image:
+    """The digits and two pixels around: a stroke joined to a 1 would honestly make it a 7."""
+    covered = np.any([d.opacity > 0 for d in digits], axis=0)
+    return Image.fromarray(covered).convert("L").filter(ImageFilter.BoxBlur(2))
+
+
+def _draw_digits(rng: np.random.Generator, split: Split, count: int) -> list[_Digit]:
+    """Digits of different classes that keep clear of each other."""
+    digits = [_draw_digit(rng, split)]
+    while len(digits) < count:
+        more = _draw_digit(rng, split, digits)
+        if not (np.asarray(_halo(digits)) > 0)[more.opacity > 0].any():
+            digits.append(more)
+    return digits
+
+
+def _draw_scene(rng: np.random.Generator, split: Split, count: int = 1) -> _Scene:
+    scans, _ = _pool(split)
+    digits = _draw_digits(rng, split, count)
 
     first, second, ink = _palette(rng)
     pattern = _texture(rng)[..., None]
     backdrop = Image.fromarray(_to_uint8(first + pattern * (second - first)))
-    # Distractors keep clear of the digit: a stroke joined to a 1 would honestly make it a 7.
-    halo = Image.fromarray(opacity > 0).convert("L").filter(ImageFilter.BoxBlur(2))
+    halo = _halo(digits)  # which distractors keep clear of
     for _ in range(rng.integers(6, 13)):
         shape = _distractor(rng, scans)
         # Half of them wear the digit's colour, so that colour alone does not give it away.
@@ -148,9 +234,7 @@ def _draw_scene(rng: np.random.Generator, split: Split) -> _Scene:
         if ImageChops.darker(halo, shape).getbbox() is None:
             backdrop.paste(tuple(_to_uint8(colour).tolist()), mask=shape)
     grain = rng.uniform(2, 12) * rng.standard_normal((SIZE, SIZE, 3), np.float32)
-    return _Scene(
-        label, np.asarray(backdrop, np.float32), opacity, 255 * ink.astype(np.float32), grain
-    )
+    return _Scene(digits, np.asarray(backdrop, np.float32), 255 * ink.astype(np.float32), grain)
 
 
 @functools.cache
@@ -275,7 +359,36 @@ def _to_uint8(share: np.ndarray) -> np.ndarray:
 _MOST = 100_000
 
 
-class ClutteredDigits:
+class DrawnDigits:
+    """Scenes, each drawn when it is read.
+
+    Args:
+        n: How many scenes, 1 to 100,000.
+
+    Raises:
+        InputError: If `n` is not one of these.
+    """
+
+    kind: str
+    source = ""
+    objects: str
+    digits: int
+
+    def __init__(self, n: int = 100) -> None:
+        if not 1 <= n <= _MOST:
+            raise InputError(f"Expected 1 to {_MOST} scenes, got {n}; ask for a number in between.")
+        self.names: Sequence[str] = tuple(f"scene-{i:05}" for i in range(n))
+
+    def read(self, index: int, size: Size | None = None) -> Sample:
+        """Draws one scene; see `Dataset.read`."""
+        index = range(len(self.names))[index]
+        scene = _scene(index, 0, "test", self.digits)
+        objects = {str(d.label): d.opacity > 0 for d in scene.digits}
+        without = {str(d.label): scene.render(without=d) for d in scene.digits}
+        return masked_sample(self.names[index], scene.render(), objects, size, without=without)
+
+
+class ClutteredDigits(DrawnDigits):
     """The first scenes of `cluttered_digits()`, each drawn when it is read.
 
     Args:
@@ -286,16 +399,20 @@ class ClutteredDigits:
     """
 
     kind = "cluttered-digits"
-    source = ""
     objects = "pixels of the digit"
+    digits = 1
 
-    def __init__(self, n: int = 100) -> None:
-        if not 1 <= n <= _MOST:
-            raise InputError(f"Expected 1 to {_MOST} scenes, got {n}; ask for a number in between.")
-        self.names: Sequence[str] = tuple(f"scene-{i:05}" for i in range(n))
 
-    def read(self, index: int, size: Size | None = None) -> Sample:
-        """Draws one scene; see `Dataset.read`."""
-        index = range(len(self.names))[index]
-        image, label, mask = draw_scene(index)
-        return masked_sample(self.names[index], image, {str(label): mask}, size)
+class ClutteredDigitPairs(DrawnDigits):
+    """The first scenes of `cluttered_digit_pairs()`, each drawn when it is read.
+
+    Args:
+        n: How many scenes, 1 to 100,000.
+
+    Raises:
+        InputError: If `n` is not one of these.
+    """
+
+    kind = "cluttered-digit-pairs"
+    objects = "pixels of each of two digits"
+    digits = 2

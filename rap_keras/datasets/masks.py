@@ -110,6 +110,7 @@ def masked_sample(
     objects: Mapping[str, Mask],
     size: Size | None,
     void: Mask | None = None,
+    without: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Sample:
     """An image with masks of its own size, all warped to the size that is asked for.
 
@@ -121,6 +122,7 @@ def masked_sample(
         objects: The pixels of each class.
         size: The size to warp to; `None` for the image's own.
         void: The pixels that do not count; none by default.
+        without: The image without the object of a class, where that is known.
 
     Returns:
         The sample.
@@ -138,7 +140,8 @@ def masked_sample(
             )
     warped = {label: warp_mask(mask, size) for label, mask in objects.items()}
     kept = {label: mask for label, mask in warped.items() if mask.any()}
-    return Sample(name, warp_image(image, size), kept, warp_mask(void, size))
+    bare = {label: warp_image(other, size) for label, other in (without or {}).items()}
+    return Sample(name, warp_image(image, size), kept, warp_mask(void, size), bare)
 
 
 def warp_mask(mask: Mask, size: Size | None) -> Mask:

@@ -1,7 +1,7 @@
 """What an evaluation sees of a data set: one image and the objects on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,12 +21,15 @@ class Sample:
         objects: The pixels of each class that is on the image: class => bool `(height, width)`. Where
             the data set names no classes, the one entry `NO_CLASS`.
         void: Pixels that no measure counts, bool `(height, width)`.
+        without: The image without the objects of a class: class => uint8 `(height, width, 3)`. Only
+            data sets that draw their images know it.
     """
 
     name: str
     image: NDArray[np.uint8]
     objects: Mapping[str, NDArray[np.bool_]]
     void: NDArray[np.bool_]
+    without: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 class Dataset(Protocol):

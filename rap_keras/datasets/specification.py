@@ -1,10 +1,11 @@
 """Data sets by specification: a kind, a colon, and where it lies."""
 
 import difflib
+import functools
 import os.path
 from collections.abc import Callable
 
-from rap_keras.datasets.cluttered_digits import ClutteredDigits
+from rap_keras.datasets.cluttered_digits import ClutteredDigitPairs, ClutteredDigits, DrawnDigits
 from rap_keras.datasets.folder import MaskFolder, open_folder
 from rap_keras.datasets.imagenet_boxes import ImageNetBoxes
 from rap_keras.datasets.imagenet_segmentation import ImageNetSegmentation
@@ -18,7 +19,8 @@ def open_dataset(specification: str) -> Dataset:
 
     Args:
         specification: One of `imagenet-boxes:DIR`, `imagenet-segmentation:FILE.mat`, `voc:DIR` or
-            `voc:DIR:SPLIT`, `folder:DIR`, `cluttered-digits` or `cluttered-digits:N`.
+            `voc:DIR:SPLIT`, `folder:DIR`, `cluttered-digits` or `cluttered-digits:N`, and
+            likewise `cluttered-digit-pairs`.
 
     Returns:
         The data set. Its files are listed but not read yet.
@@ -29,7 +31,7 @@ def open_dataset(specification: str) -> Dataset:
     kind, _, place = specification.partition(":")
     if kind in _KINDS:
         form, open_it = _KINDS[kind]
-        if not place and kind != ClutteredDigits.kind:
+        if not place and not form.endswith("[:N]"):
             raise InputError(
                 f"Expected {form}, got {specification!r}; say where the data set lies."
             )
@@ -56,17 +58,17 @@ def _voc(place: str) -> Dataset:
     return Voc(folder, split) if colon and not os.path.isdir(place) else Voc(place)
 
 
-def _digits(count: str) -> Dataset:
+def _drawn(scenes: type[DrawnDigits], count: str) -> Dataset:
     if not count:
-        return ClutteredDigits()
+        return scenes()
     try:
         n = int(count)
     except ValueError:
         raise InputError(
-            f"Expected a number of scenes after 'cluttered-digits:', got {count!r}; write for "
-            "example cluttered-digits:100."
+            f"Expected a number of scenes after '{scenes.kind}:', got {count!r}; write for example "
+            f"{scenes.kind}:100."
         ) from None
-    return ClutteredDigits(n)
+    return scenes(n)
 
 
 _KINDS: dict[str, tuple[str, Callable[[str], Dataset]]] = {
@@ -74,7 +76,10 @@ _KINDS: dict[str, tuple[str, Callable[[str], Dataset]]] = {
     ImageNetSegmentation.kind: ("imagenet-segmentation:FILE.mat", ImageNetSegmentation),
     Voc.kind: ("voc:DIR", _voc),
     MaskFolder.kind: ("folder:DIR", open_folder),
-    ClutteredDigits.kind: ("cluttered-digits[:N]", _digits),
+    **{
+        scenes.kind: (f"{scenes.kind}[:N]", functools.partial(_drawn, scenes))
+        for scenes in (ClutteredDigits, ClutteredDigitPairs)
+    },
 }
 
 

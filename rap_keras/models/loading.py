@@ -1,5 +1,6 @@
 """Models of images by name: applications of Keras, presets of KerasHub, embedded ones, one's own."""
 
+import dataclasses
 import difflib
 import functools
 import importlib.util
@@ -88,6 +89,30 @@ class LoadedModel:
         """
         arrays, _ = self.network.read(x, check_finite=False)
         return self.network.logits(arrays)
+
+    def enlarged(self, size: tuple[int, int]) -> "LoadedModel":
+        """The same model for images of another size than its own.
+
+        Args:
+            size: Height and width.
+
+        Returns:
+            A copy with the same weights.
+
+        Raises:
+            InputError: Its weights depend on the size, or it cannot be copied.
+        """
+        import keras
+
+        try:
+            clone = keras.models.clone_model(self.model, input_tensors=keras.Input((*size, 3)))
+            clone.set_weights(self.model.get_weights())
+        except Exception as error:  # whatever a layer says of a size that it was not made for
+            raise InputError(
+                f"Expected a model that takes images of {size[0]} x {size[1]} pixels as well, but "
+                f"{self.name} is made for {self.input_size} alone ({first_line(error)})."
+            ) from error
+        return dataclasses.replace(self, model=clone, input_size=size)
 
     @functools.cached_property
     def network(self) -> "Network":

@@ -1,13 +1,14 @@
 import itertools
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
 from rap_keras import embedded
-from rap_keras.datasets import Scenes, cluttered_digits, preprocess
+from rap_keras.datasets import Scenes, cluttered_digit_pairs, cluttered_digits, preprocess
 from rap_keras.datasets.cluttered_digits import _draw_scene, _pool
 from rap_keras.errors import InputError
 
@@ -93,9 +94,9 @@ def test_digits_are_whole_and_of_the_stated_size(unseen: Scenes) -> None:
 def test_the_mask_is_exactly_where_the_digit_was_painted(split_index: int, split: str) -> None:
     scenes = cluttered_digits(100, seed=3, split=split)
     for i in range(100):
-        without = _draw_scene(np.random.default_rng([3, split_index, i]), split).render(
-            with_digit=False
-        )
+        scene = _draw_scene(np.random.default_rng([3, split_index, i]), split)
+        (digit,) = scene.digits
+        without = scene.render(without=digit)
         changed = (scenes.images[i] != without).any(axis=-1)
         np.testing.assert_array_equal(changed, scenes.masks[i])
 
@@ -193,3 +194,35 @@ def test_embedded_assets_are_small() -> None:
 def test_an_unknown_embedded_model_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match=r"'vgg', 'residual'.*'resnet'"):
         embedded.load("resnet")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_pair_has_two_digits_and_each_can_be_taken_away(split: str) -> None:
+    pairs = cluttered_digit_pairs(40, seed=3, split=split)
+    assert (pairs.labels[:, 0] != pairs.labels[:, 1]).all()
+    assert not (pairs.masks[:, 0] & pairs.masks[:, 1]).any()
+    assert (pairs.masks.sum((2, 3)) > 30).all()
+    for k in range(2):
+        changed = (pairs.without[:, k] != pairs.images).any(axis=-1)
+        np.testing.assert_array_equal(changed, pairs.masks[:, k])
+
+
+def test_more_pairs_begin_with_the_same() -> None:
+    few, more = cluttered_digit_pairs(3), cluttered_digit_pairs(5)
+    np.testing.assert_array_equal(few.images, more.images[:3])
+    np.testing.assert_array_equal(few.without, more.without[:3])
+
+
+@pytest.mark.parametrize("options", [{"n": 0}, {"n": 1, "seed": -1}, {"n": 1, "split": "val"}])
+def test_what_gives_no_pairs_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="Expected"):
+        cluttered_digit_pairs(**options)
+
+
+def test_a_classifier_of_single_digits_sees_either_of_a_pair() -> None:
+
+    pairs = cluttered_digit_pairs(60)
+    model = embedded.load("vgg")
+    for k in range(2):
+        predicted = model.predict(preprocess(pairs.without[:, k]), verbose=0).argmax(1)
+        assert (predicted == pairs.labels[:, 1 - k]).mean() > 0.9

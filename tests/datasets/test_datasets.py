@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rap_keras.datasets import NO_CLASS, cluttered_digits, open_dataset
+from rap_keras.datasets import (
+    NO_CLASS,
+    cluttered_digit_pairs,
+    cluttered_digits,
+    open_dataset,
+)
 from rap_keras.datasets.masks import Box, boxed_sample
 from rap_keras.datasets.voc import CLASSES
 from rap_keras.errors import InputError
@@ -737,23 +742,40 @@ def test_reading_a_digit_draws_no_other(monkeypatch):
 
     drawn = []
 
-    def spy(rng, split):
+    def spy(rng, split, digits):
         drawn.append(split)
-        return _draw_scene(rng, split)
+        return _draw_scene(rng, split, digits)
 
     monkeypatch.setitem(draw_scene.__globals__, "_draw_scene", spy)
     open_dataset("cluttered-digits").read(99)
     assert drawn == ["test"]
 
 
-def test_the_number_of_digits():
-    assert len(open_dataset("cluttered-digits").names) == 100
+@pytest.mark.parametrize("kind", ["cluttered-digits", "cluttered-digit-pairs"])
+def test_the_number_of_digits(kind):
+    assert len(open_dataset(kind).names) == 100
     for count in ("0", "-1", "100001"):
         with refused(f"Expected 1 to 100000 scenes, got {count}"):
-            open_dataset(f"cluttered-digits:{count}")
+            open_dataset(f"{kind}:{count}")
     for count in ("many", "1.5", "9" * 5000):
-        with refused("Expected a number of scenes"):
-            open_dataset(f"cluttered-digits:{count}")
+        with refused(f"Expected a number of scenes after '{kind}:'"):
+            open_dataset(f"{kind}:{count}")
+
+
+def test_pairs_of_digits_are_read_with_the_scenes_without_each():
+    pairs = cluttered_digit_pairs(3)
+    dataset = open_dataset("cluttered-digit-pairs:3")
+    sample = dataset.read(2)
+    np.testing.assert_array_equal(sample.image, pairs.images[2])
+    assert list(sample.objects) == list(sample.without) == [str(d) for d in pairs.labels[2]]
+    for k, label in enumerate(sample.objects):
+        np.testing.assert_array_equal(sample.objects[label], pairs.masks[2, k])
+        np.testing.assert_array_equal(sample.without[label], pairs.without[2, k])
+    larger = dataset.read(2, (96, 96))
+    for k, label in enumerate(larger.without):
+        np.testing.assert_array_equal(
+            larger.without[label], warp_image(pairs.without[2, k], (96, 96))
+        )
 
 
 # Specifications

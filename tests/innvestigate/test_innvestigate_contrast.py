@@ -78,7 +78,9 @@ def test_positions_of_a_map_are_contrasted_apart(rng):
 def test_it_is_saved(model, x, tmp_path):
     analyzer = create(model, contrast=[1, 2])
     analyzer.save_npz(tmp_path / "saved.npz")
-    assert_same(type(analyzer).load_npz(tmp_path / "saved.npz").analyze(x, 0), analyzer.analyze(x, 0))
+    assert_same(
+        type(analyzer).load_npz(tmp_path / "saved.npz").analyze(x, 0), analyzer.analyze(x, 0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rap_keras.benchmark.metrics import localization, maps, perturbation
-from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, View, means_of
-from rap_keras.benchmark.metrics.tables import FURTHER, RATIO, SEGMENTATION, TABLES
+from rap_keras.benchmark.metrics import classes, localization, maps, perturbation
+from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, Scene, View, means_of
+from rap_keras.benchmark.metrics.tables import CLASSES, FURTHER, RATIO, SEGMENTATION, TABLES
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*localization.METRICS, *maps.METRICS, *perturbation.METRICS)
+    metric.name: metric
+    for family in (localization, maps, perturbation, classes)
+    for metric in family.METRICS
 }
 """All metrics by their names, in the order of the report; a new one is added here, or to its family."""
 
@@ -44,6 +46,7 @@ def measured(view: View, names: Iterable[str]) -> Record:
 
 
 __all__ = [
+    "CLASSES",
     "FURTHER",
     "METRICS",
     "RATIO",
@@ -53,6 +56,7 @@ __all__ = [
     "Curve",
     "Metric",
     "Record",
+    "Scene",
     "View",
     "chosen",
     "columns",

@@ -14,13 +14,13 @@ from rap_keras.evaluation import localization
 def _ratio(v: View) -> Record:
     ratio = localization.outside_inside_ratio
     return {
-        "ratio_all": defined(ratio(v.heatmap, v.mask, "all", v.void)),
-        "ratio_positive": defined(ratio(v.heatmap, v.mask, "positive", v.void)),
+        "ratio_all": defined(ratio(v.heatmap, v.scene.mask, "all", v.scene.void)),
+        "ratio_positive": defined(ratio(v.heatmap, v.scene.mask, "positive", v.scene.void)),
     }
 
 
 def _counts(v: View, threshold: str | float) -> Record:
-    counts = localization.segmentation_counts(v.heatmap, v.mask, threshold, v.void)
+    counts = localization.segmentation_counts(v.heatmap, v.scene.mask, threshold, v.scene.void)
     return {
         "correct": int(counts.correct),
         "labelled": int(counts.labelled),
@@ -69,11 +69,17 @@ def _by_sign_words(protocol: Mapping[str, Any]) -> str:
 
 
 def _average_precision(v: View) -> Record:
-    return {"average_precision": defined(localization.average_precision(v.heatmap, v.mask, v.void))}
+    return {
+        "average_precision": defined(
+            localization.average_precision(v.heatmap, v.scene.mask, v.scene.void)
+        )
+    }
 
 
 def _pointing_game(v: View) -> Record:
-    hit = localization.pointing_game(v.heatmap, v.mask, v.void, v.settings.tolerance)
+    hit = localization.pointing_game(
+        v.heatmap, v.scene.mask, v.scene.void, v.scene.settings.tolerance
+    )
     return {"pointing_game": int(hit)}
 
 

@@ -8,7 +8,7 @@ from rap_keras.evaluation import maps
 def _conservation(v: View) -> Record:
     if v.relevance is None:
         return {"conservation_error": None}
-    error = maps.conservation_error(v.relevance, v.logit, v.contrasted)
+    error = maps.conservation_error(v.relevance, v.scene.logit, v.contrasted)
     return {"conservation_error": defined(error)}
 
 

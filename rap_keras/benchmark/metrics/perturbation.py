@@ -13,16 +13,16 @@ from rap_keras.evaluation import perturbation
 
 def _measure(order: str) -> Callable[[View], Record]:
     def measure(v: View) -> Record:
-        s = v.settings
+        s = v.scene.settings
         curve = perturbation.perturbation_curve(
-            v.predict,
-            v.x,
+            v.scene.predict,
+            v.scene.x,
             v.heatmap,
-            v.neuron,
+            v.scene.neuron,
             steps=s.steps,
             pixels_per_step=s.pixels_per_step,
             order=order,
-            replacement=v.replacement,
+            replacement=v.scene.replacement,
             batch_size=s.batch_size,
         )
         return {order: {"correct": [int(c) for c in curve.correct], "logit": curve.logits.tolist()}}

@@ -1,5 +1,6 @@
 """What a metric is: one record, which the settings, the summary, the report and the command read."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rap_keras.benchmark.grids import Grid
 from rap_keras.benchmark.statistics import Ratio, Row, column, mean
+from rap_keras.datasets import Sample
 
 Record = dict[str, Any]
 Summarize = Callable[[Mapping[str, Any], Sequence[Row]], dict[str, Ratio]]
@@ -27,36 +30,83 @@ class Options(Protocol):
 
 
 @dataclass(frozen=True)
+class Scene:
+    """An image that is measured, the same for all methods.
+
+    Attributes:
+        settings: The benchmark's settings.
+        sample: The image with its objects, at the model's input size.
+        mask: The object.
+        x: The model's input `(height, width, channels)`.
+        neuron: The neuron that is explained.
+        logits: Those of all neurons.
+        other: Another neuron, drawn by chance; None where there is none.
+        replacement: What perturbed pixels become.
+        predict: From batches of inputs to logits.
+        preprocess: From batches of pixels to inputs.
+        make_grid: Puts the image between others of other classes; None where these are missing.
+    """
+
+    settings: Options
+    sample: Sample
+    mask: NDArray[np.bool_]
+    x: NDArray[np.float32]
+    neuron: int
+    logits: NDArray[np.floating]
+    other: int | None
+    replacement: NDArray[np.float32] | float
+    predict: Callable[[NDArray[np.float32]], NDArray[np.floating]]
+    preprocess: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    make_grid: Callable[[], Grid | None]
+
+    @property
+    def logit(self) -> float:
+        """That of the neuron that is explained."""
+        return float(self.logits[self.neuron])
+
+    @property
+    def void(self) -> NDArray[np.bool_]:
+        """Pixels that do not count."""
+        return self.sample.void
+
+    @functools.cached_property
+    def grid(self) -> Grid | None:
+        """The image between others of other classes; None where these are missing."""
+        return self.make_grid()
+
+    @property
+    def removable(self) -> list[str]:
+        """The classes on the image whose objects can be taken away."""
+        return [label for label in self.sample.objects if label in self.sample.without]
+
+    @functools.cached_property
+    def effects(self) -> NDArray[np.floating] | None:
+        """What each logit loses without each removable class, `(classes, neurons)`; None without any."""
+        if not self.removable:
+            return None
+        images = np.stack([self.sample.without[label] for label in self.removable])
+        return self.logits - self.predict(self.preprocess(images))
+
+
+@dataclass(frozen=True)
 class View:
     """What measures see of one method's map of one image.
 
     Attributes:
-        settings: The benchmark's settings.
+        scene: The image.
         relevance: The relevance `(height, width, channels)`; None for controls.
         heatmap: Its sum over channels `(height, width)`.
-        mask: The object.
-        void: Pixels that do not count.
         threshold: Where the heat map's foreground begins.
-        x: The model's input `(height, width, channels)`.
-        neuron: The neuron that is explained.
-        logit: Its logit.
-        contrasted: Whether it is explained against other neurons.
-        replacement: What perturbed pixels become.
-        predict: From batches of inputs to logits.
+        contrasted: Whether the neuron is explained against others.
+        explain: The method's heat map of other pixels, uint8 `(height, width, 3)`, or another neuron.
     """
 
-    settings: Options
+    scene: Scene
     relevance: NDArray[np.floating] | None
     heatmap: NDArray[np.floating]
-    mask: NDArray[np.bool_]
-    void: NDArray[np.bool_]
     threshold: str | float
-    x: NDArray[np.float32]
-    neuron: int
-    logit: float
     contrasted: bool
-    replacement: NDArray[np.float32] | float
-    predict: Callable[[NDArray[np.float32]], NDArray[np.floating]]
+    explain: Callable[[NDArray[np.uint8], int], NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -118,6 +168,10 @@ class Curve:
     good: str
 
 
+def _any_sample(sample: Sample) -> None:
+    """Most metrics can be measured on every data set."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric.
@@ -138,6 +192,7 @@ class Metric:
             `{name: {"correct": [...], "logit": [...]}}`.
         beside: A metric with columns of the same labels, and what tells this one's columns from those
             where both are measured.
+        check: Refuses a data set that it cannot be measured on, by a sample of it.
         default: Whether it is measured if nothing is said.
     """
 
@@ -151,6 +206,7 @@ class Metric:
     medians: tuple[str, ...] = ()
     curve: Curve | None = None
     beside: tuple[str, str] = ("", "")
+    check: Callable[[Sample], None] = _any_sample
     default: bool = True
 
     def text(self, protocol: Mapping[str, Any]) -> str:

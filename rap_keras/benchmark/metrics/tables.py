@@ -3,7 +3,8 @@
 RATIO = "Table 1. Outside-inside ratio"
 SEGMENTATION = "Table 2. Segmentation"
 FURTHER = "Table 3. Further measures"
-TABLES = (RATIO, SEGMENTATION, FURTHER)
+CLASSES = "Table 4. Classes"
+TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES)
 
 FURTHER_WORDS = (
     "Means over the images. ↑: higher is better, ↓: lower is better. Average precision, pointing "

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
+from rap_keras.benchmark.metrics import CLASSES, TABLES, Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.words import what_was_run
@@ -53,8 +53,9 @@ def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[
         own = {column.quantity for metric in among for column in metric.columns}
         listed = sorted((c for c in measured if c.quantity in own), key=lambda c: c.place)
         yield from _sheet(title, " ".join(filter(None, texts)), listed, summary, "quantities")
+    number = 5 if any(metric.table == CLASSES for metric in metrics) else 4
     yield from _sheet(
-        f"Table 4. Differences to {REFERENCE}",
+        f"Table {number}. Differences to {REFERENCE}",
         f"Each method minus {REFERENCE} on the same images, where both are defined; percentages in "
         "percentage points. The standard errors are those of the paired differences.",
         [replace(c, label=c.difference, better="") for c in measured if c.difference],

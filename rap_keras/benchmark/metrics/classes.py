@@ -1,0 +1,174 @@
+"""Whether a map tells classes apart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, means_of
+from rap_keras.benchmark.metrics.tables import CLASSES
+from rap_keras.datasets import Sample
+from rap_keras.errors import InputError
+from rap_keras.evaluation import classes
+
+
+def _energy(v: View) -> Record:
+    scene, sample = v.scene, v.scene.sample
+    everything = np.logical_or.reduce(list(sample.objects.values()))
+    others = everything & ~scene.mask
+    nothing = scene.void | ~everything
+    share = classes.relevance_share
+    return {
+        "energy": defined(share(v.heatmap, scene.mask, "positive", scene.void)),
+        "energy_all": defined(share(v.heatmap, scene.mask, "all", scene.void)),
+        "own_object": defined(share(v.heatmap, scene.mask, "positive", nothing))
+        if others.any()
+        else None,
+    }
+
+
+def _grid(v: View) -> Record:
+    grid = v.scene.grid
+    if grid is None:
+        return {"grid": None, "grid_all": None}
+    heatmap = v.explain(grid.pixels, v.scene.neuron)
+    game = classes.grid_pointing_game
+    return {
+        "grid": defined(game(heatmap, grid.cell, grid.shape, "positive")),
+        "grid_all": defined(game(heatmap, grid.cell, grid.shape, "all")),
+    }
+
+
+def _grid_words(protocol: Mapping[str, Any]) -> str:
+    grid = protocol["grid"]
+    return (
+        f"Grid pointing game: {grid['shape']} images of different classes, of each of which the model "
+        f"is sure (right, with a probability of {grid['confidence']:g} at least), in cells of "
+        f"{'their own' if grid['cells'] == 'full' else 'a smaller'} size; the share of the positive "
+        f"relevance for one of the classes that lies in its cell, by chance {1 / grid['count']:.2g}. "
+        "Signed: negative relevance in the other cells counts as right, that in the own as wrong."
+    )
+
+
+def _random_logit(v: View) -> Record:
+    other = v.scene.other
+    if other is None:
+        return {"random_logit": None, "random_logit_size": None}
+    heatmap = v.explain(v.scene.sample.image, other)
+    like = classes.map_similarity
+    return {
+        "random_logit": defined(like(v.heatmap, heatmap)),
+        "random_logit_size": defined(like(v.heatmap, heatmap, absolute=True)),
+    }
+
+
+def _removal(v: View) -> Record:
+    scene = v.scene
+    effects = scene.effects
+    if effects is None:
+        return {"removal": None, "removal_margin": None}
+    neurons = range(effects.shape[1])
+    maps = [v.explain(scene.sample.image, neuron) for neuron in neurons]
+    relevance = [[m[scene.sample.objects[label]].sum() for m in maps] for label in scene.removable]
+    correlation = classes.rank_correlation
+    return {
+        "removal": defined(correlation(relevance, effects)),
+        "removal_margin": defined(correlation(relevance, _margins(effects, scene.logits))),
+    }
+
+
+def _margins(effects: NDArray[np.floating], logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Effects on each logit less its alternatives, weighted as by contrast="softmax"."""
+    margins = np.array(effects, np.float64)
+    for neuron in range(len(logits)):
+        others = np.delete(np.arange(len(logits)), neuron)
+        weights = np.exp(logits[others] - logits[others].max())
+        margins[:, neuron] -= effects[:, others] @ (weights / weights.sum())
+    return margins
+
+
+def _needs_removal(sample: Sample) -> None:
+    if not sample.without:
+        raise InputError(
+            "Expected a data set whose objects can be taken away for the metric removal, "
+            "cluttered-digits or cluttered-digit-pairs: choose one, or leave the metric out.",
+            ("metrics", "data"),
+        )
+
+
+METRICS = (
+    Metric(
+        name="energy",
+        measure=_energy,
+        summarize=means_of("energy", "energy_all", "own_object"),
+        columns=(
+            Column("energy", "energy", "higher", difference="energy", terminal="energy"),
+            Column("energy, signed", "energy_all", "higher"),
+            Column("own object", "own_object", "higher", difference="own object"),
+        ),
+        table=CLASSES,
+        words="Energy: the share of the positive relevance that is on the object (energy-based pointing "
+        "game); signed: negative relevance outside of it counts as right, that inside as wrong. Own "
+        "object: of the positive relevance that is on any object, the share on the explained one, where "
+        "there are others.",
+        reference="Wang et al. 2020",
+        default=False,
+    ),
+    Metric(
+        name="grid",
+        measure=_grid,
+        summarize=means_of("grid", "grid_all"),
+        columns=(
+            Column(
+                "grid pointing game",
+                "grid",
+                "higher",
+                difference="grid pointing game",
+                terminal="grid",
+            ),
+            Column("grid, signed", "grid_all", "higher"),
+        ),
+        table=CLASSES,
+        words=_grid_words,
+        reference="Böhle et al. 2021",
+        default=False,
+    ),
+    Metric(
+        name="random_logit",
+        measure=_random_logit,
+        summarize=means_of("random_logit", "random_logit_size"),
+        columns=(
+            Column(
+                "random logit",
+                "random_logit",
+                "lower",
+                difference="random logit",
+                terminal="random",
+            ),
+            Column("random logit, sizes", "random_logit_size", "lower"),
+        ),
+        table=CLASSES,
+        words="Random logit: the rank correlation of the map with that of another neuron, drawn for "
+        "each image, of signed relevance and of its sizes; 1 for a map that is the same for each class.",
+        reference="Sixt et al. 2020",
+        default=False,
+    ),
+    Metric(
+        name="removal",
+        measure=_removal,
+        summarize=means_of("removal", "removal_margin"),
+        columns=(
+            Column("removal", "removal", "higher", difference="removal", terminal="removal"),
+            Column("removal, margin", "removal_margin", "higher"),
+        ),
+        table=CLASSES,
+        words="Removal: for each object and each neuron, the relevance on the object and what the "
+        "logit loses where the object is not on the image; their rank correlation, image by image. "
+        "Margin: what the logit loses less what the others lose, weighted by their probability among "
+        "themselves.",
+        reference="Hesse et al. 2023",
+        check=_needs_removal,
+        default=False,
+    ),
+)
