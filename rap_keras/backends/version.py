@@ -3,6 +3,12 @@
 
 def has_keras3() -> bool:
     """Whether `keras` is Keras 3, which the native backend needs."""
+    return keras_release() >= (3, 0)
+
+
+def keras_release() -> tuple[int, int]:
+    """The release of `keras`, such as `(3, 15)`."""
     import keras
 
-    return int(keras.__version__.split(".")[0]) >= 3
+    major, minor = keras.__version__.split(".")[:2]
+    return int(major), int(minor)

@@ -67,7 +67,6 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         with graph_scope(model):
             flat = _as_vector(flattened(model))
             super().__init__(flat, **options)
-            self._do_model_checks()
             self._bounds = read_bounds(bounds)
             self._graph, self._slots = trace(flat)
             if bounds is not None:
@@ -77,6 +76,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             if self._neuron_selection_mode == "all":
                 refuse_itself(self._contrast, None)
             self._table = composite.assign(self._graph)
+            self._do_model_checks()  # behind: our errors say more
             self._rules = {node.name: rule for node, rule in self._table.rows if rule}
         self._relevances: dict[int, dict[str, Any]] = {}
         self._own_model: Any = None

@@ -18,7 +18,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.hub import PREFIX, load_preset
-from rap_keras.models.legacy import raw_operations
+from rap_keras.models.legacy import raw_operations, with_axes
 from rap_keras.models.preprocessing import (
     SCALINGS,
     Preprocess,
@@ -271,6 +271,10 @@ def _own(spec: str) -> _Model:
     return _Model(model, spec)
 
 
+# What Keras says of a class that it does not find.
+_MISSING_CODE = ("Could not locate", "Unknown layer", "cannot be imported")
+
+
 def _read(path: Path) -> Any:
     import h5py
     import keras
@@ -284,11 +288,14 @@ def _read(path: Path) -> Any:
             f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
         )
     try:
-        custom = raw_operations(path) if path.suffix == ".h5" else None
-        return keras.saving.load_model(path, custom_objects=custom, compile=False)
+        if path.suffix == ".keras":
+            return keras.saving.load_model(path, compile=False)
+        custom = raw_operations(path)
+        with with_axes(path) as file:
+            return keras.saving.load_model(file, custom_objects=custom, compile=False)
     except Exception as error:
         hint = ""
-        if any(words in str(error) for words in ("Could not locate", "Unknown layer")):
+        if any(words in str(error) for words in _MISSING_CODE):
             hint = ": Keras needs the code of your own classes: name FILE.py:function that loads it"
         raise InputError(
             f"The model file {str(path)!r} cannot be loaded ({first_line(error)}){hint}."

@@ -171,8 +171,8 @@ _LIBRARIES = ("keras", "tf_keras", "tensorflow")
 
 
 def is_library_class(cls: type) -> bool:
-    """Whether Keras itself defines the class; only then does its name say what it computes."""
-    return cls.__module__.partition(".")[0] in ("keras", "tf_keras")
+    """Whether Keras, or this package, defines the class; only then its name says what it computes."""
+    return cls.__module__.partition(".")[0] in ("keras", "tf_keras", "rap_keras")
 
 
 def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:

@@ -16,7 +16,9 @@ from networks import biased, plain, residual
 import rap_keras
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
+from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.models import embedded
+from rap_keras.network.own_layers import LayerScale
 
 
 def layered():
@@ -30,7 +32,7 @@ def layered():
     x = layers.Conv2DTranspose(4, 3, strides=2, activation="gelu")(x)
     x = layers.AveragePooling2D(3, strides=2, padding="same")(layers.UpSampling2D()(x))
     x = layers.Cropping2D(1)(layers.SpatialDropout2D(0.1)(x))
-    x = layers.LayerNormalization()(layers.Permute((2, 1, 3))(x))
+    x = LayerScale()(layers.LayerNormalization()(layers.Permute((2, 1, 3))(x)))
     x = layers.Dense(5, activation=keras.activations.tanh)(layers.GlobalMaxPooling2D()(x))
     return keras.Model(inputs, layers.Softmax()(x))
 
@@ -46,19 +48,18 @@ def joined():
     return keras.Model([a, b], layers.Dense(3)(ops.maximum(x, 0.5 - x)))
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("vit", "'class_token/concatenate' is Concatenate of 1 tensors: write it as a layer"),
-        (
-            "convnext",
-            "'stage1_block1_scale/multiply' is Multiply of 1 tensors and constants: write",
-        ),
-    ],
-)
-def test_embedded_networks_that_keras_2_has_no_layers_for_are_refused(name, message):
-    with pytest.raises(InputError, match=message):
-        plugin.from_keras3(embedded.load(name))
+@pytest.mark.slow
+def test_an_embedded_convnext_is_explained():
+    model = embedded.load("convnext")
+    x = preprocess(cluttered_digits(2).images)
+    expected = rap_keras.create_analyzer("rap", model).analyze(x)
+    found = plugin.create_analyzer("rap", plugin.from_keras3(model, keep_head=False)).analyze(x)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * abs(expected).max())
+
+
+def test_a_class_token_has_no_layer_in_keras_2():
+    with pytest.raises(InputError, match="'class_token/concatenate' is Concatenate of 1 tensors"):
+        plugin.from_keras3(embedded.load("vit"))
 
 
 @pytest.mark.parametrize("build", [plain, residual, layered, joined])

@@ -209,21 +209,6 @@ def test_innvestigates_own_removal_works_on_a_prepared_model(remove, loaded, ima
     np.testing.assert_array_equal(model_output(removed, images), expected)
 
 
-def test_models_that_define_their_own_call_are_refused():
-    class Own(k2.Model):
-        def call(self, x):
-            return 2 * super().call(x)
-
-    with plugin.new_graph():
-        inputs = k2.Input((4,))
-        inner = Own(inputs, L.Dense(3)(inputs), name="own")
-        outer = k2.Input((4,))
-        model = k2.Model(outer, L.Dense(2)(inner(outer)))
-        for broken in (inner, model):
-            with pytest.raises(InputError, match=r"'own' \(Own\) defines its own call"):
-                plugin.create_analyzer("rap", broken)
-
-
 def test_masks_are_refused():
     with plugin.new_graph():
         tokens = k2.Input((5,), dtype="int32")

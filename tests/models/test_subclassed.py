@@ -1,6 +1,7 @@
 """Subclassed models of files, which Keras loads where their code is, through every command."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -106,7 +107,9 @@ def test_what_is_no_model_of_images(spec, function, message):
 
 
 def test_a_file_without_the_code_says_how_to_load_it(saved, tmp_path, monkeypatch):
+    net = keras.saving.get_custom_objects()["tests>Net"]
     monkeypatch.delitem(keras.saving.get_custom_objects(), "tests>Net")  # as in a new process
+    monkeypatch.delitem(sys.modules, net.__module__)
     with pytest.raises(InputError, match=r"'Net'.*: Keras needs the code .* FILE\.py:function"):
         load_model(str(tmp_path / "net.keras"), preprocess="unit")
 

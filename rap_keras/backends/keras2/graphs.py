@@ -67,6 +67,11 @@ def _graph_of(model: Any) -> tf.Graph:
             f"Expected a Keras 2 model (tf.keras), as iNNvestigate does, got {kind}: rebuild a Keras 3 "
             "model with rap_keras.innvestigate.from_keras3(model)."
         )
+    if not model.inputs and not isinstance(model, kmodels.Sequential):
+        raise InputError(
+            f"Expected a model whose inputs are known, but {model.name!r} ({type(model).__name__}) "
+            "defines its own call: call it once on an Input, model(tf.keras.Input((224, 224, 3)))."
+        )
     if not model.inputs or not all(isinstance(t, tf.Tensor) for t in model.inputs):
         raise InputError(
             "Expected a functional or Sequential model with inputs, built while eager execution is off, "
@@ -82,7 +87,8 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
     if tf.compat.v1.get_default_session() is session:  # inside already
         yield
         return
-    classes = _keras_classes() | {type(layer) for layer in getattr(model, "layers", ())}
+    layers = () if model is None else model._flatten_layers()
+    classes = _keras_classes() | {type(layer) for layer in layers}
     try:
         with graph.as_default(), session.as_default():
             _settle(classes)

@@ -19,13 +19,16 @@ from rap_keras.backends.keras2.graphs import (
     reserve_names,
     valid_name,
 )
-from rap_keras.backends.keras2.trace import is_nested, takes_tuples, trace
+from rap_keras.backends.keras2.opening import is_bare_operation
+from rap_keras.backends.keras2.operations import OF_KERAS, layer_of
+from rap_keras.backends.keras2.trace import has_insides, is_itself, takes_tuples, trace
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
-from rap_keras.network.graph import Graph, Node
+from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import HEADS, activation_name, is_layer
 from rap_keras.propagate import forward
+from rap_keras.support.text import first_line
 
 Copy = Callable[[Any, str], Any]
 
@@ -33,19 +36,20 @@ Copy = Callable[[Any, str], Any]
 def prepare(model: Any, keep_head: bool = True) -> Any:
     """A model on which iNNvestigate's own analyzers work, where they would fail or be wrong.
 
-    Nested models, which iNNvestigate takes for single layers, are flattened, and bare TensorFlow
-    operations become layers; the result is then a copy, with the weights as they are now. The names of
-    the model's layers are kept free: the layers that analyzers add get other names.
+    Nested models, which iNNvestigate takes for single layers, are flattened, layers without a rule that
+    only call others are opened, and bare TensorFlow operations become layers; the result is then a copy,
+    with the weights as they are now. The names of the model's layers are kept free: the layers that
+    analyzers add get other names.
 
     Args:
-        model: A functional or Sequential Keras 2 model, built or loaded with eager execution off or by
-            `from_keras3`. It is not changed.
+        model: A Keras 2 model, built or loaded with eager execution off or by `from_keras3`. One that
+            defines its own `call` must have been called on an `Input`. It is not changed.
         keep_head: Keep the softmax or sigmoid at the end. False ends the result with the logits, as
             most analyzers need it.
 
     Returns:
         The model itself where it can be analyzed as it is, else a copy that computes the same. A layer
-        of a nested model is named "model/layer".
+        of a nested model, or of one that is opened, is named "model/layer".
 
     Raises:
         InputError: The model is in no graph, or something in it cannot be rebuilt.
@@ -81,15 +85,23 @@ def _logits(output: Any) -> Any:
 
 
 def flattened(model: Any) -> Any:
-    """The model itself, or, where it has nested models or bare operations, a flat copy of it."""
-    as_it_is = not any(map(_is_bare_operation, model.layers)) and not takes_tuples(model)
-    if as_it_is and not is_nested(model):
+    """The model itself, or, where something in it can be opened or is a bare operation, a flat copy."""
+    tuples = takes_tuples(model)
+    if not tuples and not has_insides(model):
         return model
     graph, _ = trace(model)
+    if not tuples and is_itself(model, graph):
+        return model
     copies: list[tuple[Any, Any]] = []
 
     def copy(layer: Any, name: str) -> Any:
-        new = type(layer).from_config(layer.get_config() | {"name": name})
+        try:
+            new = type(layer).from_config(layer.get_config() | {"name": name})
+        except Exception as error:
+            raise InputError(
+                f"Expected layers that can be copied, but {type(layer).__name__} {layer.name!r} cannot "
+                f"({first_line(error)}): give it a get_config that returns what its __init__ takes."
+            ) from error
         copies.append((layer, new))
         return new
 
@@ -97,11 +109,8 @@ def flattened(model: Any) -> Any:
     sources = [v for old, _ in copies for v in old.weights]
     targets = [v for _, new in copies for v in new.weights]
     _assign(targets, kbackend.batch_get_value(sources))
+    _compare_copy(model, flat)
     return flat
-
-
-def _is_bare_operation(layer: Any) -> bool:
-    return type(layer).__name__ == "TensorFlowOpLayer"
 
 
 def from_keras3(
@@ -155,8 +164,11 @@ def from_keras3(
         copies.append((layer, new))
         return new
 
+    dtypes = [tf.as_dtype(t.dtype).name for t in model.inputs]
+    operations = [node for node in graph.nodes if not is_layer(node.layer)]
+    constants = {id(c): np.asarray(c) for node in operations for c in node.call.constants()}
     with new_graph():
-        new = _built(graph, copy, [tf.as_dtype(t.dtype).name for t in model.inputs], model.name)
+        new = _built(graph, copy, dtypes, model.name, constants)
     arrays = [np.asarray(v) for old, _ in copies for v in old.weights]
     with graph_scope(new):
         _assign([v for _, layer in copies for v in layer.weights], arrays)
@@ -188,8 +200,17 @@ def _loaded(keras: Any, path: Path) -> Any:
         ) from error
 
 
-def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
-    """A flat Keras 2 model of the nodes of a graph, each layer made by `copy(layer, name)`."""
+def _built(
+    graph: Graph,
+    copy: Copy,
+    dtypes: Sequence[str],
+    name: str,
+    constants: Mapping[int, np.ndarray] | None = None,
+) -> Any:
+    """A flat Keras 2 model of the nodes of a graph, each layer made by `copy(layer, name)`.
+
+    `constants` has the values, by id, of those that operations take and a graph cannot read.
+    """
     inputs = [
         klayers.Input(graph.shapes[slot][1:], name=valid_name(input_name), dtype=dtype)
         for slot, input_name, dtype in zip(graph.inputs, graph.input_names, dtypes, strict=True)
@@ -198,7 +219,7 @@ def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
     made: dict[int, Any] = {}
     for node in graph.nodes:
         taken = [values[slot] for slot in node.inputs]
-        if is_layer(node.layer) and not _is_bare_operation(node.layer):
+        if is_layer(node.layer) and not is_bare_operation(node.layer):
             if id(node.layer) not in made:
                 made[id(node.layer)] = copy(node.layer, valid_name(node.name))
             argument = node.call.first_argument(taken)
@@ -207,7 +228,9 @@ def _built(graph: Graph, copy: Copy, dtypes: Sequence[str], name: str) -> Any:
                 list(argument) if isinstance(argument, tuple) else argument
             )
         else:
-            layer, operands = _operation(node, taken)
+            layer, operands = _operation(
+                node, taken, graph.shapes[node.outputs[0]], constants or {}
+            )
             given = layer(operands)
         values.update(zip(node.outputs, tf.nest.flatten(given), strict=True))
     return kmodels.Model(inputs, values[graph.output], name=valid_name(name))
@@ -280,71 +303,60 @@ def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in known}
 
 
-def _operation(node: Node, tensors: Sequence[Any]) -> tuple[Any, Any]:
+def _operation(
+    node: Node, tensors: Sequence[Any], shape: Shape, constants: Mapping[int, np.ndarray]
+) -> tuple[Any, Any]:
     """A layer that does what a bare operation does, and what it takes."""
     kind = getattr(getattr(node.layer, "node_def", None), "op", type(node.layer).__name__)
-    # Others may take constants that only a graph of Keras 3 can hold.
-    known = kind in _MERGES.keys() | _UNARY.keys() | _AFFINE.keys()
-    operands = node.call.operands(tensors) if known else []
-    constants = [c for c in operands if not tf.is_tensor(c)]
-    name = valid_name(node.name)
-    if not constants and len({t.shape.rank for t in tensors}) == 1:
-        make = _MERGES.get(kind) if len(tensors) == 2 else _UNARY.get(kind)
-        if make:
-            return make(name=name), list(tensors) if len(tensors) == 2 else tensors[0]
-    if len(tensors) == len(constants) == 1 and kind in _AFFINE:
-        (c,) = constants
-        if np.ndim(c) == 0:
-            first = not tf.is_tensor(operands[0])
-            affine = _AFFINE[kind](float(c), first)
-            if affine is not None:
-                return klayers.Rescaling(*affine, name=name), tensors[0]
-    raise InputError(
-        f"Expected operations that are layers in Keras 2, but {node.name!r} is {kind} of "
-        f"{len(tensors)} tensors{' and constants' if len(operands) > len(tensors) else ''}: write it "
-        "as a layer."
-    )
-
-
-_MERGES = {
-    **dict.fromkeys(("Add", "AddV2"), klayers.Add),
-    **dict.fromkeys(("Subtract", "Sub"), klayers.Subtract),
-    **dict.fromkeys(("Multiply", "Mul"), klayers.Multiply),
-    "Maximum": klayers.Maximum,
-    "Minimum": klayers.Minimum,
-}
-_UNARY = {
-    "Relu": klayers.ReLU,
-    "Relu6": lambda name: klayers.ReLU(6.0, name=name),
-    **dict.fromkeys(("Negative", "Neg"), lambda name: klayers.Rescaling(-1.0, name=name)),
-    "Sigmoid": lambda name: klayers.Activation("sigmoid", name=name),
-    "Tanh": lambda name: klayers.Activation("tanh", name=name),
-    "Softmax": lambda name: klayers.Activation("softmax", name=name),
-}
-# A constant c and whether it comes first => scale and offset, or None where it is not affine.
-_AFFINE: dict[str, Callable[[float, bool], tuple[float, float] | None]] = {
-    **dict.fromkeys(("Add", "AddV2"), lambda c, first: (1.0, c)),
-    **dict.fromkeys(("Multiply", "Mul"), lambda c, first: (c, 0.0)),
-    **dict.fromkeys(("Subtract", "Sub"), lambda c, first: (-1.0, c) if first else (1.0, -c)),
-    **dict.fromkeys(
-        ("Divide", "TrueDivide", "RealDiv"), lambda c, first: None if first else (1.0 / c, 0.0)
-    ),
-}
+    operands = node.call.operands(tensors) if kind in OF_KERAS else []
+    operands = [constants.get(id(operand), operand) for operand in operands]
+    made = layer_of(kind, operands, valid_name(node.name), shape=shape)
+    if made is None:
+        more = " and constants" if len(operands) > len(tensors) else ""
+        raise InputError(
+            f"Expected operations that are layers in Keras 2, but {node.name!r} is {kind} of "
+            f"{len(tensors)} tensors{more}: write it as a layer."
+        )
+    layer, taken = made
+    return layer, taken if len(taken) > 1 else taken[0]
 
 
 def _compare(graph: Graph, original: Any, rebuilt: Any) -> None:
     """Refuses a model that does not compute what the original does."""
+    sample = _sample(original)
+    expected = np.asarray(forward(graph, [tf.constant(x) for x in sample])[0])
+    _refuse_other(
+        expected, rebuilt.predict_on_batch(sample), "a layer means something else in Keras 2"
+    )
+
+
+def _compare_copy(model: Any, flat: Any) -> None:
+    """Refuses a flat copy that does not compute what the model does."""
+    sample = _sample(model)
+    session = tf.compat.v1.keras.backend.get_session()
+    expected, got = (
+        session.run(m.outputs[0], dict(zip(m.inputs, sample, strict=True))) for m in (model, flat)
+    )
+    _refuse_other(
+        expected,
+        got,
+        "its class computes something else than its graph",
+    )
+
+
+def _sample(model: Any) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    sample = [
+    return [
         rng.uniform(0, 1, [1, *(n or 32 for n in t.shape[1:])]).astype(
             tf.as_dtype(t.dtype).as_numpy_dtype
         )
-        for t in original.inputs
+        for t in model.inputs
     ]
-    expected = np.asarray(forward(graph, [tf.constant(x) for x in sample])[0])
-    got = rebuilt.predict_on_batch(sample)
+
+
+def _refuse_other(expected: np.ndarray, got: np.ndarray, why: str) -> None:
     if not np.allclose(got, expected, rtol=1e-3, atol=1e-4 * abs(expected).max()):
         raise InputError(
             "Expected the rebuilt model to compute what the original does, got outputs that differ by "
-            f"up to {abs(got - expected).max():.3g}: a layer means something else in Keras 2."
+            f"up to {abs(got - expected).max():.3g}: {why}."
         )

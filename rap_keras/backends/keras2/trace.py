@@ -6,18 +6,32 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 import tensorflow as tf
+import tensorflow.keras.layers as klayers
 import tensorflow.keras.models as kmodels
 
+from rap_keras.backends.keras2.graphs import valid_name
+from rap_keras.backends.keras2.opening import (
+    is_bare_operation,
+    is_composite,
+    needed,
+    open_layer,
+    operands,
+    why_not_opened,
+)
+from rap_keras.backends.keras2.operations import layer_of
+from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node, Shape
-from rap_keras.network.layer_types import is_library_class
 
 
 def trace(model: Any) -> tuple[Graph, dict[int, int]]:
-    """The graph of a Keras 2 model from its inputs to its output. Nested models are opened.
+    """The graph of a Keras 2 model from its inputs to its output.
+
+    Nested models are opened, and so are layers and models that only call others. Bare operations become
+    the layers that do the same, where there are.
 
     Args:
-        model: A functional or Sequential model of graph tensors, with one output.
+        model: A model of graph tensors, with one output.
 
     Returns:
         The graph, and the slot of each tensor of the outermost model by the tensor's id.
@@ -30,14 +44,24 @@ def trace(model: Any) -> tuple[Graph, dict[int, int]]:
             f"Expected a model with one output, got {len(model.outputs)}: explain one of them, "
             "tf.keras.Model(model.inputs, model.outputs[k])."
         )
-    _check_traceable(model)
     walk = _Walk()
     inputs = tuple(walk.new_slot(t.shape) for t in model.inputs)
     scope = {id(t): slot for t, slot in zip(model.inputs, inputs, strict=True)}
-    output = walk.model(model, scope, "")
+    if is_composite(model):
+        taken = getattr(model, "_nested_inputs", None)
+        taken = model._saved_model_inputs_spec if taken is None else taken
+        try:
+            (output,) = walk.opened(model, (taken,), {}, inputs, "")
+        except CannotOpen as error:
+            raise InputError(
+                f"Expected a model whose layers can be followed, but {error}: rebuild it with "
+                "tf.keras.Model(inputs, outputs)."
+            ) from error
+    else:
+        output = walk.model(model, scope, "")
     booleans = frozenset(s for s, t in zip(inputs, model.inputs, strict=True) if t.dtype == tf.bool)
     graph = Graph(
-        nodes=tuple(walk.nodes),
+        nodes=_leading_to(output, walk.nodes),
         inputs=inputs,
         input_names=tuple(model.input_names),
         output=output,
@@ -48,9 +72,20 @@ def trace(model: Any) -> tuple[Graph, dict[int, int]]:
     return graph, scope
 
 
-def is_nested(model: Any) -> bool:
-    """Whether a model has models among its layers."""
-    return any(isinstance(layer, kmodels.Model) for layer in model.layers)
+def has_insides(model: Any) -> bool:
+    """Whether a model, or a layer of it, is to be opened, or a layer is a bare operation."""
+    return is_composite(model) or any(
+        isinstance(layer, kmodels.Model) or is_bare_operation(layer) or is_composite(layer)
+        for layer in model.layers
+    )
+
+
+def is_itself(model: Any, graph: Graph) -> bool:
+    """Whether the graph is made of a model's own layers, for nothing in it could be opened."""
+    own = [layer for layer in model.layers if not isinstance(layer, klayers.InputLayer)]
+    nodes = {id(node.layer) for node in graph.nodes}
+    inside = is_composite(model) or any(map(is_bare_operation, own))
+    return not inside and nodes == {id(layer) for layer in own}
 
 
 def takes_tuples(model: Any) -> bool:
@@ -60,7 +95,7 @@ def takes_tuples(model: Any) -> bool:
 
 
 class _Walk:
-    """Numbers the tensors and collects the nodes of a model and the models in it."""
+    """Numbers the tensors and collects the nodes of a model and the models and layers in it."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -79,40 +114,86 @@ class _Walk:
             for node in by_depth[depth]:
                 if node.is_input or any(id(t) not in scope for t in node.keras_inputs):
                     continue
-                outputs = tf.nest.flatten(node.outputs)
-                call = _Call(node.layer, node.call_args, {id(t) for t in node.keras_inputs})
-                slots = self._layer(
-                    node.layer,
-                    prefix,
-                    [scope[id(t)] for t in node.keras_inputs],
-                    call,
-                    [t.shape for t in outputs],
-                )
-                if any(getattr(t, "_keras_mask", None) is not None for t in node.keras_inputs):
-                    raise InputError(
-                        "Expected a model without implicit masks (mask_zero, Masking), but layer "
-                        f"{node.layer.name!r} gets one: use rap_keras.create_analyzer with Keras 3."
-                    )
-                scope.update((id(t), slot) for t, slot in zip(outputs, slots, strict=True))
+                self._node(node, scope, prefix)
         return scope[id(model.outputs[0])]
 
-    def _layer(
-        self, layer: Any, prefix: str, inputs: Sequence[int], call: "_Call", shapes: Sequence[Any]
+    def opened(
+        self, layer: Any, args: Any, kwargs: Any, slots: Sequence[int], prefix: str
     ) -> list[int]:
-        name = prefix + layer.name
-        count = self._calls[name]
-        self._calls[name] += 1
-        if count:
-            name = f"{name}:{count}"
-        if isinstance(layer, kmodels.Model):
+        """Walks the graph of a layer's call.
+
+        Raises:
+            CannotOpen: It has none, or operations that no layer does.
+        """
+        inputs, nodes, outputs = open_layer(layer, args, kwargs)
+        scope = {id(t): slot for t, slot in zip(inputs, slots, strict=True)}
+        for node in nodes:
+            self._node(node, scope, prefix, inside=True)
+        return [scope[id(t)] for t in outputs]
+
+    def _node(self, node: Any, scope: dict[int, int], prefix: str, inside: bool = False) -> None:
+        """Takes up one call; `inside` is whether it is that of a layer that is opened."""
+        layer, taken, outputs = node.layer, needed(node), tf.nest.flatten(node.outputs)
+        if any(id(t) not in scope for t in taken):
+            raise CannotOpen("it takes tensors that it is not called with")
+        if any(getattr(t, "_keras_mask", None) is not None for t in taken):
+            raise InputError(
+                "Expected a model without implicit masks (mask_zero, Masking), but layer "
+                f"{layer.name!r} gets one: use rap_keras.create_analyzer with Keras 3."
+            )
+        kind = layer.node_def.op if is_bare_operation(layer) else None
+        if kind in _PASSING:
+            passed = zip(outputs, operands(layer, taken), strict=True)
+            scope.update((id(t), scope[id(o)]) for t, o in passed if id(o) in scope)
+            return
+        name = self._name(prefix + (kind.lower() if kind and inside else layer.name))
+        args, kwargs = node.call_args, node.call_kwargs
+        if kind:
+            given = operands(layer, taken)
+            attributes = layer.node_def.attr
+            made = layer_of(kind, given, valid_name(name), attributes, outputs[0].shape)
+            if made:
+                layer, taken = made
+                args = (taken if len(taken) > 1 else taken[0],)
+            elif inside:
+                raise CannotOpen(
+                    f"it calls {kind} of {len(taken)} tensors and {len(given) - len(taken)} constants, "
+                    "which no layer of Keras 2 does"
+                )
+        call = _Call(layer, args, {id(t) for t in taken})
+        slots = [scope[id(t)] for t in taken]
+        found = self._layer(layer, name, slots, call, (args, kwargs), [t.shape for t in outputs])
+        scope.update((id(t), slot) for t, slot in zip(outputs, found, strict=True))
+
+    def _layer(
+        self,
+        layer: Any,
+        name: str,
+        inputs: Sequence[int],
+        call: "_Call",
+        arguments: tuple[Any, Any],
+        shapes: Sequence[Any],
+    ) -> list[int]:
+        why = why_not_opened(layer)
+        if is_composite(layer):
+            before = list(self.nodes), self._calls.copy()
+            try:
+                return self.opened(layer, *arguments, inputs, name + "/")
+            except CannotOpen as error:
+                (self.nodes, self._calls), why = before, str(error)
+        elif isinstance(layer, kmodels.Model):
             return self._nested(layer, name, inputs)
         outputs = [self.new_slot(shape) for shape in shapes]
-        self.nodes.append(Node(layer, name, tuple(inputs), (), tuple(outputs), call))
+        self.nodes.append(Node(layer, name, tuple(inputs), (), tuple(outputs), call, closed=why))
         return outputs
+
+    def _name(self, name: str) -> str:
+        count = self._calls[name]
+        self._calls[name] += 1
+        return f"{name}:{count}" if count else name
 
     def _nested(self, inner: Any, name: str, inputs: Sequence[int]) -> list[int]:
         if getattr(inner, "_nodes_by_depth", None):
-            _check_traceable(inner)
             if len(inner.outputs) != 1 or len(inner.inputs) != len(inputs):
                 raise InputError(
                     f"Expected nested models with one output, each input given, but {name!r} has "
@@ -120,32 +201,28 @@ class _Walk:
                 )
             scope = {id(t): slot for t, slot in zip(inner.inputs, inputs, strict=True)}
             return [self.model(inner, scope, name + "/")]
-        if not isinstance(inner, kmodels.Sequential) or len(inputs) != 1:
-            raise InputError(_NOT_TRACEABLE.format(inner.name, type(inner).__name__))
-        _check_traceable(inner)
+        # A Sequential that was never told its input shape has no nodes.
         (slot,) = inputs
-        for layer in inner.layers:  # a Sequential that was never told its input shape has no nodes
-            shape = layer.compute_output_shape(self.shapes[slot])
-            (slot,) = self._layer(
-                layer, name + "/", [slot], _Call(layer, (_ANY,), {id(_ANY)}), [shape]
-            )
+        for layer in inner.layers:
+            own = self._name(f"{name}/{layer.name}")
+            spec = tf.TensorSpec(self.shapes[slot], layer.compute_dtype)
+            call = _Call(layer, (spec,), {id(spec)})
+            shape = layer.compute_output_shape(spec.shape)
+            (slot,) = self._layer(layer, own, [slot], call, ((spec,), {}), [shape])
         return [slot]
 
 
-_ANY = object()  # the one tensor that a layer of a Sequential takes
+def _leading_to(output: int, nodes: Sequence[Node]) -> tuple[Node, ...]:
+    wanted, found = {output}, []
+    for node in reversed(nodes):
+        if wanted.intersection(node.outputs):
+            found.append(node)
+            wanted.update(node.inputs)
+    return tuple(reversed(found))
 
 
-_NOT_TRACEABLE = (
-    "Expected functional or Sequential models, whose layers can be followed, but {!r} ({}) defines its "
-    "own call(): rebuild it with tf.keras.Model(inputs, outputs)."
-)
-
-
-def _check_traceable(model: Any) -> None:
-    """Refuses a model whose class computes something else than its graph."""
-    defining = next(cls for cls in type(model).__mro__ if "call" in vars(cls))
-    if not is_library_class(defining):
-        raise InputError(_NOT_TRACEABLE.format(model.name, type(model).__name__))
+# Operations that give what they take.
+_PASSING = {"Identity", "IdentityN"}
 
 
 class _Call:
@@ -171,10 +248,7 @@ class _Call:
 
     def operands(self, tensors: Sequence[Any]) -> list[Any]:
         """The tensors and constants that a bare TensorFlow operation takes, in order."""
-        values = list(tensors)
-        for position, constant in sorted(self._layer.constants.items()):
-            values.insert(position, constant)
-        return values
+        return operands(self._layer, tensors)
 
     def constants(self) -> list[Any]:
         """The constants that a bare TensorFlow operation takes."""

@@ -14,13 +14,13 @@ from keras.backend import standardize_dtype
 
 from rap_keras.backends.keras3.opening import (
     BATCH,
-    CannotOpen,
     Context,
     at_inference,
     batch_axes,
     is_symbolic,
     reading,
 )
+from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
 
 

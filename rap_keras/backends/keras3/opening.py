@@ -3,8 +3,6 @@
 import contextlib
 import copy
 import inspect
-import linecache
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from keras.src.ops import operation as operation_module
 from keras.src.ops.function import Function
 from keras.src.ops.node import Node
 
+from rap_keras.backends.opening import CannotOpen, why_call_failed
 from rap_keras.errors import InputError
 from rap_keras.support.text import first_line
 
@@ -33,10 +32,6 @@ ONE_SIZE = (
     "build the model for inputs of one size, such as x = keras.Input((224, 224, 3)); "
     "keras.Model(x, model(x))"
 )
-
-
-class CannotOpen(Exception):
-    """Why the graph of a layer's call is not known: part of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +179,8 @@ def _called(
                 returned = function(*args, **kwargs)
         except Exception as error:
             hint = f"; {ONE_SIZE}" if any(None in t.shape for t in inputs) else ""
-            raise CannotOpen(_reason(layer, error) + hint) from error
+            why = first_line(error) if layer is None else why_call_failed(layer, error)
+            raise CannotOpen(why + hint) from error
         if scope.state_mapping and layer is not None:
             raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
         outputs = _tensors(returned)
@@ -322,18 +318,3 @@ def _tensors(structure: Any) -> list[Any]:
 
 def _changed(layer: keras.Layer, scope: keras.StatelessScope) -> str:
     return next((v.path for v in layer.variables if id(v) in scope.state_mapping), "a variable")
-
-
-def _reason(layer: keras.Layer | None, error: Exception) -> str:
-    """Why a call failed, with the line of the layer's own code where it did."""
-    why = first_line(error)
-    if layer is None:
-        return why
-    file = inspect.getsourcefile(type(layer)) if type(layer).__module__ != "__main__" else None
-    file = file or type(layer).call.__code__.co_filename
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    if not lines:
-        return f"its call fails on symbolic tensors ({why})"
-    last = lines[-1]
-    text = (last.line or linecache.getline(file, last.lineno or 0)).strip()
-    return f"line {last.lineno} of {file}, `{text}`, fails on symbolic tensors ({why})"

@@ -14,7 +14,6 @@ from keras.src.utils.naming import to_snake_case
 from rap_keras.backends.keras3.calls import Call, Constant
 from rap_keras.backends.keras3.expansions import expansion_of
 from rap_keras.backends.keras3.opening import (
-    CannotOpen,
     Context,
     Opened,
     autocast_of,
@@ -24,6 +23,7 @@ from rap_keras.backends.keras3.opening import (
     open_operation,
 )
 from rap_keras.backends.keras3.source import Source, as_function, names_of_inputs
+from rap_keras.backends.opening import CannotOpen
 from rap_keras.composites.composite import has_registered_rule
 from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import (
