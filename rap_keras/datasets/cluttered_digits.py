@@ -194,8 +194,8 @@ class _Scene:
         return np.clip(painted + 0.5, 0, 255).astype(np.uint8)
 
 
-def _draw_digit(rng: np.random.Generator, split: Split, but: Sequence[_Digit] = ()) -> _Digit:
-    scans, labels = _pool(split)
+def _draw_digit(rng: np.random.Generator, pool: "_Pool", but: Sequence[_Digit] = ()) -> _Digit:
+    scans, labels = pool
     # The class first, then a digit of it: classes stay balanced.
     label = int(rng.choice(np.setdiff1d(np.arange(10), [d.label for d in but])))
     scan = scans[rng.choice(np.flatnonzero(labels == label))]
@@ -208,26 +208,26 @@ def _halo(digits: Sequence[_Digit]) -> Image.Image:
     return Image.fromarray(covered).convert("L").filter(ImageFilter.BoxBlur(2))
 
 
-def _draw_digits(rng: np.random.Generator, split: Split, count: int) -> list[_Digit]:
+def _draw_digits(rng: np.random.Generator, pool: "_Pool", count: int) -> list[_Digit]:
     """Digits of different classes that keep clear of each other."""
-    digits = [_draw_digit(rng, split)]
+    digits = [_draw_digit(rng, pool)]
     while len(digits) < count:
-        more = _draw_digit(rng, split, digits)
+        more = _draw_digit(rng, pool, digits)
         if not (np.asarray(_halo(digits)) > 0)[more.opacity > 0].any():
             digits.append(more)
     return digits
 
 
 def _draw_scene(rng: np.random.Generator, split: Split, count: int = 1) -> _Scene:
-    scans, _ = _pool(split)
-    digits = _draw_digits(rng, split, count)
+    pool = _pool(split)
+    digits = _draw_digits(rng, pool, count)
 
     first, second, ink = _palette(rng)
     pattern = _texture(rng)[..., None]
     backdrop = Image.fromarray(_to_uint8(first + pattern * (second - first)))
     halo = _halo(digits)  # which distractors keep clear of
     for _ in range(rng.integers(6, 13)):
-        shape = _distractor(rng, scans)
+        shape = _distractor(rng, pool[0])
         # Half of them wear the digit's colour, so that colour alone does not give it away.
         lookalike = rng.random() < 0.5
         colour = ink + rng.normal(0, 0.06, 3) if lookalike else rng.random(3)
@@ -237,8 +237,11 @@ def _draw_scene(rng: np.random.Generator, split: Split, count: int = 1) -> _Scen
     return _Scene(digits, np.asarray(backdrop, np.float32), 255 * ink.astype(np.float32), grain)
 
 
+_Pool = tuple[np.ndarray, np.ndarray]
+
+
 @functools.cache
-def _pool(split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _pool(split: Split) -> _Pool:
     """The scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
     digits: Any = load_digits()
     is_test = np.arange(len(digits.target)) % _TEST_EVERY == 0

@@ -80,7 +80,10 @@ def test_the_grid_of_an_image_and_its_score(cells, common, monkeypatch):
     for position, by_title in views.items():
         view = by_title["rap"]
         grid = view.scene.grid
-        assert grid is not None
+        if position == 3:  # of whose class the model is not sure
+            assert grid is None
+            continue
+        assert 3 not in grid.positions
         assert grid.shape == (1, 3)
         places.add(grid.cell)
         assert grid.positions[grid.cell[1]] == position
@@ -151,13 +154,15 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
         ]
         results = bench.measure(position)[0]["results"]
         found = results["lrp.z"]
-        assert found["random_logit"] == pytest.approx(evaluation.map_similarity(*pair), abs=1e-3)
-        assert found["random_logit_size"] == pytest.approx(
+        assert found["random_logit_signed"] == pytest.approx(
+            evaluation.map_similarity(*pair), abs=1e-3
+        )
+        assert found["random_logit"] == pytest.approx(
             evaluation.map_similarity(*pair, absolute=True), abs=1e-3
         )
         assert results["control.random"]["random_logit"] == pytest.approx(1)
         assert results["control.edges"]["random_logit"] == pytest.approx(1)
-        assert results["control.mean_shifted"]["random_logit"] < 1
+        assert results["gradient"]["random_logit"] < 1
     assert others == {1, 2}
 
 
@@ -197,7 +202,7 @@ def test_energy_is_the_share_on_the_object_and_among_the_objects():
     bench = Bench(chosen)
     kept = 0
     for position in bench.positions:
-        record, shown = bench.measure(position)
+        record, _ = bench.measure(position)
         if record["status"] != "kept":
             continue
         kept += 1

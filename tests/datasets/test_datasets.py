@@ -784,7 +784,7 @@ def test_pairs_of_digits_are_read_with_the_scenes_without_each():
 def test_unknown_kinds_are_refused_with_the_nearest():
     kinds = (
         "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR, "
-        r"cluttered-digits\[:N\]"
+        r"cluttered-digits\[:N\], cluttered-digit-pairs\[:N\]"
     )
     with refused(f"Expected one of {kinds}, got 'imagenet_boxes:x'; did you mean 'imagenet-boxes'"):
         open_dataset("imagenet_boxes:x")

@@ -54,12 +54,12 @@ def _grid_words(protocol: Mapping[str, Any]) -> str:
 def _random_logit(v: View) -> Record:
     other = v.scene.other
     if other is None:
-        return {"random_logit": None, "random_logit_size": None}
+        return {"random_logit": None, "random_logit_signed": None}
     heatmap = v.explain(v.scene.sample.image, other)
     like = classes.map_similarity
     return {
-        "random_logit": defined(like(v.heatmap, heatmap)),
-        "random_logit_size": defined(like(v.heatmap, heatmap, absolute=True)),
+        "random_logit": defined(like(v.heatmap, heatmap, absolute=True)),
+        "random_logit_signed": defined(like(v.heatmap, heatmap)),
     }
 
 
@@ -137,7 +137,7 @@ METRICS = (
     Metric(
         name="random_logit",
         measure=_random_logit,
-        summarize=means_of("random_logit", "random_logit_size"),
+        summarize=means_of("random_logit", "random_logit_signed"),
         columns=(
             Column(
                 "random logit",
@@ -146,11 +146,12 @@ METRICS = (
                 difference="random logit",
                 terminal="random",
             ),
-            Column("random logit, sizes", "random_logit_size", "lower"),
+            Column("random logit, signed", "random_logit_signed"),
         ),
         table=CLASSES,
-        words="Random logit: the rank correlation of the map with that of another neuron, drawn for "
-        "each image, of signed relevance and of its sizes; 1 for a map that is the same for each class.",
+        words="Random logit: the rank correlation of the sizes of relevance with those of the map of "
+        "another neuron, drawn for each image; 1 for a map that shows the same places for each class. "
+        "Signed: that of the relevance itself, which a logit of the other sign turns round.",
         reference="Sixt et al. 2020",
         default=False,
     ),

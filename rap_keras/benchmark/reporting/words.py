@@ -35,6 +35,7 @@ _ROWS = {
     "pooled": "",
     "tolerance": "",
     "perturbation": "",
+    "grid": "",
     "figures": "",
     "resamples": "",
     "rap_keras": "",
@@ -134,6 +135,8 @@ def _readable(key: str, value: Any) -> str:
         return setting.values[value]
     if key == "perturbation":
         return _perturbation(value)
+    if key == "grid":
+        return f"{value['shape']}, {value['cells']} cells, confidence {value['confidence']:g}"
     if key == "input_size":
         return " x ".join(map(str, value)) + " pixels"
     return plain(value)
