@@ -34,6 +34,10 @@ def _not_cut_by_default(options: Options) -> bool:
     return options.get("relu") is not True
 
 
+def _of_logits(options: Options) -> bool:
+    return options.get("score") == "logit"
+
+
 def _has_beta(options: Options) -> bool:
     return options.get("beta") != 0 and options.get("alpha") != 1
 
@@ -111,6 +115,8 @@ METHODS = [
     Method("grad_cam_plus_plus", ".cam:GradCAMPlusPlusAnalyzer", signs=_not_cut, cut=True),
     Method("hires_cam", ".cam:HiResCAMAnalyzer", signs=_not_cut_by_default, cut=True),
     Method("layer_cam", ".cam:LayerCAMAnalyzer", signs=_not_cut, cut=True),
+    Method("occlusion", ".masked:OcclusionAnalyzer"),
+    Method("rise", ".masked:RISEAnalyzer", signs=_of_logits, seeded=True),
     Method("input", ".controls:InputAnalyzer"),
     Method("random", ".controls:RandomAnalyzer", seeded=True),
     Method("lrp", ".lrp:LRPAnalyzer"),

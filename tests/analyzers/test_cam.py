@@ -97,7 +97,7 @@ def test_maps_are_those_of_the_equations(name, relu, images):
         assert_same(several[:, 0], found, tolerance)
         if relu:
             assert found.min() >= 0
-    assert told >= 2  # a ReLU may leave nothing
+    assert told  # a ReLU may leave nothing of some
 
 
 def test_hires_cam_before_one_linear_layer_sums_to_the_logit(images):

@@ -20,7 +20,7 @@ from rap_keras.benchmark.settings import Settings
 POSITIVE = {
     *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
     *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
-    *("attention.rollout", "grad_cam", "grad_cam_plus_plus", "layer_cam"),
+    *("attention.rollout", "grad_cam", "grad_cam_plus_plus", "layer_cam", "rise"),
 }
 OPTIONS = {
     "lrp.epsilon": ["epsilon", "bias"],
@@ -95,6 +95,7 @@ def test_what_the_records_say(method):
         ("grad_cam", {"relu": False}, True),
         ("grad_cam", {"contrast": "softmax"}, False),
         ("hires_cam", {"relu": True}, False),
+        ("rise", {"score": "logit"}, True),
         ("lrp.alpha_beta", {"alpha": 1}, False),
         ("lrp.alpha_beta", {"beta": 0}, False),
         ("lrp.alpha_beta", {"alpha": 2}, True),
