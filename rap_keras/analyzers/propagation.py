@@ -16,7 +16,7 @@ from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
 from rap_keras.inputs.contrast import contrasted, read_contrast, refuse_itself
 from rap_keras.inputs.neurons import refuse_several
 from rap_keras.network.graph import Graph, Shape, batch_axis
-from rap_keras.propagate import backward, forward, relevance_dtype, select
+from rap_keras.propagate import Record, backward, forward, relevance_dtype, select
 
 
 class PropagationAnalyzer(Analyzer):
@@ -157,6 +157,13 @@ class PropagationAnalyzer(Analyzer):
 
     def _forward(self, inputs: list[tf.Tensor]) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
         """The logits, and the way back from the neurons of an index."""
+        logits, _, back = self._recorded(inputs)
+        return logits, back
+
+    def _recorded(
+        self, inputs: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, list[Record], Callable[[tf.Tensor], Any]]:
+        """The logits, what each node computed, and the way back from the neurons of an index."""
         logits, records = forward(self._graph, inputs)
         logits = tf.cast(logits, relevance_dtype(logits.dtype))
 
@@ -168,7 +175,7 @@ class PropagationAnalyzer(Analyzer):
             box = boxes(self._graph, inputs, self._bounds)
             return backward(self._graph, self._table, records, box, start)
 
-        return logits, back
+        return logits, records, back
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         """The relevance of the logits."""

@@ -26,6 +26,18 @@ def _not_postprocessed(options: Options) -> bool:
     return options.get("postprocess") is None
 
 
+def _not_cut(options: Options) -> bool:
+    return options.get("relu") is False
+
+
+def _not_cut_by_default(options: Options) -> bool:
+    return options.get("relu") is not True
+
+
+def _of_logits(options: Options) -> bool:
+    return options.get("score") == "logit"
+
+
 def _has_beta(options: Options) -> bool:
     return options.get("beta") != 0 and options.get("alpha") != 1
 
@@ -38,6 +50,7 @@ class Method:
         name: As `create_analyzer` takes it.
         home: "module:class" of its analyzer; modules of this package may be told relatively, ".module".
         signs: Whether its maps have both signs for a logit of one sign, by the options of its own.
+        cut: Whether `signs` holds for relevance of both signs, too: what is negative is cut.
         seeded: Whether it draws at random, and has the option `seed`.
         needs_patterns: Whether it has the option `patterns`, which it cannot do without.
         composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
@@ -47,6 +60,7 @@ class Method:
     name: str
     home: str
     signs: Callable[[Options], bool] = _always
+    cut: bool = False
     seeded: bool = False
     needs_patterns: bool = False
     composite: str = ""
@@ -54,7 +68,7 @@ class Method:
 
     def signed(self, options: Options) -> bool:
         """Whether its maps have both signs for a logit of one sign, by the options given."""
-        return self.signs(options) or options.get("contrast") is not None
+        return self.signs(options) or (options.get("contrast") is not None and not self.cut)
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""
@@ -97,6 +111,12 @@ METHODS = [
     Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
     Method("pattern.attribution", ".pattern:PatternAttributionAnalyzer", needs_patterns=True),
     Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signs=_never),
+    Method("grad_cam", ".cam:GradCAMAnalyzer", signs=_not_cut, cut=True),
+    Method("grad_cam_plus_plus", ".cam:GradCAMPlusPlusAnalyzer", signs=_not_cut, cut=True),
+    Method("hires_cam", ".cam:HiResCAMAnalyzer", signs=_not_cut_by_default, cut=True),
+    Method("layer_cam", ".cam:LayerCAMAnalyzer", signs=_not_cut, cut=True),
+    Method("occlusion", ".masked:OcclusionAnalyzer"),
+    Method("rise", ".masked:RISEAnalyzer", signs=_of_logits, seeded=True),
     Method("input", ".controls:InputAnalyzer"),
     Method("random", ".controls:RandomAnalyzer", seeded=True),
     Method("lrp", ".lrp:LRPAnalyzer"),

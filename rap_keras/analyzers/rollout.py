@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from rap_keras.analyzers.base import Analyzer
-from rap_keras.errors import InputError
+from rap_keras.analyzers.coarse import read_image_shape, spread
 from rap_keras.network.attention import find_attention
 from rap_keras.propagate import forward, relevance_dtype
 
@@ -33,12 +33,7 @@ class AttentionRolloutAnalyzer(Analyzer):
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, **options)
         self._attention = find_attention(self._graph)
-        shapes = [self._graph.shapes[slot] for slot in self._graph.inputs]
-        if len(shapes) != 1 or len(shapes[0]) != 4:
-            raise InputError(
-                "Expected a model of images, (height, width, channels), whose patches attend to each "
-                f'other, got inputs of shapes {shapes}: use another method, such as "rap".'
-            )
+        read_image_shape(self._graph, self.name)
 
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         (x,), found = inputs, self._attention
@@ -60,12 +55,9 @@ class AttentionRolloutAnalyzer(Analyzer):
         seen = tf.reduce_mean(rolled, 1) if place is None else rolled[:, place]
         rows, columns = found.grid
         patches = seen[:, found.first : found.first + rows * columns]
-        image = tf.image.resize(
-            tf.reshape(patches, [batch, rows, columns, 1]), tf.shape(x)[1:3], "bilinear"
-        )
-        channels = tf.ones_like(x, dtype) / tf.cast(tf.shape(x)[3], dtype)
+        image = spread(tf.reshape(patches, [batch, rows, columns]), x, dtype)
         logits = tf.cast(logits, relevance_dtype(logits.dtype))
-        return [tf.cast(image, dtype) * channels], logits
+        return [image], logits
 
 
 def _rollout(weights: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -17,8 +17,11 @@ from rap_keras.rules import gradient, lrp
 NONE: dict = {}
 METHODS = {
     **dict.fromkeys(["rap", "gradient", "input_t_gradient", "guided_backprop", "deconvnet"], NONE),
+    **dict.fromkeys(["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"], NONE),
     "integrated_gradients": {"steps": 4},
     "smoothgrad": {"augment_by_n": 3},
+    "occlusion": {"window": 6},
+    "rise": {"masks": 8},
     **dict.fromkeys(["input", "random"], NONE),
     "lrp": {"composite": rap_keras.Composite({}, default=gradient.gradient)},
     **dict.fromkeys((m.name for m in registry.METHODS if m.composite), NONE),

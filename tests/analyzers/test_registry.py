@@ -20,7 +20,7 @@ from rap_keras.benchmark.settings import Settings
 POSITIVE = {
     *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
     *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
-    "attention.rollout",
+    *("attention.rollout", "grad_cam", "grad_cam_plus_plus", "layer_cam", "rise"),
 }
 OPTIONS = {
     "lrp.epsilon": ["epsilon", "bias"],
@@ -92,6 +92,10 @@ def test_what_the_records_say(method):
         ("smoothgrad", {"postprocess": None}, True),
         # Its gradients are multiplied by the way from the reference, which has signs.
         ("integrated_gradients", {"postprocess": "abs"}, True),
+        ("grad_cam", {"relu": False}, True),
+        ("grad_cam", {"contrast": "softmax"}, False),
+        ("hires_cam", {"relu": True}, False),
+        ("rise", {"score": "logit"}, True),
         ("lrp.alpha_beta", {"alpha": 1}, False),
         ("lrp.alpha_beta", {"beta": 0}, False),
         ("lrp.alpha_beta", {"alpha": 2}, True),
@@ -107,7 +111,7 @@ def test_maps_are_signed_by_their_options(name, options, signed):
 
 
 def test_names_that_are_none():
-    assert find_method("deep_lift") is None
+    assert find_method("deep_lift.wrapper") is None
     for wrong in ("RAP", "Rap"):
         with pytest.raises(InputError, match=r"did you mean 'rap'\?$"):
             read_method(wrong)

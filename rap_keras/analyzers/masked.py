@@ -1,0 +1,285 @@
+"""Methods that ask the model about images with parts replaced: no gradients, forward passes only."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.coarse import read_image_shape
+from rap_keras.analyzers.explanation import explained_sum
+from rap_keras.errors import InputError
+from rap_keras.inputs.batches import as_batches
+from rap_keras.support.options import choose, read_integer, read_number
+
+
+class _MaskedAnalyzer(Analyzer):
+    """Weighs masks of an image by what the model says of the image under them.
+
+    Args:
+        model: See `Analyzer`; one input of images, channels last.
+        value: What replaces the image where a mask hides it, in the units of the model's input: a
+            number, or one per channel.
+        **options: Those of `Analyzer`; `batch_size` counts masked images.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    def __init__(self, model: keras.Model, value: Any = 0, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._channels = read_image_shape(self._graph, self.name)[2]
+        self.value = self._read_value(value)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"value": self.value}
+
+    def _read_value(self, value: Any) -> Any:
+        try:
+            array = np.asarray(value)
+            numbers = array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
+        except (TypeError, ValueError):
+            numbers = np.array(np.nan)
+        if numbers.shape not in ((), (self._channels,)) or not np.isfinite(numbers).all():
+            raise InputError(
+                f"Expected value to be a finite number, or one for each of the {self._channels} "
+                f"channels, got {value!r}.",
+                "value",
+            )
+        return numbers.tolist()
+
+    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+        """Masks (n, height, width) of one image, at most `batch_size` at a time: 0 is hidden, 1 seen."""
+        raise NotImplementedError
+
+    def _map(
+        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+    ) -> np.ndarray:
+        """The map (height, width) of one image, float64; logits and neurons with a batch axis of 1."""
+        raise NotImplementedError
+
+    def _seen(self, image: np.ndarray, position: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Masks, and the logits of the image under them."""
+        value = np.asarray(self.value)
+        for masks in self._masks(image.shape[:2], position):
+            kept = masks[..., None]
+            copies = (image * kept + value * (1 - kept)).astype(image.dtype)
+            yield masks, self._network.logits([copies])
+
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = self._batched("logits", self._selecting, arrays, selection)
+        if found is None:
+            return self._nothing(arrays, selection)
+        (images,) = arrays
+        every = self._explains_all(selection)
+        maps = np.zeros(images.shape, self._dtype(images.dtype))
+        for k, image in enumerate(images):
+            neurons = None if every else found["neurons"][k : k + 1]
+            places = self._map(image, k, found["logits"][k : k + 1], neurons)
+            maps[k] = places[..., None] / image.shape[-1]
+        return found | {"maps": [maps]}
+
+
+def _sums(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+    """The explained logit under each mask, of neurons of one image."""
+    every = None if neurons is None else np.repeat(neurons, len(logits), 0)
+    return explained_sum(logits, every)
+
+
+class OcclusionAnalyzer(_MaskedAnalyzer):
+    """Occlusion (Zeiler and Fergus, ECCV 2014, section 4.2): how far the logit drops.
+
+    A window slides over the image and is replaced by `value`. A pixel gets the mean drop of the logit
+    over the windows that cover it, divided among the channels. At the lower and right border windows
+    move closer together, so that they cover all.
+
+    Args:
+        model: See `Analyzer`; one input of images, channels last.
+        window: Height and width of the window in pixels, one number or two; None: an eighth of the
+            image's.
+        stride: Pixels from one window to the next, one number or two, at most the window; None: half of
+            the window.
+        value: What replaces the image in the window, in the units of the model's input: a number, or
+            one per channel.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        window: Any = None,
+        stride: Any = None,
+        value: Any = 0,
+        **options: Any,
+    ) -> None:
+        self.window = _read_pair("window", window)
+        self.stride = _read_pair("stride", stride)
+        super().__init__(model, value, **options)
+        size = read_image_shape(self._graph, self.name)[:2]
+        if None not in size:
+            self._steps(size)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"window": self.window, "stride": self.stride}
+
+    def _steps(self, size: Sequence[int]) -> tuple[list[int], list[list[int]]]:
+        """Height and width of the window, and where windows begin on each axis."""
+        window = self.window or [max(1, n // 8) for n in size]
+        stride = self.stride or [max(1, n // 2) for n in window]
+        if any(w > n for w, n in zip(window, size, strict=True)) or any(
+            s > w for s, w in zip(stride, window, strict=True)
+        ):
+            raise InputError(
+                "Expected a window no larger than the image and a stride no larger than the window, so "
+                f"that windows cover every pixel, got window {window} and stride {stride} for an image "
+                f"of {size[0]} x {size[1]}.",
+                ("window", "stride"),
+            )
+        starts = []
+        for n, w, s in zip(size, window, stride, strict=True):
+            along = list(range(0, n - w + 1, s))
+            starts.append(along if along[-1] == n - w else [*along, n - w])
+        return window, starts
+
+    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+        (height, width), (rows, columns) = self._steps(size)
+        corners = [(y, x) for y in rows for x in columns]
+        for chunk in as_batches(len(corners), self.batch_size):
+            masks = np.ones((len(corners[chunk]), *size))
+            for mask, (y, x) in zip(masks, corners[chunk], strict=True):
+                mask[y : y + height, x : x + width] = 0
+            yield masks
+
+    def _map(
+        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+    ) -> np.ndarray:
+        whole = _sums(logits, neurons)
+        drops, covered = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
+        for masks, seen in self._seen(image, position):
+            hidden = 1 - masks
+            drops += np.tensordot(whole - _sums(seen, neurons), hidden, 1)
+            covered += hidden.sum(0)
+        return drops / covered
+
+
+class RISEAnalyzer(_MaskedAnalyzer):
+    """RISE (Petsiuk et al., BMVC 2018, eq. 6): random masks, weighted by the score of what they show.
+
+    A mask is a coarse grid of cells that are shown with probability p, resized to the image, bilinear,
+    and shifted by up to a cell. A pixel gets the sum of the scores times the masks there, divided by p
+    and the number of masks, and divided among the channels.
+
+    Args:
+        model: See `Analyzer`; one input of images, channels last.
+        masks: How many; the paper has 4000 for VGG-16 and 8000 for ResNet-50.
+        cells: Cells of the grid along each side.
+        p: The probability that a cell is shown.
+        score: "probability", as in the paper: the softmax of the logits, of a single logit its sigmoid.
+            "logit": the logit, or the sum of a region's.
+        value: What replaces the image where it is hidden, in the units of the model's input: a number,
+            or one per channel.
+        seed: Of the masks: sample i of a call gets the same masks each time. None: new masks.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        masks: int = 4000,
+        cells: int = 7,
+        p: float = 0.5,
+        score: str = "probability",
+        value: Any = 0,
+        seed: int | None = 0,
+        **options: Any,
+    ) -> None:
+        self.masks = read_integer("masks", masks, 1)
+        self.cells = read_integer("cells", cells, 1)
+        self.p = read_number("p", p, 0)
+        if not 0 < self.p <= 1:
+            raise InputError(f"Expected p to be a probability above 0, got {p!r}.", "p")
+        choose("score", score, ("probability", "logit"))
+        self.score = score
+        self.seed = None if seed is None else read_integer("seed", seed, 0)
+        super().__init__(model, value, **options)
+        if score == "probability" and (
+            self.neuron_selection_mode == "all" or len(self._output_shape) != 1
+        ):
+            raise InputError(
+                'Expected one neuron of a vector to take the probability of, got mode "'
+                f'{self.neuron_selection_mode}" and outputs of shape {self._output_shape}: use '
+                'score="logit", which sums the logits.',
+                ("score", "neuron_selection_mode"),
+            )
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        own = {name: getattr(self, name) for name in ("masks", "cells", "p", "score", "seed")}
+        return super().options() | own
+
+    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+        generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
+        cell = [-(-n // self.cells) for n in size]
+        rise = [_bilinear(self.cells, (self.cells + 1) * c) for c in cell]
+        grids = generator.random((self.masks, self.cells, self.cells)) < self.p
+        shifts = np.stack([generator.integers(0, c, self.masks) for c in cell], 1)
+        for chunk in as_batches(self.masks, self.batch_size):
+            yield np.stack(
+                [
+                    rise[0][y : y + size[0]] @ grid @ rise[1][x : x + size[1]].T
+                    for grid, (y, x) in zip(grids[chunk], shifts[chunk], strict=True)
+                ]
+            )
+
+    def _map(
+        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+    ) -> np.ndarray:
+        total = np.zeros(image.shape[:2])
+        for masks, seen in self._seen(image, position):
+            total += np.tensordot(self._scores(seen, neurons), masks, 1)
+        return total / (self.p * self.masks)
+
+    def _scores(self, logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+        if self.score == "logit":
+            return _sums(logits, neurons)
+        wide = logits.astype(np.float64)
+        if wide.shape[1] == 1:
+            return np.exp(-np.logaddexp(0, -wide[:, 0]))
+        if neurons is not None and neurons.dtype == bool:
+            raise InputError(
+                "Expected one neuron to take the probability of, got a region: pass an integer, or use "
+                'score="logit".',
+                "neuron_selection",
+            )
+        each = np.exp(wide - wide.max(1, keepdims=True))
+        return _sums(each / each.sum(1, keepdims=True), neurons)
+
+
+def _read_pair(option: str, value: Any) -> list[int] | None:
+    """Height and width in pixels."""
+    if value is None:
+        return None
+    pair = list(value) if isinstance(value, list | tuple) else [value, value]
+    if len(pair) != 2:
+        raise InputError(
+            f"Expected {option} to be one number of pixels or two, height and width, got {value!r}.",
+            option,
+        )
+    return [read_integer(option, n, 1) for n in pair]
+
+
+@functools.cache
+def _bilinear(cells: int, size: int) -> np.ndarray:
+    """The matrix (size, cells) that resizes a line of cells, between their centres."""
+    places = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    return np.maximum(1 - abs(places[:, None] - np.arange(cells)), 0)

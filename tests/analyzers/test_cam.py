@@ -1,0 +1,173 @@
+"""Class activation maps against slow versions of their papers' equations."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from compare import FLOAT32, assert_same
+from keras import layers
+from networks import biased, plain, residual, segmenting
+
+import rap_keras
+from rap_keras import InputError, create_analyzer
+from rap_keras.models import embedded
+
+NAMES = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
+
+
+@pytest.fixture
+def images(rng):
+    return rng.normal(size=(4, 12, 12, 3)).astype(np.float32)
+
+
+def features_and_gradients(model, name, x, neurons):
+    """Feature maps of a layer and the gradients of the logits, by Keras alone, float64."""
+    split = keras.Model(model.input, [model.get_layer(name).output, model.output])
+    with tf.GradientTape() as tape:
+        features, logits = split(tf.constant(x))
+        picked = tf.gather(logits, neurons, axis=1, batch_dims=1)
+    gradients = tape.gradient(picked, features)
+    return features.numpy().astype(np.float64), gradients.numpy().astype(np.float64)
+
+
+def coarse(name, a, g, relu):
+    """One sample's map, loop by loop, as the papers write it."""
+    rows, columns, channels = a.shape
+    result = np.zeros((rows, columns))
+    for k in range(channels):
+        if name == "grad_cam":
+            weight = np.full((rows, columns), g[..., k].sum() / (rows * columns))
+        elif name == "grad_cam_plus_plus":  # of Y = exp(S), over exp(S)
+            weight = 0.0
+            for i, j in np.ndindex(rows, columns):
+                second, third = g[i, j, k] ** 2, g[i, j, k] ** 3
+                below = 2 * second + a[..., k].sum() * third
+                weight += (second / below if below else 0) * max(g[i, j, k], 0)
+        elif name == "hires_cam":
+            weight = g[..., k]
+        else:
+            weight = np.maximum(g[..., k], 0)
+        result += weight * a[..., k]
+    return np.maximum(result, 0) if relu else result
+
+
+def bilinear(places, size):
+    """Pixel by pixel, between the centres of the places."""
+    rows, columns = places.shape
+    image = np.zeros(size)
+    for y, x in np.ndindex(*size):
+        v = np.clip((y + 0.5) * rows / size[0] - 0.5, 0, rows - 1)
+        u = np.clip((x + 0.5) * columns / size[1] - 0.5, 0, columns - 1)
+        i, j = min(int(v), rows - 2), min(int(u), columns - 2)
+        a, b = v - i, u - j
+        top = (1 - b) * places[i, j] + b * places[i, j + 1]
+        image[y, x] = (1 - a) * top + a * ((1 - b) * places[i + 1, j] + b * places[i + 1, j + 1])
+    return image
+
+
+def last_of(model, kind):
+    return [layer.name for layer in model.layers if isinstance(layer, kind)][-1]
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_maps_are_those_of_the_equations(name, relu, images):
+    told = 0
+    for model, layer, default in [
+        (m := plain(), last_of(m, layers.Conv2D), True),
+        (m, last_of(m, layers.MaxPooling2D), False),
+        (m := residual(), last_of(m, layers.ReLU), True),
+    ]:
+        neurons = [1, 7, 0, 9]
+        options = {} if default else {"layer": layer}
+        analyzer = create_analyzer(
+            name, model, relu=relu, neuron_selection_mode="index", batch_size=3, **options
+        )
+        found = analyzer.analyze(images, neurons)
+        parts = features_and_gradients(model, layer, images, neurons)
+        expected = [
+            bilinear(coarse(name, a, g, relu), (12, 12)) for a, g in zip(*parts, strict=True)
+        ]
+        told += np.std(expected) > 0
+        # A quotient of Grad-CAM++ has no lower bound below.
+        tolerance = 1e-3 if name == "grad_cam_plus_plus" else 10 * FLOAT32
+        assert_same(found.sum(-1), np.stack(expected), tolerance)
+        np.testing.assert_array_equal(found[..., 0], found[..., 2])
+        several = analyzer.analyze(images, np.stack([neurons, [2] * 4], 1))
+        assert_same(several[:, 0], found, tolerance)
+        if relu:
+            assert found.min() >= 0
+    assert told  # a ReLU may leave nothing of some
+
+
+def test_hires_cam_before_one_linear_layer_sums_to_the_logit(images):
+    x = inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(5, 3, strides=2, padding="same", activation="relu")(x)
+    model = biased(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))))
+    explained = create_analyzer("hires_cam", model).explain(images)
+    bias = model.layers[-1].bias.numpy()[explained.neurons]
+    # 6 x 6 places become 12 x 12 pixels: each counts four times.
+    sums = explained.relevance.sum((1, 2, 3)) / 4
+    assert_same(sums, explained.explained_logits - bias, 1e-4)
+
+
+def test_the_layer_by_default_has_the_axes_of_the_image():
+    node = create_analyzer("grad_cam", embedded.load("vit"))._node
+    assert isinstance(node.layer, layers.Conv2D)  # of the patches: attention has four axes, too
+    model = segmenting()
+    analyzer = create_analyzer("grad_cam", model, neuron_selection_mode="index")
+    assert isinstance(analyzer._node.layer, layers.Concatenate)
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    assert analyzer.analyze(x, (2, 3, 1)).max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_kept(name, tmp_path, images):
+    model = plain()
+    layer = last_of(model, layers.MaxPooling2D)
+    made = create_analyzer(name, model, layer=layer, relu=False, contrast="softmax")
+    made.save(tmp_path)
+    again = rap_keras.load_analyzer(tmp_path)
+    assert again.options() == made.options()
+    assert (again.name, again.options()["layer"], again.options()["relu"]) == (name, layer, False)
+    assert_same(again.analyze(images), made.analyze(images))
+
+
+def dense():
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, layers.Dense(2)(inputs))
+
+
+def pooled():
+    x = inputs = keras.Input((4, 4, 3))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.Conv2D(2, 4)(x))))
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        (dense, {}, "Expected a model with one input of images"),
+        (pooled, {}, "Expected a model with a layer of feature maps"),
+        (plain, {"layer": "cnv"}, "Expected layer to be one of the model, got 'cnv'"),
+        (
+            plain,
+            {"layer": "dense_of_plain"},
+            "one output of shape .batch, rows, columns, channels.",
+        ),
+        (plain, {"relu": 1}, "Expected relu to be True or False, got 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(build, options, message):
+    model = build()
+    if options.get("layer") == "dense_of_plain":
+        options = {"layer": last_of(model, layers.Dense)}
+    with pytest.raises(InputError, match=message) as error:
+        create_analyzer("grad_cam", model, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_layers_have_no_relevance(images):
+    analyzer = create_analyzer("layer_cam", plain())
+    for call in (analyzer.analyze_layers, analyzer.conservation):
+        with pytest.raises(InputError, match="has no relevance of layers"):
+            call(images)

@@ -1,0 +1,132 @@
+"""RISE against its definition."""
+
+import keras
+import numpy as np
+import pytest
+from compare import assert_same
+from keras import layers
+from networks import plain, segmenting
+
+import rap_keras
+from rap_keras import InputError, create_analyzer
+
+
+@pytest.fixture
+def images(rng):
+    return rng.normal(size=(3, 12, 12, 3)).astype(np.float32)
+
+
+def masks_of(analyzer, position, size=(12, 12)):
+    return np.concatenate(list(analyzer._masks(size, position)))
+
+
+def softmax(logits):
+    e = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("score", ["probability", "logit"])
+def test_a_pixel_gets_the_mean_score_of_what_is_seen_with_it(score, images):
+    model = plain()
+    options = {"masks": 10, "cells": 3, "p": 0.4, "score": score, "value": [1, 0, -1]}
+    analyzer = create_analyzer(
+        "rise", model, neuron_selection_mode="index", batch_size=4, **options
+    )
+    neurons = [3, 0, 8]
+    found = analyzer.analyze(images, neurons)
+    for k, neuron in enumerate(neurons):
+        expected = np.zeros((12, 12))
+        for mask in masks_of(analyzer, k):
+            shown = mask[..., None] * images[k] + (1 - mask[..., None]) * np.array([1, 0, -1])
+            logits = model(shown[None].astype(np.float32)).numpy()
+            f = (softmax(logits) if score == "probability" else logits)[0, neuron]
+            expected += f * mask / (0.4 * 10)
+        assert_same(found[k].sum(-1), expected, 1e-4)
+        np.testing.assert_array_equal(found[k, ..., 0], found[k, ..., 1])
+
+
+def test_masks_are_grids_shown_with_probability_p_resized_and_shifted():
+    analyzer = create_analyzer("rise", plain(), masks=4000, cells=4, p=0.3)
+    masks = masks_of(analyzer, 0)
+    assert masks.shape == (4000, 12, 12)
+    assert 0 <= masks.min() < 0.01
+    assert 0.99 < masks.max() <= 1
+    # Each pixel has mean p, within 5 standard errors.
+    np.testing.assert_allclose(masks.mean(0), 0.3, atol=5 * np.sqrt(0.3 * 0.7 / 4000))
+    # Neighbours are alike, pixels two cells apart are not.
+    near = np.corrcoef(masks[:, 5, 5], masks[:, 5, 6])[0, 1]
+    far = np.corrcoef(masks[:, 5, 2], masks[:, 5, 9])[0, 1]
+    assert near > 0.8
+    assert abs(far) < 0.1
+
+
+def test_one_cell_per_side_and_every_cell_shown_is_the_score(images):
+    model = plain()
+    found = create_analyzer("rise", model, masks=3, p=1).explain(images)
+    expected = softmax(found.logits).max(1)[:, None, None] * np.ones((12, 12))
+    assert_same(found.relevance.sum(-1), expected, 1e-4)
+
+
+def test_a_sample_has_its_masks_by_seed_and_place(images):
+    model = plain()
+    made = {s: create_analyzer("rise", model, masks=6, seed=s) for s in (0, 1)}
+    first = made[0].analyze(images)
+    assert_same(made[0].analyze(images), first)
+    assert_same(made[0].analyze(images[:1]), first[:1])
+    other = create_analyzer("rise", model, masks=6, batch_size=5)
+    assert_same(other.analyze(images), first, 1e-4)
+    assert abs(made[1].analyze(images) - first).max() > 0.01 * abs(first).max()
+    np.testing.assert_array_equal(masks_of(made[0], 2), masks_of(other, 2))
+    assert (masks_of(made[0], 0) != masks_of(made[0], 1)).any()
+
+
+def test_a_single_logit_has_a_sigmoid(images):
+    inputs = keras.Input((12, 12, 3))
+    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(inputs)))
+    found = create_analyzer("rise", model, masks=1, p=1).explain(images)
+    expected = 1 / (1 + np.exp(-found.logits.astype(np.float64)))
+    assert_same(found.relevance.sum(-1)[:, 0, 0], expected[:, 0], 1e-4)
+
+
+def test_logits_of_a_region_are_summed():
+    model = segmenting()
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    options = {"masks": 5, "score": "logit", "neuron_selection_mode": "all"}
+    analyzer = create_analyzer("rise", model, **options)
+    each = [analyzer.analyze(x, np.s_[..., k]) for k in range(4)]
+    assert_same(analyzer.analyze(x), sum(each), 1e-4)
+
+
+def test_options_are_kept(images, tmp_path):
+    own = {"masks": 5, "cells": 3, "p": 0.25, "score": "logit", "value": 2.0, "seed": 3}
+    made = create_analyzer("rise", plain(), **own)
+    made.save(tmp_path)
+    again = rap_keras.load_analyzer(tmp_path)
+    assert again.options() == made.options()
+    assert {key: again.options()[key] for key in own} == own
+    assert_same(again.analyze(images), made.analyze(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"masks": 0}, "Expected masks to be an integer from 1 on, got 0"),
+        ({"cells": 1.5}, "Expected cells to be an integer from 1 on, got 1.5"),
+        ({"p": 0}, "Expected p to be a probability above 0, got 0"),
+        ({"p": 2}, "Expected p to be a probability above 0, got 2"),
+        ({"score": "odds"}, "Expected score to be one of 'probability', 'logit', got 'odds'"),
+        (
+            {"neuron_selection_mode": "all"},
+            "Expected one neuron of a vector to take the probability",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        create_analyzer("rise", plain(), **options)
+
+
+def test_the_probability_of_a_region_is_refused(images):
+    analyzer = create_analyzer("rise", plain(), masks=2, neuron_selection_mode="index")
+    with pytest.raises(InputError, match="to take the probability of, got a region"):
+        analyzer.analyze(images, np.arange(10) < 3)
