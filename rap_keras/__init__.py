@@ -5,7 +5,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from rap_keras import errors
-from rap_keras.analyzers import analyzer_names, create_analyzer, load_analyzer
+from rap_keras.analyzers import (
+    analyzer_names,
+    create_analyzer,
+    load_analyzer,
+    register_method,
+)
 from rap_keras.errors import InputError, UnknownLayerError
 
 if TYPE_CHECKING:  # what __getattr__ loads
@@ -46,6 +51,7 @@ __all__ = [
     "models",
     "patterns",
     "plot",
+    "register_method",
     "register_rule",
     "rules",
 ]

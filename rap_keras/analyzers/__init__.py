@@ -1,6 +1,6 @@
 """Analyzers: methods at work on a model."""
 
 from rap_keras.analyzers.factory import create_analyzer, load_analyzer
-from rap_keras.analyzers.registry import analyzer_names
+from rap_keras.analyzers.registry import analyzer_names, register_method
 
-__all__ = ["analyzer_names", "create_analyzer", "load_analyzer"]
+__all__ = ["analyzer_names", "create_analyzer", "load_analyzer", "register_method"]

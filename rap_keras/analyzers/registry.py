@@ -6,10 +6,12 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rap_keras.errors import InputError
-from rap_keras.support.text import did_you_mean
+from rap_keras.support.python_files import load_function, names_function
+from rap_keras.support.text import did_you_mean, first_line
 
 Options = Mapping[str, Any]
 
@@ -55,6 +57,7 @@ class Method:
         needs_patterns: Whether it has the option `patterns`, which it cannot do without.
         composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
         fixed: What the preset gives to that function; its other parameters are options of the method.
+        function: Of a method of one's own: the function that explains, see `register_method`.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Method:
     needs_patterns: bool = False
     composite: str = ""
     fixed: Options = field(default_factory=dict)
+    function: Callable[..., Any] | None = None
 
     def signed(self, options: Options) -> bool:
         """Whether its maps have both signs for a logit of one sign, by the options given."""
@@ -142,9 +146,56 @@ METHODS = [
 ]
 
 
+_OWN: dict[str, Method] = {}
+
+
+def register_method(
+    name: str, function: Callable[..., Any] | None = None, *, signed: bool = True
+) -> Callable[..., Any]:
+    """Makes a function of one's own a method, for `create_analyzer`, `compare` and the benchmark.
+
+    Also a decorator, `@register_method("mine")`. On the command line, `FILE.py:function` names one
+    without registering it.
+
+    Args:
+        name: What the method is called. One of one's own can be registered again.
+        function: `function(model, x, neurons, **options) -> maps`. It is given the Keras model as it is
+            (with its softmax, if it has one), samples as the model takes them, `(batch, ...)` (a list
+            of them for several inputs), and the neuron of each sample, integers `(batch,)`; and
+            returns the maps, of the shape of x, or without the channels (a value for each pixel, which
+            its channels share). Its further parameters are options of the method.
+        signed: Whether its maps have both signs: the benchmark cuts these at 0, others at their mean.
+
+    Returns:
+        The function; without one, what decorates it.
+
+    Raises:
+        InputError: The name is that of a method of the package, or the function takes too little.
+    """
+    if function is None:
+        return lambda decorated: register_method(name, decorated, signed=signed)
+    if any(method.name == name for method in METHODS):
+        raise InputError(f"Expected a name that no method of rap_keras has, got {name!r}.", "name")
+    if not isinstance(name, str) or not name or set(name) & set(",:"):
+        raise InputError(f"Expected a name without commas and colons, got {name!r}.", "name")
+    _OWN[name] = _own(name, function, signed)
+    return function
+
+
+def _own(name: str, function: Callable[..., Any], signed: bool) -> Method:
+    if len(inspect.signature(function).parameters) < 3:
+        raise InputError(
+            f"Expected a function of a model, samples and neurons for the method {name!r}, got "
+            f"{getattr(function, '__name__', 'one')}{inspect.signature(function)}.",
+            "function",
+        )
+    return Method(name, ".own:FunctionAnalyzer", _always if signed else _never, function=function)
+
+
 def find_method(name: str) -> Method | None:
     """The record of a method; None for a name that is none, as iNNvestigate has more."""
-    return next((method for method in METHODS if method.name == name), None)
+    known = next((method for method in METHODS if method.name == name), None)
+    return known or _OWN.get(name)
 
 
 def needs_patterns(name: str) -> bool:
@@ -166,6 +217,16 @@ def read_method(name: str) -> Method:
         InputError: There is none of that name.
     """
     method = find_method(name)
+    if method is None and names_function(str(name)):
+        path, _, function = name.rpartition(":")
+        try:
+            loaded = load_function(Path(path), function)
+        except Exception as error:
+            raise InputError(
+                f"Expected a function in a Python file, got {name!r}, which cannot be loaded "
+                f"({type(error).__name__}: {first_line(error)})."
+            ) from error
+        method = _OWN[name] = _own(name, loaded, signed=True)
     if method is None:
         names = analyzer_names()
         hint = did_you_mean(str(name), names, 3, 0.4) or "choose one of them."
@@ -188,4 +249,4 @@ def name_of(analyzer: type) -> str:
 
 def analyzer_names() -> list[str]:
     """The names that `create_analyzer` knows."""
-    return [method.name for method in METHODS]
+    return [method.name for method in (*METHODS, *_OWN.values())]

@@ -50,8 +50,9 @@ def read_method(text: str) -> Method:
     """A method as it is written on the command line.
 
     Args:
-        text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE; values are numbers, true, false, null or words.
-            Beside the options of its analyzer there is threshold: mean, zero or a percentile.
+        text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE, where NAME may be FILE.py:function; values are
+            numbers, true, false, null or words. Beside the options of its analyzer there is
+            threshold: mean, zero or a percentile.
 
     Returns:
         The method; whether its analyzer knows the name and the options is not asked here.
@@ -60,6 +61,8 @@ def read_method(text: str) -> Method:
         InputError: An option has no value, or comes twice; or the threshold is none.
     """
     name, *assignments = (part.strip() for part in text.strip().split(":"))
+    if name.endswith(".py") and assignments:  # FILE.py:function
+        name = f"{name}:{assignments.pop(0)}"
     options: dict[str, Any] = {}
     for assignment in assignments:
         option, equals, value = (part.strip() for part in assignment.partition("="))

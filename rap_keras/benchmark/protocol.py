@@ -14,6 +14,7 @@ from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
+from rap_keras.support.python_files import names_function
 
 
 def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
                 "threshold": settings.threshold(row),
                 "control": row.is_control,
             }
+            | _own_file(row.name)
             for row in settings.rows()
         ],
         "patterns_crc32": None if settings.patterns is None else _file_checksum(settings.patterns),
@@ -78,6 +80,13 @@ def _perturbation(settings: Settings, size: tuple[int, int] | None) -> dict[str,
         if size is None or pixels is None
         else [k * pixels / (size[0] * size[1]) for k in steps],
     }
+
+
+def _own_file(name: str) -> dict[str, int]:
+    """The checksum of the file that a method of one's own is from."""
+    if not names_function(name):
+        return {}
+    return {"file_crc32": _file_checksum(name.rpartition(":")[0])}
 
 
 def _weights_checksum(backend: Backend) -> int:

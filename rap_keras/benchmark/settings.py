@@ -160,7 +160,8 @@ class Settings:
             "integrated_gradients",
             "guided_backprop",
         ),
-        "Methods, separated by commas, with options: NAME:OPTION=VALUE:...",
+        "Methods, separated by commas, with options: NAME:OPTION=VALUE:...; FILE.py:function is a "
+        "method of your own.",
         recorded=False,
     )
     controls: bool = _setting(

@@ -93,7 +93,8 @@ def compare(
     model: ModelFlags,
     *,
     methods: Annotated[
-        str, typer.Option(help="The methods to compare, separated by commas.")
+        str,
+        typer.Option(help="The methods to compare, separated by commas; also FILE.py:function."),
     ] = "rap,lrp.alpha_1_beta_0,lrp.alpha_2_beta_1,gradient,input_t_gradient",
     shown: MapFlags,
     batch_size: BatchSizeOption = 8,

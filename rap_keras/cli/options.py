@@ -92,7 +92,9 @@ OutputOption = Annotated[
 PatternsOption = Annotated[
     Path | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
 ]
-MethodOption = Annotated[str, typer.Option(help="The method: rap, gradient, ...")]
+MethodOption = Annotated[
+    str, typer.Option(help="The method: rap, gradient, ... or FILE.py:function.")
+]
 NeuronOption = Annotated[
     str, typer.Option(help="What to explain: the neuron with the max logit, all, or an INDEX.")
 ]

@@ -3,9 +3,6 @@
 import dataclasses
 import difflib
 import functools
-import importlib.util
-import sys
-import uuid
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from rap_keras.models.preprocessing import (
     chosen_preprocess,
 )
 from rap_keras.support.memory import check_memory
+from rap_keras.support.python_files import load_function
 from rap_keras.support.text import first_line
 
 if TYPE_CHECKING:  # it loads TensorFlow
@@ -304,30 +302,12 @@ def _read(path: Path) -> Any:
 
 def _call(path: Path, function: str) -> Any:
     """The model a function of a Python file returns."""
-    # A name of its own: two files may be called alike, and like an installed module.
-    name = f"_rap_keras_model_{uuid.uuid4().hex}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    search_path, no_bytecode = list(sys.path), sys.dont_write_bytecode
-    # Dataclasses and pickles look their module up; the file may import its neighbours. The folder
-    # is the user's: nothing is written there.
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
-    sys.dont_write_bytecode = True
     try:
-        spec.loader.exec_module(module)
-        model = getattr(module, function)()
+        return load_function(path, function)()
     except Exception as error:
-        del sys.modules[name]
         raise InputError(
             f"{function or 'A function'} of {str(path)!r} gave no model ({first_line(error)})."
         ) from error
-    finally:
-        sys.path[:] = search_path
-        sys.dont_write_bytecode = no_bytecode
-    return model
 
 
 def _load_weights(model: Any, weights: str) -> None:

@@ -1,0 +1,118 @@
+"""Methods of one's own: a function from a model, samples and neurons to maps."""
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+
+from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.registry import read_method
+from rap_keras.errors import InputError
+from rap_keras.inputs.batches import as_batches
+from rap_keras.support.text import first_line
+
+
+class FunctionAnalyzer(Analyzer):
+    """Explains by a function of one's own, `function(model, x, neurons, **options) -> maps`.
+
+    See `rap_keras.register_method` for what the function is given, and what it returns.
+
+    Args:
+        model: See `Analyzer`.
+        method: The name of the method in the registry.
+        **options: Those of the function, and of `Analyzer`; mode "all" has none, for a neuron of each
+            sample is explained.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    def __init__(self, model: keras.Model, method: str, **options: Any) -> None:
+        self._method = read_method(method)
+        assert self._method.function is not None
+        self._function = self._method.function
+        known = _own_options(self._function)
+        self._own = {name: options.pop(name) for name in list(options) if name in known}
+        super().__init__(model, **options)
+        if self.neuron_selection_mode == "all":
+            raise InputError(
+                f"Expected the method {method!r} to explain a neuron of each sample, got "
+                'neuron_selection_mode="all": use "max_activation" or "index".',
+                ("neuron_selection_mode",),
+            )
+
+    @property
+    def name(self) -> str:
+        """The method's name, as `create_analyzer` takes it."""
+        return self._method.name
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | self._own
+
+    @classmethod
+    def option_names(cls, method: str = "") -> list[str]:
+        """The options of a method: its function's, and those of every analyzer."""
+        names = [name for name in super().option_names() if name != "method"]
+        return [*_own_options(read_method(method).function), *names]
+
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = self._batched("logits", self._selecting, arrays, selection)
+        if found is None:
+            return self._nothing(arrays, selection)
+        neurons = found["neurons"]
+        if neurons.ndim != 1 or neurons.dtype == bool:
+            raise InputError(
+                f"Expected neuron_selection as a neuron of each sample for {self.name!r}, got a region.",
+                "neuron_selection",
+            )
+        parts = [
+            self._called([a[chunk] for a in arrays], neurons[chunk])
+            for chunk in as_batches(len(neurons), self.batch_size)
+        ]
+        return found | {"maps": [np.concatenate(p) for p in zip(*parts, strict=True)]}
+
+    def _called(self, arrays: list[np.ndarray], neurons: np.ndarray) -> list[np.ndarray]:
+        several = len(arrays) > 1
+        x = [a.copy() for a in arrays] if several else arrays[0].copy()
+        try:
+            given = self._function(self.model, x, neurons.copy(), **self._own)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"The method {self.name!r} failed ({type(error).__name__}: {first_line(error)})."
+            ) from error
+        maps = list(given) if several else [given]
+        if len(maps) != len(arrays):
+            raise InputError(
+                f"Expected {self.name!r} to return {len(arrays)} maps, one of each input, got "
+                f"{len(maps)}."
+            )
+        return [self._read_map(m, a) for m, a in zip(maps, arrays, strict=True)]
+
+    def _read_map(self, given: Any, array: np.ndarray) -> np.ndarray:
+        dtype = self._dtype(array.dtype)
+        try:
+            found = np.asarray(given, dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"Expected {self.name!r} to return numbers, got {type(given).__name__}."
+            ) from error
+        if found.shape == array.shape:
+            return found
+        if found.shape in (array.shape[:-1], (*array.shape[:-1], 1)):
+            # A value for each pixel, which its channels share.
+            found = found.reshape(*array.shape[:-1], 1) / array.shape[-1]
+            return np.broadcast_to(found, array.shape).astype(dtype)
+        raise InputError(
+            f"Expected {self.name!r} to return maps of the shape of x, {array.shape}, or without its "
+            f"channels, {array.shape[:-1]}, got {found.shape}."
+        )
+
+
+def _own_options(function: Any) -> list[str]:
+    """The parameters of a function beside the model, the samples and the neurons."""
+    parameters = list(inspect.signature(function).parameters.values())[3:]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

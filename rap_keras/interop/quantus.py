@@ -1,0 +1,60 @@
+"""Quantus (Hedström et al., JMLR 2023, arXiv 2202.06861): its metrics on our maps.
+
+`explain_func` is what Quantus' metrics take under that name. The other way needs no adapter: a function
+of Quantus' form, `(model, inputs, targets) -> maps`, is a method of the benchmark as it is.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.interop.analyzers import analyzer_for
+
+
+def explain_func(
+    model: Any,
+    inputs: Any,
+    targets: Any,
+    *,
+    method: str = "rap",
+    device: Any = None,
+    **options: Any,
+) -> np.ndarray:
+    """Explains as Quantus asks: `metric(..., explain_func=explain_func, explain_func_kwargs={...})`.
+
+    Args:
+        model: The Keras 3 model.
+        inputs: Samples as the model takes them, `(batch, height, width, channels)`; or with the
+            channels first, `(batch, channels, height, width)`, as Quantus' metrics hand them on. Those
+            that fit the model as they are are taken for that.
+        targets: The neuron of each sample, `(batch,)`.
+        method: See `rap_keras.create_analyzer`.
+        device: Quantus' own; not used.
+        **options: Those of the method.
+
+    Returns:
+        np.ndarray: The relevance, of the shape and the layout of the inputs.
+
+    Raises:
+        InputError: The inputs fit the model in neither layout, or as in `create_analyzer`.
+    """
+    x = np.asarray(inputs)
+    analyzer = analyzer_for(model, method, options)
+    neurons = np.asarray(targets, np.int32).reshape(-1)
+    shape = tuple(model.inputs[0].shape[1:])
+    if _fits(x.shape[1:], shape):
+        return np.asarray(analyzer.analyze(x, neurons))
+    last = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
+    if not _fits(last.shape[1:], shape):
+        raise InputError(
+            f"Expected inputs of the model's shape {shape}, with the channels last or first, got "
+            f"{x.shape[1:]}: resize them."
+        )
+    return np.moveaxis(np.asarray(analyzer.analyze(last, neurons)), -1, 1)
+
+
+def _fits(given: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(given) == len(expected) and all(
+        e in (None, g) for g, e in zip(given, expected, strict=True)
+    )

@@ -1,0 +1,74 @@
+"""xplique (Fel et al., 2022, arXiv 2206.04394): its explainers in our benchmark, our methods as its own.
+
+An explainer of xplique's is made of a model, and explains inputs for targets, which are one-hot rows
+over the neurons: `Explainer(model)(inputs, targets)`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.interop.analyzers import analyzer_for
+
+
+def method(explainer: Callable[..., Any], **settings: Any) -> Callable[..., np.ndarray]:
+    """A method of xplique's for `register_method`, or for a `FILE.py:function`.
+
+    Args:
+        explainer: The class, such as `xplique.attributions.Rise`.
+        **settings: What it is made with, beside the model.
+
+    Returns:
+        A function of a model, samples and neurons to maps.
+    """
+    made: list[tuple[Any, Any]] = []
+
+    def explain(model: Any, x: np.ndarray, neurons: np.ndarray) -> np.ndarray:
+        if not made or made[0][0] is not model:
+            made[:] = [(model, explainer(model, **settings))]
+        targets = np.eye(model.outputs[0].shape[-1], dtype=np.float32)[neurons]
+        return np.asarray(made[0][1](x, targets))
+
+    return explain
+
+
+class Explainer:
+    """A method of ours in xplique's form: for its metrics, such as AverageStability.
+
+    Args:
+        model: The Keras 3 model.
+        method: See `rap_keras.create_analyzer`.
+        **options: Those of the method.
+    """
+
+    def __init__(self, model: Any, method: str = "rap", **options: Any) -> None:
+        self.model = model
+        self._method, self._options = method, options
+
+    def explain(self, inputs: Any, targets: Any) -> np.ndarray:
+        """Explains samples.
+
+        Args:
+            inputs: Samples as the model takes them, `(batch, height, width, channels)`.
+            targets: One row over the neurons for each, `(batch, neurons)`: its largest is explained.
+
+        Returns:
+            np.ndarray `(batch, height, width, 1)`: the relevance summed over the channels, as xplique's
+            explainers give it.
+
+        Raises:
+            InputError: The targets are no such rows, or as in `create_analyzer`.
+        """
+        rows = np.asarray(targets)
+        if rows.ndim != 2 or len(rows) != len(inputs):
+            raise InputError(
+                f"Expected targets of shape (batch, neurons), one row for each of {len(inputs)} inputs, "
+                f"got {rows.shape}: use one-hot rows."
+            )
+        analyzer = analyzer_for(self.model, self._method, self._options)
+        maps = np.asarray(analyzer.analyze(np.asarray(inputs), rows.argmax(1).astype(np.int32)))
+        return maps.sum(-1, keepdims=True)
+
+    __call__ = explain

@@ -1,0 +1,65 @@
+"""Functions of a user's own Python files, told as `FILE.py:function`."""
+
+import contextlib
+import functools
+import importlib.util
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def names_function(text: str) -> bool:
+    """Whether a text is of the form `FILE.py:function`."""
+    path, colon, _ = text.rpartition(":")
+    return bool(colon) and path.endswith(".py")
+
+
+def load_function(path: Path, function: str) -> Callable[..., Any]:
+    """Runs a file, and gives a function of it, which may import the file's neighbours when called.
+
+    Args:
+        path: The file.
+        function: The function's name.
+
+    Raises:
+        Exception: Whatever the file raises; AttributeError where it has no such function.
+    """
+    # A name of its own: two files may be called alike, and like an installed module.
+    name = f"_rap_keras_{uuid.uuid4().hex}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up
+    folder = str(path.resolve().parent)
+    try:
+        with _importing_from(folder):
+            spec.loader.exec_module(module)
+            found = getattr(module, function)
+        if not callable(found):
+            raise TypeError(f"{function} is no function")
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+    @functools.wraps(found)
+    def call(*arguments: Any, **options: Any) -> Any:
+        with _importing_from(folder):
+            return found(*arguments, **options)
+
+    return call
+
+
+@contextlib.contextmanager
+def _importing_from(folder: str) -> Iterator[None]:
+    """Imports of a folder's modules; it is the user's: nothing is written there."""
+    search_path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.path[:] = search_path
+        sys.dont_write_bytecode = no_bytecode
