@@ -168,14 +168,19 @@ class PropagationAnalyzer(Analyzer):
         logits = tf.cast(logits, relevance_dtype(logits.dtype))
 
         def back(index: tf.Tensor) -> Any:
-            selected = select(logits, self.neuron_selection_mode, index)
-            start = self._start(logits, selected)
-            if self.contrast is not None:
-                start = contrasted(start, logits, selected, self.contrast)
+            start = self._started(logits, index)
             box = boxes(self._graph, inputs, self._bounds)
             return backward(self._graph, self._table, records, box, start)
 
         return logits, records, back
+
+    def _started(self, logits: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """The relevance of the logits, for the neurons of an index, against the contrast."""
+        selected = select(logits, self.neuron_selection_mode, index)
+        start = self._start(logits, selected)
+        if self.contrast is None:
+            return start
+        return contrasted(start, logits, selected, self.contrast)
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         """The relevance of the logits."""

@@ -119,6 +119,7 @@ METHODS = [
     Method("grad_cam_plus_plus", ".cam:GradCAMPlusPlusAnalyzer", signs=_not_cut, cut=True),
     Method("hires_cam", ".cam:HiResCAMAnalyzer", signs=_not_cut_by_default, cut=True),
     Method("layer_cam", ".cam:LayerCAMAnalyzer", signs=_not_cut, cut=True),
+    Method("deep_lift", ".deep_lift:DeepLIFTAnalyzer"),
     Method("occlusion", ".masked:OcclusionAnalyzer"),
     Method("rise", ".masked:RISEAnalyzer", signs=_of_logits, seeded=True),
     Method("input", ".controls:InputAnalyzer"),
