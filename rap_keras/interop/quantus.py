@@ -34,7 +34,9 @@ def explain_func(
         **options: Those of the method.
 
     Returns:
-        np.ndarray: The relevance, of the shape and the layout of the inputs.
+        np.ndarray: The relevance of each pixel, `(batch, height, width)`, summed over the channels, for
+            Quantus compares maps with inputs whose channels it has moved; of inputs without channels,
+            of their shape.
 
     Raises:
         InputError: The inputs fit the model in neither layout, or as in `create_analyzer`.
@@ -43,15 +45,15 @@ def explain_func(
     analyzer = analyzer_for(model, method, options)
     neurons = np.asarray(targets, np.int32).reshape(-1)
     shape = tuple(model.inputs[0].shape[1:])
-    if _fits(x.shape[1:], shape):
-        return np.asarray(analyzer.analyze(x, neurons))
-    last = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
-    if not _fits(last.shape[1:], shape):
+    if not _fits(x.shape[1:], shape) and x.ndim > 2:
+        x = np.moveaxis(x, 1, -1)
+    if not _fits(x.shape[1:], shape):
         raise InputError(
             f"Expected inputs of the model's shape {shape}, with the channels last or first, got "
-            f"{x.shape[1:]}: resize them."
+            f"{np.shape(inputs)[1:]}: resize them."
         )
-    return np.moveaxis(np.asarray(analyzer.analyze(last, neurons)), -1, 1)
+    maps = np.asarray(analyzer.analyze(x, neurons))
+    return maps.sum(-1) if x.ndim > 2 else maps
 
 
 def _fits(given: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

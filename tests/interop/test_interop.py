@@ -51,20 +51,20 @@ class Doubled:
 
 
 @pytest.mark.parametrize("method", ["rap", "gradient"])
-def test_quantus_gets_the_maps_in_its_layout(model, x, method):
+def test_quantus_gets_the_maps_of_either_layout(model, x, method):
     expected = create_analyzer(method, model, neuron_selection_mode="index").analyze(x, NEURONS)
     found = quantus.explain_func(model, x, NEURONS, method=method, device="cpu")
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, expected.sum(-1))
     moved = np.moveaxis(x, -1, 1)
     first = quantus.explain_func(model=model, inputs=moved, targets=NEURONS, method=method)
-    np.testing.assert_array_equal(first, np.moveaxis(expected, -1, 1))
+    np.testing.assert_array_equal(first, found)
 
 
 def test_quantus_gets_options_and_each_model_its_own_analyzer(model, x):
     other = keras.models.clone_model(model)
     other.set_weights([2 * w for w in model.get_weights()])
     contrasted = quantus.explain_func(model, x, NEURONS, contrast="softmax")
-    np.testing.assert_allclose(contrasted.sum((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(contrasted.sum((1, 2)), 0, atol=1e-5)
     plain = quantus.explain_func(model, x, NEURONS)
     assert np.abs(plain - contrasted).max() > 1e-4
     assert np.abs(quantus.explain_func(other, x, NEURONS) - plain).max() > 1e-4
@@ -121,7 +121,7 @@ def test_quantus_own_metric_takes_our_function(model, x):
         explain_func_kwargs={"method": "gradient"},
     )  # fmt: skip
     maps = quantus.explain_func(model, x, NEURONS, method="gradient")
-    expected = sparseness(model, x, NEURONS, a_batch=np.moveaxis(maps, -1, 1), channel_first=False)
+    expected = sparseness(model, x, NEURONS, a_batch=maps, channel_first=False)
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
