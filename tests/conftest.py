@@ -12,6 +12,14 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _no_methods_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is known in that test only."""
+    from rap_keras.analyzers import registry
+
+    monkeypatch.setattr(registry, "_OWN", {})
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers, the same at every run."""

@@ -195,8 +195,7 @@ def _own(name: str, function: Callable[..., Any], signed: bool) -> Method:
 
 def find_method(name: str) -> Method | None:
     """The record of a method; None for a name that is none, as iNNvestigate has more."""
-    known = next((method for method in METHODS if method.name == name), None)
-    return known or _OWN.get(name)
+    return next((method for method in (*METHODS, *_OWN.values()) if method.name == name), None)
 
 
 def needs_patterns(name: str) -> bool:

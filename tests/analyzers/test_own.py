@@ -10,7 +10,6 @@ from PIL import Image
 
 import rap_keras
 from rap_keras import InputError, create_analyzer, load_analyzer, register_method
-from rap_keras.analyzers import registry
 
 FILE = """
 import numpy as np
@@ -53,11 +52,6 @@ def file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(FILE)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch):
-    monkeypatch.setattr(registry, "_OWN", {})
 
 
 def test_a_function_is_a_method(model, x):

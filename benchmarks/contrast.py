@@ -1,0 +1,60 @@
+"""Two digits on one scene, each explained alone and against the other: the picture of docs/contrast.md.
+
+Example: python benchmarks/contrast.py --model vgg --scene 0 --out contrast.png
+
+Draws a scene of `cluttered_digit_pairs()`, and for each of its two digits the maps of each method
+without and with contrast. The numbers below a map are the share of its positive relevance on the
+explained digit, of what is on either.
+"""
+
+import argparse
+import os
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+from matplotlib.figure import Figure
+
+from rap_keras import create_analyzer, embedded, plot
+from rap_keras.datasets.cluttered_digits import cluttered_digit_pairs, preprocess
+from rap_keras.evaluation import heatmap, relevance_share
+
+METHODS = ("rap", "lrp.alpha_1_beta_0")
+
+
+def main() -> None:
+    """Writes the picture, and prints the shares."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="vgg", help="vgg, residual, convnext or vit")
+    parser.add_argument("--scene", type=int, default=0, help="number of the scene")
+    parser.add_argument("--out", default="contrast.png", help="where the picture goes")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    pairs = cluttered_digit_pairs(arguments.scene + 1)
+    image, masks, labels = pairs.images[-1], pairs.masks[-1], pairs.labels[-1]
+    model = embedded.load(arguments.model)
+    figure = Figure((2.1 * (1 + 2 * len(METHODS)), 4.6), layout="constrained")
+    axes = figure.subplots(2, 1 + 2 * len(METHODS))
+    for row, label in enumerate(labels):
+        axes[row, 0].imshow(image)
+        axes[row, 0].set_title(f"the {label} explained", fontsize=9)
+        cases = [(m, {"contrast": c} if c else {}) for m in METHODS for c in (None, "softmax")]
+        for ax, (method, options) in zip(axes[row, 1:], cases, strict=True):
+            analyzer = create_analyzer(method, model, neuron_selection_mode="index", **options)
+            relevance = heatmap(analyzer.analyze(preprocess(image[None]), [int(label)])[0])
+            either = masks[0] | masks[1]
+            share = relevance_share(relevance, masks[row], void=~either)
+            plot.heatmap(relevance, ax=ax, percentile=99.5, channel_axis=None)
+            name = method + (", contrast" if options else "")
+            ax.set_title(name, fontsize=9)
+            ax.set_xlabel(f"{share:.2f} on the {label}", fontsize=9)
+            print(f"{name}, the {label}: {share:.3f}")
+    for ax in axes.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    figure.savefig(arguments.out, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
