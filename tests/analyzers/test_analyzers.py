@@ -157,7 +157,7 @@ def test_conservation_report_is_right_where_sums_are_kept_and_where_not(images):
 
 
 def test_the_model_is_not_changed_and_eager_stays_on(rng):
-    inputs = keras.Input((6, 5, 3))
+    inputs = keras.Input((6, 6, 3))
     x = layers.GaussianNoise(0.5, seed=1)(inputs)
     regularized = {"kernel_regularizer": "l2", "activity_regularizer": "l2"}
     x = layers.Conv2D(5, 3, activation="relu", **regularized)(x)
@@ -174,11 +174,11 @@ def test_the_model_is_not_changed_and_eager_stays_on(rng):
         return json.dumps([model.get_config(), nodes, flags, losses, model.compiled], default=str)
 
     # Losses of the user's own call, which Keras forgets at the next one.
-    model(rng.normal(size=(2, 6, 5, 3)))
+    model(rng.normal(size=(2, 6, 6, 3)))
     assert len(model.losses) == 3
     before, weights = state(), model.get_weights()
     random_states = [v.numpy().copy() for v in model.non_trainable_variables]
-    samples = rng.normal(size=(2, 6, 5, 3)).astype("float32")
+    samples = rng.normal(size=(2, 6, 6, 3)).astype("float32")
     kept = samples.copy()
     for method, options in METHODS.items():
         analyzer = create_analyzer(method, model, **options)
