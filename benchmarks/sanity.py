@@ -25,11 +25,13 @@ from rap_keras.analyzers.registry import read_method
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 
 CASES = ("logits", "half", "all")
-NO_METHODS = ("input", "lrp", "attention.rollout")  # lrp needs a table, rollout attention
+# lrp needs a table, rollout attention, expected gradients a background.
+NO_METHODS = ("input", "lrp", "attention.rollout", "expected_gradients")
 OPTIONS = {
     "lrp.alpha_beta": {"alpha": 1.5},
     "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
     "smoothgrad": {"seed": 0},
+    "rise": {"seed": 0, "masks": 500},
 }
 
 

@@ -14,7 +14,7 @@ from rap_keras.support.options import choose, read_integer, read_number
 NOISE_LEVEL = 0.15  # of smoothgrad: between the 10 % and 20 % that its paper advises
 
 
-class _AveragedGradientAnalyzer(Analyzer):
+class AveragedGradientAnalyzer(Analyzer):
     """The gradient, averaged over changed copies of each sample; the neuron is that of the sample."""
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
@@ -33,6 +33,10 @@ class _AveragedGradientAnalyzer(Analyzer):
         """The copies of one sample, one array per input, and the weight of each."""
         raise NotImplementedError
 
+    def _factors(self, sample: list[np.ndarray], position: int) -> list[Any]:
+        """What the gradients at the copies are multiplied by, one array per input."""
+        return [1] * len(sample)
+
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         found = self._batched("logits", self._selecting, arrays, selection)
         if found is None:
@@ -40,9 +44,13 @@ class _AveragedGradientAnalyzer(Analyzer):
         every = self._explains_all(selection)
         maps = []
         for k, chosen in enumerate(found["neurons"]):
-            copies, weights = self._copies([a[k] for a in arrays], k)
+            sample = [a[k] for a in arrays]
+            copies, weights = self._copies(sample, k)
             gradients = self._gradient.raw_maps(copies, None if every else chosen)
-            maps.append([np.tensordot(weights, g, 1) for g in gradients])
+            factors = self._factors(sample, k)
+            maps.append(
+                [np.tensordot(weights, f * g, 1) for f, g in zip(factors, gradients, strict=True)]
+            )
         stacked = [
             np.stack(parts).astype(self._dtype(a.dtype))
             for a, parts in zip(arrays, zip(*maps, strict=True), strict=True)
@@ -50,7 +58,7 @@ class _AveragedGradientAnalyzer(Analyzer):
         return found | {"maps": stacked}
 
 
-class IntegratedGradientsAnalyzer(ReferenceAnalyzer, _AveragedGradientAnalyzer):
+class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
     """Integrated gradients (Sundararajan et al., 2017): the mean gradient on the way from a reference.
 
     The map sums to the difference of the logits of sample and reference, up to `convergence_delta`.
@@ -111,7 +119,7 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, _AveragedGradientAnalyzer):
         return found | {"maps": [(m * d).astype(m.dtype) for m, d in scaled]}
 
 
-class SmoothGradAnalyzer(_AveragedGradientAnalyzer):
+class SmoothGradAnalyzer(AveragedGradientAnalyzer):
     """SmoothGrad (Smilkov et al., 2017): the mean gradient of copies with Gaussian noise.
 
     Args:

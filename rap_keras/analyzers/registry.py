@@ -112,6 +112,7 @@ METHODS = [
     Method("deconvnet", ".gradient:DeconvnetAnalyzer"),
     Method("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer"),
     Method("smoothgrad", ".averaged:SmoothGradAnalyzer", signs=_not_postprocessed, seeded=True),
+    Method("expected_gradients", ".expected_gradients:ExpectedGradientsAnalyzer", seeded=True),
     Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
     Method("pattern.attribution", ".pattern:PatternAttributionAnalyzer", needs_patterns=True),
     Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signs=_never),

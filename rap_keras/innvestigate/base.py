@@ -275,7 +275,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             self._analyzer_model is not self._own_model
         ):  # a wrapper's, which augments behind the input
             count = max(size, np.size(neuron_selection))
-        index = read_selection(neuron_selection, mode, count, self._positions)
+        index = read_selection(neuron_selection, mode, count, self._positions, several=False)
         if index.dtype == bool:
             refuse_itself(self._contrast, index)
             index = _one_each(index, mode)

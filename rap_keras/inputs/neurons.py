@@ -14,7 +14,9 @@ TOP_K = "top_k"
 CONTRASTS = ("softmax", "uniform")
 
 
-def read_selection(selection: Any, mode: str, size: int, shape: Sequence[int | None]) -> np.ndarray:
+def read_selection(
+    selection: Any, mode: str, size: int, shape: Sequence[int | None], several: bool = True
+) -> np.ndarray:
     """The output neurons that are explained of each sample.
 
     Args:
@@ -23,6 +25,7 @@ def read_selection(selection: Any, mode: str, size: int, shape: Sequence[int | N
         mode: The neuron selection mode.
         size: The number of samples.
         shape: The output's shape, without the batch axis; a region needs all of it.
+        several: Whether several neurons of a sample may be told.
 
     Returns:
         For integers int32 of shape (size,) or (size, k), zeros where the mode needs none. For a region
@@ -46,7 +49,7 @@ def read_selection(selection: Any, mode: str, size: int, shape: Sequence[int | N
         raise InputError(f'Expected neuron_selection in mode "index", got none: pass {wanted}.')
     if region:
         return _mask(selection, size, shape)
-    return _index(selection, size, shape)
+    return _index(selection, size, shape, several)
 
 
 def are_several(selection: Any) -> bool:
@@ -92,8 +95,10 @@ def _are_tuples(selection: Any) -> bool:
     )
 
 
-def _index(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
-    """Integers, one per sample."""
+def _index(
+    selection: Any, size: int, shape: Sequence[int | None], several: bool = True
+) -> np.ndarray:
+    """Integers, one per sample, or k."""
     if len(shape) > 1:
         raise InputError(
             f"Expected neuron_selection to tell positions of an output of shape {tuple(shape)}, got "
@@ -104,13 +109,12 @@ def _index(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray
         index = np.asarray(selection)
     except (TypeError, ValueError):
         index = np.asarray(None)
-    several = index.ndim == 2 and len(index) == size and index.shape[1]
-    if index.dtype.kind not in "iu" or not (
-        several or (index.size in (1, size) and index.ndim < 2)
-    ):
+    given = several and index.ndim == 2 and len(index) == size and index.shape[1]
+    if index.dtype.kind not in "iu" or not (given or (index.size in (1, size) and index.ndim < 2)):
+        shapes = f", or of shape ({size}, k)" if several else ""
         raise InputError(
-            f"Expected neuron_selection to be an integer or {size} of them, one per sample, or of shape "
-            f"({size}, k), got {selection!r}."
+            f"Expected neuron_selection to be an integer or {size} of them, one per sample{shapes}, got "
+            f"{selection!r}."
         )
     if index.size and neurons is not None and (index.min() < 0 or index.max() >= neurons):
         raise InputError(
@@ -118,7 +122,7 @@ def _index(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray
             f"{neurons} output neurons."
         )
     index = index.astype(np.int32)
-    return index if several else np.broadcast_to(index.reshape(-1), (size,))
+    return index if given else np.broadcast_to(index.reshape(-1), (size,))
 
 
 def _mask(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:

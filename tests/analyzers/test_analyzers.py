@@ -45,7 +45,12 @@ def neuron_gradient(model, x, neuron):
 
 
 def test_all_methods_are_listed_and_give_finite_maps(images):
-    others = {"pattern.net", "pattern.attribution", "attention.rollout"}  # have tests of their own
+    others = {
+        "pattern.net",
+        "pattern.attribution",
+        "attention.rollout",
+        "expected_gradients",
+    }  # have tests of their own
     assert set(rap_keras.analyzer_names()) - others == set(METHODS)
     model = residual()
     for name, options in METHODS.items():

@@ -1,0 +1,113 @@
+"""Expected gradients: integrated gradients from references that are drawn from data."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from rap_keras.analyzers.averaged import AveragedGradientAnalyzer
+from rap_keras.errors import InputError
+from rap_keras.network.graph import Shape
+from rap_keras.support.options import read_integer
+
+
+class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
+    """Expected gradients (Erion et al., 2021, arXiv 1906.10670, eq. 3).
+
+    The mean over references x' of a background and places a in [0, 1] of (x - x') times the gradient at
+    x' + a (x - x'). The map sums to the logit of the sample less the mean of those of the background,
+    up to the draw.
+
+    Args:
+        model: See `Analyzer`.
+        background: Samples of the data as the model takes them, `(n, ...)`, or the path of a .npy file
+            of them; for models with one input.
+        draws: Pairs of a reference and a place that are drawn for each sample.
+        seed: Of the draw: sample i of a call gets the same draw each time. None: a new draw.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        background: Any = None,
+        draws: int = 64,
+        seed: int | None = 0,
+        **options: Any,
+    ) -> None:
+        draws = read_integer("draws", draws, 1)
+        seed = None if seed is None else read_integer("seed", seed, 0)
+        super().__init__(model, **options)
+        self.draws = draws
+        self.seed = seed
+        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
+        self.background = _read_background(background, shapes)
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        told = super().options()
+        del told["postprocess"]
+        own = {"background": self.background.tolist(), "draws": self.draws, "seed": self.seed}
+        return told | own
+
+    @classmethod
+    def option_names(cls, method: str = "") -> list[str]:
+        """The options; the gradient is taken as it is."""
+        return [name for name in super().option_names(method) if name != "postprocess"]
+
+    def _copies(
+        self, sample: list[np.ndarray], position: int
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        x, references, places = sample[0], *self._drawn(position)
+        along = places.reshape(-1, *[1] * x.ndim)
+        copies = references + along * (x - references)
+        return [copies.astype(x.dtype)], np.full(self.draws, 1 / self.draws)
+
+    def _factors(self, sample: list[np.ndarray], position: int) -> list[np.ndarray]:
+        return [sample[0] - self._drawn(position)[0]]
+
+    def _drawn(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """The references and the places of a sample."""
+        seed = self._new_seed if self.seed is None else self.seed
+        generator = np.random.default_rng([seed, position])
+        chosen = generator.integers(len(self.background), size=self.draws)
+        return self.background[chosen], generator.random(self.draws)
+
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        self._new_seed = int(np.random.default_rng().integers(2**32))
+        return super()._explained(arrays, selection)
+
+
+def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
+    if len(shapes) != 1:
+        raise InputError(
+            f"Expected a model with one input for expected_gradients, got {len(shapes)}: use "
+            "integrated_gradients with reference_inputs."
+        )
+    if isinstance(given, str | Path):
+        try:
+            given = np.load(given, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"Expected background to be samples or a .npy file of them, but {str(given)!r} cannot "
+                f"be read ({error}).",
+                "background",
+            ) from error
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    shape = shapes[0]
+    fits = array.ndim == len(shape) + 1 and len(array) and np.isfinite(array).all()
+    if not fits or any(e not in (None, n) for e, n in zip(shape, array.shape[1:], strict=True)):
+        what = "none" if given is None else f"an array of shape {array.shape}"
+        raise InputError(
+            f"Expected background to be finite samples of shape (n, {', '.join(map(str, shape))}), as "
+            f"the model takes them, got {what}: pass some of the training data.",
+            "background",
+        )
+    return array

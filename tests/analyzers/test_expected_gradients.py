@@ -1,0 +1,117 @@
+"""Expected gradients beside their definition."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from rap_keras import InputError, create_analyzer, load_analyzer
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((5, 4, 2), dtype="float64")
+    x = layers.Conv2D(3, 3, activation="tanh", dtype="float64")(inputs)
+    x = layers.GlobalAveragePooling2D(dtype="float64")(x)
+    return keras.Model(inputs, layers.Dense(3, dtype="float64")(x))
+
+
+@pytest.fixture
+def data(rng):
+    return rng.normal(size=(3, 5, 4, 2)), rng.normal(1, 1, size=(6, 5, 4, 2))
+
+
+def gradient(model, x, neuron):
+    x = tf.constant(x[None])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = model(x)[0, neuron]
+    return tape.gradient(y, x).numpy()[0]
+
+
+def test_it_is_the_mean_over_references_and_places(model, data):
+    x, background = data
+    neurons = [2, 0, 1]
+    analyzer = create_analyzer(
+        "expected_gradients", model, background=background, draws=7, seed=5,
+        neuron_selection_mode="index",
+    )  # fmt: skip
+    found = analyzer.analyze(x, neurons)
+    for k, neuron in enumerate(neurons):
+        drawn = np.random.default_rng([5, k])
+        chosen = drawn.integers(6, size=7)
+        expected = np.zeros_like(x[k])
+        for reference, place in zip(background[chosen], drawn.random(7), strict=True):
+            at = reference + place * (x[k] - reference)
+            expected += (x[k] - reference) * gradient(model, at, neuron) / 7
+        np.testing.assert_allclose(found[k], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_many_draws_sum_to_the_logit_less_the_mean_of_the_background(model, data):
+    x, background = data
+    analyzer = create_analyzer(
+        "expected_gradients", model, background=background, draws=3000,
+        neuron_selection_mode="index",
+    )  # fmt: skip
+    sums = analyzer.analyze(x, 1).sum((1, 2, 3))
+    difference = model(x).numpy()[:, 1] - model(background).numpy()[:, 1].mean()
+    np.testing.assert_allclose(sums, difference, atol=0.03)
+    assert np.abs(difference).max() > 0.2
+
+
+def test_one_reference_of_zeros_is_integrated_gradients(model, data):
+    x, _ = data
+    zeros = np.zeros((1, 5, 4, 2))
+    expected = create_analyzer("integrated_gradients", model, steps=300).analyze(x)
+    found = create_analyzer("expected_gradients", model, background=zeros, draws=4000).analyze(x)
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_the_draw_has_a_seed(model, data):
+    x, background = data
+    made = {"background": background, "draws": 4}
+    seeded = create_analyzer("expected_gradients", model, **made)
+    np.testing.assert_array_equal(seeded.analyze(x), seeded.analyze(x))
+    np.testing.assert_allclose(seeded.analyze(x)[:1], seeded.analyze(x[:1]), rtol=1e-9)
+    other = create_analyzer("expected_gradients", model, seed=1, **made)
+    assert np.abs(other.analyze(x) - seeded.analyze(x)).max() > 1e-6
+    free = create_analyzer("expected_gradients", model, seed=None, **made)
+    assert np.abs(free.analyze(x) - free.analyze(x)).max() > 1e-6
+
+
+def test_it_is_saved_and_loaded_with_its_background(model, data, tmp_path):
+    x, background = data
+    np.save(tmp_path / "background.npy", background)
+    analyzer = create_analyzer(
+        "expected_gradients", model, background=str(tmp_path / "background.npy"), draws=3
+    )
+    analyzer.save(tmp_path / "saved")
+    loaded = load_analyzer(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.analyze(x), analyzer.analyze(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "got none: pass some of the training data"),
+        ({"background": np.zeros((2, 5, 4))}, r"\(2, 5, 4\)"),
+        ({"background": np.zeros((2, 4, 4, 2))}, r"\(2, 4, 4, 2\)"),
+        ({"background": np.zeros((0, 5, 4, 2))}, r"\(0, 5, 4, 2\)"),
+        ({"background": np.full((1, 5, 4, 2), np.nan)}, "finite"),
+        ({"background": "absent.npy"}, "cannot be read"),
+        ({"background": np.zeros((1, 5, 4, 2)), "draws": 0}, "draws"),
+        ({"background": np.zeros((1, 5, 4, 2)), "postprocess": "abs"}, "postprocess"),
+    ],
+)
+def test_what_is_wrong_is_told(model, options, words):
+    with pytest.raises(InputError, match=words):
+        create_analyzer("expected_gradients", model, **options)
+
+
+def test_models_with_several_inputs_are_refused():
+    inputs = [keras.Input((2,)), keras.Input((2,))]
+    model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
+    with pytest.raises(InputError, match="one input"):
+        create_analyzer("expected_gradients", model, background=np.zeros((1, 2)))
