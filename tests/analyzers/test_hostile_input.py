@@ -173,8 +173,8 @@ SELECTIONS = {
     "from 0 to 9, got -1": -1,
     "got none: pass an integer": None,
     "an integer or 2 of them": [1, 2, 3],
-    "an integer or 2 of them, one per sample, got 1.5": 1.5,
-    "an integer or 2 of them, one per sample, got 'cat'": "cat",
+    r"an integer or 2 of them, one per sample, or of shape \(2, k\), got 1.5": 1.5,
+    r"an integer or 2 of them, one per sample, or of shape \(2, k\), got 'cat'": "cat",
 }
 
 
