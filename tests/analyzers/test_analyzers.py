@@ -479,7 +479,7 @@ def test_registered_rules_are_used_and_an_unknown_layer_tells_how(rng, monkeypat
 
 BAD_OPTIONS = {
     "did you mean 'rap'": ("rpa", {}),
-    "did you mean 'gradient' or 'input_t_gradient'": ("gradients", {}),
+    "did you mean 'gradient' or 'expected_gradients' or 'input_t_gradient'": ("gradients", {}),
     "choose one of them": ("xyzzy", {}),
     "did you mean 'variant'": ("rap", {"varient": "paper"}),
     "variant to be one of 'paper', 'released', got 'x'": ("rap", {"variant": "x"}),
