@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench, Maps
+from rap_keras.benchmark.measure import Bench, Measured
 from rap_keras.benchmark.metrics import Record
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import check_same
@@ -41,19 +41,20 @@ class Worker:
             self._refusal = f"A worker on {socket.gethostname()} cannot measure. {problem}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turns positions into records (as JSON, exactly)."""
-        records, errors = [], []
-        for position in batch["position"]:
-            record: Record = {}
+        """Turns numbers of chunks into the records of their images (as JSON, exactly)."""
+        answers, errors = [], []
+        for number in batch["chunk"]:
+            records: list[Record] = []
             error = self._refusal
             if not error:
                 try:
-                    record, _ = self._bench.measure(int(position), self._strict)
+                    readings = self._bench.read(self._bench.chunks[number])
+                    records = [record for record, _ in self._bench.measure(readings, self._strict)]
                 except InputError as problem:  # the one who asked is told, not Ray
                     error = str(problem)
-            records.append(json.dumps(record))
+            answers.append(json.dumps(records))
             errors.append(error)
-        return {"record": np.array(records, object), "error": np.array(errors, object)}
+        return {"records": np.array(answers, object), "error": np.array(errors, object)}
 
 
 @contextlib.contextmanager
@@ -104,37 +105,37 @@ def connected(workers: int, address: str | None) -> Iterator[None]:
 def measure_all(
     settings: Settings,
     protocol: Mapping[str, Any],
-    positions: Sequence[int],
+    chunks: Sequence[int],
     strict: bool,
     workers: int,
-) -> Iterator[tuple[Record, Maps]]:
-    """Measures images on Ray's workers, each of which loads the model once; inside of `connected`.
+) -> Iterator[list[Measured]]:
+    """Measures chunks on Ray's workers, each of which loads the model once; inside of `connected`.
 
     What a worker had at hand when it died goes to another.
 
     Args:
         settings: What to measure, and how.
         protocol: That of the results.
-        positions: The places of the images in the data set.
+        chunks: The numbers of the chunks.
         strict: Stop at an image that cannot be measured.
         workers: The number of workers.
 
     Returns:
-        The record of each image, as they come; without maps.
+        The records of each chunk's images, as they come; without maps.
 
     Raises:
         InputError: The cluster is lost; or a worker cannot load the same model; or, with `strict`, an
             image cannot be measured.
     """
-    if not positions:
+    if not chunks:
         return
     import ray
     import ray.data
 
     data = ray.data.from_items(
-        [{"position": position} for position in positions],
-        # One image a block: what a dead worker takes with it is done again, and no more.
-        override_num_blocks=len(positions),
+        [{"chunk": number} for number in chunks],
+        # One chunk a block: what a dead worker takes with it is done again, and no more.
+        override_num_blocks=len(chunks),
     )
     results = data.map_batches(
         Worker,
@@ -146,7 +147,7 @@ def measure_all(
         for row in results.iter_rows():
             if row["error"]:
                 raise InputError(row["error"])
-            yield json.loads(row["record"]), {}
+            yield [(record, {}) for record in json.loads(row["records"])]
     except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
         raise InputError(
             f"Ray has lost its workers ({_first_line(error)}); what was measured is kept: run the "

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
 
-Explain = Callable[[NDArray[np.float32], int], NDArray[np.floating]]
+Explain = Callable[[NDArray[np.float32], Sequence[int]], NDArray[np.floating]]
 
 
 class Backend(Protocol):
@@ -37,9 +37,9 @@ class Backend(Protocol):
         ...
 
     def explainer(self, method: Method) -> Explain:
-        """A function of one preprocessed image `(height, width, channels)` and a neuron.
+        """A function of preprocessed images `(n, height, width, channels)` and a neuron of each.
 
-        It returns the relevance, of the image's shape.
+        It returns the relevance, of the images' shape.
         """
         ...
 
@@ -108,7 +108,7 @@ class _Keras:
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
-        return lambda x, neuron: analyzer.analyze(x[np.newaxis], [neuron])[0]
+        return lambda x, neurons: analyzer.analyze(x, list(neurons))
 
     def enlarged(self, size: tuple[int, int]) -> Backend:
         return _Keras(self._settings, self.loaded.enlarged(size))
@@ -159,9 +159,9 @@ class _Innvestigate:
             ) from error
         build = self._plugin.fast_building
 
-        def explain(x: NDArray[np.float32], neuron: int) -> NDArray[np.floating]:
+        def explain(x: NDArray[np.float32], neurons: Sequence[int]) -> NDArray[np.floating]:
             with build(), _without_keras2_warning():  # analyzers are built when first used
-                return np.asarray(analyzer.analyze(x[np.newaxis], neuron_selection=[neuron]))[0]
+                return np.asarray(analyzer.analyze(x, neuron_selection=list(neurons)))
 
         return explain
 

@@ -1,8 +1,9 @@
-"""Measures one image after another: every method on the same image, neuron and preprocessing."""
+"""Measures one chunk of images after another: every method on the same images and neurons."""
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,52 @@ from rap_keras.errors import InputError
 from rap_keras.evaluation import maps
 
 Maps = dict[str, NDArray[Any]]
+Stack = NDArray[np.floating]
+Measured = tuple[Record, Maps]
+Chunk = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An image that was read, or why it could not be.
+
+    Attributes:
+        position: Its place in the data set.
+        sample: The image with its objects.
+        x: The model's input `(height, width, channels)`.
+        error: What is wrong with it.
+    """
+
+    position: int
+    sample: Sample | None = None
+    x: NDArray[np.float32] | None = None
+    error: InputError | None = None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An image that is explained: its place, object, input, logits, neuron, and what is explained."""
+
+    position: int
+    sample: Sample
+    x: NDArray[np.float32]
+    logits: NDArray[np.floating]
+    neuron: int
+    label: str | None
+    mask: NDArray[np.bool_]
 
 
 class Bench:
     """A model with its methods and a data set, ready to measure.
 
-    Every image is measured by itself, so that results do not depend on what else is measured, in which
-    order, or in which process.
+    The images are cut once into chunks, which are measured by themselves: results do not depend on what
+    else is measured, in which order, or in which process.
 
     Args:
         settings: What to measure, and how.
 
     Attributes:
-        positions: The places in the data set of the images that were drawn.
+        chunks: The places in the data set of the images that were drawn, chunk by chunk.
 
     Raises:
         InputError: The model, the data set or a method cannot be had, or they do not fit together.
@@ -50,7 +84,10 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.dataset = open_dataset(settings.data)
-        self.positions = _drawn(len(self.dataset.names), settings)
+        drawn = _drawn(len(self.dataset.names), settings)
+        self.chunks = [
+            tuple(drawn[k : k + settings.chunk]) for k in range(0, len(drawn), settings.chunk)
+        ]
         self.backend = open_backend(settings)
         self.loaded = self.backend.loaded
         given = None if settings.classes is None else read_classes(settings.classes)
@@ -67,108 +104,194 @@ class Bench:
         if "grid" in settings.metrics and settings.grid_cells == "full":
             self._check_full_cells()
 
-    def measure(self, position: int, strict: bool = False) -> tuple[Record, Maps]:
-        """Measures one image.
+    def read(self, chunk: Chunk) -> list[Reading]:
+        """Reads the images of a chunk; what is wrong with one is kept beside it."""
+        return [self._read(position) for position in chunk]
+
+    def measure(self, readings: Sequence[Reading], strict: bool = False) -> list[Measured]:
+        """Measures the images of a chunk together.
 
         Args:
-            position: Its place in the data set.
+            readings: The images.
             strict: Raise what is wrong with an image, instead of skipping it.
 
         Returns:
-            The record of the image, as JSON knows it, and, if it was kept, its pixels (under "", unless
+            Of each image its record, as JSON knows it, and, if it was kept, its pixels (under "", unless
             the settings want no photos) and the heat map of each method.
 
         Raises:
-            InputError: With `strict`, the image cannot be measured; or the classes are not known.
+            InputError: With `strict`, an image cannot be measured; or the classes are not known.
         """
-        base: Record = {"position": position, "name": self.dataset.names[position]}
+        found: dict[int, Measured] = {}
+        for group in self._of_one_size(readings, found, strict):
+            found |= {
+                record["position"]: (record, own) for record, own in self._measured(group, strict)
+            }
+        return [found[reading.position] for reading in readings]
+
+    def maps(self, readings: Sequence[Reading]) -> dict[int, Maps]:
+        """The pixels (under "") and the heat map of each method of the kept images of a chunk."""
+        maps: dict[int, Maps] = {}
+        for group in self._of_one_size(readings, {}, False):
+            with contextlib.suppress(InputError):
+                _, kept = self._kept(group)
+                heatmaps, _ = self._heatmaps(kept) if kept else ({}, {})
+                for k, one in enumerate(kept):
+                    maps[one.position] = self._for_figure(one.sample, heatmaps, k)
+        return maps
+
+    def _of_one_size(
+        self, readings: Sequence[Reading], found: dict[int, Measured], strict: bool
+    ) -> list[list[Reading]]:
+        """The images that could be read, those of a size together; the others are found skipped."""
+        groups: dict[tuple[int, ...], list[Reading]] = {}
+        for reading in readings:
+            if reading.x is None:
+                found[reading.position] = self._skipped(reading, reading.error, strict)
+            else:
+                groups.setdefault(reading.x.shape, []).append(reading)
+        return list(groups.values())
+
+    def _skipped(self, reading: Reading, error: InputError | None, strict: bool) -> Measured:
+        if error is not None and (strict or isinstance(error, _SettingsError)):
+            raise error
+        return self._base(reading.position) | {"status": "skipped", "reason": str(error)}, {}
+
+    def _base(self, position: int) -> Record:
+        return {"position": position, "name": self.dataset.names[position]}
+
+    def _measured(self, group: list[Reading], strict: bool) -> list[Measured]:
+        """Measures images of one size; by themselves, if something is wrong with one of them."""
         try:
-            sample = self.dataset.read(position, self.loaded.input_size)
-            self._check_classes(sample)
-            x, logits = self._classified(sample)
-            neuron = int(np.argmax(logits))
-            target = self._target(sample, neuron)
-            if target is None:
-                names = {"label": _listed(sample.objects), "predicted": self._class(neuron)}
-                return base | {"status": "misclassified"} | names, {}
-            label, mask = target
-            heatmaps, relevances = self._heatmaps(sample, position, x, neuron)
-            scene = Scene(
-                self.settings,
-                sample,
-                mask,
-                x,
-                neuron,
-                logits,
-                self._other_neuron(position, neuron, len(logits)),
-                self._replacement(sample, position, x),
-                self.backend.logits,
-                self.loaded.preprocess,
-                functools.partial(self._grid, position, logits, sample.image.shape[:2]),
-            )
-            results = {}
-            for row in self.rows:
-                view = View(
+            return self._together(group)
+        except InputError as error:
+            if len(group) == 1 or isinstance(error, _SettingsError):
+                return [self._skipped(group[0], error, strict)]
+        return [one for reading in group for one in self._measured([reading], strict)]
+
+    def _together(self, group: Sequence[Reading]) -> list[Measured]:
+        others, kept = self._kept(group)
+        if not kept:
+            return others
+        heatmaps, relevances = self._heatmaps(kept)
+        scenes = [self._scene(one) for one in kept]
+        results: list[Record] = [{} for _ in kept]
+        for row in self.rows:
+            explain = functools.partial(self._explained, row)
+            views = [
+                View(
                     scene,
-                    relevances.get(row.title),
-                    heatmaps[row.title],
+                    relevances[row.title][k] if row.title in relevances else None,
+                    heatmaps[row.title][k],
                     self.settings.threshold(row),
                     row.is_contrasted,
-                    functools.partial(self._heatmap, row, position),
+                    explain,
                 )
-                results[row.title] = measured(view, self.settings.metrics)
-        except InputError as error:
-            if strict or isinstance(error, _SettingsError):
-                raise
-            return base | {"status": "skipped", "reason": str(error)}, {}
-        record: Record = {"label": label, "neuron": neuron, "logit": scene.logit}
-        record["results"] = results
-        return base | {"status": "kept"} | record, self._for_figure(sample, heatmaps)
+                for k, scene in enumerate(scenes)
+            ]
+            numbers = measured(views, self.settings.metrics)
+            for result, of_row in zip(results, numbers, strict=True):
+                result[row.title] = of_row
+        return others + [
+            (
+                self._base(one.position)
+                | {"status": "kept", "label": one.label, "neuron": one.neuron}
+                | {"logit": scene.logit, "results": result},
+                self._for_figure(one.sample, heatmaps, k),
+            )
+            for k, (one, scene, result) in enumerate(zip(kept, scenes, results, strict=True))
+        ]
 
-    def maps(self, position: int) -> Maps:
-        """The pixels (under "") and the heat map of each method of an image that can be measured."""
-        sample = self.dataset.read(position, self.loaded.input_size)
-        x, logits = self._classified(sample)
-        neuron = int(np.argmax(logits))
-        return self._for_figure(sample, self._heatmaps(sample, position, x, neuron)[0])
+    def _kept(self, group: Sequence[Reading]) -> tuple[list[Measured], list[_Kept]]:
+        """The records of those that are classified wrong, and the others with what is explained."""
+        wrong: list[Measured] = []
+        kept = []
+        x = np.stack([reading.x for reading in group if reading.x is not None])
+        for reading, image, logits in zip(group, x, self.backend.logits(x), strict=True):
+            assert reading.sample is not None
+            neuron = int(np.argmax(logits))
+            target = self._target(reading.sample, neuron)
+            if target is None:
+                names = {"label": _listed(reading.sample.objects), "predicted": self._class(neuron)}
+                record = self._base(reading.position) | {"status": "misclassified"} | names
+                wrong.append((record, {}))
+            else:
+                kept.append(
+                    _Kept(
+                        reading.position, reading.sample, image, np.array(logits), neuron, *target
+                    )
+                )
+        return wrong, kept
+
+    def _scene(self, one: _Kept) -> Scene:
+        return Scene(
+            self.settings,
+            one.position,
+            one.sample,
+            one.mask,
+            one.x,
+            one.neuron,
+            one.logits,
+            self._other_neuron(one.position, one.neuron, len(one.logits)),
+            self._replacement(one.sample, one.position, one.x),
+            self.backend.logits,
+            self.loaded.preprocess,
+            functools.partial(self._grid, one.position, one.logits, one.sample.image.shape[:2]),
+        )
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, as JSON knows it."""
-        return protocol(self.settings, self.dataset, self.backend, len(self.positions))
+        return protocol(self.settings, self.dataset, self.backend, sum(map(len, self.chunks)))
 
-    def _classified(self, sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-        """The model's input, and its logits."""
-        x = self.loaded.preprocess(sample.image[np.newaxis])[0]
-        return x, self.backend.logits(x[np.newaxis])[0]
+    def _read(self, position: int) -> Reading:
+        try:
+            sample = self.dataset.read(position, self.loaded.input_size)
+            self._check_classes(sample)
+            return Reading(position, sample, self.loaded.preprocess(sample.image[np.newaxis])[0])
+        except InputError as error:
+            return Reading(position, error=error)
 
-    def _heatmaps(
-        self, sample: Sample, position: int, x: NDArray[np.float32], neuron: int
-    ) -> tuple[Maps, Maps]:
-        """The heat map of each row, and the relevance of each method."""
+    def _heatmaps(self, kept: Sequence[_Kept]) -> tuple[dict[str, Stack], dict[str, Stack]]:
+        """The heat maps of each row, and the relevance of each method, `(images, ...)`."""
+        x, neurons = np.stack([one.x for one in kept]), [one.neuron for one in kept]
         relevances = {
-            title: _finite(title, explain(x, neuron)) for title, explain in self._explainers.items()
+            title: _finite(title, explain(x, neurons))
+            for title, explain in self._explainers.items()
         }
-        heatmaps = {title: maps.heatmap(relevance) for title, relevance in relevances.items()}
+        heatmaps = {title: _heatmaps_of(relevance) for title, relevance in relevances.items()}
         if self.settings.controls:
-            size = sample.image.shape[:2]
-            heatmaps[RANDOM] = random_map(size, self.settings.seed, position)
-            heatmaps[MEAN_SHIFTED] = mean_shifted(heatmaps[SHIFTED_METHOD])
-            heatmaps[EDGES] = edges(sample.image)
+            images = np.stack([one.sample.image for one in kept])
+            for control in (RANDOM, EDGES):
+                heatmaps[control] = self._control(control, [one.position for one in kept], images)
+            heatmaps[MEAN_SHIFTED] = np.stack(list(map(mean_shifted, heatmaps[SHIFTED_METHOD])))
         return {row.title: heatmaps[row.title] for row in self.rows}, relevances
 
-    def _heatmap(
-        self, row: Method, position: int, pixels: NDArray[np.uint8], neuron: int
-    ) -> NDArray[Any]:
-        """The heat map of a row, of other pixels or another neuron than the sample's."""
-        if row.title == RANDOM:
-            return random_map(pixels.shape[:2], self.settings.seed, position)
-        if row.title == EDGES:
-            return edges(pixels)
+    def _control(
+        self, title: str, positions: Sequence[int], images: NDArray[np.uint8]
+    ) -> NDArray[np.float64]:
+        """The maps of a control that is made of the image's place or pixels alone."""
+        if title == EDGES:
+            return np.stack(list(map(edges, images)))
+        size = images.shape[1:3]
+        return np.stack([random_map(size, self.settings.seed, position) for position in positions])
+
+    def _explained(
+        self,
+        row: Method,
+        views: Sequence[View],
+        pixels: NDArray[np.uint8],
+        neurons: Sequence[int],
+    ) -> Stack:
+        """The heat maps of a row, of other pixels or other neurons than the samples'."""
+        if row.title in (RANDOM, EDGES):
+            return self._control(row.title, [view.scene.position for view in views], pixels)
         title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
-        explain = self._explainers_at(pixels.shape[:2])[title]
-        x = self.loaded.preprocess(pixels[np.newaxis])[0]
-        heatmap = maps.heatmap(_finite(title, explain(x, neuron)))
-        return mean_shifted(heatmap) if row.title == MEAN_SHIFTED else heatmap
+        explain = self._explainers_at(pixels.shape[1:3])[title]
+        x = self.loaded.preprocess(pixels)
+        heatmaps = _heatmaps_of(_finite(title, explain(x, neurons)))
+        if row.title == MEAN_SHIFTED:
+            return np.stack(list(map(mean_shifted, heatmaps)))
+        return heatmaps
 
     def _explainers_at(self, size: Size) -> dict[str, Explain]:
         """The explainers of images of a size, which may be larger than the model's own."""
@@ -213,19 +336,19 @@ class Bench:
         if position not in self._surely:
             self._surely[position] = None
             with contextlib.suppress(InputError):
-                sample = self.dataset.read(position, self.loaded.input_size)
-                self._check_classes(sample)
-                _, logits = self._classified(sample)
-                neuron = int(np.argmax(logits))
-                sure = _probability(logits) >= self.settings.grid_confidence
-                if sure and self._target(sample, neuron) is not None:
-                    self._surely[position] = neuron
+                reading = self._read(position)
+                if reading.x is not None and reading.sample is not None:
+                    logits = self.backend.logits(reading.x[np.newaxis])[0]
+                    neuron = int(np.argmax(logits))
+                    sure = _probability(logits) >= self.settings.grid_confidence
+                    if sure and self._target(reading.sample, neuron) is not None:
+                        self._surely[position] = neuron
         return self._surely[position]
 
-    def _for_figure(self, sample: Sample, heatmaps: Maps) -> Maps:
-        """The pixels, and the maps that are worth a look: noise is not, and edges show the photo."""
+    def _for_figure(self, sample: Sample, heatmaps: Mapping[str, Stack], k: int) -> Maps:
+        """The pixels of the k-th image, and the maps but noise and edges, which show the photo."""
         photo = {"": sample.image} if self.settings.photos else {}
-        shown = {title: m for title, m in heatmaps.items() if title not in (RANDOM, EDGES)}
+        shown = {title: m[k] for title, m in heatmaps.items() if title not in (RANDOM, EDGES)}
         return photo | {title: m.astype(np.float32) for title, m in shown.items()}
 
     def _check_classes(self, sample: Sample) -> None:
@@ -249,7 +372,7 @@ class Bench:
     def _check_first_image(self) -> None:
         """Tells whether classes are known before results are begun."""
         try:
-            sample = self.dataset.read(self.positions[0], self.loaded.input_size)
+            sample = self.dataset.read(self.chunks[0][0], self.loaded.input_size)
             self._check_classes(sample)
         except _SettingsError:
             raise
@@ -330,6 +453,10 @@ def _finite(title: str, relevance: NDArray[np.floating]) -> NDArray[np.floating]
     if not np.isfinite(relevance).all():
         raise InputError(f"{title} gave relevance that is not finite; leave that method out.")
     return relevance
+
+
+def _heatmaps_of(relevances: Stack) -> Stack:
+    return np.stack([maps.heatmap(relevance) for relevance in relevances])
 
 
 def _probability(logits: NDArray[np.floating]) -> float:

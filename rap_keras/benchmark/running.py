@@ -1,11 +1,12 @@
 """Runs a benchmark over a data set, resumes it, and merges what several machines have measured."""
 
+import concurrent.futures
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from rap_keras.benchmark.measure import Bench, Maps
-from rap_keras.benchmark.metrics import Record
+from rap_keras.benchmark.measure import Bench, Measured
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store, check_same
@@ -14,6 +15,7 @@ from rap_keras.support.progress import track
 from rap_keras.support.text import reason
 
 Shard = tuple[int, int]
+Read = TypeVar("Read")
 
 
 def run(
@@ -29,7 +31,7 @@ def run(
     Args:
         settings: What to measure, and how.
         out: The folder for the results; what an earlier run of the same settings left there is kept.
-        shard: (i, n): only the i-th of n parts of the images, i from 1 on.
+        shard: (i, n): only the i-th of n parts of the chunks, i from 1 on.
         strict: Stop at an image that cannot be measured, instead of skipping it.
         workers: Processes of Ray that measure; None: this process does.
         ray_address: The Ray cluster that they run on; None: this machine.
@@ -46,22 +48,37 @@ def run(
     number, count = shard
     with _workers(workers, ray_address), Store(Path(out), protocol) as store:
         _check_shard_of(store, shard)
-        wanted = bench.positions[number - 1 :: count]
+        wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
-        missing = [position for position in wanted if position not in done]
-        measured: Iterator[tuple[Record, Maps]]
+        missing = [k for k in wanted if not done.issuperset(bench.chunks[k])]
+        measured: Iterator[list[Measured]]
         if workers is None:
-            measured = ((*bench.measure(position, strict),) for position in missing)
+            readings = _ahead(lambda k: bench.read(bench.chunks[k]), missing)
+            measured = (bench.measure(images, strict) for images in readings)
         else:
             from rap_keras.benchmark.distributed import measure_all
 
             measured = measure_all(settings, store.protocol, missing, strict, workers)
         figures = settings.figures - len(store.positions_of_maps())
-        for record, maps in track(measured, "measuring", len(missing)):
-            store.add(record, maps if figures > 0 else None)
-            figures -= bool(maps)
+        for chunk in track(measured, "measuring", len(missing)):
+            with_maps = []
+            for record, maps in chunk:
+                with_maps.append((record, maps if figures > 0 else {}))
+                figures -= bool(maps)
+            store.add(with_maps)
         _complete_figures(store, bench)
         return _report(store) if count == 1 else []
+
+
+def _ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
+    """Reads each item, the next one on another thread while one is worked on."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(read, items[0]) if items else None
+        for k in range(len(items)):
+            assert coming is not None
+            one = coming.result()
+            coming = thread.submit(read, items[k + 1]) if k + 1 < len(items) else None
+            yield one
 
 
 def _workers(count: int | None, address: str | None) -> contextlib.AbstractContextManager[None]:
@@ -109,7 +126,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
             for store in stores:
                 maps = store.maps()
                 for record in store.images():
-                    whole.add(record, maps.get(record["position"]))
+                    whole.add([(record, maps.get(record["position"], {}))])
             return _report(whole)
 
 
@@ -190,6 +207,9 @@ def _complete_figures(store: Store, bench: Bench) -> None:
     """Makes the maps of the first kept images, where others were measured first."""
     kept = [record["position"] for record in store.images() if record["status"] == "kept"]
     held = store.positions_of_maps()
-    for position in kept[: bench.settings.figures]:
-        if position not in held:
-            store.add_maps(position, bench.maps(position))
+    lacking = set(kept[: bench.settings.figures]) - held
+    for chunk in bench.chunks:
+        if lacking.intersection(chunk):
+            maps = bench.maps(bench.read(chunk))
+            for position in lacking.intersection(chunk, maps):
+                store.add_maps(position, maps[position])

@@ -251,8 +251,14 @@ class Settings:
         "keras, or innvestigate: its own baselines, on Keras 2.",
         check=_one_of("keras", "innvestigate"),
     )
+    chunk: int = _setting(
+        8,
+        "Images explained as one batch, and stored together; results depend on it by rounding.",
+        label="images explained together",
+        check=_integer(1),
+    )
     batch_size: int = _setting(
-        32, "Steps or samples of one image computed at a time.", check=_integer(1), recorded=False
+        32, "Steps or samples computed at a time.", check=_integer(1), recorded=False
     )
     figures: int = _setting(
         6, "Images in the figure of heat maps.", label="images in the figure", check=_integer(0)

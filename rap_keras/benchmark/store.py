@@ -1,8 +1,8 @@
 """Where a benchmark keeps what it has measured: one SQLite file, to which images are added.
 
-Each image is one transaction: a process that is killed, or a full disk, loses the image at work at most.
-Each record has a checksum, so that one that was changed is refused and not reported. Results that were
-begun by the version before have none, and go on without.
+Each chunk of images is one transaction: a process that is killed, or a full disk, loses the chunk at
+work at most. Each record has a checksum, so that one that was changed is refused and not reported.
+Results that were begun by the version before have none, and go on without.
 """
 
 import contextlib
@@ -114,20 +114,35 @@ class Store:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def add(self, record: Mapping[str, Any], maps: Maps | None = None) -> None:
-        """Adds an image; one that is there already is left as it is, unless it was skipped.
+    def add(self, chunk: Sequence[tuple[Mapping[str, Any], Maps]]) -> None:
+        """Adds the images of a chunk, all of them or none.
+
+        A chunk that is there already is left as it is; where one of its images was skipped, the whole is
+        replaced, for images of a chunk are measured together.
 
         Args:
-            record: What was measured, as JSON knows it; "position" and "status" are among it.
-            maps: Pixels and heat maps to keep for figures.
+            chunk: Of each image what was measured, as JSON knows it ("position" and "status" are among
+                it), and the pixels and heat maps to keep for figures.
 
         Raises:
             InputError: The file cannot be written to; what it held before is still there.
         """
-        position = record["position"]
+        contents = {record["position"]: json.dumps(record) for record, _ in chunk}
         with self._telling(), self._transaction():
-            if self._insert("images", position, record["status"], json.dumps(record)):
-                self._insert_maps(position, maps or {})
+            held = self._database.execute(
+                "SELECT position, status, content FROM images WHERE position BETWEEN ? AND ?",
+                (min(contents), max(contents)),
+            ).fetchall()
+            done = {position for position, status, _ in held if status != "skipped"}
+            same = {position: content for position, _, content in held}
+            if done.issuperset(contents) or same.items() >= contents.items():
+                return
+            for record, maps in chunk:
+                position = record["position"]
+                for table in ("images", "maps"):
+                    self._database.execute(f"DELETE FROM {table} WHERE position = ?", (position,))
+                self._insert("images", position, record["status"], contents[position])
+                self._insert_maps(position, maps)
 
     def add_maps(self, position: int, maps: Maps) -> None:
         """Adds the pixels and heat maps of an image that is there without them.
@@ -142,22 +157,11 @@ class Store:
         for title, array in maps.items():
             self._insert("maps", position, title, _pack(array))
 
-    def _insert(self, table: str, *values: Any) -> int:
-        """Adds a row with its checksum; an image takes the place of itself where that was skipped.
-
-        Returns:
-            The number of rows: 0 where the image is there already.
-        """
+    def _insert(self, table: str, *values: Any) -> None:
+        """Adds a row with its checksum."""
         row = (*values, _checksum(values)) if self.checked else values
         marks = ", ".join("?" * len(row))
-        conflict = ""
-        if table == "images":
-            checksum = ", checksum = excluded.checksum" if self.checked else ""
-            conflict = f"""ON CONFLICT DO UPDATE SET status = excluded.status,
-                content = excluded.content{checksum} WHERE status = 'skipped'"""
-        return self._database.execute(
-            f"INSERT INTO {table} VALUES ({marks}) {conflict}", row
-        ).rowcount
+        self._database.execute(f"INSERT INTO {table} VALUES ({marks})", row)
 
     def _select(
         self, columns: str, rows: str, what: str, parameters: Sequence[Any] = ()
@@ -272,7 +276,8 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     Raises:
         InputError: The protocols differ in more than the command; says in what first.
     """
-    given = json.loads(json.dumps(given))
+    before = {"chunk": 1}  # as it was when there were no chunks
+    held, given = before | dict(held), before | json.loads(json.dumps(given))
     for key in sorted({*held, *given} - {*_IDENTITY_EXCLUDES}):
         if held.get(key) != given.get(key):
             raise InputError(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from command_line import fail, succeed
 
-from benchmarks import records, settings
+from benchmarks import drawn, measure_one, records, settings
 from rap_keras import create_analyzer, embedded, evaluation
 from rap_keras.benchmark.grids import companions, make_grid
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import METRICS, Metric, means_of
+from rap_keras.benchmark.metrics import METRICS, Metric, each, means_of
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import cluttered_digit_pairs, preprocess
 from rap_keras.errors import InputError
@@ -29,6 +29,7 @@ def seen(monkeypatch, common, metric, **options):
     """A bench, and what a metric sees of each image: views by the place and the method's title."""
     views = []
 
+    @each
     def see(view):
         views.append(view)
         return {"seen": 0}
@@ -36,9 +37,9 @@ def seen(monkeypatch, common, metric, **options):
     monkeypatch.setitem(METRICS, "seen", Metric("seen", see, means_of("seen"), (), ""))
     bench = Bench(settings(common, metrics=("seen", metric), **options))
     found = {}
-    for position in bench.positions:
+    for position in drawn(bench):
         views.clear()
-        if bench.measure(position)[0]["status"] == "kept":
+        if measure_one(bench, position)[0]["status"] == "kept":
             found[position] = dict(zip((row.title for row in bench.rows), views, strict=True))
     return bench, found
 
@@ -108,14 +109,17 @@ def test_the_grid_of_an_image_and_its_score(cells, common, monkeypatch):
         heatmap = evaluation.heatmap(rap.analyze(x, [view.scene.neuron])[0])
         for relevance, name in (("positive", "grid"), ("all", "grid_all")):
             score = evaluation.grid_pointing_game(heatmap, grid.cell, grid.shape, relevance)
-            record = bench.measure(position)[0]["results"]["rap"]
+            record = measure_one(bench, position)[0]["results"]["rap"]
             assert record[name] == pytest.approx(score, rel=1e-4)
     assert len(places) > 1
 
 
 def test_too_few_sure_images_give_no_grid(common):
     chosen = settings(common, metrics=("grid",), grid_confidence=1.0)
-    assert Bench(chosen).measure(0)[0]["results"]["gradient"] == {"grid": None, "grid_all": None}
+    assert measure_one(Bench(chosen), 0)[0]["results"]["gradient"] == {
+        "grid": None,
+        "grid_all": None,
+    }
 
 
 def test_full_cells_need_a_model_that_takes_larger_images(common, tmp_path):
@@ -152,7 +156,7 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
             evaluation.heatmap(lrp.analyze(scene.x[None], [n])[0])
             for n in (scene.neuron, scene.other)
         ]
-        results = bench.measure(position)[0]["results"]
+        results = measure_one(bench, position)[0]["results"]
         found = results["lrp.z"]
         assert found["random_logit_signed"] == pytest.approx(
             evaluation.map_similarity(*pair), abs=1e-3
@@ -169,7 +173,7 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
 def test_removal_compares_with_what_the_logits_lose():
     names = ("rap", "rap:contrast=softmax", "input_t_gradient")
     chosen = settings((), methods=names, data="cluttered-digit-pairs:3", metrics=("removal",))
-    results = Bench(chosen).measure(2, strict=True)[0]["results"]
+    results = measure_one(Bench(chosen), 2, strict=True)[0]["results"]
     pairs, model = cluttered_digit_pairs(3), embedded.load("vgg")
     x = preprocess(pairs.images[2:])
     network = create_analyzer("gradient", model)
@@ -201,15 +205,15 @@ def test_energy_is_the_share_on_the_object_and_among_the_objects():
     chosen = settings((), methods=("rap",), data="cluttered-digit-pairs:9", metrics=("energy",))
     bench = Bench(chosen)
     kept = 0
-    for position in bench.positions:
-        record, _ = bench.measure(position)
+    for position in drawn(bench):
+        record, _ = measure_one(bench, position)
         if record["status"] != "kept":
             continue
         kept += 1
         sample = bench.dataset.read(position)
-        positive = np.maximum(
-            bench._heatmap(bench.rows[0], position, sample.image, record["neuron"]), 0
-        )
+        analyzer = create_analyzer("rap", bench.loaded.model)
+        relevance = analyzer.analyze(bench.loaded.preprocess(sample.image[None]))[0]
+        positive = np.maximum(evaluation.heatmap(relevance), 0)
         own = positive[sample.objects[record["label"]]].sum()
         both = sum(positive[mask].sum() for mask in sample.objects.values())
         found = record["results"]["rap"]
@@ -229,7 +233,7 @@ def test_contrasted_maps_add_up_to_nothing(common):
         methods=("rap", "rap:contrast=softmax", "rap:contrast=uniform"),
         metrics=("conservation",),
     )
-    results = Bench(chosen).measure(0)[0]["results"]
+    results = measure_one(Bench(chosen), 0)[0]["results"]
     for row in results.values():
         assert row["conservation_error"] < 1e-5
 

@@ -21,7 +21,7 @@ ignore_warnings_of_ray = pytest.mark.filterwarnings(
 )
 # Long enough for a worker to be killed while it is at work.
 SLOW = ["--methods", "rap", "--no-controls", "--metrics", "lerf,morf,ratio", "--steps", 72]
-SLOW += ["--batch-size", 1, "--figures", 2, "--resamples", 20, "--limit", 10]
+SLOW += ["--batch-size", 1, "--figures", 2, "--resamples", 20, "--limit", 10, "--chunk", 2]
 
 
 def workers():
@@ -52,8 +52,8 @@ def test_a_killed_worker_loses_nothing(data, common, tmp_path, monkeypatch, capf
     killed = []
     add = Store.add
 
-    def add_and_kill(self, record, maps=None):
-        add(self, record, maps)
+    def add_and_kill(self, chunk):
+        add(self, chunk)
         at_work = workers()
         if not killed and at_work:
             killed.append(at_work[0].pid)
@@ -93,12 +93,12 @@ def test_a_cluster_that_is_not_there(address, common, tmp_path, monkeypatch):
 
 def test_a_worker_measures_the_same_model_only(common):
     """Its answers are records, or why there are none."""
-    quick = settings(common)
+    quick = settings(common, chunk=1)
     protocol = json.loads(json.dumps(Bench(quick).protocol()))
-    batch = {"position": np.array([1, 6])}
+    batch = {"chunk": np.array([1, 6])}
     answer = distributed.Worker(quick, protocol, False)(batch)
     assert list(answer["error"]) == ["", ""]
-    assert ['"status": "kept"' in text for text in answer["record"]] == [True, False]
+    assert ['"status": "kept"' in text for text in answer["records"]] == [True, False]
     answer = distributed.Worker(quick, protocol, True)(batch)
     assert [bool(error) for error in answer["error"]] == [False, True]
     other = protocol | {"weights_crc32": 1}

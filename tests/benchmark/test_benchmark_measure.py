@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 import rap_keras
-from benchmarks import COLOURS, KEPT, QUICK, pixels, put, records, settings
+from benchmarks import COLOURS, KEPT, QUICK, measure_one, pixels, put, records, settings
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store
@@ -126,7 +126,7 @@ def test_an_image_is_measured_alone(whole, common):
     metrics = tuple(protocol["metrics"])
     bench = Bench(settings(common, methods=("gradient",), metrics=metrics, steps=4, batch_size=32))
     for name in ("h", "b"):
-        record, _ = bench.measure("abcdefgh".index(name))
+        record, _ = measure_one(bench, "abcdefgh".index(name))
         assert (record["name"], record["neuron"]) == (name, held[name]["neuron"])
         assert_equal_numbers(record["results"]["gradient"], held[name]["results"]["gradient"])
 
@@ -136,9 +136,10 @@ def test_noise_does_not_depend_on_the_images_before(common):
     records_ = []
     for order in ((0, 1), (1,)):
         bench = Bench(settings(common, methods=methods, metrics=("sparsity",), seed=5))
-        records_.append([bench.measure(position)[0] for position in order][-1])
+        records_.append([measure_one(bench, position)[0] for position in order][-1])
     assert records_[0] == records_[1]
-    other = Bench(settings(common, methods=methods, metrics=("sparsity",), seed=6)).measure(1)[0]
+    bench = Bench(settings(common, methods=methods, metrics=("sparsity",), seed=6))
+    other, _ = measure_one(bench, 1)
     for method in methods:
         assert other["results"][method] != records_[0]["results"][method]
 
@@ -164,7 +165,7 @@ def test_foreground(foreground, boxes, common):
     mask[1:9, 1:7] = True
     if foreground == "any":
         mask[8:11, 8:11] = True
-    record, maps = bench.measure(1)
+    record, maps = measure_one(bench, 1)
     expected = evaluation.outside_inside_ratio(maps["gradient"].astype(float), mask)
     assert record["label"] == "green"
     assert record["results"]["gradient"]["ratio_all"] == pytest.approx(expected, rel=1e-5)
@@ -173,8 +174,8 @@ def test_foreground(foreground, boxes, common):
 def test_keep_all_measures_what_is_classified_wrong(photos, common):
     wrong = "abcdefgh".index("e")
     mask = read_image(photos / "masks" / "e.png")[..., 0] > 0
-    assert Bench(settings(common)).measure(wrong)[0]["status"] == "misclassified"
-    record, maps = Bench(settings(common, keep="all")).measure(wrong)
+    assert measure_one(Bench(settings(common)), wrong)[0]["status"] == "misclassified"
+    record, maps = measure_one(Bench(settings(common, keep="all")), wrong)
     assert (record["status"], record["label"]) == ("kept", "green")
     expected = evaluation.outside_inside_ratio(maps["gradient"].astype(float), mask)
     assert record["results"]["gradient"]["ratio_all"] == pytest.approx(expected, rel=1e-5)
@@ -219,7 +220,7 @@ def test_percentile_and_pooled(photos, common, tmp_path):
 def test_replacement(replacement, photos, common, network):
     options = {"metrics": ("lerf",), "steps": 6, "pixels_per_step": 20, "seed": 4}
     bench = Bench(settings(common, replacement=replacement, **options))
-    record, maps = bench.measure(1)
+    record, maps = measure_one(bench, 1)
     image = read_image(photos / "images" / "b.png")
     x = image / np.float32(255)
     by = {
@@ -257,7 +258,7 @@ def test_void_pixels_do_not_count(common, tmp_path):
             picture.putpalette(list(range(256)) * 3)
         picture.save(root / folder / ("a.jpg" if array is image else "a.png"), quality=100)
     options = {"data": f"voc:{root}", "classes": "dog,cat,bird", "metrics": ("segmentation",)}
-    record, maps = Bench(settings(common, **options)).measure(0)
+    record, maps = measure_one(Bench(settings(common, **options)), 0)
     assert record["label"] == "cat"
     void = ids == 255
     found = record["results"]["gradient"]
@@ -274,7 +275,7 @@ def test_tolerance(common):
         options = {"methods": ("random",), "metrics": ("pointing_game",), "tolerance": tolerance}
         bench = Bench(settings(common, **options))
         hits[tolerance] = [
-            bench.measure("abcdefgh".index(name))[0]["results"]["random"]["pointing_game"]
+            measure_one(bench, "abcdefgh".index(name))[0]["results"]["random"]["pointing_game"]
             for name in KEPT
         ]
     assert hits[12] == [1] * len(KEPT)

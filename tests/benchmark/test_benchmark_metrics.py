@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from command_line import succeed
 
-from benchmarks import QUICK, records, settings
+from benchmarks import QUICK, measure_one, records, settings
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import FURTHER, METRICS, TABLES, Column, Metric, means_of
+from rap_keras.benchmark.metrics import FURTHER, METRICS, TABLES, Column, Metric, each, means_of
 from rap_keras.benchmark.running import report
 from rap_keras.benchmark.store import FILE
 
@@ -22,7 +22,7 @@ BEFORE = Path(__file__).parent / "before"
 DOCS = Path(__file__).parents[2] / "docs"
 PEAK = Metric(
     name="peak",
-    measure=lambda view: {"peak": float(view.heatmap.max())},
+    measure=each(lambda view: {"peak": float(view.heatmap.max())}),
     summarize=means_of("peak"),
     columns=(Column("peak", "peak", "higher", difference="peak", terminal="peak"),),
     table=FURTHER,
@@ -45,7 +45,7 @@ def test_a_new_metric_is_one_record(common, tmp_path, monkeypatch):
     assert text.splitlines()[1].split() == ["method", "ratio", "ALL", "POS", "peak"]
     kept = [record for record in records(out).values() if record["status"] == "kept"]
     bench = Bench(settings(common, methods=("gradient", "rap"), metrics=("ratio",)))
-    largest = [bench.measure(r["position"])[1]["gradient"].max() for r in kept]
+    largest = [measure_one(bench, r["position"])[1]["gradient"].max() for r in kept]
     found = [r["results"]["gradient"]["peak"] for r in kept]
     np.testing.assert_allclose(found, largest, rtol=1e-5)
     summary = json.loads((out / "summary.json").read_text())["summary"]["methods"]["gradient"]
@@ -95,7 +95,7 @@ def test_records_fit_together():
         (), data="cluttered-digit-pairs:9", metrics=tuple(METRICS), steps=2, keep="all"
     )
     bench = Bench(chosen)
-    row = bench.measure(1, strict=True)[0]["results"]["gradient"]
+    row = measure_one(bench, 1, strict=True)[0]["results"]["gradient"]
     protocol = bench.protocol()
     taken: set[str] = set()
     for metric in METRICS.values():
@@ -160,7 +160,7 @@ def test_equal_area_takes_the_shifted_control_for_what_it_was_made_of(common):
         settings(common, methods=methods, controls=True, metrics=("equal_area", "segmentation"))
     )
     for position in (0, 1, 2):
-        results = bench.measure(position)[0]["results"]
+        results = measure_one(bench, position)[0]["results"]
         shifted = results["control.mean_shifted"]["equal_area"]
         assert shifted == results["lrp.alpha_1_beta_0"]["equal_area"]
         assert shifted["labelled"] == 144

@@ -42,6 +42,7 @@ CHANGED = {
     "grid_cells": "full",
     "grid_confidence": 0.25,
     "backend": "innvestigate",
+    "chunk": 3,
     "batch_size": 9,
     "figures": 0,
     "photos": False,

@@ -38,6 +38,10 @@ app(sys.argv[1:])
 """
 
 
+def add(store, record, maps=None):
+    store.add([(record, maps or {})])
+
+
 def record(position, **entries):
     return {"position": position, "name": f"{position}", "status": "kept"} | entries
 
@@ -70,7 +74,7 @@ def test_a_killed_run_goes_on(whole, common, tmp_path):
 def test_a_disk_that_is_full_while_images_are_added(whole, common, tmp_path):
     out = tmp_path / "out"
     arguments = ["benchmark", *common, *MAIN, "--out", out]
-    with small_files(24 * 1024):
+    with small_files(36 * 1024):
         message = fail(*arguments)
     assert "run the same command again" in message
     assert 0 < len(records(out)) < 8
@@ -107,14 +111,14 @@ def test_a_disk_that_is_full_while_the_report_is_written(common, tmp_path):
 
 def test_an_image_is_added_as_a_whole_or_not_at_all(tmp_path):
     with Store(tmp_path, PROTOCOL) as store:
-        store.add(record(0))
+        add(store, record(0))
         (pages,) = store._database.execute("PRAGMA page_count").fetchone()
         store._database.execute(f"PRAGMA max_page_count = {pages + 4}")
         with pytest.raises(InputError, match="database or disk is full"):
-            store.add(record(1), {"a": np.zeros(4), "b": np.zeros(10_000)})
+            add(store, record(1), {"a": np.zeros(4), "b": np.zeros(10_000)})
         assert store.positions() == {0}
         assert store.maps() == {}
-        store.add(record(2))
+        add(store, record(2))
     with Store(tmp_path) as store:
         assert [r["position"] for r in store.images()] == [0, 2]
 
@@ -128,8 +132,8 @@ def test_what_is_stored_comes_back(tmp_path):
     }
     numbers = record(5, logit=0.1 + 0.2, tiny=5e-324, none=None, list=[1, 2.5])
     with Store(tmp_path / "new" / "folder", PROTOCOL) as store:
-        store.add(numbers, maps)
-        store.add(record(1))
+        add(store, numbers, maps)
+        add(store, record(1))
         store.add_maps(1, {"z": maps["z"]})
     with Store(tmp_path / "new" / "folder") as store:
         assert store.protocol == PROTOCOL
@@ -146,11 +150,11 @@ def test_what_is_stored_comes_back(tmp_path):
 
 def test_an_image_is_replaced_only_if_it_was_skipped(tmp_path):
     with Store(tmp_path, PROTOCOL) as store:
-        store.add(record(0, status="skipped", reason="a"))
-        store.add(record(1, value=1))
+        add(store, record(0, status="skipped", reason="a"))
+        add(store, record(1, value=1))
         assert store.finished() == {1}
-        store.add(record(1, value=2), {"a": np.zeros(1)})
-        store.add(record(0, value=3), {"a": np.zeros(1)})
+        add(store, record(1, value=2), {"a": np.zeros(1)})
+        add(store, record(0, value=3), {"a": np.zeros(1)})
         assert store.finished() == {0, 1}
         assert store.images() == [record(0, value=3), record(1, value=1)]
         assert store.positions_of_maps() == {0}
@@ -186,11 +190,21 @@ def test_a_store_of_another_version(tmp_path):
             Store(tmp_path, protocol)
 
 
+def test_a_chunk_with_a_skipped_image_is_replaced_as_a_whole(tmp_path):
+    with Store(tmp_path, PROTOCOL) as store:
+        store.add([(record(0, value=1), {"a": np.zeros(1)}), (record(1, status="skipped"), {})])
+        store.add([(record(2, value=1), {}), (record(3, value=1), {})])
+        store.add([(record(0, value=2), {}), (record(1, value=2), {"a": np.ones(1)})])
+        store.add([(record(2, value=2), {}), (record(3, value=2), {})])
+        assert [one["value"] for one in store.images()] == [2, 2, 1, 1]
+        assert list(store.maps()) == [1]
+
+
 def test_two_processes_do_not_spoil_each_others_results(tmp_path):
     with Store(tmp_path, PROTOCOL) as one, Store(tmp_path, PROTOCOL) as two:
         for position in range(4):
-            (one, two)[position % 2].add(record(position))
-            (two, one)[position % 2].add(record(position, late=True))
+            add((one, two)[position % 2], record(position))
+            add((two, one)[position % 2], record(position, late=True))
         assert one.images() == two.images() == [record(position) for position in range(4)]
 
 
@@ -267,8 +281,8 @@ def test_results_that_were_changed_are_told_on_the_command_line(whole, common, t
 )
 def test_any_change_is_damage(change, tmp_path):
     with Store(tmp_path, PROTOCOL) as store:
-        store.add(record(0, status="skipped"))
-        store.add(record(1), {"a": np.zeros(2)})
+        add(store, record(0, status="skipped"))
+        add(store, record(1), {"a": np.zeros(2)})
     database = sqlite3.connect(tmp_path / FILE)
     database.execute(change)
     database.commit()
@@ -293,8 +307,8 @@ def test_results_of_the_version_before_go_on_without_checksums(tmp_path):
         assert not store.checked
     new = record(99, logit=0.1)
     with Store(tmp_path, protocol) as store:
-        store.add(new, {"a": np.ones(2)})
-        store.add(images[0] | {"logit": 0})
+        add(store, new, {"a": np.ones(2)})
+        add(store, images[0] | {"logit": 0})
     with Store(tmp_path) as store:
         assert store.images() == [*images, new]
         np.testing.assert_array_equal(store.maps()[99]["a"], [1, 1])

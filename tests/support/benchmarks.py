@@ -57,7 +57,7 @@ MAIN += [
     "--metrics",
     "ratio,segmentation,average_precision,pointing_game,conservation,sparsity,lerf,morf",
 ]
-MAIN += ["--resamples", 20, "--batch-size", 3]
+MAIN += ["--resamples", 20, "--batch-size", 3, "--chunk", 2]
 
 
 def pixels(seed, colour, box, size=(12, 12)):
@@ -149,3 +149,14 @@ def settings(common, **options):
     given = dict(zip((flag[2:] for flag in common[::2]), common[1::2], strict=True))
     quick = {"methods": ("gradient",), "controls": False, "metrics": ("ratio",), "figures": 0}
     return Settings(**(given | quick | options))
+
+
+def measure_one(bench, position, strict=False):
+    """The record and the maps of one image, measured by itself."""
+    (measured,) = bench.measure(bench.read([position]), strict)
+    return measured
+
+
+def drawn(bench):
+    """The places of all images of a benchmark."""
+    return [position for chunk in bench.chunks for position in chunk]

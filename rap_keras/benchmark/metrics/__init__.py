@@ -1,10 +1,19 @@
 """The metrics of a benchmark, each one record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rap_keras.benchmark.metrics import classes, localization, maps, perturbation
-from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, Scene, View, means_of
+from rap_keras.benchmark.metrics.record import (
+    Column,
+    Curve,
+    Metric,
+    Record,
+    Scene,
+    View,
+    each,
+    means_of,
+)
 from rap_keras.benchmark.metrics.tables import CLASSES, FURTHER, RATIO, SEGMENTATION, TABLES
 
 METRICS: dict[str, Metric] = {
@@ -37,12 +46,13 @@ def columns(metrics: Iterable[Metric]) -> list[Column]:
     ]
 
 
-def measured(view: View, names: Iterable[str]) -> Record:
-    """The numbers of these metrics, of one method on one image."""
-    record: Record = {}
+def measured(views: Sequence[View], names: Iterable[str]) -> list[Record]:
+    """The numbers of these metrics, of one method on each image of a chunk."""
+    records: list[Record] = [{} for _ in views]
     for name in names:
-        record |= METRICS[name].measure(view)
-    return record
+        for record, numbers in zip(records, METRICS[name].measure(views), strict=True):
+            record |= numbers
+    return records
 
 
 __all__ = [
@@ -61,6 +71,7 @@ __all__ = [
     "chosen",
     "columns",
     "default_metrics",
+    "each",
     "means_of",
     "measured",
 ]

@@ -1,12 +1,21 @@
 """Whether a map tells classes apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, means_of
+from rap_keras.benchmark.metrics.record import (
+    Column,
+    Metric,
+    Record,
+    View,
+    defined,
+    each,
+    means_of,
+    where,
+)
 from rap_keras.benchmark.metrics.tables import CLASSES
 from rap_keras.datasets import Sample
 from rap_keras.errors import InputError
@@ -28,16 +37,23 @@ def _energy(v: View) -> Record:
     }
 
 
-def _grid(v: View) -> Record:
-    grid = v.scene.grid
-    if grid is None:
-        return {"grid": None, "grid_all": None}
-    heatmap = v.explain(grid.pixels, v.scene.neuron)
-    game = classes.grid_pointing_game
-    return {
-        "grid": defined(game(heatmap, grid.cell, grid.shape, "positive")),
-        "grid_all": defined(game(heatmap, grid.cell, grid.shape, "all")),
-    }
+def _grid(views: Sequence[View]) -> list[Record]:
+    def play(views: Sequence[View]) -> list[Record]:
+        grids = [view.scene.grid for view in views]
+        neurons = [view.scene.neuron for view in views]
+        maps = views[0].explain(views, np.stack([grid.pixels for grid in grids if grid]), neurons)
+        game = classes.grid_pointing_game
+        return [
+            {
+                "grid": defined(game(heatmap, grid.cell, grid.shape, "positive")),
+                "grid_all": defined(game(heatmap, grid.cell, grid.shape, "all")),
+            }
+            for heatmap, grid in zip(maps, grids, strict=True)
+            if grid
+        ]
+
+    undefined = {"grid": None, "grid_all": None}
+    return where(views, lambda view: view.scene.grid is not None, play, undefined)
 
 
 def _grid_words(protocol: Mapping[str, Any]) -> str:
@@ -51,16 +67,21 @@ def _grid_words(protocol: Mapping[str, Any]) -> str:
     )
 
 
-def _random_logit(v: View) -> Record:
-    other = v.scene.other
-    if other is None:
-        return {"random_logit": None, "random_logit_signed": None}
-    heatmap = v.explain(v.scene.sample.image, other)
-    like = classes.map_similarity
-    return {
-        "random_logit": defined(like(v.heatmap, heatmap, absolute=True)),
-        "random_logit_signed": defined(like(v.heatmap, heatmap)),
-    }
+def _random_logit(views: Sequence[View]) -> list[Record]:
+    def compare(views: Sequence[View]) -> list[Record]:
+        images = np.stack([view.scene.sample.image for view in views])
+        others = [view.scene.other for view in views if view.scene.other is not None]
+        like = classes.map_similarity
+        return [
+            {
+                "random_logit": defined(like(view.heatmap, heatmap, absolute=True)),
+                "random_logit_signed": defined(like(view.heatmap, heatmap)),
+            }
+            for view, heatmap in zip(views, views[0].explain(views, images, others), strict=True)
+        ]
+
+    undefined = {"random_logit": None, "random_logit_signed": None}
+    return where(views, lambda view: view.scene.other is not None, compare, undefined)
 
 
 def _removal(v: View) -> Record:
@@ -69,7 +90,8 @@ def _removal(v: View) -> Record:
     if effects is None:
         return {"removal": None, "removal_margin": None}
     neurons = range(effects.shape[1])
-    maps = [v.explain(scene.sample.image, neuron) for neuron in neurons]
+    images = np.stack([scene.sample.image] * len(neurons))
+    maps = v.explain([v] * len(neurons), images, neurons)
     relevance = [[m[scene.sample.objects[label]].sum() for m in maps] for label in scene.removable]
     correlation = classes.rank_correlation
     return {
@@ -100,7 +122,7 @@ def _needs_removal(sample: Sample) -> None:
 METRICS = (
     Metric(
         name="energy",
-        measure=_energy,
+        measure=each(_energy),
         summarize=means_of("energy", "energy_all", "own_object"),
         columns=(
             Column("energy", "energy", "higher", difference="energy", terminal="energy"),
@@ -157,7 +179,7 @@ METRICS = (
     ),
     Metric(
         name="removal",
-        measure=_removal,
+        measure=each(_removal),
         summarize=means_of("removal", "removal_margin"),
         columns=(
             Column("removal", "removal", "higher", difference="removal", terminal="removal"),

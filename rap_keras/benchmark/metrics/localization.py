@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, means_of
+from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, each, means_of
 from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS, RATIO, SEGMENTATION
 from rap_keras.benchmark.statistics import Ratio, Row, column, divide, mean, mean_of_defined
 from rap_keras.evaluation import localization
@@ -101,7 +101,7 @@ def _segmentation_columns(suffix: str) -> tuple[Column, ...]:
 METRICS = (
     Metric(
         name="ratio",
-        measure=_ratio,
+        measure=each(_ratio),
         summarize=means_of("ratio_all", "ratio_positive"),
         medians=("ratio_all", "ratio_positive"),
         columns=(
@@ -119,7 +119,7 @@ METRICS = (
     ),
     Metric(
         name="equal_area",
-        measure=lambda v: {"equal_area": _counts(v, "area")},
+        measure=each(lambda v: {"equal_area": _counts(v, "area")}),
         summarize=_equal_area,
         columns=_segmentation_columns("_equal_area"),
         table=SEGMENTATION,
@@ -131,7 +131,7 @@ METRICS = (
     ),
     Metric(
         name="segmentation",
-        measure=lambda v: _counts(v, v.threshold),
+        measure=each(lambda v: _counts(v, v.threshold)),
         summarize=lambda protocol, rows: _segmented(rows, protocol["pooled"]),
         columns=_segmentation_columns(""),
         table=SEGMENTATION,
@@ -141,7 +141,7 @@ METRICS = (
     ),
     Metric(
         name="average_precision",
-        measure=_average_precision,
+        measure=each(_average_precision),
         summarize=means_of("average_precision"),
         columns=(
             Column(
@@ -157,7 +157,7 @@ METRICS = (
     ),
     Metric(
         name="pointing_game",
-        measure=_pointing_game,
+        measure=each(_pointing_game),
         summarize=means_of("pointing_game"),
         columns=(Column("pointing game", "pointing_game", "higher", difference="pointing game"),),
         table=FURTHER,

@@ -1,6 +1,6 @@
 """Whether relevance adds up, and how it is spread."""
 
-from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, means_of
+from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, each, means_of
 from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS
 from rap_keras.evaluation import maps
 
@@ -19,7 +19,7 @@ def _sparsity(v: View) -> Record:
 METRICS = (
     Metric(
         name="conservation",
-        measure=_conservation,
+        measure=each(_conservation),
         summarize=means_of("conservation_error"),
         medians=("conservation_error",),
         columns=(
@@ -32,7 +32,7 @@ METRICS = (
     ),
     Metric(
         name="sparsity",
-        measure=_sparsity,
+        measure=each(_sparsity),
         summarize=means_of("sparsity"),
         columns=(Column("sparsity", "sparsity"),),
         table=FURTHER,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, Summarize, View
+from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, Summarize, View, each
 from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.statistics import Array, Ratio, Row, mean
 from rap_keras.evaluation import perturbation
@@ -61,7 +61,7 @@ def _mean_drop(curves: Array) -> Array:
 METRICS = (
     Metric(
         name="lerf",
-        measure=_measure("lerf"),
+        measure=each(_measure("lerf")),
         summarize=_summarize("lerf"),
         columns=(
             Column(
@@ -76,7 +76,7 @@ METRICS = (
     ),
     Metric(
         name="morf",
-        measure=_measure("morf"),
+        measure=each(_measure("morf")),
         summarize=_summarize("morf"),
         columns=(
             Column("MoRF area", "morf_area", "lower"),

@@ -35,6 +35,7 @@ class Scene:
 
     Attributes:
         settings: The benchmark's settings.
+        position: Its place in the data set.
         sample: The image with its objects, at the model's input size.
         mask: The object.
         x: The model's input `(height, width, channels)`.
@@ -48,6 +49,7 @@ class Scene:
     """
 
     settings: Options
+    position: int
     sample: Sample
     mask: NDArray[np.bool_]
     x: NDArray[np.float32]
@@ -98,7 +100,8 @@ class View:
         heatmap: Its sum over channels `(height, width)`.
         threshold: Where the heat map's foreground begins.
         contrasted: Whether the neuron is explained against others.
-        explain: The method's heat map of other pixels, uint8 `(height, width, 3)`, or another neuron.
+        explain: The method's heat maps `(n, height, width)` of other pixels, uint8
+            `(n, height, width, 3)`, or other neurons, of as many views of the method.
     """
 
     scene: Scene
@@ -106,7 +109,7 @@ class View:
     heatmap: NDArray[np.floating]
     threshold: str | float
     contrasted: bool
-    explain: Callable[[NDArray[np.uint8], int], NDArray[np.floating]]
+    explain: Callable[[Sequence["View"], NDArray[np.uint8], Sequence[int]], NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,26 @@ class Curve:
     good: str
 
 
+Measure = Callable[[Sequence[View]], list[Record]]
+
+
+def each(measure: Callable[[View], Record]) -> Measure:
+    """Measures the maps of a chunk one by one."""
+    return lambda views: [measure(view) for view in views]
+
+
+def where(
+    views: Sequence[View],
+    possible: Callable[[View], bool],
+    measure: Measure,
+    otherwise: Record,
+) -> list[Record]:
+    """Measures the maps that can be measured together, and says the same of the others."""
+    able = [view for view in views if possible(view)]
+    found = iter(measure(able) if able else [])
+    return [next(found) if possible(view) else dict(otherwise) for view in views]
+
+
 def _any_sample(sample: Sample) -> None:
     """Most metrics can be measured on every data set."""
 
@@ -178,8 +201,9 @@ class Metric:
 
     Attributes:
         name: As it is asked for.
-        measure: From one method's map of one image to numbers by their names, as JSON knows them;
-            None is an undefined one.
+        measure: From one method's maps of the images of a chunk, all of one size, to the numbers of
+            each by their names, as JSON knows them; None is an undefined one. `each` makes it of a
+            function of a single map.
         summarize: From the protocol and these numbers of every image to quantities by their names.
         columns: The columns of the report.
         table: The title of the report's table that they are in.
@@ -197,7 +221,7 @@ class Metric:
     """
 
     name: str
-    measure: Callable[[View], Record]
+    measure: Measure
     summarize: Summarize
     columns: tuple[Column, ...]
     table: str
