@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import reprlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ from rap_keras.network.graph import Graph
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose, read_boolean, read_integer
+
+# Options may hold whole arrays.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 12, 12, 12
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 class Analyzer:
@@ -101,7 +107,7 @@ class Analyzer:
         }
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{key}={value!r}" for key, value in self.options().items())
+        options = ", ".join(f"{key}={_SHORT.repr(value)}" for key, value in self.options().items())
         return f"{type(self).__name__}({self.model.name!r}, {options})"
 
     def analyze(self, x: Any, neuron_selection: Any = None) -> Any:

@@ -182,7 +182,8 @@ class RISEAnalyzer(_MaskedAnalyzer):
         cells: Cells of the grid along each side.
         p: The probability that a cell is shown.
         score: "probability", as in the paper: the softmax of the logits, of a single logit its sigmoid.
-            "logit": the logit, or the sum of a region's.
+            "sigmoid": that of each logit, for classes that do not exclude each other. "logit": the
+            logit. Both are summed over a region.
         value: What replaces the image where it is hidden, in the units of the model's input: a number,
             or one per channel.
         seed: Of the masks: sample i of a call gets the same masks each time. None: new masks.
@@ -208,7 +209,7 @@ class RISEAnalyzer(_MaskedAnalyzer):
         self.p = read_number("p", p, 0)
         if not 0 < self.p <= 1:
             raise InputError(f"Expected p to be a probability above 0, got {p!r}.", "p")
-        choose("score", score, ("probability", "logit"))
+        choose("score", score, ("probability", "sigmoid", "logit"))
         self.score = score
         self.seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, value, **options)
@@ -253,8 +254,8 @@ class RISEAnalyzer(_MaskedAnalyzer):
         if self.score == "logit":
             return _sums(logits, neurons)
         wide = logits.astype(np.float64)
-        if wide.shape[1] == 1:
-            return np.exp(-np.logaddexp(0, -wide[:, 0]))
+        if self.score == "sigmoid" or wide.shape[1] == 1:
+            return _sums(np.exp(-np.logaddexp(0, -wide)), neurons)
         if neurons is not None and neurons.dtype == bool:
             raise InputError(
                 "Expected one neuron to take the probability of, got a region: pass an integer, or use "

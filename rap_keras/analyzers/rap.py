@@ -22,6 +22,8 @@ class RAPAnalyzer(PropagationAnalyzer):
             variant's own. The paper is silent.
         input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
             eqs. 7-9 there too.
+        head: How the last linear layer shares. "absolute": eqs. 5-6, by the sizes of contributions.
+            "positive": by positive contributions alone, which tells classes apart (docs/contrast.md).
         bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
             None takes the minimum and maximum of each image.
         **options: contrast, see `PropagationAnalyzer`, and those of `Analyzer`.
@@ -37,15 +39,18 @@ class RAPAnalyzer(PropagationAnalyzer):
         variant: str = "paper",
         add: str | None = None,
         input_rule: str = "box",
+        head: str = "absolute",
         bounds: tuple[Any, Any] | None = None,
         **options: Any,
     ) -> None:
         self.variant = variant
         self.add = add
         self.input_rule = input_rule
-        super().__init__(model, rap_composite(variant, add, input_rule), bounds=bounds, **options)
+        self.head = head
+        composite = rap_composite(variant, add, input_rule, head)
+        super().__init__(model, composite, bounds=bounds, **options)
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
-        own = {"variant": self.variant, "add": self.add, "input_rule": self.input_rule}
+        own = {name: getattr(self, name) for name in ("variant", "add", "input_rule", "head")}
         return super().options() | own | {"bounds": self._bounds_option()}

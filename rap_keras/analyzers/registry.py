@@ -72,7 +72,8 @@ class Method:
 
     def signed(self, options: Options) -> bool:
         """Whether its maps have both signs for a logit of one sign, by the options given."""
-        return self.signs(options) or (options.get("contrast") is not None and not self.cut)
+        contrasted = options.get("contrast") is not None and options.get("postprocess") is None
+        return self.signs(options) or (contrasted and not self.cut)
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""

@@ -9,6 +9,9 @@ from rap_keras.analyzers.registry import find_method
 from rap_keras.benchmark.controls import CONTROLS, EDGES
 from rap_keras.errors import InputError
 
+# Options of every analyzer that say what is explained, and how much at a time.
+_GIVEN = ("neuron_selection_mode", "output", "batch_size")
+
 
 @dataclass(frozen=True)
 class Method:
@@ -80,4 +83,22 @@ def read_method(text: str) -> Method:
         raise InputError(
             f"Expected the threshold of {text!r} to be mean, zero or a percentile between 0 and 100."
         )
-    return Method(text.strip(), name, options, None if threshold == "default" else threshold)
+    own = None if threshold == "default" else threshold
+    return Method(text.strip(), name, options, own)
+
+
+def check_given(method: Method, by: str) -> None:
+    """Refuses options that all methods are given alike.
+
+    Args:
+        method: The method.
+        by: Whose they are.
+
+    Raises:
+        InputError: It has one.
+    """
+    for option in method.options:
+        if option in _GIVEN:
+            raise InputError(
+                f"Expected no {option} in the method {method.title!r}: it is the {by}'s own."
+            )

@@ -7,15 +7,13 @@ from typing import Any
 
 from rap_keras.analyzers.registry import is_seeded, needs_patterns
 from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.methods import Method, read_method
+from rap_keras.benchmark.methods import Method, check_given, read_method
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number
 
 REPLACEMENTS = ("zero", "mean", "uniform")
 _SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
-# Options of every analyzer that say what is explained, and how much at a time.
-_BENCHMARKS_OWN = ("neuron_selection_mode", "output", "batch_size")
 
 Check = Callable[[str, Any], Any]
 
@@ -285,11 +283,7 @@ class Settings:
     def _check_method(self, method: Method) -> None:
         if method.is_control:
             raise InputError(f"{method.name} is no method: controls adds it.", "controls")
-        own = [option for option in method.options if option in _BENCHMARKS_OWN]
-        if own:
-            raise InputError(
-                f"Expected no {own[0]} in the method {method.title!r}: it is the benchmark's own."
-            )
+        check_given(method, "benchmark")
         if needs_patterns(method.name) and not (self.patterns or "patterns" in method.options):
             raise InputError(
                 f"The method {method.title!r} needs patterns: pass patterns=FILE.npz, as rap-keras "

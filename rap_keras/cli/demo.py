@@ -7,6 +7,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from rap_keras.benchmark.methods import Method
 from rap_keras.cli.explainer import Explainer
 from rap_keras.cli.options import OutOption
 from rap_keras.cli.session import import_native, tell
@@ -42,7 +43,7 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
     from rap_keras.models.loading import load_model
 
     loaded = load_model(f"embedded:{name}")
-    explainers = {method: Explainer(loaded, method) for method in DEMO_METHODS}
+    explainers = {name: Explainer(loaded, Method(name, name)) for name in DEMO_METHODS}
     x = loaded.preprocess(scenes.images)
     explained = {method: one.explain(x) for method, one in explainers.items()}
     maps = {method: np.stack([one.relevance for one in all_]) for method, all_ in explained.items()}

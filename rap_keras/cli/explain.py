@@ -43,16 +43,14 @@ def explain(
     out: OutOption = Path("rap-explain"),
 ) -> None:
     """Explains images: a figure and the raw map of each, and explain.json about all."""
-    options = shown.options([method])
+    (asked,) = shown.methods([method])
     paths = image_files(images)
     with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
 
         loaded = model.load()
-        explainer = Explainer(
-            loaded, method, shown.neuron, shown.where, batch_size, **options[method]
-        )
+        explainer = Explainer(loaded, asked, shown.neuron, shown.where, batch_size)
         stems = dict(zip(paths, unique_stems(paths), strict=True))
         records = []
         work = (
@@ -78,12 +76,12 @@ def explain(
             "std": model.scale,
             "output": loaded.output,
             "region": shown.region,
-            "contrast": shown.others,
+            "contrast": asked.options.get("contrast"),
             "images": records,
         }
         (folder / "explain.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     for record in records:
-        tell(f"{record['file']}: {_sentence(record, shown.others)}")
+        tell(f"{record['file']}: {_sentence(record, asked.options.get('contrast'))}")
     tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {out}.")
 
 
@@ -94,7 +92,10 @@ def compare(
     *,
     methods: Annotated[
         str,
-        typer.Option(help="The methods to compare, separated by commas; also FILE.py:function."),
+        typer.Option(
+            help="The methods to compare, separated by commas, with options as rap:variant=released; "
+            "also FILE.py:function."
+        ),
     ] = "rap,lrp.alpha_1_beta_0,lrp.alpha_2_beta_1,gradient,input_t_gradient",
     shown: MapFlags,
     batch_size: BatchSizeOption = 8,
@@ -106,7 +107,7 @@ def compare(
         raise InputError(
             f"methods are different names, separated by commas, not {methods!r}.", "methods"
         )
-    options = shown.options(names)
+    asked = shown.methods(names)
     paths = image_files(images)
     with replacing_together(out) as folder:
         import_native()
@@ -114,8 +115,8 @@ def compare(
 
         loaded = model.load()
         explainers = {
-            name: Explainer(loaded, name, shown.neuron, shown.where, batch_size, **options[name])
-            for name in names
+            method.title: Explainer(loaded, method, shown.neuron, shown.where, batch_size)
+            for method in asked
         }
         pixels: list[Any] = []
         regions: list[Any] = []
@@ -159,7 +160,7 @@ def layers(
     out: OutOption = Path("rap-layers"),
 ) -> None:
     """Draws the relevance of an image layer by layer, from the output to the input."""
-    options = shown.options([method])
+    (asked,) = shown.methods([method])
     path = Path(image)
     check_image(path)
     figure_name, maps_name = f"{path.stem}-layers.png", f"{path.stem}-layers.npz"
@@ -168,7 +169,7 @@ def layers(
         from rap_keras import plot
 
         loaded = model.load()
-        explainer = Explainer(loaded, method, shown.neuron, shown.where, **options[method])
+        explainer = Explainer(loaded, asked, shown.neuron, shown.where)
         ((files, (pixels,), x),) = read_batches([path], loaded, 1)
         maps, region = explainer.layers(x, files)
         figure = plot.layers(
@@ -182,7 +183,7 @@ def layers(
     )
 
 
-def _sentence(summary: Mapping[str, Any], others: str | list[int] | None) -> str:
+def _sentence(summary: Mapping[str, Any], others: str | int | list[int] | None) -> str:
     what = "all neurons" if summary["neuron"] == "all" else f"neuron {summary['neuron']}"
     # The digits' labels are their neurons' numbers.
     if summary["class"] not in (None, str(summary["neuron"])):
@@ -190,7 +191,8 @@ def _sentence(summary: Mapping[str, Any], others: str | list[int] | None) -> str
     if "positions" in summary:
         what += f" at {counted(summary['positions'], 'position')}"
     if others is not None:
-        listed = "the others" if isinstance(others, str) else ", ".join(map(str, others))
+        some = [others] if isinstance(others, int) else others
+        listed = "the others" if isinstance(some, str) else ", ".join(map(str, some))
         what += f" against {listed}"
     logit, total = summary["logit"], summary["relevance_sum"]
-    return f"{what}, logit {logit:.4g}, sum of relevance {total:.4g}"
+    return f"{what}, logit {logit:.4g}, the map sums to {total:.4g}"

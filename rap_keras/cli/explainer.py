@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rap_keras
+from rap_keras.benchmark.methods import Method
 from rap_keras.cli.region import Region
 from rap_keras.errors import InputError
 from rap_keras.support.memory import check_memory
@@ -54,11 +55,10 @@ class Explainer:
 
     Args:
         loaded: The model.
-        method: The method.
+        method: The method with its options.
         neuron: The neuron, or the class where the output is a map: "max", "all", or a number.
         region: Where, if the output is a map of classes, the last axis; None: everywhere.
         batch_size: Images computed at a time.
-        **options: Those of the method.
 
     Raises:
         InputError: The model cannot be explained so.
@@ -67,11 +67,10 @@ class Explainer:
     def __init__(
         self,
         loaded: Any,
-        method: str,
+        method: Method,
         neuron: str = "max",
         region: Region | None = None,
         batch_size: int = 8,
-        **options: Any,
     ) -> None:
         self._loaded = loaded
         shape = loaded.network.graph.shapes[loaded.network.graph.output][1:]
@@ -85,7 +84,11 @@ class Explainer:
         else:
             mode = "max_activation" if self._largest else "all"
         self.analyzer = rap_keras.create_analyzer(
-            method, loaded.network, neuron_selection_mode=mode, batch_size=batch_size, **options
+            method.name,
+            loaded.network,
+            neuron_selection_mode=mode,
+            batch_size=batch_size,
+            **method.options,
         )
 
     def _check(self, shape: Sequence[int | None]) -> None:

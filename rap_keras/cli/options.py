@@ -1,5 +1,6 @@
 """The flags of the commands, and how they are read."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from rap_keras.analyzers.registry import needs_patterns
+from rap_keras.benchmark.methods import Method, check_given, read_method
 from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
@@ -93,7 +95,11 @@ PatternsOption = Annotated[
     Path | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
 ]
 MethodOption = Annotated[
-    str, typer.Option(help="The method: rap, gradient, ... or FILE.py:function.")
+    str,
+    typer.Option(
+        help="The method: rap, gradient, ... or FILE.py:function; with options as "
+        "rap:variant=released."
+    ),
 ]
 NeuronOption = Annotated[
     str, typer.Option(help="What to explain: the neuron with the max logit, all, or an INDEX.")
@@ -219,13 +225,24 @@ class MapFlags:
                 f"against is INDEX or INDEX,INDEX,..., not {self.against!r}.", "against"
             ) from None
 
-    def options(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The options of each method's analyzer.
+    def methods(self, texts: Sequence[str]) -> list[Method]:
+        """The methods, each with all its options; an option of its own wins over a flag.
+
+        Args:
+            texts: The methods, as NAME:OPTION=VALUE:...
 
         Raises:
-            InputError: Patterns are needed and not given, or given and not needed.
+            InputError: A method cannot be read; or patterns are needed and not given, or given and not
+                needed.
         """
-        needing = [method for method in methods if needs_patterns(method)]
+        methods = [read_method(text) for text in texts]
+        for method in methods:
+            check_given(method, "command")
+        needing = [
+            method.title
+            for method in methods
+            if needs_patterns(method.name) and "patterns" not in method.options
+        ]
         if needing and self.patterns is None:
             raise InputError(
                 f"The method {needing[0]!r} needs patterns=FILE.npz, as rap-keras patterns fit writes "
@@ -234,10 +251,16 @@ class MapFlags:
             )
         if self.patterns is not None and not needing:
             raise InputError(
-                f"No patterns are needed by {', '.join(methods)}: leave them out, or choose "
+                f"No patterns are needed by {', '.join(texts)}: leave them out, or choose "
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
         shared = {} if self.others is None else {"contrast": self.others}
         own = {"patterns": self.patterns}
-        return {method: shared | (own if method in needing else {}) for method in methods}
+        return [
+            dataclasses.replace(
+                method,
+                options=shared | (own if method.title in needing else {}) | dict(method.options),
+            )
+            for method in methods
+        ]

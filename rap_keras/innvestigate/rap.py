@@ -19,6 +19,8 @@ class RAPAnalyzer(PropagationAnalyzer):
             variant's own. The paper is silent.
         input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
             eqs. 7-9 there too.
+        head: How the last linear layer shares. "absolute": eqs. 5-6, by the sizes of contributions.
+            "positive": by positive contributions alone, which tells classes apart (docs/contrast.md).
         bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
             None takes the minimum and maximum of each image.
         contrast: What the explained class is set against, see docs/contrast.md.
@@ -36,11 +38,17 @@ class RAPAnalyzer(PropagationAnalyzer):
         variant: str = "paper",
         add: str | None = None,
         input_rule: str = "box",
+        head: str = "absolute",
         bounds: Any = None,
         **options: Any,
     ) -> None:
-        self._rap = {"variant": variant, "add": add, "input_rule": input_rule}
-        super().__init__(model, rap_composite(variant, add, input_rule), bounds, **options)
+        self._rap: dict[str, Any] = {
+            "variant": variant,
+            "add": add,
+            "input_rule": input_rule,
+            "head": head,
+        }
+        super().__init__(model, rap_composite(**self._rap), bounds, **options)
 
     def _get_state(self) -> dict[str, Any]:
         bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]
@@ -50,4 +58,5 @@ class RAPAnalyzer(PropagationAnalyzer):
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
         own = {key: state.pop(key) for key in ("variant", "add", "input_rule", "bounds")}
+        own["head"] = state.pop("head", "absolute")  # saved before there was a choice
         return super()._state_to_kwargs(state) | own

@@ -485,6 +485,7 @@ BAD_OPTIONS = {
     "variant to be one of 'paper', 'released', got 'x'": ("rap", {"variant": "x"}),
     "add to be one of": ("rap", {"add": "x"}),
     "input_rule to be one of": ("rap", {"input_rule": "x"}),
+    "head to be one of 'absolute', 'positive', got 'x'": ("rap", {"head": "x"}),
     "neuron_selection_mode to be one of": ("rap", {"neuron_selection_mode": "x"}),
     "batch_size to be an integer from 1 on, got 0": ("rap", {"batch_size": 0}),
     "batch_size to be an integer from 1 on, got True": ("rap", {"batch_size": True}),

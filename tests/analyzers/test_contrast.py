@@ -224,3 +224,34 @@ def test_layers_are_of_one_neuron(model, x):
     for ask in (analyzer.analyze_layers, analyzer.conservation):
         with pytest.raises(InputError, match="Expected one neuron of each sample"):
             ask(x, [[0, 1]] * 4)
+
+
+@pytest.mark.parametrize("contrast", [None, "softmax"])
+def test_a_head_shares_by_positive_contributions(contrast, rng, tmp_path):
+    model = plain("float64")
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[:, 3] = -abs(kernel[:, 3])  # neuron 3 has no positive contributions
+    model.layers[-1].set_weights([kernel, bias])
+    x = rng.normal(size=(3, 12, 12, 3))
+    analyzer = create_analyzer("rap", model, head="positive", contrast=contrast, **OF_ONE)
+    neurons = [3, 1, 5]
+    hidden = keras.Model(model.input, model.layers[-2].output)(x).numpy()
+    logits = model(x).numpy()
+    expected = np.zeros_like(hidden)
+    for i, c in enumerate(neurons):
+        start = np.zeros(10)
+        if contrast:
+            start -= abs(logits[i, c]) * weights(logits[i], c, contrast)
+            start[c] = abs(logits[i, c])
+        else:
+            start[c] = logits[i, c]
+        for j in range(10):
+            z = hidden[i] * kernel[:, j]
+            z = np.maximum(z, 0) if (z > 0).any() else -z
+            expected[i] += start[j] * z / z.sum()
+    found = analyzer.analyze_layers(x, neurons)[model.layers[-2].name]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert analyzer.conservation(x, neurons).max_error < 1e-9
+    analyzer.save(tmp_path)
+    again = rap_keras.load_analyzer(tmp_path)
+    np.testing.assert_allclose(again.analyze(x, neurons), analyzer.analyze(x, neurons), rtol=1e-9)

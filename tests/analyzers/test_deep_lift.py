@@ -156,3 +156,23 @@ def test_what_cannot_be_is_refused():
     fixed = keras.Model(inputs, layers.Dense(2)(inputs))
     with pytest.raises(InputError, match="Expected a model that takes any number of samples"):
         create_analyzer("deep_lift", fixed)
+
+
+def test_the_difference_from_the_logits_is_told_where_the_rule_is_not_exact(rng):
+    """LayerNormalization and attention pass the mean of their gradients at both ends."""
+    inputs = keras.Input((4, 6))
+    x = layers.LayerNormalization()(inputs)
+    x = x + layers.MultiHeadAttention(2, 3)(x, x)
+    x = layers.GlobalAveragePooling1D()(x)
+    model = biased(keras.Model(inputs, layers.Dense(3)(x)))
+    x, reference = rng.normal(size=(5, 4, 6)).astype(np.float32), rng.normal(size=(4, 6))
+    analyzer = create_analyzer(
+        "deep_lift", model, neuron_selection_mode="index", reference_inputs=reference
+    )
+    neurons = [0, 1, 2, 0, 1]
+    logits = model(x).numpy()[np.arange(5), neurons]
+    start = model(np.float32(reference)[None]).numpy()[0, neurons]
+    sums = analyzer.analyze(x, neurons).sum((1, 2), dtype=np.float64)
+    delta = sums - (logits - start)
+    assert abs(delta).max() > 1e-3
+    np.testing.assert_allclose(analyzer.convergence_delta(x, neurons), delta, atol=1e-4)

@@ -115,3 +115,10 @@ def test_models_with_several_inputs_are_refused():
     model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
     with pytest.raises(InputError, match="one input"):
         create_analyzer("expected_gradients", model, background=np.zeros((1, 2)))
+
+
+def test_a_large_background_is_shown_in_short(model, data):
+    analyzer = create_analyzer("expected_gradients", model, background=data[1])
+    assert len(repr(analyzer)) < 2000
+    assert "background=" in repr(analyzer)
+    assert "ExpectedGradientsAnalyzer" in repr(analyzer)

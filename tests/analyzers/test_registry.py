@@ -96,6 +96,7 @@ def test_what_the_records_say(method):
         ("grad_cam", {"contrast": "softmax"}, False),
         ("hires_cam", {"relu": True}, False),
         ("rise", {"score": "logit"}, True),
+        ("rise", {"score": "sigmoid"}, False),
         ("lrp.alpha_beta", {"alpha": 1}, False),
         ("lrp.alpha_beta", {"beta": 0}, False),
         ("lrp.alpha_beta", {"alpha": 2}, True),

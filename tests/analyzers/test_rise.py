@@ -25,7 +25,13 @@ def softmax(logits):
     return e / e.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("score", ["probability", "logit"])
+def score_of(logits, score):
+    if score == "logit":
+        return logits
+    return softmax(logits) if score == "probability" else 1 / (1 + np.exp(-logits))
+
+
+@pytest.mark.parametrize("score", ["probability", "sigmoid", "logit"])
 def test_a_pixel_gets_the_mean_score_of_what_is_seen_with_it(score, images):
     model = plain()
     options = {"masks": 10, "cells": 3, "p": 0.4, "score": score, "value": [1, 0, -1]}
@@ -39,7 +45,7 @@ def test_a_pixel_gets_the_mean_score_of_what_is_seen_with_it(score, images):
         for mask in masks_of(analyzer, k):
             shown = mask[..., None] * images[k] + (1 - mask[..., None]) * np.array([1, 0, -1])
             logits = model(shown[None].astype(np.float32)).numpy()
-            f = (softmax(logits) if score == "probability" else logits)[0, neuron]
+            f = score_of(logits, score)[0, neuron]
             expected += f * mask / (0.4 * 10)
         assert_same(found[k].sum(-1), expected, 1e-4)
         np.testing.assert_array_equal(found[k, ..., 0], found[k, ..., 1])
@@ -88,10 +94,11 @@ def test_a_single_logit_has_a_sigmoid(images):
     assert_same(found.relevance.sum(-1)[:, 0, 0], expected[:, 0], 1e-4)
 
 
-def test_logits_of_a_region_are_summed():
+@pytest.mark.parametrize("score", ["sigmoid", "logit"])
+def test_scores_of_a_region_are_summed(score):
     model = segmenting()
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    options = {"masks": 5, "score": "logit", "neuron_selection_mode": "all"}
+    options = {"masks": 5, "score": score, "neuron_selection_mode": "all"}
     analyzer = create_analyzer("rise", model, **options)
     each = [analyzer.analyze(x, np.s_[..., k]) for k in range(4)]
     assert_same(analyzer.analyze(x), sum(each), 1e-4)
@@ -114,7 +121,10 @@ def test_options_are_kept(images, tmp_path):
         ({"cells": 1.5}, "Expected cells to be an integer from 1 on, got 1.5"),
         ({"p": 0}, "Expected p to be a probability above 0, got 0"),
         ({"p": 2}, "Expected p to be a probability above 0, got 2"),
-        ({"score": "odds"}, "Expected score to be one of 'probability', 'logit', got 'odds'"),
+        (
+            {"score": "odds"},
+            "Expected score to be one of 'probability', 'sigmoid', 'logit', got 'odds'",
+        ),
         (
             {"neuron_selection_mode": "all"},
             "Expected one neuron of a vector to take the probability",

@@ -52,9 +52,42 @@ def test_methods_compared_against_others(scene, tmp_path):
     assert (out / "compare.png").is_file()
 
 
+def test_methods_with_options(scene, tmp_path):
+    out = tmp_path / "out"
+    named = ["rap:contrast=softmax", "rap", "gradient:postprocess=abs"]
+    flags = ["--model", "embedded:vgg", "--contrast", "uniform"]
+    succeed("compare", scene, *flags, "--methods", ",".join(named[:2]), "--out", out)
+    model, x = embedded.load("vgg"), preprocess(cluttered_digit_pairs(1).images)
+    with np.load(out / "compare.npz") as found:
+        for name, contrast in zip(named, ("softmax", "uniform"), strict=False):
+            expected = create_analyzer("rap", model, contrast=contrast).analyze(x)
+            bound = 1e-4 * np.abs(expected).max()
+            np.testing.assert_allclose(found[name], expected, atol=bound)
+    again = tmp_path / "again"
+    text = succeed(
+        "explain", scene, "--model", "embedded:vgg", "--method", named[0], "--out", again
+    )
+    assert "against the others" in text
+    told = json.loads((again / "explain.json").read_text())
+    assert told["contrast"] == "softmax"
+    assert told["images"][0]["method"] == named[0]
+    third = tmp_path / "third"
+    succeed("explain", scene, "--model", "embedded:vgg", "--method", named[2], "--out", third)
+    assert np.load(third / "scene.npy").min() >= 0
+    layered = tmp_path / "layered"
+    succeed("layers", scene, "--model", "embedded:vgg", "--method", named[0], "--out", layered)
+    with np.load(layered / "scene-layers.npz") as found:
+        sums = [found[name].sum(dtype=np.float64) for name in found.files]
+        sizes = [np.abs(found[name]).sum(dtype=np.float64) for name in found.files]
+    assert all(abs(total) < 1e-4 * size for total, size in zip(sums, sizes, strict=True))
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--method", "rap:variant"], "NAME:OPTION=VALUE"),
+        (["--method", "rap:batch_size=3"], "the command's own"),
+        (["--method", "rap:alpha=3"], "alpha"),
         (["--contrast", "both"], "softmax or uniform"),
         (["--contrast", "softmax", "--against", 3], "pass one of them"),
         (["--against", "cat"], "INDEX"),

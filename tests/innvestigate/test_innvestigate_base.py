@@ -303,12 +303,14 @@ OPTIONS = {
     "variant": {"variant": "released"},
     "add": {"add": "signed"},
     "input_rule": {"input_rule": "inner"},
+    "head": {"head": "positive"},
     "bounds": {"bounds": (-6, 5.5)},
     "arrays": {"bounds": (np.full((8, 8, 3), -6.0), np.linspace(4, 6, 3))},
 }
 SAVED = {
     "max_activation, variant": OPTIONS["variant"],
     "index, add": {"neuron_selection_mode": "index"} | OPTIONS["add"],
+    "head": OPTIONS["head"],
     "all, input_rule": {"neuron_selection_mode": "all"} | OPTIONS["input_rule"],
     "bounds, project": OPTIONS["arrays"] | {"reverse_project_bottleneck_layers": True},
     "clip": {"reverse_clip_values": (-0.1, 0.1)},

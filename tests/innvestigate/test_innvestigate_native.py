@@ -24,6 +24,7 @@ OPTIONS = [
     {"add": "positive"},
     {"add": "signed"},
     {"input_rule": "inner"},
+    {"head": "positive"},
     {"bounds": (-5, [5, 5, 6])},
     {"neuron_selection_mode": "all"},
 ]
