@@ -23,9 +23,9 @@ import rap_keras
 from rap_keras import embedded, patterns
 from rap_keras.analyzers.registry import read_method
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
-from rap_keras.models import randomised
+from rap_keras.models.randomisation import STAGES as CASES
+from rap_keras.models.randomisation import randomised
 
-CASES = ("logits", "half", "all")
 # lrp needs a table, rollout attention, expected gradients a background.
 NO_METHODS = ("input", "lrp", "attention.rollout", "expected_gradients")
 OPTIONS = {
@@ -39,12 +39,6 @@ OPTIONS = {
 def methods() -> list[str]:
     """The names of the methods that are tested."""
     return [name for name in rap_keras.analyzer_names() if name not in NO_METHODS]
-
-
-def stage(model: keras.Model, case: str) -> int:
-    """How many of its layers with parameters are randomised in a case."""
-    count = sum(bool(layer.weights) for layer in model.layers)
-    return {"logits": 1, "half": (count + 1) // 2, "all": count}[case]
 
 
 def explain(
@@ -83,7 +77,7 @@ def compare(
     maps = explain(method, model, x, neurons, data)
     found = {}
     for case in cases:
-        copy = randomised(model, stage(model, case), seed)
+        copy = randomised(model, case, seed)
         found[case] = similarities(maps, explain(method, copy, x, neurons, data))
     return found
 

@@ -422,7 +422,9 @@ def logit_drops(
     return values[0] - np.array(values[1:])
 
 
-def symmetric_relevance_gain(lerf: PerturbationCurve, morf: PerturbationCurve) -> float:
+def symmetric_relevance_gain(
+    lerf: PerturbationCurve, morf: PerturbationCurve, of: str = "logits"
+) -> float:
     """How much longer the logit stays with the least relevant pixels replaced first than with the most.
 
     The area under the curve of the least relevant first less that of the most relevant first, of
@@ -433,18 +435,21 @@ def symmetric_relevance_gain(lerf: PerturbationCurve, morf: PerturbationCurve) -
     Args:
         lerf: The curve of order "lerf".
         morf: The curve of order "morf", with the same steps.
+        of: "logits", "probabilities" or "correct".
 
     Returns:
-        The gain in logits, the greater the better; 0 for a map that tells nothing.
+        The gain, in units of these, the greater the better; 0 for a map that tells nothing.
 
     Raises:
-        InputError: The curves have different steps.
+        InputError: The curves have different steps, or the option is none of these.
     """
+    choose("of", of, ("logits", "probabilities", "correct"))
     if not np.array_equal(lerf.fractions, morf.fractions):
         raise InputError(
             "Expected two curves of the same steps: compute them with the same options."
         )
-    return area_under_curve(lerf.fractions, lerf.logits - morf.logits)
+    above, below = (np.asarray(getattr(curve, of), np.float64) for curve in (lerf, morf))
+    return area_under_curve(lerf.fractions, above - below)
 
 
 def area_over_perturbation_curve(values: ArrayLike) -> float:

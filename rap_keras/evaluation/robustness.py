@@ -132,6 +132,42 @@ def infidelity(
     Raises:
         InputError: The arguments or the logits are not as described.
     """
+    told, drops = told_and_lost(
+        predict, x, attribution, neuron, perturbation, size, samples, seed, batch_size
+    )
+    return squared_error(told, drops, read_boolean("scaled", scaled))
+
+
+def told_and_lost(
+    predict: Predict,
+    x: ArrayLike,
+    attribution: ArrayLike,
+    neuron: int,
+    perturbation: str = "squares",
+    size: float | None = None,
+    samples: int = 100,
+    seed: int | Sequence[int] = 0,
+    batch_size: int = 32,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What an attribution says of changes of the input, and what the logit loses by them.
+
+    Args:
+        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        attribution: As of `infidelity`.
+        neuron: The index of the explained neuron among the logits.
+        perturbation: "squares" or "noise".
+        size: Of the squares or the noise, see `infidelity`.
+        samples: The number of changes.
+        seed: That of the changes.
+        batch_size: The most images in a batch.
+
+    Returns:
+        I . phi and f(x) - f(x - I) of each change, `(samples,)`.
+
+    Raises:
+        InputError: As of `infidelity`.
+    """
     choose("perturbation", perturbation, ("squares", "noise"))
     image = read_array("the input x", x, 3).astype(np.float32)
     values = read_array("an attribution", attribution, 2 if perturbation == "squares" else 3)
@@ -140,7 +176,7 @@ def infidelity(
             f"Expected an attribution of shape {image.shape[: values.ndim]}, got {values.shape}."
         )
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
-    neuron, scale = read_integer("neuron", neuron, 0), read_boolean("scaled", scaled)
+    neuron = read_integer("neuron", neuron, 0)
     if perturbation == "squares":
         masks = _squares(values.shape, size, count, generator)
         told = np.array([values[mask].sum() for mask in masks])
@@ -150,9 +186,15 @@ def infidelity(
         noise = generator.normal(scale=deviation, size=(count, *image.shape)).astype(np.float32)
         told = np.array([(change * values).sum() for change in noise])
         images = [image - change for change in noise]
-    drops = logit_drops(predict, image, images, count, neuron, batch_size)
-    if scale and told.any():
-        told *= (told * drops).mean() / (told**2).mean()
+    return told, logit_drops(predict, image, images, count, neuron, batch_size)
+
+
+def squared_error(
+    told: NDArray[np.float64], drops: NDArray[np.float64], scaled: bool = False
+) -> float:
+    """The mean square of the difference; scaled: the least that a multiple of the first has."""
+    if scaled and told.any():
+        told = told * (told * drops).mean() / (told**2).mean()
     return float(((told - drops) ** 2).mean())
 
 

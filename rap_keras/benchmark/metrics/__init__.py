@@ -3,13 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rap_keras.benchmark.metrics import classes, localization, maps, perturbation
+from rap_keras.benchmark.metrics import classes, localization, maps, perturbation, robustness
 from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, Scene, View, means_of
-from rap_keras.benchmark.metrics.tables import CLASSES, FURTHER, RATIO, SEGMENTATION, TABLES
+from rap_keras.benchmark.metrics.tables import (
+    CLASSES,
+    FAITHFULNESS,
+    FURTHER,
+    RATIO,
+    ROBUSTNESS,
+    SEGMENTATION,
+    TABLES,
+)
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for family in (localization, maps, perturbation, classes)
+    for family in (localization, maps, perturbation, classes, robustness)
     for metric in family.METRICS
 }
 """All metrics by their names, in the order of the report; a new one is added here, or to its family."""
@@ -47,9 +55,11 @@ def measured(view: View, names: Iterable[str]) -> Record:
 
 __all__ = [
     "CLASSES",
+    "FAITHFULNESS",
     "FURTHER",
     "METRICS",
     "RATIO",
+    "ROBUSTNESS",
     "SEGMENTATION",
     "TABLES",
     "Column",
