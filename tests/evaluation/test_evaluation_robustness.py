@@ -98,18 +98,18 @@ def test_infidelity_of_squares_equals_plain_loops():
 
 
 def test_squares_lie_everywhere_and_are_a_quarter_of_the_side_by_default():
-    x = np.ones((8, 12, 1))
+    x = np.ones((12, 16, 1))
     batches = []
 
     def predict(batch):
         batches.append(batch.copy())
         return np.zeros((len(batch), 1))
 
-    infidelity(predict, x, np.zeros((8, 12)), 0, samples=1200)
-    removed = 1 - np.concatenate(batches)[1:1201, ..., 0]
-    assert (removed.sum((1, 2)) == 4).all()
+    infidelity(predict, x, np.zeros((12, 16)), 0, samples=3000)
+    removed = 1 - np.concatenate(batches)[1:3001, ..., 0]
+    assert (removed.sum((1, 2)) == 9).all()
     assert removed.any(0).all()
-    assert len({image.tobytes() for image in removed}) == 7 * 11
+    assert len({image.tobytes() for image in removed}) == 10 * 14
 
 
 def test_infidelity_of_noise_equals_plain_loops():
