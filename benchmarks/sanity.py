@@ -23,8 +23,9 @@ import rap_keras
 from rap_keras import embedded, patterns
 from rap_keras.analyzers.registry import read_method
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
+from rap_keras.models.randomisation import STAGES as CASES
+from rap_keras.models.randomisation import randomised
 
-CASES = ("logits", "half", "all")
 # lrp needs a table, rollout attention, expected gradients a background.
 NO_METHODS = ("input", "lrp", "attention.rollout", "expected_gradients")
 OPTIONS = {
@@ -38,23 +39,6 @@ OPTIONS = {
 def methods() -> list[str]:
     """The names of the methods that are tested."""
     return [name for name in rap_keras.analyzer_names() if name not in NO_METHODS]
-
-
-def randomised(model: keras.Model, case: str, seed: int = 0) -> keras.Model:
-    """A clone whose last layers have new weights: the logits, half of the layers, or all.
-
-    Kernels are shuffled, so that their sizes stay; biases and normalizations likewise.
-    """
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    layers = [layer for layer in clone.layers if layer.weights]
-    count = {"logits": 1, "half": (len(layers) + 1) // 2, "all": len(layers)}[case]
-    rng = np.random.default_rng(seed)
-    for layer in layers[-count:]:
-        layer.set_weights(
-            [rng.permutation(w.ravel()).reshape(w.shape) for w in layer.get_weights()]
-        )
-    return clone
 
 
 def explain(
@@ -91,10 +75,11 @@ def compare(
     """Case => similarities of the maps of the randomised network to those of the trained one."""
     neurons = model.predict(x, verbose=0).argmax(1)
     maps = explain(method, model, x, neurons, data)
-    return {
-        case: similarities(maps, explain(method, randomised(model, case, seed), x, neurons, data))
-        for case in cases
-    }
+    found = {}
+    for case in cases:
+        copy = randomised(model, case, seed)
+        found[case] = similarities(maps, explain(method, copy, x, neurons, data))
+    return found
 
 
 def cell(values: list[float]) -> str:

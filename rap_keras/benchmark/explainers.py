@@ -51,6 +51,14 @@ class Backend(Protocol):
         """
         ...
 
+    def randomised(self, stage: str) -> "Backend":
+        """The same with random parameters in the last layers, see `rap_keras.models.randomised`.
+
+        Raises:
+            InputError: The backend cannot do that.
+        """
+        ...
+
 
 def open_backend(settings: Settings) -> Backend:
     """Loads the settings' model on their backend.
@@ -113,6 +121,9 @@ class _Keras:
     def enlarged(self, size: tuple[int, int]) -> Backend:
         return _Keras(self._settings, self.loaded.enlarged(size))
 
+    def randomised(self, stage: str) -> Backend:
+        return _Keras(self._settings, self.loaded.randomised(stage, self._settings.seed))
+
 
 class _Innvestigate:
     """iNNvestigate: its own analyzers, and rap_keras' plugin for "rap" and "pattern..."."""
@@ -168,6 +179,13 @@ class _Innvestigate:
     def enlarged(self, size: tuple[int, int]) -> Backend:
         raise InputError(
             'Expected grid_cells="shrunk" with backend="innvestigate", got "full".', "grid_cells"
+        )
+
+    def randomised(self, stage: str) -> Backend:
+        raise InputError(
+            'Expected metrics without randomised models with backend="innvestigate": leave mprt, smprt '
+            "and emprt out.",
+            ("metrics", "backend"),
         )
 
 

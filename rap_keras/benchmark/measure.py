@@ -27,7 +27,7 @@ from rap_keras.benchmark.protocol import protocol
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
-from rap_keras.evaluation import maps
+from rap_keras.evaluation import maps, perturbation
 
 Maps = dict[str, NDArray[Any]]
 Stack = NDArray[np.floating]
@@ -100,6 +100,10 @@ class Bench:
             self._methods.setdefault(SHIFTED_METHOD, Method(SHIFTED_METHOD, SHIFTED_METHOD))
         self._explainers = self._explainers_of(self.backend)
         self._enlarged: dict[Size, dict[str, Explain]] = {}
+        stages = {stage for metric in chosen(settings.metrics) for stage in metric.stages}
+        self._randomised = {
+            stage: self._explainers_of(self.backend.randomised(stage)) for stage in sorted(stages)
+        }
         self._surely: dict[int, int | None] = {}
         if "grid" in settings.metrics and settings.grid_cells == "full":
             self._check_full_cells()
@@ -186,6 +190,11 @@ class Bench:
                     self.settings.threshold(row),
                     row.is_contrasted,
                     explain,
+                    None
+                    if row.title == EDGES
+                    else functools.partial(
+                        self._heatmaps_of_inputs, row, scene.position, scene.neuron
+                    ),
                 )
                 for k, scene in enumerate(scenes)
             ]
@@ -293,6 +302,23 @@ class Bench:
             return np.stack(list(map(mean_shifted, heatmaps)))
         return heatmaps
 
+    def _heatmaps_of_inputs(
+        self,
+        row: Method,
+        position: int,
+        neuron: int,
+        x: NDArray[np.float32],
+        stage: str | None = None,
+    ) -> NDArray[np.floating]:
+        """The heat maps of a row, of other inputs than the sample's, or by a randomised model."""
+        if row.title == RANDOM:
+            noise = random_map(x.shape[1:3], self.settings.seed, position)
+            return np.stack([noise] * len(x))
+        title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
+        explain = (self._explainers if stage is None else self._randomised[stage])[title]
+        heatmaps = _heatmaps_of(_finite(title, explain(x, [neuron] * len(x))))
+        return np.stack(list(map(mean_shifted, heatmaps))) if title != row.title else heatmaps
+
     def _explainers_at(self, size: Size) -> dict[str, Explain]:
         """The explainers of images of a size, which may be larger than the model's own."""
         if self.loaded.input_size in (None, size):
@@ -397,8 +423,14 @@ class Bench:
 
     def _replacement(
         self, sample: Sample, position: int, x: NDArray[np.float32]
-    ) -> NDArray[np.float32] | float:
+    ) -> NDArray[np.float32] | float | perturbation.Impute:
         kind = self.settings.replacement
+        if kind == "blur":
+            return perturbation.blurred(x)
+        if kind == "road":
+            seed = [self.settings.seed, position, 1]
+            noise = 0.01 * float(x.std())
+            return functools.partial(perturbation.noisy_linear_imputation, noise=noise, seed=seed)
         if kind == "zero":
             return 0.0
         if kind == "mean":
@@ -428,10 +460,12 @@ class Bench:
                     ("pixels_per_step", "size", "steps"),
                 )
             return
-        wanted = s.steps * max(s.pixels_each_step(size), 1)
-        if wanted > size[0] * size[1]:
+        regions = s.regions(size)
+        wanted = s.steps * max(s.pixels_each_step(size) // s.patch**2, 1)
+        if wanted > regions:
+            what = "pixels" if s.patch == 1 else f"patches of {s.patch} x {s.patch} pixels"
             raise InputError(
-                f"Expected at most the {size[0] * size[1]} pixels of an image to be replaced, but "
+                f"Expected at most the {regions} {what} of an image to be replaced, but "
                 f"{s.steps} steps ask for {wanted}: lower steps or pixels_per_step.",
                 ("steps", "pixels_per_step"),
             )

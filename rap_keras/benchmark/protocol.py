@@ -56,6 +56,8 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         if settings.perturbs
         else None,
         **({"grid": _grid(settings)} if "grid" in settings.metrics else {}),
+        **({"top_k": settings.top_k} if "top_k" in settings.metrics else {}),
+        **({"changes": _drawn(settings)} if settings.draws_changes else {}),
     }
 
 
@@ -78,7 +80,16 @@ def _perturbation(settings: Settings, size: tuple[int, int] | None) -> dict[str,
         "replacement": settings.replacement,
         "fractions": [k / settings.steps for k in steps]
         if size is None or pixels is None
-        else [k * pixels / (size[0] * size[1]) for k in steps],
+        else [k * pixels / (settings.regions(size) * settings.patch**2) for k in steps],
+        **({} if settings.patch == 1 else {"patch": settings.patch}),
+    }
+
+
+def _drawn(settings: Settings) -> dict[str, Any]:
+    return {
+        "draws": settings.draws,
+        "neighbours": settings.neighbours,
+        "radius": settings.radius,
     }
 
 

@@ -12,7 +12,7 @@ from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number
 
-REPLACEMENTS = ("zero", "mean", "uniform")
+REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road")
 _SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
 
 Check = Callable[[str, Any], Any]
@@ -87,6 +87,13 @@ def _probability(name: str, value: Any) -> float:
     number = read_number(name, value, 0)
     if number > 1:
         raise InputError(f"Expected {name} to lie between 0 and 1, got {number:g}.", name)
+    return number
+
+
+def _share(name: str, value: Any) -> float:
+    number = read_number(name, value, 0)
+    if not 0 < number <= 1:
+        raise InputError(f"Expected {name} to lie above 0, at most 1, got {number:g}.", name)
     return number
 
 
@@ -217,8 +224,33 @@ class Settings:
     replacement: str = _setting(
         "zero",
         "By what: zero (of the model's input), mean (colour of the image), uniform (random "
-        "colours) or a level of grey, 0 to 255.",
+        "colours), blur, road (imputed from the neighbours) or a level of grey, 0 to 255.",
         check=_replacement,
+        recorded=False,
+    )
+    patch: int = _setting(
+        1,
+        "Squares of that many pixels a side are replaced as a whole.",
+        check=_integer(1),
+        recorded=False,
+    )
+    top_k: int = _setting(1000, "Pixels of the metric top_k.", check=_integer(1), recorded=False)
+    draws: int = _setting(
+        100,
+        "Sets of pixels of faithfulness_correlation, squares of infidelity.",
+        check=_integer(2),
+        recorded=False,
+    )
+    neighbours: int = _setting(
+        10,
+        "Changed inputs of max_sensitivity, local_lipschitz and smprt.",
+        check=_integer(1),
+        recorded=False,
+    )
+    radius: float = _setting(
+        0.05,
+        "How far they are changed, as a share of the range of the input.",
+        check=_share,
         recorded=False,
     )
     tolerance: int = _setting(
@@ -278,6 +310,12 @@ class Settings:
             value = getattr(self, name)
             if setting.check is not None and value is not None:
                 object.__setattr__(self, name, setting.check(name, value))
+        if (self.pixels_per_step or 0) % self.patch**2:
+            raise InputError(
+                f"Expected pixels_per_step to be a multiple of the {self.patch**2} pixels of a patch, "
+                f"got {self.pixels_per_step}.",
+                ("pixels_per_step", "patch"),
+            )
         for method in map(read_method, self.methods):
             self._check_method(method)
         titles = [method.title for method in self.rows()]
@@ -321,11 +359,20 @@ class Settings:
     @property
     def perturbs(self) -> bool:
         """Whether a metric perturbs images."""
-        return any(metric.curve for metric in chosen(self.metrics))
+        return any(metric.perturbs for metric in chosen(self.metrics))
+
+    @property
+    def draws_changes(self) -> bool:
+        """Whether a metric changes inputs by chance."""
+        return any(metric.draws for metric in chosen(self.metrics))
+
+    def regions(self, size: Sequence[int]) -> int:
+        """How many patches, or pixels, an image of this size has."""
+        return -(-size[0] // self.patch) * -(-size[1] // self.patch)
 
     def pixels_each_step(self, size: Sequence[int]) -> int:
         """How many pixels of an image of this size are replaced at each step."""
-        return self.pixels_per_step or size[0] * size[1] // self.steps
+        return self.pixels_per_step or self.regions(size) // self.steps * self.patch**2
 
     @property
     def grid_shape(self) -> tuple[int, int]:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.evaluation.classes import relevance_share
 from rap_keras.evaluation.reading import read_heatmap, read_mask
-from rap_keras.support.options import choose, read_number
+from rap_keras.support.options import choose, read_boolean, read_integer, read_number
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -270,6 +271,106 @@ def pointing_game(
         if ((rows - row) ** 2 + (columns - column) ** 2).min() > reach**2:
             return False
     return True
+
+
+def relevance_mass_accuracy(
+    heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None = None
+) -> float:
+    """The share of the positive relevance that lies on the object.
+
+    Of Arras, Osman and Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural
+    network explanations", Information Fusion 2022, arXiv 2003.07258, with their pooling "sum, pos". It
+    is the energy-based pointing game by another name: `relevance_share` of the positive relevance.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`.
+        mask: Where the object is, bool `(height, width)`.
+        void: The pixels that count nowhere, bool `(height, width)`; default: none.
+
+    Returns:
+        The share, 0 to 1. NaN where there is no positive relevance.
+
+    Raises:
+        InputError: The heatmap or the masks are not as described.
+    """
+    return relevance_share(heatmap, mask, "positive", void)
+
+
+def relevance_rank_accuracy(
+    heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None = None
+) -> float:
+    """The share of the most relevant pixels, as many as the object has, that lie on it.
+
+    Of Arras, Osman and Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural
+    network explanations", Information Fusion 2022, arXiv 2003.07258: |P_K and S| / |S|, where P_K are
+    the K = |S| most relevant pixels and S is the object, and only positive relevance counts, so that
+    pixels without it are all equal. Where equal ones lie on the border of the K, each of them counts by
+    the chance that it is drawn.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`.
+        mask: Where the object is, bool `(height, width)`.
+        void: The pixels that count nowhere, bool `(height, width)`; default: none.
+
+    Returns:
+        The share, 0 to 1; by chance the object's share of the pixels. NaN where the mask is empty.
+
+    Raises:
+        InputError: The heatmap or the masks are not as described.
+    """
+    values, inside, outside = _read(heatmap, mask, void)
+    size = int(inside.sum())
+    if size == 0:
+        return math.nan
+    return _hits(np.maximum(values, 0), inside, outside, size) / size
+
+
+def top_k_intersection(
+    heatmap: ArrayLike,
+    mask: ArrayLike,
+    k: int = 1000,
+    weighted: bool = False,
+    void: ArrayLike | None = None,
+) -> float:
+    """The share of the k most relevant pixels that lie on the object.
+
+    Of Theiner, Müller-Budack and Ewerth, "Interpretable semantic photo geolocation", WACV 2022, arXiv
+    2104.14995: |P_k and S| / k, where P_k are the k most relevant pixels and S is the object. Where
+    equally relevant pixels lie on the border of the k, each of them counts by the chance that it is
+    drawn.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`.
+        mask: Where the object is, bool `(height, width)`.
+        k: The number of pixels; at most all are taken.
+        weighted: Divide by the object's share of the pixels: the paper's concept influence, which is 1
+            by chance whatever the object's size.
+        void: The pixels that count nowhere, bool `(height, width)`; default: none.
+
+    Returns:
+        The share, 0 to 1, or, weighted, 0 or more. NaN where the mask is empty.
+
+    Raises:
+        InputError: The heatmap, the masks or the options are not as described.
+    """
+    count = read_integer("k", k, 1)
+    relative = read_boolean("weighted", weighted)
+    values, inside, outside = _read(heatmap, mask, void)
+    size, pixels = int(inside.sum()), int((inside | outside).sum())
+    if size == 0:
+        return math.nan
+    count = min(count, pixels)
+    share = _hits(values, inside, outside, count) / count
+    return share * pixels / size if relative else share
+
+
+def _hits(values: Array, inside: Mask, outside: Mask, count: int) -> float:
+    """How many of the `count` largest values lie inside; of those equal to the least, as by chance."""
+    level = _level_of_area(values[inside | outside], count - 1)
+    tied = (inside | outside) & (values == level)
+    above = (inside | outside) & (values > level)
+    drawn = (count - above.sum()) / tied.sum()
+    return float((above & inside).sum() + drawn * (tied & inside).sum())
 
 
 def _read(heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None) -> tuple[Array, Mask, Mask]:

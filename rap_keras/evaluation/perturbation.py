@@ -1,21 +1,39 @@
 """What the explained logit does while the pixels are replaced in the order of their relevance.
 
 Region perturbation by Samek et al., "Evaluating the visualization of what a deep neural network has
-learned", IEEE TNNLS 2017, arXiv 1509.06321, with single pixels as regions. Most relevant first (MoRF),
-the logit should fall soon; least relevant first (LeRF), as in RAP (Nam et al., AAAI 2020, arXiv
-1904.00605), the logit should stay, or rise while negative relevance is removed.
+learned", IEEE TNNLS 2017, arXiv 1509.06321, with single pixels or squares as regions. Most relevant
+first (MoRF), the logit should fall soon; least relevant first (LeRF), as in RAP (Nam et al., AAAI 2020,
+arXiv 1904.00605), the logit should stay, or rise while negative relevance is removed.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import spsolve
+from scipy.special import softmax
+from scipy.stats import pearsonr
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation.reading import read_array, read_heatmap
-from rap_keras.support.options import choose, read_integer
+from rap_keras.evaluation.reading import read_array, read_heatmap, read_mask, read_seed
+from rap_keras.support.options import choose, read_integer, read_number
+
+Predict = Callable[[NDArray[np.float32]], ArrayLike]
+Impute = Callable[[NDArray[np.float32], NDArray[np.bool_]], ArrayLike]
+
+# Weights of a pixel's neighbours, as row and column offsets: 1/6 beside it, 1/12 at its corners.
+_NEIGHBOURS = {
+    (row, column): (1 / 6 if 0 in (row, column) else 1 / 12)
+    for row in (-1, 0, 1)
+    for column in (-1, 0, 1)
+    if (row, column) != (0, 0)
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,44 +41,51 @@ class PerturbationCurve:
     """What became of one image, step by step, from the image as it is.
 
     Attributes:
-        fractions: The share of the pixels that is replaced, `(steps + 1,)`, from 0 on.
+        fractions: The share of the regions that is replaced, `(steps + 1,)`, from 0 on.
         logits: The logit of the explained neuron, `(steps + 1,)`, float64.
         correct: Whether no other neuron has a larger logit, bool `(steps + 1,)`.
+        probabilities: The softmax of the explained neuron, `(steps + 1,)`, float64.
     """
 
     fractions: NDArray[np.float64]
     logits: NDArray[np.float64]
     correct: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
 
 
 def perturbation_masks(
-    heatmap: ArrayLike, steps: int, pixels_per_step: int, order: str = "lerf"
+    heatmap: ArrayLike, steps: int, pixels_per_step: int, order: str = "lerf", patch: int = 1
 ) -> NDArray[np.bool_]:
     """The pixels that are replaced after each step.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         steps: The number of steps.
-        pixels_per_step: How many more pixels each step replaces.
+        pixels_per_step: How many more pixels each step replaces: a multiple of `patch ** 2`.
         order: "lerf": the least relevant first, the most negative relevance being the least.
             "morf": the most relevant first. Of equally relevant pixels, those of the upper rows
             come first, and in a row those on the left.
+        patch: The side of the square regions, in pixels, that are replaced as a whole. They lie side
+            by side from the upper left on; those that stick out on the right and below are cut off. A
+            region has the mean relevance of its pixels.
 
     Returns:
-        The masks, bool `(steps, height, width)`; mask k has `(k + 1) * pixels_per_step` pixels.
+        The masks, bool `(steps, height, width)`; mask k has `(k + 1) * pixels_per_step` pixels, less
+        where regions are cut off.
 
     Raises:
         InputError: The arguments are not as described, or there are not as many pixels.
     """
     values = read_heatmap(heatmap)
-    steps, pixels_per_step = _read_steps(steps, pixels_per_step, values.size)
-    ranks = np.empty(values.size, np.int64)
-    ranks[_pixel_order(values, order)] = np.arange(values.size)
-    counts = np.arange(1, steps + 1) * pixels_per_step
-    return ranks.reshape(values.shape) < counts[:, np.newaxis, np.newaxis]
+    regions, relevance = _regions(values, patch)
+    steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, patch)
+    ranks = np.empty(relevance.size, np.int64)
+    ranks[_order(relevance, order)] = np.arange(relevance.size)
+    counts = np.arange(1, steps + 1) * per_step
+    return ranks[regions] < counts[:, np.newaxis, np.newaxis]
 
 
-def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike = 0.0) -> NDArray[Any]:
+def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.0) -> NDArray[Any]:
     """Replaces the pixels of an image that the masks mark.
 
     The result has all perturbed images at once; `perturbation_curve` makes them batch by batch.
@@ -68,7 +93,9 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike = 0.0) -> NDA
     Args:
         x: The model's input as preprocessed, `(height, width, channels)`.
         masks: Which pixels to replace, bool `(steps, height, width)`.
-        replacement: What by: a number, an array `(channels,)`, or one of x's shape.
+        replacement: What by: a number, an array `(channels,)`, one of x's shape (as `blurred` makes
+            it), or a function from the image and a mask `(height, width)` to one of x's shape, of
+            which the marked pixels are taken (as `noisy_linear_imputation`).
 
     Returns:
         The perturbed images, `(steps, height, width, channels)`, of x's dtype (float32 where x holds
@@ -87,20 +114,105 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike = 0.0) -> NDA
             f"Expected masks to be a bool array of shape (steps, {height}, {width}), as "
             f"perturbation_masks makes them, got {where.dtype} of shape {where.shape}."
         )
-    image, other = values.astype(dtype), _read_replacement(replacement, values.shape, dtype)
+    image = values.astype(dtype)
+    if callable(replacement):
+        other = np.empty((len(where), *values.shape), dtype)
+        for row, mask in zip(other, where, strict=True):
+            row[...] = _imputed(replacement, image, mask)
+    else:
+        other = _read_replacement(replacement, values.shape, dtype)
     return np.where(where[..., np.newaxis], other, image)
 
 
+def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
+    """The image blurred by a Gaussian, as a replacement that keeps its colours.
+
+    Args:
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        sigma: The standard deviation of the Gaussian, in pixels; that of Petsiuk et al. by default.
+
+    Returns:
+        The blurred image, float32; beyond its border, the image goes on mirrored.
+
+    Raises:
+        InputError: The arguments are not as described.
+    """
+    width = read_number("sigma", sigma, 0)
+    image = read_array("the input x", x, 3)
+    return np.asarray(gaussian_filter(image, (width, width, 0)), np.float32)
+
+
+def noisy_linear_imputation(
+    x: ArrayLike, mask: ArrayLike, noise: float = 0.01, seed: int | Sequence[int] = 0
+) -> NDArray[np.float32]:
+    """Replaces pixels by weighted means of their neighbours, so that their place cannot be told.
+
+    Of Rong et al., "A consistent and efficient evaluation strategy for attribution methods" (ROAD), ICML
+    2022, arXiv 2202.00449: each missing pixel is the mean of its eight neighbours, with weights 1/6
+    beside it and 1/12 at its corners, whether these are known or missing themselves, which makes a
+    sparse linear system; beyond the border there are none. Then a little noise is added.
+
+    Args:
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        mask: The pixels to replace, bool `(height, width)`.
+        noise: The standard deviation of the noise, in the unit of x.
+        seed: That of the noise.
+
+    Returns:
+        The image, float32. Where no pixel is known, all are the mean of x, with noise.
+
+    Raises:
+        InputError: The arguments are not as described.
+    """
+    deviation, generator = read_number("noise", noise, 0), read_seed(seed)
+    image = read_array("the input x", x, 3)
+    missing = read_mask("mask", mask, image.shape[:2])
+    found = image.astype(np.float32)
+    if missing.all():
+        filled = np.broadcast_to(image.mean(axis=(0, 1)), (missing.size, image.shape[-1]))
+    elif missing.any():
+        filled = _imputation(image, missing)
+    else:
+        return found
+    found[missing] = filled + generator.normal(scale=deviation, size=filled.shape)
+    return found
+
+
+def _imputation(image: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The solution of the linear system, a row for each missing pixel."""
+    height, width = missing.shape
+    count = int(missing.sum())
+    unknown = np.full(missing.shape, -1)
+    unknown[missing] = np.arange(count)
+    rows, columns = np.nonzero(missing)
+    totals, known = np.zeros(count), np.zeros((count, image.shape[-1]))
+    entries: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+    for (down, right), weight in _NEIGHBOURS.items():
+        y, x = rows + down, columns + right
+        (there,) = np.nonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
+        y, x = y[there], x[there]
+        totals[there] += weight
+        free = missing[y, x]
+        known[there[~free]] += weight * image[y[~free], x[~free]]
+        entries.append((there[free], unknown[y[free], x[free]], np.full(int(free.sum()), -weight)))
+    entries.append((np.arange(count), np.arange(count), totals))
+    i, j, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    system = csc_array((weights, (i, j)), shape=(count, count))
+    # The ordering for systems whose pattern is symmetric.
+    return np.asarray(spsolve(system, known, permc_spec="MMD_AT_PLUS_A")).reshape(known.shape)
+
+
 def perturbation_curve(
-    predict: Callable[[NDArray[np.float32]], ArrayLike],
+    predict: Predict,
     x: ArrayLike,
     heatmap: ArrayLike,
     neuron: int,
     steps: int = 40,
     pixels_per_step: int | None = None,
     order: str = "lerf",
-    replacement: ArrayLike = 0.0,
+    replacement: ArrayLike | Impute = 0.0,
     batch_size: int = 32,
+    patch: int = 1,
 ) -> PerturbationCurve:
     """Follows the explained logit while the pixels are replaced.
 
@@ -113,12 +225,13 @@ def perturbation_curve(
         heatmap: The relevance of its pixels, `(height, width)`.
         neuron: The index of the explained neuron among the logits.
         steps: The number of steps.
-        pixels_per_step: How many more pixels each step replaces; default: `pixels // steps`, so
-            that (nearly) all are replaced in the end.
+        pixels_per_step: How many more pixels each step replaces, a multiple of `patch ** 2`; default:
+            `regions // steps` regions, so that (nearly) all are replaced in the end.
         order: "lerf" or "morf", see `perturbation_masks`.
-        replacement: What to replace the pixels by: a number, an array `(channels,)`, or one of
-            x's shape.
+        replacement: What to replace the pixels by: a number, an array `(channels,)`, one of x's
+            shape, or a function, see `perturb`.
         batch_size: The most images in a batch.
+        patch: The side of the square regions, see `perturbation_masks`.
 
     Returns:
         The curve.
@@ -126,37 +239,217 @@ def perturbation_curve(
     Raises:
         InputError: The arguments or the logits are not as described.
     """
-    image = read_array("the input x", x, 3).astype(np.float32)
-    values = read_heatmap(heatmap)
-    if values.shape != image.shape[:2]:
-        raise InputError(
-            f"Expected a heatmap of the height and width of the input, {image.shape[:2]}, got "
-            f"{values.shape}."
-        )
-    steps, pixels_per_step = _read_steps(steps, pixels_per_step, values.size)
+    image, values = _read_image(x, heatmap)
+    regions, relevance = _regions(values, patch)
+    steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, patch)
     neuron = read_integer("neuron", neuron, 0)
     # As many batches as the largest size needs, but of equal size: hardly any filling.
     batches = -(-(steps + 1) // read_integer("batch_size", batch_size, 1))
     size = -(-(steps + 1) // batches)
-    pixels = _pixel_order(values, order)
-    # From step to step only a few pixels change. `astype` above made the copy that is edited here.
-    current = image.reshape(values.size, -1)
-    other = _read_replacement(replacement, image.shape, image.dtype).reshape(current.shape)
+    ordered = _order(relevance, order)
+    # The pixels in the order in which they are replaced, and how many are after each region.
+    ranks = np.empty(relevance.size, np.int64)
+    ranks[ordered] = np.arange(relevance.size)
+    pixels = np.argsort(ranks[regions], axis=None, kind="stable")
+    ends = np.concatenate([[0], np.cumsum(np.bincount(regions.ravel())[ordered])])
+    # From step to step only a few pixels change, unless a function fills all the missing ones anew.
+    impute = replacement if callable(replacement) else None
+    other = image if callable(replacement) else replacement
+    filling = _read_replacement(other, image.shape, image.dtype).reshape(values.size, -1)
+    current, missing = image.reshape(values.size, -1).copy(), np.zeros(values.shape, bool)
     parts = []
     for start in range(0, steps + 1, size):
         batch = np.empty((size, *current.shape), np.float32)
         for row, step in enumerate(range(start, start + size)):
             if 0 < step <= steps:
-                chosen = pixels[(step - 1) * pixels_per_step : step * pixels_per_step]
-                current[chosen] = other[chosen]
+                chosen = pixels[ends[(step - 1) * per_step] : ends[step * per_step]]
+                missing.ravel()[chosen] = True
+                if impute is not None:
+                    found = _imputed(impute, image, missing.copy()).reshape(current.shape)
+                    current[missing.ravel()] = found[missing.ravel()]
+                else:
+                    current[chosen] = filling[chosen]
             batch[row] = current
         parts.append(_logits(predict(batch.reshape(size, *image.shape)), size, neuron))
     logits = np.concatenate(parts)[: steps + 1]
     return PerturbationCurve(
-        fractions=np.arange(steps + 1) * pixels_per_step / values.size,
+        fractions=np.arange(steps + 1) * per_step / relevance.size,
         logits=logits[:, neuron],
         correct=logits[:, neuron] == logits.max(axis=1),
+        probabilities=softmax(logits, axis=1)[:, neuron],
     )
+
+
+def deletion_curve(
+    predict: Predict,
+    x: ArrayLike,
+    heatmap: ArrayLike,
+    neuron: int,
+    replacement: ArrayLike | Impute = 0.0,
+    **options: Any,
+) -> PerturbationCurve:
+    """What the network makes of the image while the most relevant pixels are taken from it.
+
+    Deletion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421, whose score is the area
+    under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`: the smaller the
+    better. It is `perturbation_curve` with the most relevant pixels first.
+
+    Args:
+        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        heatmap: The relevance of its pixels, `(height, width)`.
+        neuron: The index of the explained neuron among the logits.
+        replacement: What pixels become, see `perturb`.
+        **options: `steps`, `pixels_per_step`, `batch_size`, `patch` of `perturbation_curve`.
+
+    Returns:
+        The curve.
+
+    Raises:
+        InputError: The arguments or the logits are not as described.
+    """
+    return perturbation_curve(
+        predict, x, heatmap, neuron, order="morf", replacement=replacement, **options
+    )
+
+
+def insertion_curve(
+    predict: Predict,
+    x: ArrayLike,
+    heatmap: ArrayLike,
+    neuron: int,
+    start: ArrayLike | None = None,
+    **options: Any,
+) -> PerturbationCurve:
+    """What the network makes of a blurred image while the most relevant pixels become sharp.
+
+    Insertion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421, whose score is the area
+    under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`: the greater the
+    better.
+
+    Args:
+        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        heatmap: The relevance of its pixels, `(height, width)`.
+        neuron: The index of the explained neuron among the logits.
+        start: The image to begin with, of x's shape; default: `blurred(x)`.
+        **options: `steps`, `pixels_per_step`, `batch_size`, `patch` of `perturbation_curve`.
+
+    Returns:
+        The curve, from the blurred image on.
+
+    Raises:
+        InputError: The arguments or the logits are not as described.
+    """
+    begin = blurred(x) if start is None else start
+    return perturbation_curve(
+        predict, begin, heatmap, neuron, order="morf", replacement=x, **options
+    )
+
+
+def faithfulness_correlation(
+    predict: Predict,
+    x: ArrayLike,
+    heatmap: ArrayLike,
+    neuron: int,
+    pixels: int | None = None,
+    samples: int = 100,
+    replacement: ArrayLike | Impute = 0.0,
+    seed: int | Sequence[int] = 0,
+    batch_size: int = 32,
+) -> float:
+    """Whether the relevance of pixels tells what the logit loses without them.
+
+    Of Bhatt, Weller and Moura, "Evaluating and aggregating feature-based model explanations", IJCAI
+    2020, arXiv 2005.00631: Pearson's correlation, over random sets S of pixels, of sum_S R with
+    f(x) - f(x without S).
+
+    Args:
+        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        heatmap: The relevance of its pixels, `(height, width)`.
+        neuron: The index of the explained neuron among the logits.
+        pixels: The number of pixels in a set; default: a tenth of all.
+        samples: The number of sets, 2 at least.
+        replacement: What the pixels of a set become, see `perturb`.
+        seed: That of the sets.
+        batch_size: The most images in a batch.
+
+    Returns:
+        -1 to 1, the greater the better. NaN where all sums, or all logits, are the same.
+
+    Raises:
+        InputError: The arguments or the logits are not as described.
+    """
+    image, values = _read_image(x, heatmap)
+    neuron = read_integer("neuron", neuron, 0)
+    samples, generator = read_integer("samples", samples, 2), read_seed(seed)
+    count = max(1, values.size // 10) if pixels is None else read_integer("pixels", pixels, 1)
+    if count > values.size:
+        raise InputError(
+            f"Expected at most the {values.size} pixels of the heatmap in a set, got {count}: lower "
+            "pixels.",
+            "pixels",
+        )
+    sets = np.stack([generator.choice(values.size, count, replace=False) for _ in range(samples)])
+    masks = np.zeros((samples, values.size), bool)
+    np.put_along_axis(masks, sets, True, axis=1)
+    masks = masks.reshape(samples, *values.shape)
+    images = (perturb(image, mask[np.newaxis], replacement)[0] for mask in masks)
+    drops = logit_drops(predict, image, images, samples, neuron, batch_size)
+    sums = values.ravel()[sets].sum(axis=1)
+    if np.ptp(sums) == 0 or np.ptp(drops) == 0:
+        return math.nan
+    return float(pearsonr(sums, drops).statistic)
+
+
+def logit_drops(
+    predict: Predict,
+    x: NDArray[np.float32],
+    images: Iterable[NDArray[np.float32]],
+    count: int,
+    neuron: int,
+    batch_size: int,
+) -> NDArray[np.float64]:
+    """What the explained logit loses on each of `count` other images, `(count,)`."""
+    size = min(read_integer("batch_size", batch_size, 1), count + 1)
+    queue = itertools.chain([x], images)
+    values: list[float] = []
+    while rows := list(itertools.islice(queue, size)):
+        # Batches are of one size, so that a network is traced once.
+        batch = np.stack(rows + rows[-1:] * (size - len(rows)))
+        values += _logits(predict(batch), size, neuron)[: len(rows), neuron].tolist()
+    return values[0] - np.array(values[1:])
+
+
+def symmetric_relevance_gain(
+    lerf: PerturbationCurve, morf: PerturbationCurve, of: str = "logits"
+) -> float:
+    """How much longer the logit stays with the least relevant pixels replaced first than with the most.
+
+    The area under the curve of the least relevant first less that of the most relevant first, of
+    Blücher, Vielhaben and Strodthoff, "Decoupling pixel flipping and occlusion strategy for consistent
+    XAI benchmarks", TMLR 2024, arXiv 2401.06654. What the replacement does to all images alike drops
+    out, so that orders of methods depend less on it.
+
+    Args:
+        lerf: The curve of order "lerf".
+        morf: The curve of order "morf", with the same steps.
+        of: "logits", "probabilities" or "correct".
+
+    Returns:
+        The gain, in units of these, the greater the better; 0 for a map that tells nothing.
+
+    Raises:
+        InputError: The curves have different steps, or the option is none of these.
+    """
+    choose("of", of, ("logits", "probabilities", "correct"))
+    if not np.array_equal(lerf.fractions, morf.fractions):
+        raise InputError(
+            "Expected two curves of the same steps: compute them with the same options."
+        )
+    above, below = (np.asarray(getattr(curve, of), np.float64) for curve in (lerf, morf))
+    return area_under_curve(lerf.fractions, above - below)
 
 
 def area_over_perturbation_curve(values: ArrayLike) -> float:
@@ -201,24 +494,69 @@ def area_under_curve(fractions: ArrayLike, values: ArrayLike) -> float:
     return float((np.diff(places) * (numbers[1:] + numbers[:-1])).sum() / 2)
 
 
-def _pixel_order(values: NDArray[np.float64], order: str) -> NDArray[np.intp]:
-    """The flat indices of the pixels in the order in which they are replaced."""
+def _order(relevance: NDArray[np.float64], order: str) -> NDArray[np.intp]:
+    """The regions in the order in which they are replaced."""
     choose("order", order, ("lerf", "morf"))
-    return np.argsort(values if order == "lerf" else -values, axis=None, kind="stable")
+    return np.argsort(relevance if order == "lerf" else -relevance, kind="stable")
 
 
-def _read_steps(steps: int, pixels_per_step: int | None, pixels: int) -> tuple[int, int]:
+def _regions(
+    values: NDArray[np.float64], patch: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The region of each pixel, numbered from the upper left on, and the relevance of each region."""
+    side = read_integer("patch", patch, 1)
+    rows, columns = np.indices(values.shape) // side
+    regions = rows * (columns.max() + 1) + columns
+    if side == 1:
+        return regions, values.ravel()
+    flat = regions.ravel()
+    return regions, np.bincount(flat, values.ravel()) / np.bincount(flat)
+
+
+def _read_steps(
+    steps: int, pixels_per_step: int | None, regions: int, patch: int
+) -> tuple[int, int]:
+    """The number of steps, and of the regions that each replaces."""
     steps = read_integer("steps", steps, 1)
     if pixels_per_step is None:
-        per_step = max(1, pixels // steps)
+        per_step = max(1, regions // steps)
     else:
-        per_step = read_integer("pixels_per_step", pixels_per_step, 1)
-    if steps * per_step > pixels:
+        per_step, rest = divmod(read_integer("pixels_per_step", pixels_per_step, 1), patch**2)
+        if rest:
+            raise InputError(
+                f"Expected pixels_per_step to be a multiple of the {patch**2} pixels of a patch, got "
+                f"{pixels_per_step}.",
+                ("pixels_per_step", "patch"),
+            )
+    if steps * per_step > regions:
+        what = "pixels" if patch == 1 else f"patches of {patch} x {patch} pixels"
         raise InputError(
-            f"Expected steps * pixels_per_step to be at most the {pixels} pixels of the heatmap, got "
-            f"{steps} * {per_step}: lower one of them."
+            f"Expected {'steps * pixels_per_step' if patch == 1 else 'the steps'} to replace at most "
+            f"the {regions} {what} of the heatmap, got {steps} * {per_step}: lower one of them."
         )
     return steps, per_step
+
+
+def _read_image(
+    x: ArrayLike, heatmap: ArrayLike
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    image = read_array("the input x", x, 3).astype(np.float32)
+    values = read_heatmap(heatmap)
+    if values.shape != image.shape[:2]:
+        raise InputError(
+            f"Expected a heatmap of the height and width of the input, {image.shape[:2]}, got "
+            f"{values.shape}."
+        )
+    return image, values
+
+
+def _imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    found = read_array("what the replacement returns", impute(image.copy(), mask), None)
+    if found.shape != image.shape:
+        raise InputError(
+            f"Expected the replacement to return an image of shape {image.shape}, got {found.shape}."
+        )
+    return found.astype(image.dtype)
 
 
 def _read_replacement(

@@ -59,7 +59,13 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
             f"Expected {name} of real numbers, got {array.dtype}: convert it to floats."
         )
     if (ndim is not None and array.ndim != ndim) or array.size == 0:
-        shapes = {0: "()", 1: "(n,)", 2: "(height, width)", 3: "(height, width, channels)"}
+        shapes = {
+            0: "()",
+            1: "(n,)",
+            2: "(height, width)",
+            3: "(height, width, channels)",
+            4: "(n, height, width, channels)",
+        }
         expected = "that is not empty" if ndim is None else f"of shape {shapes[ndim]}"
         raise InputError(
             f"Expected {name} {expected}, got shape {array.shape}: pass one image's at a time."
@@ -68,3 +74,17 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         raise InputError(f"Expected {name} of finite numbers, got NaN or infinity: leave it out.")
     return array
+
+
+def read_seed(seed: Any) -> np.random.Generator:
+    """A generator of random numbers from a seed: an integer, or several.
+
+    Raises:
+        InputError: It is no seed.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected seed to be integers from 0 on, got {seed!r}.", "seed"
+        ) from error

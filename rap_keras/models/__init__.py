@@ -2,5 +2,6 @@
 
 from rap_keras.models.applications import Application, applications
 from rap_keras.models.loading import LoadedModel, load_model
+from rap_keras.models.randomisation import randomised
 
-__all__ = ["Application", "LoadedModel", "applications", "load_model"]
+__all__ = ["Application", "LoadedModel", "applications", "load_model", "randomised"]

@@ -22,6 +22,7 @@ from rap_keras.models.preprocessing import (
     application_preprocess,
     chosen_preprocess,
 )
+from rap_keras.models.randomisation import randomised
 from rap_keras.support.memory import check_memory
 from rap_keras.support.python_files import load_function
 from rap_keras.support.text import first_line
@@ -111,6 +112,10 @@ class LoadedModel:
                 f"{self.name} is made for {self.input_size} alone ({first_line(error)})."
             ) from error
         return dataclasses.replace(self, model=clone, input_size=size)
+
+    def randomised(self, stage: str, seed: int) -> "LoadedModel":
+        """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""
+        return dataclasses.replace(self, model=randomised(self.model, stage, seed))
 
     @functools.cached_property
     def network(self) -> "Network":

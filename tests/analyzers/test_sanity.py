@@ -12,6 +12,7 @@ if not keras.__version__.startswith("3"):
 
 from rap_keras import embedded
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
+from rap_keras.models import randomised
 
 
 def script():
@@ -47,7 +48,7 @@ def test_random_parameters_give_other_maps(method, model, scenes):
 
 def test_the_model_itself_is_not_changed(model):
     before = model.get_weights()
-    clone = sanity.randomised(model, "all")
+    clone = randomised(model)
     for old, own, new in zip(before, model.get_weights(), clone.get_weights(), strict=True):
         np.testing.assert_array_equal(own, old)
         np.testing.assert_array_equal(np.sort(new, None), np.sort(old, None))
@@ -59,7 +60,7 @@ def test_the_cases_change_the_last_layers(name):
     model = embedded.load(name)
     layers = [layer.name for layer in model.layers if layer.weights]
     for case, count in [("logits", 1), ("half", (len(layers) + 1) // 2), ("all", len(layers))]:
-        clone = sanity.randomised(model, case)
+        clone = randomised(model, case)
         changed = [
             layer
             for layer in layers

@@ -42,7 +42,11 @@ def by_hand(view, heatmap, relevance, threshold="zero", tolerance=0):
         curve = evaluation.perturbation_curve(
             lambda batch: model(batch).numpy(), x, heatmap, neuron, steps=4, order=order
         )
-        found[order] = {"correct": list(curve.correct), "logit": list(curve.logits)}
+        found[order] = {
+            "correct": list(curve.correct),
+            "logit": list(curve.logits),
+            "probability": list(curve.probabilities),
+        }
     return found
 
 
@@ -53,7 +57,13 @@ def assert_equal_numbers(found, expected):
             assert_equal_numbers(found[name], value)
         elif value is None or np.isnan(value).any():  # undefined
             assert found[name] is None
-        elif name in ("logit", "ratio_all", "ratio_positive", "conservation_error"):
+        elif name in (
+            "logit",
+            "probability",
+            "ratio_all",
+            "ratio_positive",
+            "conservation_error",
+        ):
             np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
         else:
             np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
@@ -216,7 +226,7 @@ def test_percentile_and_pooled(photos, common, tmp_path):
             assert found["union"] == [(~above | ~mask).sum(), (above | mask).sum()]
 
 
-@pytest.mark.parametrize("replacement", ["zero", "mean", "uniform", "51"])
+@pytest.mark.parametrize("replacement", ["zero", "mean", "uniform", "51", "blur", "road"])
 def test_replacement(replacement, photos, common, network):
     options = {"metrics": ("lerf",), "steps": 6, "pixels_per_step": 20, "seed": 4}
     bench = Bench(settings(common, replacement=replacement, **options))
@@ -229,6 +239,8 @@ def test_replacement(replacement, photos, common, network):
         "uniform": np.random.default_rng([4, 1, 1]).integers(0, 256, x.shape, np.uint8)
         / np.float32(255),
         "51": np.full_like(x, 0.2),
+        "blur": evaluation.blurred(x),
+        "road": None,
     }[replacement]
     order = np.argsort(maps["gradient"].astype(float), axis=None, kind="stable")
     model = load_model(network, preprocess="unit").model
@@ -236,7 +248,10 @@ def test_replacement(replacement, photos, common, network):
     for k in range(7):
         chosen = np.zeros(144, bool)
         chosen[order[: 20 * k]] = True
-        expected.append(np.where(chosen.reshape(12, 12, 1), by, x))
+        chosen = chosen.reshape(12, 12)
+        if replacement == "road":
+            by = evaluation.noisy_linear_imputation(x, chosen, 0.01 * x.std(), [4, 1, 1])
+        expected.append(np.where(chosen[..., np.newaxis], by, x))
     logits = model(np.stack(expected)).numpy()
     found = record["results"]["gradient"]["lerf"]
     np.testing.assert_allclose(found["logit"], logits[:, record["neuron"]], rtol=1e-4, atol=1e-5)

@@ -1,4 +1,5 @@
 import math
+import random
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ from rap_keras.evaluation import (
     outside_inside_ratio,
     pixel_accuracy,
     pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
     segmentation_counts,
+    top_k_intersection,
 )
 
 THRESHOLDS = ["mean", "zero", 60, 12.5]
@@ -444,3 +448,89 @@ def test_other_options_are_refused():
     for measure in (pixel_accuracy, intersection_over_union, mean_iou):
         with pytest.raises(InputError, match="counts of at least one image"):
             measure([])
+
+
+# Mass, rank and top-k accuracy
+
+
+def slow_expected_share(values, inside, labelled, count):
+    """The mean share inside over many orders of equal values, each a sorted list."""
+    generator, shares = random.Random(0), []
+    pixels = [place for place in np.ndindex(values.shape) if labelled[place]]
+    for _ in range(400):
+        generator.shuffle(pixels)
+        first = sorted(pixels, key=lambda place: -values[place])[:count]
+        shares.append(sum(inside[place] for place in first) / count)
+    return np.mean(shares)
+
+
+# Made by Quantus 0.6.0, without normalisation: RelevanceMassAccuracy (of the positive part),
+# RelevanceRankAccuracy, TopKIntersection with k=5, also with concept_influence.
+QUANTUS_MAP = np.array(
+    [
+        [0.13, -0.13, 0.64, 0.1, -0.54, 0.36],
+        [1.3, 0.95, -0.7, -1.27, -0.62, 0.04],
+        [-2.33, -0.22, -1.25, -0.73, -0.54, -0.32],
+        [0.41, 1.04, -0.13, 1.37, -0.67, 0.35],
+        [0.9, 0.09, -0.74, -0.92, -0.46, 0.22],
+        [-1.01, -0.21, -0.16, 0.54, 0.21, 0.36],
+    ]
+)
+
+
+def test_mass_rank_and_top_k_equal_quantus():
+    mask = np.zeros((6, 6), bool)
+    mask[1:4, 2:5] = True
+    assert relevance_mass_accuracy(QUANTUS_MAP, mask) == pytest.approx(0.15205327, abs=1e-8)
+    assert relevance_rank_accuracy(QUANTUS_MAP, mask) == pytest.approx(0.11111111, abs=1e-8)
+    assert top_k_intersection(QUANTUS_MAP, mask, 5) == pytest.approx(0.2)
+    assert top_k_intersection(QUANTUS_MAP, mask, 5, weighted=True) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mass_rank_and_top_k_equal_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+    values, mask = rng.normal(size=(4, 5)), rng.random((4, 5)) < 0.4
+    void = rng.random((4, 5)) < 0.2
+    inside, labelled = mask & ~void, ~void
+    total = sum(max(values[p], 0) for p in np.ndindex(values.shape) if labelled[p])
+    own = sum(max(values[p], 0) for p in np.ndindex(values.shape) if inside[p])
+    assert relevance_mass_accuracy(values, mask, void) == pytest.approx(own / total)
+    size = int(inside.sum())
+    rank = slow_expected_share(np.maximum(values, 0), inside, labelled, size)
+    assert relevance_rank_accuracy(values, mask, void) == pytest.approx(rank, abs=0.03)
+    for k in (1, 3, 7):
+        share = slow_expected_share(values, inside, labelled, k)
+        assert top_k_intersection(values, mask, k, void=void) == pytest.approx(share)
+        weighted = share * labelled.sum() / size
+        found = top_k_intersection(values, mask, k, weighted=True, void=void)
+        assert found == pytest.approx(weighted)
+
+
+def test_equal_pixels_count_as_by_chance():
+    values = np.array([[2.0, 1, 1], [1, 0, 0]])
+    mask = np.array([[True, True, False], [False, False, True]])
+    # The 3 first: the 2, and two of the three 1s, of which one is on the object.
+    assert relevance_rank_accuracy(values, mask) == pytest.approx((1 + 2 / 3) / 3)
+    assert top_k_intersection(values, mask, 3) == pytest.approx((1 + 2 / 3) / 3)
+    # Negative relevance is no relevance to the rank accuracy; to the k largest it is less than none.
+    values = np.array([[1.0, -1, 0], [0, 0, 0]])
+    mask = np.array([[True, True, False], [False, False, False]])
+    assert relevance_rank_accuracy(values, mask) == pytest.approx((1 + 1 / 5) / 2)
+    assert top_k_intersection(values, mask, 2) == pytest.approx(1 / 2)
+    # More than all pixels are all pixels.
+    assert top_k_intersection(values, mask, 99) == pytest.approx(2 / 6)
+
+
+def test_mass_rank_and_top_k_are_undefined_without_object_or_relevance():
+    nothing = np.zeros((2, 2), bool)
+    assert math.isnan(relevance_rank_accuracy(np.eye(2), nothing))
+    assert math.isnan(top_k_intersection(np.eye(2), nothing))
+    assert math.isnan(relevance_mass_accuracy(-np.eye(2), ~nothing))
+
+
+def test_top_k_refuses_other_options():
+    with pytest.raises(InputError, match="k to be an integer from 1 on"):
+        top_k_intersection(np.eye(2), np.eye(2) == 1, 0)
+    with pytest.raises(InputError, match="weighted to be True or False"):
+        top_k_intersection(np.eye(2), np.eye(2) == 1, 1, 1)

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation import conservation_error, heatmap, sparsity
+from rap_keras.evaluation import (
+    completeness_error,
+    complexity,
+    conservation_error,
+    effective_pixels,
+    heatmap,
+    sparsity,
+)
 
 small_maps = arrays.arrays(
     np.float64,
@@ -95,3 +102,47 @@ def test_the_argument_is_not_changed():
 def test_other_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_completeness_error_by_hand():
+    relevance = np.array([[[1.0, 2.0], [3.0, -1.0]]], np.float32)
+    assert completeness_error(relevance, 5.0) == 0
+    assert completeness_error(relevance, 7.5) == 2.5
+    assert completeness_error(relevance, -1) == 6
+    assert completeness_error(relevance.ravel(), 0) == 5
+
+
+@settings(deadline=None)
+@given(small_maps)
+def test_complexity_and_effective_pixels_equal_plain_loops(values):
+    sizes = [abs(float(v)) for v in values.ravel()]
+    count = sum(size > 0.3 * max(sizes) for size in sizes)
+    assert effective_pixels(values, 0.3) == count
+    total = sum(sizes)
+    if total == 0:
+        assert math.isnan(complexity(values))
+        assert count == 0
+        return
+    expected = -sum(s / total * math.log(s / total) for s in sizes if s)
+    assert complexity(values) == pytest.approx(expected, abs=1e-12)
+    assert complexity(-1e-300 * values) == pytest.approx(expected, abs=1e-12)
+
+
+def test_complexity_and_effective_pixels_equal_quantus():
+    # Quantus 0.6.0: Complexity(abs=True), EffectiveComplexity(abs=True, eps=0.2), both normalised.
+    values = [
+        [0.13, -0.13, 0.64, 0.1, -0.54, 0.36],
+        [1.3, 0.95, -0.7, -1.27, -0.62, 0.04],
+        [-2.33, -0.22, -1.25, -0.73, -0.54, -0.32],
+        [0.41, 1.04, -0.13, 1.37, -0.67, 0.35],
+        [0.9, 0.09, -0.74, -0.92, -0.46, 0.22],
+        [-1.01, -0.21, -0.16, 0.54, 0.21, 0.36],
+    ]
+    assert complexity(values) == pytest.approx(3.29738306, abs=1e-8)
+    assert effective_pixels(values, 0.2) == 19
+
+
+def test_effective_pixels_counts_those_above_a_hundredth_by_default():
+    assert effective_pixels([[100.0, -1.01, 1.0, 0.99, -50.0]]) == 3
+    with pytest.raises(InputError, match="finite threshold >= 0"):
+        effective_pixels([[1.0]], -1)

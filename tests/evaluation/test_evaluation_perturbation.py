@@ -12,9 +12,15 @@ from rap_keras.errors import InputError
 from rap_keras.evaluation import (
     area_over_perturbation_curve,
     area_under_curve,
+    blurred,
+    deletion_curve,
+    faithfulness_correlation,
+    insertion_curve,
+    noisy_linear_imputation,
     perturb,
     perturbation_curve,
     perturbation_masks,
+    symmetric_relevance_gain,
 )
 
 ORDERS = ["lerf", "morf"]
@@ -148,10 +154,15 @@ def test_dtype_of_perturbed_images(given_dtype, dtype):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("replacement", ["number", "channels", "image"])
+@pytest.mark.parametrize("replacement", ["number", "channels", "image", "function"])
 def test_curve_is_that_of_the_masks(order, replacement):
     x, heatmap = random_case()
-    other = {"number": 0.5, "channels": [1.0, -2.0, 3.0], "image": -2 * x}[replacement]
+    other = {
+        "number": 0.5,
+        "channels": [1.0, -2.0, 3.0],
+        "image": -2 * x,
+        "function": lambda image, mask: image + mask.sum(),
+    }[replacement]
     net = Net(x.shape)
     curve = perturbation_curve(net, x, heatmap, 1, 6, 3, order, other, batch_size=4)
     images = perturb(x, perturbation_masks(heatmap, 6, 3, order), other)
@@ -160,6 +171,8 @@ def test_curve_is_that_of_the_masks(order, replacement):
     logits = net(images)
     np.testing.assert_array_equal(curve.logits, logits[:, 1])
     np.testing.assert_array_equal(curve.correct, logits.argmax(1) == 1)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(curve.probabilities, shares[:, 1], rtol=1e-12)
     np.testing.assert_allclose(curve.fractions, np.arange(7) * 3 / 20, rtol=1e-15)
 
 
@@ -199,7 +212,7 @@ def test_batch_size_does_not_matter(steps, batch_size, order):
     assert 0 <= shape[0] * count - (steps + 1) < count
     assert {batch.dtype for batch in net.batches} == {np.dtype(np.float32)}
     whole = perturbation_curve(Net(x.shape), x, heatmap, 2, steps=steps, order=order)
-    for name in ("fractions", "logits", "correct"):
+    for name in ("fractions", "logits", "correct", "probabilities"):
         np.testing.assert_array_equal(getattr(curve, name), getattr(whole, name))
         assert getattr(curve, name).shape == (steps + 1,)
 
@@ -250,6 +263,229 @@ def test_the_arguments_are_not_changed():
     images[...] = 1
     perturbation_curve(Net(x.shape), x, heatmap, 0, 4, replacement=replacement)
     np.testing.assert_array_equal(x, before)
+
+
+# Patches
+
+
+def slow_patch_masks(heatmap, steps, patches_per_step, order, side):
+    """One patch after the other, by its mean."""
+    height, width = heatmap.shape
+    corners = [(y, x) for y in range(0, height, side) for x in range(0, width, side)]
+    mask, masks = np.zeros(heatmap.shape, bool), []
+
+    def key(corner):
+        y, x = corner
+        mean = heatmap[y : y + side, x : x + side].mean()
+        return mean if order == "lerf" else -mean
+
+    left = sorted(corners, key=key)
+    for _ in range(steps):
+        for _ in range(patches_per_step):
+            y, x = left.pop(0)
+            mask[y : y + side, x : x + side] = True
+        masks.append(mask.copy())
+    return np.array(masks)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("shape", "side"), [((6, 8), 2), ((7, 8), 3), ((5, 4), 1), ((3, 4), 9)])
+def test_patches_equal_plain_loops(order, shape, side):
+    x, heatmap = random_case((*shape, 2))
+    count = math.ceil(shape[0] / side) * math.ceil(shape[1] / side)
+    for per_step in {1, min(2, count)}:
+        steps = count // per_step
+        pixels = per_step * side**2
+        slow = slow_patch_masks(heatmap, steps, per_step, order, side)
+        masks = perturbation_masks(heatmap, steps, pixels, order, side)
+        np.testing.assert_array_equal(masks, slow)
+        net = Net(x.shape)
+        curve = perturbation_curve(net, x, heatmap, 1, steps, pixels, order, 0.5, patch=side)
+        images = np.concatenate([x[np.newaxis], perturb(x, slow, 0.5)])
+        np.testing.assert_array_equal(np.concatenate(net.batches)[: steps + 1], images)
+        shares = np.arange(steps + 1) * per_step / count
+        np.testing.assert_allclose(curve.fractions, shares, rtol=1e-15)
+
+
+def test_all_patches_are_replaced_by_default():
+    x, heatmap = random_case((6, 8, 1))
+    net = Net(x.shape)
+    curve = perturbation_curve(net, x, heatmap, 0, 4, patch=2)
+    assert curve.fractions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert not net.batches[-1][-1].any()
+
+
+# Replacements
+
+
+def slow_imputation(image, missing):
+    """The system of equations written down pixel by pixel."""
+    height, width = missing.shape
+    places = list(zip(*np.nonzero(missing), strict=True))
+    system, known = np.zeros((len(places),) * 2), np.zeros((len(places), image.shape[-1]))
+    for row, (y, x) in enumerate(places):
+        for down in (-1, 0, 1):
+            for right in (-1, 0, 1):
+                other = (y + down, x + right)
+                if not (0 <= other[0] < height and 0 <= other[1] < width) or down == right == 0:
+                    continue
+                weight = 1 / 6 if down == 0 or right == 0 else 1 / 12
+                system[row, row] += weight
+                if missing[other]:
+                    system[row, places.index(other)] -= weight
+                else:
+                    known[row] += weight * image[other]
+    result = image.copy()
+    result[missing] = np.linalg.solve(system, known)
+    return result
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_imputation_solves_the_system(share):
+    rng = np.random.default_rng(3)
+    x, mask = rng.normal(size=(6, 7, 3)), rng.random((6, 7)) < share
+    found = noisy_linear_imputation(x, mask, noise=0)
+    np.testing.assert_allclose(found, slow_imputation(x, mask), rtol=1e-5, atol=1e-6)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[~mask], x[~mask].astype(np.float32))
+
+
+def test_imputation_equals_quantus():
+    # quantus.functions.perturb_func.noisy_linear_imputation of Quantus 0.6.0, noise=0, one channel.
+    image = np.array(
+        [
+            [-0.65, -0.13, 0.78, 1.49, -1.26, 1.51],
+            [1.35, 0.78, 0.26, -0.31, 1.46, 1.96],
+            [1.8, 1.32, 0.36, -1.21, -0.0, 0.66],
+            [-1.29, 0.4, 0.43, 0.7, -1.18, -0.66],
+            [-0.44, -1.17, 1.74, -0.5, 0.33, -0.26],
+            [1.58, 1.32, 0.63, -2.2, 0.05, 0.68],
+        ]
+    )
+    mask = np.eye(6, dtype=bool)
+    mask[1:4, 2:5] = True
+    expected = image.copy()
+    expected[mask] = [
+        *[0.6641487025, 0.8807435124, 0.7672770052, 0.6320986865, 0.6525885361],
+        *[0.7102194357, 0.5212007931, 0.4928321338],
+        *[0.5410819082, 0.3106716167, 0.001818322, -0.3431942152, -0.152638843],
+    ]
+    found = noisy_linear_imputation(image[..., np.newaxis], mask, noise=0)
+    np.testing.assert_allclose(found[..., 0], expected, atol=1e-6)
+
+
+def test_noise_of_the_imputation():
+    x, mask = np.zeros((40, 50, 3)), np.zeros((40, 50), bool)
+    mask[5:35] = True
+    found = noisy_linear_imputation(x, mask, noise=0.5, seed=3)
+    assert found[mask].std() == pytest.approx(0.5, rel=0.05)
+    assert not found[~mask].any()
+    np.testing.assert_array_equal(found, noisy_linear_imputation(x, mask, 0.5, [3]))
+    assert (found != noisy_linear_imputation(x, mask, 0.5, 4))[mask].all()
+    assert noisy_linear_imputation(x, mask)[mask].std() == pytest.approx(0.01, rel=0.05)
+
+
+def test_imputation_of_nothing_and_of_everything():
+    x, _ = random_case()
+    mask = np.zeros((5, 4), bool)
+    np.testing.assert_array_equal(noisy_linear_imputation(x, mask), x)
+    mean = np.broadcast_to(x.mean(axis=(0, 1)), x.shape)
+    np.testing.assert_allclose(noisy_linear_imputation(x, ~mask, 0), mean, atol=1e-6)
+
+
+def test_blurred_equals_the_sum_over_all_pixels():
+    x, _ = random_case((7, 9, 2))
+    kernel = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
+    kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
+    mirrored = np.pad(x, ((6, 6), (6, 6), (0, 0)), mode="symmetric")
+    expected = np.array(
+        [
+            [
+                (kernel[..., np.newaxis] * mirrored[i : i + 13, j : j + 13]).sum((0, 1))
+                for j in range(9)
+            ]
+            for i in range(7)
+        ]
+    )
+    found = blurred(x, 1.5)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(blurred(x), blurred(x, 5))
+
+
+# Symmetric relevance gain, insertion, deletion
+
+
+def test_gain_is_the_area_between_the_curves():
+    x, heatmap = random_case()
+    lerf, morf = (
+        perturbation_curve(Net(x.shape), x, heatmap, 1, 10, order=order) for order in ORDERS
+    )
+    area = sum(
+        (lerf.logits[k] - morf.logits[k] + lerf.logits[k + 1] - morf.logits[k + 1]) / 2 * 0.1
+        for k in range(10)
+    )
+    assert symmetric_relevance_gain(lerf, morf) == pytest.approx(area)
+    other = perturbation_curve(Net(x.shape), x, heatmap, 1, 5)
+    with pytest.raises(InputError, match="same steps"):
+        symmetric_relevance_gain(lerf, other)
+
+
+def test_insertion_and_deletion_by_hand():
+    def predict(batch):
+        return batch.reshape(len(batch), 2)
+
+    x, heatmap = [[[3.0], [2.0]]], [[4.0, 5.0]]
+    curve = deletion_curve(predict, x, heatmap, 0, steps=2)
+    assert curve.logits.tolist() == [3, 3, 0]
+    shares = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-3)), 0.5]
+    np.testing.assert_allclose(curve.probabilities, shares)
+    assert deletion_curve(predict, x, heatmap, 0, 1.0, steps=2).logits.tolist() == [3, 3, 1]
+    curve = insertion_curve(predict, x, heatmap, 0, [[[7.0], [6.0]]], steps=2)
+    assert curve.logits.tolist() == [7, 7, 3]
+    np.testing.assert_allclose(curve.probabilities[1], 1 / (1 + math.exp(-5)))
+    curve = insertion_curve(predict, x, heatmap, 0, steps=2)
+    np.testing.assert_allclose(curve.logits[[0, 2]], [blurred(x)[0, 0, 0], 3])
+
+
+# Faithfulness correlation
+
+
+@pytest.mark.parametrize("replacement", [0.0, "function"])
+def test_faithfulness_correlation_equals_plain_loops(replacement):
+    x, heatmap = random_case()
+    other = (lambda image, mask: image * mask.sum()) if replacement == "function" else 0.0
+    net = Net(x.shape)
+    found = faithfulness_correlation(net, x, heatmap, 1, 3, 20, other, seed=5, batch_size=8)
+    assert {batch.shape for batch in net.batches} == {(8, *x.shape)}
+    images = np.concatenate(net.batches)[:21]
+    np.testing.assert_array_equal(images[0], x)
+    sums, drops = [], []
+    for image in images[1:]:
+        mask = (image != x).any(-1)
+        assert mask.sum() == 3
+        sums.append(heatmap[mask].sum())
+        drops.append(float(net([x])[0, 1] - net([image])[0, 1]))
+        expected = 3 * x if replacement == "function" else 0 * x
+        np.testing.assert_array_equal(image[mask], expected[mask])
+    assert found == pytest.approx(np.corrcoef(sums, drops)[0, 1], abs=1e-9)
+    assert len({image.tobytes() for image in images}) > 15
+    again = faithfulness_correlation(Net(x.shape), x, heatmap, 1, 3, 20, other, seed=5)
+    assert again == pytest.approx(found, abs=1e-9)
+    assert faithfulness_correlation(Net(x.shape), x, heatmap, 1, 3, 20, other, 6) != found
+
+
+def test_faithfulness_correlation_of_the_truth_is_one():
+    x, _ = random_case((10, 8, 3))
+    net = Net(x.shape)
+    truth = (net.weights[2] * x).sum(-1)
+    assert faithfulness_correlation(net, x, truth, 2) == pytest.approx(1)
+    assert len(net.batches) == 4
+    # By default a set has a tenth of the pixels.
+    assert (net.batches[0][1] != x).any(-1).sum() == 8
+    assert faithfulness_correlation(net, x, -truth, 2) == pytest.approx(-1)
+    assert math.isnan(faithfulness_correlation(net, x, np.ones((10, 8)), 2))
+    assert math.isnan(faithfulness_correlation(lambda b: np.ones((len(b), 3)), x, truth, 2))
 
 
 # Areas
@@ -310,6 +546,17 @@ def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
         (lambda: curve(lambda b: b[:, 0, 0, 0]), r"\(5, classes\), got \(5,\)"),
         (lambda: curve(lambda b: np.ones((1, 3))), r"\(5, classes\), got \(1, 3\)"),
         (lambda: curve(lambda b: np.full((5, 3), np.nan)), "finite logits"),
+        (lambda: curve(replacement=lambda x, m: x[0]), r"image of shape \(5, 4, 3\), got \(4, 3\)"),
+        (lambda: curve(replacement=lambda x, m: None), "what the replacement returns of real"),
+        (lambda: curve(patch=0), "patch to be an integer from 1 on"),
+        (lambda: curve(patch=2, pixels_per_step=6), "multiple of the 4 pixels of a patch, got 6"),
+        (lambda: curve(patch=2, steps=7), r"the 6 patches of 2 x 2 pixels .* got 7 \* 1"),
+        (lambda: blurred(X, -1), "finite sigma >= 0"),
+        (lambda: noisy_linear_imputation(X, MASKS[0] * 1), "mask to be a bool array"),
+        (lambda: noisy_linear_imputation(X, MASKS[0], -1), "finite noise >= 0"),
+        (lambda: noisy_linear_imputation(X, MASKS[0], seed="a"), "seed to be integers"),
+        (lambda: faithfulness_correlation(Net(X.shape), X, HEATMAP, 0, 21), "most the 20 pixels"),
+        (lambda: faithfulness_correlation(Net(X.shape), X, HEATMAP, 0, 2, 1), "samples to be"),
         (lambda: area_over_perturbation_curve([]), r"of shape \(n,\), got shape \(0,\)"),
         (lambda: area_over_perturbation_curve([1.0, np.nan]), "values of a curve of finite"),
         (lambda: area_under_curve([0.0], [1.0]), "at least two ascending fractions"),

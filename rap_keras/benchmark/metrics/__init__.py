@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from rap_keras.benchmark.metrics import classes, localization, maps, perturbation
+from rap_keras.benchmark.metrics import classes, localization, maps, perturbation, robustness
 from rap_keras.benchmark.metrics.record import (
     Column,
     Curve,
@@ -14,11 +14,19 @@ from rap_keras.benchmark.metrics.record import (
     each,
     means_of,
 )
-from rap_keras.benchmark.metrics.tables import CLASSES, FURTHER, RATIO, SEGMENTATION, TABLES
+from rap_keras.benchmark.metrics.tables import (
+    CLASSES,
+    FAITHFULNESS,
+    FURTHER,
+    RATIO,
+    ROBUSTNESS,
+    SEGMENTATION,
+    TABLES,
+)
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for family in (localization, maps, perturbation, classes)
+    for family in (localization, maps, perturbation, classes, robustness)
     for metric in family.METRICS
 }
 """All metrics by their names, in the order of the report; a new one is added here, or to its family."""
@@ -57,9 +65,11 @@ def measured(views: Sequence[View], names: Iterable[str]) -> list[Record]:
 
 __all__ = [
     "CLASSES",
+    "FAITHFULNESS",
     "FURTHER",
     "METRICS",
     "RATIO",
+    "ROBUSTNESS",
     "SEGMENTATION",
     "TABLES",
     "Column",

@@ -83,6 +83,33 @@ def _pointing_game(v: View) -> Record:
     return {"pointing_game": int(hit)}
 
 
+def _mass(v: View) -> Record:
+    share = localization.relevance_mass_accuracy(v.heatmap, v.scene.mask, v.scene.void)
+    return {"mass_accuracy": defined(share)}
+
+
+def _rank(v: View) -> Record:
+    share = localization.relevance_rank_accuracy(v.heatmap, v.scene.mask, v.scene.void)
+    return {"rank_accuracy": defined(share)}
+
+
+def _top_k(v: View) -> Record:
+    top = localization.top_k_intersection
+    scene = v.scene
+    k = scene.settings.top_k
+    return {
+        "top_k": defined(top(v.heatmap, scene.mask, k, void=scene.void)),
+        "top_k_weighted": defined(top(v.heatmap, scene.mask, k, weighted=True, void=scene.void)),
+    }
+
+
+def _top_k_words(protocol: Mapping[str, Any]) -> str:
+    return (
+        f"Top-k: the share of the {protocol['top_k']} most relevant pixels that lie on the object; "
+        "weighted: in relation to the object's share of the pixels, 1 by chance."
+    )
+
+
 def _segmentation_columns(suffix: str) -> tuple[Column, ...]:
     def of(label: str, name: str, terminal: str = "") -> Column:
         return Column(
@@ -163,5 +190,40 @@ METRICS = (
         table=FURTHER,
         words=FURTHER_WORDS,
         reference="Zhang et al. 2016",
+    ),
+    Metric(
+        name="mass_accuracy",
+        measure=each(_mass),
+        summarize=means_of("mass_accuracy"),
+        columns=(Column("mass accuracy", "mass_accuracy", "higher", difference="mass accuracy"),),
+        table=FURTHER,
+        words="Mass accuracy: the share of the positive relevance that lies on the object, which is "
+        "what the metric energy gives as well.",
+        reference="Arras et al. 2022",
+        default=False,
+    ),
+    Metric(
+        name="rank_accuracy",
+        measure=each(_rank),
+        summarize=means_of("rank_accuracy"),
+        columns=(Column("rank accuracy", "rank_accuracy", "higher", difference="rank accuracy"),),
+        table=FURTHER,
+        words="Rank accuracy: of the most relevant pixels, as many as the object has, the share that "
+        "lie on it.",
+        reference="Arras et al. 2022",
+        default=False,
+    ),
+    Metric(
+        name="top_k",
+        measure=each(_top_k),
+        summarize=means_of("top_k", "top_k_weighted"),
+        columns=(
+            Column("top-k", "top_k", "higher", difference="top-k"),
+            Column("top-k, weighted", "top_k_weighted", "higher"),
+        ),
+        table=FURTHER,
+        words=_top_k_words,
+        reference="Theiner et al. 2022",
+        default=False,
     ),
 )

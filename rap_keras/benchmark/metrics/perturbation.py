@@ -5,29 +5,128 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.metrics.record import Column, Curve, Metric, Record, Summarize, View, each
-from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS
+from rap_keras.benchmark.metrics.record import (
+    Column,
+    Curve,
+    Metric,
+    Record,
+    Summarize,
+    View,
+    defined,
+    each,
+    means_of,
+)
+from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.statistics import Array, Ratio, Row, mean
-from rap_keras.evaluation import perturbation
+from rap_keras.evaluation import perturbation, robustness
+
+PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
+"""The curves as the summary calls them, and as an image's record does."""
+
+
+def _options(v: View) -> dict[str, Any]:
+    s = v.scene.settings
+    return {
+        "steps": s.steps,
+        "pixels_per_step": s.pixels_per_step,
+        "batch_size": s.batch_size,
+        "patch": s.patch,
+    }
+
+
+def _curve(v: View, order: str) -> perturbation.PerturbationCurve:
+    """That of an order, computed once for all metrics."""
+    scene = v.scene
+    return v.once(
+        order,
+        lambda: perturbation.perturbation_curve(
+            scene.predict,
+            scene.x,
+            v.heatmap,
+            scene.neuron,
+            order=order,
+            replacement=scene.replacement,
+            **_options(v),
+        ),
+    )
 
 
 def _measure(order: str) -> Callable[[View], Record]:
     def measure(v: View) -> Record:
-        s = v.scene.settings
-        curve = perturbation.perturbation_curve(
-            v.scene.predict,
-            v.scene.x,
-            v.heatmap,
-            v.scene.neuron,
-            steps=s.steps,
-            pixels_per_step=s.pixels_per_step,
-            order=order,
-            replacement=v.scene.replacement,
-            batch_size=s.batch_size,
-        )
-        return {order: {"correct": [int(c) for c in curve.correct], "logit": curve.logits.tolist()}}
+        curve = _curve(v, order)
+        return {
+            order: {
+                "correct": [int(c) for c in curve.correct],
+                "logit": curve.logits.tolist(),
+                "probability": curve.probabilities.tolist(),
+            }
+        }
 
     return measure
+
+
+def _gain(v: View) -> Record:
+    lerf, morf = _curve(v, "lerf"), _curve(v, "morf")
+    gain = perturbation.symmetric_relevance_gain
+    return {
+        "srg": gain(lerf, morf),
+        "srg_probability": gain(lerf, morf, "probabilities"),
+        "srg_accuracy": gain(lerf, morf, "correct"),
+    }
+
+
+def _deletion(v: View) -> Record:
+    scene = v.scene
+    zero = isinstance(scene.replacement, float) and scene.replacement == 0
+    curve = (
+        _curve(v, "morf")
+        if zero
+        else perturbation.deletion_curve(
+            scene.predict, scene.x, v.heatmap, scene.neuron, **_options(v)
+        )
+    )
+    return {"deletion": perturbation.area_under_curve(curve.fractions, curve.probabilities)}
+
+
+def _insertion(v: View) -> Record:
+    scene = v.scene
+    curve = perturbation.insertion_curve(
+        scene.predict, scene.x, v.heatmap, scene.neuron, **_options(v)
+    )
+    return {"insertion": perturbation.area_under_curve(curve.fractions, curve.probabilities)}
+
+
+def _faithfulness(v: View) -> Record:
+    scene = v.scene
+    correlation = perturbation.faithfulness_correlation(
+        scene.predict,
+        scene.x,
+        v.heatmap,
+        scene.neuron,
+        samples=scene.settings.draws,
+        replacement=scene.replacement,
+        seed=scene.seed(4),
+        batch_size=scene.settings.batch_size,
+    )
+    return {"faithfulness_correlation": defined(correlation)}
+
+
+def _infidelity(v: View) -> Record:
+    scene = v.scene
+    told, drops = robustness.told_and_lost(
+        scene.predict,
+        scene.x,
+        v.heatmap,
+        scene.neuron,
+        samples=scene.settings.draws,
+        seed=scene.seed(5),
+        batch_size=scene.settings.batch_size,
+    )
+    error = robustness.squared_error
+    return {
+        "infidelity": error(told, drops),
+        "infidelity_scaled": error(told, drops, scaled=True),
+    }
 
 
 def _summarize(order: str) -> Summarize:
@@ -41,6 +140,11 @@ def _summarize(order: str) -> Summarize:
         }
 
     return summarize
+
+
+def mean_parts(rows: Sequence[Row], name: str) -> dict[str, str]:
+    """Those of `PARTS` that every image has; the version before had no probabilities."""
+    return {label: part for label, part in PARTS.items() if all(part in row[name] for row in rows)}
 
 
 def curves(rows: Sequence[Row], name: str, part: str) -> Array:
@@ -73,6 +177,7 @@ METRICS = (
         words=FURTHER_WORDS,
         reference="Fig. 7",
         curve=Curve("LeRF", "least", "high"),
+        perturbs=True,
     ),
     Metric(
         name="morf",
@@ -86,6 +191,84 @@ METRICS = (
         words=FURTHER_WORDS,
         reference="Samek et al. 2017",
         curve=Curve("MoRF", "most", "low"),
+        perturbs=True,
         default=False,
+    ),
+    Metric(
+        name="srg",
+        measure=each(_gain),
+        summarize=means_of("srg", "srg_probability", "srg_accuracy"),
+        columns=(
+            Column("SRG", "srg", "higher", difference="SRG", terminal="SRG"),
+            Column("SRG, probability", "srg_probability", "higher"),
+            Column("SRG, accuracy", "srg_accuracy", "higher"),
+        ),
+        table=FAITHFULNESS,
+        words="SRG: symmetric relevance gain, the area between the curves of LeRF and MoRF: of the "
+        "explained logit, of its probability, of the accuracy. What the replacement does to every order "
+        "alike drops out; noise has 0.",
+        reference="Blücher et al. 2024",
+        default=False,
+        perturbs=True,
+    ),
+    Metric(
+        name="insertion",
+        measure=each(_insertion),
+        summarize=means_of("insertion"),
+        columns=(Column("insertion", "insertion", "higher", difference="insertion"),),
+        table=FAITHFULNESS,
+        words="Insertion: the area under the probability while the pixels of a blurred image (Gaussian "
+        "of 5 pixels) become sharp from the most relevant on.",
+        reference="Petsiuk et al. 2018",
+        default=False,
+        perturbs=True,
+    ),
+    Metric(
+        name="deletion",
+        measure=each(_deletion),
+        summarize=means_of("deletion"),
+        columns=(Column("deletion", "deletion", "lower", difference="deletion"),),
+        table=FAITHFULNESS,
+        words="Deletion: that while pixels become 0 from the most relevant on.",
+        reference="Petsiuk et al. 2018",
+        default=False,
+        perturbs=True,
+    ),
+    Metric(
+        name="faithfulness_correlation",
+        measure=each(_faithfulness),
+        summarize=means_of("faithfulness_correlation"),
+        columns=(
+            Column(
+                "faithfulness correlation",
+                "faithfulness_correlation",
+                "higher",
+                difference="faithfulness correlation",
+            ),
+        ),
+        table=FAITHFULNESS,
+        words="Faithfulness correlation: of the relevance of random sets, each of a tenth of the "
+        "pixels, with what the logit loses where they are replaced.",
+        reference="Bhatt et al. 2020",
+        default=False,
+        perturbs=True,
+        draws=True,
+    ),
+    Metric(
+        name="infidelity",
+        measure=each(_infidelity),
+        summarize=means_of("infidelity", "infidelity_scaled"),
+        medians=("infidelity", "infidelity_scaled"),
+        columns=(
+            Column("infidelity, median", "infidelity_median", "lower"),
+            Column("infidelity, scaled, median", "infidelity_scaled_median", "lower"),
+        ),
+        table=FAITHFULNESS,
+        words="Infidelity: the mean square of the relevance on random squares, a quarter of the image's "
+        "side, less what the logit loses where they are 0; scaled: after each map is multiplied by the "
+        "number that suits it best.",
+        reference="Yeh et al. 2019",
+        default=False,
+        draws=True,
     ),
 )

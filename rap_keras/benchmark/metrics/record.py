@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,19 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.grids import Grid
 from rap_keras.benchmark.statistics import Ratio, Row, column, mean
 from rap_keras.datasets import Sample
+from rap_keras.evaluation.perturbation import Impute
 
 Record = dict[str, Any]
+T = TypeVar("T")
 Summarize = Callable[[Mapping[str, Any], Sequence[Row]], dict[str, Ratio]]
+
+
+class ExplainInputs(Protocol):
+    """See `View`."""
+
+    def __call__(  # noqa: D102
+        self, x: NDArray[np.float32], stage: str | None = None
+    ) -> NDArray[np.floating]: ...
 
 
 class Options(Protocol):
@@ -26,7 +36,19 @@ class Options(Protocol):
     @property
     def pixels_per_step(self) -> int | None: ...  # noqa: D102
     @property
+    def patch(self) -> int: ...  # noqa: D102
+    @property
     def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def top_k(self) -> int: ...  # noqa: D102
+    @property
+    def draws(self) -> int: ...  # noqa: D102
+    @property
+    def neighbours(self) -> int: ...  # noqa: D102
+    @property
+    def radius(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -56,7 +78,7 @@ class Scene:
     neuron: int
     logits: NDArray[np.floating]
     other: int | None
-    replacement: NDArray[np.float32] | float
+    replacement: NDArray[np.float32] | float | Impute
     predict: Callable[[NDArray[np.float32]], NDArray[np.floating]]
     preprocess: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     make_grid: Callable[[], Grid | None]
@@ -65,6 +87,10 @@ class Scene:
     def logit(self) -> float:
         """That of the neuron that is explained."""
         return float(self.logits[self.neuron])
+
+    def seed(self, purpose: int) -> list[int]:
+        """What random numbers are drawn by: the run, the image's place, and what they are for."""
+        return [self.settings.seed, self.position, purpose]
 
     @property
     def void(self) -> NDArray[np.bool_]:
@@ -102,6 +128,10 @@ class View:
         contrasted: Whether the neuron is explained against others.
         explain: The method's heat maps `(n, height, width)` of other pixels, uint8
             `(n, height, width, 3)`, or other neurons, of as many views of the method.
+        explain_inputs: The method's heat maps `(n, height, width)` of other inputs of the model
+            `(n, height, width, channels)`, by the model or, at a stage, by its randomised copy; None
+            where a map is made of pixels alone.
+        shared: What several metrics take of the map, see `once`.
     """
 
     scene: Scene
@@ -110,6 +140,15 @@ class View:
     threshold: str | float
     contrasted: bool
     explain: Callable[[Sequence["View"], NDArray[np.uint8], Sequence[int]], NDArray[np.floating]]
+    explain_inputs: ExplainInputs | None = None
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """What is computed for the first metric that asks, and kept for the others."""
+        if name not in self.shared:
+            self.shared[name] = compute()
+        found: T = self.shared[name]
+        return found
 
 
 @dataclass(frozen=True)
@@ -213,11 +252,14 @@ class Metric:
         medians: The quantities with heavy tails, whose median over the images, NAME_median, is given
             as well.
         curve: Its curve, if it has one; its numbers are then lists over the steps,
-            `{name: {"correct": [...], "logit": [...]}}`.
+            `{name: {"correct": [...], "logit": [...], "probability": [...]}}`.
         beside: A metric with columns of the same labels, and what tells this one's columns from those
             where both are measured.
         check: Refuses a data set that it cannot be measured on, by a sample of it.
         default: Whether it is measured if nothing is said.
+        perturbs: Whether it replaces pixels, as the settings say.
+        draws: Whether it draws changes of the input by chance, as the settings say.
+        stages: The stages of randomised models that it needs.
     """
 
     name: str
@@ -232,6 +274,9 @@ class Metric:
     beside: tuple[str, str] = ("", "")
     check: Callable[[Sample], None] = _any_sample
     default: bool = True
+    perturbs: bool = False
+    draws: bool = False
+    stages: tuple[str, ...] = ()
 
     def text(self, protocol: Mapping[str, Any]) -> str:
         """The words for a protocol."""

@@ -4,7 +4,9 @@ RATIO = "Table 1. Outside-inside ratio"
 SEGMENTATION = "Table 2. Segmentation"
 FURTHER = "Table 3. Further measures"
 CLASSES = "Table 4. Classes"
-TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES)
+FAITHFULNESS = "Table 5. Faithfulness"
+ROBUSTNESS = "Table 6. Robustness and randomisation"
+TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES, FAITHFULNESS, ROBUSTNESS)
 
 FURTHER_WORDS = (
     "Means over the images. ↑: higher is better, ↓: lower is better. Average precision, pointing "

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rap_keras.benchmark.metrics import CLASSES, TABLES, Column, chosen, columns
+from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.words import what_was_run
@@ -53,7 +53,8 @@ def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[
         own = {column.quantity for metric in among for column in metric.columns}
         listed = sorted((c for c in measured if c.quantity in own), key=lambda c: c.place)
         yield from _sheet(title, " ".join(filter(None, texts)), listed, summary, "quantities")
-    number = 5 if any(metric.table == CLASSES for metric in metrics) else 4
+    # After the last of the tables that are there; the first three are counted always.
+    number = 1 + max([3] + [TABLES.index(metric.table) + 1 for metric in metrics])
     yield from _sheet(
         f"Table {number}. Differences to {REFERENCE}",
         f"Each method minus {REFERENCE} on the same images, where both are defined; percentages in "

@@ -36,6 +36,8 @@ _ROWS = {
     "tolerance": "",
     "perturbation": "",
     "grid": "",
+    "top_k": "pixels of top-k intersection",
+    "changes": "changes drawn by chance",
     "figures": "",
     "resamples": "",
     "rap_keras": "",
@@ -135,6 +137,12 @@ def _readable(key: str, value: Any) -> str:
         return setting.values[value]
     if key == "perturbation":
         return _perturbation(value)
+    if key == "changes":
+        return (
+            f"{counted(value['draws'], 'set')} of pixels or squares, "
+            f"{counted(value['neighbours'], 'input')} changed by at most {value['radius']:g} of their "
+            "range"
+        )
     if key == "grid":
         return f"{value['shape']}, {value['cells']} cells, confidence {value['confidence']:g}"
     if key == "input_size":
@@ -146,6 +154,8 @@ def _perturbation(value: Mapping[str, Any]) -> str:
     pixels = value.get("pixels_per_step")
     of = "" if pixels is None else f" of {counted(pixels, 'pixel')}"
     share = 100 * value["fractions"][-1]
+    if "patch" in value:
+        of += f" in patches of {value['patch']} x {value['patch']}"
     return (
         f"{counted(value['steps'], 'step')}{of}, {share:.4g} % of the image in the end, "
         f"replaced by: {value['replacement']}"

@@ -1,0 +1,45 @@
+"""Models that have forgotten what they learned, for sanity checks of maps."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rap_keras.support.options import choose
+
+if TYPE_CHECKING:
+    import keras
+
+STAGES = ("logits", "half", "all")
+
+
+def randomised(model: "keras.Model", stage: str = "all", seed: int = 0) -> "keras.Model":
+    """A copy of a model whose last layers have random parameters.
+
+    After Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292. Each array
+    of parameters is shuffled, so that the sizes of weights stay; biases and normalizations likewise.
+
+    Args:
+        model: The model; it is not changed.
+        stage: Which of the layers that have parameters: "logits", the last; "half", the later half;
+            "all".
+        seed: That of the shuffling.
+
+    Returns:
+        The copy.
+
+    Raises:
+        InputError: There is no such stage.
+    """
+    import keras
+
+    choose("stage", stage, STAGES)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    layers = [layer for layer in copy.layers if layer.weights]
+    count = {"logits": 1, "half": (len(layers) + 1) // 2, "all": len(layers)}[stage]
+    generator = np.random.default_rng(seed)
+    for layer in layers[-count:]:
+        layer.set_weights(
+            [generator.permutation(w.ravel()).reshape(w.shape) for w in layer.get_weights()]
+        )
+    return copy

@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+
+from rap_keras.errors import InputError
+from rap_keras.evaluation import infidelity, local_lipschitz, max_sensitivity, neighbours
+
+
+def net(seed=0, shape=(6, 5, 2)):
+    """Quadratic logits, of a single image."""
+    rng = np.random.default_rng(seed)
+    weights, squares = rng.normal(size=(2, 3, *shape))
+    return lambda x: np.array(
+        [(w * x + s * x**2).sum() for w, s in zip(weights, squares, strict=True)]
+    )
+
+
+class Predict:
+    """The same of batches; keeps what it was called with."""
+
+    def __init__(self):
+        self.single, self.batches = net(), []
+
+    def __call__(self, batch):
+        self.batches.append(batch.copy())
+        return np.array([self.single(x) for x in batch])
+
+
+X = np.random.default_rng(1).normal(size=(6, 5, 2)).astype(np.float32)
+HEATMAP = np.random.default_rng(2).normal(size=(6, 5))
+
+
+def test_neighbours_lie_evenly_within_the_radius():
+    near = neighbours(X, 0.3, 200, seed=4)
+    assert near.shape == (200, 6, 5, 2)
+    assert near.dtype == np.float32
+    changes = near.astype(float) - X
+    assert np.abs(changes).max() <= 0.3 + 1e-6
+    # An even distribution: its mean, its deviation, its ends.
+    assert abs(changes.mean()) < 0.01
+    assert changes.std() == pytest.approx(0.3 / math.sqrt(3), rel=0.03)
+    assert changes.min() < -0.29
+    assert changes.max() > 0.29
+    np.testing.assert_array_equal(near, neighbours(X, 0.3, 200, seed=[4]))
+    assert (near != neighbours(X, 0.3, 200, seed=5)).mean() > 0.99
+
+
+def test_sensitivity_and_lipschitz_equal_plain_loops():
+    rng = np.random.default_rng(3)
+    others, near = HEATMAP + rng.normal(size=(7, 6, 5)), neighbours(X, 0.1, 7)
+    largest = steepest = 0.0
+    for other, x in zip(others, near, strict=True):
+        change = math.sqrt(sum((a - b) ** 2 for a, b in zip(other.flat, HEATMAP.flat, strict=True)))
+        way = math.sqrt(sum((float(a) - b) ** 2 for a, b in zip(x.flat, X.flat, strict=True)))
+        size = math.sqrt(sum(a**2 for a in HEATMAP.flat))
+        largest, steepest = max(largest, change / size), max(steepest, change / way)
+    assert max_sensitivity(HEATMAP, others) == pytest.approx(largest)
+    assert local_lipschitz(HEATMAP, others, X, near) == pytest.approx(steepest)
+
+
+def test_sensitivity_by_hand():
+    assert max_sensitivity([[3.0, 4.0]], [[[3.0, 4.0]], [[0.0, 8.0]]]) == 1
+    assert math.isnan(max_sensitivity([[0.0, 0.0]], [[[3.0, 4.0]]]))
+    assert (
+        local_lipschitz([[3.0, 4.0]], [[[0.0, 8.0]]], [[[1.0], [0.0]]], [[[[1.0], [2.0]]]]) == 2.5
+    )
+
+
+def test_infidelity_of_squares_equals_plain_loops():
+    predict = Predict()
+    found = infidelity(predict, X, HEATMAP, 1, size=3, samples=12, seed=7, batch_size=5)
+    scaled = infidelity(
+        predict, X, HEATMAP, 1, size=3, samples=12, seed=7, batch_size=5, scaled=True
+    )
+    images = np.concatenate(predict.batches)[:13]
+    np.testing.assert_array_equal(images[0], X)
+    told, drops, corners = [], [], set()
+    for image in images[1:]:
+        mask = (image != X).any(-1)
+        rows, columns = np.nonzero(mask)
+        assert rows.max() - rows.min() == columns.max() - columns.min() == 2
+        assert mask.sum() == 9
+        assert not image[mask].any()
+        corners.add((rows.min(), columns.min()))
+        told.append(HEATMAP[mask].sum())
+        drops.append(predict.single(X)[1] - predict.single(image)[1])
+    assert len(corners) > 4
+    assert found == pytest.approx(sum((t - d) ** 2 for t, d in zip(told, drops, strict=True)) / 12)
+    least = min(
+        sum((beta * t - d) ** 2 for t, d in zip(told, drops, strict=True)) / 12
+        for beta in np.linspace(-20, 20, 40001)
+    )
+    assert scaled == pytest.approx(least, rel=1e-4)
+    assert scaled < found
+    again = infidelity(Predict(), X, 3 * HEATMAP, 1, size=3, samples=12, seed=7, scaled=True)
+    assert again == pytest.approx(scaled)
+
+
+def test_squares_lie_everywhere_and_are_a_quarter_of_the_side_by_default():
+    x = np.ones((12, 16, 1))
+    batches = []
+
+    def predict(batch):
+        batches.append(batch.copy())
+        return np.zeros((len(batch), 1))
+
+    infidelity(predict, x, np.zeros((12, 16)), 0, samples=3000)
+    removed = 1 - np.concatenate(batches)[1:3001, ..., 0]
+    assert (removed.sum((1, 2)) == 9).all()
+    assert removed.any(0).all()
+    assert len({image.tobytes() for image in removed}) == 10 * 14
+
+
+def test_infidelity_of_noise_equals_plain_loops():
+    predict = Predict()
+    phi = np.random.default_rng(5).normal(size=X.shape)
+    found = infidelity(predict, X, phi, 2, "noise", size=0.3, samples=40)
+    images = np.concatenate(predict.batches)[:41].astype(float)
+    terms = []
+    for image in images[1:]:
+        change = X - image
+        told = sum(a * b for a, b in zip(change.flat, phi.flat, strict=True))
+        terms.append((told - (predict.single(X)[2] - predict.single(image)[2])) ** 2)
+    assert found == pytest.approx(sum(terms) / 40, rel=1e-4)
+    assert (X - images[1:]).std() == pytest.approx(0.3, rel=0.05)
+    assert found == infidelity(Predict(), X, phi, 2, "noise", size=0.3, samples=40)
+    assert found != infidelity(Predict(), X, phi, 2, "noise", size=0.3, samples=40, seed=1)
+    predict = Predict()
+    infidelity(predict, X, phi, 2, "noise")
+    assert (X - np.concatenate(predict.batches)[1:101]).std() == pytest.approx(0.2, rel=0.05)
+
+
+def test_the_truth_has_no_infidelity():
+    weights = np.random.default_rng(6).normal(size=X.shape)
+
+    def linear(batch):
+        return (batch * weights).reshape(len(batch), -1).sum(1, keepdims=True)
+
+    assert infidelity(linear, X, (weights * X).sum(-1), 0) == pytest.approx(0, abs=1e-9)
+    assert infidelity(linear, X, weights, 0, "noise") == pytest.approx(0, abs=1e-9)
+    # A map that tells nothing has no scale that helps.
+    nothing = infidelity(linear, X, np.zeros((6, 5)), 0, scaled=True)
+    assert nothing == infidelity(linear, X, np.zeros((6, 5)), 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: neighbours(X, -1, 2), "finite radius >= 0"),
+        (lambda: neighbours(X, 1, 0), "samples to be an integer from 1 on"),
+        (lambda: neighbours(X, 1, 2, seed=-1), "seed to be integers from 0 on"),
+        (lambda: max_sensitivity(HEATMAP, [HEATMAP.T]), r"maps of shape \(6, 5\), got \(5, 6\)"),
+        (lambda: local_lipschitz(HEATMAP, [HEATMAP], X, [X]), "other than the input itself"),
+        (lambda: local_lipschitz(HEATMAP, [HEATMAP], X, [X, X]), "each of 1 maps, got"),
+        (lambda: infidelity(Predict(), X, HEATMAP, 0, "blur"), "'squares', 'noise', got 'blur'"),
+        (lambda: infidelity(Predict(), X, X, 0), r"\(height, width\), got shape"),
+        (lambda: infidelity(Predict(), X, X[1:], 0, "noise"), r"\(6, 5, 2\), got \(5, 5, 2\)"),
+        (lambda: infidelity(Predict(), X, HEATMAP, 0, size=6), "at most 5 pixels a side, got 6"),
+        (lambda: infidelity(Predict(), X, HEATMAP, 0, samples=0), "samples to be an integer"),
+    ],
+)
+def test_other_input_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
