@@ -1,7 +1,7 @@
 """What the baselines cost, as multiples of one forward pass of the same batch in the same process.
 
     python benchmarks/cost_of_baselines.py [--model VGG16] [--batches 1 4] [--repeats 7] [--threads 1]
-                                   [--methods lrp.epsilon ...]
+                                   [--methods lrp.epsilon rise:masks=16 ...]
 
 Random weights, seed 0, 224 px, float32. The forward pass is a `tf.function` of the model up to its
 logits. Repeats are interleaved: forward, first method, second method, ..., and again.
@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import rap_keras
+from rap_keras.benchmark.methods import read_method
 
 METHODS = [
     "gradient",
@@ -40,6 +41,16 @@ METHODS = [
     "lrp.epsilon_gamma_box",
     "deep_taylor",
     "rap",
+    "deep_lift",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "hires_cam",
+    "layer_cam",
+    "integrated_gradients:steps=16",
+    "smoothgrad:augment_by_n=16",
+    "expected_gradients:draws=16",
+    "occlusion:window=56:stride=56",
+    "rise:masks=16",
 ]
 
 
@@ -58,10 +69,14 @@ def rows(name, methods, batches, repeats):
     def forward(x):
         return model(x, training=False)
 
+    rng = np.random.default_rng(0)
     calls = {"forward": lambda x: forward(tf.constant(x)).numpy()}
     for method in methods:
-        calls[method] = rap_keras.create_analyzer(method, model).analyze
-    rng = np.random.default_rng(0)
+        asked = read_method(method)
+        options = dict(asked.options)
+        if asked.name == "expected_gradients":
+            options["background"] = rng.uniform(-1, 1, (4, *model.input_shape[1:]))
+        calls[method] = rap_keras.create_analyzer(asked.name, model, **options).analyze
     table = {method: [] for method in methods}
     seconds = {}
     for size in batches:
