@@ -3,11 +3,13 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,51 @@ from rap_keras.benchmark.metrics import Record
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import check_same
 from rap_keras.errors import InputError
+from rap_keras.support.devices import share_gpu
+from rap_keras.support.options import read_integer, read_number
 from rap_keras.support.quiet import silenced_stderr
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that measure, and what each of them has.
+
+    Attributes:
+        count: How many.
+        cpus: Cores that Ray reserves for each.
+        gpus: GPUs for each, or a share of one: two workers with 0.5 use one card. With 0, workers see
+            no GPU.
+        address: The Ray cluster that they run on; None: this machine.
+    """
+
+    count: int
+    cpus: float = 1
+    gpus: float = 0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what Ray would wait for without end.
+
+        Raises:
+            InputError: A number is none that a worker can have.
+        """
+        read_integer("workers", self.count, 1)
+        for name, value, least in (
+            ("cpus_per_worker", self.cpus, 0),
+            ("gpus_per_worker", self.gpus, 0),
+        ):
+            number = read_number(name, value, least)
+            if number > 1 and number != int(number):
+                raise InputError(
+                    f"Expected {name} to be a whole number or a share below 1, got {number:g}.",
+                    name,
+                )
+        if self.cpus == 0 and self.gpus == 0:
+            raise InputError(
+                "Expected a worker to have a CPU or a GPU, got cpus_per_worker=0 and gpus_per_worker=0.",
+                ("cpus_per_worker", "gpus_per_worker"),
+            )
+
 
 _PATIENCE = 10  # Seconds until a cluster answers; Ray alone would try for minutes.
 
@@ -32,6 +78,7 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, protocol: Mapping[str, Any], strict: bool) -> None:
+        share_gpu()
         self._strict = strict
         self._refusal = ""
         try:
@@ -58,12 +105,11 @@ class Worker:
 
 
 @contextlib.contextmanager
-def connected(workers: int, address: str | None) -> Iterator[None]:
+def connected(workers: Workers) -> Iterator[None]:
     """Ray on this machine, with room for each worker, or a cluster.
 
     Args:
-        workers: The number of workers.
-        address: The cluster; None starts Ray on this machine.
+        workers: Who measures, and where.
 
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached.
@@ -82,15 +128,18 @@ def connected(workers: int, address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    address = workers.address
     options: dict[str, Any] = {"address": address}
     if address is None:
-        options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+        cores = max(math.ceil(workers.count * workers.cpus), 1)
+        options = {"address": "local", "num_cpus": cores, "include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is not None:
             _reach(address)
         with silenced_stderr():  # Ray tells that it has been told to be silent.
             ray.init(log_to_driver=False, configure_logging=False, **options)
+        _check_room(workers, ray.cluster_resources())
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
         raise InputError(f"{where} ({_first_line(error)}).", "ray_address") from error
@@ -102,12 +151,27 @@ def connected(workers: int, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
+    """Refuses workers that there is no room for, which Ray would wait for."""
+    for name, kind, wanted in (
+        ("cpus_per_worker", "CPU", workers.cpus),
+        ("gpus_per_worker", "GPU", workers.gpus),
+    ):
+        there = resources.get(kind, 0.0)
+        if workers.count * wanted > there:
+            raise InputError(
+                f"Expected {workers.count * wanted:g} {kind}s for {workers.count} workers with "
+                f"{name}={wanted:g}, but Ray has {there:g}: lower one of them.",
+                (name, "workers"),
+            )
+
+
 def measure_all(
     settings: Settings,
     protocol: Mapping[str, Any],
     chunks: Sequence[int],
     strict: bool,
-    workers: int,
+    workers: Workers,
 ) -> Iterator[list[Measured]]:
     """Measures chunks on Ray's workers, each of which loads the model once; inside of `connected`.
 
@@ -118,7 +182,7 @@ def measure_all(
         protocol: That of the results.
         chunks: The numbers of the chunks.
         strict: Stop at an image that cannot be measured.
-        workers: The number of workers.
+        workers: Who measures.
 
     Returns:
         The records of each chunk's images, as they come; without maps.
@@ -141,7 +205,9 @@ def measure_all(
         Worker,
         batch_size=1,
         fn_constructor_args=(settings, protocol, strict),
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(size=workers.count),
+        num_cpus=workers.cpus,
+        num_gpus=workers.gpus,
     )
     try:
         for row in results.iter_rows():

@@ -23,10 +23,12 @@ class Backend(Protocol):
     Attributes:
         loaded: The model, its preprocessing and its size.
         versions: The libraries that compute.
+        device: What computes, as the protocol tells it.
     """
 
     loaded: LoadedModel
     versions: dict[str, str]
+    device: str
 
     def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
         """The logits of a batch of preprocessed images, `(n, classes)`."""
@@ -93,6 +95,7 @@ class _Keras:
                 "backend",
             )
         self.versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+        self.device = _device()
         self.loaded = loaded or _load(settings)
         self._settings = settings
 
@@ -143,6 +146,7 @@ class _Innvestigate:
             self.loaded = _load(settings)
             if own:
                 model = plugin.prepare(self.loaded.model, keep_head=False)
+        self.device = _device()
         self._model = model if own else plugin.from_keras3(self.loaded.model, keep_head=False)
         self.versions = {
             "tensorflow": tf.__version__,
@@ -195,6 +199,16 @@ def _without_keras2_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`Model.state_updates`")
         yield
+
+
+def _device() -> str:
+    """What computes; GPUs are told to sum in one order, or results would differ each time."""
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        return "CPU"
+    tf.config.experimental.enable_op_determinism()
+    return "GPU, deterministic operations"
 
 
 def _version(package: str) -> str:

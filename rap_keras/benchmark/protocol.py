@@ -31,6 +31,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         "rap_keras": rap_keras.__version__,
         "versions": {"python": platform.python_version(), "numpy": np.__version__}
         | backend.versions,
+        "device": backend.device,
         "command": command(settings),
         "weights": backend.loaded.weights,
         "weights_crc32": _weights_checksum(backend),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from rap_keras.benchmark.distributed import Workers, connected, measure_all
 from rap_keras.benchmark.measure import Bench, Measured
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.settings import Settings
@@ -23,8 +24,7 @@ def run(
     out: str | Path,
     shard: Shard = (1, 1),
     strict: bool = False,
-    workers: int | None = None,
-    ray_address: str | None = None,
+    workers: Workers | None = None,
 ) -> list[Path]:
     """Measures what is not measured yet, and writes the report.
 
@@ -34,7 +34,6 @@ def run(
         shard: (i, n): only the i-th of n parts of the chunks, i from 1 on.
         strict: Stop at an image that cannot be measured, instead of skipping it.
         workers: Processes of Ray that measure; None: this process does.
-        ray_address: The Ray cluster that they run on; None: this machine.
 
     Returns:
         The files of the report; none for a part of the images, which `merge` is for.
@@ -46,7 +45,7 @@ def run(
     bench = Bench(settings)
     protocol = bench.protocol() | {"shard": list(shard)}
     number, count = shard
-    with _workers(workers, ray_address), Store(Path(out), protocol) as store:
+    with _connected(workers), Store(Path(out), protocol) as store:
         _check_shard_of(store, shard)
         wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
@@ -56,8 +55,6 @@ def run(
             readings = _ahead(lambda k: bench.read(bench.chunks[k]), missing)
             measured = (bench.measure(images, strict) for images in readings)
         else:
-            from rap_keras.benchmark.distributed import measure_all
-
             measured = measure_all(settings, store.protocol, missing, strict, workers)
         figures = settings.figures - len(store.positions_of_maps())
         for chunk in track(measured, "measuring", len(missing)):
@@ -81,13 +78,9 @@ def _ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
             yield one
 
 
-def _workers(count: int | None, address: str | None) -> contextlib.AbstractContextManager[None]:
+def _connected(workers: Workers | None) -> contextlib.AbstractContextManager[None]:
     """Ray, where it is asked for, before anything is written."""
-    if count is None:
-        return contextlib.nullcontext()
-    from rap_keras.benchmark.distributed import connected
-
-    return connected(count, address)
+    return contextlib.nullcontext() if workers is None else connected(workers)
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:

@@ -276,7 +276,7 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     Raises:
         InputError: The protocols differ in more than the command; says in what first.
     """
-    before = {"chunk": 1}  # as it was when there were no chunks
+    before = {"chunk": 1, "device": "CPU"}  # as it was when the protocol did not tell
     held, given = before | dict(held), before | json.loads(json.dumps(given))
     for key in sorted({*held, *given} - {*_IDENTITY_EXCLUDES}):
         if held.get(key) != given.get(key):

@@ -148,6 +148,13 @@ def benchmark(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Measure in this many processes, by Ray.")
     ] = None,
+    cpus_per_worker: Annotated[
+        float | None, typer.Option(help="Cores that Ray reserves for each; default: 1.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(help="GPUs for each, or a share of one, as 0.5; default: 0, none is seen."),
+    ] = None,
     ray_address: Annotated[
         str | None, typer.Option(help="The Ray cluster to measure on; default: this machine.")
     ] = None,
@@ -158,17 +165,23 @@ def benchmark(
         settings[name] = read(name, settings[name])
     chosen = Settings(**settings)
     part = _shard(shard)
-    if ray_address is not None and workers is None:
-        workers = 1
+    asked: dict[str, Any] = {
+        "cpus": cpus_per_worker,
+        "gpus": gpus_per_worker,
+        "address": ray_address,
+    }
+    told = {name: value for name, value in asked.items() if value is not None}
     with _telling_what_is_kept(out):
+        from rap_keras.benchmark.distributed import Workers
         from rap_keras.benchmark.running import check_shard, run
 
         check_shard(part)
+        spread = Workers(workers or 1, **told) if workers is not None or told else None
         if chosen.backend == "innvestigate":
             # Keras 2 is chosen before TensorFlow is imported.
             os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
         import_tensorflow()
-        files = run(chosen, out, part, strict, workers, ray_address)
+        files = run(chosen, out, part, strict, spread)
         if not files:
             tell(f"Part {shard} is measured: {out}. Put all parts together by rap-keras merge.")
             return

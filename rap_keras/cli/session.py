@@ -10,6 +10,7 @@ import typer
 
 from rap_keras.errors import InputError
 from rap_keras.support import signals
+from rap_keras.support.devices import share_gpu
 from rap_keras.support.images import check_image, collect_images
 from rap_keras.support.quiet import silenced_stderr
 from rap_keras.support.text import printable
@@ -50,6 +51,7 @@ def import_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    share_gpu()
     quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with silenced_stderr() if quiet else contextlib.nullcontext():

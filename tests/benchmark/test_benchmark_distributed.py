@@ -14,6 +14,7 @@ from benchmarks import QUICK, assert_same_report, put, records, settings
 from rap_keras.benchmark import distributed
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store
+from rap_keras.support.devices import share_gpu
 
 # Ray's own, while it is imported and at its end.
 ignore_warnings_of_ray = pytest.mark.filterwarnings(
@@ -89,6 +90,25 @@ def test_a_cluster_that_is_not_there(address, common, tmp_path, monkeypatch):
     arguments = [*common, *QUICK, "--out", tmp_path / "out", "--ray-address", address]
     assert f"cluster '{address}' cannot be reached" in fail("benchmark", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+@ignore_warnings_of_ray
+def test_workers_without_room_are_refused(common, tmp_path):
+    """Ray would wait for a GPU that never comes."""
+    pytest.importorskip("ray")
+    arguments = [*common, *QUICK, "--out", tmp_path / "out", "--workers", 2]
+    message = fail("benchmark", *arguments, "--gpus-per-worker", 64)
+    assert "Expected 128 GPUs for 2 workers with --gpus-per-worker 64, but Ray has" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_is_shared_by_what_each_needs(monkeypatch):
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
+    share_gpu()
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    share_gpu()
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"
 
 
 def test_a_worker_measures_the_same_model_only(common):

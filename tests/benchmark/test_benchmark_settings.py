@@ -9,6 +9,7 @@ from command_line import run
 from rap_keras.benchmark import running
 from rap_keras.benchmark.classes import read_classes
 from rap_keras.benchmark.controls import CONTROLS
+from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.methods import read_method
 from rap_keras.benchmark.protocol import command
 from rap_keras.benchmark.settings import Settings
@@ -94,9 +95,27 @@ def test_every_setting_is_a_flag(seen):
 
 def test_how_it_is_run(seen, tmp_path):
     typed("benchmark", "--out", tmp_path, "--shard", "2/3", "--strict", "--workers", 4)
-    assert seen[0][1:] == (tmp_path, (2, 3), True, 4, None)
+    assert seen[0][1:] == (tmp_path, (2, 3), True, Workers(4))
+    typed("benchmark", "--out", tmp_path)
+    assert seen.pop()[1:] == (tmp_path, (1, 1), False, None)
     typed("benchmark", "--out", tmp_path, "--ray-address", "auto")
-    assert seen[1][1:] == (tmp_path, (1, 1), False, 1, "auto")
+    assert seen[1][1:] == (tmp_path, (1, 1), False, Workers(1, address="auto"))
+    typed("benchmark", "--workers", 8, "--gpus-per-worker", 0.5, "--cpus-per-worker", 2)
+    assert seen[2][-1] == Workers(8, cpus=2, gpus=0.5)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"count": 0}, "workers to be an integer from 1 on"),
+        ({"cpus": -1}, "cpus_per_worker"),
+        ({"gpus": 1.5}, "gpus_per_worker to be a whole number or a share below 1, got 1.5"),
+        ({"cpus": 0}, "a CPU or a GPU"),
+    ],
+)
+def test_workers_that_cannot_be(told, message):
+    with pytest.raises(InputError, match=message):
+        Workers(**{"count": 1} | told)
 
 
 def test_the_order_of_methods():

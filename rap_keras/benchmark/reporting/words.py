@@ -31,6 +31,7 @@ _ROWS = {
     "limit": "",
     "seed": "",
     "keep": "",
+    "chunk": "",
     "metrics": "",
     "pooled": "",
     "tolerance": "",
@@ -40,6 +41,7 @@ _ROWS = {
     "changes": "changes drawn by chance",
     "figures": "",
     "resamples": "",
+    "device": "computed by",
     "rap_keras": "",
     "versions": "",
 }
