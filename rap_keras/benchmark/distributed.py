@@ -139,13 +139,13 @@ def connected(workers: Workers) -> Iterator[None]:
             _reach(address)
         with silenced_stderr():  # Ray tells that it has been told to be silent.
             ray.init(log_to_driver=False, configure_logging=False, **options)
-        _check_room(workers, ray.cluster_resources())
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
         raise InputError(f"{where} ({_first_line(error)}).", "ray_address") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end the process where it stands.
     try:
+        _check_room(workers, ray.cluster_resources())
         yield
     finally:
         ray.shutdown()
@@ -162,7 +162,7 @@ def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
             raise InputError(
                 f"Expected {workers.count * wanted:g} {kind}s for {workers.count} workers with "
                 f"{name}={wanted:g}, but Ray has {there:g}: lower one of them.",
-                (name, "workers"),
+                name,
             )
 
 
