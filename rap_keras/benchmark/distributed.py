@@ -48,11 +48,8 @@ class Workers:
             InputError: A number is none that a worker can have.
         """
         read_integer("workers", self.count, 1)
-        for name, value, least in (
-            ("cpus_per_worker", self.cpus, 0),
-            ("gpus_per_worker", self.gpus, 0),
-        ):
-            number = read_number(name, value, least)
+        for name, value in (("cpus_per_worker", self.cpus), ("gpus_per_worker", self.gpus)):
+            number = read_number(name, value, 0)
             if number > 1 and number != int(number):
                 raise InputError(
                     f"Expected {name} to be a whole number or a share below 1, got {number:g}.",

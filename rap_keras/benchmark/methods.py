@@ -83,8 +83,7 @@ def read_method(text: str) -> Method:
         raise InputError(
             f"Expected the threshold of {text!r} to be mean, zero or a percentile between 0 and 100."
         )
-    own = None if threshold == "default" else threshold
-    return Method(text.strip(), name, options, own)
+    return Method(text.strip(), name, options, None if threshold == "default" else threshold)
 
 
 def check_given(method: Method, by: str) -> None:

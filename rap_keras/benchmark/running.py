@@ -1,5 +1,6 @@
 """Runs a benchmark over a data set, resumes it, and merges what several machines have measured."""
 
+import collections
 import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,9 @@ def run(
     bench = Bench(settings)
     protocol = bench.protocol() | {"shard": list(shard)}
     number, count = shard
-    with _connected(workers), Store(Path(out), protocol) as store:
+    # Ray first: where it cannot be had, nothing is written.
+    ray = contextlib.nullcontext() if workers is None else connected(workers)
+    with ray, Store(Path(out), protocol) as store:
         _check_shard_of(store, shard)
         wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
@@ -70,17 +73,12 @@ def run(
 def _ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
     """Reads each item, the next one on another thread while one is worked on."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(read, items[0]) if items else None
-        for k in range(len(items)):
-            assert coming is not None
-            one = coming.result()
-            coming = thread.submit(read, items[k + 1]) if k + 1 < len(items) else None
-            yield one
-
-
-def _connected(workers: Workers | None) -> contextlib.AbstractContextManager[None]:
-    """Ray, where it is asked for, before anything is written."""
-    return contextlib.nullcontext() if workers is None else connected(workers)
+        coming: collections.deque[concurrent.futures.Future[Read]] = collections.deque()
+        for item in items:
+            coming.append(thread.submit(read, item))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        yield from (last.result() for last in coming)
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:

@@ -79,10 +79,8 @@ def perturbation_masks(
     values = read_heatmap(heatmap)
     regions, relevance = _regions(values, patch)
     steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, patch)
-    ranks = np.empty(relevance.size, np.int64)
-    ranks[_order(relevance, order)] = np.arange(relevance.size)
     counts = np.arange(1, steps + 1) * per_step
-    return ranks[regions] < counts[:, np.newaxis, np.newaxis]
+    return _ranks(relevance, order)[regions] < counts[:, np.newaxis, np.newaxis]
 
 
 def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.0) -> NDArray[Any]:
@@ -246,12 +244,10 @@ def perturbation_curve(
     # As many batches as the largest size needs, but of equal size: hardly any filling.
     batches = -(-(steps + 1) // read_integer("batch_size", batch_size, 1))
     size = -(-(steps + 1) // batches)
-    ordered = _order(relevance, order)
     # The pixels in the order in which they are replaced, and how many are after each region.
-    ranks = np.empty(relevance.size, np.int64)
-    ranks[ordered] = np.arange(relevance.size)
-    pixels = np.argsort(ranks[regions], axis=None, kind="stable")
-    ends = np.concatenate([[0], np.cumsum(np.bincount(regions.ravel())[ordered])])
+    ranks = _ranks(relevance, order)[regions].ravel()
+    pixels = np.argsort(ranks, kind="stable")
+    ends = np.concatenate([[0], np.cumsum(np.bincount(ranks))])
     # From step to step only a few pixels change, unless a function fills all the missing ones anew.
     impute = replacement if callable(replacement) else None
     other = image if callable(replacement) else replacement
@@ -494,10 +490,13 @@ def area_under_curve(fractions: ArrayLike, values: ArrayLike) -> float:
     return float((np.diff(places) * (numbers[1:] + numbers[:-1])).sum() / 2)
 
 
-def _order(relevance: NDArray[np.float64], order: str) -> NDArray[np.intp]:
-    """The regions in the order in which they are replaced."""
+def _ranks(relevance: NDArray[np.float64], order: str) -> NDArray[np.int64]:
+    """When each region is replaced, from 0 on."""
     choose("order", order, ("lerf", "morf"))
-    return np.argsort(relevance if order == "lerf" else -relevance, kind="stable")
+    ranks = np.empty(relevance.size, np.int64)
+    ordered = np.argsort(relevance if order == "lerf" else -relevance, kind="stable")
+    ranks[ordered] = np.arange(relevance.size)
+    return ranks
 
 
 def _regions(
