@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
 from rap_keras.benchmark.methods import Method
 from rap_keras.benchmark.metrics import Record, Scene, View, chosen, measured
 from rap_keras.benchmark.protocol import protocol
+from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps, perturbation
 
+T = TypeVar("T")
 Maps = dict[str, NDArray[Any]]
 Stack = NDArray[np.floating]
 Measured = tuple[Record, Maps]
@@ -37,32 +39,25 @@ Chunk = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Reading:
-    """An image that was read, or why it could not be.
+    """An image that was read.
 
     Attributes:
         position: Its place in the data set.
         sample: The image with its objects.
         x: The model's input `(height, width, channels)`.
-        error: What is wrong with it.
     """
-
-    position: int
-    sample: Sample | None = None
-    x: NDArray[np.float32] | None = None
-    error: InputError | None = None
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """An image that is explained: its place, object, input, logits, neuron, and what is explained."""
 
     position: int
     sample: Sample
     x: NDArray[np.float32]
-    logits: NDArray[np.floating]
-    neuron: int
-    label: str | None
-    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An image that could not be read, and why."""
+
+    position: int
+    error: InputError
 
 
 class Bench:
@@ -108,11 +103,17 @@ class Bench:
         if "grid" in settings.metrics and settings.grid_cells == "full":
             self._check_full_cells()
 
-    def read(self, chunk: Chunk) -> list[Reading]:
-        """Reads the images of a chunk; what is wrong with one is kept beside it."""
-        return [self._read(position) for position in chunk]
+    def read(self, chunk: Chunk) -> list[Reading | Unread]:
+        """Reads the images of a chunk; what is wrong with one is kept in its place."""
+        readings: list[Reading | Unread] = []
+        for position in chunk:
+            try:
+                readings.append(self._read(position))
+            except InputError as error:
+                readings.append(Unread(position, error))
+        return readings
 
-    def measure(self, readings: Sequence[Reading], strict: bool = False) -> list[Measured]:
+    def measure(self, readings: Sequence[Reading | Unread], strict: bool = False) -> list[Measured]:
         """Measures the images of a chunk together.
 
         Args:
@@ -126,62 +127,36 @@ class Bench:
         Raises:
             InputError: With `strict`, an image cannot be measured; or the classes are not known.
         """
-        found: dict[int, Measured] = {}
-        for group in self._of_one_size(readings, found, strict):
-            found |= {
-                record["position"]: (record, own) for record, own in self._measured(group, strict)
-            }
+
+        def skip(position: int, error: InputError) -> list[Measured]:
+            if strict or isinstance(error, _SettingsError):
+                raise error
+            return [(self._base(position) | {"status": "skipped", "reason": str(error)}, {})]
+
+        measured = _by_size(readings, self._together, skip)
+        found = {record["position"]: (record, maps) for record, maps in measured}
         return [found[reading.position] for reading in readings]
 
-    def maps(self, readings: Sequence[Reading]) -> dict[int, Maps]:
+    def maps(self, readings: Sequence[Reading | Unread]) -> dict[int, Maps]:
         """The pixels (under "") and the heat map of each method of the kept images of a chunk."""
-        maps: dict[int, Maps] = {}
-        for group in self._of_one_size(readings, {}, False):
-            with contextlib.suppress(InputError):
-                _, kept = self._kept(group)
-                heatmaps, _ = self._heatmaps(kept) if kept else ({}, {})
-                for k, one in enumerate(kept):
-                    maps[one.position] = self._for_figure(one.sample, heatmaps, k)
-        return maps
 
-    def _of_one_size(
-        self, readings: Sequence[Reading], found: dict[int, Measured], strict: bool
-    ) -> list[list[Reading]]:
-        """The images that could be read, those of a size together; the others are found skipped."""
-        groups: dict[tuple[int, ...], list[Reading]] = {}
-        for reading in readings:
-            if reading.x is None:
-                found[reading.position] = self._skipped(reading, reading.error, strict)
-            else:
-                groups.setdefault(reading.x.shape, []).append(reading)
-        return list(groups.values())
+        def mapped(group: Sequence[Reading]) -> list[tuple[int, Maps]]:
+            _, kept = self._kept(group)
+            heatmaps, _ = self._heatmaps(kept) if kept else ({}, {})
+            return [(s.position, self._for_figure(s, heatmaps, k)) for k, s in enumerate(kept)]
 
-    def _skipped(self, reading: Reading, error: InputError | None, strict: bool) -> Measured:
-        if error is not None and (strict or isinstance(error, _SettingsError)):
-            raise error
-        return self._base(reading.position) | {"status": "skipped", "reason": str(error)}, {}
+        return dict(_by_size(readings, mapped, lambda *_: []))
 
     def _base(self, position: int) -> Record:
         return {"position": position, "name": self.dataset.names[position]}
 
-    def _measured(self, group: list[Reading], strict: bool) -> list[Measured]:
-        """Measures images of one size; by themselves, if something is wrong with one of them."""
-        try:
-            return self._together(group)
-        except InputError as error:
-            if len(group) == 1 or isinstance(error, _SettingsError):
-                return [self._skipped(group[0], error, strict)]
-        return [one for reading in group for one in self._measured([reading], strict)]
-
     def _together(self, group: Sequence[Reading]) -> list[Measured]:
-        others, kept = self._kept(group)
-        if not kept:
+        others, scenes = self._kept(group)
+        if not scenes:
             return others
-        heatmaps, relevances = self._heatmaps(kept)
-        scenes = [self._scene(one) for one in kept]
-        results: list[Record] = [{} for _ in kept]
+        heatmaps, relevances = self._heatmaps(scenes)
+        results: list[Record] = [{} for _ in scenes]
         for row in self.rows:
-            explain = functools.partial(self._explained, row)
             views = [
                 View(
                     scene,
@@ -189,12 +164,10 @@ class Bench:
                     heatmaps[row.title][k],
                     self.settings.threshold(row),
                     row.is_contrasted,
-                    explain,
+                    functools.partial(self._explained, row),
                     None
                     if row.title == EDGES
-                    else functools.partial(
-                        self._heatmaps_of_inputs, row, scene.position, scene.neuron
-                    ),
+                    else functools.partial(self._explained_inputs, row, scene),
                 )
                 for k, scene in enumerate(scenes)
             ]
@@ -203,21 +176,20 @@ class Bench:
                 result[row.title] = of_row
         return others + [
             (
-                self._base(one.position)
-                | {"status": "kept", "label": one.label, "neuron": one.neuron}
+                self._base(scene.position)
+                | {"status": "kept", "label": scene.label, "neuron": scene.neuron}
                 | {"logit": scene.logit, "results": result},
-                self._for_figure(one.sample, heatmaps, k),
+                self._for_figure(scene, heatmaps, k),
             )
-            for k, (one, scene, result) in enumerate(zip(kept, scenes, results, strict=True))
+            for k, (scene, result) in enumerate(zip(scenes, results, strict=True))
         ]
 
-    def _kept(self, group: Sequence[Reading]) -> tuple[list[Measured], list[_Kept]]:
+    def _kept(self, group: Sequence[Reading]) -> tuple[list[Measured], list[Scene]]:
         """The records of those that are classified wrong, and the others with what is explained."""
         wrong: list[Measured] = []
         kept = []
-        x = np.stack([reading.x for reading in group if reading.x is not None])
-        for reading, image, logits in zip(group, x, self.backend.logits(x), strict=True):
-            assert reading.sample is not None
+        x = np.stack([reading.x for reading in group])
+        for reading, logits in zip(group, self.backend.logits(x), strict=True):
             neuron = int(np.argmax(logits))
             target = self._target(reading.sample, neuron)
             if target is None:
@@ -225,27 +197,32 @@ class Bench:
                 record = self._base(reading.position) | {"status": "misclassified"} | names
                 wrong.append((record, {}))
             else:
-                kept.append(
-                    _Kept(
-                        reading.position, reading.sample, image, np.array(logits), neuron, *target
-                    )
-                )
+                kept.append(self._scene(reading, np.array(logits), neuron, *target))
         return wrong, kept
 
-    def _scene(self, one: _Kept) -> Scene:
+    def _scene(
+        self,
+        reading: Reading,
+        logits: NDArray[np.floating],
+        neuron: int,
+        label: str | None,
+        mask: NDArray[np.bool_],
+    ) -> Scene:
+        position, sample, x = reading.position, reading.sample, reading.x
         return Scene(
             self.settings,
-            one.position,
-            one.sample,
-            one.mask,
-            one.x,
-            one.neuron,
-            one.logits,
-            self._other_neuron(one.position, one.neuron, len(one.logits)),
-            self._replacement(one.sample, one.position, one.x),
+            position,
+            sample,
+            label,
+            mask,
+            x,
+            neuron,
+            logits,
+            self._other_neuron(position, neuron, len(logits)),
+            self._replacement(sample, position, x),
             self.backend.logits,
             self.loaded.preprocess,
-            functools.partial(self._grid, one.position, one.logits, one.sample.image.shape[:2]),
+            functools.partial(self._grid, position, logits, sample.image.shape[:2]),
         )
 
     def protocol(self) -> dict[str, Any]:
@@ -253,26 +230,23 @@ class Bench:
         return protocol(self.settings, self.dataset, self.backend, sum(map(len, self.chunks)))
 
     def _read(self, position: int) -> Reading:
-        try:
-            sample = self.dataset.read(position, self.loaded.input_size)
-            self._check_classes(sample)
-            return Reading(position, sample, self.loaded.preprocess(sample.image[np.newaxis])[0])
-        except InputError as error:
-            return Reading(position, error=error)
+        sample = self.dataset.read(position, self.loaded.input_size)
+        self._check_classes(sample)
+        return Reading(position, sample, self.loaded.preprocess(sample.image[np.newaxis])[0])
 
-    def _heatmaps(self, kept: Sequence[_Kept]) -> tuple[dict[str, Stack], dict[str, Stack]]:
+    def _heatmaps(self, scenes: Sequence[Scene]) -> tuple[dict[str, Stack], dict[str, Stack]]:
         """The heat maps of each row, and the relevance of each method, `(images, ...)`."""
-        x, neurons = np.stack([one.x for one in kept]), [one.neuron for one in kept]
+        x, neurons = np.stack([s.x for s in scenes]), [s.neuron for s in scenes]
         relevances = {
             title: _finite(title, explain(x, neurons))
             for title, explain in self._explainers.items()
         }
-        heatmaps = {title: _heatmaps_of(relevance) for title, relevance in relevances.items()}
+        heatmaps = {title: _stacked(maps.heatmap, found) for title, found in relevances.items()}
         if self.settings.controls:
-            images = np.stack([one.sample.image for one in kept])
+            images = np.stack([s.sample.image for s in scenes])
             for control in (RANDOM, EDGES):
-                heatmaps[control] = self._control(control, [one.position for one in kept], images)
-            heatmaps[MEAN_SHIFTED] = np.stack(list(map(mean_shifted, heatmaps[SHIFTED_METHOD])))
+                heatmaps[control] = self._control(control, [s.position for s in scenes], images)
+            heatmaps[MEAN_SHIFTED] = _stacked(mean_shifted, heatmaps[SHIFTED_METHOD])
         return {row.title: heatmaps[row.title] for row in self.rows}, relevances
 
     def _control(
@@ -280,9 +254,9 @@ class Bench:
     ) -> NDArray[np.float64]:
         """The maps of a control that is made of the image's place or pixels alone."""
         if title == EDGES:
-            return np.stack(list(map(edges, images)))
+            return _stacked(edges, images)
         size = images.shape[1:3]
-        return np.stack([random_map(size, self.settings.seed, position) for position in positions])
+        return _stacked(lambda place: random_map(size, self.settings.seed, place), positions)
 
     def _explained(
         self,
@@ -294,30 +268,18 @@ class Bench:
         """The heat maps of a row, of other pixels or other neurons than the samples'."""
         if row.title in (RANDOM, EDGES):
             return self._control(row.title, [view.scene.position for view in views], pixels)
-        title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
-        explain = self._explainers_at(pixels.shape[1:3])[title]
-        x = self.loaded.preprocess(pixels)
-        heatmaps = _heatmaps_of(_finite(title, explain(x, neurons)))
-        if row.title == MEAN_SHIFTED:
-            return np.stack(list(map(mean_shifted, heatmaps)))
-        return heatmaps
+        explainers = self._explainers_at(pixels.shape[1:3])
+        return _explained_by(explainers, row, self.loaded.preprocess(pixels), neurons)
 
-    def _heatmaps_of_inputs(
-        self,
-        row: Method,
-        position: int,
-        neuron: int,
-        x: NDArray[np.float32],
-        stage: str | None = None,
-    ) -> NDArray[np.floating]:
+    def _explained_inputs(
+        self, row: Method, scene: Scene, x: NDArray[np.float32], stage: str | None = None
+    ) -> Stack:
         """The heat maps of a row, of other inputs than the sample's, or by a randomised model."""
         if row.title == RANDOM:
-            noise = random_map(x.shape[1:3], self.settings.seed, position)
+            noise = random_map(x.shape[1:3], self.settings.seed, scene.position)
             return np.stack([noise] * len(x))
-        title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
-        explain = (self._explainers if stage is None else self._randomised[stage])[title]
-        heatmaps = _heatmaps_of(_finite(title, explain(x, [neuron] * len(x))))
-        return np.stack(list(map(mean_shifted, heatmaps))) if title != row.title else heatmaps
+        explainers = self._explainers if stage is None else self._randomised[stage]
+        return _explained_by(explainers, row, x, [scene.neuron] * len(x))
 
     def _explainers_at(self, size: Size) -> dict[str, Explain]:
         """The explainers of images of a size, which may be larger than the model's own."""
@@ -330,11 +292,14 @@ class Bench:
     def _explainers_of(self, backend: Backend) -> dict[str, Explain]:
         return {title: backend.explainer(method) for title, method in self._methods.items()}
 
+    def _seed(self, position: int, purpose: Purpose) -> list[int]:
+        return seed_of(self.settings.seed, position, purpose)
+
     def _other_neuron(self, position: int, neuron: int, count: int) -> int | None:
         """Another neuron, the same for the same seed and place in the data set."""
         if count < 2:
             return None
-        generator = np.random.default_rng([self.settings.seed, position, 2])
+        generator = np.random.default_rng(self._seed(position, Purpose.OTHER_NEURON))
         return int((neuron + generator.integers(1, count)) % count)
 
     def _grid(self, position: int, logits: NDArray[np.floating], size: Size) -> Grid | None:
@@ -343,7 +308,7 @@ class Bench:
         rows, columns = shape = self.settings.grid_shape
         if _probability(logits) < self.settings.grid_confidence:
             return None
-        generator = np.random.default_rng([self.settings.seed, position, 3])
+        generator = np.random.default_rng(self._seed(position, Purpose.GRID))
         place = int(generator.integers(rows * columns))
         order = generator.permutation(len(self.dataset.names))
         others = companions(neuron, rows * columns - 1, map(int, order), self._sure_of)
@@ -363,17 +328,16 @@ class Bench:
             self._surely[position] = None
             with contextlib.suppress(InputError):
                 reading = self._read(position)
-                if reading.x is not None and reading.sample is not None:
-                    logits = self.backend.logits(reading.x[np.newaxis])[0]
-                    neuron = int(np.argmax(logits))
-                    sure = _probability(logits) >= self.settings.grid_confidence
-                    if sure and self._target(reading.sample, neuron) is not None:
-                        self._surely[position] = neuron
+                logits = self.backend.logits(reading.x[np.newaxis])[0]
+                neuron = int(np.argmax(logits))
+                sure = _probability(logits) >= self.settings.grid_confidence
+                if sure and self._target(reading.sample, neuron) is not None:
+                    self._surely[position] = neuron
         return self._surely[position]
 
-    def _for_figure(self, sample: Sample, heatmaps: Mapping[str, Stack], k: int) -> Maps:
+    def _for_figure(self, scene: Scene, heatmaps: Mapping[str, Stack], k: int) -> Maps:
         """The pixels of the k-th image, and the maps but noise and edges, which show the photo."""
-        photo = {"": sample.image} if self.settings.photos else {}
+        photo = {"": scene.sample.image} if self.settings.photos else {}
         shown = {title: m[k] for title, m in heatmaps.items() if title not in (RANDOM, EDGES)}
         return photo | {title: m.astype(np.float32) for title, m in shown.items()}
 
@@ -428,7 +392,7 @@ class Bench:
         if kind == "blur":
             return perturbation.blurred(x)
         if kind == "road":
-            seed = [self.settings.seed, position, 1]
+            seed = self._seed(position, Purpose.REPLACEMENT)
             noise = 0.01 * float(x.std())
             return functools.partial(perturbation.noisy_linear_imputation, noise=noise, seed=seed)
         if kind == "zero":
@@ -437,7 +401,7 @@ class Bench:
             return x.mean(axis=(0, 1))
         pixels = np.full_like(sample.image, self.settings.grey or 0)
         if kind == "uniform":
-            generator = np.random.default_rng([self.settings.seed, position, 1])
+            generator = np.random.default_rng(self._seed(position, Purpose.REPLACEMENT))
             pixels = generator.integers(0, 256, sample.image.shape, np.uint8)
         return self.loaded.preprocess(pixels[np.newaxis])[0]
 
@@ -489,8 +453,58 @@ def _finite(title: str, relevance: NDArray[np.floating]) -> NDArray[np.floating]
     return relevance
 
 
-def _heatmaps_of(relevances: Stack) -> Stack:
-    return np.stack([maps.heatmap(relevance) for relevance in relevances])
+def _by_size(
+    readings: Sequence[Reading | Unread],
+    work: Callable[[Sequence[Reading]], list[T]],
+    skip: Callable[[int, InputError], list[T]],
+) -> list[T]:
+    """Works on images of one size together; by themselves, if something is wrong with one of them.
+
+    Args:
+        readings: The images.
+        work: From images of one size to what becomes of them.
+        skip: From the place of one that is wrong, and what is wrong, to what becomes of it.
+
+    Returns:
+        What becomes of all.
+    """
+    done = [one for r in readings if isinstance(r, Unread) for one in skip(r.position, r.error)]
+    groups: dict[tuple[int, ...], list[Reading]] = {}
+    for reading in readings:
+        if isinstance(reading, Reading):
+            groups.setdefault(reading.x.shape, []).append(reading)
+    for group in groups.values():
+        done += _safely(group, work, skip)
+    return done
+
+
+def _safely(
+    group: Sequence[Reading],
+    work: Callable[[Sequence[Reading]], list[T]],
+    skip: Callable[[int, InputError], list[T]],
+) -> list[T]:
+    try:
+        return work(group)
+    except InputError as error:
+        if len(group) == 1 or isinstance(error, _SettingsError):
+            return skip(group[0].position, error)
+    return [one for reading in group for one in _safely([reading], work, skip)]
+
+
+def _stacked(function: Callable[[Any], NDArray[Any]], items: Iterable[Any]) -> NDArray[Any]:
+    return np.stack([function(item) for item in items])
+
+
+def _explained_by(
+    explainers: Mapping[str, Explain],
+    row: Method,
+    x: NDArray[np.float32],
+    neurons: Sequence[int],
+) -> Stack:
+    """The heat maps of a method, or of the mean-shifted control, which is made of a method's."""
+    title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
+    heatmaps = _stacked(maps.heatmap, _finite(title, explainers[title](x, neurons)))
+    return _stacked(mean_shifted, heatmaps) if row.title == MEAN_SHIFTED else heatmaps
 
 
 def _probability(logits: NDArray[np.floating]) -> float:

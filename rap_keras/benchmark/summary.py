@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rap_keras.benchmark.metrics import Metric, chosen
-from rap_keras.benchmark.metrics.perturbation import curves, mean_parts
+from rap_keras.benchmark.metrics.perturbation import curves, parts_of
 from rap_keras.benchmark.statistics import (
     Array,
     Ratio,
@@ -126,7 +126,7 @@ def _curves(
     return {
         metric.name: {
             label: mean_curve(curves(rows, metric.name, part), weights)
-            for label, part in mean_parts(rows, metric.name).items()
+            for label, part in parts_of(rows, metric.name).items()
         }
         for metric in metrics
         if metric.curve

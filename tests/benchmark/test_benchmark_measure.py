@@ -13,6 +13,7 @@ from benchmarks import COLOURS, KEPT, QUICK, measure_one, pixels, put, records, 
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store
+from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
 from rap_keras.support.images import read_image
 
@@ -152,6 +153,31 @@ def test_noise_does_not_depend_on_the_images_before(common):
     other, _ = measure_one(bench, 1)
     for method in methods:
         assert other["results"][method] != records_[0]["results"][method]
+
+
+def test_an_image_that_cannot_be_explained_takes_no_other_with_it(common):
+    bench = Bench(settings(common, methods=("gradient",), metrics=("ratio",), controls=False))
+    readings = bench.read(bench.chunks[0])
+    (title,) = bench._explainers
+    explain, wrong = bench._explainers[title], readings[1].x
+
+    def fails(x, neurons):
+        if any((one == wrong).all() for one in x):
+            raise InputError("It cannot be explained.")
+        return explain(x, neurons)
+
+    bench._explainers[title] = fails
+    measured = bench.measure(readings)
+    assert measured[1][0]["status"] == "skipped"
+    assert measured[1][0]["reason"] == "It cannot be explained."
+    kept = {record["position"]: own for record, own in measured if record["status"] == "kept"}
+    assert list(kept) == ["abcdefgh".index(name) for name in KEPT if name != "b"]
+    again = bench.maps(readings)
+    assert set(again) == set(kept)
+    for position, own in kept.items():
+        np.testing.assert_allclose(again[position][title], own[title], rtol=1e-5, atol=1e-7)
+    with pytest.raises(InputError, match=r"It cannot be explained\."):
+        bench.measure(readings[:2], strict=True)
 
 
 @pytest.fixture(scope="module")

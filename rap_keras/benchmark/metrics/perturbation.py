@@ -17,6 +17,7 @@ from rap_keras.benchmark.metrics.record import (
     means_of,
 )
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
+from rap_keras.benchmark.seeds import Purpose
 from rap_keras.benchmark.statistics import Array, Ratio, Row, mean
 from rap_keras.evaluation import perturbation, robustness
 
@@ -105,7 +106,7 @@ def _faithfulness(v: View) -> Record:
         scene.neuron,
         samples=scene.settings.draws,
         replacement=scene.replacement,
-        seed=scene.seed(4),
+        seed=scene.seed(Purpose.SETS_OF_PIXELS),
         batch_size=scene.settings.batch_size,
     )
     return {"faithfulness_correlation": defined(correlation)}
@@ -119,7 +120,7 @@ def _infidelity(v: View) -> Record:
         v.heatmap,
         scene.neuron,
         samples=scene.settings.draws,
-        seed=scene.seed(5),
+        seed=scene.seed(Purpose.SQUARES),
         batch_size=scene.settings.batch_size,
     )
     error = robustness.squared_error
@@ -142,7 +143,7 @@ def _summarize(order: str) -> Summarize:
     return summarize
 
 
-def mean_parts(rows: Sequence[Row], name: str) -> dict[str, str]:
+def parts_of(rows: Sequence[Row], name: str) -> dict[str, str]:
     """Those of `PARTS` that every image has; the version before had no probabilities."""
     return {label: part for label, part in PARTS.items() if all(part in row[name] for row in rows)}
 

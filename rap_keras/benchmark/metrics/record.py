@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.benchmark.grids import Grid
+from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.statistics import Ratio, Row, column, mean
 from rap_keras.datasets import Sample
 from rap_keras.evaluation.perturbation import Impute
@@ -59,6 +60,7 @@ class Scene:
         settings: The benchmark's settings.
         position: Its place in the data set.
         sample: The image with its objects, at the model's input size.
+        label: What the data set calls the object; None where that is not known.
         mask: The object.
         x: The model's input `(height, width, channels)`.
         neuron: The neuron that is explained.
@@ -73,6 +75,7 @@ class Scene:
     settings: Options
     position: int
     sample: Sample
+    label: str | None
     mask: NDArray[np.bool_]
     x: NDArray[np.float32]
     neuron: int
@@ -88,9 +91,9 @@ class Scene:
         """That of the neuron that is explained."""
         return float(self.logits[self.neuron])
 
-    def seed(self, purpose: int) -> list[int]:
-        """What random numbers are drawn by: the run, the image's place, and what they are for."""
-        return [self.settings.seed, self.position, purpose]
+    def seed(self, purpose: Purpose) -> list[int]:
+        """What random numbers of the image are drawn by."""
+        return seed_of(self.settings.seed, self.position, purpose)
 
     @property
     def void(self) -> NDArray[np.bool_]:

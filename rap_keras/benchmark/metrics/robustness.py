@@ -17,6 +17,7 @@ from rap_keras.benchmark.metrics.record import (
     means_of,
 )
 from rap_keras.benchmark.metrics.tables import ROBUSTNESS
+from rap_keras.benchmark.seeds import Purpose
 from rap_keras.evaluation import randomisation, robustness
 from rap_keras.models.randomisation import STAGES
 
@@ -33,7 +34,7 @@ def _near(v: View, explain: ExplainInputs) -> tuple[NDArray[np.float32], Stack]:
     def compute() -> tuple[NDArray[np.float32], Stack]:
         scene = v.scene
         count = scene.settings.neighbours
-        inputs = robustness.neighbours(scene.x, _radius(v), count, scene.seed(6))
+        inputs = robustness.neighbours(scene.x, _radius(v), count, scene.seed(Purpose.NEIGHBOURS))
         return inputs, explain(inputs)
 
     return v.once("neighbours", compute)
@@ -85,7 +86,7 @@ def _smprt(v: View) -> Record:
             v.scene.x,
             _radius(v),
             v.scene.settings.neighbours,
-            v.scene.seed(7),
+            v.scene.seed(Purpose.NOISE),
         )
 
     return _similarities(
