@@ -1,0 +1,84 @@
+"""The documentation's site: `make docs` builds it, warnings are errors."""
+
+import inspect
+import os
+import re
+import shutil
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+HERE = Path(__file__).parent
+
+project = "rap_keras"
+author = "the rap_keras developers"
+copyright = author
+release = version = installed_version("rap-keras")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+
+# Markdown. Notebooks are shown as they are stored: the tests run them.
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+
+# The interface, from the docstrings.
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the signatures have them
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]
+python_maximum_signature_line_length = 80
+python_display_short_literal_types = True
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"rap_keras {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+mathjax3_config = {"chtml": {"displayAlign": "left"}}
+linkcheck_timeout = 20
+linkcheck_anchors = False
+
+_CODE = re.compile(r"(`[^`]*`)")
+
+
+def plain(app, what, name, obj, options, lines):
+    """Docstrings are plain text: what reStructuredText would take for markup of its own is quoted."""
+    for k, line in enumerate(lines):
+        parts = _CODE.split(line)
+        parts[::2] = [re.sub(r"([*|])|(?<=\w)(_)(?!\w)", r"\\\1\2", part) for part in parts[::2]]
+        parts[1::2] = [f"`{part}`" for part in parts[1::2]]
+        lines[k] = "".join(parts)
+
+
+def skipped(app, what, name, obj, skip, options):
+    """Members without a docstring of their own are no part of the interface."""
+    return skip or (inspect.isfunction(obj) and not obj.__doc__)
+
+
+def copy_notebooks(app):
+    """The notebooks stand beside docs/, where Sphinx does not look."""
+    to = HERE / "notebooks"
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir()
+    for path in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
+        shutil.copy2(path, to)
+
+
+def setup(app):
+    """Connects what is above."""
+    app.connect("builder-inited", copy_notebooks)
+    app.connect("autodoc-process-docstring", plain, priority=1)
+    app.connect("autodoc-skip-member", skipped)
