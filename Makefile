@@ -10,7 +10,7 @@ LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
 .PHONY: demo test test-native test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock
-.PHONY: benchmark setup
+.PHONY: benchmark docs docs-links pictures setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
@@ -88,6 +88,20 @@ hooks: setup
 
 benchmark: setup
 	$(BIN)/python benchmarks/cost_of_rap.py
+
+# The site, docs/_build/html/index.html; what is wrong with it is an error. The plugin's page needs Python 3.11.
+SPHINX := $(BIN)/python -m sphinx -W --keep-going
+docs: setup
+	$(SPHINX) -q docs docs/_build/html
+
+# Links to the web, which are others' to keep.
+docs-links: setup
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
+# What the pages show and list of the code: pictures, and the table of layers.
+pictures: setup
+	$(BIN)/python scripts/pictures.py
+	$(BIN)/python scripts/tables.py
 
 # The locks carry versions and hashes but no download addresses, so any mirror serves them.
 # `make lock UPGRADE=` only adds what is new in pyproject.toml.

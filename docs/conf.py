@@ -8,6 +8,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for the plugin's page; the native backend works beside it
 
 HERE = Path(__file__).parent
 
@@ -22,6 +23,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
+nitpicky = True
+nitpick_ignore = [("py:exc", "NotAnalyzeableModelException")]  # iNNvestigate's own
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 
 # Markdown. Notebooks are shown as they are stored: the tests run them.
@@ -56,16 +59,27 @@ _CODE = re.compile(r"(`[^`]*`)")
 
 def plain(app, what, name, obj, options, lines):
     """Docstrings are plain text: what reStructuredText would take for markup of its own is quoted."""
-    for k, line in enumerate(lines):
+    quoted = []
+    for line in lines:
+        if line.strip() == "Example:":
+            quoted += ["Example::", ""]
+            continue
         parts = _CODE.split(line)
         parts[::2] = [re.sub(r"([*|])|(?<=\w)(_)(?!\w)", r"\\\1\2", part) for part in parts[::2]]
         parts[1::2] = [f"`{part}`" for part in parts[1::2]]
-        lines[k] = "".join(parts)
+        quoted.append("".join(parts))
+    lines[:] = quoted
 
 
 def skipped(app, what, name, obj, skip, options):
     """Members without a docstring of their own are no part of the interface."""
     return skip or (inspect.isfunction(obj) and not obj.__doc__)
+
+
+def orphaned(app, name, content):
+    """The results' own page lists the reports."""
+    if name.endswith("/report"):
+        content[0] = "---\norphan: true\n---\n\n" + content[0]
 
 
 def copy_notebooks(app):
@@ -80,5 +94,6 @@ def copy_notebooks(app):
 def setup(app):
     """Connects what is above."""
     app.connect("builder-inited", copy_notebooks)
+    app.connect("source-read", orphaned)
     app.connect("autodoc-process-docstring", plain, priority=1)
     app.connect("autodoc-skip-member", skipped)
