@@ -10,7 +10,7 @@ LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
 .PHONY: demo test test-native test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock
-.PHONY: benchmark docs docs-links pictures setup
+.PHONY: benchmark docs docs-links pictures release setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
@@ -102,6 +102,24 @@ docs-links: setup
 pictures: setup
 	$(BIN)/python scripts/pictures.py
 	$(BIN)/python scripts/tables.py
+
+# Both archives, checked, and each tried from a clean environment outside of this folder.
+# Of each, the embedded networks are 4.9 MB.
+LARGEST := 5500000
+TRY := build/try
+release: .uv
+	rm -rf dist build $(TRY)
+	$(UV) venv --quiet --python $(PYTHON) $(TRY)/tools
+	$(UV) pip install --quiet --python $(TRY)/tools/bin/python build twine
+	$(TRY)/tools/bin/python -m build --quiet
+	$(TRY)/tools/bin/python -m twine check --strict dist/*
+	@for archive in dist/*; do \
+	    test $$(stat -c %s $$archive) -le $(LARGEST) || { echo "$$archive is above $(LARGEST) bytes"; exit 1; }; \
+	    env=$(CURDIR)/$(TRY)/$$(basename $$archive); \
+	    $(UV) venv --quiet --python $(PYTHON) $$env; \
+	    $(UV) pip install --quiet --python $$env/bin/python $$archive; \
+	    (cd $$env && bin/rap-keras demo --out demo && ls demo) || exit 1; \
+	done
 
 # The locks carry versions and hashes but no download addresses, so any mirror serves them.
 # `make lock UPGRADE=` only adds what is new in pyproject.toml.

@@ -18,10 +18,10 @@ INTRODUCTION = """\
 # Layers
 
 Every layer and operation of Keras that has a rule, and the rule that it gets, as the composites' tables
-have it (`python scripts/tables.py` writes this page). Types that are treated alike by RAP, its variant of
-the released code, `lrp.epsilon` and `lrp.alpha_1_beta_0` stand together; names are those of `keras.layers`
-and of `keras.ops` (as classes of operations). A layer that is not here is opened, if it is made of such
-layers and operations ([how](rules.md#layers-made-of-layers)), or refused.
+have it (`python scripts/tables.py` writes this page). Types that are treated alike by RAP, its variant
+of the released code, `lrp.epsilon` and `lrp.alpha_1_beta_0` stand together. Names are those of
+`keras.layers` and of `keras.ops` (as classes of operations). A layer that is not here is opened, if it
+is made of such layers and operations ([how](rules.md#layers-made-of-layers)), or refused.
 
 The first and the last linear layer may have rules of their own: `rap.first` and `rap.head` of RAP.
 [What each layer gets](rules.md) says what the rules compute and why; the functions are in
@@ -39,7 +39,7 @@ COLUMNS: dict[str, Mapping[Any, Any]] = {
 def layers() -> str:
     """The page of layers."""
     kinds: dict[tuple[str, ...], list[str]] = {}
-    for name in sorted((name for name in rap.RAP if isinstance(name, str)), key=str.lower):
+    for name in sorted(filter(_is_name, rap.RAP), key=lambda name: (name.lower(), name)):
         rules = (table.get(name) for table in COLUMNS.values())
         kinds.setdefault(tuple(name_of(r) if r else "refused" for r in rules), []).append(name)
     lines = [INTRODUCTION]
@@ -54,6 +54,10 @@ def layers() -> str:
         ]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _is_name(layer_type: Any) -> bool:
+    return isinstance(layer_type, str)
 
 
 def main() -> None:

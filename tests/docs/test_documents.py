@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from unittest.mock import patch
 
 import pytest
 import typer
@@ -34,8 +35,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(composite, "_registered", {})
     monkeypatch.setattr(registry, "METHODS", [*registry.METHODS])
-    monkeypatch.setattr(metrics, "METRICS", {**metrics.METRICS})
-    return tmp_path
+    with patch.dict(metrics.METRICS):  # settings hold the same
+        yield tmp_path
 
 
 @pytest.mark.parametrize("page", [page for page, found in HERE.items() if found])
