@@ -7,6 +7,9 @@ import shutil
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for the plugin's page; the native backend works beside it
 
@@ -50,7 +53,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
-mathjax3_config = {"chtml": {"displayAlign": "left"}}
+html_math_renderer = "mathml"  # browsers draw it: nothing is loaded from elsewhere
+myst_update_mathjax = False
 linkcheck_timeout = 20
 linkcheck_anchors = False
 
@@ -91,8 +95,17 @@ def copy_notebooks(app):
         shutil.copy2(path, to)
 
 
+def draw_math(self, node):
+    """TeX as MathML."""
+    block = isinstance(node, nodes.math_block)
+    mathml = tex2mathml(node.astext(), as_block=block)
+    self.body.append(f'<div class="math">{mathml}</div>' if block else mathml)
+    raise nodes.SkipNode
+
+
 def setup(app):
     """Connects what is above."""
+    app.add_html_math_renderer("mathml", (draw_math, None), (draw_math, None))
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", orphaned)
     app.connect("autodoc-process-docstring", plain, priority=1)

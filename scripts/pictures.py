@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -50,10 +51,11 @@ def readme() -> None:
     x, model = preprocess(scenes.images), embedded.load("vgg")
     maps = {name: create_analyzer(name, model).analyze(x) for name in COMPARED}
     rows = [f"digit {label}" for label in scenes.labels]
-    figure = plot.grid(
-        scenes.images, maps, percentile=PERCENTILE, row_titles=rows, regions=list(scenes.masks)
-    )
-    save(figure, IMAGES / "methods.png", dpi=80)
+    with rc_context({"font.size": 14}):
+        figure = plot.grid(
+            scenes.images, maps, percentile=PERCENTILE, row_titles=rows, regions=list(scenes.masks)
+        )
+        save(figure, IMAGES / "methods.png", dpi=80)
 
 
 def example() -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
@@ -80,14 +82,20 @@ def steps() -> None:
     positive, negative = np.maximum(z, 0), np.maximum(-z, 0)
     a, b = positive.sum(0), negative.sum(0)
     shared = (hidden * (positive / a + negative / (a + b))).sum(1)
-    figure = Figure((11, 3.9), layout="constrained")
+    figure = Figure((9.6, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     _network(left, activations[:, None] * v, hidden, logit, "h")
-    left.set_title("1. The logit goes to the hidden neurons\nby the size of z (eqs. 5-6)")
+    left.set_title(
+        "1. The logit goes to the hidden neurons\nby the size of z (eqs. 5-6)", fontsize=10
+    )
     _network(middle, z, shared, hidden, "x", "h")
-    middle.set_title("2. Each shares what it got: z > 0 by A,\n|z| of z < 0 by A + B (eqs. 7-8)")
+    middle.set_title(
+        "2. Each shares what it got: z > 0 by A,\n|z| of z < 0 by A + B (eqs. 7-8)", fontsize=10
+    )
     _shifted(right, shared, first, hidden.sum())
-    right.set_title("3. What is too much is taken from all\nactive inputs in equal parts (eq. 9)")
+    right.set_title(
+        "3. What is too much is taken from all\nactive inputs in equal parts (eq. 9)", fontsize=10
+    )
     save(figure, IMAGES / "steps.png")
 
 
@@ -110,7 +118,11 @@ def _network(ax: Axes, z: np.ndarray, lower: Any, upper: Any, name: str, to: str
     for x, ys, values, label in ((0, places[0], lower, name), (1, places[1], upper, to)):
         for k, (y, value) in enumerate(zip(ys, values, strict=True)):
             ax.add_patch(Circle((x, y), 0.11, facecolor=color(value), edgecolor="0.2", zorder=2))
-            ax.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=10, zorder=3)
+            ink = "white" if value > 2.5 else "black"
+            ax.text(
+                *(x, y, f"{value:.3g}"),
+                **{"ha": "center", "va": "center", "fontsize": 10, "zorder": 3, "color": ink},
+            )
             index = f"$_{k + 1}$" if len(ys) > 1 else ""
             ax.text(x, y + 0.15, f"{label}{index}", ha="center", va="bottom", fontsize=9)
     ax.set(xlim=(-0.25, 1.25), ylim=(-0.2, 1.35), aspect="equal")
@@ -159,15 +171,15 @@ def gallery() -> None:
                 maps[name] = _map(name, network, model, x, training, int(scene.labels[0]))
             except InputError as error:
                 print(f"{network}, {name}: {str(error).partition(chr(10))[0]}")
-        columns = 7
+        columns = 6
         rows = -(-(len(maps) + 1) // columns)
         figure = Figure((1.55 * columns, 1.78 * rows), layout="constrained")
         axes = figure.subplots(rows, columns).ravel()
         axes[0].imshow(scene.images[0])
-        axes[0].set_title("image", fontsize=8)
+        axes[0].set_title("image", fontsize=8.5)
         for ax, (name, values) in zip(axes[1:], maps.items(), strict=False):
             plot.heatmap(values, ax=ax, percentile=PERCENTILE)
-            ax.set_title(name, fontsize=7.5)
+            ax.set_title(name.replace("sequential_", "sequential_\n"), fontsize=8.5)
         for ax in axes:
             ax.set_xticks([])
             ax.set_yticks([])
