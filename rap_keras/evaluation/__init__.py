@@ -44,6 +44,7 @@ from rap_keras.evaluation.perturbation import (
     noisy_linear_imputation,
     perturb,
     perturbation_curve,
+    perturbation_curves,
     perturbation_masks,
     symmetric_relevance_gain,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "outside_inside_ratio",
     "perturb",
     "perturbation_curve",
+    "perturbation_curves",
     "perturbation_masks",
     "pixel_accuracy",
     "pointing_game",

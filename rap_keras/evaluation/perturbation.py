@@ -8,7 +8,7 @@ arXiv 1904.00605), the logit should stay, or rise while negative relevance is re
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,43 +237,186 @@ def perturbation_curve(
     Raises:
         InputError: The arguments or the logits are not as described.
     """
-    image, values = _read_image(x, heatmap)
-    regions, relevance = _regions(values, patch)
-    steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, patch)
-    neuron = read_integer("neuron", neuron, 0)
-    # As many batches as the largest size needs, but of equal size: hardly any filling.
-    batches = -(-(steps + 1) // read_integer("batch_size", batch_size, 1))
-    size = -(-(steps + 1) // batches)
-    # The pixels in the order in which they are replaced, and how many are after each region.
-    ranks = _ranks(relevance, order)[regions].ravel()
-    pixels = np.argsort(ranks, kind="stable")
-    ends = np.concatenate([[0], np.cumsum(np.bincount(ranks))])
-    # From step to step only a few pixels change, unless a function fills all the missing ones anew.
-    impute = replacement if callable(replacement) else None
-    other = image if callable(replacement) else replacement
-    filling = _read_replacement(other, image.shape, image.dtype).reshape(values.size, -1)
-    current, missing = image.reshape(values.size, -1).copy(), np.zeros(values.shape, bool)
-    parts = []
-    for start in range(0, steps + 1, size):
-        batch = np.empty((size, *current.shape), np.float32)
-        for row, step in enumerate(range(start, start + size)):
-            if 0 < step <= steps:
-                chosen = pixels[ends[(step - 1) * per_step] : ends[step * per_step]]
+    return perturbation_curves(
+        predict,
+        [x],
+        [heatmap],
+        [neuron],
+        steps,
+        pixels_per_step,
+        order,
+        [replacement],
+        batch_size,
+        patch,
+    )[0]
+
+
+def perturbation_curves(
+    predict: Predict,
+    x: Sequence[ArrayLike],
+    heatmaps: Sequence[ArrayLike],
+    neurons: Sequence[int],
+    steps: int = 40,
+    pixels_per_step: int | None = None,
+    order: str = "lerf",
+    replacements: Sequence[ArrayLike | Impute] | None = None,
+    batch_size: int = 32,
+    patch: int = 1,
+    logits: ArrayLike | None = None,
+) -> list[PerturbationCurve]:
+    """`perturbation_curve` of several images of one size, whose steps share batches.
+
+    Args:
+        predict: See `perturbation_curve`; it is called `ceil(n * (steps + 1) / batch_size)` times.
+        x: The model's inputs as preprocessed, n times `(height, width, channels)`.
+        heatmaps: The relevance of their pixels, n times `(height, width)`.
+        neurons: The index of the explained neuron of each.
+        steps: See `perturbation_curve`, as `pixels_per_step`, `order`, `batch_size` and `patch`.
+        pixels_per_step: See there.
+        order: See there.
+        replacements: What to replace the pixels of each image by, n times `replacement`; default: 0.
+        batch_size: See there.
+        patch: See there.
+        logits: Those of the images as they are, `(n, classes)`, if they are known: then step 0 is not
+            computed, which saves one forward pass of `steps + 1`.
+
+    Returns:
+        The curve of each image.
+
+    Raises:
+        InputError: The arguments or the logits are not as described.
+    """
+    if replacements is None:
+        replacements = [0.0] * len(x)
+    known = None if logits is None else read_array("logits", logits, 2)
+    given = {
+        "images": x,
+        "heatmaps": heatmaps,
+        "neurons": neurons,
+        "replacements": replacements,
+        "rows of logits": x if known is None else known,
+    }
+    if len({len(values) for values in given.values()}) > 1:
+        listed = ", ".join(f"{len(values)} {name}" for name, values in given.items())
+        raise InputError(f"Expected one of each for every image, got {listed}.")
+    if not len(x):
+        return []
+    images = [
+        _Perturbed.of(*one, steps, pixels_per_step, order, patch)
+        for one in zip(x, heatmaps, neurons, replacements, strict=True)
+    ]
+    if len({image.x.shape for image in images}) > 1:
+        shapes = sorted({image.x.shape for image in images})
+        raise InputError(f"Expected images of one size, got {', '.join(map(str, shapes))}.", "x")
+    first = 0 if known is None else 1
+    rows = itertools.chain.from_iterable(image.rows(first) for image in images)
+    each = images[0].steps + 1 - first
+    largest = max(image.neuron for image in images)
+    found = _logits_of(
+        predict, rows, each * len(images), images[0].x.shape, largest, batch_size
+    ).reshape(len(images), each, -1)
+    if known is not None:
+        if known.shape[1] != found.shape[-1]:
+            raise InputError(
+                f"Expected logits of the {found.shape[-1]} neurons of predict, got {known.shape[1]}.",
+                "logits",
+            )
+        found = np.concatenate([known[:, np.newaxis], found], axis=1)
+    return [image.curve(own) for image, own in zip(images, found, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Perturbed:
+    """An image on its way through the steps of a perturbation.
+
+    Attributes:
+        x: The image.
+        neuron: The explained neuron.
+        steps: The number of steps.
+        per_step: The regions that each replaces.
+        ranks: The place of each pixel's region in the order, `(height, width)`.
+        replacement: What replaces them.
+    """
+
+    x: NDArray[np.float32]
+    neuron: int
+    steps: int
+    per_step: int
+    ranks: NDArray[np.intp]
+    replacement: ArrayLike | Impute
+
+    @classmethod
+    def of(
+        cls,
+        x: ArrayLike,
+        heatmap: ArrayLike,
+        neuron: int,
+        replacement: ArrayLike | Impute,
+        steps: int,
+        pixels_per_step: int | None,
+        order: str,
+        patch: int,
+    ) -> "_Perturbed":
+        image, values = _read_image(x, heatmap)
+        regions, relevance = _regions(values, patch)
+        steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, patch)
+        ranks = _ranks(relevance, order)[regions]
+        return cls(image, read_integer("neuron", neuron, 0), steps, per_step, ranks, replacement)
+
+    def rows(self, first: int) -> Iterator[NDArray[np.float32]]:
+        """The image after each step from the first one on; step 0 is the image as it is."""
+        # The pixels in the order in which they are replaced, and how many are after each region.
+        pixels = np.argsort(self.ranks.ravel(), kind="stable")
+        ends = np.concatenate([[0], np.cumsum(np.bincount(self.ranks.ravel()))])
+        # From step to step only a few pixels change, unless a function fills all the missing ones anew.
+        impute = self.replacement if callable(self.replacement) else None
+        other = self.x if callable(self.replacement) else self.replacement
+        flat = self.x.reshape(len(pixels), -1)
+        filling = _read_replacement(other, self.x.shape, self.x.dtype).reshape(flat.shape)
+        current, missing = flat.copy(), np.zeros(self.ranks.shape, bool)
+        for step in range(self.steps + 1):
+            if step:
+                chosen = pixels[ends[(step - 1) * self.per_step] : ends[step * self.per_step]]
                 missing.ravel()[chosen] = True
                 if impute is not None:
-                    found = _imputed(impute, image, missing.copy()).reshape(current.shape)
-                    current[missing.ravel()] = found[missing.ravel()]
+                    filled = _imputed(impute, self.x, missing.copy()).reshape(current.shape)
+                    current[missing.ravel()] = filled[missing.ravel()]
                 else:
                     current[chosen] = filling[chosen]
-            batch[row] = current
-        parts.append(_logits(predict(batch.reshape(size, *image.shape)), size, neuron))
-    logits = np.concatenate(parts)[: steps + 1]
-    return PerturbationCurve(
-        fractions=np.arange(steps + 1) * per_step / relevance.size,
-        logits=logits[:, neuron],
-        correct=logits[:, neuron] == logits.max(axis=1),
-        probabilities=softmax(logits, axis=1)[:, neuron],
-    )
+            if step >= first:
+                yield current.reshape(self.x.shape)
+
+    def curve(self, logits: NDArray[np.float64]) -> PerturbationCurve:
+        """The curve, from the logits of all steps."""
+        return PerturbationCurve(
+            fractions=np.arange(self.steps + 1) * self.per_step / (self.ranks.max() + 1),
+            logits=logits[:, self.neuron],
+            correct=logits[:, self.neuron] == logits.max(axis=1),
+            probabilities=softmax(logits, axis=1)[:, self.neuron],
+        )
+
+
+def _logits_of(
+    predict: Predict,
+    rows: Iterable[NDArray[np.float32]],
+    count: int,
+    shape: tuple[int, ...],
+    neuron: int,
+    batch_size: int,
+) -> NDArray[np.float64]:
+    """The logits of each row, `(count, classes)`, in as few batches as may be, of equal size."""
+    batches = max(1, -(-count // read_integer("batch_size", batch_size, 1)))
+    size = -(-count // batches)
+    queue = iter(rows)
+    parts = []
+    for start in range(0, count, size):
+        used = min(size, count - start)
+        batch = np.empty((size, *shape), np.float32)
+        for k in range(used):
+            batch[k] = next(queue)
+        batch[used:] = batch[used - 1]
+        parts.append(_logits(predict(batch), size, neuron)[:used])
+    return np.concatenate(parts)
 
 
 def deletion_curve(
@@ -408,14 +551,9 @@ def logit_drops(
     batch_size: int,
 ) -> NDArray[np.float64]:
     """What the explained logit loses on each of `count` other images, `(count,)`."""
-    size = min(read_integer("batch_size", batch_size, 1), count + 1)
-    queue = itertools.chain([x], images)
-    values: list[float] = []
-    while rows := list(itertools.islice(queue, size)):
-        # Batches are of one size, so that a network is traced once.
-        batch = np.stack(rows + rows[-1:] * (size - len(rows)))
-        values += _logits(predict(batch), size, neuron)[: len(rows), neuron].tolist()
-    return values[0] - np.array(values[1:])
+    rows = itertools.chain([x], images)
+    logits = _logits_of(predict, rows, count + 1, x.shape, neuron, batch_size)[:, neuron]
+    return logits[0] - logits[1:]
 
 
 def symmetric_relevance_gain(

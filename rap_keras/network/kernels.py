@@ -15,6 +15,7 @@ import tensorflow as tf
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types
 from rap_keras.network.operations import KernelOperation
+from rap_keras.support.devices import uses_onednn
 
 Apply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Scaled = Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -215,9 +216,6 @@ def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], t
     def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         return tf.nn.convolution(x, kernel, strides, padding, dilations=dilations)
 
-    if groups == 1:
-        return convolve
-
     def apart(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         z = convolve(x, kernel, padding)
         # Without oneDNN, TensorFlow cannot fuse it with a bias or ReLU behind it, but tries.
@@ -230,7 +228,8 @@ def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], t
             def back(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return _grouped_gradients(x, kernel, s, groups, strides, dilations, padding)
 
-            return apart(x, kernel, padding), back
+            z = convolve(x, kernel, padding) if groups == 1 else apart(x, kernel, padding)
+            return z, back
 
         return convolved(x, kernel)
 
@@ -239,7 +238,29 @@ def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], t
         parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
         return tf.concat([convolve(part, part_kernel, padding) for part, part_kernel in parts], -1)
 
+    def whole(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+        forward = max(strides) == 1 and _transposed_faster_as_forward(kernel.shape)
+        return (with_gradient if forward else convolve)(x, kernel, padding)
+
+    if groups == 1:
+        return whole
     return group_by_group if len(strides) == 3 else with_gradient
+
+
+def _transposed_faster_as_forward(kernel_shape: tf.TensorShape) -> bool:
+    """Whether to compute a transposed convolution, of stride 1, as the convolution that it is.
+
+    Without oneDNN, TensorFlow takes up to 2.5 times as long for the transposed one on a CPU
+    (docs/cost.md); with it, or on a GPU, or where the inputs are few, there is nothing to gain.
+    """
+    *lengths, inputs, _ = kernel_shape
+    return (
+        len(lengths) == 2
+        and max(lengths) > 1
+        and inputs >= 16
+        and not uses_onednn()
+        and not tf.config.list_logical_devices("GPU")
+    )
 
 
 def _grouped_gradients(
@@ -253,7 +274,7 @@ def _grouped_gradients(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The gradients of s . z by x and by the kernel, where z is the grouped convolution of both.
 
-    Both are grouped convolutions again: of s, its values set apart by the strides, with the kernel
+    Both are (grouped) convolutions again: of s, its values set apart by the strides, with the kernel
     turned around; and of x with s, where samples and the channels of a group have changed places.
     """
     *lengths, inner, outer = kernel.shape
@@ -264,8 +285,8 @@ def _grouped_gradients(
     padded = tf.maximum(spread + reach - sizes, 0) if padding == "SAME" else tf.zeros_like(sizes)
     before = padded // 2
 
-    turned = tf.reshape(tf.reverse(kernel, range(rank)), [*lengths, inner, groups, -1])
-    turned = tf.reshape(tf.einsum("...igo->...ogi", turned), [*lengths, outer // groups, -1])
+    turned = tf.reshape(tf.reverse(kernel, range(rank)), [-1, inner, groups, outer // groups])
+    turned = tf.reshape(tf.transpose(turned, [0, 3, 2, 1]), [*lengths, outer // groups, -1])
     apart = _set_apart(s, strides)
     ends = tf.stack([reach - before, sizes + before - spread], 1)
     apart = tf.pad(apart, tf.concat([[[0, 0]], ends, [[0, 0]]], 0))

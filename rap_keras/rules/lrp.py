@@ -84,6 +84,20 @@ def alpha_beta(
     Behind a ReLU (`rectified`) none of them has relevance.
     """
 
+    def one_side_more(
+        shared: tf.Tensor, stage: Stage, relevance: tf.Tensor, x: tf.Tensor, without: tf.Tensor
+    ) -> tf.Tensor:
+        def more() -> tf.Tensor:
+            rest = tf.where(without, relevance, tf.zeros_like(relevance))
+            negative_sum = stage.z if bias == "none" else stage.output
+            summed = shared + x * stage.back(divide(rest, negative_sum))
+            none = tf.logical_and(without, _is_zero(negative_sum))
+            return with_rest(summed, stage, relevance, none) if even else summed
+
+        # A map less, for such neurons are rare.
+        some = tf.reduce_any(tf.logical_and(without, tf.not_equal(relevance, 0)))
+        return tf.cond(some, more, lambda: shared)
+
     def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
         x = tf.nn.relu(stage.x) if positive_inputs else stage.x
         known = nonnegative or positive_inputs
@@ -91,12 +105,7 @@ def alpha_beta(
         if not beta:
             shared = alpha * positive.back(relevance)
             if one_sided and not rectified:  # where P = 0, z is N
-                rest = tf.where(positive.is_zero, relevance, tf.zeros_like(relevance))
-                negative_sum = stage.z if bias == "none" else stage.output
-                shared = shared + x * stage.back(divide(rest, negative_sum))
-                if even:
-                    none = tf.logical_and(positive.is_zero, _is_zero(negative_sum))
-                    shared = with_rest(shared, stage, relevance, none)
+                return one_side_more(shared, stage, relevance, x, positive.is_zero)
             return shared
         negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
         shared = positive.back(alpha * relevance) - negative.back(beta * relevance)

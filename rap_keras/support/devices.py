@@ -9,3 +9,15 @@ def share_gpu() -> None:
     Several processes can then share a GPU. What the user has set stays.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def uses_onednn() -> bool:
+    """Whether TensorFlow computes by oneDNN's kernels: by default on processors with AVX-512 VNNI.
+
+    TensorFlow tells it nowhere in its public interface; where it does not tell it at all, True.
+    """
+    try:
+        from tensorflow.python.util import _pywrap_util_port
+    except ImportError:
+        return True
+    return bool(getattr(_pywrap_util_port, "IsMklEnabled", lambda: True)())

@@ -176,7 +176,7 @@ def test_curves_are_computed_once(common):
     predict = bench.backend.logits
     bench.backend.logits = lambda batch: batches.append(len(batch)) or predict(batch)
     result = measured(bench)["gradient"]
-    assert batches == [1, 5, 5]  # the image, LeRF, MoRF
+    assert batches == [1, 4, 4]  # the image, which is their step 0 too, LeRF, MoRF
     area = evaluation.area_under_curve
     share = np.arange(5) / 4
     gain = area(share, result["lerf"]["logit"]) - area(share, result["morf"]["logit"])

@@ -19,6 +19,7 @@ from rap_keras.evaluation import (
     noisy_linear_imputation,
     perturb,
     perturbation_curve,
+    perturbation_curves,
     perturbation_masks,
     symmetric_relevance_gain,
 )
@@ -215,6 +216,48 @@ def test_batch_size_does_not_matter(steps, batch_size, order):
     for name in ("fractions", "logits", "correct", "probabilities"):
         np.testing.assert_array_equal(getattr(curve, name), getattr(whole, name))
         assert getattr(curve, name).shape == (steps + 1,)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
+@pytest.mark.parametrize("order", ORDERS)
+def test_images_share_batches(order, batch_size, known):
+    cases = [random_case(seed=seed) for seed in range(3)]
+    replacements = [0.0, np.ones(3), lambda x, mask: x[::-1]]
+    net = Net(cases[0][0].shape)
+    x, heatmaps = zip(*cases, strict=True)
+    logits = net(np.stack(x)) if known else None
+    net.batches.clear()
+    options = {"steps": 6, "order": order}
+    found = perturbation_curves(
+        net,
+        x,
+        heatmaps,
+        [0, 2, 1],
+        replacements=replacements,
+        batch_size=batch_size,
+        logits=logits,
+        **options,
+    )
+    rows = 3 * (6 if known else 7)
+    assert len(net.batches) == math.ceil(rows / batch_size)
+    assert len({batch.shape for batch in net.batches}) == 1
+    for k, curve in enumerate(found):
+        alone = perturbation_curve(
+            net, *cases[k], [0, 2, 1][k], replacement=replacements[k], **options
+        )
+        for name in ("fractions", "logits", "correct", "probabilities"):
+            np.testing.assert_allclose(getattr(curve, name), getattr(alone, name), rtol=1e-6)
+
+
+def test_curves_of_no_image():
+    assert perturbation_curves(Net((5, 4, 3)), [], [], []) == []
+
+
+def test_known_logits_are_taken_for_step_0():
+    x, heatmap = random_case()
+    (curve,) = perturbation_curves(Net(x.shape), [x], [heatmap], [1], 4, logits=[[0.0, 7.0, 0.0]])
+    assert curve.logits[0] == 7
 
 
 def test_curve_ends_with_nearly_all_pixels_by_default():
@@ -457,7 +500,7 @@ def test_faithfulness_correlation_equals_plain_loops(replacement):
     other = (lambda image, mask: image * mask.sum()) if replacement == "function" else 0.0
     net = Net(x.shape)
     found = faithfulness_correlation(net, x, heatmap, 1, 3, 20, other, seed=5, batch_size=8)
-    assert {batch.shape for batch in net.batches} == {(8, *x.shape)}
+    assert {batch.shape for batch in net.batches} == {(7, *x.shape)}
     images = np.concatenate(net.batches)[:21]
     np.testing.assert_array_equal(images[0], x)
     sums, drops = [], []
@@ -516,6 +559,11 @@ X, HEATMAP = random_case()
 MASKS = perturbation_masks(HEATMAP, 2, 5)
 
 
+def curves(**options):
+    given = {"x": [X, X], "heatmaps": [HEATMAP, HEATMAP], "neurons": [0, 1], "steps": 4}
+    return perturbation_curves(Net(X.shape), **given | options)
+
+
 def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
     return perturbation_curve(predict or Net(X.shape), x, heatmap, neuron, **{"steps": 4} | options)
 
@@ -548,6 +596,10 @@ def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
         (lambda: curve(lambda b: np.full((5, 3), np.nan)), "finite logits"),
         (lambda: curve(replacement=lambda x, m: x[0]), r"image of shape \(5, 4, 3\), got \(4, 3\)"),
         (lambda: curve(replacement=lambda x, m: None), "what the replacement returns of real"),
+        (lambda: curves(neurons=[0]), "every image, got 2 images, 2 heatmaps, 1 neurons"),
+        (lambda: curves(logits=np.ones((1, 3))), "2 replacements, 1 rows of logits"),
+        (lambda: curves(logits=np.ones((2, 4))), "logits of the 3 neurons of predict, got 4"),
+        (lambda: curves(x=[X, X[1:]], heatmaps=[HEATMAP, HEATMAP[1:]]), "images of one size, got"),
         (lambda: curve(patch=0), "patch to be an integer from 1 on"),
         (lambda: curve(patch=2, pixels_per_step=6), "multiple of the 4 pixels of a patch, got 6"),
         (lambda: curve(patch=2, steps=7), r"the 6 patches of 2 x 2 pixels .* got 7 \* 1"),

@@ -1,4 +1,4 @@
-"""Grouped convolutions are one operation, forward and back."""
+"""Convolutions whose transposed maps are computed as forward convolutions: grouped, or by processor."""
 
 import pytest
 import tensorflow as tf
@@ -30,20 +30,24 @@ SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
 ]
 
 
+@pytest.mark.parametrize("groups", [3, 1])
 @pytest.mark.parametrize(
     ("sizes", "lengths", "strides", "dilations", "padding"), SETTINGS, ids=repr
 )
-def test_gradients_are_those_of_group_by_group(sizes, lengths, strides, dilations, padding, rng):
-    rank, groups = len(sizes), 3
+def test_gradients_are_those_of_group_by_group(
+    sizes, lengths, strides, dilations, padding, groups, rng, monkeypatch
+):
+    monkeypatch.setattr(kernels, "_transposed_faster_as_forward", lambda shape: True)
+    rank = len(sizes)
     layer = _Layer((strides,) * rank, (dilations,) * rank)
     apply = kernels._grouped(layer, groups)
     x = rng.normal(size=(2, *sizes, 6))
-    kernel = rng.normal(size=(*lengths, 2, 9))
+    kernel = rng.normal(size=(*lengths, 6 // groups, 9))
 
     def by_groups(x, kernel):
         parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
-        one = kernels._grouped(layer, 1)
-        return tf.concat([one(*part, padding) for part in parts], -1)
+        settings = {"strides": strides, "padding": padding, "dilations": dilations}
+        return tf.concat([tf.nn.convolution(*part, **settings) for part in parts], -1)
 
     def together(x, kernel):
         return apply(x, kernel, padding)

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,3 +44,16 @@ def test_an_image_is_checked_without_its_pixels(tmp_path, monkeypatch):
     }.items():
         with pytest.raises(InputError, match=message):
             check_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("asked", ["0", "1"])
+def test_onednn_is_told_apart(asked):
+    code = "from rap_keras.support.devices import uses_onednn; print(uses_onednn())"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": asked, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split()[-1] == str(asked == "1")

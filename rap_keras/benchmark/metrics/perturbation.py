@@ -1,6 +1,6 @@
 """What replacing pixels does to the decision."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from rap_keras.benchmark.metrics.record import (
     Column,
     Curve,
+    Measure,
     Metric,
     Record,
     Summarize,
@@ -15,6 +16,7 @@ from rap_keras.benchmark.metrics.record import (
     defined,
     each,
     means_of,
+    together,
 )
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.seeds import Purpose
@@ -25,76 +27,80 @@ PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
 """The curves as the summary calls them, and as an image's record does."""
 
 
-def _options(v: View) -> dict[str, Any]:
-    s = v.scene.settings
-    return {
-        "steps": s.steps,
-        "pixels_per_step": s.pixels_per_step,
-        "batch_size": s.batch_size,
-        "patch": s.patch,
-    }
+Curves = list[perturbation.PerturbationCurve]
 
 
-def _curve(v: View, order: str) -> perturbation.PerturbationCurve:
-    """That of an order, computed once for all metrics."""
-    scene = v.scene
-    return v.once(
-        order,
-        lambda: perturbation.perturbation_curve(
-            scene.predict,
-            scene.x,
-            v.heatmap,
-            scene.neuron,
-            order=order,
-            replacement=scene.replacement,
-            **_options(v),
-        ),
+def _curves(views: Sequence[View], order: str, **replaced: Any) -> Curves:
+    """Those of a method's maps of the images of a chunk, whose steps share batches."""
+    scenes = [view.scene for view in views]
+    options: dict[str, Any] = {
+        "x": [scene.x for scene in scenes],
+        "replacements": [scene.replacement for scene in scenes],
+        "logits": np.stack([scene.logits for scene in scenes]),
+    } | replaced
+    s = scenes[0].settings
+    return perturbation.perturbation_curves(
+        scenes[0].predict,
+        heatmaps=[view.heatmap for view in views],
+        neurons=[scene.neuron for scene in scenes],
+        steps=s.steps,
+        pixels_per_step=s.pixels_per_step,
+        order=order,
+        batch_size=s.batch_size,
+        patch=s.patch,
+        **options,
     )
 
 
-def _measure(order: str) -> Callable[[View], Record]:
-    def measure(v: View) -> Record:
-        curve = _curve(v, order)
-        return {
-            order: {
-                "correct": [int(c) for c in curve.correct],
-                "logit": curve.logits.tolist(),
-                "probability": curve.probabilities.tolist(),
+def _ordered(views: Sequence[View], order: str) -> Curves:
+    """The curves of an order, computed once for all metrics."""
+    return together(views, order, lambda views: _curves(views, order))
+
+
+def _measure(order: str) -> Measure:
+    def measure(views: Sequence[View]) -> list[Record]:
+        return [
+            {
+                order: {
+                    "correct": [int(c) for c in curve.correct],
+                    "logit": curve.logits.tolist(),
+                    "probability": curve.probabilities.tolist(),
+                }
             }
-        }
+            for curve in _ordered(views, order)
+        ]
 
     return measure
 
 
-def _gain(v: View) -> Record:
-    lerf, morf = _curve(v, "lerf"), _curve(v, "morf")
+def _gain(views: Sequence[View]) -> list[Record]:
     gain = perturbation.symmetric_relevance_gain
-    return {
-        "srg": gain(lerf, morf),
-        "srg_probability": gain(lerf, morf, "probabilities"),
-        "srg_accuracy": gain(lerf, morf, "correct"),
-    }
+    return [
+        {
+            "srg": gain(lerf, morf),
+            "srg_probability": gain(lerf, morf, "probabilities"),
+            "srg_accuracy": gain(lerf, morf, "correct"),
+        }
+        for lerf, morf in zip(_ordered(views, "lerf"), _ordered(views, "morf"), strict=True)
+    ]
 
 
-def _deletion(v: View) -> Record:
-    scene = v.scene
-    zero = isinstance(scene.replacement, float) and scene.replacement == 0
-    curve = (
-        _curve(v, "morf")
-        if zero
-        else perturbation.deletion_curve(
-            scene.predict, scene.x, v.heatmap, scene.neuron, **_options(v)
-        )
-    )
-    return {"deletion": perturbation.area_under_curve(curve.fractions, curve.probabilities)}
+def _deletion(views: Sequence[View]) -> list[Record]:
+    replacement = views[0].scene.replacement
+    zero = isinstance(replacement, float) and replacement == 0
+    curves = _ordered(views, "morf") if zero else _curves(views, "morf", replacements=None)
+    return _areas("deletion", curves)
 
 
-def _insertion(v: View) -> Record:
-    scene = v.scene
-    curve = perturbation.insertion_curve(
-        scene.predict, scene.x, v.heatmap, scene.neuron, **_options(v)
-    )
-    return {"insertion": perturbation.area_under_curve(curve.fractions, curve.probabilities)}
+def _insertion(views: Sequence[View]) -> list[Record]:
+    x = [view.scene.x for view in views]
+    blurred = [perturbation.blurred(image) for image in x]
+    return _areas("insertion", _curves(views, "morf", x=blurred, replacements=x, logits=None))
+
+
+def _areas(name: str, curves: Curves) -> list[Record]:
+    area = perturbation.area_under_curve
+    return [{name: area(curve.fractions, curve.probabilities)} for curve in curves]
 
 
 def _faithfulness(v: View) -> Record:
@@ -166,7 +172,7 @@ def _mean_drop(curves: Array) -> Array:
 METRICS = (
     Metric(
         name="lerf",
-        measure=each(_measure("lerf")),
+        measure=_measure("lerf"),
         summarize=_summarize("lerf"),
         columns=(
             Column(
@@ -182,7 +188,7 @@ METRICS = (
     ),
     Metric(
         name="morf",
-        measure=each(_measure("morf")),
+        measure=_measure("morf"),
         summarize=_summarize("morf"),
         columns=(
             Column("MoRF area", "morf_area", "lower"),
@@ -197,7 +203,7 @@ METRICS = (
     ),
     Metric(
         name="srg",
-        measure=each(_gain),
+        measure=_gain,
         summarize=means_of("srg", "srg_probability", "srg_accuracy"),
         columns=(
             Column("SRG", "srg", "higher", difference="SRG", terminal="SRG"),
@@ -214,7 +220,7 @@ METRICS = (
     ),
     Metric(
         name="insertion",
-        measure=each(_insertion),
+        measure=_insertion,
         summarize=means_of("insertion"),
         columns=(Column("insertion", "insertion", "higher", difference="insertion"),),
         table=FAITHFULNESS,
@@ -226,7 +232,7 @@ METRICS = (
     ),
     Metric(
         name="deletion",
-        measure=each(_deletion),
+        measure=_deletion,
         summarize=means_of("deletion"),
         columns=(Column("deletion", "deletion", "lower", difference="deletion"),),
         table=FAITHFULNESS,

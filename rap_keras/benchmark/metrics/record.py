@@ -221,6 +221,16 @@ def each(measure: Callable[[View], Record]) -> Measure:
     return lambda views: [measure(view) for view in views]
 
 
+def together(
+    views: Sequence[View], name: str, compute: Callable[[Sequence[View]], Sequence[T]]
+) -> list[T]:
+    """What is computed of a chunk's maps for the first metric that asks, and kept for the others."""
+    if any(name not in view.shared for view in views):
+        for view, found in zip(views, compute(views), strict=True):
+            view.shared[name] = found
+    return [view.shared[name] for view in views]
+
+
 def where(
     views: Sequence[View],
     possible: Callable[[View], bool],
