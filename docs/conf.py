@@ -58,21 +58,30 @@ myst_update_mathjax = False
 linkcheck_timeout = 20
 linkcheck_anchors = False
 
+SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:")
+COLON = "\x1f"
 _CODE = re.compile(r"(`[^`]*`)")
 
 
 def plain(app, what, name, obj, options, lines):
     """Docstrings are plain text: what reStructuredText would take for markup of its own is quoted."""
-    quoted = []
+    quoted, section = [], ""
     for line in lines:
+        section = line.strip() if line.strip() in SECTIONS else section
         if line.strip() == "Example:":
             quoted += ["Example::", ""]
             continue
         parts = _CODE.split(line)
         parts[::2] = [re.sub(r"([*|])|(?<=\w)(_)(?!\w)", r"\\\1\2", part) for part in parts[::2]]
         parts[1::2] = [f"`{part}`" for part in parts[1::2]]
-        quoted.append("".join(parts))
+        text = "".join(parts)
+        quoted.append(text.replace(": ", f"{COLON} ") if section == "Returns:" else text)
     lines[:] = quoted
+
+
+def restored(app, what, name, obj, options, lines):
+    """Puts back the colons of what is returned, which napoleon takes for the end of a type."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
 def skipped(app, what, name, obj, skip, options):
@@ -109,4 +118,5 @@ def setup(app):
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", orphaned)
     app.connect("autodoc-process-docstring", plain, priority=1)
+    app.connect("autodoc-process-docstring", restored, priority=999)
     app.connect("autodoc-skip-member", skipped)
