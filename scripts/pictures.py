@@ -11,7 +11,6 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -58,24 +57,18 @@ def readme() -> None:
         save(figure, IMAGES / "methods.png", dpi=80)
 
 
-def example() -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """The network of docs/concepts.md: its model, sample and kernels."""
-    x = np.array([[1.0, 2.0, 1.0]])
-    w = np.array([[3.0, -2.0, 1.0], [-0.5, 1.5, 0.0], [0.0, 0.0, 0.0]])
-    v = np.array([[2.0], [2.0], [-2.0]])
-    layers = [
-        keras.layers.Dense(3, activation="relu", use_bias=False, name="hidden"),
-        keras.layers.Dense(1, use_bias=False, name="logit"),
-    ]
-    model = keras.Sequential([keras.Input((3,)), *layers])
-    model.set_weights([w, v])
-    return model, x, w, v
+def example() -> dict[str, Any]:
+    """What the first block of docs/concepts.md makes: its model, sample x and kernels w and v."""
+    page = (IMAGES.parent / "concepts.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    return names
 
 
 def steps() -> None:
     """The three steps of RAP on the worked example."""
-    model, x, w, v = example()
-    maps = create_analyzer("rap", model).analyze_layers(x)
+    known = example()
+    x, w, v, maps = known["x"], known["w"], known["v"], known["maps"]
     first, hidden, logit = (maps[name][0] for name in maps)
     z = x[0][:, None] * w
     activations = np.maximum(z.sum(0), 0)
