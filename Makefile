@@ -10,7 +10,7 @@ LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
 .PHONY: demo test test-native test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock
-.PHONY: benchmark setup
+.PHONY: benchmark docs docs-links pictures release setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
@@ -88,6 +88,38 @@ hooks: setup
 
 benchmark: setup
 	$(BIN)/python benchmarks/cost_of_rap.py
+
+# The site, docs/_build/html/index.html; what is wrong with it is an error. The plugin's page needs Python 3.11.
+SPHINX := $(BIN)/python -m sphinx -W --keep-going
+docs: setup
+	$(SPHINX) -q docs docs/_build/html
+
+# Links to the web, which are others' to keep.
+docs-links: setup
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
+# What the pages show and list of the code: pictures, and the table of layers.
+pictures: setup
+	$(BIN)/python scripts/pictures.py
+	$(BIN)/python scripts/tables.py
+
+# Both archives, checked, and each tried from a clean environment outside of this folder.
+# Of each, the embedded networks are 4.9 MB.
+LARGEST := 5500000
+TRY := build/try
+release: .uv
+	rm -rf dist build $(TRY)
+	$(UV) venv --quiet --python $(PYTHON) $(TRY)/tools
+	$(UV) pip install --quiet --python $(TRY)/tools/bin/python build twine
+	$(TRY)/tools/bin/python -m build --quiet
+	$(TRY)/tools/bin/python -m twine check --strict dist/*
+	@for archive in dist/*; do \
+	    test $$(stat -c %s $$archive) -le $(LARGEST) || { echo "$$archive is above $(LARGEST) bytes"; exit 1; }; \
+	    env=$(CURDIR)/$(TRY)/$$(basename $$archive); \
+	    $(UV) venv --quiet --python $(PYTHON) $$env; \
+	    $(UV) pip install --quiet --python $$env/bin/python $$archive; \
+	    (cd $$env && bin/rap-keras demo --out demo && ls demo) || exit 1; \
+	done
 
 # The locks carry versions and hashes but no download addresses, so any mirror serves them.
 # `make lock UPGRADE=` only adds what is new in pyproject.toml.

@@ -1,7 +1,9 @@
 """What README, the documents and the notebooks show runs, and what they name is there."""
 
 import ast
+import importlib
 import re
+from unittest.mock import patch
 
 import pytest
 import typer
@@ -33,8 +35,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(composite, "_registered", {})
     monkeypatch.setattr(registry, "METHODS", [*registry.METHODS])
-    monkeypatch.setattr(metrics, "METRICS", {**metrics.METRICS})
-    return tmp_path
+    with patch.dict(metrics.METRICS):  # settings hold the same
+        yield tmp_path
 
 
 @pytest.mark.parametrize("page", [page for page, found in HERE.items() if found])
@@ -44,8 +46,7 @@ def test_python_blocks_run(page, folder):
         block.run(names)
     if page == "README.md":
         assert names["R"].shape == names["x"].shape
-        assert list(composite._registered) == [names["Scale"]]
-        pictures = {"explanation.png", "layers.png"}
+        pictures = {"explanation.png"}
         assert {p.name for p in folder.iterdir()} == {"photos"} | pictures
 
 
@@ -91,6 +92,20 @@ def test_scripts_exist_and_have_their_options(page):
         added = [c for c in calls if getattr(c.func, "attr", "") == "add_argument"]
         known = {a.value for c in added for a in c.args if isinstance(a, ast.Constant)}
         assert {word for word in words if word.startswith("-")} <= known, script
+
+
+def test_the_table_of_layers_is_that_of_the_code(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    tables = importlib.import_module("tables")
+    assert PAGES["docs/layers.md"].read_text() == tables.layers(), "run make pictures"
+
+
+def test_every_page_is_in_the_site():
+    index = PAGES["docs/index.md"].read_text()
+    pages = [page.removeprefix("docs/").removesuffix(".md") for page in PAGES if "docs/" in page]
+    reports = [page for page in pages if page.endswith("/report")]
+    named = re.findall(r"^[\w/]+$", index, re.MULTILINE)
+    assert set(pages) - {*reports, "index"} == {name for name in named if name != "hidden"}
 
 
 @pytest.mark.filterwarnings(

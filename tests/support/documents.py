@@ -18,7 +18,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    for path in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+    if path.name != "CHANGELOG.md"  # tells of what is no more, too
 }
 KERAS_2 = "run on Keras 2"
 NOT_RUN = "not run: "

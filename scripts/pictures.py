@@ -1,0 +1,210 @@
+"""Draws the pictures of README and of docs/: comparison, first map, three steps, and gallery.
+
+Example: python scripts/pictures.py readme start steps gallery
+"""
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from rap_keras import InputError, analyzer_names, create_analyzer, embedded, patterns, plot
+from rap_keras.datasets import cluttered_digits, preprocess
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+COMPARED = ("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "integrated_gradients")
+NETWORKS: tuple[embedded.Name, ...] = ("vgg", "residual", "convnext", "vit", "segmentation")
+NOT_SHOWN = ("lrp", "input", "random")  # a table of one's own; the controls
+PERCENTILE = 99.5
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Writes a picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi, facecolor="white")
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def start() -> None:
+    """The figure that docs/start.md makes."""
+    scenes = cluttered_digits(4)
+    x, model = preprocess(scenes.images), embedded.load("vgg")
+    relevance = create_analyzer("rap", model).analyze(x)
+    figure = plot.explanation(relevance[0], scenes.images[0], percentile=PERCENTILE)
+    save(figure, IMAGES / "start.png")
+
+
+def readme() -> None:
+    """Scenes and their maps by several methods, with the digits' outlines."""
+    scenes = cluttered_digits(3, seed=4)
+    x, model = preprocess(scenes.images), embedded.load("vgg")
+    maps = {name: create_analyzer(name, model).analyze(x) for name in COMPARED}
+    rows = [f"digit {label}" for label in scenes.labels]
+    with rc_context({"font.size": 14}):
+        figure = plot.grid(
+            scenes.images, maps, percentile=PERCENTILE, row_titles=rows, regions=list(scenes.masks)
+        )
+        save(figure, IMAGES / "methods.png", dpi=80)
+
+
+def example() -> dict[str, Any]:
+    """What the first block of docs/concepts.md makes: its model, sample x and kernels w and v."""
+    page = (IMAGES.parent / "concepts.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    return names
+
+
+def steps() -> None:
+    """The three steps of RAP on the worked example."""
+    known = example()
+    x, w, v, maps = known["x"], known["w"], known["v"], known["maps"]
+    first, hidden, logit = (maps[name][0] for name in maps)
+    z = x[0][:, None] * w
+    activations = np.maximum(z.sum(0), 0)
+    positive, negative = np.maximum(z, 0), np.maximum(-z, 0)
+    a, b = positive.sum(0), negative.sum(0)
+    shared = (hidden * (positive / a + negative / (a + b))).sum(1)
+    figure = Figure((9.6, 3.5), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    _network(left, activations[:, None] * v, hidden, logit, "h")
+    left.set_title(
+        "1. The logit goes to the hidden neurons\nby the size of z (eqs. 5-6)", fontsize=10
+    )
+    _network(middle, z, shared, hidden, "x", "h")
+    middle.set_title(
+        "2. Each shares what it got: z > 0 by A,\n|z| of z < 0 by A + B (eqs. 7-8)", fontsize=10
+    )
+    _shifted(right, shared, first, hidden.sum())
+    right.set_title(
+        "3. What is too much is taken from all\nactive inputs in equal parts (eq. 9)", fontsize=10
+    )
+    save(figure, IMAGES / "steps.png")
+
+
+def _network(ax: Axes, z: np.ndarray, lower: Any, upper: Any, name: str, to: str = "f") -> None:
+    """Two layers of neurons with their relevance, and the contributions on the lines between."""
+    color = _colors()
+    places = [np.linspace(1, 0, n) if n > 1 else np.array([0.5]) for n in z.shape]
+    for i, y in enumerate(places[0]):
+        for j, other in enumerate(places[1]):
+            if not z[i, j]:
+                continue
+            sign = "#b2182b" if z[i, j] > 0 else "#2166ac"
+            ax.plot([0, 1], [y, other], color=sign, lw=0.6 + abs(z[i, j]) / 2, zorder=1)
+            at = 0.5 if z.shape[1] == 1 else 0.27 if other <= y else 0.73
+            ax.text(
+                *(at, y + at * (other - y), f"z = {z[i, j]:g}"),
+                **{"ha": "center", "va": "center", "fontsize": 8, "color": sign},
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+    for x, ys, values, label in ((0, places[0], lower, name), (1, places[1], upper, to)):
+        for k, (y, value) in enumerate(zip(ys, values, strict=True)):
+            ax.add_patch(Circle((x, y), 0.11, facecolor=color(value), edgecolor="0.2", zorder=2))
+            ink = "white" if value > 2.5 else "black"
+            ax.text(
+                *(x, y, f"{value:.3g}"),
+                **{"ha": "center", "va": "center", "fontsize": 10, "zorder": 3, "color": ink},
+            )
+            index = f"$_{k + 1}$" if len(ys) > 1 else ""
+            ax.text(x, y + 0.15, f"{label}{index}", ha="center", va="bottom", fontsize=9)
+    ax.set(xlim=(-0.25, 1.25), ylim=(-0.2, 1.35), aspect="equal")
+    ax.axis("off")
+
+
+def _shifted(ax: Axes, before: np.ndarray, after: np.ndarray, total: float) -> None:
+    color = _colors()
+    at = np.arange(len(before))
+    ax.bar(
+        at - 0.2, before, 0.38, color="0.85", edgecolor="0.4", label=f"C, sum {before.sum():.3g}"
+    )
+    colors = [color(value) for value in after]
+    ax.bar(at + 0.2, after, 0.38, color=colors, edgecolor="0.2", label=f"R, sum {after.sum():.3g}")
+    for k in at:
+        ax.text(k - 0.2, before[k] + 0.06, f"{before[k]:.3g}", ha="center", fontsize=9)
+        y = after[k] + 0.06 if after[k] > 0 else after[k] - 0.3
+        ax.text(k + 0.2, y, f"{after[k]:.3g}", ha="center", fontsize=9)
+    ax.axhline(0, color="0.2", lw=0.8)
+    ax.set_xticks(at, [f"x$_{k + 1}$" for k in at])
+    ax.set(ylim=(-0.8, 4.2), ylabel="relevance")
+    ax.legend(loc="upper right", fontsize=9, frameon=False)
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    ax.tick_params(bottom=False)
+
+
+def _colors() -> Any:
+    from matplotlib import colormaps
+
+    norm, colormap = Normalize(-6, 6), colormaps["seismic"]
+    return lambda value: colormap(norm(value))
+
+
+def gallery() -> None:
+    """The maps of one scene by every method, a picture for each embedded network."""
+    scene = cluttered_digits(1, seed=7)
+    x = preprocess(scene.images)
+    training = preprocess(cluttered_digits(128, seed=1).images)
+    for network in NETWORKS:
+        model = embedded.load(network)
+        maps: dict[str, np.ndarray] = {}
+        for name in analyzer_names():
+            if name in NOT_SHOWN:
+                continue
+            try:
+                maps[name] = _map(name, network, model, x, training, int(scene.labels[0]))
+            except InputError as error:
+                print(f"{network}, {name}: {str(error).partition(chr(10))[0]}")
+        columns = 6
+        rows = -(-(len(maps) + 1) // columns)
+        figure = Figure((1.55 * columns, 1.78 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns).ravel()
+        axes[0].imshow(scene.images[0])
+        axes[0].set_title("image", fontsize=8.5)
+        for ax, (name, values) in zip(axes[1:], maps.items(), strict=False):
+            plot.heatmap(values, ax=ax, percentile=PERCENTILE)
+            ax.set_title(name.replace("sequential_", "sequential_\n"), fontsize=8.5)
+        for ax in axes:
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.set_frame_on(ax in axes[: len(maps) + 1])
+        save(figure, IMAGES / "gallery" / f"{network}.png", dpi=90)
+
+
+def _map(name: str, network: str, model: Any, x: Any, training: Any, label: int) -> np.ndarray:
+    options: dict[str, Any] = {"neuron_selection_mode": "index"}
+    neuron: Any = label
+    if network == "segmentation":  # where the digit's class wins
+        logits = model.predict(x, verbose=0)
+        neuron = np.zeros(logits.shape, bool)
+        neuron[..., label + 1] = logits.argmax(-1) == label + 1
+    if name.startswith("pattern."):
+        options["patterns"] = patterns.fit(model, training)
+    if name == "lrp.alpha_beta":
+        options["alpha"] = 2
+    if name == "expected_gradients":
+        options["background"] = training
+    return create_analyzer(name, model, **options).analyze(x, neuron)[0]
+
+
+def main() -> None:
+    """Draws what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    drawn = {f.__name__: f for f in (readme, start, steps, gallery)}
+    parser.add_argument("pictures", nargs="*", default=list(drawn), help=", ".join(drawn))
+    warnings.simplefilter("ignore")
+    for name in parser.parse_args().pictures:
+        drawn[name]()
+
+
+if __name__ == "__main__":
+    main()
