@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import reprlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -53,6 +54,9 @@ class Analyzer:
             the model returns a dict, or its number.
         batch_size: Samples that are computed at a time. Results do not depend on it.
         check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
+        jit_compile: Compile what is computed by XLA, for each size of a batch. On a CPU it is slower
+            than TensorFlow's own kernels (docs/cost.md); results differ by rounding, but those of
+            `random`, whose noise is another.
 
     Raises:
         InputError: The model cannot be explained, or an option is wrong.
@@ -66,6 +70,7 @@ class Analyzer:
         output: str | int | None = None,
         batch_size: int = 32,
         check_finite: bool = True,
+        jit_compile: bool = False,
     ) -> None:
         choose("neuron_selection_mode", neuron_selection_mode, (*MODES, TOP_K))
         self._network = open_output(model, output, self._kept_whole())
@@ -73,6 +78,7 @@ class Analyzer:
         self.neuron_selection_mode = neuron_selection_mode
         self.batch_size = read_integer("batch_size", batch_size, 1)
         self.check_finite = read_boolean("check_finite", check_finite)
+        self.jit_compile = read_boolean("jit_compile", jit_compile)
         self._graph = self._prepared(self._network.graph)
         shape = self._graph.shapes[self._graph.output]
         if neuron_selection_mode in ("max_activation", TOP_K) and len(shape) > 2:
@@ -104,6 +110,7 @@ class Analyzer:
             "output": self._network.output,
             "batch_size": self.batch_size,
             "check_finite": self.check_finite,
+            "jit_compile": self.jit_compile,
         }
 
     def __repr__(self) -> str:
@@ -270,14 +277,25 @@ class Analyzer:
         region = index.dtype == bool
         kind = (key, region, 0 if region or index.ndim == 1 else index.shape[1])
         if kind not in self._functions:
+            if self.jit_compile:
+                function = tf.function(function, autograph=False, jit_compile=True)
             shape = self._output_shape if region else index.shape[1:]
             spec = tf.TensorSpec([None, *shape], bool if region else tf.int32)
             self._functions[kind] = self._network.compiled(function, spec)
         run = self._functions[kind]
-        parts = [
-            run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
-            for chunk in as_batches(size, self.batch_size)
-        ]
+        try:
+            parts = [
+                run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
+                for chunk in as_batches(size, self.batch_size)
+            ]
+        except tf.errors.InvalidArgumentError as error:
+            unknown = sorted(set(re.findall(r"(\w+) \(No registered .* for XLA", str(error))))
+            if not self.jit_compile or not unknown:
+                raise
+            raise InputError(
+                "Expected a model whose operations XLA compiles, but it knows none of type "
+                f"{', '.join(unknown)}: leave jit_compile=False."
+            ) from None
         return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
 
     def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:

@@ -36,6 +36,40 @@ def images(rng):
     return rng.normal(size=(5, 12, 12, 3)).astype("float32")
 
 
+@pytest.mark.parametrize(
+    "method", ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"]
+)
+def test_xla_gives_the_same_maps(method, images, tmp_path):
+    options = METHODS[method]
+    model = residual()
+    expected = create_analyzer(method, model, **options).analyze(images)
+    create_analyzer(method, model, jit_compile=True, batch_size=3, **options).save(tmp_path)
+    found = rap_keras.load_analyzer(tmp_path)
+    assert found.options()["jit_compile"] is True
+    assert_same(found.analyze(images), expected, 10 * FLOAT32)  # XLA fuses, and rounds otherwise
+
+
+class Interpreted(layers.Layer):
+    """Passes its input through Python, as XLA cannot."""
+
+    def call(self, x):
+        return tf.ensure_shape(tf.numpy_function(lambda v: v, [x], x.dtype), x.shape)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_what_xla_cannot_compile_is_told(images):
+    x = keras.Input((12, 12, 3))
+    model = keras.Model(x, layers.Dense(3)(layers.Flatten()(Interpreted()(x))))
+    assert create_analyzer("occlusion", model, window=6).analyze(images).shape == images.shape
+    compiled = create_analyzer("occlusion", model, window=6, jit_compile=True)
+    with pytest.raises(
+        InputError, match=r"knows none of type \w*PyFunc\w*: leave jit_compile=False"
+    ):
+        compiled.analyze(images)
+
+
 def neuron_gradient(model, x, neuron):
     x = tf.constant(x)
     with tf.GradientTape() as tape:
@@ -490,6 +524,7 @@ BAD_OPTIONS = {
     "batch_size to be an integer from 1 on, got 0": ("rap", {"batch_size": 0}),
     "batch_size to be an integer from 1 on, got True": ("rap", {"batch_size": True}),
     "check_finite to be True or False, got 1": ("rap", {"check_finite": 1}),
+    "jit_compile to be True or False, got 'xla'": ("rap", {"jit_compile": "xla"}),
     "innvestigate_compat to be True or False": ("lrp.z", {"innvestigate_compat": "yes"}),
     "bias to be True or False, got 0": ("lrp.alpha_beta", {"alpha": 1, "bias": 0}),
     "finite epsilon >= -inf, got True": ("lrp.epsilon", {"epsilon": True}),

@@ -32,7 +32,7 @@ OPTIONS = {
     "lrp.epsilon_plus": ["epsilon"],
     "lrp.epsilon_gamma_box": ["epsilon", "gamma"],
 }
-SHARED = ["neuron_selection_mode", "batch_size", "check_finite"]
+SHARED = ["neuron_selection_mode", "batch_size", "check_finite", "jit_compile"]
 
 
 class ToyAnalyzer(GradientAnalyzer):
