@@ -5,7 +5,7 @@
 Random weights and images of 224 px, seed 0; the paper's methods and measures. The whole is what
 `rap-keras benchmark` does from the first image on: reading, maps, measures, the store; loading the model
 and tracing are left out. Bare is what it cannot do without, on arrays that are at hand: each method's
-maps of a chunk, the forward pass of its images and those of its LeRF curves, in batches of the same size.
+maps of a chunk, the forward pass of its images and those of its LeRF curves, in batches of one size.
 They take turns, chunk by chunk.
 """
 

@@ -121,23 +121,26 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
             return _report(whole)
 
 
-def report(folder: str | Path) -> list[Path]:
+def report(folder: str | Path, reference: str | None = None) -> list[Path]:
     """Writes the report of the results in a folder again.
 
     Args:
         folder: Holds what `run` or `merge` has left there.
+        reference: The title of the method that the others are compared to; None: "rap", or the first
+            if there is none.
 
     Returns:
         The files of the report.
 
     Raises:
-        InputError: There are no results, no image was kept, or a file cannot be written.
+        InputError: There are no results, no image was kept, there is no such method, or a file cannot
+            be written.
     """
     with Store(Path(folder)) as store:
-        return _report(store)
+        return _report(store, reference)
 
 
-def _report(store: Store) -> list[Path]:
+def _report(store: Store, reference: str | None = None) -> list[Path]:
     with _doubting([store]):
         images = store.images()
         skipped = [record for record in images if record["status"] == "skipped"]
@@ -148,7 +151,8 @@ def _report(store: Store) -> list[Path]:
             )
         protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
         try:
-            return write_report(store.folder, protocol, images, store.maps(protocol["figures"]))
+            maps = store.maps(protocol["figures"])
+            return write_report(store.folder, protocol, images, maps, reference=reference)
         except UnwritableError as error:
             raise InputError(
                 f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "

@@ -122,23 +122,31 @@ def mean_curve(curves: Array, weights: Array) -> dict[str, list[float | None]]:
     images, points = curves.shape
     spread = _spread(weights @ curves / images) if images > 1 else np.full(points, np.nan)
     return {
-        "value": [_number(value) for value in curves.mean(axis=0)],
-        "standard_error": [_number(error) for error in spread],
+        "value": [rounded(value) for value in curves.mean(axis=0)],
+        "standard_error": [rounded(error) for error in spread],
     }
 
 
-def _entry(
-    estimate: Callable[[Array], Array], defined: Array, weights: Array
-) -> dict[str, float | int | None]:
+def _entry(estimate: Callable[[Array], Array], defined: Array, weights: Array) -> dict[str, Any]:
     """An estimate with the standard deviation of its resamples, where there are two images."""
     images = int(np.count_nonzero(defined))
     (value,) = estimate(np.ones((1, len(defined))))
-    spread = _spread(estimate(weights)[:, None])[0] if images > 1 else np.nan
+    resampled = estimate(weights) if images > 1 else np.full(1, np.nan)
+    spread = _spread(resampled[:, None])[0]
     return {
-        "value": _number(value),
-        "standard_error": _number(0.0 if spread < ROUNDING * abs(value) else spread),
+        "value": rounded(value),
+        "standard_error": rounded(0.0 if spread < ROUNDING * abs(value) else spread),
+        "interval": _interval(resampled),
         "images": images,
     }
+
+
+def _interval(samples: Array) -> list[float | None]:
+    """The middle 95 % of resamples, over those where it is defined: a percentile interval."""
+    samples = samples[np.isfinite(samples)]
+    if len(samples) < 2:
+        return [None, None]
+    return [rounded(end) for end in np.quantile(samples, [0.025, 0.975])]
 
 
 def _spread(samples: Array) -> Array:
@@ -150,6 +158,6 @@ def _spread(samples: Array) -> Array:
         return samples.std(axis=0, ddof=1)
 
 
-def _number(value: float) -> float | None:
-    """A number for JSON; None if it is not finite."""
+def rounded(value: float) -> float | None:
+    """A number for JSON, to the digits that no machine changes; None if it is not finite."""
     return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None

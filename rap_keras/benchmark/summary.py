@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rap_keras.benchmark.metrics import Metric, chosen
+from rap_keras.benchmark.comparison import agreement, compared, holm, mean_ranks, per_image
+from rap_keras.benchmark.metrics import Column, Metric, chosen, columns
 from rap_keras.benchmark.metrics.perturbation import curves, parts_of
 from rap_keras.benchmark.statistics import (
     Array,
@@ -18,11 +19,14 @@ from rap_keras.benchmark.statistics import (
 from rap_keras.errors import InputError
 
 REFERENCE = "rap"
-"""The title of the method that the others are compared to."""
+"""The title of the method that the others are compared to, where no other is chosen."""
 
 
 def summarize(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], resamples: int = 1000
+    protocol: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+    resamples: int = 1000,
+    reference: str | None = None,
 ) -> dict[str, Any]:
     """Summarizes the records of a benchmark over its kept images.
 
@@ -46,17 +50,22 @@ def summarize(
         protocol: What was run: `methods`, `metrics`, `seed`, `pooled`, `perturbation`.
         images: The record of every image; in whatever order, they count by their `position`.
         resamples: The number of bootstrap resamples of the images.
+        reference: The title of the method that the others are compared to; None: "rap", or the first
+            if there is none.
 
     Returns:
         What `json.dump` takes: `kept`, `misclassified` and `skipped` (numbers of images), `resamples`,
-        and `methods`: for each title `control`, `quantities` (each a `value`, its `standard_error` and
-        the number of `images` where it is defined), `curves` (lists over the steps of `accuracy` and
-        `logit`, each with `value` and `standard_error`), and `differences` to "rap" (if it is there):
-        over the images where both are defined. `None` is an undefined value, or the standard error
-        of a single image.
+        `reference`, and `methods`: for each title `control`, `quantities` (each a `value`, its
+        `standard_error`, its 95 % `interval` by percentiles and the number of `images` where it is
+        defined), `curves` (lists over the steps of `accuracy` and `logit`, each with `value` and
+        `standard_error`), and `differences` to the reference: over the images where both are defined,
+        with `p_value` (corrected by Holm over the methods), `effect_size` and `images_needed` of
+        `comparison.compared`. `ranks` has `comparison.mean_ranks` of the quantities that are compared,
+        `agreement` how alike they order the methods; controls are in neither. `None` is an undefined
+        value, or the standard error of a single image.
 
     Raises:
-        InputError: If no image was kept, or there are fewer than two resamples.
+        InputError: If no image was kept, there are fewer than two resamples, or no such reference.
     """
     if resamples < 2:
         raise InputError(f"A standard error needs at least 2 resamples, not {resamples}.")
@@ -80,7 +89,17 @@ def summarize(
         for method in protocol["methods"]
     }
     ratios = {title: _ratios(metrics, protocol, of_method) for title, of_method in rows.items()}
-    compared = [c.quantity for metric in metrics for c in metric.columns if c.difference]
+    shown = [column for column in columns(metrics) if column.difference]
+    if reference is None:
+        reference = REFERENCE if REFERENCE in ratios else next(iter(ratios))
+    if reference not in ratios:
+        raise InputError(
+            f"Expected the reference among the methods {', '.join(ratios)}, got {reference!r}."
+        )
+    values = {
+        title: {column.quantity: per_image(of_method[column.quantity]) for column in shown}
+        for title, of_method in ratios.items()
+    }
     methods = {}
     for method in protocol["methods"]:
         title = method["title"]
@@ -89,12 +108,47 @@ def summarize(
             "quantities": _quantities(metrics, ratios[title], weights),
             "curves": _curves(metrics, rows[title], weights),
         }
-        if REFERENCE in ratios and title != REFERENCE:
+        if title != reference:
             methods[title]["differences"] = {
-                name: difference(ratios[title][name], ratios[REFERENCE][name], weights)
-                for name in compared
+                name: difference(ratios[title][name], ratios[reference][name], weights)
+                | compared(values[title][name], of_reference)
+                for name, of_reference in values[reference].items()
             }
-    return {**counts, "resamples": resamples, "methods": methods}
+    for column in shown:
+        _correct(methods, column.quantity)
+    listed = [title for title, method in methods.items() if not method["control"]]
+    return {
+        **counts,
+        "resamples": resamples,
+        "reference": reference,
+        "methods": methods,
+        "ranks": {
+            column.quantity: mean_ranks(
+                {title: values[title][column.quantity] for title in listed}, column.better
+            )
+            for column in shown
+            if column.better
+        },
+        "agreement": _agreement(methods, listed, shown),
+    }
+
+
+def _correct(methods: Mapping[str, Any], quantity: str) -> None:
+    """Corrects the p values of a quantity over the methods."""
+    found = {t: m["differences"][quantity] for t, m in methods.items() if "differences" in m}
+    corrected = holm({title: entry["p_value"] for title, entry in found.items()})
+    for title, entry in found.items():
+        entry["p_value"] = corrected[title]
+
+
+def _agreement(
+    methods: Mapping[str, Any], listed: Sequence[str], shown: Sequence[Column]
+) -> dict[str, dict[str, float | None]]:
+    better = {column.quantity: column.better for column in shown if column.better}
+    values = {
+        name: [methods[title]["quantities"][name]["value"] for title in listed] for name in better
+    }
+    return agreement(values, better)
 
 
 def _ratios(

@@ -10,7 +10,7 @@ import typer
 
 import rap_keras
 from rap_keras.cli import patterns
-from rap_keras.cli.benchmark import benchmark, merge
+from rap_keras.cli.benchmark import benchmark, merge, report
 from rap_keras.cli.demo import demo
 from rap_keras.cli.explain import compare, explain, layers
 from rap_keras.cli.options import Commands
@@ -36,6 +36,6 @@ def _options(
     """Shows what in an image speaks for and against an image classifier's decision."""
 
 
-for _command in (explain, compare, layers, benchmark, merge, demo):
+for _command in (explain, compare, layers, benchmark, report, merge, demo):
     app.command()(_command)
 app.add_typer(patterns.app, name="patterns")

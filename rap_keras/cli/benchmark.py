@@ -1,4 +1,4 @@
-"""The commands `rap-keras benchmark` and `rap-keras merge`: methods compared where objects are known."""
+"""The commands `rap-keras benchmark`, `report` and `merge`: methods compared where objects are known."""
 
 import contextlib
 import inspect
@@ -195,6 +195,24 @@ def _with_flags() -> inspect.Signature:
 
 
 benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where rap-keras benchmark has left its results.")
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The method that the others are compared to, by its title; default: rap."
+        ),
+    ] = None,
+) -> None:
+    """Writes the report of a benchmark again, without its model and data."""
+    from rap_keras.benchmark.running import report as write
+
+    write(folder, reference)
+    _tell(folder)
 
 
 def merge(

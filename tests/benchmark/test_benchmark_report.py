@@ -591,7 +591,8 @@ def test_a_method_alone_is_not_the_best(tmp_path):
     write_report(tmp_path, protocol, records_of(protocol), {})
     markdown = (tmp_path / "report.md").read_text("utf-8")
     assert "**" not in markdown
-    assert "Table 4" not in markdown
+    assert "Table 4. Differences to gradient" in markdown  # of the control
+    assert "Agreement" not in markdown
 
 
 def test_a_name_that_the_font_lacks_or_with_dollars_is_no_problem(tmp_path):
@@ -614,10 +615,12 @@ def test_the_summary_given_is_the_one_written(tmp_path):
 
 def test_lines_for_the_terminal(full):
     _, protocol, summary, _ = full
-    sentence, *lines = summary_lines(protocol, summary)
+    sentence, few, *lines = summary_lines(protocol, summary)
     assert sentence == (
         "embedded:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped."
     )
+    assert few.startswith("Only 5 images counted: below 100")
+    assert summary_lines(protocol, summary | {"kept": 100})[1:] == lines
     assert len({len(line) for line in lines}) == 1
     cells = [re.split(r"\s{2,}", line) for line in lines]
     assert cells[0] == ["method", "ratio ALL", "POS", "mIOU %", "LeRF area"]
@@ -629,7 +632,7 @@ def test_lines_for_the_terminal(full):
 def test_lines_for_the_terminal_without_those_metrics():
     protocol = protocol_of(metrics=["lerf"])
     summary = summarize(protocol, records_of(protocol))
-    assert summary_lines(protocol, summary)[1].split() == ["method", "LeRF", "area"]
+    assert summary_lines(protocol, summary)[2].split() == ["method", "LeRF", "area"]
 
 
 def test_tensorflow_and_pyplot_are_not_imported():

@@ -269,9 +269,69 @@ def test_the_error_of_a_difference_is_small_where_methods_go_along():
     assert methods["b"]["quantities"]["average_precision"]["standard_error"] > 0.5
 
 
-def test_no_differences_without_rap(other):
-    summary = summarize(protocol_of(["a", "b"]), kept({"a": RAP, "b": other}))
-    assert all("differences" not in method for method in summary["methods"].values())
+def test_the_reference_is_rap_or_the_first_or_the_chosen(other):
+    results = {"a": RAP, "b": other}
+
+    def of(titles, **options):
+        named = kept({title: results["ab"[k]] for k, title in enumerate(titles)})
+        summary = summarize(protocol_of(titles), named, **options)
+        without = [t for t, method in summary["methods"].items() if "differences" not in method]
+        assert without == [summary["reference"]]
+        return summary
+
+    assert of(["a", "rap"])["reference"] == "rap"
+    first = of(["a", "b"])
+    chosen = of(["a", "b"], reference="b")
+    assert (first["reference"], chosen["reference"]) == ("a", "b")
+    there = first["methods"]["b"]["differences"]["ratio_positive"]
+    back = chosen["methods"]["a"]["differences"]["ratio_positive"]
+    assert back["value"] == pytest.approx(-there["value"])
+    assert back["interval"] == pytest.approx([-end for end in there["interval"][::-1]])
+    with pytest.raises(
+        InputError, match="Expected the reference among the methods a, b, got 'rap'"
+    ):
+        of(["a", "b"], reference="rap")
+
+
+def test_methods_are_ranked_and_tests_are_corrected_over_them():
+    """Against SciPy's tests of the values of each image, corrected by hand."""
+    rng = np.random.default_rng(11)
+    titles = ["rap", "b", "c", "control.random"]
+    values = {t: rng.uniform(size=12) + 0.1 * k for k, t in enumerate(titles)}
+    results = {t: [{"average_precision": v} for v in of] for t, of in values.items()}
+    summary = summarize(protocol_of(titles, ["average_precision"]), kept(results))
+    raw = {t: stats.wilcoxon(values[t] - values["rap"]).pvalue for t in titles[1:]}
+    ordered = sorted(raw, key=lambda t: raw[t])
+    corrected, largest = {}, 0.0
+    for factor, title in zip((3, 2, 1), ordered, strict=True):
+        largest = max(largest, factor * raw[title])
+        corrected[title] = min(1.0, largest)
+    for title, p_value in corrected.items():
+        entry = summary["methods"][title]["differences"]["average_precision"]
+        assert entry["p_value"] == pytest.approx(p_value)
+        assert -1 <= entry["effect_size"] <= 1
+    ranks = summary["ranks"]["average_precision"]
+    assert list(ranks["methods"]) == ["rap", "b", "c"]
+    best_first = [sorted(titles[:3], key=lambda t: -values[t][k]) for k in range(12)]
+    for title, rank in ranks["methods"].items():
+        assert rank == pytest.approx(np.mean([1 + order.index(title) for order in best_first]))
+    assert summary["agreement"] == {"average_precision": {"average_precision": 1.0}}
+
+
+def test_an_interval_holds_the_middle_of_the_resamples():
+    values = np.random.default_rng(4).normal(size=80)
+    found = single("average_precision", values.tolist(), resamples=4000)
+    expected = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=4000,
+        method="percentile",
+        random_state=np.random.default_rng(1),
+    )
+    width = expected.confidence_interval.high - expected.confidence_interval.low
+    low, high = found["interval"]
+    assert low == pytest.approx(expected.confidence_interval.low, abs=0.06 * width)
+    assert high == pytest.approx(expected.confidence_interval.high, abs=0.06 * width)
 
 
 def test_only_what_was_measured_is_summarized():
@@ -284,9 +344,11 @@ def test_only_what_was_measured_is_summarized():
 
 def test_an_undefined_quantity():
     found = single("average_precision", [None, None, None])
-    assert found == {"value": None, "standard_error": None, "images": 0}
+    unknown = {"standard_error": None, "interval": [None, None]}
+    assert found == {"value": None, "images": 0} | unknown
     found = single("average_precision", [None, 0.25, None])
-    assert found == {"value": 0.25, "standard_error": None, "images": 1}
+    assert found["value"] == 0.25
+    assert (found["standard_error"], found["images"]) == (None, 1)
     # One resample of eight holds neither of the two; without it:
     found = single("average_precision", [0.0, 1.0] + [None] * 30)
     assert found["value"] == 0.5
@@ -295,7 +357,7 @@ def test_an_undefined_quantity():
 
 def test_values_that_are_all_the_same_have_no_error():
     found = single("average_precision", [0.1] * 7)
-    assert found == {"value": 0.1, "standard_error": 0.0, "images": 7}
+    assert found == {"value": 0.1, "standard_error": 0.0, "interval": [0.1, 0.1], "images": 7}
 
 
 @pytest.mark.parametrize("values", [[3.0, 1.0, 2.0], [3.0, 1.0, 2.0, 8.0], [None, 5.0, 7.0]])
@@ -311,6 +373,7 @@ def test_one_image_has_no_standard_error():
     assert method["quantities"]["ratio_all"] == {
         "value": 0.2,
         "standard_error": None,
+        "interval": [None, None],
         "images": 1,
     }
     assert {entry["standard_error"] for entry in method["quantities"].values()} == {None}

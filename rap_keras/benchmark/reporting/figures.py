@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rap_keras import plot
-from rap_keras.benchmark.metrics import chosen
+from rap_keras.benchmark.metrics import Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Image
-from rap_keras.benchmark.summary import REFERENCE
+from rap_keras.benchmark.reporting.numbers import format_p
 from rap_keras.plot.drawing import NotebookFigure
 from rap_keras.support.text import printable
 
@@ -73,6 +73,15 @@ def draw_figures(
         drawn = perturbation_figure(protocol, summary, metric.name)
         title = f"Perturbation, {curve.first} relevant first ({curve.title})"
         figures.append(_Drawn(title, image, drawn))
+    ranked = [c for c in columns(chosen(protocol["metrics"])) if summary["ranks"].get(c.quantity)]
+    if ranked:
+        caption = (
+            "Mean rank of each method over the images where all have a value, 1 is the best. Methods "
+            "whose bars do not overlap differ by more than the critical difference (Nemenyi's test at "
+            "0.05, as in Demsar 2006); p is of Friedman's test, that all are alike."
+        )
+        image = Image("figures/ranks.png", caption)
+        figures.append(_Drawn("Ranks", image, ranks_figure(summary, ranked)))
     return figures
 
 
@@ -142,6 +151,48 @@ def perturbation_figure(
     return figure
 
 
+def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure:
+    """Draws mean ranks with critical differences, a panel for each measure (Demsar 2006, sec. 3.2.2).
+
+    Args:
+        summary: That of `summarize`.
+        ranked: The measures, of `summary["ranks"]`.
+
+    Returns:
+        The figure: each method's bar is as long as the critical difference.
+    """
+    wide = min(2, len(ranked))
+    high = -(-len(ranked) // wide)
+    number = len(next(iter(summary["ranks"][c.quantity] for c in ranked))["methods"])
+    size = (6.5 * wide, high * (1.1 + 0.26 * number))
+    figure = NotebookFigure(figsize=size, dpi=DPI, layout="constrained")
+    axes = figure.subplots(high, wide, squeeze=False).flat
+    for ax, column in zip(axes, ranked, strict=False):
+        found = summary["ranks"][column.quantity]
+        titles = sorted(found["methods"], key=lambda title: found["methods"][title], reverse=True)
+        half = found["critical_difference"] / 2
+        for row, title in enumerate(titles):
+            color = COLORS[0] if title == summary["reference"] else "0.3"
+            ax.errorbar(
+                found["methods"][title],
+                row,
+                xerr=half,
+                fmt="o",
+                color=color,
+                capsize=3,
+                linewidth=1.8,
+            )
+        ax.set_yticks(range(len(titles)), [_label(title, 32) for title in titles], fontsize="small")
+        p = format_p(found["p_value"])
+        ax.set_title(f"{column.title}: {found['images']} images, p {p}", fontsize="medium")
+        ax.set_xlabel("mean rank")
+        ax.grid(axis="x", color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in list(axes):
+        ax.set_axis_off()
+    return figure
+
+
 def _styles(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """How each line is drawn: no two of two dozen alike, the first method on top."""
     colors, controls, markers = cycle(COLORS), cycle(CONTROL_COLORS), cycle(MARKERS)
@@ -152,7 +203,7 @@ def _styles(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "color": next(controls if control else colors),
             "marker": next(markers),
             "linestyle": "--" if control else "-",
-            "linewidth": 2.4 if title == REFERENCE else 1.4,
+            "linewidth": 2.4 if title == summary["reference"] else 1.4,
             "markersize": 5,
             # Where curves lie on each other, their markers stand side by side.
             "phase": index / len(summary["methods"]),

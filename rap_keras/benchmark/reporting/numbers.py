@@ -37,6 +37,11 @@ def format_estimate(
     return _with_error(value, error, sign)
 
 
+def format_p(p_value: float) -> str:
+    """A p value as text: "= 0.012", or "< 0.001"."""
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}"
+
+
 def _with_error(value: float, error: float, sign: str) -> str:
     exponent = math.floor(math.log10(error))
     decimals = (1 if error / 10**exponent < 3 else 0) - exponent

@@ -22,6 +22,7 @@ def write_report(
     images: Sequence[Mapping[str, Any]],
     maps: Maps,
     summary: Mapping[str, Any] | None = None,
+    reference: str | None = None,
 ) -> list[Path]:
     """Writes what a benchmark has found.
 
@@ -36,6 +37,7 @@ def write_report(
         maps: Of some images, by position: the pixels, uint8 `(height, width, 3)`, under "" (if they may
             be shown), and the heat map `(height, width)` of each method under its title.
         summary: That of `summarize`, if it is there already.
+        reference: What `summarize` compares the others to.
 
     Returns:
         The files: report.md, report.html, summary.json, and those in figures.
@@ -45,7 +47,7 @@ def write_report(
         UnwritableError: If a file cannot be written.
     """
     if summary is None:
-        summary = summarize(protocol, images, protocol.get("resamples", 1000))
+        summary = summarize(protocol, images, protocol.get("resamples", 1000), reference)
     figures = draw_figures(protocol, summary, images, maps)
     blocks = [
         *introduction(protocol, summary),

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
-from rap_keras.benchmark.reporting.numbers import format_estimate
-from rap_keras.benchmark.reporting.words import what_was_run
-from rap_keras.benchmark.summary import REFERENCE
+from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
+from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
 from rap_keras.support.text import counted
+
+MOST_NEEDED = 10_000
+"""Differences that need more images than these are as good as none."""
 
 
 def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
@@ -20,8 +23,8 @@ def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> li
         summary: That of `summarize`.
 
     Returns:
-        One sentence, and then a table: the quantities that have a column on the terminal, as far as
-        they were measured.
+        One sentence, another where images are few, and then a table: the quantities that have a column
+        on the terminal, as far as they were measured.
     """
     shown = [c for c in columns(chosen(protocol["metrics"])) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
@@ -40,7 +43,8 @@ def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> li
         padded = [f"{title:{widths[0]}}"]
         padded += [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join(padded))
-    return [what_was_run(protocol, summary), *lines]
+    few = [few_images(summary)] if summary["kept"] < FEW_IMAGES else []
+    return [what_was_run(protocol, summary), *few, *lines]
 
 
 def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Block]:
@@ -53,16 +57,72 @@ def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[
         own = {column.quantity for metric in among for column in metric.columns}
         listed = sorted((c for c in measured if c.quantity in own), key=lambda c: c.place)
         yield from _sheet(title, " ".join(filter(None, texts)), listed, summary, "quantities")
+    compared = [replace(c, label=c.difference, better="") for c in measured if c.difference]
     # After the last of the tables that are there; the first three are counted always.
-    number = 1 + max([3] + [TABLES.index(metric.table) + 1 for metric in metrics])
+    numbers = count(1 + max([3] + [TABLES.index(metric.table) + 1 for metric in metrics]))
     yield from _sheet(
-        f"Table {number}. Differences to {REFERENCE}",
-        f"Each method minus {REFERENCE} on the same images, where both are defined; percentages in "
-        "percentage points. The standard errors are those of the paired differences.",
-        [replace(c, label=c.difference, better="") for c in measured if c.difference],
+        f"Table {next(numbers)}. Differences to {summary['reference']}",
+        f"Each method minus {summary['reference']} on the same images, where both are defined; "
+        "percentages in percentage points. The standard errors are those of the paired differences.",
+        compared,
         summary,
         "differences",
     )
+    yield from _tests(numbers, summary, compared)
+    yield from _agreement(numbers, summary, compared)
+
+
+def _tests(
+    numbers: Iterator[int], summary: Mapping[str, Any], compared: Sequence[Column]
+) -> Iterator[Block]:
+    listed = {t: m for t, m in summary["methods"].items() if "differences" in m}
+    rows: dict[bool, list[list[str]]] = {False: [], True: []}
+    for title, method in listed.items():
+        cells = [_tested(method["differences"][column.quantity]) for column in compared]
+        rows[method["control"]].append([title, *cells])
+    if all(cell == UNDEFINED for part in rows.values() for row in part for cell in row[1:]):
+        return
+    yield Heading(f"Table {next(numbers)}. Tests of the differences")
+    yield Paragraph(
+        "The matched-pairs rank-biserial correlation (1: larger than "
+        f"{summary['reference']}'s on every image, -1: smaller on every); p of Wilcoxon's two-sided "
+        "signed-rank test, corrected by Holm over the rows of a column; and how many images a "
+        "difference of this mean and spread needs to be found at 0.05 with a probability of 0.8. "
+        "Each image counts by its own value, of pooled measures too. –: fewer than six images differ."
+    )
+    heads = ["method", *(column.title for column in compared)]
+    yield Table(heads, rows[False], rows[True], numbers=True)
+
+
+def _tested(entry: Mapping[str, Any]) -> str:
+    if entry["p_value"] is None:
+        return UNDEFINED
+    needed = entry["images_needed"]
+    enough = f"> {MOST_NEEDED}" if needed is None or needed > MOST_NEEDED else str(needed)
+    return f"{entry['effect_size']:+.2f}, p {format_p(entry['p_value'])}, {enough}"
+
+
+def _agreement(
+    numbers: Iterator[int], summary: Mapping[str, Any], compared: Sequence[Column]
+) -> Iterator[Block]:
+    titles = {c.quantity: c.title for c in compared if c.quantity in summary["agreement"]}
+    taus = [tau for row in summary["agreement"].values() for tau in row.values()]
+    if len(titles) < 2 or all(tau is None for tau in taus):
+        return
+    yield Heading(f"Table {next(numbers)}. Agreement of the measures")
+    yield Paragraph(
+        "Kendall's tau-b between the orders in which two measures put the methods without controls, "
+        "from the best to the worst: 1 the same order, 0 none of the other, -1 the reverse."
+    )
+    rows = [
+        [title]
+        + [
+            UNDEFINED if tau is None else f"{tau:.2f}"
+            for tau in (summary["agreement"][quantity][other] for other in titles)
+        ]
+        for quantity, title in titles.items()
+    ]
+    yield Table(["measure", *titles.values()], rows, numbers=True)
 
 
 def _sheet(

@@ -8,6 +8,7 @@ from rap_keras.benchmark.settings import described
 from rap_keras.support.text import counted
 
 MAX_LISTED = 20
+FEW_IMAGES = 100
 
 
 _ROWS = {
@@ -59,11 +60,21 @@ def introduction(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Ite
         f"{summary['resamples']} bootstrap resamples of the kept images, the same for every method."
     )
     yield Paragraph(f"{errors} Bold is the best method of a column.")
+    if summary["kept"] < FEW_IMAGES:
+        yield Paragraph(few_images(summary))
     if any(method["control"] for method in summary["methods"].values()):
         yield Paragraph(
             "Controls, in italics below the methods, are maps that explain nothing: a method that is no "
             "better than they are has shown nothing."
         )
+
+
+def few_images(summary: Mapping[str, Any]) -> str:
+    """The warning below `FEW_IMAGES`."""
+    return (
+        f"Only {counted(summary['kept'], 'image')} counted: below {FEW_IMAGES} the order of methods "
+        "that are near to each other is chance."
+    )
 
 
 def what_was_run(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

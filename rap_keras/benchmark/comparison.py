@@ -1,0 +1,134 @@
+"""Whether methods differ, on the same images: tests, effect sizes, ranks and agreement of measures.
+
+Each image counts by its own value of a quantity, of a pooled one too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from rap_keras.benchmark.statistics import Array, Ratio, divide, mean_of_defined, rounded
+
+FEWEST_PAIRS = 6
+"""With fewer differences that are not 0, the two-sided test of ranks cannot fall below 0.05."""
+LEVEL, POWER = 0.05, 0.8
+_ROUNDING = 1e-12  # a difference below this part of the values is that of their sums
+
+
+def per_image(ratio: Ratio) -> Array:
+    """The value of each image, shape (images,); NaN where it is undefined."""
+    return mean_of_defined(divide(ratio.numerators, ratio.denominators))
+
+
+def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
+    """Tests one method against the reference.
+
+    - `p_value`: of the two-sided signed-rank test (Wilcoxon 1945), differences of 0 left out; not
+      corrected yet.
+    - `effect_size`: the matched-pairs rank-biserial correlation (Kerby 2014): the share of ranks of
+      positive differences less that of negative ones, -1 to 1.
+    - `images_needed`: how many images a difference of this mean and spread needs to be found at the
+      level 0.05 with a probability of 0.8: ((z_0.975 + z_0.8) s / m)^2 by the normal approximation of
+      the paired t test, divided by 3 / pi, the signed-rank test's efficiency relative to it.
+
+    Args:
+        values: Of each image, shape (images,); NaN where undefined.
+        reference: The same of the reference.
+
+    Returns:
+        These three; None where fewer than six differences are not 0.
+    """
+    both = np.isfinite(values) & np.isfinite(reference)
+    left, right = values[both], reference[both]
+    differences = left - right
+    differences[np.abs(differences) <= _ROUNDING * np.maximum(np.abs(left), np.abs(right))] = 0
+    moved = differences[differences != 0]
+    if len(moved) < FEWEST_PAIRS:
+        return {"p_value": None, "effect_size": None, "images_needed": None}
+    ranks = stats.rankdata(np.abs(moved))
+    effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
+    return {
+        "p_value": rounded(stats.wilcoxon(moved).pvalue),
+        "effect_size": rounded(effect),
+        "images_needed": images_needed(float(differences.mean()), float(differences.std(ddof=1))),
+    }
+
+
+def images_needed(mean: float, spread: float) -> int | None:
+    """See `compared`; None where there is no difference."""
+    if mean == 0:
+        return None
+    z = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
+    return max(FEWEST_PAIRS, int(np.ceil((z * spread / mean) ** 2 * np.pi / 3)))
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Corrects the p values of a family of tests (Holm 1979); those that are None are not of it."""
+    known = sorted((p, name) for name, p in p_values.items() if p is not None)
+    corrected: dict[str, float | None] = dict.fromkeys(p_values)
+    largest = 0.0
+    for k, (p, name) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - k) * p))
+        corrected[name] = rounded(largest)
+    return corrected
+
+
+def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | None:
+    """Ranks the methods on each image where all have a value.
+
+    Args:
+        values: Of each method, shape (images,).
+        better: "lower" or "higher": 1 is the best rank. Ties share their mean.
+
+    Returns:
+        `methods`: the mean rank of each; `images`; `p_value` of Friedman's test; and
+        `critical_difference`, by which two mean ranks must differ at the level 0.05 (Nemenyi's test, as
+        Demsar 2006 has it). None for fewer than three methods or six images.
+    """
+    table = np.array(list(values.values()))
+    table = table[:, np.isfinite(table).all(axis=0)]
+    methods, images = table.shape
+    if methods < 3 or images < FEWEST_PAIRS:
+        return None
+    ranks = stats.rankdata(table if better == "lower" else -table, axis=0)
+    q = stats.studentized_range.ppf(1 - LEVEL, methods, np.inf) / np.sqrt(2)
+    # Where all methods are level on each image there is nothing to test.
+    p_value = 1.0 if (ranks == ranks[0]).all() else stats.friedmanchisquare(*table).pvalue
+    return {
+        "methods": {
+            name: rounded(rank) for name, rank in zip(values, ranks.mean(axis=1), strict=True)
+        },
+        "images": images,
+        "p_value": rounded(p_value),
+        "critical_difference": rounded(q * np.sqrt(methods * (methods + 1) / (6 * images))),
+    }
+
+
+def agreement(
+    values: Mapping[str, Sequence[float | None]], better: Mapping[str, str]
+) -> dict[str, dict[str, float | None]]:
+    """How alike two measures order the methods: Kendall's tau-b (1945), 1 for the same order.
+
+    Args:
+        values: Of each measure, those of the methods, in one order.
+        better: Of each measure "lower" or "higher".
+
+    Returns:
+        A square table; None where fewer than three methods have both values, or all are level.
+    """
+    turned = {
+        name: np.array(given, np.float64) * (-1 if better[name] == "lower" else 1)
+        for name, given in values.items()
+    }
+    table: dict[str, dict[str, float | None]] = {}
+    for name, left in turned.items():
+        table[name] = {}
+        for other, right in turned.items():
+            both = np.isfinite(left) & np.isfinite(right)
+            tau = np.nan
+            if np.count_nonzero(both) >= 3:
+                tau = stats.kendalltau(left[both], right[both]).statistic
+            table[name][other] = rounded(tau)
+    return table
