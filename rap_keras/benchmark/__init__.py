@@ -4,12 +4,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what __getattr__ loads
+    from rap_keras.benchmark.results import Results, load
     from rap_keras.benchmark.running import merge, report, run
     from rap_keras.benchmark.settings import Settings
 
-_HOMES = {"Settings": "settings", "merge": "running", "report": "running", "run": "running"}
+_HOMES = {
+    "Results": "results",
+    "Settings": "settings",
+    "load": "results",
+    "merge": "running",
+    "report": "running",
+    "run": "running",
+}
 
-__all__ = ["Settings", "merge", "report", "run"]
+__all__ = ["Results", "Settings", "load", "merge", "report", "run"]
 
 
 def __getattr__(name: str) -> object:

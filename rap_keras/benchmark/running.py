@@ -10,9 +10,11 @@ from typing import TypeVar
 from rap_keras.benchmark.distributed import Workers, connected, measure_all
 from rap_keras.benchmark.measure import Bench, Measured
 from rap_keras.benchmark.reporting.report import write_report
+from rap_keras.benchmark.results import Results
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store, check_same
 from rap_keras.errors import InputError, UnwritableError
+from rap_keras.support.files import replacing
 from rap_keras.support.progress import track
 from rap_keras.support.text import reason
 
@@ -121,23 +123,39 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
             return _report(whole)
 
 
-def report(folder: str | Path, reference: str | None = None) -> list[Path]:
+def report(folder: str | Path, reference: str | None = None, parquet: bool = False) -> list[Path]:
     """Writes the report of the results in a folder again.
 
     Args:
         folder: Holds what `run` or `merge` has left there.
         reference: The title of the method that the others are compared to; None: "rap", or the first
             if there is none.
+        parquet: Write results.parquet besides: `load(folder).frame`.
 
     Returns:
         The files of the report.
 
     Raises:
-        InputError: There are no results, no image was kept, there is no such method, or a file cannot
-            be written.
+        InputError: There are no results, no image was kept, there is no such method, a file cannot be
+            written, or pandas or pyarrow is missing for Parquet.
     """
     with Store(Path(folder)) as store:
-        return _report(store, reference)
+        table = _parquet(Results(store.protocol, store.images())) if parquet else None
+        files = _report(store, reference)
+        if table is not None:
+            with replacing(store.folder / "results.parquet") as file:
+                file.write(table)
+            files.append(store.folder / "results.parquet")
+    return files
+
+
+def _parquet(results: Results) -> bytes:
+    try:
+        return results.frame.to_parquet(index=False, engine="pyarrow")
+    except ImportError:
+        raise InputError(
+            "Parquet needs pyarrow, which is not installed: pip install pyarrow, or use results.csv."
+        ) from None
 
 
 def _report(store: Store, reference: str | None = None) -> list[Path]:

@@ -293,7 +293,10 @@ class Settings:
         32, "Steps or samples computed at a time.", check=_integer(1), recorded=False
     )
     figures: int = _setting(
-        6, "Images in the figure of heat maps.", label="images in the figure", check=_integer(0)
+        6,
+        "Images whose heat maps are kept, for maps.html; the first twelve are in a figure too.",
+        label="images in the figure",
+        check=_integer(0),
     )
     photos: bool = _setting(True, "Show the images in it, beside their maps.")
     resamples: int = _setting(

@@ -102,7 +102,8 @@ class Store:
             check_same(self.protocol, protocol, str(self.folder))
             # Before hours of measuring, and not after them.
             self.images()
-            self.maps()
+            for _ in self.maps().values():
+                pass
 
     def close(self) -> None:
         """Closes the file."""
@@ -224,21 +225,29 @@ class Store:
             records.append(record)
         return records
 
-    def maps(self, count: int | None = None) -> dict[int, dict[str, NDArray[Any]]]:
-        """Pixels and heat maps of the images that have some, or of the first `count` of them."""
-        maps: dict[int, dict[str, NDArray[Any]]] = {}
+    def maps(self, count: int | None = None) -> "Mapping[int, Maps]":
+        """Pixels and heat maps of the images that have some, or of the first `count` of them.
+
+        They are read when they are asked for.
+        """
+        return _StoredMaps(self, sorted(self.positions_of_maps())[:count])
+
+    def maps_of(self, position: int) -> dict[str, NDArray[Any]]:
+        """Pixels and heat maps of an image, by their titles.
+
+        Raises:
+            InputError: One of them was changed, or the file cannot be read.
+        """
         what = "a map of image {0}"
-        chosen = """maps WHERE position IN
-            (SELECT DISTINCT position FROM maps ORDER BY position LIMIT ?) ORDER BY position, rowid"""
+        chosen = "maps WHERE position = ? ORDER BY rowid"
         with self._telling():
-            limit = -1 if count is None else count
-            rows = self._select("position, title, content", chosen, what, [limit])
-        for position, title, content in rows:
+            rows = self._select("position, title, content", chosen, what, [position])
+        maps = {}
+        for _, title, content in rows:
             try:
-                array = np.load(io.BytesIO(content), allow_pickle=False)
+                maps[title] = np.load(io.BytesIO(content), allow_pickle=False)
             except Exception as error:  # NumPy's readers raise nearly anything
                 raise self.damaged(f"{what.format(position)} cannot be read") from error
-            maps.setdefault(position, {})[title] = array
         return maps
 
     @contextlib.contextmanager
@@ -268,6 +277,25 @@ class Store:
                 f"({reason(error)}); what was added before is kept: mend this and run the same command "
                 "again."
             ) from error
+
+
+class _StoredMaps(Mapping[int, Maps]):
+    """What `Store.maps` gives."""
+
+    def __init__(self, store: Store, positions: Sequence[int]) -> None:
+        self._store = store
+        self._positions = dict.fromkeys(positions)
+
+    def __getitem__(self, position: int) -> Maps:
+        if position not in self._positions:
+            raise KeyError(position)
+        return self._store.maps_of(position)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
 
 def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:

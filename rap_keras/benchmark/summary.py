@@ -78,10 +78,7 @@ def summarize(
             f"There is nothing to summarize: no image was kept, {counts['misclassified']} "
             f"misclassified and {counts['skipped']} skipped."
         )
-    kept = sorted(
-        (record for record in images if record["status"] == "kept"),
-        key=lambda record: record["position"],
-    )
+    kept = kept_of(images)
     metrics = chosen(protocol["metrics"])
     weights = resample(len(kept), resamples, protocol["seed"])
     rows = {
@@ -131,6 +128,12 @@ def summarize(
         },
         "agreement": _agreement(methods, listed, shown),
     }
+
+
+def kept_of(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records of the images that count, by their places."""
+    kept = (record for record in images if record["status"] == "kept")
+    return sorted(kept, key=lambda record: record["position"])
 
 
 def _correct(methods: Mapping[str, Any], quantity: str) -> None:

@@ -207,11 +207,14 @@ def report(
             help="The method that the others are compared to, by its title; default: rap."
         ),
     ] = None,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Write results.parquet too; needs pandas and pyarrow.")
+    ] = False,
 ) -> None:
     """Writes the report of a benchmark again, without its model and data."""
     from rap_keras.benchmark.running import report as write
 
-    write(folder, reference)
+    write(folder, reference, parquet)
     _tell(folder)
 
 

@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from matplotlib.colors import same_color, to_rgb
 from PIL import Image
 
+from benchmarks import ALWAYS
 from rap_keras.benchmark.reporting import document, figures
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.report import write_report
@@ -152,7 +154,7 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
-        if tag not in ("img", "meta"):
+        if tag not in ("img", "meta", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -179,8 +181,12 @@ def full(tmp_path_factory):
 
 def test_files_are_written_and_nothing_else(full):
     folder, _, _, files = full
-    expected = ["report.md", "report.html", "summary.json"]
-    expected += [f"figures/{name}.png" for name in ("heatmaps", "lerf", "morf")]
+    expected = [*ALWAYS[:-1], *(f"figures/{name}.png" for name in ("heatmaps", "lerf", "morf"))]
+    expected += [
+        ALWAYS[-1],
+        *(f"maps/{k:06d}-{n}.png" for k in (0, 1) for n in range(5)),
+        "maps.html",
+    ]
     assert files == [folder / name for name in expected]
     assert {path for path in folder.rglob("*") if path.is_file()} == set(files)
 
@@ -347,7 +353,7 @@ def test_html_and_markdown_say_the_same(full):
     assert [[cell.strip("*") for cell in row] for row in rows] == page.rows
     for line in markdown.splitlines():
         if line and not line.startswith(("|", "#", "!", "```")):
-            assert line in page.text
+            assert re.sub(r"^\[(.*)\]\(.*\)$", r"\1", line) in page.text
     assert page.seen.count("strong") == len(re.findall(r"\*\*[^*]+\*\*", markdown))
     assert {"html", "head", "body", "h1", "h2", "table", "tbody", "pre"} <= set(page.seen)
 
@@ -356,14 +362,19 @@ def test_nothing_comes_from_elsewhere(full):
     folder = full[0]
     text = (folder / "report.html").read_text("utf-8")
     pictures = Page(text).pictures
-    assert not re.search(r"https?:|@import|<link|<script|url\(", text)
-    assert [p["src"] for p in pictures] == [
-        f"figures/{n}.png" for n in ("heatmaps", "lerf", "morf")
-    ]
-    assert all(p["alt"] for p in pictures)
-    assert all((folder / p["src"]).is_file() for p in pictures)
+    elsewhere = r"https?:|@import|<link|<script src|url\("
+    assert not re.search(elsewhere, text)
     in_markdown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (folder / "report.md").read_text("utf-8"))
-    assert in_markdown == [p["src"] for p in pictures]
+    assert in_markdown == [f"figures/{n}.png" for n in ("heatmaps", "lerf", "morf")]
+    for path, picture in zip(in_markdown, pictures, strict=True):
+        kind, _, data = picture["src"].partition(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data) == (folder / path).read_bytes()
+    page = (folder / "maps.html").read_text("utf-8")
+    pictures += Page(page).pictures
+    assert not re.search(elsewhere, page)
+    assert all((folder / p["src"]).is_file() for p in pictures[3:])
+    assert all(p["alt"] for p in pictures)
 
 
 def test_the_protocol_is_readable(full):
@@ -418,7 +429,7 @@ def test_long_lists_are_cut(tmp_path):
 def test_only_what_was_measured_is_reported(tmp_path):
     protocol = protocol_of(metrics=["pointing_game"])
     files = write_report(tmp_path, protocol, records_of(protocol), {})
-    assert [path.name for path in files] == ["report.md", "report.html", "summary.json"]
+    assert [path.name for path in files] == list(ALWAYS)
     headings = [
         key for key in tables((tmp_path / "report.md").read_text("utf-8")) if "Table" in key
     ]
@@ -476,7 +487,7 @@ def test_a_report_is_replaced_and_a_failure_leaves_it_whole(tmp_path, monkeypatc
         with pytest.raises(UnwritableError, match="No space"):
             write_report(tmp_path, changed, records_of(protocol), {})
     assert (tmp_path / "report.md").read_bytes() == before
-    expected = {"report.md", "report.html", "summary.json"}
+    expected = set(ALWAYS)
     assert {path.name for path in tmp_path.iterdir()} == expected
     write_report(tmp_path, changed, records_of(protocol), {})
     assert b"embedded:vgg on other" in (tmp_path / "report.md").read_bytes()
@@ -484,7 +495,7 @@ def test_a_report_is_replaced_and_a_failure_leaves_it_whole(tmp_path, monkeypatc
 
 
 def test_figures_are_pictures(full):
-    for path in full[3][3:]:
+    for path in (full[0] / "figures").iterdir():
         with Image.open(path) as picture:
             picture.load()
             assert min(picture.size) > 300

@@ -139,7 +139,7 @@ def test_what_is_stored_comes_back(tmp_path):
         assert store.protocol == PROTOCOL
         assert store.images() == [record(1), numbers]
         assert store.positions() == store.positions_of_maps() == {1, 5}
-        held = store.maps()
+        held = dict(store.maps())
         assert list(held) == [1, 5]
         assert list(store.maps(1)) == [1]
         assert list(held[5]) == ["", "z", "a"]  # in the order of the methods

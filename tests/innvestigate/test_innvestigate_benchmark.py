@@ -59,7 +59,7 @@ def common(tmp_path_factory):
 def kept(out):
     with Store(out) as store:
         assert [record["status"] for record in store.images()] == ["kept"] * 3
-        return store.images(), store.maps(), store.protocol
+        return store.images(), dict(store.maps()), store.protocol
 
 
 def arguments_of(common, backend, *methods):

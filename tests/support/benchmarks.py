@@ -50,6 +50,8 @@ COLOURS = ("red", "green", "blue")
 KEPT = ["a", "b", "c", "d", "h"]
 
 
+# The files of a report without figures.
+ALWAYS = ("report.md", "report.html", "tables.tex", "summary.json", "results.csv")
 QUICK = ["--methods", "gradient", "--no-controls", "--metrics", "ratio,pointing_game"]
 QUICK += ["--figures", 0, "--resamples", 2]
 MAIN = ["--methods", "rap,gradient:postprocess=abs,gradient", "--steps", 4, "--figures", 2]

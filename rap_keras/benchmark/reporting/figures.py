@@ -21,6 +21,8 @@ from rap_keras.benchmark.reporting.numbers import format_p
 from rap_keras.plot.drawing import NotebookFigure
 from rap_keras.support.text import printable
 
+# More rows than these are for the page of heat maps.
+MOST_ROWS = 12
 # A few extreme pixels would leave the rest of a map white.
 HEATMAP_PERCENTILE = 99.5
 DPI = 150
@@ -88,7 +90,7 @@ def draw_figures(
 def heatmap_figure(
     protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: Maps
 ) -> Figure:
-    """Draws images and their heat maps, a row for each image, in the manner of the paper's Fig. 5.
+    """Draws the first images and their heat maps, a row for each, in the manner of the paper's Fig. 5.
 
     Args:
         protocol: What was run: `methods`, in the order of the columns.
@@ -98,7 +100,8 @@ def heatmap_figure(
     Returns:
         The figure.
     """
-    positions = sorted(maps)
+    positions = sorted(maps)[:MOST_ROWS]
+    maps = {position: maps[position] for position in positions}
     names = {record["position"]: record["name"] for record in images}
     titles = [
         method["title"]

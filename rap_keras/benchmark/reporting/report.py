@@ -1,19 +1,25 @@
-"""The report of a benchmark: report.md, report.html, summary.json and figures.
+"""The report of a benchmark, and its numbers for other programs.
 
-The text is put together once, as a list of blocks; Markdown and HTML are two ways to write them.
+The text is put together once, as a list of blocks; Markdown, HTML and LaTeX are ways to write them.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rap_keras.benchmark.reporting.document import Heading, to_html, to_markdown
+from rap_keras.benchmark.reporting.document import Heading, Link, to_markdown
 from rap_keras.benchmark.reporting.figures import Maps, draw_figures, png
+from rap_keras.benchmark.reporting.html import to_html
+from rap_keras.benchmark.reporting.latex import to_latex
+from rap_keras.benchmark.reporting.maps_page import PAGE, maps_page
 from rap_keras.benchmark.reporting.tables import tables
 from rap_keras.benchmark.reporting.words import introduction, protocol_blocks
+from rap_keras.benchmark.results import to_csv
 from rap_keras.benchmark.summary import summarize
 from rap_keras.support.files import replacing
+from rap_keras.support.text import counted
 
 
 def write_report(
@@ -40,7 +46,8 @@ def write_report(
         reference: What `summarize` compares the others to.
 
     Returns:
-        The files: report.md, report.html, summary.json, and those in figures.
+        The files: report.md, report.html, tables.tex, summary.json, results.csv, those in figures, and
+        where maps are there, maps.html and its pictures in maps.
 
     Raises:
         InputError: If no image was kept.
@@ -53,16 +60,30 @@ def write_report(
         *introduction(protocol, summary),
         *tables(protocol, summary),
         *(block for figure in figures for block in (Heading(figure.title), figure.block)),
+        *(
+            [Link(PAGE, f"All {counted(len(maps), 'image')} with heat maps, method by method.")]
+            if maps
+            else []
+        ),
         *protocol_blocks(protocol, summary, images),
     ]
     content = json.dumps({"protocol": protocol, "summary": summary}, indent=1, ensure_ascii=False)
-    files = {
-        # Names of files need not be UTF-8: JSON has escapes for their bytes.
+    pictures = {figure.block.path: png(figure.figure) for figure in figures}
+    # Names of files need not be UTF-8: JSON has escapes for their bytes.
+    written = {
         "report.md": to_markdown(blocks).encode(),
-        "report.html": to_html(blocks).encode(errors="replace"),
+        "report.html": to_html(blocks, pictures).encode(errors="replace"),
+        "tables.tex": to_latex(blocks).encode(),
         "summary.json": f"{content}\n".encode(errors="backslashreplace"),
-    } | {figure.block.path: png(figure.figure) for figure in figures}
-    for name, data in files.items():
+    }
+    contents: Iterable[tuple[str, Iterable[bytes]]] = chain(
+        ((name, [data]) for name, data in (written | pictures).items()),
+        [("results.csv", to_csv(protocol, images))],
+        ((name, [data]) for name, data in (maps_page(protocol, images, maps) if maps else ())),
+    )
+    files = []
+    for name, data in contents:
         with replacing(folder / name) as file:
-            file.write(data)
-    return [folder / name for name in files]
+            file.writelines(data)
+        files.append(folder / name)
+    return files

@@ -1,0 +1,107 @@
+"""Blocks as one HTML page that needs nothing but itself."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+from rap_keras.benchmark.reporting.document import (
+    Block,
+    Code,
+    Heading,
+    Image,
+    Link,
+    Paragraph,
+    Table,
+)
+
+
+def page(title: str, body: Sequence[str], script: str) -> str:
+    """A whole page with the style of the report, light or dark as the reader's system is.
+
+    Args:
+        title: Plain text.
+        body: Lines of HTML.
+        script: The name of a script beside this file.
+
+    Returns:
+        The page.
+    """
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            '<head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{html.escape(title)}</title>",
+            f"<style>\n{_beside('report.css')}</style></head>",
+            "<body>",
+            *body,
+            f"<script>\n{_beside(script)}</script>",
+            "</body>",
+            "</html>\n",
+        ]
+    )
+
+
+def to_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
+    """Writes blocks as a page; a click on a head sorts its table.
+
+    Args:
+        blocks: What to write; all of their text is escaped.
+        pictures: The bytes of each picture by its path. The page holds them.
+
+    Returns:
+        The page.
+    """
+    title = next((b.text for b in blocks if isinstance(b, Heading) and b.level == 1), "")
+    return page(title, [_html(block, pictures) for block in blocks], "sortable.js")
+
+
+def _beside(name: str) -> str:
+    return resources.files("rap_keras.benchmark.reporting").joinpath(name).read_text("utf-8")
+
+
+def _html(block: Block, pictures: Mapping[str, bytes]) -> str:
+    match block:
+        case Heading(text, level):
+            return f"<h{level}>{html.escape(text)}</h{level}>"
+        case Paragraph(text, note):
+            start = '<p class="note">' if note else "<p>"
+            return f"{start}{html.escape(text)}</p>"
+        case Link(path, text):
+            return f'<p><a href="{path}">{html.escape(text)}</a></p>'
+        case Image(path, caption):
+            alt = html.escape(caption)
+            source = f"data:image/png;base64,{base64.b64encode(pictures[path]).decode()}"
+            return f'<p><img src="{source}" alt="{alt}"></p>\n<p class="note">{alt}</p>'
+        case Code(text):
+            return f"<pre><code>{html.escape(text)}</code></pre>"
+        case Table():
+            return _html_table(block)
+
+
+def _html_table(table: Table) -> str:
+    lines = [
+        '<div class="wide">',
+        '<table class="numbers">' if table.numbers else "<table>",
+        f"<thead><tr>{_html_cells(table.columns, 'th')}</tr></thead>",
+        "<tbody>",
+    ]
+    for i, row in enumerate(table.rows):
+        bold = {column for at, column in table.bold if at == i}
+        lines.append(f"<tr>{_html_cells(row, 'td', bold)}</tr>")
+    lines.append("</tbody>")
+    if table.controls:
+        lines.append('<tbody class="controls">')
+        lines += [f"<tr>{_html_cells(row, 'td')}</tr>" for row in table.controls]
+        lines.append("</tbody>")
+    return "\n".join([*lines, "</table>", "</div>"])
+
+
+def _html_cells(
+    cells: Sequence[str], tag: str, bold: set[int] | frozenset[int] = frozenset()
+) -> str:
+    escaped = map(html.escape, cells)
+    strong = (f"<strong>{c}</strong>" if j in bold else c for j, c in enumerate(escaped))
+    return "".join(f"<{tag}>{cell}</{tag}>" for cell in strong)

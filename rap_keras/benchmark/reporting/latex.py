@@ -1,0 +1,72 @@
+"""The tables of numbers for a LaTeX document."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from rap_keras.benchmark.reporting.document import Block, Heading, Table
+from rap_keras.support.text import printable
+
+_SPECIAL = {
+    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+}
+
+
+def to_latex(blocks: Iterable[Block]) -> str:
+    """Writes the tables of numbers, each under the heading before it.
+
+    Args:
+        blocks: Of the report; what is no table of numbers is left out.
+
+    Returns:
+        Tables for a document that uses the packages booktabs and graphicx, which fits those that are
+        too wide into the line.
+    """
+    parts = [r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."]
+    heading = ""
+    for block in blocks:
+        match block:
+            case Heading(text):
+                # LaTeX numbers tables itself.
+                heading = re.sub(r"^Table \d+\. ", "", text)
+            case Table(numbers=True):
+                parts.append("\n".join(_table(heading, block)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heading: str, table: Table) -> Iterator[str]:
+    yield r"\begin{table}"
+    yield r"  \centering"
+    yield rf"  \caption{{{_escape(heading)}}}"
+    yield r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    yield rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}"
+    yield r"    \toprule"
+    yield _row(table.columns)
+    yield r"    \midrule"
+    for i, row in enumerate(table.rows):
+        yield _row(row, [(i, j) in table.bold for j in range(len(row))])
+    if table.controls:
+        yield r"    \midrule"
+    for row in table.controls:
+        yield _row(row)
+    yield r"    \bottomrule"
+    yield r"  \end{tabular}}"
+    yield r"\end{table}"
+
+
+def _row(cells: Sequence[str], bold: Sequence[bool] = ()) -> str:
+    written = [_escape(cell) for cell in cells]
+    for j, strong in enumerate(bold):
+        if strong:
+            # Signs of mathematics as well.
+            written[j] = rf"{{\boldmath\textbf{{{written[j]}}}}}"
+    return f"    {' & '.join(written)} \\\\"
+
+
+def _escape(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    escaped = "".join(_SPECIAL.get(sign, sign) for sign in printable(text))
+    # A hyphen before a digit that begins a number is a minus.
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)

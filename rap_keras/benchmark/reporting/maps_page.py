@@ -1,0 +1,122 @@
+"""The page of heat maps, maps.html: every image whose maps were kept, methods side by side."""
+
+import html
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import PIL.Image
+from matplotlib.colors import Normalize
+from numpy.typing import NDArray
+
+from rap_keras.benchmark.reporting.figures import HEATMAP_PERCENTILE, Maps
+from rap_keras.benchmark.reporting.html import page
+from rap_keras.plot.drawing import COLORMAP, color_scale
+from rap_keras.support.text import printable
+
+PAGE = "maps.html"
+_PHOTO = "image"
+_WORDS = (
+    "Red speaks for the class, blue against it; each map has a scale of its own, which ends at the "
+    f"{HEATMAP_PERCENTILE}th percentile of its absolute values. Click on a map to enlarge it; then the "
+    "arrow keys go to other methods and images."
+)
+
+
+def maps_page(
+    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: Maps
+) -> Iterator[tuple[str, bytes]]:
+    """Draws the page; one image's maps are in memory at a time.
+
+    Args:
+        protocol: What was run: `methods`, in their order.
+        images: The records, for the names of the images.
+        maps: As for `write_report`.
+
+    Yields:
+        Files by their paths: the pictures in maps/, then the page, which works from the disk.
+    """
+    records = {record["position"]: record for record in images}
+    titles = [method["title"] for method in protocol["methods"]]
+    sections = []
+    drawn: dict[str, None] = {}
+    for position in sorted(maps):
+        held = maps[position]
+        lines = []
+        for number, title in enumerate(["", *titles]):
+            if title not in held:
+                continue
+            path = f"maps/{position:06d}-{number}.png"
+            yield path, _photo(held[title]) if not title else _map(held[title])
+            drawn[title or _PHOTO] = None
+            lines.append(_figure(path, title or _PHOTO, held[title].shape))
+        heading = f"<h2>{_text(_described(records.get(position, {}), position))}</h2>"
+        sections.append(
+            "\n".join(["<section>", heading, '<div class="maps">', *lines, "</div>", "</section>"])
+        )
+    model = f"{protocol['model']} on {protocol['data']}"
+    body = [
+        "<h1>Heat maps</h1>",
+        f'<p>{_text(model)}: <a href="report.html">the report</a>. {_WORDS}</p>',
+        '<div class="tools">',
+        '<label>find <input id="find" type="search" placeholder="image or class"></label>',
+        '<label>size <input id="side" type="range" min="80" max="400" value="150"></label>',
+        f"<details><summary>methods</summary>{''.join(map(_box, drawn))}</details>",
+        "</div>",
+        *sections,
+        '<dialog><h2></h2><div class="maps"></div>',
+        '<p><button type="button" data-close>Close</button></p></dialog>',
+    ]
+    yield PAGE, page(f"Heat maps: {model}", body, "maps.js").encode(errors="replace")
+
+
+def _described(record: Mapping[str, Any], position: int) -> str:
+    parts = [str(record.get("name", position))]
+    if "label" in record:
+        parts.append(f"class {record['label']}")
+    if "neuron" in record:
+        parts.append(f"neuron {record['neuron']}, logit {record['logit']:.4g}")
+    return ": ".join([parts[0], ", ".join(parts[1:])]) if parts[1:] else parts[0]
+
+
+def _box(title: str) -> str:
+    name = _text(title)
+    return f'<label><input type="checkbox" checked data-method="{name}"> {name}</label>'
+
+
+def _figure(path: str, title: str, shape: Sequence[int]) -> str:
+    name = _text(title)
+    # Room for a picture before it is there.
+    size = f'width="{shape[1]}" height="{shape[0]}"'
+    return (
+        f'<figure data-of="{name}"><button type="button">'
+        f'<img src="{path}" alt="{name}" {size} loading="lazy"></button>'
+        f"<figcaption>{name}</figcaption></figure>"
+    )
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))
+
+
+def _photo(pixels: NDArray[Any]) -> bytes:
+    return _png(PIL.Image.fromarray(pixels))
+
+
+def _map(heatmap: NDArray[Any]) -> bytes:
+    """A picture whose pixels are places on the colour map."""
+    colormap = matplotlib.colormaps[COLORMAP]
+    places = Normalize(*color_scale(heatmap, HEATMAP_PERCENTILE), clip=True)(heatmap)
+    picture = PIL.Image.fromarray(np.rint(255 * places.data).astype(np.uint8), "L")
+    picture.putpalette(
+        np.rint(255 * colormap(np.arange(256) / 255)[:, :3]).astype(np.uint8).tobytes()
+    )
+    return _png(picture)
+
+
+def _png(picture: PIL.Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()

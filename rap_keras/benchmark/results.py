@@ -1,0 +1,151 @@
+"""The results of a benchmark as data: a row for each image, method and quantity."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rap_keras.benchmark.comparison import per_image
+from rap_keras.benchmark.metrics import chosen
+from rap_keras.benchmark.statistics import DIGITS
+from rap_keras.benchmark.store import Store
+from rap_keras.benchmark.summary import kept_of, summarize
+from rap_keras.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    *("position", "image", "label", "neuron", "logit", "method", "control"),
+    *("metric", "quantity", "value"),
+)
+_TEXTS = ("image", "label", "method", "metric", "quantity")
+
+
+def tidy(
+    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Any, ...]]:
+    """What was measured, one number a row.
+
+    Args:
+        protocol: What was run.
+        images: The record of every image.
+
+    Yields:
+        `COLUMNS` of each kept image, method and quantity, in this order: its place in the data set, its
+        name, its class, the explained neuron and its logit; the method's title and whether it is a
+        control; the metric, and the quantity as the summary names it. The value is the image's own, of
+        pooled measures too; NaN where it is undefined.
+    """
+    kept = kept_of(images)
+    metrics = chosen(protocol["metrics"])
+    columns = []
+    for method in protocol["methods"]:
+        rows = [record["results"][method["title"]] for record in kept]
+        for metric in metrics:
+            for quantity, ratio in metric.summarize(protocol, rows).items():
+                same = (method["title"], bool(method.get("control")), metric.name, quantity)
+                columns.append((same, per_image(ratio)))
+    for k, record in enumerate(kept):
+        of_image = tuple(record[name] for name in ("position", "name", "label", "neuron", "logit"))
+        for same, values in columns:
+            yield (*of_image, *same, float(values[k]))
+
+
+def to_csv(protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
+    """The rows of `tidy` under a head, as UTF-8; an undefined value is an empty cell.
+
+    Args:
+        protocol: What was run.
+        images: The record of every image.
+
+    Yields:
+        Lines.
+    """
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    for row in (COLUMNS, *_written(protocol, images)):
+        writer.writerow(row)
+        # Names of files need not be UTF-8.
+        yield line.getvalue().encode(errors="backslashreplace")
+        line.seek(0)
+        line.truncate()
+
+
+def _written(
+    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Any, ...]]:
+    for *same, value in tidy(protocol, images):
+        yield (*same, f"{value:.{DIGITS}g}" if np.isfinite(value) else "")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a benchmark has left in a folder.
+
+    Attributes:
+        protocol: What was run, and how.
+        images: The record of every image that was measured, as it was stored.
+    """
+
+    protocol: dict[str, Any]
+    images: list[dict[str, Any]]
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each kept image, method and quantity, with the columns of `tidy`.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise InputError(
+                "A frame of the results needs pandas, which is not installed: pip install pandas, or "
+                "read results.csv."
+            ) from None
+        frame = pd.DataFrame(tidy(self.protocol, self.images), columns=list(COLUMNS))
+        for name in _TEXTS:
+            frame[name] = pd.Categorical(
+                frame[name].astype(str), dict.fromkeys(frame[name].astype(str))
+            )
+        return frame
+
+    def summary(self, reference: str | None = None) -> dict[str, Any]:
+        """Means, standard errors and tests, as in summary.json.
+
+        Args:
+            reference: The title of the method that the others are compared to; None: "rap", or the
+                first if there is none.
+
+        Returns:
+            What the benchmark's `summarize` gives.
+
+        Raises:
+            InputError: No image was kept, or there is no such method.
+        """
+        return summarize(
+            self.protocol, self.images, self.protocol.get("resamples", 1000), reference
+        )
+
+
+def load(folder: str | Path) -> Results:
+    """Reads what a benchmark has measured; one that is not finished too.
+
+    Args:
+        folder: Where `rap-keras benchmark`, or `run`, keeps its results.
+
+    Returns:
+        The results: `.frame` is a tidy `pandas.DataFrame`.
+
+    Raises:
+        InputError: There are no results, or they cannot be read.
+    """
+    with Store(Path(folder)) as store:
+        return Results(store.protocol, store.images())
