@@ -45,7 +45,7 @@ def main() -> None:
             relevance = heatmap(analyzer.analyze(preprocess(image[None]), [int(label)])[0])
             either = masks[0] | masks[1]
             share = relevance_share(relevance, masks[row], void=~either)
-            plot.heatmap(relevance, ax=ax, percentile=99.5, channel_axis=None)
+            plot.heatmap(relevance, ax=ax, channel_axis=None)
             name = method + (", contrast" if options else "")
             ax.set_title(name, fontsize=9)
             ax.set_xlabel(f"{share:.2f} on the {label}", fontsize=9)

@@ -25,7 +25,6 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COMPARED = ("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "integrated_gradients")
 NETWORKS: tuple[embedded.Name, ...] = ("vgg", "residual", "convnext", "vit", "segmentation")
 NOT_SHOWN = ("lrp", "input", "random")  # a table of one's own; the controls
-PERCENTILE = 99.5
 
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
@@ -40,7 +39,7 @@ def start() -> None:
     scenes = cluttered_digits(4)
     x, model = preprocess(scenes.images), embedded.load("vgg")
     relevance = create_analyzer("rap", model).analyze(x)
-    figure = plot.explanation(relevance[0], scenes.images[0], percentile=PERCENTILE)
+    figure = plot.explanation(relevance[0], scenes.images[0])
     save(figure, IMAGES / "start.png")
 
 
@@ -51,9 +50,7 @@ def readme() -> None:
     maps = {name: create_analyzer(name, model).analyze(x) for name in COMPARED}
     rows = [f"digit {label}" for label in scenes.labels]
     with rc_context({"font.size": 14}):
-        figure = plot.grid(
-            scenes.images, maps, percentile=PERCENTILE, row_titles=rows, regions=list(scenes.masks)
-        )
+        figure = plot.grid(scenes.images, maps, row_titles=rows, regions=list(scenes.masks))
         save(figure, IMAGES / "methods.png", dpi=80)
 
 
@@ -171,7 +168,7 @@ def gallery() -> None:
         axes[0].imshow(scene.images[0])
         axes[0].set_title("image", fontsize=8.5)
         for ax, (name, values) in zip(axes[1:], maps.items(), strict=False):
-            plot.heatmap(values, ax=ax, percentile=PERCENTILE)
+            plot.heatmap(values, ax=ax)
             ax.set_title(name.replace("sequential_", "sequential_\n"), fontsize=8.5)
         for ax in axes:
             ax.set_xticks([])

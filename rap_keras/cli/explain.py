@@ -44,6 +44,7 @@ def explain(
 ) -> None:
     """Explains images: a figure and the raw map of each, and explain.json about all."""
     (asked,) = shown.methods([method])
+    others = asked.options.get("contrast")
     paths = image_files(images)
     with replacing_together(out) as folder:
         import_native()
@@ -60,28 +61,25 @@ def explain(
         )
         for path, image, explained in track(work, "explaining", len(paths)):
             stem = stems[path]
+            record = {"file": str(path), "figure": f"{stem}.png", "map": f"{stem}.npy"}
+            record = {key: printable(name) for key, name in record.items()}
+            record |= {"method": method} | explained.summary()
+            records.append(record)
             figure = plot.explanation(
-                explained.relevance, image, shown.percentile, method, region=explained.outlined
+                explained.relevance,
+                image,
+                title=method,
+                region=explained.outlined,
+                caption=f"{loaded.name}: {_decision(record, others)}",
+                **shown.drawing,
             )
             figure.savefig(folder / f"{stem}.png")
             np.save(folder / f"{stem}.npy", explained.relevance)
-            record = {"file": str(path), "figure": f"{stem}.png", "map": f"{stem}.npy"}
-            record = {key: printable(name) for key, name in record.items()}
-            records.append(record | {"method": method} | explained.summary())
-        summary = {
-            "model": model.model,
-            "weights": loaded.weights,
-            "preprocess": model.preprocess,
-            "mean": model.shift,
-            "std": model.scale,
-            "output": loaded.output,
-            "region": shown.region,
-            "contrast": asked.options.get("contrast"),
-            "images": records,
-        }
-        (folder / "explain.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        about = _about(model, loaded, shown) | {"contrast": others, "images": records}
+        _write_json(folder / "explain.json", about)
     for record in records:
-        tell(f"{record['file']}: {_sentence(record, asked.options.get('contrast'))}")
+        total = f"the map sums to {record['relevance_sum']:.4g}"
+        tell(f"{record['file']}: {_decision(record, others)}, {total}")
     tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {out}.")
 
 
@@ -119,7 +117,7 @@ def compare(
             for method in asked
         }
         pixels: list[Any] = []
-        regions: list[Any] = []
+        firsts: list[Explained] = []
         maps: dict[str, list[Any]] = {name: [] for name in names}
 
         def work() -> Iterator[tuple[str, Explained]]:
@@ -133,17 +131,31 @@ def compare(
         for name, one in track(work(), "explaining", len(paths) * len(names)):
             maps[name].append(one.relevance)
             if name == names[0]:
-                regions.append(one.outlined)
+                firsts.append(one)
         stacked = {name: np.stack(parts) for name, parts in maps.items()}
         stems = unique_stems(paths)
+        explained = [one.decision() for one in firsts]
         figure = plot.grid(
-            np.stack(pixels), stacked, shown.percentile, row_titles=stems, regions=regions
+            np.stack(pixels),
+            stacked,
+            row_titles=[f"{s}\n{_decision(d)}" for s, d in zip(stems, explained, strict=True)],
+            regions=[one.outlined for one in firsts],
+            caption=loaded.name,
+            **shown.drawing,
         )
         figure.savefig(folder / "compare.png")
         save_npz(folder / "compare.npz", {"images": np.stack(pixels)} | stacked)
+        images_told = [
+            {"file": printable(str(path))} | told
+            for path, told in zip(paths, explained, strict=True)
+        ]
+        _write_json(
+            folder / "compare.json",
+            _about(model, loaded, shown) | {"methods": names, "images": images_told},
+        )
     tell(
-        f"{counted(len(paths), 'image')} by {counted(len(names), 'method')}: the figure compare.png "
-        f"and the maps, compare.npz, are in {out}."
+        f"{counted(len(paths), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
+        f"the maps, compare.npz, and what they are of, compare.json, are in {out}."
     )
 
 
@@ -157,13 +169,19 @@ def layers(
     layer: Annotated[
         list[str] | None, typer.Option(help="Draw this layer; repeat for more. Default: a dozen.")
     ] = None,
+    maps: Annotated[
+        bool,
+        typer.Option("--maps", help="Write the relevance of every layer too: up to 100 MB."),
+    ] = False,
     out: OutOption = Path("rap-layers"),
 ) -> None:
     """Draws the relevance of an image layer by layer, from the output to the input."""
     (asked,) = shown.methods([method])
     path = Path(image)
     check_image(path)
-    figure_name, maps_name = f"{path.stem}-layers.png", f"{path.stem}-layers.npz"
+    figure_name, maps_name, about_name = (
+        f"{path.stem}-layers.{kind}" for kind in ("png", "npz", "json")
+    )
     with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
@@ -171,19 +189,50 @@ def layers(
         loaded = model.load()
         explainer = Explainer(loaded, asked, shown.neuron, shown.where)
         ((files, (pixels,), x),) = read_batches([path], loaded, 1)
-        maps, region = explainer.layers(x, files)
+        relevance, region = explainer.layers(x, files)
+        told = explainer.explain(x, files)[0].summary()
+        decision = _decision(told, asked.options.get("contrast"))
         figure = plot.layers(
-            maps, image=pixels, names=layer or None, percentile=shown.percentile, region=region
+            relevance,
+            image=pixels,
+            names=layer or None,
+            region=region,
+            caption=f"{method}, {loaded.name}: {decision}",
+            **shown.drawing,
         )
         figure.savefig(folder / figure_name)
-        save_npz(folder / maps_name, maps)
+        if maps:
+            save_npz(folder / maps_name, relevance)
+        about = _about(model, loaded, shown) | {"contrast": asked.options.get("contrast")}
+        about |= {"file": printable(str(path)), "method": method} | told
+        _write_json(folder / about_name, about)
+    written = f"The figure {figure_name} of {counted(len(relevance), 'layer')}"
     tell(
-        f"The figure {figure_name} and the relevance of {counted(len(maps), 'layer')}, "
-        f"{maps_name}, are in {out}."
+        f"{written}, their relevance, {maps_name}, and what it is of, {about_name}, are in {out}."
+        if maps
+        else f"{written} and what it is of, {about_name}, are in {out}."
     )
 
 
-def _sentence(summary: Mapping[str, Any], others: str | int | list[int] | None) -> str:
+def _about(model: ModelFlags, loaded: Any, shown: MapFlags) -> dict[str, Any]:
+    """What was explained by which model: what every command writes down."""
+    return {
+        "model": model.model,
+        "weights": loaded.weights,
+        "preprocess": model.preprocess,
+        "mean": model.shift,
+        "std": model.scale,
+        "output": loaded.output,
+        "region": shown.region,
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def _decision(summary: Mapping[str, Any], others: str | int | list[int] | None = None) -> str:
+    """What is explained, and its logit."""
     what = "all neurons" if summary["neuron"] == "all" else f"neuron {summary['neuron']}"
     # The digits' labels are their neurons' numbers.
     if summary["class"] not in (None, str(summary["neuron"])):
@@ -194,5 +243,4 @@ def _sentence(summary: Mapping[str, Any], others: str | int | list[int] | None) 
         some = [others] if isinstance(others, int) else others
         listed = "the others" if isinstance(some, str) else ", ".join(map(str, some))
         what += f" against {listed}"
-    logit, total = summary["logit"], summary["relevance_sum"]
-    return f"{what}, logit {logit:.4g}, the map sums to {total:.4g}"
+    return f"{what}, logit {summary['logit']:.4g}"

@@ -33,16 +33,19 @@ class Explained:
     logit: float
     region: NDArray[np.bool_] | None = None
 
-    def summary(self) -> dict[str, Any]:
-        """What explain.json tells of it."""
+    def decision(self) -> dict[str, Any]:
+        """What is explained, for a file."""
         where = {} if self.region is None else {"positions": int(self.region.sum())}
         return {
             "neuron": "all" if self.neuron is None else self.neuron,
             "class": self.label,
             **where,
             "logit": self.logit,
-            "relevance_sum": float(self.relevance.sum(dtype=np.float64)),
         }
+
+    def summary(self) -> dict[str, Any]:
+        """The same, with what the map sums to."""
+        return self.decision() | {"relevance_sum": float(self.relevance.sum(dtype=np.float64))}
 
     @property
     def outlined(self) -> NDArray[np.bool_] | None:

@@ -120,7 +120,13 @@ AgainstOption = Annotated[
 ]
 PercentileOption = Annotated[
     float | None,
-    typer.Option(help="Colours saturate at this percentile of |relevance|; default: its maximum."),
+    typer.Option(
+        help="Colours saturate at this percentile of |relevance|, 99.5 by default; 100: at its maximum."
+    ),
+]
+ColormapOption = Annotated[
+    str | None,
+    typer.Option(help="A colour map of matplotlib: seismic (default), RdBu_r, PuOr_r, ..."),
 ]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a time.")]
 OutOption = Annotated[Path, typer.Option(help="The folder for the results.")]
@@ -188,6 +194,7 @@ class MapFlags:
     contrast: ContrastOption = None
     against: AgainstOption = None
     percentile: PercentileOption = None
+    colormap: ColormapOption = None
 
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
@@ -196,6 +203,12 @@ class MapFlags:
             raise InputError(
                 f"percentile is above 0 and at most 100, not {self.percentile:g}.", "percentile"
             )
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """Arguments of `rap_keras.plot`, as far as they were given."""
+        given = {"percentile": self.percentile, "colormap": self.colormap}
+        return {name: value for name, value in given.items() if value is not None}
 
     @functools.cached_property
     def where(self) -> Region | None:

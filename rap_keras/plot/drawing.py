@@ -5,9 +5,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
@@ -17,7 +19,10 @@ from rap_keras.errors import InputError
 from rap_keras.support.text import printable
 
 COLORMAP = "seismic"
+# Of the sizes of a map: at their maximum, a few pixels would leave the rest of a photograph's map white.
+PERCENTILE = 99.5
 PANEL_INCHES = 2.0
+BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colour bar
 # Beyond these, far beyond float32, matplotlib's arithmetic over- or underflows: a map of less than
 # the smallest is drawn as zero, one of more than the largest is refused.
 SMALLEST, LARGEST = 1e-250, 1e250
@@ -65,14 +70,24 @@ def channel_sum(relevance: ArrayLike, channel_axis: int | None) -> Array:
     return values
 
 
-def color_scale(spatial: Array, percentile: float | None) -> tuple[float, float]:
+def colors_of(colormap: str | Colormap) -> Colormap:
+    """A colour map of matplotlib, by its name or as it is."""
+    if isinstance(colormap, Colormap):
+        return colormap
+    if colormap not in matplotlib.colormaps:
+        raise InputError(
+            f"Expected a colour map of matplotlib, such as {COLORMAP} or RdBu_r, got {colormap!r}.",
+            "colormap",
+        )
+    return matplotlib.colormaps[colormap]
+
+
+def color_scale(spatial: Array, percentile: float) -> tuple[float, float]:
     """The symmetric limits of the colours; never of width zero."""
-    if percentile is not None and not 0 < percentile <= 100:
+    if not 0 < percentile <= 100:
         raise InputError(f"A percentile is above 0 and at most 100, not {percentile}.")
     magnitude = np.abs(spatial)
-    limit = float(magnitude.max())
-    if percentile is not None:
-        limit = float(np.percentile(magnitude, percentile)) or limit
+    limit = float(np.percentile(magnitude, percentile)) or float(magnitude.max())
     if limit < SMALLEST:
         limit = 1.0
     return -limit, limit
@@ -196,18 +211,26 @@ def _width(text: str) -> float:
         return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
-def panels(rows: int, columns: int) -> tuple[Figure, Array]:
-    """A figure with a table of axes."""
-    size = (PANEL_INCHES * columns, PANEL_INCHES * rows + 0.2)
+def panels(
+    rows: int, columns: int, caption: str | None = None, height: float = 1.0
+) -> tuple[Figure, Array]:
+    """A figure with a table of axes, rows of a height relative to their width; a line above it."""
+    above = 0.2 if caption is None else 0.45
+    size = (PANEL_INCHES * columns, height * PANEL_INCHES * rows + above)
     figure = NotebookFigure(figsize=size, dpi=150, layout="compressed")
+    if caption is not None:
+        words = shortened(caption, 0.98 * size[0])
+        figure.suptitle(words, fontsize=FONT_SIZE, parse_math=False)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def add_colorbar(ax: Axes, drawn: Any) -> None:
+def add_colorbar(ax: Axes, drawn: Any, label: str | None = "relevance") -> None:
     """Adds a colour bar that takes no room from other axes."""
     # A bar per axes takes its room from these axes alone, so that maps of a table stay aligned.
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.04)
     bar.ax.tick_params(labelsize="x-small")
+    if label is not None:
+        bar.set_label(label, fontsize="x-small")
     bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     bar.ax.yaxis.get_offset_text().set_fontsize("x-small")
     # The overlay's opacity is the map's, not the bar's.

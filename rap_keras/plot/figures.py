@@ -5,19 +5,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from rap_keras.errors import InputError
 from rap_keras.plot.drawing import (
+    BESIDE_BARS,
     COLORMAP,
     FONT_SIZE,
+    PERCENTILE,
     add_colorbar,
     as_grey,
     as_image,
     channel_sum,
     color_scale,
+    colors_of,
     draw_image,
     outline,
     panels,
@@ -32,10 +35,11 @@ def heatmap(
     relevance: ArrayLike,
     image: ArrayLike | None = None,
     ax: Axes | None = None,
-    percentile: float | None = None,
+    percentile: float = PERCENTILE,
     colorbar: bool = False,
     title: str | None = None,
     channel_axis: int | None = -1,
+    colormap: str | Colormap = COLORMAP,
 ) -> Axes:
     """Draws one relevance map, its channels summed.
 
@@ -46,11 +50,14 @@ def heatmap(
         image: If given, the map is drawn over it as `overlay` does: where relevance is zero, the
             image shows in grey. See `overlay` for what an image may be.
         ax: The axes to draw on; default: those of a new figure.
-        percentile: The colours saturate at this percentile (above 0, up to 100) of `|relevance|`;
-            default: at its maximum, which is also used where the percentile is zero.
+        percentile: The colours saturate at this percentile (above 0, up to 100) of `|relevance|`; at its
+            maximum where the percentile is zero. 100: at the maximum, which shows the extremes and
+            little else of a photograph's map.
         colorbar: Whether to add a colour bar.
         title: The title of the axes.
         channel_axis: The axis of the channels; `None` for a map `(height, width)` without any.
+        colormap: A colour map of matplotlib, by name or as it is, whose middle stands for zero:
+            "seismic", "RdBu_r", "PuOr_r", ...
 
     Returns:
         The axes drawn on.
@@ -67,11 +74,12 @@ def heatmap(
             colorbar=colorbar,
             title=title,
             channel_axis=channel_axis,
+            colormap=colormap,
         )
     spatial = channel_sum(relevance, channel_axis)
     norm = Normalize(*color_scale(spatial, percentile))
     ax = prepared(ax, title)
-    drawn = ax.imshow(spatial, cmap=COLORMAP, norm=norm, interpolation="nearest")
+    drawn = ax.imshow(spatial, cmap=colors_of(colormap), norm=norm, interpolation="nearest")
     if colorbar:
         add_colorbar(ax, drawn)
     return ax
@@ -81,11 +89,12 @@ def overlay(
     relevance: ArrayLike,
     image: ArrayLike,
     ax: Axes | None = None,
-    percentile: float | None = None,
+    percentile: float = PERCENTILE,
     colorbar: bool = False,
     title: str | None = None,
     channel_axis: int | None = -1,
     alpha: float = 0.9,
+    colormap: str | Colormap = COLORMAP,
 ) -> Axes:
     """Draws one relevance map over its image in grey, the more opaque the stronger the relevance.
 
@@ -100,6 +109,7 @@ def overlay(
         title: As in `heatmap`.
         channel_axis: The axis of the channels of `relevance`, as in `heatmap`.
         alpha: The opacity (0..1) of the strongest relevance; that of zero is always 0.
+        colormap: As in `heatmap`.
 
     Returns:
         The axes drawn on.
@@ -119,7 +129,7 @@ def overlay(
     ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, interpolation="nearest", extent=extent)
     drawn = ax.imshow(
         spatial,
-        cmap=COLORMAP,
+        cmap=colors_of(colormap),
         norm=Normalize(low, high),
         alpha=alpha * np.minimum(np.abs(spatial) / high, 1.0),
         interpolation="nearest",
@@ -133,12 +143,14 @@ def overlay(
 def grid(
     images: ArrayLike | None,
     maps: Mapping[str, ArrayLike],
-    percentile: float | None = None,
+    percentile: float = PERCENTILE,
     colorbar: bool = False,
     channel_axis: int | None = -1,
     row_titles: Sequence[str] | None = None,
     over_image: bool = False,
     regions: Sequence[ArrayLike | None] | None = None,
+    colormap: str | Colormap = COLORMAP,
+    caption: str | None = None,
 ) -> Figure:
     """Draws images and their maps as a table: a row for each image, a column for each method.
 
@@ -152,9 +164,11 @@ def grid(
         percentile: As in `heatmap`.
         colorbar: Whether every map gets a colour bar.
         channel_axis: The axis of the channels in one map (without the batch axis).
-        row_titles: What to write in front of each row.
+        row_titles: What to write in front of each row, in lines.
         over_image: Whether the maps are drawn over the image in grey, as by `overlay`.
         regions: What is explained of each image, as in `explanation`: outlined in the images.
+        colormap: As in `heatmap`.
+        caption: A line above the figure.
 
     Returns:
         The figure.
@@ -192,13 +206,13 @@ def grid(
 
     first = 0 if images is None else 1
     down, across = room(image_batch.shape[1:], channel_axis if images is None else -1)
-    figure, axes = panels(count, first + len(columns))
+    figure, axes = panels(count, first + len(columns), caption, BESIDE_BARS if colorbar else 1)
     for row in range(count):
         if images is not None:
             draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
             outline(axes[row, 0], regions[row] if regions else None, image_batch.shape[1:3])
         if row_titles is not None:
-            title = shortened(row_titles[row], down)
+            title = "\n".join(shortened(line, down) for line in row_titles[row].split("\n"))
             axes[row, 0].set_ylabel(title, fontsize=FONT_SIZE, parse_math=False)
         for column, (method, batch) in enumerate(columns.items(), start=first):
             heatmap(
@@ -209,6 +223,7 @@ def grid(
                 colorbar=colorbar,
                 title=shortened(method, across) if row == 0 else None,
                 channel_axis=None if batch.ndim == 3 else channel_axis,
+                colormap=colormap,
             )
     return figure
 
@@ -216,10 +231,12 @@ def grid(
 def explanation(
     relevance: ArrayLike,
     image: ArrayLike,
-    percentile: float | None = None,
+    percentile: float = PERCENTILE,
     title: str | None = None,
     channel_axis: int | None = -1,
     region: ArrayLike | None = None,
+    colormap: str | Colormap = COLORMAP,
+    caption: str | None = None,
 ) -> Figure:
     """Draws an image, its relevance map with a colour bar, and the map over the image.
 
@@ -231,6 +248,8 @@ def explanation(
         channel_axis: As in `heatmap`.
         region: The positions of the output that are explained, a boolean array `(height, width)` of any
             size: outlined in the image and in the map over it.
+        colormap: As in `heatmap`.
+        caption: A line above the figure, such as the class, its logit and the model.
 
     Returns:
         The figure.
@@ -241,10 +260,14 @@ def explanation(
     pixels = as_image(image)
     if title is not None:
         title = shortened(title, room(pixels.shape)[1])
-    figure, axes = panels(1, 3)
+    figure, axes = panels(1, 3, caption, 0.9)
     left, middle, right = axes[0]
     draw_image(left, pixels, "image")
-    options: dict[str, Any] = {"percentile": percentile, "channel_axis": channel_axis}
+    options: dict[str, Any] = {
+        "percentile": percentile,
+        "channel_axis": channel_axis,
+        "colormap": colormap,
+    }
     heatmap(relevance, ax=middle, title=title, colorbar=True, **options)
     overlay(relevance, image, ax=right, title="map over image", **options)
     for ax in (left, right):

@@ -5,26 +5,40 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from rap_keras.errors import InputError
-from rap_keras.plot.drawing import Array, draw_image, outline, panels, room, shortened
+from rap_keras.plot.drawing import (
+    BESIDE_BARS,
+    COLORMAP,
+    PERCENTILE,
+    Array,
+    draw_image,
+    outline,
+    panels,
+    room,
+    shortened,
+)
 from rap_keras.plot.figures import heatmap
 
 MAX_LAYERS = 12
+PICTURE = "input image"  # many an input layer is called "image"
 
 
 def layers(
     layer_maps: Mapping[str, Any],
     image: ArrayLike | None = None,
     names: Sequence[str] | None = None,
-    percentile: float | None = None,
-    colorbar: bool = False,
+    percentile: float = PERCENTILE,
+    colorbar: bool = True,
     channel_axis: int | None = -1,
     sample: int | None = None,
     max_columns: int = 6,
     region: ArrayLike | None = None,
+    colormap: str | Colormap = COLORMAP,
+    caption: str | None = None,
 ) -> Figure:
     """Draws the way of the relevance through the layers, from the output to the input.
 
@@ -43,6 +57,8 @@ def layers(
         sample: Which sample of the batch to draw; needed where there are several.
         max_columns: How many maps a row holds at most.
         region: What is explained of the output, as in `explanation`: outlined in the image.
+        colormap: As in `heatmap`.
+        caption: A line above the figure.
 
     Returns:
         The figure.
@@ -74,7 +90,7 @@ def layers(
 
     count = len(chosen) + (image is not None)
     rows = -(-count // max_columns)
-    figure, axes = panels(rows, -(-count // rows))
+    figure, axes = panels(rows, -(-count // rows), caption, BESIDE_BARS if colorbar else 1)
     flat = list(axes.flat)
     for name, ax in zip(chosen, flat, strict=False):
         heatmap(
@@ -84,10 +100,11 @@ def layers(
             colorbar=colorbar,
             title=shortened(name, room(spatial[name].shape[1:], channel_axis)[1]),
             channel_axis=channel_axis,
+            colormap=colormap,
         )
     if image is not None:
         pixels = np.asarray(image)
-        draw_image(flat[len(chosen)], pixels, "image")
+        draw_image(flat[len(chosen)], pixels, PICTURE)
         outline(flat[len(chosen)], region, pixels.shape[:2])
     for ax in flat[count:]:
         ax.set_axis_off()

@@ -180,7 +180,13 @@ def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path)
     options = ["--model", model, "--preprocess", "unit", "--out", out, "--neuron", 1]
     text = succeed("compare", photos, *options, "--methods", ", ".join(methods))
     assert "2 images by 3 methods" in text
-    assert files(out) == ["compare.npz", "compare.png"]
+    assert files(out) == ["compare.json", "compare.npz", "compare.png"]
+    about = json.loads((out / "compare.json").read_text())
+    assert about["methods"] == methods
+    assert [(Path(one["file"]).name, one["neuron"]) for one in about["images"]] == [
+        ("a.png", 1),
+        ("b.png", 1),
+    ]
     network = load_model(model, preprocess="unit").model
     x = np.stack([warped(photos / name) for name in ("a.png", "b.png")]) / np.float32(255)
     with np.load(out / "compare.npz") as maps:
@@ -188,6 +194,8 @@ def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path)
         for name in methods:
             analyzer = rap_keras.create_analyzer(name, network, neuron_selection_mode="index")
             assert_same(maps[name], analyzer.analyze(x, 1), 1e-5)
+    logits = load_model(model, preprocess="unit").logits(x)
+    assert [one["logit"] for one in about["images"]] == pytest.approx(list(logits[:, 1]), rel=1e-4)
     width, height = picture_size(out / "compare.png")
     assert width > 1.5 * height  # four columns, two rows
     message = fail("compare", photos, "--model", model, "--methods", "rap,rap", "--out", out)
@@ -216,7 +224,12 @@ def test_layers_writes_the_relevance_of_every_layer(photos, model, tmp_path):
     out = tmp_path / "out"
     arguments = ("--model", model, "--preprocess", "unit", "--neuron", 2, "--out", out)
     succeed("layers", photos / "a.png", *arguments)
-    assert files(out) == ["a-layers.npz", "a-layers.png"]
+    assert files(out) == ["a-layers.json", "a-layers.png"]
+    about = json.loads((out / "a-layers.json").read_text())
+    assert about["neuron"] == 2
+    assert about["relevance_sum"] == pytest.approx(about["logit"], rel=1e-4)
+    succeed("layers", photos / "a.png", *arguments, "--maps")
+    assert files(out) == ["a-layers.json", "a-layers.npz", "a-layers.png"]
     network = load_model(model, preprocess="unit").model
     analyzer = rap_keras.create_analyzer("rap", network, neuron_selection_mode="index")
     expected = analyzer.analyze_layers(warped(photos / "a.png")[np.newaxis] / np.float32(255), 2)

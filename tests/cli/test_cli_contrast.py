@@ -75,7 +75,9 @@ def test_methods_with_options(scene, tmp_path):
     succeed("explain", scene, "--model", "embedded:vgg", "--method", named[2], "--out", third)
     assert np.load(third / "scene.npy").min() >= 0
     layered = tmp_path / "layered"
-    succeed("layers", scene, "--model", "embedded:vgg", "--method", named[0], "--out", layered)
+    succeed(
+        "layers", scene, "--model", "embedded:vgg", "--method", named[0], "--out", layered, "--maps"
+    )
     with np.load(layered / "scene-layers.npz") as found:
         sums = [found[name].sum(dtype=np.float64) for name in found.files]
         sizes = [np.abs(found[name]).sum(dtype=np.float64) for name in found.files]

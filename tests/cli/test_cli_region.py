@@ -173,11 +173,12 @@ def test_compare_and_layers_outline_the_region(photo, model, tmp_path):
     succeed("compare", photo, *common, *methods, "--region", "2,4")
     with np.load(tmp_path / "out" / "compare.npz") as maps:
         assert_same(maps["rap"], analyzer(model).analyze(batch(photo), (2, 4, 1)), 1e-5)
-    succeed("layers", photo / "b.png", *common, "--region", "1:3,4:")
+    succeed("layers", photo / "b.png", *common, "--region", "1:3,4:", "--maps")
     with np.load(tmp_path / "out" / "b-layers.npz") as maps:
         last = maps["maps"][0]
         assert (np.argwhere(last) == [[i, j, 1] for i in (1, 2) for j in (4, 5)]).all()
-    assert files(tmp_path / "out") == ["b-layers.npz", "b-layers.png", "compare.npz", "compare.png"]
+    kinds = ("json", "npz", "png")
+    assert files(tmp_path / "out") == [f"{n}.{k}" for n in ("b-layers", "compare") for k in kinds]
     for name in ("b-layers.png", "compare.png"):
         assert lime(tmp_path / "out" / name) > 20, name
 

@@ -148,8 +148,9 @@ def test_names_of_any_kind(common, tmp_path):
     assert f"{shown}.png: neuron" in succeed("explain", *arguments)
     succeed("layers", *arguments)
     assert f"are in {tmp_path / shown}." in succeed("compare", *arguments, "--methods", "input")
-    made = [f"{odd}.npy", f"{odd}.png", f"{odd}-layers.npz", f"{odd}-layers.png"]
-    assert set(files(out)) == {*made, "explain.json", "compare.npz", "compare.png"}
+    made = [f"{odd}.npy", f"{odd}.png", f"{odd}-layers.json", f"{odd}-layers.png"]
+    made += [f"compare.{kind}" for kind in ("json", "npz", "png")]
+    assert set(files(out)) == {*made, "explain.json"}
     (record,) = json.loads((out / "explain.json").read_text("utf-8"))["images"]
     assert record["map"].encode() == f"{shown}.npy".encode()
     assert record["file"] == str(tmp_path / "in" / f"{shown}.png")

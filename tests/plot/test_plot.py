@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from rap_keras import plot
@@ -47,7 +48,7 @@ def test_a_map_of_three_rows_is_not_taken_for_channels(rng):
 
 def test_heatmap_scale_is_symmetric_and_zero_white_for_an_asymmetric_map():
     relevance = np.array([[10.0, 0.0], [-0.1, 2.0]])
-    ax = plot.heatmap(relevance, channel_axis=None)
+    ax = plot.heatmap(relevance, channel_axis=None, percentile=100)
     norm = ax.images[0].norm
     assert norm.vmin == -10
     assert norm.vmax == 10
@@ -239,7 +240,8 @@ def test_grid_has_a_row_per_image_and_a_column_per_method(rng):
         np.testing.assert_allclose(rap, maps["rap"][row].sum(-1))
         np.testing.assert_array_equal(summed, maps["summed"][row])
         norm = axes[row, 1].images[0].norm
-        assert norm.vmax == np.abs(maps["rap"][row].sum(-1)).max() == -norm.vmin
+        limit = np.percentile(np.abs(maps["rap"][row].sum(-1)), 99.5)
+        assert norm.vmax == limit == -norm.vmin
 
 
 def test_grid_of_channels_first_maps(rng):
@@ -272,16 +274,38 @@ def layer_maps(rng):
 
 
 def titles(figure):
-    return [ax.get_title() for ax in figure.axes]
+    return [ax.get_title() for ax in figure.axes if ax.get_label() != "<colorbar>"]
 
 
 def test_layers_go_from_output_to_input(layer_maps):
     figure = plot.layers(layer_maps, image=np.ones((8, 8, 3)))
-    assert titles(figure) == ["pool", "conv", "input", "image"]
+    assert titles(figure) == ["pool", "conv", "input", "input image"]
     for ax in figure.axes[:3]:
         expected = layer_maps[ax.get_title()][0].sum(-1)
         np.testing.assert_allclose(ax.images[0].get_array(), expected)
-        assert ax.images[0].norm.vmax == np.abs(expected).max()
+        assert ax.images[0].norm.vmax == np.percentile(np.abs(expected), 99.5)
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert [bar.get_ylabel() for bar in bars] == ["relevance"] * 3
+
+
+def test_captions_and_colours(rng, layer_maps):
+    image, relevance = rng.random((4, 4)), rng.normal(size=(4, 4, 3))
+    options = {"caption": "vgg16: $1_000", "colormap": "PuOr_r"}
+    for figure in (
+        plot.explanation(relevance, image, **options),
+        plot.grid(image[None], {"rap": relevance[None]}, row_titles=["a\nneuron 3"], **options),
+        plot.layers(layer_maps, image=image, **options),
+    ):
+        assert figure.get_suptitle() == "vgg16: $1_000"
+        drawn_maps = [
+            ax.images[0] for ax in figure.axes if ax.images and ax.images[0].norm.vmin < 0
+        ]
+        assert {one.cmap.name for one in drawn_maps} <= {"PuOr_r", "gray"}
+        assert sum(one.cmap.name == "PuOr_r" for one in drawn_maps) >= 1
+    own = ListedColormap(["b", "w", "r"])
+    assert plot.overlay(relevance, image, colormap=own).images[1].cmap is own
+    with pytest.raises(InputError, match="such as seismic or RdBu_r, got 'sismic'"):
+        plot.heatmap(relevance, colormap="sismic")
 
 
 def test_layers_by_name(layer_maps):
@@ -422,7 +446,7 @@ def test_grids_and_layers_outline_regions(rng, layer_maps):
     with pytest.raises(InputError, match="cannot have 1 regions"):
         plot.grid(images, {"a": maps}, regions=[region])
     figure = plot.layers(layer_maps, image=images[0], region=region)
-    assert sorted(len(segments(ax)) for ax in figure.axes)[-2:] == [0, 16]
+    assert sorted(len(segments(ax)) for ax in figure.axes[:4])[-2:] == [0, 16]
 
 
 @pytest.mark.parametrize("region", [np.ones((2, 2, 1), bool), np.ones((2, 2))])

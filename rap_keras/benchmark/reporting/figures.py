@@ -18,13 +18,11 @@ from rap_keras import plot
 from rap_keras.benchmark.metrics import Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
-from rap_keras.plot.drawing import NotebookFigure
+from rap_keras.plot.drawing import PERCENTILE, NotebookFigure
 from rap_keras.support.text import printable
 
 # More rows than these are for the page of heat maps.
 MOST_ROWS = 12
-# A few extreme pixels would leave the rest of a map white.
-HEATMAP_PERCENTILE = 99.5
 DPI = 150
 # Those of tab10, without the grey, which is for controls; and three dark ones.
 COLORS = (
@@ -59,7 +57,7 @@ def draw_figures(
         caption = (
             "Images and their heat maps (in the manner of Fig. 5 of arXiv 1904.00605): red speaks for "
             "the class, blue against it. Each map has a scale of its own; its colours saturate at the "
-            f"{HEATMAP_PERCENTILE}th percentile of the absolute values."
+            f"{PERCENTILE}th percentile of the absolute values."
         )
         image = Image("figures/heatmaps.png", caption)
         figures.append(_Drawn("Heat maps", image, heatmap_figure(protocol, images, maps)))
@@ -112,7 +110,6 @@ def heatmap_figure(
     figure = plot.grid(
         _stacked([maps[position][""] for position in positions], 255) if has_photos else None,
         {title: _stacked([maps[position][title] for position in positions], 0) for title in titles},
-        percentile=HEATMAP_PERCENTILE,
         row_titles=[_label(names.get(position, str(position)), 26) for position in positions],
     )
     for ax, title in zip(figure.axes[has_photos:], titles, strict=False):

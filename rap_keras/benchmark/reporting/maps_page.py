@@ -11,16 +11,16 @@ import PIL.Image
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from rap_keras.benchmark.reporting.figures import HEATMAP_PERCENTILE, Maps
+from rap_keras.benchmark.reporting.figures import Maps
 from rap_keras.benchmark.reporting.html import page
-from rap_keras.plot.drawing import COLORMAP, color_scale
+from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
 from rap_keras.support.text import printable
 
 PAGE = "maps.html"
 _PHOTO = "image"
 _WORDS = (
     "Red speaks for the class, blue against it; each map has a scale of its own, which ends at the "
-    f"{HEATMAP_PERCENTILE}th percentile of its absolute values. Click on a map to enlarge it; then the "
+    f"{PERCENTILE}th percentile of its absolute values. Click on a map to enlarge it; then the "
     "arrow keys go to other methods and images."
 )
 
@@ -108,7 +108,7 @@ def _photo(pixels: NDArray[Any]) -> bytes:
 def _map(heatmap: NDArray[Any]) -> bytes:
     """A picture whose pixels are places on the colour map."""
     colormap = matplotlib.colormaps[COLORMAP]
-    places = Normalize(*color_scale(heatmap, HEATMAP_PERCENTILE), clip=True)(heatmap)
+    places = Normalize(*color_scale(heatmap, PERCENTILE), clip=True)(heatmap)
     picture = PIL.Image.fromarray(np.rint(255 * places.data).astype(np.uint8), "L")
     picture.putpalette(
         np.rint(255 * colormap(np.arange(256) / 255)[:, :3]).astype(np.uint8).tobytes()
