@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what __getattr__ loads
     )
     from rap_keras.analyzers.rap import RAPAnalyzer
     from rap_keras.composites import Composite, register_rule
+    from rap_keras.shortcut import explain
 
 try:
     __version__ = version("rap-keras")
@@ -47,6 +48,7 @@ __all__ = [
     "embedded",
     "errors",
     "evaluation",
+    "explain",
     "load_analyzer",
     "models",
     "patterns",
@@ -59,6 +61,7 @@ __all__ = [
 _HOMES = {
     "Composite": "rap_keras.composites",
     "RAPAnalyzer": "rap_keras.analyzers.rap",
+    "explain": "rap_keras.shortcut",
     "register_rule": "rap_keras.composites",
 }
 

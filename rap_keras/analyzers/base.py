@@ -144,6 +144,10 @@ class Analyzer:
             return (batch.relevance for batch in explained)
         return explained.relevance
 
+    def __call__(self, x: Any, neuron_selection: Any = None) -> Any:
+        """As `analyze`."""
+        return self.analyze(x, neuron_selection)
+
     def explain(self, x: Any, neuron_selection: Any = None) -> Any:
         """Explains samples, and tells the logits and the neurons that are explained.
 

@@ -1,14 +1,29 @@
 """What an analyzer says of samples."""
 
+import base64
+import html
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.support.files import replacing, save_npz
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SHOWN = 8
+"""Samples in the picture that a notebook shows."""
+PICTURES = (".jpg", ".pdf", ".png", ".svg")
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """The relevance of samples, and what it is the relevance of; all from one forward pass.
+
+    A notebook shows it as a picture.
 
     Attributes:
         relevance: What `analyze` returns: an array of the shape of x, of k neurons per sample of shape
@@ -18,12 +33,19 @@ class Explanation:
             k neurons, `(batch, k)`; of a region a boolean array of the shape of the logits; None where
             all neurons are explained.
         method: The name of the method, as `create_analyzer` takes it.
+        images: The pixels that were explained, uint8 `(batch, height, width, 3)`, as `rap_keras.explain`
+            knows them; None from an analyzer, which gets what the model takes.
+        labels: The names of the classes, where they are known.
+        model: The name of the model, where it is known.
     """
 
     relevance: Any
     logits: np.ndarray
     neurons: np.ndarray | None
     method: str
+    images: np.ndarray | None = None
+    labels: tuple[str, ...] | None = None
+    model: str | None = None
 
     @property
     def explained_logits(self) -> np.ndarray:
@@ -33,6 +55,130 @@ class Explanation:
         with contrast of the sum 0.
         """
         return explained_sum(self.logits, self.neurons)
+
+    @property
+    def decisions(self) -> list[str]:
+        """What is explained of each sample, in words; of k neurons per sample, of each of them."""
+        logits = self.explained_logits
+        if self.neurons is None:
+            return [f"all neurons, logits {logit:.4g}" for logit in logits]
+        if self.neurons.dtype == bool:
+            counts = self.neurons.reshape(len(logits), -1).sum(1)
+            return [f"{n} neurons, logits {v:.4g}" for n, v in zip(counts, logits, strict=True)]
+        pairs = zip(self.neurons.ravel(), logits.ravel(), strict=True)
+        return [f"{self._called(int(neuron))}, logit {logit:.4g}" for neuron, logit in pairs]
+
+    def plot(self, images: Any = None, count: int | None = None, **options: Any) -> "Figure":
+        """Draws the samples beside their maps; one sample as `rap_keras.plot.explanation` does.
+
+        Args:
+            images: The pixels of the samples, `(batch, height, width, 3)`, `(..., 1)` or without
+                channels: uint8 in 0..255 or float in 0..1. Default: `images`; without any the maps
+                alone are drawn.
+            count: At most so many samples, the first.
+            **options: As `rap_keras.plot.grid` takes them: percentile, colormap, ...
+
+        Returns:
+            The figure; of k neurons per sample with a column for each.
+
+        Raises:
+            InputError: The relevance is not that of images, or an argument is wrong.
+        """
+        from rap_keras import plot
+
+        maps = self._maps()[:count]
+        pixels = self.images if images is None else np.asarray(images)
+        if pixels is not None:
+            pixels = pixels[:count]
+        decisions = self.decisions[: maps.shape[0] * maps.shape[1]]
+        drawing: dict[str, Any] = {"caption": self.model} | options
+        if len(maps) == 1 and maps.shape[1] == 1 and pixels is not None and len(pixels) == 1:
+            above = f"{self.model}: {decisions[0]}" if self.model else decisions[0]
+            drawing = {"title": self.method, "caption": above} | options
+            return plot.explanation(maps[0, 0], pixels[0], **drawing)
+        if maps.shape[1] == 1:
+            columns, rows = {self.method: maps[:, 0]}, decisions
+        else:
+            columns = {f"{self.method}, {k + 1}": maps[:, k] for k in range(maps.shape[1])}
+            rows = [
+                "\n".join(decisions[i * maps.shape[1] :][: maps.shape[1]]) for i in range(len(maps))
+            ]
+        return plot.grid(pixels, columns, row_titles=rows, **drawing)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the arrays, or the picture, whole or not at all.
+
+        Args:
+            path: `FILE.npz` for the arrays: relevance (of several inputs relevance[0], ... or by name),
+                logits, neurons and images, as far as there are any; `.png`, `.pdf`, `.svg` or `.jpg` for
+                what `plot` draws.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: Another ending, the file cannot be written, or there is no picture.
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            with replacing(path) as file:
+                save_npz(file, self._arrays())
+        elif path.suffix in PICTURES:
+            figure = self.plot()
+            with replacing(path) as file:
+                figure.savefig(file, format=path.suffix[1:])
+        else:
+            raise InputError(
+                f"Expected a file .npz for the arrays or {', '.join(PICTURES)} for the picture, got "
+                f"{str(path)!r}.",
+                "path",
+            )
+        return path
+
+    def _repr_html_(self) -> str:
+        shown = self.decisions
+        lines = [f"<b>{html.escape(self.method)}</b>"]
+        lines += [html.escape(line) for line in shown[:MOST_SHOWN]]
+        if len(shown) > MOST_SHOWN:
+            lines.append(f"… and {len(shown) - MOST_SHOWN} more")
+        try:
+            picture = self.plot(count=MOST_SHOWN)._repr_png_()  # type: ignore[attr-defined]
+        except InputError as error:  # no images, or no finite ones
+            return "<br>".join([*lines, f"<i>No picture: {html.escape(str(error))}</i>"])
+        data = base64.b64encode(picture).decode()
+        words = html.escape(f"Heat maps of {self.method}", quote=True)
+        return "<br>".join(lines) + f'<br><img alt="{words}" src="data:image/png;base64,{data}">'
+
+    def _called(self, neuron: int) -> str:
+        label = self.labels[neuron] if self.labels else None
+        return f"neuron {neuron}" + (f" ({label})" if label not in (None, str(neuron)) else "")
+
+    def _maps(self) -> np.ndarray:
+        """The maps `(batch, k, height, width, channels)`, k being 1 of one neuron per sample."""
+        each = self.neurons is not None and self.neurons.dtype != bool and self.neurons.ndim == 2
+        maps = self.relevance if isinstance(self.relevance, np.ndarray) else np.zeros(0)
+        maps = maps if each else np.expand_dims(maps, 1)
+        if maps.ndim != 5 or not len(maps):
+            raise InputError(
+                "Expected the relevance of images (height, width, channels) to draw, got that of "
+                f"{_shapes(self.relevance)}."
+            )
+        return maps
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        several = isinstance(self.relevance, dict)
+        maps = (
+            {f"relevance[{name}]": part for name, part in self.relevance.items()} if several else {}
+        )
+        rest = {} if several else {"relevance": self.relevance}
+        rest |= {"logits": self.logits, "neurons": self.neurons, "images": self.images}
+        return maps | {name: array for name, array in rest.items() if array is not None}
+
+
+def _shapes(relevance: Any) -> str:
+    if isinstance(relevance, dict | list | tuple):
+        return f"{len(relevance)} inputs"
+    return f"shape {relevance.shape}"
 
 
 def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:

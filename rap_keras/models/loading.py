@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
@@ -104,7 +105,9 @@ class LoadedModel:
         import keras
 
         try:
-            clone = keras.models.clone_model(self.model, input_tensors=keras.Input((*size, 3)))
+            clone = keras.models.clone_model(
+                self.model, input_tensors=keras.Input((*size, _channels(self.model)))
+            )
             clone.set_weights(self.model.get_weights())
         except Exception as error:  # whatever a layer says of a size that it was not made for
             raise InputError(
@@ -129,7 +132,7 @@ class LoadedModel:
 
 
 def load_model(
-    spec: str,
+    spec: Any,
     weights: str = "imagenet",
     preprocess: str = "auto",
     mean: Sequence[float] | None = None,
@@ -137,13 +140,13 @@ def load_model(
     size: int | tuple[int, int] | None = None,
     output: str | int | None = None,
 ) -> LoadedModel:
-    """Loads a model of images by its specification.
+    """Loads a model of RGB or grey images by its specification.
 
     Args:
         spec: The name of an application (`vgg16`, `resnet50`, ...), `embedded:vgg` or another of
             `rap_keras.embedded`, `hub:PRESET` (an image classifier of KerasHub, downloaded, or the
             folder of a saved one), a file `FILE.keras` or `FILE.h5`, or `FILE.py:function`, a function
-            without arguments that returns the model.
+            without arguments that returns the model; or a Keras model itself.
         weights: `imagenet` (the published ones), `none` (random ones) or a file of weights. The
             first two choose between the weights of an application or a preset; other models have their
             own.
@@ -151,7 +154,7 @@ def load_model(
             preset or the embedded model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
             `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, over standard
             deviation), or the name of an application. A model of one's own needs one of these, or
-            `mean` or `std`.
+            `mean` or `std`. A model of grey images takes the luma of the pixels (ITU-R BT.601).
         mean: What to subtract from each channel, or from all, after `preprocess`; with `auto`, from
             the pixels in 0..255.
         std: What to divide each channel by, or all, after that.
@@ -167,7 +170,9 @@ def load_model(
     """
     # What can be checked at once comes before a download.
     chosen = chosen_preprocess(preprocess, mean, std)
-    if spec.lower() in applications():
+    if not isinstance(spec, str):
+        loaded = _Model(spec, str(getattr(spec, "name", type(spec).__name__)))
+    elif spec.lower() in applications():
         loaded = _application(spec.lower(), weights)
     elif spec.startswith("embedded:"):
         loaded = _embedded(spec)
@@ -180,9 +185,9 @@ def load_model(
     elif loaded.name not in applications():
         if weights == "imagenet":
             weights = "own"
-        elif not spec.startswith(PREFIX):
+        elif not loaded.name.startswith(PREFIX):
             raise InputError(
-                f"{spec} has its own weights; only applications and KerasHub's presets take the "
+                f"{loaded.name} has its own weights; only applications and KerasHub's presets take the "
                 "weights none."
             )
     chosen = chosen or loaded.preprocess
@@ -193,6 +198,8 @@ def load_model(
             ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
+    if _channels(loaded.model) == 1:
+        chosen = _of_grey(chosen, loaded.name)
     if output is not None:
         from rap_keras.backends.choice import names_of_outputs
 
@@ -337,8 +344,10 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
             f"{name} is no Keras model with a defined input and output. {error}"
         ) from error
     shape = tuple(inputs[0].shape)
-    if len(inputs) != 1 or len(shape) != 4 or shape[-1] != 3:
-        raise InputError(f"{name} does not take RGB images (height, width, 3), but {shape[1:]}.")
+    if len(inputs) != 1 or len(shape) != 4 or shape[-1] not in (1, 3):
+        raise InputError(
+            f"{name} does not take images (height, width, 3) or (height, width, 1), but {shape[1:]}."
+        )
     wanted = (size, size) if isinstance(size, int) else size
     if wanted is not None and min(wanted) < 1:
         raise InputError(f"Images have at least one pixel, so their size cannot be {wanted}.")
@@ -352,6 +361,33 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
     if wanted is not None:
         check_memory(wanted)
     return wanted
+
+
+def _channels(model: Any) -> int:
+    """Of a model that takes images: 3, or 1 for grey ones."""
+    from rap_keras.backends.choice import ends_of
+
+    return int(ends_of(model)[0][0].shape[-1])
+
+
+def _of_grey(scale: Preprocess, name: str) -> Preprocess:
+    """RGB pixels as luma, then scaled."""
+
+    def preprocess(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        luma = images @ np.array([299, 587, 114], np.uint32)  # ITU-R BT.601, in thousandths
+        return scale(((luma + 500) // 1000).astype(np.uint8)[..., np.newaxis])
+
+    try:
+        fits = preprocess(np.zeros((1, 1, 1, 3), np.uint8)).shape == (1, 1, 1, 1)
+    except Exception:  # whatever a preprocessing of three channels says of one
+        fits = False
+    if not fits:
+        raise InputError(
+            f"{name} takes grey images, whose pixels are scaled alike: pass preprocess none, unit or "
+            "tf, or mean and std of one number.",
+            ("preprocess", "mean", "std"),
+        )
+    return preprocess
 
 
 def _existing(path: str, what: str) -> Path:

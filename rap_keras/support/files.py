@@ -118,7 +118,7 @@ def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.
         np.savez(file, **named)
 
 
-def save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+def save_npz(path: Path | BinaryIO, arrays: Mapping[str, Any]) -> None:
     """Like `np.savez_compressed`, which has no room for layers called "file"."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in arrays.items():

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,38 @@ def warp_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArra
     if size is None:
         return image
     return np.array(_resized(Image.fromarray(image), size))
+
+
+def as_rgb(image: Any) -> NDArray[np.uint8]:
+    """An image of Pillow or an array as RGB pixels `(height, width, 3)`.
+
+    Args:
+        image: The image; an array is uint8 `(height, width)`, `(height, width, 1)` or `(height, width,
+            3)`.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if isinstance(image, Image.Image):
+        return np.array(_rgb(image, getattr(image, "filename", "")))
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise InputError(
+            "Expected an image to be a file, one of Pillow, or pixels uint8 (height, width, 3) or "
+            f"(height, width), got {_described(image, array)}.",
+            "images",
+        )
+    if 0 in array.shape:
+        raise InputError(f"Expected an image with pixels, got the shape {array.shape}.", "images")
+    return array if array.ndim == 3 else np.stack([array] * 3, -1)
+
+
+def _described(image: Any, array: NDArray[Any]) -> str:
+    if array.dtype == object or not array.ndim:
+        return type(image).__name__
+    return f"{array.dtype} of shape {array.shape}"
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -1,6 +1,10 @@
 """`explain`: maps, logits and neurons from one forward pass."""
 
+import base64
+import dataclasses
 import functools
+import io
+import re
 
 import keras
 import numpy as np
@@ -9,6 +13,7 @@ import tensorflow as tf
 from compare import assert_same
 from keras import layers
 from networks import biased, plain
+from PIL import Image
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
@@ -168,3 +173,112 @@ def test_random_maps_are_of_a_neuron_that_there_is():
             index.analyze(samples(), wrong)
     with pytest.raises(InputError, match="Expected no neuron_selection"):
         made("random").analyze(samples(), 3)
+
+
+def test_an_analyzer_is_called_like_analyze():
+    analyzer = made("gradient", neuron_selection_mode="index")
+    np.testing.assert_array_equal(analyzer(samples(), 3), analyzer.analyze(samples(), 3))
+
+
+def shown(**changes):
+    found = made("rap", neuron_selection_mode="index").explain(samples(), TOLD["index"])
+    return dataclasses.replace(found, **changes)
+
+
+def test_decisions_in_words():
+    one = shown()
+    logits = one.logits[np.arange(5), TOLD["index"]]
+    expected = [f"neuron {k}, logit {v:.4g}" for k, v in zip(TOLD["index"], logits, strict=True)]
+    assert one.decisions == expected
+    named = shown(labels=tuple(str(k) if k == 3 else f"class {k}" for k in range(10)))
+    assert named.decisions[0] == expected[0]  # a number says it already
+    assert named.decisions[1].startswith("neuron 7 (class 7), logit ")
+    together = made("gradient", neuron_selection_mode="all").explain(samples())
+    assert together.decisions[0] == f"all neurons, logits {together.logits[0].sum():.4g}"
+    regions = np.arange(10) < 4
+    region = made("gradient", neuron_selection_mode="index").explain(samples(), regions)
+    assert region.decisions[0] == f"4 neurons, logits {region.logits[0, :4].sum():.4g}"
+    two = made("gradient", neuron_selection_mode="index").explain(samples(), [[1, 2]] * 5)
+    assert [line.split(",")[0] for line in two.decisions] == ["neuron 1", "neuron 2"] * 5
+
+
+def maps_drawn(figure):
+    """What the colours stand for, without photographs."""
+    images = [ax.images[-1] for ax in figure.axes if ax.images]
+    return [one.get_array() for one in images if one.get_array().ndim == 2 and one.norm.vmin < 0]
+
+
+def test_plot_draws_every_sample():
+    found = shown(model="net")
+    figure = found.plot()
+    assert figure.get_suptitle() == "net"
+    for drawn, relevance in zip(maps_drawn(figure), found.relevance, strict=True):
+        np.testing.assert_allclose(drawn, relevance.sum(-1), rtol=1e-6)
+    assert [ax.get_ylabel() for ax in figure.axes] == found.decisions
+    images = np.zeros((5, 12, 12, 3), np.uint8)
+    assert len(found.plot(images).axes) == 10
+    assert len(found.plot(images, count=2).axes) == 4
+    assert len(shown(images=images).plot(count=3).axes) == 6
+    with pytest.raises(InputError, match="colour map"):
+        found.plot(colormap="sismic")
+
+
+def test_plot_of_one_sample_and_of_several_neurons():
+    analyzer = made("gradient", neuron_selection_mode="index")
+    one = analyzer.explain(samples()[:1], 3)
+    titles = [ax.get_title() for ax in one.plot(np.zeros((1, 12, 12, 3))).axes]
+    assert titles == ["image", "gradient", "map over image", ""]  # the last is the colour bar
+    assert one.plot(np.zeros((1, 12, 12, 3))).get_suptitle() == one.decisions[0]
+    several = analyzer.explain(samples(), [[1, 2]] * 5)
+    figure = several.plot(count=2)
+    drawn = np.stack(maps_drawn(figure)).reshape(2, 2, 12, 12)
+    np.testing.assert_allclose(drawn, several.relevance[:2].sum(-1), rtol=1e-6)
+    assert figure.axes[2].get_ylabel() == "\n".join(several.decisions[2:4])
+
+
+def test_what_is_no_image_is_not_drawn():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    found = create_analyzer("gradient", model).explain(np.ones((2, 4), np.float32))
+    with pytest.raises(InputError, match=r"images \(height, width, channels\).*shape \(2, 4\)"):
+        found.plot()
+    page = found._repr_html_()
+    assert "<img" not in page
+    assert "No picture: Expected the relevance of images" in page
+    assert found.decisions[0] in page
+
+
+def test_a_notebook_shows_words_and_the_picture():
+    page = shown(model="<net>", method="<m>")._repr_html_()
+    assert page.startswith("<b>&lt;m&gt;</b><br>neuron 3, logit ")
+    found = re.search(r'src="data:image/png;base64,([^"]+)"', page)
+    picture = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    assert picture.height > picture.width  # five maps, one below the other
+    many = dataclasses.replace(
+        made("gradient").explain(np.repeat(samples(), 3, 0)), images=None
+    )._repr_html_()
+    assert "… and 7 more" in many
+
+
+def test_save(tmp_path):
+    images = np.zeros((5, 12, 12, 3), np.uint8)
+    found = shown(images=images)
+    assert found.save(tmp_path / "new" / "a.npz") == tmp_path / "new" / "a.npz"
+    with np.load(tmp_path / "new" / "a.npz") as saved:
+        for name in ("relevance", "logits", "neurons", "images"):
+            np.testing.assert_array_equal(saved[name], getattr(found, name))
+    for ending, start in {
+        "png": b"\x89PNG",
+        "pdf": b"%PDF",
+        "jpg": b"\xff\xd8",
+        "svg": b"<?xml",
+    }.items():
+        found.save(tmp_path / f"a.{ending}")
+        assert (tmp_path / f"a.{ending}").read_bytes().startswith(start)
+    with pytest.raises(
+        InputError, match=r"Expected a file .npz for the arrays or .jpg.*got '.*a.txt'"
+    ):
+        found.save(tmp_path / "a.txt")
+    several = shown(relevance={"a": found.relevance, "b": found.relevance[:, :4]})
+    several.save(tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz") as saved:
+        np.testing.assert_array_equal(saved["relevance[b]"], found.relevance[:, :4])

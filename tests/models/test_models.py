@@ -55,7 +55,7 @@ def python_file(tmp_path):
         "    return keras.Sequential([keras.Input(shape), keras.layers.Conv2D(2, 3),\n"
         "        keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(Options().classes)])\n"
         "def free(): return make((None, None, 3))\n"
-        "def grey(): return make((8, 8, 1))\n"
+        "def pairs(): return make((8, 8, 2))\n"
         "def dense(): return keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])\n"
         "def positions(): return keras.Sequential([keras.Input((8, 8, 3)),\n"
         "    keras.layers.Conv2D(2, 3)])\n"
@@ -256,8 +256,8 @@ def test_own_models_need_a_preprocessing(keras_file):
         ("", "gave no model"),
         ("nothing", "no Keras model"),
         ("unbuilt", "no Keras model with a defined input"),
-        ("grey", r"does not take RGB .* \(8, 8, 1\)"),
-        ("dense", r"does not take RGB .* \(5,\)"),
+        ("pairs", r"does not take images .* \(8, 8, 2\)"),
+        ("dense", r"does not take images .* \(5,\)"),
     ],
 )
 def test_functions_that_give_no_model_of_images(python_file, function, message):

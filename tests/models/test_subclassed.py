@@ -55,9 +55,9 @@ def loaded():
 def never_called():
     return Net()
 
-def grey():
+def pairs():
     model = Net()
-    model(np.zeros((1, 12, 12, 1)))
+    model(np.zeros((1, 12, 12, 2)))
     return model
 """
 
@@ -98,7 +98,7 @@ def test_outputs_of_a_subclassed_model(spec, rng):
             "never_called",
             "no Keras model with a defined input and output. .*: call it on one batch",
         ),
-        ("grey", r"does not take RGB images \(height, width, 3\), but \(12, 12, 1\)"),
+        ("pairs", r"does not take images .*, but \(12, 12, 2\)"),
     ],
 )
 def test_what_is_no_model_of_images(spec, function, message):

@@ -68,7 +68,7 @@ def test_light_submodules_load_no_tensorflow():
 def test_the_list_is_whole():
     public = {name for name in rap_keras.__all__ if name.islower() and not name.startswith("_")}
     functions = {"create_analyzer", "load_analyzer", "analyzer_names", "register_rule"}
-    functions |= {"register_method"}
+    functions |= {"register_method", "explain"}
     assert public - functions == set(SUBMODULES) - {"analyzers"}
     assert set(dir(rap_keras)) == set(rap_keras.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'plots'"):

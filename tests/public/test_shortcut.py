@@ -1,0 +1,175 @@
+"""`rap_keras.explain`."""
+
+import keras
+import numpy as np
+import pytest
+from compare import assert_same
+from keras import layers
+from PIL import Image
+
+import rap_keras
+from rap_keras import InputError, create_analyzer, embedded
+from rap_keras.datasets import cluttered_digits, preprocess
+from rap_keras.models.loading import load_model
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return cluttered_digits(3).images
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return embedded.load("vgg")
+
+
+def grey_model():
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(3, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(5),
+        ],
+        name="grey",
+    )
+
+
+def test_pixels_of_a_model_by_name(pixels, vgg):
+    found = rap_keras.explain("embedded:vgg", pixels)
+    assert_same(found.relevance, create_analyzer("rap", vgg).analyze(preprocess(pixels)), 1e-5)
+    np.testing.assert_array_equal(found.images, pixels)
+    assert found.labels == tuple("0123456789")
+    assert found.model == "embedded:vgg"
+
+
+def test_every_kind_of_image_is_the_same_image(pixels, tmp_path):
+    loaded = load_model("embedded:vgg")
+    small, grey = tmp_path / "a" / "scene.png", pixels[0][..., 0]
+    small.parent.mkdir()
+    Image.fromarray(pixels[0]).save(small)
+    expected = rap_keras.explain(loaded, pixels[:1]).relevance
+    for images in (pixels[0], small, str(small.parent), [small], Image.open(small)):
+        assert_same(rap_keras.explain(loaded, images).relevance, expected, 1e-5)
+    both = rap_keras.explain(loaded, [pixels[0], str(small)])
+    assert_same(both.relevance, np.repeat(expected, 2, 0), 1e-5)
+    for images in (grey, grey[..., None], Image.fromarray(grey)):
+        np.testing.assert_array_equal(
+            rap_keras.explain(loaded, images).images[0], np.stack([grey] * 3, -1)
+        )
+
+
+def test_other_sizes_are_warped(pixels):
+    large = np.repeat(np.repeat(pixels[0], 3, 0), 2, 1)
+    found = rap_keras.explain("embedded:vgg", large)
+    as_pillow = Image.fromarray(large).resize((64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(found.images[0], np.asarray(as_pillow))
+
+
+@pytest.mark.parametrize("neuron", [7, [1, 2, 3], np.array([[1, 7]] * 3)], ids=["one", "n", "nk"])
+def test_neurons_by_number(pixels, vgg, neuron):
+    found = rap_keras.explain("embedded:vgg", pixels, "lrp.epsilon", neuron)
+    analyzer = create_analyzer("lrp.epsilon", vgg, neuron_selection_mode="index")
+    assert_same(found.relevance, analyzer.analyze(preprocess(pixels), neuron), 1e-5)
+
+
+def test_neurons_by_name_and_all(pixels):
+    by_name = rap_keras.explain("embedded:vgg", pixels, neuron="7")
+    assert by_name.neurons.tolist() == [7, 7, 7]
+    together = rap_keras.explain("embedded:vgg", pixels, neuron="all")
+    assert together.neurons is None
+    np.testing.assert_allclose(
+        together.relevance.sum((1, 2, 3)), together.logits.sum(1), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_options_reach_the_method(pixels):
+    plain, sized = (
+        rap_keras.explain("embedded:vgg", pixels, "gradient", postprocess=how).relevance
+        for how in (None, "abs")
+    )
+    np.testing.assert_array_equal(np.abs(plain), sized)
+
+
+def test_floats_are_what_the_model_takes(pixels, vgg):
+    x = preprocess(pixels)
+    found = rap_keras.explain(vgg, x)
+    assert_same(found.relevance, create_analyzer("rap", vgg).analyze(x), 1e-6)
+    assert found.images is None
+    with pytest.raises(InputError, match=r"got floats.*leave preprocess out"):
+        rap_keras.explain(vgg, x, preprocess="unit")
+
+
+def test_grey_models_take_the_luma(pixels):
+    model = grey_model()
+    found = rap_keras.explain(model, pixels, preprocess="unit")
+    luma = np.stack(
+        [
+            np.asarray(Image.fromarray(i).resize((28, 28), Image.Resampling.BILINEAR).convert("L"))
+            for i in pixels
+        ]
+    )
+    x = load_model(model, preprocess="none").preprocess(found.images)
+    assert x.shape == (3, 28, 28, 1)
+    assert np.abs(x[..., 0] - luma).max() <= 1  # Pillow's weights are rounded otherwise
+    assert_same(found.relevance, create_analyzer("rap", model).analyze(x / np.float32(255)), 1e-5)
+    grey = np.arange(28 * 28).reshape(28, 28).astype(np.uint8)
+    same = load_model(model, preprocess="none").preprocess(np.stack([grey] * 3, -1)[None])
+    np.testing.assert_array_equal(same[0, ..., 0], grey)
+    for name in ("caffe", "torch", "resnet50"):
+        with pytest.raises(
+            InputError, match="grey takes grey images, whose pixels are scaled alike"
+        ):
+            rap_keras.explain(model, pixels, preprocess=name)
+
+
+WRONG = {
+    "a number, for its classes have no names, got 'cat'": {"neuron": "cat"},
+    "Expected at least one image, got none": {"images": []},
+    "There is no image or folder 'nowhere.png'": {"images": "nowhere.png"},
+    r"uint8 \(height, width, 3\) or \(height, width\), got int": {"images": 3},
+    r"got uint8 of shape \(4, 4, 2\)": {"images": np.zeros((4, 4, 2), np.uint8)},
+    r"got int64 of shape \(4, 4, 3\)": {"images": np.zeros((1, 4, 4, 3), np.int64)},
+    "with pixels, got the shape": {"images": np.zeros((0, 4, 3), np.uint8)},
+    "to tell how grey wants its pixels": {"preprocess": "auto"},
+    "did you mean 'rap'": {"method": "rapp"},
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_input_is_one_sentence(pixels, words):
+    arguments = {"images": pixels, "preprocess": "unit"} | WRONG[words]
+    with pytest.raises(InputError, match=words) as told:
+        rap_keras.explain(grey_model(), **arguments)
+    assert "\n" not in str(told.value)
+
+
+def test_names_of_classes_are_proposed(pixels):
+    loaded = load_model("embedded:vgg")
+    object.__setattr__(loaded, "labels", ("tabby cat", *"abcdefg", "crane", "crane"))
+    with pytest.raises(
+        InputError, match="one of its 10 classes, got 'tabby'; did you mean 'tabby cat'"
+    ):
+        rap_keras.explain(loaded, pixels, neuron="tabby")
+    with pytest.raises(InputError, match="got 'crane', which 2 of them are called"):
+        rap_keras.explain(loaded, pixels, neuron="crane")
+
+
+def test_images_of_several_sizes(pixels):
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Conv2D(3, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2),
+        ]
+    )
+    images = [pixels[0], pixels[1][:40]]
+    with pytest.raises(InputError, match=r"of one size.*pass size=N"):
+        rap_keras.explain(model, images, preprocess="unit")
+    assert rap_keras.explain(model, images, preprocess="unit", size=32).images.shape == (
+        2,
+        32,
+        32,
+        3,
+    )
