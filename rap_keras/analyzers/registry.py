@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -74,6 +75,28 @@ class Method:
         """Whether its maps have both signs for a logit of one sign, by the options given."""
         contrasted = options.get("contrast") is not None and options.get("postprocess") is None
         return self.signs(options) or (contrasted and not self.cut)
+
+    @property
+    def description(self) -> str:
+        """What it is and which options it has: its documentation, read without loading TensorFlow."""
+        if self.function is not None:
+            return (
+                inspect.getdoc(self.function) or f"A method of one's own, {self.function.__name__}."
+            )
+        module, _, name = self.home.partition(":")
+        if self.composite:
+            module, name = "rap_keras.composites.lrp", self.composite
+        package = Path(__file__).parents[1]
+        below = (
+            f"analyzers{module}" if module.startswith(".") else module.removeprefix("rap_keras.")
+        )
+        tree = ast.parse((package / f"{below.replace('.', '/')}.py").read_text("utf-8"))
+        (found,) = (
+            one
+            for one in tree.body
+            if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name == name
+        )
+        return ast.get_docstring(found) or ""
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""

@@ -12,12 +12,12 @@ import rap_keras
 from rap_keras.cli import patterns
 from rap_keras.cli.benchmark import benchmark, merge, report
 from rap_keras.cli.demo import demo
+from rap_keras.cli.doctor import doctor
 from rap_keras.cli.explain import compare, explain, layers
+from rap_keras.cli.lists import methods, models
 from rap_keras.cli.options import Commands
 
-app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -36,6 +36,6 @@ def _options(
     """Shows what in an image speaks for and against an image classifier's decision."""
 
 
-for _command in (explain, compare, layers, benchmark, report, merge, demo):
+for _command in (explain, compare, layers, benchmark, report, merge, demo, methods, models, doctor):
     app.command()(_command)
 app.add_typer(patterns.app, name="patterns")

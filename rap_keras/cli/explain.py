@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from rap_keras.cli.explainer import Explained, Explainer, read_batches
+from rap_keras.cli.explainer import Explained, Explainer
 from rap_keras.cli.flags import shared_flags
+from rap_keras.cli.images import Images, unique_stems
 from rap_keras.cli.options import (
     BatchSizeOption,
     ImageArgument,
@@ -18,16 +19,11 @@ from rap_keras.cli.options import (
     MethodOption,
     ModelFlags,
     OutOption,
+    StrictOption,
 )
-from rap_keras.cli.session import (
-    image_files,
-    import_native,
-    tell,
-    unique_stems,
-)
+from rap_keras.cli.session import import_native, tell
 from rap_keras.errors import InputError
 from rap_keras.support.files import replacing_together, save_npz
-from rap_keras.support.images import check_image
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted, printable
 
@@ -40,26 +36,27 @@ def explain(
     method: MethodOption = "rap",
     shown: MapFlags,
     batch_size: BatchSizeOption = 8,
+    strict: StrictOption = False,
     out: OutOption = Path("rap-explain"),
 ) -> None:
     """Explains images: a figure and the raw map of each, and explain.json about all."""
     (asked,) = shown.methods([method])
     others = asked.options.get("contrast")
-    paths = image_files(images)
+    files = Images(images, strict)
     with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
 
         loaded = model.load()
         explainer = Explainer(loaded, asked, shown.neuron, shown.where, batch_size)
-        stems = dict(zip(paths, unique_stems(paths), strict=True))
+        stems = dict(zip(files.paths, unique_stems(files.paths), strict=True))
         records = []
         work = (
             item
-            for files, pixels, x in read_batches(paths, loaded, batch_size)
-            for item in zip(files, pixels, explainer.explain(x, files), strict=True)
+            for paths, pixels, x in files.batches(loaded, batch_size)
+            for item in zip(paths, pixels, explainer.explain(x, paths), strict=True)
         )
-        for path, image, explained in track(work, "explaining", len(paths)):
+        for path, image, explained in track(work, "explaining", len(files)):
             stem = stems[path]
             record = {"file": str(path), "figure": f"{stem}.png", "map": f"{stem}.npy"}
             record = {key: printable(name) for key, name in record.items()}
@@ -75,7 +72,11 @@ def explain(
             )
             figure.savefig(folder / f"{stem}.png")
             np.save(folder / f"{stem}.npy", explained.relevance)
-        about = _about(model, loaded, shown) | {"contrast": others, "images": records}
+        about = _about(model, loaded, shown) | {
+            "contrast": others,
+            "images": records,
+            "skipped": files.skipped,
+        }
         _write_json(folder / "explain.json", about)
     for record in records:
         total = f"the map sums to {record['relevance_sum']:.4g}"
@@ -97,6 +98,7 @@ def compare(
     ] = "rap,lrp.alpha_1_beta_0,lrp.alpha_2_beta_1,gradient,input_t_gradient",
     shown: MapFlags,
     batch_size: BatchSizeOption = 8,
+    strict: StrictOption = False,
     out: OutOption = Path("rap-compare"),
 ) -> None:
     """Explains images by several methods: one figure, a row for each image, and all maps."""
@@ -106,7 +108,7 @@ def compare(
             f"methods are different names, separated by commas, not {methods!r}.", "methods"
         )
     asked = shown.methods(names)
-    paths = image_files(images)
+    files = Images(images, strict)
     with replacing_together(out) as folder:
         import_native()
         from rap_keras import plot
@@ -121,19 +123,19 @@ def compare(
         maps: dict[str, list[Any]] = {name: [] for name in names}
 
         def work() -> Iterator[tuple[str, Explained]]:
-            for files, batch, x in read_batches(paths, loaded, batch_size):
+            for paths, batch, x in files.batches(loaded, batch_size):
                 pixels.extend(batch)
                 if batch[0].shape != pixels[0].shape:
                     raise InputError("One figure needs images of one shape: pass size=N.", "size")
                 for name, explainer in explainers.items():
-                    yield from ((name, one) for one in explainer.explain(x, files))
+                    yield from ((name, one) for one in explainer.explain(x, paths))
 
-        for name, one in track(work(), "explaining", len(paths) * len(names)):
+        for name, one in track(work(), "explaining", len(files) * len(names)):
             maps[name].append(one.relevance)
             if name == names[0]:
                 firsts.append(one)
         stacked = {name: np.stack(parts) for name, parts in maps.items()}
-        stems = unique_stems(paths)
+        stems = unique_stems(files.paths)
         explained = [one.decision() for one in firsts]
         figure = plot.grid(
             np.stack(pixels),
@@ -147,14 +149,12 @@ def compare(
         save_npz(folder / "compare.npz", {"images": np.stack(pixels)} | stacked)
         images_told = [
             {"file": printable(str(path))} | told
-            for path, told in zip(paths, explained, strict=True)
+            for path, told in zip(files.paths, explained, strict=True)
         ]
-        _write_json(
-            folder / "compare.json",
-            _about(model, loaded, shown) | {"methods": names, "images": images_told},
-        )
+        about = _about(model, loaded, shown) | {"methods": names, "images": images_told}
+        _write_json(folder / "compare.json", about | {"skipped": files.skipped})
     tell(
-        f"{counted(len(paths), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
+        f"{counted(len(files), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
         f"the maps, compare.npz, and what they are of, compare.json, are in {out}."
     )
 
@@ -177,8 +177,10 @@ def layers(
 ) -> None:
     """Draws the relevance of an image layer by layer, from the output to the input."""
     (asked,) = shown.methods([method])
-    path = Path(image)
-    check_image(path)
+    files = Images([image])
+    if len(files) > 1:
+        raise InputError(f"Expected one image, got {len(files)} in {image!r}: name one.", "image")
+    (path,) = files.paths
     figure_name, maps_name, about_name = (
         f"{path.stem}-layers.{kind}" for kind in ("png", "npz", "json")
     )
@@ -188,9 +190,9 @@ def layers(
 
         loaded = model.load()
         explainer = Explainer(loaded, asked, shown.neuron, shown.where)
-        ((files, (pixels,), x),) = read_batches([path], loaded, 1)
-        relevance, region = explainer.layers(x, files)
-        told = explainer.explain(x, files)[0].summary()
+        ((paths, (pixels,), x),) = files.batches(loaded, 1)
+        relevance, region = explainer.layers(x, paths)
+        told = explainer.explain(x, paths)[0].summary()
         decision = _decision(told, asked.options.get("contrast"))
         figure = plot.layers(
             relevance,

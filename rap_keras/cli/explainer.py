@@ -1,6 +1,6 @@
-"""A method on a loaded model, and images in batches for it."""
+"""A method on a loaded model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import rap_keras
 from rap_keras.benchmark.methods import Method
 from rap_keras.cli.region import Region
 from rap_keras.errors import InputError
-from rap_keras.support.memory import check_memory
 
 
 @dataclass(frozen=True)
@@ -190,27 +189,6 @@ def _won(logits: NDArray[np.floating], neuron: int | None, file: Path) -> NDArra
             ("region", "neuron"),
         )
     return won
-
-
-def read_batches(
-    paths: Sequence[Path], loaded: Any, batch_size: int
-) -> Iterator[tuple[Sequence[Path], NDArray[np.uint8], NDArray[np.float32]]]:
-    """Files, their pixels as the model sees them, and its input; each file is read once.
-
-    Args:
-        paths: The image files.
-        loaded: The model.
-        batch_size: The most images in a batch; those of one are of one size.
-    """
-    from rap_keras.inputs.batches import image_batches
-
-    if loaded.input_size is not None:
-        check_memory(loaded.input_size, min(batch_size, len(paths)))
-    batches, _ = image_batches(paths, lambda pixels: pixels, batch_size, loaded.input_size)
-    start = 0
-    for images in batches:
-        yield paths[start : start + len(images)], images, loaded.preprocess(images)
-        start += len(images)
 
 
 def _read_neuron(text: str, name: str, count: int | None) -> int | None:

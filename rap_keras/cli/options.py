@@ -17,6 +17,8 @@ from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import CONTRASTS
+from rap_keras.models.loading import check_files, load_model
+from rap_keras.support.progress import announced
 from rap_keras.support.text import printable
 
 
@@ -128,6 +130,10 @@ ColormapOption = Annotated[
     str | None,
     typer.Option(help="A colour map of matplotlib: seismic (default), RdBu_r, PuOr_r, ..."),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it."),
+]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a time.")]
 OutOption = Annotated[Path, typer.Option(help="The folder for the results.")]
 
@@ -157,6 +163,7 @@ class ModelFlags:
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
         _ = self.shift, self.scale
+        check_files(self.model, self.weights)
 
     @property
     def shift(self) -> list[float] | None:
@@ -168,20 +175,19 @@ class ModelFlags:
         """The numbers of `std`."""
         return read_numbers("std", self.std)
 
-    def load(self) -> Any:
-        """The model, as `load_model` gives it."""
-        from rap_keras.models.loading import load_model
-
+    def load(self, preprocess: str | None = None) -> Any:
+        """The model, as `load_model` gives it, with another preprocessing if one is given."""
         output = self.output
-        return load_model(
-            self.model,
-            self.weights,
-            self.preprocess,
-            self.shift,
-            self.scale,
-            self.size,
-            int(output) if output and output.isdecimal() else output,
-        )
+        with announced(f"loading {printable(self.model)}"):
+            return load_model(
+                self.model,
+                self.weights,
+                preprocess or self.preprocess,
+                self.shift,
+                self.scale,
+                self.size,
+                int(output) if output and output.isdecimal() else output,
+            )
 
 
 @dataclass(frozen=True)

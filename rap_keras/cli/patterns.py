@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from rap_keras.cli.explainer import read_batches
 from rap_keras.cli.flags import shared_flags
+from rap_keras.cli.images import Images
 from rap_keras.cli.options import BatchSizeOption, Commands, ImageArguments, ModelFlags
-from rap_keras.cli.session import image_files, import_tensorflow, tell
+from rap_keras.cli.session import import_tensorflow, tell
 from rap_keras.support.files import replacing_together
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted
@@ -49,7 +49,7 @@ def fit(
     out: OutOption = Path("patterns.npz"),
 ) -> None:
     """Estimates a model's patterns from images, in one pass."""
-    paths = image_files(images)
+    files = Images(images, strict=True)  # patterns are of all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:
         import_tensorflow()
@@ -63,8 +63,8 @@ def fit(
             sums = Statistics.load(statistics, loaded.network)
         else:
             sums = Statistics(loaded.network, pattern_type if statistics is None else None)
-        total = -(-len(paths) // batch_size) if loaded.input_size else None
-        batches = read_batches(paths, loaded, batch_size)
+        total = -(-len(files) // batch_size) if loaded.input_size else None
+        batches = files.batches(loaded, batch_size)
         for _, _, x in track(batches, "statistics", total):
             sums.update(x)
         patterns = sums.patterns(pattern_type)

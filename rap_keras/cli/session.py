@@ -3,15 +3,13 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 import typer
 
 from rap_keras.errors import InputError
 from rap_keras.support import signals
 from rap_keras.support.devices import share_gpu
-from rap_keras.support.images import check_image, collect_images
+from rap_keras.support.progress import announced
 from rap_keras.support.quiet import silenced_stderr
 from rap_keras.support.text import printable
 
@@ -19,29 +17,6 @@ from rap_keras.support.text import printable
 def tell(text: str, err: bool = False) -> None:
     """Prints to stdout or stderr; names of files may hold anything, so a terminal gets only text."""
     typer.echo(printable(text), err=err)
-
-
-def image_files(sources: Sequence[str]) -> list[Path]:
-    """The image files that are meant, each looked at as far as takes no time."""
-    paths = collect_images(sources)
-    for path in paths:
-        check_image(path)
-    return paths
-
-
-def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """A name for each file's results; files that are called alike get a number."""
-    taken: set[str] = set()
-    stems = []
-    for path in paths:
-        stem, number = path.stem, 1
-        # Some file systems take names that differ in case only for the same.
-        while stem.lower() in taken:
-            number += 1
-            stem = f"{path.stem}-{number}"
-        taken.add(stem.lower())
-        stems.append(stem)
-    return stems
 
 
 def import_tensorflow() -> None:
@@ -54,7 +29,10 @@ def import_tensorflow() -> None:
     share_gpu()
     quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with silenced_stderr() if quiet else contextlib.nullcontext():
+    with (
+        announced("loading TensorFlow"),
+        silenced_stderr() if quiet else contextlib.nullcontext(),
+    ):
         import keras
         import tensorflow as tf
 

@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from sklearn.datasets import load_digits
 
 from rap_keras.datasets.masks import Size, masked_sample
 from rap_keras.datasets.sample import Sample
@@ -243,6 +242,8 @@ _Pool = tuple[np.ndarray, np.ndarray]
 @functools.cache
 def _pool(split: Split) -> _Pool:
     """The scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
+    from sklearn.datasets import load_digits  # here, for it takes seconds
+
     digits: Any = load_digits()
     is_test = np.arange(len(digits.target)) % _TEST_EVERY == 0
     chosen = is_test if split == "test" else ~is_test

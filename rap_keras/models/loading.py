@@ -209,6 +209,24 @@ def load_model(
     )
 
 
+def check_files(spec: str, weights: str) -> None:
+    """Refuses files that do not exist, before anything is loaded.
+
+    Args:
+        spec: As `load_model` takes it.
+        weights: As `load_model` takes it.
+
+    Raises:
+        InputError: There is no such model file or weights file.
+    """
+    path, _, _ = spec.rpartition(":")
+    file = path if path.endswith(".py") else spec
+    if file.endswith((".py", ".keras", ".h5")) and not spec.startswith(PREFIX):
+        _existing(file, "model file")
+    if weights not in ("imagenet", "none"):
+        _existing(weights, "weights file")
+
+
 @dataclass(frozen=True)
 class _Model:
     """A model as it comes, before the choices of the user."""

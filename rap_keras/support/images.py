@@ -73,6 +73,12 @@ def check_image(path: str | Path) -> None:
         _check_mode(file, path)
 
 
+def has_alpha(path: str | Path) -> bool:
+    """Whether an image has transparent colours, which `read_image` leaves out."""
+    with open_image(path, size=(1, 1)) as file:
+        return file.has_transparency_data
+
+
 @contextlib.contextmanager
 def open_image(
     path: str | Path, subject: str = "", size: tuple[int, int] | None = None

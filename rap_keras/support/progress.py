@@ -1,5 +1,7 @@
 """A progress bar on stderr."""
 
+import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -31,6 +33,23 @@ def track(
     ):  # even a disabled bar of rich < 14.3 writes an empty line
         return _stoppable(items)
     return _stoppable(rich_track(items, description, total, console=console, transient=True))
+
+
+@contextlib.contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Says on a terminal's stderr what takes its time, and how long it took."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    console.print(f"{what} ...", end="", highlight=False, markup=False)
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        console.print(f" {time.perf_counter() - start:.1f} s", highlight=False)
 
 
 def _stoppable(items: Iterable[Item]) -> Iterator[Item]:

@@ -12,12 +12,11 @@ from compare import assert_same
 from PIL import Image
 
 import rap_keras
+from rap_keras.cli import images as cli_images
 from rap_keras.cli.demo import _share_inside as share_inside
-from rap_keras.cli.explainer import read_batches
-from rap_keras.cli.session import unique_stems
+from rap_keras.cli.images import Images, unique_stems
 from rap_keras.datasets import cluttered_digits
 from rap_keras.errors import InputError
-from rap_keras.inputs import batches as input_batches
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.support.files import save_npz
 
@@ -310,17 +309,77 @@ def test_one_batch_of_images_is_in_memory(monkeypatch):
         read.append(path)
         return np.zeros((4, 4 if path.stem < "6" else 5, 3), np.uint8)
 
-    monkeypatch.setattr(input_batches, "read_image", read_image)
-    loaded = LoadedModel(None, "any", None, lambda images: images + np.float32(1))
     paths = [Path(f"{name}.png") for name in range(9)]
+    monkeypatch.setattr(cli_images, "collect_images", lambda sources: paths)
+    monkeypatch.setattr(cli_images, "check_image", lambda path: None)
+    monkeypatch.setattr(cli_images, "has_alpha", lambda path: False)
+    monkeypatch.setattr(cli_images, "read_image", read_image)
+    loaded = LoadedModel(None, "any", None, lambda images: images + np.float32(1))
     found, ahead = [], []
-    for part, pixels, x in read_batches(paths, loaded, 4):
+    for part, pixels, x in Images(["."]).batches(loaded, 4):
         assert len(part) == len(pixels)
         np.testing.assert_array_equal(x, pixels + 1.0)
         found.append(list(part))
         ahead.append(len(read) - sum(map(len, found)))
     assert found == [paths[:4], paths[4:6], paths[6:]]  # the seventh image has another size
     assert max(ahead) <= 1
+
+
+def spoilt(folder, how):
+    """A file that is no image, or one that ends early."""
+    path = folder / "aa.png"
+    whole = (folder / "a.png").read_bytes()
+    path.write_bytes(b"text" if how == "other" else whole[: len(whole) // 2])
+    return path
+
+
+@pytest.mark.parametrize("how", ["other", "cut"])
+@pytest.mark.parametrize("command", ["explain", "compare"])
+def test_one_bad_image_is_skipped_and_told(command, how, photos, common, tmp_path):
+    out = tmp_path / "new" / "out"
+    bad = spoilt(photos, how)
+    result = run(command, photos, *common)
+    assert result.exit_code == 0, result.output
+    assert "2 images" in result.stdout if command == "compare" else "2 figures" in result.stdout
+    assert result.stderr.startswith("rap-keras: Skipped: ")
+    assert str(bad) in result.stderr
+    about = json.loads((out / f"{command}.json").read_text())
+    assert [Path(one["file"]).name for one in about["images"]] == ["a.png", "b.png"]
+    assert [one["file"] for one in about["skipped"]] == [str(bad)]
+    assert about["skipped"][0]["reason"] in result.stderr
+    if command == "explain":
+        assert files(out) == ["a.npy", "a.png", "b.npy", "b.png", "explain.json"]
+    result = run(command, photos, *common[:-1], tmp_path / "strict", "--strict")
+    assert result.exit_code == 2
+    assert str(bad) in result.stderr
+    assert "Skipped" not in result.stderr
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.parametrize("how", ["other", "cut"])
+def test_nothing_but_bad_images(how, photos, common, tmp_path):
+    bad = spoilt(photos, how)
+    other = bad.rename(photos / "bad.png")
+    twin = photos / "bad2.png"
+    twin.write_bytes(other.read_bytes())
+    assert str(other) in fail("explain", other, *common)
+    result = run("explain", other, twin, *common)
+    assert result.exit_code == 2
+    assert "Expected images, got 2 files that cannot be read." in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_layers_takes_one_image(photos, common):
+    assert "Expected one image, got 2" in fail("layers", photos, *common)
+
+
+def test_alpha_is_told(common, tmp_path):
+    for name in "ab":
+        Image.new("RGBA", (8, 8), (200, 10, 10, 0)).save(tmp_path / f"{name}.png")
+    result = run("explain", tmp_path / "a.png", tmp_path / "b.png", *common)
+    assert result.exit_code == 0
+    assert f"alpha channel of '{tmp_path / 'a.png'}' (and of 1 more) is left out" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_share_inside():
@@ -383,7 +442,7 @@ def test_bad_images_leave_nothing_behind(image, message, photos, common, tmp_pat
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("no image")
     before = files(tmp_path)
-    assert message in fail("explain", photos / "a.png", tmp_path / image, *common)
+    assert message in fail("explain", photos / "a.png", tmp_path / image, *common, "--strict")
     assert files(tmp_path) == before
 
 

@@ -14,9 +14,9 @@ from command_line import fail, files, run, succeed
 from PIL import Image
 
 from rap_keras import patterns
+from rap_keras.cli import images as cli_images
 from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import ModelFlags
-from rap_keras.inputs import batches
 from rap_keras.models.loading import load_model
 from rap_keras.support import images, signals
 from rap_keras.support.files import replacing_together
@@ -68,7 +68,7 @@ def counted_calls(monkeypatch):
         return call
 
     counted_read = counting("read", images.read_image)
-    monkeypatch.setattr(batches, "read_image", counted_read)
+    monkeypatch.setattr(cli_images, "read_image", counted_read)
     monkeypatch.setattr(images, "read_image", counted_read)
     monkeypatch.setattr(Analyzer, "explain", counting("explain", Analyzer.explain))
     monkeypatch.setattr(LoadedModel, "logits", counting("logits", LoadedModel.logits))
@@ -185,7 +185,7 @@ def test_shared_flags_are_told_once():
 
     names = ["images", "model", "weights", "preprocess", "mean", "std", "size", "output", "out"]
     assert list(command.__annotations__) == names
-    command(images=["a"], out="y", **dict.fromkeys(names[2:-1]), model="net")
+    command(images=["a"], out="y", **dict.fromkeys(names[3:-1]), weights="none", model="net")
     ((given, model, out),) = seen
     assert (given, model.model, model.size, out) == (["a"], "net", None, "y")
 

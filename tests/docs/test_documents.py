@@ -75,12 +75,12 @@ def test_links_lead_somewhere(page):
 def test_commands_of_rap_keras_exist(page):
     for _, *words in commands(page, "rap-keras "):
         command, context = typer.main.get_command(app), None
-        while hasattr(command, "commands"):
+        while hasattr(command, "commands") and not words[0].startswith("-"):
             name, *words = words
             assert name in command.commands, f"rap-keras has no command {name!r}"
             context = typer.Context(command, parent=context)
             command = command.commands[name]
-        context = typer.Context(command, parent=context, info_name=name)
+        context = typer.Context(command, parent=context, info_name="rap-keras")
         command.make_parser(context).parse_args(words)  # an unknown option is an error
 
 

@@ -1,0 +1,107 @@
+"""The command `rap-keras doctor`."""
+
+import dataclasses
+from collections import Counter
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from rap_keras.cli.flags import shared_flags
+from rap_keras.cli.images import Images
+from rap_keras.cli.options import ModelFlags
+from rap_keras.cli.session import import_native, tell
+from rap_keras.errors import InputError, UnknownLayerError
+from rap_keras.support.text import counted
+
+TOLERATED = 1e-3
+"""A conservation error that single precision explains."""
+
+
+@shared_flags
+def doctor(
+    named: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="In place of --model.")
+    ] = None,
+    *,
+    model: ModelFlags,
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Check with this image; default: noise.")
+    ] = None,
+) -> None:
+    """Tells whether and how RAP explains a model: input, output, rules, and whether its sum is kept."""
+    if named is not None:
+        model = dataclasses.replace(model, model=named)
+    images = None if image is None else Images([image])
+    import_native()
+    loaded = _loaded(model)
+    from rap_keras import create_analyzer
+    from rap_keras.rules import name_of
+
+    network = loaded.network
+    shape = network.graph.shapes[network.graph.output][1:]
+    classes = "with names" if loaded.labels else "without names"
+    _say(
+        "model",
+        f"{loaded.name}, {loaded.model.count_params():,} parameters, weights {loaded.weights}",
+    )
+    _say("input", f"{_size(loaded.input_size)} pixels")
+    _say("output", f"logits of shape {tuple(shape)}, classes {classes}")
+    try:
+        analyzer = create_analyzer(
+            "rap", network, neuron_selection_mode="all" if len(shape) > 1 else "max_activation"
+        )
+    except UnknownLayerError as error:
+        sentence, _, table = str(error).partition("\n\n")
+        tell(f"rules\n{table}\n")
+        raise UnknownLayerError(sentence) from error
+    rows = analyzer.rules().rows
+    counts = Counter((type(node.layer).__name__, name_of(rule)) for node, rule in rows if rule)
+    _say("rules", counted(len(rows), "layer"))
+    for (kind, rule), count in counts.items():
+        tell(f"  {count:4} x {kind}: {rule}")
+    x = _sample(loaded, images)
+    explained = analyzer.explain(x)
+    report = analyzer.conservation(x)
+    what = "noise" if images is None else images.paths[0].name
+    logit = float(explained.explained_logits[0])
+    _say("checked on", f"{what}: {explained.decisions[0]}")
+    worst = max([*report.layers, report.model], key=lambda row: float(row.error.max()))
+    _say("sum kept", f"to {report.max_error:.1g} of the relevance (worst: {worst.name})")
+    if logit < 0:
+        _say("note", "the logit is negative, so the map sums to a negative number")
+    if report.max_error > TOLERATED:
+        _say(
+            "verdict",
+            f"explained, but {worst.name} does not keep the sum: see analyzer.conservation(x)",
+        )
+    else:
+        _say("verdict", f"explained: rap-keras explain IMAGE --model {model.model}")
+
+
+def _say(what: str, text: str) -> None:
+    tell(f"{what:<11} {text}")
+
+
+def _loaded(model: ModelFlags) -> Any:
+    """The model; where its preprocessing is not known, with none, which is told."""
+    try:
+        return model.load()
+    except InputError as error:
+        if "preprocess" not in error.arguments or model.preprocess != "auto":
+            raise
+        _say("pixels", "how it wants them is not known: tell --preprocess, or --mean and --std")
+        return model.load("none")
+
+
+def _size(size: tuple[int, int] | None) -> str:
+    return "any number of" if size is None else f"{size[0]} x {size[1]}"
+
+
+def _sample(loaded: Any, images: Images | None) -> Any:
+    if images is not None:
+        ((_, _, x),) = images.batches(loaded, 1)
+        return x
+    size = loaded.input_size or (64, 64)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    return loaded.preprocess(pixels)

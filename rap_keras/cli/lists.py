@@ -1,0 +1,51 @@
+"""The commands `rap-keras methods` and `models`."""
+
+from typing import Annotated, get_args
+
+import typer
+
+from rap_keras.analyzers.registry import analyzer_names, read_method
+from rap_keras.cli.session import import_tensorflow
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="METHOD", help="Tell of this one all that there is.")
+    ] = None,
+) -> None:
+    """Lists the methods with a line each, or tells what one is and which options it has."""
+    if name is not None:
+        record = read_method(name)
+        import_tensorflow()
+        typer.echo(f"{record.description}\n\nOptions: {', '.join(record.option_names())}")
+        return
+    records = [read_method(one) for one in analyzer_names()]
+    width = max(len(record.name) for record in records)
+    for record in records:
+        fixed = ", ".join(f"{key}={value}" for key, value in record.fixed.items())
+        line = record.description.partition("\n")[0] + (f" Here: {fixed}." if fixed else "")
+        typer.echo(f"{record.name:{width}}  {line}")
+
+
+def models() -> None:
+    """Lists what --model takes, with a line each."""
+    import_tensorflow()
+    from rap_keras.models import embedded
+    from rap_keras.models.applications import applications
+
+    lines = {
+        f"embedded:{name}": "comes along, for scenes with digits, 64 x 64 pixels"
+        for name in get_args(embedded.Name)
+    }
+    lines |= {
+        name: f"keras.applications, {one.default_size} x {one.default_size} pixels, ImageNet"
+        for name, one in applications().items()
+    }
+    lines |= {
+        "hub:PRESET": "an image classifier of KerasHub, such as hub:resnet_50_imagenet",
+        "FILE.keras, FILE.h5": "a saved model; tell --preprocess",
+        "FILE.py:function": "what the function returns; tell --preprocess",
+    }
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        typer.echo(f"{name:{width}}  {line}")
