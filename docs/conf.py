@@ -101,7 +101,8 @@ def copy_notebooks(app):
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir()
     for path in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
-        shutil.copy2(path, to)
+        text = path.read_text("utf-8")
+        (to / path.name).write_text(text.replace("](../docs/", "](../"), "utf-8")
 
 
 def draw_math(self, node):

@@ -19,7 +19,7 @@ MOST_SHOWN = 8
 PICTURES = (".jpg", ".pdf", ".png", ".svg")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """The relevance of samples, and what it is the relevance of; all from one forward pass.
 
@@ -134,6 +134,12 @@ class Explanation:
                 "path",
             )
         return path
+
+    def __repr__(self) -> str:
+        shown = "; ".join(self.decisions[:MOST_SHOWN])
+        more = len(self.decisions) - MOST_SHOWN
+        rest = f"; and {more} more" if more > 0 else ""
+        return f"<{self.method} of {_shapes(self.relevance)}: {shown}{rest}>"
 
     def _repr_html_(self) -> str:
         shown = self.decisions

@@ -193,6 +193,7 @@ def test_decisions_in_words():
     named = shown(labels=tuple(str(k) if k == 3 else f"class {k}" for k in range(10)))
     assert named.decisions[0] == expected[0]  # a number says it already
     assert named.decisions[1].startswith("neuron 7 (class 7), logit ")
+    assert repr(one) == f"<rap of shape (5, 12, 12, 3): {'; '.join(expected)}>"
     together = made("gradient", neuron_selection_mode="all").explain(samples())
     assert together.decisions[0] == f"all neurons, logits {together.logits[0].sum():.4g}"
     regions = np.arange(10) < 4

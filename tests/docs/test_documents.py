@@ -2,12 +2,25 @@
 
 import ast
 import importlib
+import json
+import os
 import re
 from unittest.mock import patch
 
+import matplotlib
 import pytest
 import typer
-from documents import KERAS_2, NOT_RUN, PAGES, ROOT, anchors, blocks, commands, links
+from documents import (
+    KERAS_2,
+    NOT_RUN,
+    PAGES,
+    ROOT,
+    anchors,
+    blocks,
+    commands,
+    links,
+    run_notebook,
+)
 from PIL import Image
 
 from rap_keras.analyzers import registry
@@ -108,13 +121,52 @@ def test_every_page_is_in_the_site():
     assert set(pages) - {*reports, "index"} == {name for name in named if name != "hidden"}
 
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+# A kernel runs the first, and tests/innvestigate that of the plugin.
+@pytest.mark.parametrize(
+    "path", [p for p in NOTEBOOKS[1:] if p.stem != "05_innvestigate"], ids=lambda p: p.stem
+)
+def test_notebooks_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("RAP_KERAS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAP_KERAS_MODEL", "embedded:residual")  # nothing is downloaded
+    with matplotlib.rc_context():
+        run_notebook(path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_stored_with_what_they_show(path):
+    cells = json.loads(path.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert {output["output_type"] for output in outputs} <= {
+        "display_data",
+        "execute_result",
+        "stream",
+    }
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", ()) for output in outputs)
+    assert path.stat().st_size < 800_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_of_notebooks_lead_somewhere(path):
+    for target in links(path):
+        assert (path.parent / target).is_file(), target
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*zmq.*", "ignore::DeprecationWarning", "ignore::ResourceWarning"
 )
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
-def test_notebooks_run(path):
+def test_a_kernel_runs_the_first_notebook():
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}
     ).execute()
+    kinds = {
+        kind for c in notebook.cells for o in c.get("outputs", ()) for kind in o.get("data", ())
+    }
+    assert {"text/html", "image/png"} <= kinds

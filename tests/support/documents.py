@@ -9,6 +9,8 @@ The first leaves it out, and `NOT_RUN` of tests/docs counts those; the second gi
 own, in which tf.keras is Keras 2.
 """
 
+import ast
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -51,9 +53,9 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
-def links(page: str) -> list[str]:
-    """The targets of a page's links, those on the web left out."""
-    text = _BLOCK.sub("", PAGES[page].read_text())
+def links(page: str | Path) -> list[str]:
+    """The targets of a page's or a notebook's links, those on the web left out."""
+    text = _BLOCK.sub("", PAGES[page].read_text()) if isinstance(page, str) else _prose(page)
     found = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target for target in found if not re.match(r"[a-z]+:", target)]
 
@@ -70,3 +72,32 @@ def commands(page: str, program: str) -> list[list[str]]:
     lines = re.findall(rf"^ *({program}.*)$", text, re.MULTILINE)
     inline = re.findall(rf"(?<!`)`({program}[^`]*)`", text)
     return [shlex.split(command, comments=True) for command in lines + inline]
+
+
+def run_notebook(path: Path) -> None:
+    """Runs the cells of a notebook here, and what a notebook would show of their last lines."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in _cells(path, "code"):
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, path.name, "exec"), names)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), path.name, "eval"), names)
+            if value is not None:
+                _show(value)
+                assert cell["outputs"], f"run {path.name} and store what it shows"
+
+
+def _show(value: Any) -> None:
+    for kind in ("_repr_html_", "_repr_png_", "__repr__"):
+        if (show := getattr(value, kind, None)) and show() is not None:
+            return
+    raise AssertionError(f"{type(value).__name__} shows nothing")
+
+
+def _cells(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def _prose(path: Path) -> str:
+    return "\n".join("".join(cell["source"]) for cell in _cells(path, "markdown"))
