@@ -16,6 +16,7 @@ from rap_keras.errors import InputError, UnknownLayerError
 if TYPE_CHECKING:  # what __getattr__ loads
     from rap_keras import (
         benchmark,
+        callbacks,
         composites,
         datasets,
         embedded,
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "analyzer_names",
     "benchmark",
+    "callbacks",
     "composites",
     "create_analyzer",
     "datasets",

@@ -73,7 +73,7 @@ class Explanation:
 
         Args:
             images: The pixels of the samples, `(batch, height, width, 3)`, `(..., 1)` or without
-                channels: uint8 in 0..255 or float in 0..1. Default: `images`; without any the maps
+                channels, as `rap_keras.plot.overlay` takes them. Default: `images`; without any the maps
                 alone are drawn.
             count: At most so many samples, the first.
             **options: As `rap_keras.plot.grid` takes them: percentile, colormap, ...

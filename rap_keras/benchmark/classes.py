@@ -1,10 +1,7 @@
 """What a data set calls the classes of a model."""
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
-from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel
 
 
@@ -22,52 +19,6 @@ def named_classes(loaded: LoadedModel, given: Sequence[str] | None) -> tuple[str
     Raises:
         InputError: There are more or fewer names than neurons.
     """
-    count = loaded.network.outputs[0].shape[-1]
     if given is not None:
-        if len(given) != count:
-            raise InputError(
-                f"Expected a name for each of the {count} neurons of {loaded.name}, got {len(given)}."
-            )
-        return tuple(given)
+        return loaded.with_labels(given).labels
     return loaded.synsets or loaded.labels
-
-
-def read_classes(text: str) -> tuple[str, ...]:
-    """The names of a model's classes.
-
-    Args:
-        text: Names, separated by commas; or a file with one name a line; or a .csv file with the columns
-            class_index and synset (or class).
-
-    Returns:
-        The names, in the order of the neurons.
-
-    Raises:
-        InputError: The file cannot be read, or names are missing or come twice.
-    """
-    path = Path(text)
-    if path.suffix not in (".csv", ".txt"):
-        names: Sequence[str] = text.split(",")
-    else:
-        try:
-            content = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The file of classes {text!r} cannot be read ({error}).") from error
-        names = _table(content, text) if path.suffix == ".csv" else content.splitlines()
-    names = [name.strip() for name in names]
-    if not all(names) or len(set(names)) < len(names):
-        raise InputError(
-            f"Expected the classes {text!r} to be different names, none of them empty."
-        )
-    return tuple(names)
-
-
-def _table(content: str, path: str) -> list[str]:
-    rows = list(csv.DictReader(content.splitlines()))
-    try:
-        by_index = {int(row["class_index"]): row.get("synset") or row["class"] for row in rows}
-        return [by_index[k] for k in range(len(rows))]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"Expected {path!r} to have the columns class_index (0, 1, ...) and synset or class."
-        ) from error

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rap_keras.benchmark.classes import named_classes, read_classes
+from rap_keras.benchmark.classes import named_classes
 from rap_keras.benchmark.controls import (
     EDGES,
     MEAN_SHIFTED,
@@ -29,6 +29,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps, perturbation
+from rap_keras.models.classes import read_classes
 
 T = TypeVar("T")
 Maps = dict[str, NDArray[Any]]

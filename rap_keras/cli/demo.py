@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.methods import Method
 from rap_keras.cli.explainer import Explainer
 from rap_keras.cli.options import OutOption
-from rap_keras.cli.session import import_native, tell
-from rap_keras.support.files import replacing_together, save_npz
+from rap_keras.cli.session import import_native, results_in, tell
+from rap_keras.support.files import save_npz
 
 DEMO_SCENES = 6
 DEMO_MODELS = ("vgg", "residual")
@@ -20,7 +20,7 @@ DEMO_METHODS = ("rap", "gradient", "input_t_gradient")
 
 def demo(out: OutOption = Path("rap-demo")) -> None:
     """Explains scenes with digits by two small models that come along; nothing is downloaded."""
-    with replacing_together(out) as folder:
+    with results_in(out) as folder:
         import_native()
         from rap_keras import plot
         from rap_keras.datasets import cluttered_digits

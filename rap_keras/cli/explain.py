@@ -21,9 +21,11 @@ from rap_keras.cli.options import (
     OutOption,
     StrictOption,
 )
-from rap_keras.cli.session import import_native, tell
+from rap_keras.cli.session import import_native, results_in, tell
 from rap_keras.errors import InputError
-from rap_keras.support.files import replacing_together, save_npz
+from rap_keras.support.files import save_npz
+from rap_keras.support.fitting import restored
+from rap_keras.support.images import read_image
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted, printable
 
@@ -35,6 +37,10 @@ def explain(
     *,
     method: MethodOption = "rap",
     shown: MapFlags,
+    original_size: Annotated[
+        bool,
+        typer.Option("--original-size", help="Bring each map back to the size of its image."),
+    ] = False,
     batch_size: BatchSizeOption = 8,
     strict: StrictOption = False,
     out: OutOption = Path("rap-explain"),
@@ -42,12 +48,12 @@ def explain(
     """Explains images: a figure and the raw map of each, and explain.json about all."""
     (asked,) = shown.methods([method])
     others = asked.options.get("contrast")
-    files = Images(images, strict)
-    with replacing_together(out) as folder:
+    files = Images(images, strict, shown.fit)
+    with results_in(out) as folder:
         import_native()
         from rap_keras import plot
 
-        loaded = model.load()
+        loaded = shown.named(model.load())
         explainer = Explainer(loaded, asked, shown.neuron, shown.where, batch_size)
         stems = dict(zip(files.paths, unique_stems(files.paths), strict=True))
         records = []
@@ -62,17 +68,23 @@ def explain(
             record = {key: printable(name) for key, name in record.items()}
             record |= {"method": method} | explained.summary()
             records.append(record)
+            relevance = explained.relevance
+            if original_size:
+                image = read_image(path)
+                relevance = restored(relevance, image.shape[:2], shown.fit)
             figure = plot.explanation(
-                explained.relevance,
+                relevance,
                 image,
                 title=method,
-                region=explained.outlined,
+                # An output's positions are those of the fitted image.
+                region=None if original_size and shown.fit != "warp" else explained.outlined,
                 caption=f"{loaded.name}: {_decision(record, others)}",
                 **shown.drawing,
             )
             figure.savefig(folder / f"{stem}.png")
-            np.save(folder / f"{stem}.npy", explained.relevance)
+            np.save(folder / f"{stem}.npy", relevance)
         about = _about(model, loaded, shown) | {
+            "original_size": original_size,
             "contrast": others,
             "images": records,
             "skipped": files.skipped,
@@ -108,12 +120,12 @@ def compare(
             f"methods are different names, separated by commas, not {methods!r}.", "methods"
         )
     asked = shown.methods(names)
-    files = Images(images, strict)
-    with replacing_together(out) as folder:
+    files = Images(images, strict, shown.fit)
+    with results_in(out) as folder:
         import_native()
         from rap_keras import plot
 
-        loaded = model.load()
+        loaded = shown.named(model.load())
         explainers = {
             method.title: Explainer(loaded, method, shown.neuron, shown.where, batch_size)
             for method in asked
@@ -177,18 +189,18 @@ def layers(
 ) -> None:
     """Draws the relevance of an image layer by layer, from the output to the input."""
     (asked,) = shown.methods([method])
-    files = Images([image])
+    files = Images([image], fit=shown.fit)
     if len(files) > 1:
         raise InputError(f"Expected one image, got {len(files)} in {image!r}: name one.", "image")
     (path,) = files.paths
     figure_name, maps_name, about_name = (
         f"{path.stem}-layers.{kind}" for kind in ("png", "npz", "json")
     )
-    with replacing_together(out) as folder:
+    with results_in(out) as folder:
         import_native()
         from rap_keras import plot
 
-        loaded = model.load()
+        loaded = shown.named(model.load())
         explainer = Explainer(loaded, asked, shown.neuron, shown.where)
         ((paths, (pixels,), x),) = files.batches(loaded, 1)
         relevance, region = explainer.layers(x, paths)
@@ -226,6 +238,7 @@ def _about(model: ModelFlags, loaded: Any, shown: MapFlags) -> dict[str, Any]:
         "std": model.scale,
         "output": loaded.output,
         "region": shown.region,
+        "fit": shown.fit,
     }
 
 

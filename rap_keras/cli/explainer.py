@@ -12,6 +12,7 @@ import rap_keras
 from rap_keras.benchmark.methods import Method
 from rap_keras.cli.region import Region
 from rap_keras.errors import InputError
+from rap_keras.models.loading import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Explainer:
     Args:
         loaded: The model.
         method: The method with its options.
-        neuron: The neuron, or the class where the output is a map: "max", "all", or a number.
+        neuron: The neuron, or the class where the output is a map: "max", "all", a number, or the name
+            of a class.
         region: Where, if the output is a map of classes, the last axis; None: everywhere.
         batch_size: Images computed at a time.
 
@@ -77,7 +79,7 @@ class Explainer:
         self._loaded = loaded
         shape = loaded.network.graph.shapes[loaded.network.graph.output][1:]
         self._is_map = len(shape) > 1
-        self._neuron = _read_neuron(neuron, loaded.name, shape[-1] if shape else 1)
+        self._neuron = _read_neuron(neuron, loaded, shape[-1] if shape else 1)
         self._largest = neuron == "max"
         self._region = region
         self._check(shape)
@@ -191,14 +193,18 @@ def _won(logits: NDArray[np.floating], neuron: int | None, file: Path) -> NDArra
     return won
 
 
-def _read_neuron(text: str, name: str, count: int | None) -> int | None:
+def _read_neuron(text: str, loaded: LoadedModel, count: int | None) -> int | None:
     """The number of a neuron; None for "max" and "all"."""
     if text in ("max", "all"):
         return None
     try:
         index = int(text)
     except ValueError:
+        if loaded.labels:
+            return loaded.neuron_called(text)
         raise InputError(f"neuron is max, all or an index, not {text!r}.", "neuron") from None
     if index < 0 or (count is not None and index >= count):
-        raise InputError(f"{name} has the neurons 0 to {(count or 0) - 1}, but no neuron {index}.")
+        raise InputError(
+            f"{loaded.name} has the neurons 0 to {(count or 0) - 1}, but no neuron {index}."
+        )
     return index

@@ -1,6 +1,7 @@
 """The images that a command is given."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
-from rap_keras.support.images import check_image, collect_images, has_alpha, read_image
+from rap_keras.support.images import check_image, collect_images, has_alpha, read_image, size_of
 from rap_keras.support.memory import check_memory
 from rap_keras.support.text import counted, printable
 
@@ -24,6 +25,7 @@ class Images:
         sources: Files, folders and patterns.
         strict: Refuse an image that cannot be read; else it is skipped with a warning, where there are
             others.
+        fit: How they are brought to the size of the model's input; None: warped, without a word.
 
     Attributes:
         paths: Those that can be read, as far as is known.
@@ -33,7 +35,11 @@ class Images:
         InputError: There is none, or none that can be read.
     """
 
-    def __init__(self, sources: Sequence[str], strict: bool = False) -> None:
+    def __init__(
+        self, sources: Sequence[str], strict: bool = False, fit: str | None = None
+    ) -> None:
+        self._fit = fit or "warp"
+        self._tells = fit == "warp"
         found = collect_images(sources)
         self.skipped: list[dict[str, str]] = []
         self._strict = strict or len(found) == 1
@@ -76,13 +82,26 @@ class Images:
     def _read(self, size: tuple[int, int] | None) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
         for path in list(self.paths):
             try:
-                image = read_image(path, size)
+                image = read_image(path, size, self._fit)
             except InputError as error:
                 self._skip(path, error)
                 self.paths.remove(path)
                 self._refuse_none()
             else:
+                if size is not None:
+                    self._tell_warped(path, size)
                 yield path, image
+
+    def _tell_warped(self, path: Path, size: tuple[int, int]) -> None:
+        """Tells, once, that an image has other proportions than the model's."""
+        there = size_of(path)
+        if self._tells and abs(math.log(there[0] * size[1] / (there[1] * size[0]))) > math.log(1.1):
+            self._tells = False
+            tell(
+                f"rap-keras: Images such as {str(path)!r} are squashed, from {there[1]} x {there[0]} to "
+                f"{size[1]} x {size[0]} pixels: --fit crop takes their middle, --fit pad adds bars.",
+                err=True,
+            )
 
     def _skip(self, path: Path, error: InputError) -> None:
         if self._strict:

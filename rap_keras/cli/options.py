@@ -17,7 +17,9 @@ from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import CONTRASTS
-from rap_keras.models.loading import check_files, load_model
+from rap_keras.models.classes import read_classes
+from rap_keras.models.loading import LoadedModel, check_files, load_model
+from rap_keras.support.fitting import check_fit
 from rap_keras.support.progress import announced
 from rap_keras.support.text import printable
 
@@ -104,7 +106,24 @@ MethodOption = Annotated[
     ),
 ]
 NeuronOption = Annotated[
-    str, typer.Option(help="What to explain: the neuron with the max logit, all, or an INDEX.")
+    str,
+    typer.Option(
+        help="What to explain: the neuron with the max logit, all, an INDEX or a class's name."
+    ),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the model calls its classes, in the order of its neurons: names, separated by "
+        "commas, or a file with one name a line."
+    ),
+]
+FitOption = Annotated[
+    str,
+    typer.Option(
+        help="How images get the size of the model's input: warp (whole), crop (their middle) or pad "
+        "(with black bars)."
+    ),
 ]
 RegionOption = Annotated[
     str | None,
@@ -196,6 +215,8 @@ class MapFlags:
 
     patterns: PatternsOption = None
     neuron: NeuronOption = "max"
+    classes: ClassesOption = None
+    fit: FitOption = "warp"
     region: RegionOption = None
     contrast: ContrastOption = None
     against: AgainstOption = None
@@ -204,7 +225,8 @@ class MapFlags:
 
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
-        _ = self.where, self.others
+        _ = self.where, self.others, self.names
+        check_fit(self.fit)
         if self.percentile is not None and not 0 < self.percentile <= 100:
             raise InputError(
                 f"percentile is above 0 and at most 100, not {self.percentile:g}.", "percentile"
@@ -215,6 +237,15 @@ class MapFlags:
         """Arguments of `rap_keras.plot`, as far as they were given."""
         given = {"percentile": self.percentile, "colormap": self.colormap}
         return {name: value for name, value in given.items() if value is not None}
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...] | None:
+        """What the classes are called."""
+        return None if self.classes is None else read_classes(self.classes)
+
+    def named(self, loaded: LoadedModel) -> LoadedModel:
+        """The model, with the names of its classes if they were given."""
+        return loaded if self.names is None else loaded.with_labels(self.names)
 
     @functools.cached_property
     def where(self) -> Region | None:

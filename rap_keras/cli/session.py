@@ -3,20 +3,39 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 
 from rap_keras.errors import InputError
 from rap_keras.support import signals
 from rap_keras.support.devices import share_gpu
+from rap_keras.support.files import replacing_together
 from rap_keras.support.progress import announced
 from rap_keras.support.quiet import silenced_stderr
-from rap_keras.support.text import printable
+from rap_keras.support.text import counted, printable
 
 
 def tell(text: str, err: bool = False) -> None:
     """Prints to stdout or stderr; names of files may hold anything, so a terminal gets only text."""
     typer.echo(printable(text), err=err)
+
+
+@contextlib.contextmanager
+def results_in(out: Path) -> Iterator[Path]:
+    """A folder to write results to: all of them take their places in `out`, or none does.
+
+    What an earlier run has left there is told: it is replaced, or stays beside the new results.
+    """
+    before = {path.name for path in out.iterdir() if path.is_file()} if out.is_dir() else set()
+    with replacing_together(out) as folder:
+        yield folder
+        written = {path.name for path in folder.iterdir()}
+    told = {"replaced": before & written, "kept": before - written}
+    parts = [f"{counted(len(names), 'file')} {what}" for what, names in told.items() if names]
+    if parts:
+        tell(f"rap-keras: {out} was not empty: {', '.join(parts)}.", err=True)
 
 
 def import_tensorflow() -> None:

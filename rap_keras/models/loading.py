@@ -26,7 +26,7 @@ from rap_keras.models.preprocessing import (
 from rap_keras.models.randomisation import randomised
 from rap_keras.support.memory import check_memory
 from rap_keras.support.python_files import load_function
-from rap_keras.support.text import first_line
+from rap_keras.support.text import did_you_mean, first_line
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from rap_keras.backends.network import Network
@@ -115,6 +115,47 @@ class LoadedModel:
                 f"{self.name} is made for {self.input_size} alone ({first_line(error)})."
             ) from error
         return dataclasses.replace(self, model=clone, input_size=size)
+
+    def with_labels(self, labels: Sequence[str]) -> "LoadedModel":
+        """The same model with names for its classes.
+
+        Args:
+            labels: A name for each neuron.
+
+        Raises:
+            InputError: There are more or fewer names than neurons.
+        """
+        graph = self.network.graph
+        count = graph.shapes[graph.output][-1]
+        if len(labels) != count:
+            raise InputError(
+                f"Expected a name for each of the {count} neurons of {self.name}, got {len(labels)}.",
+                "classes",
+            )
+        return dataclasses.replace(self, labels=tuple(labels))
+
+    def neuron_called(self, label: str) -> int:
+        """The neuron of a class.
+
+        Raises:
+            InputError: No class is called so, or several are.
+        """
+        labels = self.labels or ()
+        found = [k for k, known in enumerate(labels) if known == label]
+        if len(found) == 1:
+            return found[0]
+        hint = did_you_mean(label, labels, 1, 0.6)
+        known = (
+            f"one of its {len(labels)} classes"
+            if labels
+            else "a number, for its classes have no names"
+        )
+        raise InputError(
+            f"Expected neuron to be {known}, got {label!r}"
+            + (f", which {len(found)} of them are called" if found else "")
+            + (f"; {hint}" if hint and not found else "."),
+            "neuron",
+        )
 
     def randomised(self, stage: str, seed: int) -> "LoadedModel":
         """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""

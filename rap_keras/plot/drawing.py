@@ -26,6 +26,8 @@ BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colo
 # Beyond these, far beyond float32, matplotlib's arithmetic over- or underflows: a map of less than
 # the smallest is drawn as zero, one of more than the largest is refused.
 SMALLEST, LARGEST = 1e-250, 1e250
+# The largest value that tells a float image in 0..255 from one in 0..1; between, nothing does.
+DARKEST = 2
 FRAME_COLOR = "0.6"
 REGION_COLOR = "lime"  # neither in the colour map nor grey
 FONT_SIZE = "small"
@@ -48,8 +50,12 @@ def channel_sum(relevance: ArrayLike, channel_axis: int | None) -> Array:
     if values.dtype.kind not in "fiu":
         raise InputError(f"A relevance map is an array of real numbers, not of {values.dtype}.")
     values = values.astype(np.float64)
+    if values.ndim == 2:
+        channel_axis = None
     if values.ndim != (2 if channel_axis is None else 3):
-        expected = "(height, width)" if channel_axis is None else "(height, width, channels)"
+        expected = "(height, width)" + (
+            "" if channel_axis is None else " or (height, width, channels)"
+        )
         raise InputError(
             f"One relevance map is {expected}, but this array has the shape {values.shape}; "
             "channel_axis says where its channels are (None: nowhere), and a batch is drawn map "
@@ -94,7 +100,7 @@ def color_scale(spatial: Array, percentile: float) -> tuple[float, float]:
 
 
 def as_image(image: ArrayLike) -> Array:
-    """One image as uint8 or float of the documented range, otherwise refused; never rescaled."""
+    """One image as uint8, or as float in 0..1; refused if it is of no documented range."""
     values = np.asarray(image)
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3)):
         raise InputError(
@@ -106,14 +112,15 @@ def as_image(image: ArrayLike) -> Array:
     if values.dtype == np.uint8:
         return values
     if not np.issubdtype(values.dtype, np.floating):
-        raise InputError(f"An image is uint8 in 0..255 or float in 0..1, not {values.dtype}.")
+        raise InputError(f"An image is uint8 in 0..255 or float, not {values.dtype}.")
+    low, high = values.min(), values.max()
     # Resizing overshoots by rounding errors; `not` makes NaN fail too.
-    if not (values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
+    if not (low >= -1e-5 and (high <= 1 + 1e-5 or DARKEST <= high <= 255 + 1e-3)):
         raise InputError(
-            "A float image has values in 0..1 (a uint8 one in 0..255), but this one reaches from "
-            f"{values.min():.4g} to {values.max():.4g}."
+            "A float image has values in 0..1 or in 0..255, but this one reaches from "
+            f"{low:.4g} to {high:.4g}."
         )
-    return np.clip(values, 0.0, 1.0)
+    return np.clip(values if high < DARKEST else values / 255, 0.0, 1.0)
 
 
 def as_grey(image: Array) -> Array:

@@ -46,7 +46,7 @@ def heatmap(
     The scale is symmetric, so zero is white whatever the map holds; a map of zeros is all white.
 
     Args:
-        relevance: One map, `(height, width, channels)`; see `channel_axis`.
+        relevance: One map, `(height, width, channels)`, or `(height, width)` without any channels.
         image: If given, the map is drawn over it as `overlay` does: where relevance is zero, the
             image shows in grey. See `overlay` for what an image may be.
         ax: The axes to draw on; default: those of a new figure.
@@ -55,7 +55,7 @@ def heatmap(
             little else of a photograph's map.
         colorbar: Whether to add a colour bar.
         title: The title of the axes.
-        channel_axis: The axis of the channels; `None` for a map `(height, width)` without any.
+        channel_axis: The axis of the channels, where there are any.
         colormap: A colour map of matplotlib, by name or as it is, whose middle stands for zero:
             "seismic", "RdBu_r", "PuOr_r", ...
 
@@ -102,7 +102,7 @@ def overlay(
         relevance: One map, as in `heatmap`. Where its resolution is not the image's, as for the
             relevance of an inner layer, it is stretched over the image.
         image: One image, `(height, width, 3)`, `(height, width, 1)` or `(height, width)`: uint8 in
-            0..255 or float in 0..1.
+            0..255, or float in 0..1 or, as `keras.utils.img_to_array` gives it, in 0..255.
         ax: As in `heatmap`.
         percentile: As in `heatmap`.
         colorbar: As in `heatmap`.

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from rap_keras.errors import InputError
+from rap_keras.support.fitting import fitted
 from rap_keras.support.reading import opened
 
 # What a folder or a pattern is searched for; a file that is named may have any ending.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+LYING = (5, 6, 7, 8)
+"""The orientations of EXIF whose rows are the columns of the upright image."""
 MOST_PIXELS = 100_000_000
 """The pixels of an image that are decoded at most: Pillow takes 4 bytes for each, or 8."""
 
@@ -42,12 +45,15 @@ def collect_images(sources: Iterable[str | Path]) -> list[Path]:
     return sorted(found.values())
 
 
-def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, fit: str = "warp"
+) -> NDArray[np.uint8]:
     """Reads one image as RGB, turned upright where its EXIF data say how.
 
     Args:
         path: The image file; of several frames the first is read.
-        size: The `(height, width)` to warp the whole image to; default: its own.
+        size: The `(height, width)` to bring the image to; default: its own.
+        fit: How, one of `rap_keras.support.fitting.FITS`.
 
     Returns:
         The pixels, `(height, width, 3)`.
@@ -59,7 +65,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
     with open_image(path, size=size) as file:
         ImageOps.exif_transpose(file, in_place=True)
         image = _rgb(file, path)
-        return np.array(image if size is None else _resized(image, size))
+        return np.array(image if size is None else fitted(image, size, fit))
 
 
 def check_image(path: str | Path) -> None:
@@ -71,6 +77,13 @@ def check_image(path: str | Path) -> None:
     """
     with open_image(path, size=(1, 1)) as file:
         _check_mode(file, path)
+
+
+def size_of(path: str | Path) -> tuple[int, int]:
+    """The `(height, width)` of an image, upright, as `read_image` gives it."""
+    with open_image(path, size=(1, 1)) as file:
+        size = (file.height, file.width)
+        return size[::-1] if file.getexif().get(ExifTags.Base.Orientation) in LYING else size
 
 
 def has_alpha(path: str | Path) -> bool:
@@ -115,11 +128,13 @@ def open_image(
             raise InputError(f"{subject} is not an image that can be read; replace it.") from error
 
 
-def warp_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def warp_image(
+    image: NDArray[np.uint8], size: tuple[int, int] | None, fit: str = "warp"
+) -> NDArray[np.uint8]:
     """The pixels `(height, width, 3)` at another `(height, width)`; at `None` as they are."""
     if size is None:
         return image
-    return np.array(_resized(Image.fromarray(image), size))
+    return np.array(fitted(Image.fromarray(image), size, fit))
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
@@ -152,10 +167,6 @@ def _described(image: Any, array: NDArray[Any]) -> str:
     if array.dtype == object or not array.ndim:
         return type(image).__name__
     return f"{array.dtype} of shape {array.shape}"
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image.resize(size[::-1], Image.Resampling.BILINEAR)
 
 
 def _files(source: Path) -> list[Path]:

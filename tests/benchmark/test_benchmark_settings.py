@@ -7,13 +7,13 @@ import pytest
 from command_line import run
 
 from rap_keras.benchmark import running
-from rap_keras.benchmark.classes import read_classes
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.methods import read_method
 from rap_keras.benchmark.protocol import command
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
+from rap_keras.models.classes import read_classes
 
 # A value for each setting that is not its default, and how it is typed.
 CHANGED = {

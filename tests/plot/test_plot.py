@@ -122,7 +122,6 @@ def test_draws_on_the_axes_given():
     ("relevance", "channel_axis"),
     [
         (np.ones((1, 4, 4, 3)), -1),
-        (np.ones((4, 4)), -1),
         (np.ones((4, 4, 3)), None),
         (np.ones(4), None),
     ],
@@ -204,7 +203,8 @@ def test_alpha_out_of_range_is_refused(alpha):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.full((4, 4, 3), 2.0), "0..1"),
+        (np.full((4, 4, 3), 1.5), "0..1 or in 0..255"),
+        (np.full((4, 4, 3), 256.0), "0..1 or in 0..255"),
         (np.full((4, 4, 3), -0.5), "0..1"),
         (np.full((4, 4, 3), np.nan), "0..1"),
         (np.ones((4, 4, 3), dtype=np.int64), "uint8"),
@@ -224,6 +224,21 @@ def test_a_dark_uint8_image_keeps_its_range():
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), image)
     (color,) = pixels(figure.axes[0], [(1, 1)])
     np.testing.assert_allclose(color, 1 / 255, atol=1e-6)
+
+
+def test_a_float_image_of_0_to_255_is_that_of_its_pixels(rng):
+    image = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    figures = [plot.grid(one[None], {}) for one in (image, image.astype(np.float32))]
+    places = [(x, y) for x in range(4) for y in range(4)]
+    first, second = (pixels(figure.axes[0], places) for figure in figures)
+    np.testing.assert_allclose(first, second, atol=1 / 254)
+
+
+def test_a_map_without_channels_needs_no_telling(rng):
+    relevance = rng.standard_normal((4, 6))
+    for ax in (plot.heatmap(relevance), plot.heatmap(relevance, channel_axis=None)):
+        np.testing.assert_array_equal(ax.images[0].get_array(), relevance)
+    assert plot.explanation(relevance, np.full((4, 6), 0.5)).axes
 
 
 def test_grid_has_a_row_per_image_and_a_column_per_method(rng):

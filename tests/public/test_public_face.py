@@ -10,6 +10,7 @@ import rap_keras
 SUBMODULES = {
     "analyzers": "create_analyzer",
     "benchmark": "Settings",
+    "callbacks": "HeatMaps",
     "composites": "rap_composite",
     "datasets": "cluttered_digits",
     "embedded": "load",

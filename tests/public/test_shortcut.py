@@ -35,6 +35,46 @@ def grey_model():
     )
 
 
+def test_images_are_fitted_and_maps_brought_back(rng):
+    image = rng.integers(1, 256, (56, 84, 3), np.uint8)
+    middle = rap_keras.explain("embedded:vgg", image[:, 14:70])
+    cropped = rap_keras.explain("embedded:vgg", image, fit="crop")
+    np.testing.assert_array_equal(cropped.images, middle.images)
+    assert_same(cropped.relevance, middle.relevance, 1e-5)
+    whole = rap_keras.explain("embedded:vgg", [image] * 2, fit="crop", original_size=True)
+    np.testing.assert_array_equal(whole.images, [image] * 2)
+    assert whole.relevance.shape == (2, 56, 84, 3)
+    np.testing.assert_allclose(whole.relevance.sum((1, 2, 3)), whole.explained_logits, rtol=1e-4)
+    assert not whole.relevance[:, :, :14].any()
+    several = rap_keras.explain("embedded:vgg", image, neuron=[[3, 5]], original_size=True)
+    assert several.relevance.shape == (1, 2, 56, 84, 3)
+
+
+def test_names_of_classes(pixels, tmp_path):
+    grey, names = grey_model(), list("abcde")
+    found = rap_keras.explain(grey, pixels, preprocess="unit", classes=names, neuron="c")
+    assert found.labels == tuple(names)
+    assert set(found.neurons) == {2}
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    again = rap_keras.explain(grey, pixels, preprocess="unit", classes=tmp_path / "names.txt")
+    assert again.labels == found.labels
+
+
+def test_what_does_not_fit_is_refused(pixels):
+    other = np.zeros((20, 30, 3), np.uint8)
+    for arguments, message in (
+        ({"images": pixels, "fit": "stretch"}, "warp, crop, pad, got 'stretch'"),
+        ({"images": [pixels[0], other], "original_size": True}, "original_size=True keeps it"),
+        ({"images": np.zeros((1, 56, 56, 3)), "original_size": True}, "Expected images for"),
+        (
+            {"images": pixels, "classes": ["a", "b"]},
+            "each of the 10 neurons of embedded:vgg, got 2",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            rap_keras.explain("embedded:vgg", **arguments)
+
+
 def test_pixels_of_a_model_by_name(pixels, vgg):
     found = rap_keras.explain("embedded:vgg", pixels)
     assert_same(found.relevance, create_analyzer("rap", vgg).analyze(preprocess(pixels)), 1e-5)

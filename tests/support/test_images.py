@@ -3,11 +3,11 @@ import resource
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rap_keras.errors import InputError
 from rap_keras.support import images
-from rap_keras.support.images import check_image, collect_images, read_image
+from rap_keras.support.images import check_image, collect_images, read_image, size_of
 
 
 @pytest.fixture
@@ -177,3 +177,12 @@ def test_a_pipe_is_no_image(tmp_path):
     for read in (read_image, check_image):
         with pytest.raises(InputError, match=r"a.png' to be a file, got a named pipe"):
             read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_image(orientation, tmp_path):
+    file = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (30, 20)).save(file, exif=exif)
+    assert size_of(file) == read_image(file).shape[:2]

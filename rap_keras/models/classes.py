@@ -1,0 +1,48 @@
+"""What the classes of a model are called."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from rap_keras.errors import InputError
+
+
+def read_classes(text: str) -> tuple[str, ...]:
+    """The names of a model's classes.
+
+    Args:
+        text: Names, separated by commas; or a file with one name a line; or a .csv file with the columns
+            class_index and synset (or class).
+
+    Returns:
+        The names, in the order of the neurons.
+
+    Raises:
+        InputError: The file cannot be read, or names are missing or come twice.
+    """
+    path = Path(text)
+    if path.suffix not in (".csv", ".txt"):
+        names: Sequence[str] = text.split(",")
+    else:
+        try:
+            content = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The file of classes {text!r} cannot be read ({error}).") from error
+        names = _table(content, text) if path.suffix == ".csv" else content.splitlines()
+    names = [name.strip() for name in names]
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(
+            f"Expected the classes {text!r} to be different names, none of them empty."
+        )
+    return tuple(names)
+
+
+def _table(content: str, path: str) -> list[str]:
+    rows = list(csv.DictReader(content.splitlines()))
+    try:
+        by_index = {int(row["class_index"]): row.get("synset") or row["class"] for row in rows}
+        return [by_index[k] for k in range(len(rows))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected {path!r} to have the columns class_index (0, 1, ...) and synset or class."
+        ) from error

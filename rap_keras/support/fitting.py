@@ -1,0 +1,103 @@
+"""Images brought to the size of a model, and maps brought back to the size of the image."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rap_keras.errors import InputError
+
+FITS = ("warp", "crop", "pad")
+"""The whole image in the model's proportions; its middle; the whole in its own, with black bars."""
+
+Size = tuple[int, int]
+
+
+class Box(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def check_fit(fit: str) -> None:
+    """Refuses what is none of `FITS`."""
+    if fit not in FITS:
+        raise InputError(f"Expected fit to be {', '.join(FITS)}, got {fit!r}.", "fit")
+
+
+def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
+    """An image of Pillow at another `(height, width)`, bilinear."""
+    source, target = _boxes((image.height, image.width), size, fit)
+    part = (source.left, source.top, source.left + source.width, source.top + source.height)
+    kept = image if part == (0, 0, *image.size) else image.crop(part)
+    resized = kept.resize((target.width, target.height), Image.Resampling.BILINEAR)
+    if target == Box(0, 0, *size):
+        return resized
+    whole = Image.new(image.mode, size[::-1])
+    whole.paste(resized, (target.left, target.top))
+    return whole
+
+
+def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[np.floating]:
+    """A map of a fitted image at the size of the image that it was made from.
+
+    Each pixel's relevance goes to those that it was made from, by bilinear weights that sum to 1, so
+    that the map keeps its sum. What lies on the bars of "pad" is left out; what "crop" has cut off is
+    0.
+
+    Args:
+        relevance: `(height, width, channels)`.
+        shape: The `(height, width)` of the image.
+        fit: How it was fitted.
+
+    Returns:
+        The map, `(*shape, channels)`, in the precision of `relevance`.
+    """
+    source, target = _boxes(shape, relevance.shape[:2], fit)
+    inner = relevance[
+        target.top : target.top + target.height, target.left : target.left + target.width
+    ].astype(np.float64)
+    down, across = _shares(target.height, source.height), _shares(target.width, source.width)
+    found = np.zeros((*shape, relevance.shape[-1]), relevance.dtype)
+    found[source.top : source.top + source.height, source.left : source.left + source.width] = (
+        np.einsum("yi,ijc,xj->yxc", down, inner, across, optimize=True)
+    )
+    return found
+
+
+def _boxes(shape: Size, size: Size, fit: str) -> tuple[Box, Box]:
+    """The part of an image that is kept, and the part of the fitted one that shows it."""
+    (height, width), (rows, columns) = shape, size
+    if fit == "crop":
+        kept = (
+            min(height, _scaled(width, rows, columns)),
+            min(width, _scaled(height, columns, rows)),
+        )
+        return _centred(kept, shape), Box(0, 0, *size)
+    if fit == "pad":
+        shown = (
+            min(rows, _scaled(columns, height, width)),
+            min(columns, _scaled(rows, width, height)),
+        )
+        return Box(0, 0, *shape), _centred(shown, size)
+    return Box(0, 0, *shape), Box(0, 0, *size)
+
+
+def _scaled(length: int, numerator: int, denominator: int) -> int:
+    return max(1, round(length * numerator / denominator))
+
+
+def _centred(part: Size, within: Size) -> Box:
+    return Box((within[0] - part[0]) // 2, (within[1] - part[1]) // 2, *part)
+
+
+def _shares(count: int, new: int) -> NDArray[np.float64]:
+    """What each of `new` pixels in a line gets of each of `count`, `(new, count)`; columns sum to 1."""
+    centres = (np.arange(new) + 0.5) * count / new - 0.5
+    reach = max(1.0, count / new)
+    shares = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(count)) / reach)
+    return shares / shares.sum(0)

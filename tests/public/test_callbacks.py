@@ -1,0 +1,94 @@
+"""`rap_keras.callbacks`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import rap_keras
+from rap_keras import InputError
+from rap_keras.callbacks import HeatMaps
+
+
+class Token(layers.Layer):
+    """Its weight becomes a constant where the layer is opened."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, *shape[1:]), initializer="ones")
+
+    def call(self, x):
+        return x + keras.ops.cast(self.token * 2, x.dtype)
+
+
+def network(*more):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            *more,
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    return model
+
+
+@pytest.fixture
+def data(rng):
+    return rng.random((16, 8, 8, 3), np.float32), rng.integers(0, 3, 16)
+
+
+def pictures(folder):
+    """The steps, names and pixels that were written."""
+    found = []
+    for file in sorted(folder.glob("events.*")):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "images"
+                width, height, png = tf.make_ndarray(value.tensor)
+                pixels = tf.io.decode_png(png, channels=3).numpy()
+                assert pixels.shape == (int(height), int(width), 3)
+                found.append((event.step, value.tag, pixels))
+    return found
+
+
+@pytest.mark.parametrize("more", [[], [Token()]], ids=["plain", "constants"])
+def test_maps_of_every_epoch(more, data, tmp_path):
+    x, y = data
+    model = network(*more)
+    maps = HeatMaps(tmp_path, x[:2], images=x[:2])
+    model.fit(x, y, epochs=3, batch_size=8, verbose=0, callbacks=[maps])
+    found = pictures(tmp_path)
+    assert [(step, tag) for step, tag, _ in found] == [(k, "rap") for k in range(4)]
+    assert not np.array_equal(found[0][2], found[3][2])
+    # The last picture is that of the model as it is now.
+    figure = rap_keras.create_analyzer("rap", model).explain(x[:2]).plot(x[:2])
+    file = tmp_path / "now.png"
+    figure.savefig(file, dpi=100)
+    expected = tf.io.decode_png(file.read_bytes(), channels=3).numpy()
+    np.testing.assert_array_equal(found[3][2], expected)
+
+
+def test_every_second_epoch_of_given_neurons(data, tmp_path):
+    x, y = data
+    maps = HeatMaps(tmp_path, x[:2], method="gradient", neuron=y[:2], every=2, postprocess="abs")
+    network().fit(x, y, epochs=5, verbose=0, callbacks=[maps])
+    assert [(step, tag) for step, tag, _ in pictures(tmp_path)] == [
+        (k, "gradient") for k in (0, 2, 4)
+    ]
+
+
+def test_wrong_arguments(data, tmp_path):
+    x, y = data
+    with pytest.raises(InputError, match="every"):
+        HeatMaps(tmp_path, x, every=0)
+    with pytest.raises(InputError, match="an image of each of the 16 samples, got 2"):
+        HeatMaps(tmp_path, x, images=x[:2])
+    with pytest.raises(InputError, match="did you mean 'rap'"):
+        network().fit(x, y, verbose=0, callbacks=[HeatMaps(tmp_path, x, method="rapp")])
+    assert not list(tmp_path.iterdir())
