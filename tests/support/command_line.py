@@ -11,7 +11,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-# What a command may tell of odd pictures and of what was there; tests/cli/test_cli_fit.py has when it does.
+# What a command may tell of pictures and of what was there; tests/cli/test_cli_fit.py has when it does.
 NOTICES = re.compile(r"rap-keras: (Images such as .* are squashed|.* was not empty).*\n")
 
 
