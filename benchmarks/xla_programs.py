@@ -110,13 +110,19 @@ def _function(rap_keras: Any, tf: Any, model: Any, method: str) -> Any:
     )
 
 
-def run(folder: Path, repeats: int) -> dict[str, Any]:
+def run(
+    folder: Path, repeats: int, models: Sequence[str] | None, batches: Sequence[int] | None
+) -> dict[str, Any]:
     """Compares and times the programs on JAX's first device."""
     import jax
 
     device = jax.devices()[0]
     found = []
     for program in json.loads((folder / "programs.json").read_text()):
+        if program["batch"] not in (batches or [program["batch"]]):
+            continue
+        if program["model"] not in (models or [program["model"]]):
+            continue
         code = gzip.decompress((folder / program["file"]).read_bytes())
         start = time.perf_counter()
         loaded = device.client.compile_and_load(code, jax._src.lib.xla_client.DeviceList((device,)))
@@ -158,13 +164,15 @@ def main() -> None:
     writes.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     runs = commands.add_parser("run")
     runs.add_argument("folder", type=Path)
+    runs.add_argument("--models", nargs="+", help="those alone")
+    runs.add_argument("--batches", nargs="+", type=int, help="those alone")
     runs.add_argument("--repeats", type=int, default=20)
     runs.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.command == "write":
         write(options.folder, options.models, options.methods, options.batches)
     else:
-        result = run(options.folder, options.repeats)
+        result = run(options.folder, options.repeats, options.models, options.batches)
         if options.json:
             options.json.write_text(json.dumps(result, indent=1))
 
