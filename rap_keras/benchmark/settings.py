@@ -66,6 +66,15 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
+def _listed(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise InputError(
+            f"Expected {name} as a list of names, such as ['rap', 'gradient'], got the text {value!r}.",
+            name,
+        )
+    return tuple(value)
+
+
 def _seed(name: str, value: Any) -> int:
     seed = read_integer(name, value, 0)
     if seed >= _SEEDS:
@@ -167,6 +176,7 @@ class Settings:
         ),
         "Methods, separated by commas, with options: NAME:OPTION=VALUE:...; FILE.py:function is a "
         "method of your own.",
+        check=_listed,
         recorded=False,
     )
     controls: bool = _setting(

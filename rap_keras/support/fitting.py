@@ -45,8 +45,8 @@ def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
 def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[np.floating]:
     """A map of a fitted image at the size of the image that it was made from.
 
-    Each pixel's relevance goes to those that it was made from, by bilinear weights that sum to 1, so
-    that the map keeps its sum. What lies on the bars of "pad" is left out; what "crop" has cut off is
+    Each pixel's relevance goes to those that it was made from, bilinear, so that the map keeps its sum
+    and an even map stays even. What lies on the bars of "pad" is left out; what "crop" has cut off is
     0.
 
     Args:
@@ -96,8 +96,17 @@ def _centred(part: Size, within: Size) -> Box:
 
 
 def _shares(count: int, new: int) -> NDArray[np.float64]:
-    """What each of `new` pixels in a line gets of each of `count`, `(new, count)`; columns sum to 1."""
-    centres = (np.arange(new) + 0.5) * count / new - 0.5
-    reach = max(1.0, count / new)
-    shares = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(count)) / reach)
-    return shares / shares.sum(0)
+    """What each of `new` pixels in a line gets of each of `count`, `(new, count)`; columns sum to 1.
+
+    It is the integral over the new pixel of the line that goes through the old pixels' centres.
+    """
+    if new == count:
+        return np.eye(count)
+    edges = np.linspace(0, count, new + 1)[:, None]
+    away = np.clip(edges - (np.arange(-1, count + 1) + 0.5), -1, 1)
+    up_to = 0.5 + away - away * np.abs(away) / 2  # the integral of a hat function
+    shares = np.diff(up_to, axis=0)
+    # Beyond the outermost centres the line is level.
+    shares[:, 1] += shares[:, 0]
+    shares[:, -2] += shares[:, -1]
+    return shares[:, 1:-1]

@@ -248,3 +248,9 @@ def written(folder, name, content):
 def test_grey():
     assert Settings(replacement="128").grey == 128
     assert Settings(replacement="mean").grey is None
+
+
+def test_methods_are_a_list():
+    assert Settings(methods=["rap", "gradient"]).methods == ("rap", "gradient")
+    with pytest.raises(InputError, match=r"as a list of names, .* got the text 'rap,gradient'"):
+        Settings(methods="rap,gradient")

@@ -68,6 +68,21 @@ def test_a_map_comes_back_to_its_place(how):
     assert found[25:30, 45:55].min() > 0.8 * found.max()
 
 
+@pytest.mark.parametrize("shape", [(7, 7), (20, 12), (3, 40)])
+def test_an_even_map_stays_even(shape):
+    found = restored(np.ones((8, 8, 1)), shape, "warp")
+    np.testing.assert_allclose(found, 64 / np.prod(shape))
+
+
+def test_a_map_is_the_integral_of_the_line_through_its_pixels(rng):
+    values = rng.standard_normal(5)
+    # The line, in steps of a thousandth of a pixel of the map.
+    fine = np.interp((np.arange(5000) + 0.5) / 1000, np.arange(5) + 0.5, values) / 1000
+    for new in (2, 4, 8, 20):
+        found = restored(values.reshape(1, 5, 1), (1, new), "warp").ravel()
+        np.testing.assert_allclose(found, fine.reshape(new, -1).sum(1), atol=1e-5)
+
+
 def test_what_crop_cuts_off_is_zero(rng):
     found = restored(rng.standard_normal((6, 6, 1)), (12, 20), "crop")
     assert not found[:, :4].any()
