@@ -19,10 +19,8 @@ BLOBS = 3
 class HeatMaps(keras.callbacks.Callback):
     """Writes heat maps of given samples to TensorBoard: before training, and after epochs.
 
-        maps = rap_keras.callbacks.HeatMaps("logs", x_val[:4], images=photos[:4])
-        model.fit(x, y, callbacks=[maps])
-
-    and `tensorboard --logdir logs` shows them under Images, with a slider over the epochs.
+    With `model.fit(x, y, callbacks=[HeatMaps("logs", x_val[:4], images=photos[:4])])`, the command
+    `tensorboard --logdir logs` shows them under Images, with a slider over the epochs.
 
     Args:
         log_dir: The folder that TensorBoard reads.
