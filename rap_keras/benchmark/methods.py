@@ -1,11 +1,13 @@
 """What a benchmark compares: methods with their options, and control maps that explain nothing."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from rap_keras.analyzers.registry import find_method
+from rap_keras.analyzers.registry import find_method, needs_patterns
 from rap_keras.benchmark.controls import CONTROLS, EDGES
 from rap_keras.errors import InputError
 
@@ -33,6 +35,11 @@ class Method:
     def is_control(self) -> bool:
         """Whether this is a map that explains nothing."""
         return self.name in CONTROLS
+
+    @property
+    def lacks_patterns(self) -> bool:
+        """Whether it needs patterns that its options do not name."""
+        return needs_patterns(self.name) and "patterns" not in self.options
 
     @property
     def is_contrasted(self) -> bool:
@@ -84,6 +91,26 @@ def read_method(text: str) -> Method:
             f"Expected the threshold of {text!r} to be mean, zero or a percentile between 0 and 100."
         )
     return Method(text.strip(), name, options, None if threshold == "default" else threshold)
+
+
+def with_patterns(method: Method, patterns: str | Path | None) -> Method:
+    """The method with the patterns that it needs, if it needs any.
+
+    Args:
+        method: The method; patterns among its own options stay.
+        patterns: The file of patterns of all methods.
+
+    Raises:
+        InputError: It needs patterns, and there are none.
+    """
+    if not method.lacks_patterns:
+        return method
+    if patterns is None:
+        raise InputError(
+            f"The method {method.title!r} needs patterns=FILE.npz, as rap-keras patterns fit writes it.",
+            "patterns",
+        )
+    return dataclasses.replace(method, options={"patterns": patterns} | dict(method.options))
 
 
 def check_given(method: Method, by: str) -> None:

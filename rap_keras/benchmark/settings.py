@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rap_keras.analyzers.registry import is_seeded, needs_patterns
+from rap_keras.analyzers.registry import is_seeded
 from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.methods import Method, check_given, read_method
+from rap_keras.benchmark.methods import Method, check_given, read_method, with_patterns
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number
@@ -341,12 +341,7 @@ class Settings:
         if method.is_control:
             raise InputError(f"{method.name} is no method: controls adds it.", "controls")
         check_given(method, "benchmark")
-        if needs_patterns(method.name) and not (self.patterns or "patterns" in method.options):
-            raise InputError(
-                f"The method {method.title!r} needs patterns: pass patterns=FILE.npz, as rap-keras "
-                "patterns fit writes it.",
-                "patterns",
-            )
+        with_patterns(method, self.patterns)
 
     def rows(self) -> list[Method]:
         """The methods and then the controls."""
@@ -356,12 +351,9 @@ class Settings:
 
     def _completed(self, method: Method) -> Method:
         """The method with the options that concern all: the file of patterns, and the seed of noise."""
-        options: dict[str, Any] = {}
-        if needs_patterns(method.name) and self.patterns is not None:
-            options["patterns"] = self.patterns
-        if is_seeded(method.name) and self.backend == "keras":
-            options["seed"] = self.seed
-        return dataclasses.replace(method, options=options | dict(method.options))
+        method = with_patterns(method, self.patterns)
+        seed = {"seed": self.seed} if is_seeded(method.name) and self.backend == "keras" else {}
+        return dataclasses.replace(method, options=seed | dict(method.options))
 
     def threshold(self, method: Method) -> str | float:
         """Where the foreground of a method's maps begins: "mean", "zero" or a percentile."""

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rap_keras.analyzers.registry import needs_patterns
-from rap_keras.benchmark.methods import Method, check_given, read_method
+from rap_keras.benchmark.methods import Method, check_given, read_method, with_patterns
 from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
@@ -288,29 +287,14 @@ class MapFlags:
         methods = [read_method(text) for text in texts]
         for method in methods:
             check_given(method, "command")
-        needing = [
-            method.title
-            for method in methods
-            if needs_patterns(method.name) and "patterns" not in method.options
-        ]
-        if needing and self.patterns is None:
-            raise InputError(
-                f"The method {needing[0]!r} needs patterns=FILE.npz, as rap-keras patterns fit writes "
-                "it.",
-                "patterns",
-            )
-        if self.patterns is not None and not needing:
+        if self.patterns is not None and not any(method.lacks_patterns for method in methods):
             raise InputError(
                 f"No patterns are needed by {', '.join(texts)}: leave them out, or choose "
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
         shared = {} if self.others is None else {"contrast": self.others}
-        own = {"patterns": self.patterns}
         return [
-            dataclasses.replace(
-                method,
-                options=shared | (own if method.title in needing else {}) | dict(method.options),
-            )
-            for method in methods
+            dataclasses.replace(method, options=shared | dict(method.options))
+            for method in (with_patterns(method, self.patterns) for method in methods)
         ]
