@@ -94,8 +94,10 @@ class Images:
 
     def _tell_warped(self, path: Path, size: tuple[int, int]) -> None:
         """Tells, once, that an image has other proportions than the model's."""
+        if not self._tells:
+            return
         there = size_of(path)
-        if self._tells and abs(math.log(there[0] * size[1] / (there[1] * size[0]))) > math.log(1.1):
+        if abs(math.log(there[0] * size[1] / (there[1] * size[0]))) > math.log(1.1):
             self._tells = False
             tell(
                 f"rap-keras: Images such as {str(path)!r} are squashed, from {there[1]} x {there[0]} to "

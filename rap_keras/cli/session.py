@@ -28,7 +28,9 @@ def results_in(out: Path) -> Iterator[Path]:
 
     What an earlier run has left there is told: it is replaced, or stays beside the new results.
     """
-    before = {path.name for path in out.iterdir() if path.is_file()} if out.is_dir() else set()
+    before: set[str] = set()
+    with contextlib.suppress(OSError):  # it is not there; or what is wrong with it is told below
+        before = {p.name for p in out.iterdir() if p.is_file() and not p.name.startswith(".")}
     with replacing_together(out) as folder:
         yield folder
         written = {path.name for path in folder.iterdir()}
