@@ -62,7 +62,7 @@ class HeatMaps(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Draws the maps of the model as it is: step 0."""
-        self._analyzer = create_analyzer(self._method, self.model, **self._options)
+        self._open()
         self._writer = tf.summary.create_file_writer(self._log_dir)
         self._write(0)
 
@@ -75,12 +75,15 @@ class HeatMaps(keras.callbacks.Callback):
         """Closes the file."""
         self._writer.close()
 
+    def _open(self) -> None:
+        self._analyzer = create_analyzer(self._method, self.model, **self._options)
+
     def _write(self, step: int) -> None:
         try:
             found = self._analyzer.explain(self._x, self._neuron)
         except InputError:
             # Weights that a layer turns into a constant are those of the time when it was opened.
-            self._analyzer = create_analyzer(self._method, self.model, **self._options)
+            self._open()
             found = self._analyzer.explain(self._x, self._neuron)
         figure, picture = found.plot(self._images), io.BytesIO()
         figure.savefig(picture, format="png", dpi=DPI)

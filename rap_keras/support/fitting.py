@@ -22,6 +22,14 @@ class Box(NamedTuple):
     height: int
     width: int
 
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """The index of the part in an array of the whole."""
+        return (
+            slice(self.top, self.top + self.height),
+            slice(self.left, self.left + self.width),
+        )
+
 
 def check_fit(fit: str) -> None:
     """Refuses what is none of `FITS`."""
@@ -58,14 +66,10 @@ def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[
         The map, `(*shape, channels)`, in the precision of `relevance`.
     """
     source, target = _boxes(shape, relevance.shape[:2], fit)
-    inner = relevance[
-        target.top : target.top + target.height, target.left : target.left + target.width
-    ].astype(np.float64)
+    inner = relevance[target.pixels].astype(np.float64)
     down, across = _shares(target.height, source.height), _shares(target.width, source.width)
     found = np.zeros((*shape, relevance.shape[-1]), relevance.dtype)
-    found[source.top : source.top + source.height, source.left : source.left + source.width] = (
-        np.einsum("yi,ijc,xj->yxc", down, inner, across, optimize=True)
-    )
+    found[source.pixels] = np.einsum("yi,ijc,xj->yxc", down, inner, across, optimize=True)
     return found
 
 
