@@ -10,7 +10,7 @@ LOWEST := .venv-lowest
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
 .PHONY: demo test test-native test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock
-.PHONY: benchmark docs docs-links pictures release setup
+.PHONY: mutations benchmark docs docs-links pictures release setup
 
 demo: setup
 	$(BIN)/rap-keras demo --out demo
@@ -71,6 +71,13 @@ test-kernels: setup
 	    env $$with $(BIN)/$(PYTEST) -q -k "not half_precision and not precisions" $(KERNEL_TESTS) || failed="$$failed\n  $$with"; \
 	done; done; \
 	if [ -n "$$failed" ]; then printf "These settings failed:$$failed\n"; exit 1; fi
+
+# How many of 50 small faults the fast tests find, and how many all of them: takes an hour or two.
+MUTATION := build/mutation-tools
+mutations: setup
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(MUTATION)
+	$(UV) pip install --quiet --python $(MUTATION)/bin/python cosmic-ray
+	$(MUTATION)/bin/python scripts/mutations.py --python $(CURDIR)/$(BIN)/python
 
 lint: setup
 	$(BIN)/ruff check .
