@@ -68,7 +68,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
             return found
         nodes = {node.name: node for node in self._graph.nodes}
         if name not in nodes:
-            hint = did_you_mean(str(name), list(nodes), 3, 0.4) or "rules() lists them."
+            hint = did_you_mean(str(name), nodes) or "rules() lists them."
             raise InputError(
                 f"Expected layer to be one of the model, got {name!r}: {hint}", "layer"
             )

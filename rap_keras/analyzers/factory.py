@@ -47,7 +47,7 @@ def _check_options(method: Method, options: Mapping[str, Any]) -> None:
     known = method.option_names()
     unknown = [option for option in options if option not in known]
     if unknown:
-        hint = did_you_mean(unknown[0], known, 1, 0.6)
+        hint = did_you_mean(unknown[0], known, 1)
         raise InputError(
             f"Expected options of {method.name!r} among {', '.join(known)}, got {unknown[0]!r}"
             + (f"; {hint}" if hint else "")

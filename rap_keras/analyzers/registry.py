@@ -12,6 +12,7 @@ from typing import Any
 
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import load_function, names_function
+from rap_keras.support.reading import check_file
 from rap_keras.support.text import did_you_mean, first_line
 
 Options = Mapping[str, Any]
@@ -253,12 +254,31 @@ def read_method(name: str) -> Method:
             ) from error
         method = _OWN[name] = _own(name, loaded, signed=True)
     if method is None:
-        names = analyzer_names()
-        hint = did_you_mean(str(name), names, 3, 0.4) or "choose one of them."
-        raise InputError(
-            f"Expected a method among {', '.join(map(repr, names))}, got {name!r}: {hint}"
-        )
+        raise unknown_method(name)
     return method
+
+
+def check_name(name: str) -> None:
+    """Refuses what is no method, as far as that is known without loading TensorFlow.
+
+    Raises:
+        InputError: There is no method, or no Python file, of that name.
+    """
+    if names_function(name):
+        check_file(Path(name.rpartition(":")[0]), "Python file")
+    elif find_method(name) is None:
+        raise unknown_method(name)
+
+
+def unknown_method(name: object) -> InputError:
+    """The error of a name that no method has."""
+    hint = did_you_mean(str(name), analyzer_names())
+    listed = "rap-keras methods and rap_keras.analyzer_names() list all"
+    return InputError(
+        f"There is no method {name!r}: {hint} ({listed}.)"
+        if hint
+        else f"There is no method {name!r}: {listed}."
+    )
 
 
 def name_of(analyzer: type) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rap_keras.analyzers.registry import is_seeded
+from rap_keras.analyzers.registry import check_name, is_seeded
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.methods import Method, check_given, read_method, with_patterns
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
 from rap_keras.support.options import choose, read_integer, read_number
+from rap_keras.support.text import did_you_mean
 
 REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road")
 _SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
@@ -125,7 +126,14 @@ def _replacement(name: str, value: Any) -> Any:
 
 def _metrics(name: str, value: Any) -> Any:
     for metric in value:
-        choose(name, metric, tuple(METRICS))
+        if metric not in METRICS:
+            hint = did_you_mean(str(metric), METRICS)
+            raise InputError(
+                f"There is no metric {metric!r} for {name}: "
+                + (f"{hint} (There are {', '.join(METRICS)}.)" if hint else "")
+                + ("" if hint else f"choose among {', '.join(METRICS)}."),
+                name,
+            )
     if not value or len(set(value)) < len(value):
         raise InputError(f"Expected {name} to name each metric once, got {value}.", name)
     return value
@@ -342,6 +350,8 @@ class Settings:
             raise InputError(f"{method.name} is no method: controls adds it.", "controls")
         check_given(method, "benchmark")
         with_patterns(method, self.patterns)
+        if self.backend == "keras":  # iNNvestigate has methods of its own
+            check_name(method.name)
 
     def rows(self) -> list[Method]:
         """The methods and then the controls."""

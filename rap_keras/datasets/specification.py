@@ -1,6 +1,5 @@
 """Data sets by specification: a kind, a colon, and where it lies."""
 
-import difflib
 import functools
 import os.path
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from rap_keras.datasets.imagenet_segmentation import ImageNetSegmentation
 from rap_keras.datasets.sample import Dataset
 from rap_keras.datasets.voc import Voc
 from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
 
 
 def open_dataset(specification: str) -> Dataset:
@@ -48,8 +48,7 @@ def open_dataset(specification: str) -> Dataset:
             f"Expected the kind of the data set before its path ({forms}), got the path "
             f"{specification!r}; {_advice(specification)}."
         )
-    near = difflib.get_close_matches(kind, _KINDS, n=1)
-    advice = f"did you mean {near[0]!r}?" if near else "use one of these kinds."
+    advice = did_you_mean(kind, _KINDS) or "use one of these kinds."
     raise InputError(f"Expected one of {forms}, got {specification!r}; {advice}")
 
 

@@ -16,7 +16,7 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
-from rap_keras.support.text import printable
+from rap_keras.support.text import did_you_mean, printable
 
 COLORMAP = "seismic"
 # Of the sizes of a map: at their maximum, a few pixels would leave the rest of a photograph's map white.
@@ -81,8 +81,10 @@ def colors_of(colormap: str | Colormap) -> Colormap:
     if isinstance(colormap, Colormap):
         return colormap
     if colormap not in matplotlib.colormaps:
+        hint = did_you_mean(str(colormap), matplotlib.colormaps)
         raise InputError(
-            f"Expected a colour map of matplotlib, such as {COLORMAP} or RdBu_r, got {colormap!r}.",
+            f"Expected colormap to be one of matplotlib, such as {COLORMAP} or RdBu_r, got "
+            f"{colormap!r}" + (f"; {hint}" if hint else "."),
             "colormap",
         )
     return matplotlib.colormaps[colormap]

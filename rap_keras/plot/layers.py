@@ -1,6 +1,5 @@
 """Relevance layer by layer."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from rap_keras.plot.drawing import (
     shortened,
 )
 from rap_keras.plot.figures import heatmap
+from rap_keras.support.text import did_you_mean
 
 MAX_LAYERS = 12
 PICTURE = "input image"  # many an input layer is called "image"
@@ -138,5 +138,5 @@ def _no_such_layer(name: str, layer_maps: Mapping[str, Any], drawable: list[str]
     if name in layer_maps:
         shape = np.shape(layer_maps[name])
         return f"Layer {name!r} has no positions to draw: its relevance has the shape {shape}."
-    near = difflib.get_close_matches(name, drawable, n=3) or drawable[-3:]
-    return f"There is no relevance of a layer {name!r}; there is of: {', '.join(near)}."
+    hint = did_you_mean(name, drawable) or f"there is of {', '.join(drawable[-3:])}, for example."
+    return f"There is no relevance of a layer {name!r}: {hint}"

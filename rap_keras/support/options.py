@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
 
 
 def read_integer(option: str, value: Any, least: int) -> int:
@@ -60,4 +61,9 @@ def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
     """Refuses a value that is none of an option's choices."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(map(repr, choices))
-        raise InputError(f"Expected {option} to be one of {listed}, got {value!r}.", option)
+        hint = did_you_mean(str(value), choices)
+        raise InputError(
+            f"Expected {option} to be one of {listed}, got {value!r}"
+            + (f"; {hint}" if hint else "."),
+            option,
+        )

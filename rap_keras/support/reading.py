@@ -63,6 +63,31 @@ def opened(path: str | Path, what: str = "file", most: int | None = None) -> Ite
         ) from error
 
 
+def check_file(path: str | Path, what: str = "file") -> None:
+    """Refuses what is no file that can be opened.
+
+    Raises:
+        InputError: It is not there, is no file, or cannot be read.
+    """
+    with opened(path, what):
+        pass
+
+
+def check_npz(path: str | Path, what: str) -> None:
+    """Refuses what is no `.npz` file; its arrays are not read.
+
+    Raises:
+        InputError: It cannot be read, or is none.
+    """
+    with opened(path, what) as file:
+        _check_zip(file, path, what)
+
+
+def _check_zip(file: BinaryIO, path: str | Path, what: str) -> None:
+    if not zipfile.is_zipfile(file):
+        raise InputError(f"Expected a {what}, got {str(path)!r}, which is no .npz file.")
+
+
 def _kind(path: str | Path) -> int:
     try:
         return stat.S_IFMT(os.stat(path).st_mode)
@@ -134,8 +159,7 @@ def read_arrays(path: str | Path, what: str) -> dict[str, np.ndarray]:
     """
     sentence = f"Expected a {what}, got {str(path)!r}"
     with opened(path, what) as file:
-        if not zipfile.is_zipfile(file):
-            raise InputError(f"{sentence}, which is no .npz file.")
+        _check_zip(file, path, what)
         with understood(sentence):
             file.seek(0)
             with zipfile.ZipFile(file) as archive:

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+_NEAR = 0.6  # of difflib's ratio, from which on words are near
 _KERAS_CALL = re.compile(r"Exception encountered when calling (.*)\.\s+\033\[1m([^\033\n]*)")
 
 
@@ -20,9 +21,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def one_line(text: str) -> str:
-    """The text as `printable` has it, and line ends as spaces."""
-    return printable(" ".join(text.splitlines()))
+def one_line(text: object) -> str:
+    r"""The text as `printable` has it, and line ends, which names of files may hold, as \n."""
+    return printable(str(text)).replace("\n", r"\n")
+
+
+def spaced(text: str) -> str:
+    """The text as `printable` has it, for a cell or a paragraph: line ends and tabs as spaces."""
+    return printable(" ".join(text.split()))
+
+
+def escaped(text: str) -> str:
+    r"""The text with what cannot be shown written as in Python, such as \n and \x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def reason(error: BaseException) -> str:
@@ -43,12 +54,39 @@ def first_line(error: BaseException) -> str:
     return name if why == name else f"{name}: {why}"
 
 
-def did_you_mean(word: str, words: Iterable[str], count: int, cutoff: float) -> str:
-    """A question for what was meant; "" where nothing is near."""
-    by_case: dict[str, list[str]] = {}
+def did_you_mean(word: str, words: Iterable[str], count: int = 3) -> str:
+    """A question for what was meant; "" where nothing is near.
+
+    Case and the signs between words do not count. Of what is left, the same word comes first, then its
+    initials ("ig" for "integrated_gradients"), then words that are near or hold it.
+
+    Args:
+        word: What was typed.
+        words: What is known.
+        count: How many are named at most.
+    """
+    wanted = _plain(word)
+    by_name: dict[str, list[str]] = {}
     for known in words:
-        by_case.setdefault(known.lower(), []).append(known)
-    same = by_case.get(word.lower())
-    close = difflib.get_close_matches(word.lower(), by_case, count, cutoff)
-    near = same or [known for key in close for known in by_case[key]]
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+        by_name.setdefault(_plain(known), []).append(known)
+    same = by_name.get(wanted, [])
+    short = [
+        known
+        for names in by_name.values()
+        for known in names
+        if wanted and _initials(known) == wanted
+    ]
+    near = difflib.get_close_matches(wanted, by_name, count, _NEAR)
+    holding = sorted((key for key in by_name if wanted in key), key=len) if len(wanted) > 2 else []
+    others = [known for key in dict.fromkeys([*near, *holding]) for known in by_name[key]]
+    found = (same or short or others)[: max(count, len(same))]
+    return f"did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\W_]+", "", word.lower().replace("+", "plus")) or word
+
+
+def _initials(word: str) -> str:
+    parts = [part for part in re.split(r"[\W_]+", word.lower()) if part]
+    return "".join(part[0] for part in parts) if len(parts) > 1 else ""
