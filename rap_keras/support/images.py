@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from rap_keras.errors import InputError
 from rap_keras.support.fitting import fitted
+from rap_keras.support.image_faults import fault_of
 from rap_keras.support.reading import opened
 
 # What a folder or a pattern is searched for; a file that is named may have any ending.
@@ -40,7 +41,7 @@ def collect_images(sources: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for source in sources:
-        for path in _files(Path(source)):
+        for path in _files(source):
             found.setdefault(os.path.realpath(path), path)
     return sorted(found.values())
 
@@ -110,11 +111,13 @@ def open_image(
     subject = subject or f"The image {str(path)!r}"
     large = f"{subject} has more than {MOST_PIXELS // 10**6} megapixels, which are read at most"
     with opened(path, "image") as stream:
+        recognised = False
         try:
             with warnings.catch_warnings():
                 # What Pillow has to say of odd metadata or of many pixels does not concern the result.
                 warnings.simplefilter("ignore")
                 with Image.open(stream) as file:
+                    recognised = True
                     if size is not None and math.prod(file.size) > MOST_PIXELS:
                         file.draft(None, (max(size), max(size)))  # it may be turned yet
                     if math.prod(file.size) > MOST_PIXELS:
@@ -125,7 +128,7 @@ def open_image(
         except Image.DecompressionBombError:
             raise InputError(f"{large}; save it smaller.") from None
         except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
-            raise InputError(f"{subject} is not an image that can be read; replace it.") from error
+            raise InputError(f"{subject} {fault_of(stream, error, recognised)}.") from error
 
 
 def warp_image(
@@ -169,7 +172,10 @@ def _described(image: Any, array: NDArray[Any]) -> str:
     return f"{array.dtype} of shape {array.shape}"
 
 
-def _files(source: Path) -> list[Path]:
+def _files(source: str | Path) -> list[Path]:
+    if not str(source).strip():  # as an unset variable of a shell leaves it
+        raise InputError("Expected the name of an image or a folder, got an empty text.")
+    source = Path(source)
     if os.path.isdir(source):
         try:
             files = [path for path in source.iterdir() if _is_image_file(path)]
