@@ -104,9 +104,10 @@ class BoxFolder:
 
     Args:
         folder: Holds `boxes.csv` and, in `images` or itself, the images it names. Its columns are
-            `image` (a file name), the edges `x_min`, `y_min`, `x_max`, `y_max` in pixels, and if
-            wanted `class` and, where the boxes were drawn at another size than the file's, `width`
-            and `height`. Images that the table does not name are no part of the data set.
+            `image` (a file's name, with its ending or without), the edges `x_min`, `y_min`, `x_max`,
+            `y_max` in pixels, and if wanted `class` and, where the boxes were drawn at another size
+            than the file's, `width` and `height`. Images that the table does not name are no part of
+            the data set.
 
     Raises:
         InputError: If the folder is not there, or the table is not as above or empty.
@@ -117,12 +118,16 @@ class BoxFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self._root = existing_folder(folder)
+        inner = self._root / "images"
+        self._places = [inner, self._root] if is_folder(inner) else [self._root]
+        self._endings: dict[Path, dict[str, list[str]]] = {}
         self.source = str(folder)
         self._rows: dict[str, list[tuple[int, dict[str, str]]]] = {}
         table = self._root / "boxes.csv"
         for line, row in read_table(table, ("image", *_EDGES)):
-            inner_name(row["image"], f"line {line} of {str(table)!r}")
-            self._rows.setdefault(row["image"], []).append((line, row))
+            where = f"line {line} of {str(table)!r}"
+            name = self._with_ending(inner_name(row["image"], where), where)
+            self._rows.setdefault(name, []).append((line, row))
         if not self._rows:
             raise InputError(
                 f"Expected rows with boxes in {str(self._root / 'boxes.csv')!r}, got none; add one "
@@ -133,11 +138,29 @@ class BoxFolder:
     def read(self, index: int, size: Size | None = None) -> Sample:
         """Reads one image; see `Dataset.read`."""
         name = self.names[index]
-        inner = self._root / "images" / name
-        image = read_image(inner if os.path.exists(inner) else self._root / name)
+        places = [place / name for place in self._places]
+        image = read_image(next(filter(os.path.exists, places), places[0]))
         own = image.shape[0], image.shape[1]
         boxes = [self._box(line, row, own) for line, row in self._rows[name]]
         return boxed_sample(name, image, boxes, size)
+
+    def _with_ending(self, name: str, where: str) -> str:
+        """The name of an image's file; one that is told without its ending gets it."""
+        if os.path.splitext(name)[1].lower() in SUFFIXES:
+            return name
+        for place in self._places:
+            folder, stem = os.path.split(place / name)
+            if Path(folder) not in self._endings:
+                self._endings[Path(folder)] = _images_by_stem(Path(folder))
+            found = self._endings[Path(folder)].get(stem, [])
+            if len(found) > 1:
+                raise InputError(
+                    f"Expected one image called {name!r} in {where}, got {' and '.join(found)}; write "
+                    "its ending too."
+                )
+            if found:
+                return os.path.join(os.path.dirname(name), found[0])
+        return name
 
     def _box(self, line: int, row: dict[str, str], own: Size) -> Box:
         try:
@@ -152,6 +175,17 @@ class BoxFolder:
                 f"{str(self._root / 'boxes.csv')!r}, got {error}; correct them."
             ) from None
         return Box(row.get("class", NO_CLASS), (x_min, y_min, x_max, y_max), (height, width))
+
+
+def _images_by_stem(folder: Path) -> dict[str, list[str]]:
+    """The image files right in a folder, by their names without ending."""
+    found: dict[str, list[str]] = {}
+    if is_folder(folder):
+        for name in sorted(os.listdir(folder)):
+            stem, ending = os.path.splitext(name)
+            if ending.lower() in SUFFIXES:
+                found.setdefault(stem, []).append(name)
+    return found
 
 
 def _labels(path: Path) -> dict[str, str]:
