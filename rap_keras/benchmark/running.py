@@ -3,16 +3,17 @@
 import collections
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rap_keras.benchmark.distributed import Workers, connected, measure_all
 from rap_keras.benchmark.measure import Bench, Measured
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.results import Results
+from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.settings import Settings
-from rap_keras.benchmark.store import Store, check_same
+from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
 from rap_keras.support.progress import track
@@ -50,8 +51,9 @@ def run(
     number, count = shard
     # Ray first: where it cannot be had, nothing is written.
     ray = contextlib.nullcontext() if workers is None else connected(workers)
-    with ray, Store(Path(out), protocol) as store:
+    with ray, _begun(Path(out), protocol) as store, contextlib.ExitStack() as stack:
         _check_shard_of(store, shard)
+        stack.enter_context(_no_vain_results(store, shard))
         wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
         missing = [k for k in wanted if not done.issuperset(bench.chunks[k])]
@@ -114,8 +116,9 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
                 f"Expected the results of all {total} images, got {held}: finish each shard by the "
                 "command that began it."
             )
-        with Store(Path(out), first.protocol | {"shard": [1, 1]}) as whole:
+        with _begun(Path(out), first.protocol | {"shard": [1, 1]}) as whole:
             _check_shard_of(whole, (1, 1))
+            stack.enter_context(_no_vain_results(whole, (1, 1)))
             for store in stores:
                 maps = store.maps()
                 for record in store.images():
@@ -176,6 +179,33 @@ def _report(store: Store, reference: str | None = None) -> list[Path]:
                 f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "
                 "results are kept: mend this and run the same command again."
             ) from error
+
+
+def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:
+    """The results in a folder; those of another protocol are begun anew where no image was kept."""
+    try:
+        return Store(out, protocol)
+    except InputError:
+        with contextlib.suppress(InputError), Store(out) as before:
+            if not before.has_kept():
+                before.discard()
+        return Store(out, protocol)
+
+
+@contextlib.contextmanager
+def _no_vain_results(store: Store, shard: Shard) -> Iterator[None]:
+    """Leaves no results behind in which no image was kept: they would be in the way of better ones.
+
+    A part of the images may well have none, for `merge`; it goes only where nothing was measured.
+    """
+    try:
+        yield
+    finally:
+        measured = len(store.positions())
+        vain = not store.has_kept() if shard[1] == 1 else not measured
+        # What another process began is left to it, unless all is measured.
+        if vain and (store.created or measured == store.protocol["images"]):
+            store.discard()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rap_keras.benchmark.sameness import check_same
 from rap_keras.errors import InputError
 from rap_keras.support.text import reason
 
@@ -39,8 +40,6 @@ _AROUND = {
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL),
 }
-# What may differ between two runs that belong together.
-_IDENTITY_EXCLUDES = ("command", "shard")
 
 Maps = Mapping[str, NDArray[Any]]
 
@@ -60,6 +59,7 @@ class Store:
     Attributes:
         protocol: What is measured and how.
         checked: Whether records have checksums, so that they are as they were written.
+        created: Whether there were no results before.
     """
 
     def __init__(self, folder: Path, protocol: Mapping[str, Any] | None = None) -> None:
@@ -78,6 +78,7 @@ class Store:
 
     def _open(self, protocol: Mapping[str, Any] | None) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        self.created = version == 0
         if version == 0 and protocol is not None:
             # In one transaction, so that a file without a protocol never stays behind.
             self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
@@ -104,6 +105,18 @@ class Store:
             self.images()
             for _ in self.maps().values():
                 pass
+
+    def has_kept(self) -> bool:
+        """Whether an image was measured: neither skipped nor misclassified."""
+        return bool(self._positions("images WHERE status = 'kept'"))
+
+    def discard(self) -> None:
+        """Removes the file; and the folder, if nothing else is in it."""
+        self.close()
+        with self._telling():
+            (self.folder / FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def close(self) -> None:
         """Closes the file."""
@@ -296,28 +309,6 @@ class _StoredMaps(Mapping[int, Maps]):
 
     def __len__(self) -> int:
         return len(self._positions)
-
-
-def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
-    """Refuses results of another protocol.
-
-    Raises:
-        InputError: The protocols differ in more than the command; says in what first.
-    """
-    before = {"chunk": 1, "device": "CPU"}  # as it was when the protocol did not tell
-    held, given = before | dict(held), before | json.loads(json.dumps(given))
-    for key in sorted({*held, *given} - {*_IDENTITY_EXCLUDES}):
-        if held.get(key) != given.get(key):
-            raise InputError(
-                f"Expected results of the same protocol in {where}, but there {key} was "
-                f"{_short(held.get(key))} and now is {_short(given.get(key))}; choose another folder, "
-                "or run as before."
-            )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _checksum(values: Sequence[Any]) -> int:
