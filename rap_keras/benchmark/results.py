@@ -16,6 +16,7 @@ from rap_keras.benchmark.statistics import DIGITS
 from rap_keras.benchmark.store import Store
 from rap_keras.benchmark.summary import kept_of, summarize
 from rap_keras.errors import InputError
+from rap_keras.support.text import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,8 @@ def to_csv(protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> 
 def _written(
     protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[Any, ...]]:
-    for *same, value in tidy(protocol, images):
+    for *parts, value in tidy(protocol, images):
+        same = [escaped(part) if isinstance(part, str) else part for part in parts]
         yield (*same, f"{value:.{DIGITS}g}" if np.isfinite(value) else "")
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rap_keras.support.text import printable
+from rap_keras.support.text import printable, spaced
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _markdown_table(table: Table) -> str:
 
 def _escape(text: str) -> str:
     """Text as one line of Markdown that shows just that."""
-    text = html.escape(printable(" ".join(text.split())), quote=False)
+    text = html.escape(spaced(text), quote=False)
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
     # Inside of words an underscore is nothing but that.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

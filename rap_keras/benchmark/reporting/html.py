@@ -14,6 +14,7 @@ from rap_keras.benchmark.reporting.document import (
     Paragraph,
     Table,
 )
+from rap_keras.support.text import printable, spaced
 
 
 def page(title: str, body: Sequence[str], script: str) -> str:
@@ -65,18 +66,18 @@ def _beside(name: str) -> str:
 def _html(block: Block, pictures: Mapping[str, bytes]) -> str:
     match block:
         case Heading(text, level):
-            return f"<h{level}>{html.escape(text)}</h{level}>"
+            return f"<h{level}>{_text(text)}</h{level}>"
         case Paragraph(text, note):
             start = '<p class="note">' if note else "<p>"
-            return f"{start}{html.escape(text)}</p>"
+            return f"{start}{_text(text)}</p>"
         case Link(path, text):
-            return f'<p><a href="{path}">{html.escape(text)}</a></p>'
+            return f'<p><a href="{path}">{_text(text)}</a></p>'
         case Image(path, caption):
-            alt = html.escape(caption)
+            alt = _text(caption)
             source = f"data:image/png;base64,{base64.b64encode(pictures[path]).decode()}"
             return f'<p><img src="{source}" alt="{alt}"></p>\n<p class="note">{alt}</p>'
         case Code(text):
-            return f"<pre><code>{html.escape(text)}</code></pre>"
+            return f"<pre><code>{html.escape(printable(text))}</code></pre>"
         case Table():
             return _html_table(block)
 
@@ -102,6 +103,10 @@ def _html_table(table: Table) -> str:
 def _html_cells(
     cells: Sequence[str], tag: str, bold: set[int] | frozenset[int] = frozenset()
 ) -> str:
-    escaped = map(html.escape, cells)
+    escaped = map(_text, cells)
     strong = (f"<strong>{c}</strong>" if j in bold else c for j, c in enumerate(escaped))
     return "".join(f"<{tag}>{cell}</{tag}>" for cell in strong)
+
+
+def _text(text: str) -> str:
+    return html.escape(spaced(text))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from rap_keras.benchmark.reporting.document import Block, Heading, Table
-from rap_keras.support.text import printable
+from rap_keras.support.text import spaced
 
 _SPECIAL = {
     **{sign: rf"\{sign}" for sign in "&%$#_{}"},
@@ -67,6 +67,6 @@ def _row(cells: Sequence[str], bold: Sequence[bool] = ()) -> str:
 
 def _escape(text: str) -> str:
     """Text that LaTeX prints as it is."""
-    escaped = "".join(_SPECIAL.get(sign, sign) for sign in printable(text))
+    escaped = "".join(_SPECIAL.get(sign, sign) for sign in spaced(text))
     # A hyphen before a digit that begins a number is a minus.
     return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)

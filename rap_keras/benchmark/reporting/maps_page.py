@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.reporting.figures import Maps
 from rap_keras.benchmark.reporting.html import page
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
-from rap_keras.support.text import printable
+from rap_keras.support.text import spaced
 
 PAGE = "maps.html"
 _PHOTO = "image"
@@ -98,7 +98,7 @@ def _figure(path: str, title: str, shape: Sequence[int]) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(printable(text))
+    return html.escape(spaced(text))
 
 
 def _photo(pixels: NDArray[Any]) -> bytes:
