@@ -5,12 +5,11 @@ They are built in code and get their weights from arrays, for no model file is r
 
 from collections.abc import Callable
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any
 
 import keras
 import numpy as np
 
-from rap_keras.errors import InputError
 from rap_keras.models.architectures import (
     build_convnext,
     build_residual,
@@ -18,8 +17,8 @@ from rap_keras.models.architectures import (
     build_vgg,
     build_vit,
 )
-
-Name = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
+from rap_keras.models.names import EmbeddedName as Name
+from rap_keras.models.names import check_embedded
 
 _BUILDERS: dict[Name, Callable[[], keras.Model]] = {
     "vgg": build_vgg,
@@ -47,8 +46,7 @@ def load(name: Name) -> keras.Model:
     Raises:
         InputError: If there is no embedded model of that name, or it needs another Keras.
     """
-    if name not in get_args(Name):
-        raise InputError(f"Expected one of {get_args(Name)}, got {name!r}; pass one of them.")
+    check_embedded(name)
     model = _BUILDERS[name]()
     asset = resources.files("rap_keras") / "assets" / f"{model.name}.npz"
     with resources.as_file(asset) as path, np.load(path) as file:

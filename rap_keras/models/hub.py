@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.models.applications import IMAGENET_CLASSES, imagenet_classes
+from rap_keras.models.names import HUB as PREFIX
 from rap_keras.models.preprocessing import Preprocess
 from rap_keras.support.text import first_line
-
-PREFIX = "hub:"
 
 
 class Preset(NamedTuple):

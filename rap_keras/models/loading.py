@@ -1,7 +1,6 @@
 """Models of images by name: applications of Keras, presets of KerasHub, embedded ones, one's own."""
 
 import dataclasses
-import difflib
 import functools
 import zipfile
 from collections.abc import Sequence
@@ -17,10 +16,12 @@ from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.hub import PREFIX, load_preset
 from rap_keras.models.legacy import raw_operations, with_axes
+from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
 from rap_keras.models.preprocessing import (
     SCALINGS,
     Preprocess,
     application_preprocess,
+    check_preprocess,
     chosen_preprocess,
 )
 from rap_keras.models.randomisation import randomised
@@ -144,7 +145,7 @@ class LoadedModel:
         found = [k for k, known in enumerate(labels) if known == label]
         if len(found) == 1:
             return found[0]
-        hint = did_you_mean(label, labels, 1, 0.6)
+        hint = did_you_mean(label, labels, 1)
         known = (
             f"one of its {len(labels)} classes"
             if labels
@@ -215,7 +216,7 @@ def load_model(
         loaded = _Model(spec, str(getattr(spec, "name", type(spec).__name__)))
     elif spec.lower() in applications():
         loaded = _application(spec.lower(), weights)
-    elif spec.startswith("embedded:"):
+    elif spec.startswith(EMBEDDED):
         loaded = _embedded(spec)
     elif spec.startswith(PREFIX):
         loaded = _preset(spec, weights)
@@ -227,10 +228,7 @@ def load_model(
         if weights == "imagenet":
             weights = "own"
         elif not loaded.name.startswith(PREFIX):
-            raise InputError(
-                f"{loaded.name} has its own weights; only applications and KerasHub's presets take the "
-                "weights none."
-            )
+            raise _own_weights(loaded.name)
     chosen = chosen or loaded.preprocess
     if chosen is None:
         raise InputError(
@@ -250,22 +248,45 @@ def load_model(
     )
 
 
-def check_files(spec: str, weights: str) -> None:
-    """Refuses files that do not exist, before anything is loaded.
+def check_request(
+    spec: str,
+    weights: str = "imagenet",
+    preprocess: str = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
+) -> None:
+    """Refuses what `load_model` would, as far as that is known without loading Keras.
 
     Args:
-        spec: As `load_model` takes it.
-        weights: As `load_model` takes it.
+        spec: As `load_model` takes it, and so are the others.
+        weights: See there.
+        preprocess: See there.
+        mean: See there.
+        std: See there.
+        size: See there.
 
     Raises:
-        InputError: There is no such model file or weights file.
+        InputError: There is no such model, file of weights or preprocessing, or the size is none.
     """
+    check_preprocess(preprocess, mean, std)
+    if size is not None:
+        _check_size((size, size))
+        check_memory((size, size))
     path, _, _ = spec.rpartition(":")
     file = path if path.endswith(".py") else spec
-    if file.endswith((".py", ".keras", ".h5")) and not spec.startswith(PREFIX):
+    applications = application_names()
+    has_choice = spec.lower() in applications or spec.startswith(PREFIX)
+    if spec.startswith(EMBEDDED):
+        check_embedded(spec.removeprefix(EMBEDDED))
+    elif file.endswith((".py", ".keras", ".h5")) and not has_choice:
         _existing(file, "model file")
+    elif applications and not has_choice and not (spec and Path(spec).exists()):
+        raise unknown_model(spec)
     if weights not in ("imagenet", "none"):
         _existing(weights, "weights file")
+    elif weights == "none" and applications and not has_choice:
+        raise _own_weights(spec)
 
 
 @dataclass(frozen=True)
@@ -278,6 +299,13 @@ class _Model:
     labels: tuple[str, ...] | None = None
     default_size: tuple[int, int] | None = None
     synsets: tuple[str, ...] | None = None
+
+
+def _own_weights(name: str) -> InputError:
+    return InputError(
+        f"{name} has its own weights; only applications and KerasHub's presets take weights=none.",
+        "weights",
+    )
 
 
 def _application(name: str, weights: str) -> _Model:
@@ -313,7 +341,7 @@ def _embedded(spec: str) -> _Model:
     from rap_keras.datasets import preprocess
     from rap_keras.models import embedded
 
-    name = cast(embedded.Name, spec.removeprefix("embedded:"))
+    name = cast(embedded.Name, spec.removeprefix(EMBEDDED))
     return _Model(embedded.load(name), spec, preprocess, embedded.labels(name))
 
 
@@ -331,12 +359,7 @@ def _own(spec: str) -> _Model:
     elif spec.endswith((".keras", ".h5")):
         model = _read(_existing(spec, "model file"))
     else:
-        near = difflib.get_close_matches(spec.lower(), applications(), n=3)
-        names = ", ".join(list(dict.fromkeys([*near, "vgg16", "resnet50"]))[:3])
-        raise InputError(
-            f"There is no model {spec!r}: name an application ({names}, ...), embedded:vgg "
-            "(residual, convnext, vit), hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
-        )
+        raise unknown_model(spec)
     return _Model(model, spec)
 
 
@@ -408,8 +431,8 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
             f"{name} does not take images (height, width, 3) or (height, width, 1), but {shape[1:]}."
         )
     wanted = (size, size) if isinstance(size, int) else size
-    if wanted is not None and min(wanted) < 1:
-        raise InputError(f"Images have at least one pixel, so their size cannot be {wanted}.")
+    if wanted is not None:
+        _check_size(wanted)
     height, width = shape[1:3]
     if height is not None and width is not None:
         if wanted not in (None, (height, width)):
@@ -420,6 +443,13 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
     if wanted is not None:
         check_memory(wanted)
     return wanted
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if min(size) < 1:
+        raise InputError(
+            f"Expected a size of images from 1 pixel on, got {size[0]} x {size[1]}.", "size"
+        )
 
 
 def _channels(model: Any) -> int:

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.models.applications import applications
+from rap_keras.models.names import application_names
+from rap_keras.support.text import did_you_mean
 
 Preprocess = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -17,14 +19,35 @@ def chosen_preprocess(
     name: str, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Preprocess | None:
     """The preprocessing the user asked for, `None` if that is the model's own."""
+    check_preprocess(name, mean, std)
     if mean is None and std is None:
         return None if name == "auto" else _named_preprocess(name)
     scale = _named_preprocess("none" if name == "auto" else name)
-    shift = _per_channel("mean", mean, 0.0)
-    divisor = _per_channel("std", std, 1.0)
-    if np.any(divisor <= 0):
-        raise InputError(f"Standard deviations are positive, not {list(std or ())}.")
+    shift, divisor = _per_channel("mean", mean, 0.0), _per_channel("std", std, 1.0)
     return lambda images: (scale(images) - shift) / divisor
+
+
+def check_preprocess(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Refuses what is no preprocessing, as far as that is known without loading Keras.
+
+    Raises:
+        InputError: There is none of that name, or mean and std are no numbers for channels.
+    """
+    _per_channel("mean", mean, 0.0)
+    if np.any(_per_channel("std", std, 1.0) <= 0):
+        raise InputError(
+            f"Expected std to be positive, got {', '.join(f'{n:g}' for n in std or ())}.", "std"
+        )
+    names = application_names()
+    if names and name not in ("auto", *SCALINGS) and name.lower() not in names:
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> InputError:
+    known = ["auto", *SCALINGS]
+    hint = did_you_mean(name, [*known, *sorted(application_names())])
+    forms = f"pass {', '.join(known)} or the name of an application."
+    return InputError(f"There is no preprocessing {name!r}: {hint or forms}", "preprocess")
 
 
 def _named_preprocess(name: str) -> Preprocess:
@@ -41,10 +64,7 @@ def _named_preprocess(name: str) -> Preprocess:
         )
     if name.lower() in applications():
         return application_preprocess(name.lower())
-    raise InputError(
-        f"There is no preprocessing {name!r}: pass auto, {', '.join(SCALINGS)} or the name of an "
-        "application."
-    )
+    raise _unknown(name)
 
 
 def application_preprocess(name: str) -> Preprocess:
@@ -56,5 +76,9 @@ def application_preprocess(name: str) -> Preprocess:
 def _per_channel(what: str, numbers: Sequence[float] | None, default: float) -> NDArray[np.float32]:
     values = np.array(default if numbers is None else numbers, dtype=np.float32)
     if values.shape not in ((), (1,), (3,)) or not np.all(np.isfinite(values)):
-        raise InputError(f"{what} is one number or three (R, G, B), not {list(numbers or ())}.")
+        raise InputError(
+            f"Expected {what} to be one number or three (R, G, B), got "
+            f"{', '.join(f'{n:g}' for n in numbers or ()) or 'none'}.",
+            what,
+        )
     return values

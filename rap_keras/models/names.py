@@ -1,0 +1,68 @@
+"""What a model may be called; known without loading Keras."""
+
+import ast
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Literal, get_args
+
+from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
+
+EMBEDDED = "embedded:"
+HUB = "hub:"
+
+EmbeddedName = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
+
+
+@functools.cache
+def application_names() -> frozenset[str]:
+    """The classifiers of `keras.applications` in lower case, read from the source of Keras.
+
+    Empty where a release of Keras keeps its source in another place.
+    """
+    spec = importlib.util.find_spec("keras")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for inner in ("applications", "api/applications"):
+            file = Path(folder, inner, "__init__.py")
+            if file.is_file():
+                return frozenset(name.lower() for name in _imported(file) if name[0].isupper())
+    return frozenset()
+
+
+def _imported(file: Path) -> list[str]:
+    return [
+        alias.asname or alias.name
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+
+def unknown_model(spec: str) -> InputError:
+    """The error of a name that no model has."""
+    names = [
+        *sorted(application_names()),
+        *(f"{EMBEDDED}{name}" for name in get_args(EmbeddedName)),
+    ]
+    advice = did_you_mean(spec, names) or _FORMS
+    return InputError(f"There is no model {spec!r}: {advice} (rap-keras models lists all.)")
+
+
+_FORMS = (
+    "name an application (vgg16, resnet50, ...), embedded:vgg (residual, convnext, vit), hub:PRESET, "
+    "FILE.keras, FILE.h5 or FILE.py:function."
+)
+
+
+def check_embedded(name: str) -> None:
+    """Refuses what is no embedded network.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name not in get_args(EmbeddedName):
+        hint = did_you_mean(name, get_args(EmbeddedName)) or (
+            f"choose one of {', '.join(get_args(EmbeddedName))}."
+        )
+        raise InputError(f"There is no embedded network {name!r}: {hint}")
