@@ -9,20 +9,11 @@ import numpy as np
 from rap_keras.errors import InputError
 from rap_keras.network import kernels, linear
 from rap_keras.network.graph import Graph, Node
+from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.rules.pattern import stage_names
 from rap_keras.support.files import write_arrays
 from rap_keras.support.options import choose
 from rap_keras.support.reading import read_headed
-
-CASES = ("positive", "negative")  # a neuron is active, or not
-# The cases that each type needs sums of; "relu" is short for "relu.positive".
-CASES_OF = {
-    "relu": ("positive",),
-    "linear": CASES,
-    "relu.positive": ("positive",),
-    "relu.negative": ("negative",),
-}
-PATTERN_TYPES = tuple(CASES_OF)
 
 
 class Patterns(Mapping[str, np.ndarray]):

@@ -25,10 +25,8 @@ from rap_keras.backends.choice import open_network
 from rap_keras.backends.network import Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import batches, image_batches
+from rap_keras.patterns.cases import CASES, CASES_OF, PATTERN_TYPES
 from rap_keras.patterns.patterns import (
-    CASES,
-    CASES_OF,
-    PATTERN_TYPES,
     Patterns,
     check_shapes,
     dtype_of,

@@ -17,7 +17,7 @@ from rap_keras.network.layer_types import (
     is_a,
 )
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.patterns.patterns import CASES
+from rap_keras.patterns.cases import CASES
 from rap_keras.propagate import Record, forward
 from rap_keras.rules.pattern import stage_names
 
