@@ -1,6 +1,7 @@
 """The benchmark on several processes or machines, by Ray Data."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import math
@@ -16,10 +17,10 @@ import numpy as np
 
 from rap_keras.benchmark.measure import Bench, Measured
 from rap_keras.benchmark.metrics import Record
+from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.settings import Settings
-from rap_keras.benchmark.store import check_same
 from rap_keras.errors import InputError
-from rap_keras.support.devices import share_gpu
+from rap_keras.support.devices import choose_tensorflow, share_gpu
 from rap_keras.support.options import read_integer, read_number
 from rap_keras.support.quiet import silenced_stderr
 
@@ -76,6 +77,7 @@ class Worker:
 
     def __init__(self, settings: Settings, protocol: Mapping[str, Any], strict: bool) -> None:
         share_gpu()
+        choose_tensorflow()
         self._strict = strict
         self._refusal = ""
         try:
@@ -101,6 +103,20 @@ class Worker:
         return {"records": np.array(answers, object), "error": np.array(errors, object)}
 
 
+def check_ray() -> None:
+    """Refuses workers where there is no Ray, without loading it."""
+    if importlib.util.find_spec("ray") is None:
+        raise _no_ray()
+
+
+def _no_ray() -> InputError:
+    return InputError(
+        "Expected Ray for workers, but it is not installed: run pip install "
+        "'rap-keras[distributed]'.",
+        "workers",
+    )
+
+
 @contextlib.contextmanager
 def connected(workers: Workers) -> Iterator[None]:
     """Ray on this machine, with room for each worker, or a cluster.
@@ -115,11 +131,7 @@ def connected(workers: Workers) -> Iterator[None]:
         import ray
         import ray.data
     except ImportError as error:
-        raise InputError(
-            "Expected Ray for workers, but it is not installed: run pip install "
-            "'rap-keras[distributed]'.",
-            "workers",
-        ) from error
+        raise _no_ray() from error
     # Ray would tell its own affairs on stderr.
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rap_keras.analyzers.registry import find_method, needs_patterns
+from rap_keras.analyzers.registry import check_name, find_method, needs_patterns
 from rap_keras.benchmark.controls import CONTROLS, EDGES
 from rap_keras.errors import InputError
+from rap_keras.support.reading import check_npz
 
 # Options of every analyzer that say what is explained, and how much at a time.
 _GIVEN = ("neuron_selection_mode", "output", "batch_size")
@@ -111,6 +112,19 @@ def with_patterns(method: Method, patterns: str | Path | None) -> Method:
             "patterns",
         )
     return dataclasses.replace(method, options={"patterns": patterns} | dict(method.options))
+
+
+def check_early(method: Method) -> None:
+    """Refuses what is known to be wrong without loading TensorFlow: the name, the file of patterns.
+
+    Raises:
+        InputError: There is no such method, or no such file.
+    """
+    check_name(method.name)
+    if needs_patterns(method.name) and isinstance(
+        file := method.options.get("patterns"), str | Path
+    ):
+        check_npz(file, "file with patterns")
 
 
 def check_given(method: Method, by: str) -> None:

@@ -1,6 +1,7 @@
 """The commands `rap-keras benchmark`, `report` and `merge`: methods compared where objects are known."""
 
 import contextlib
+import importlib.util
 import inspect
 import json
 import os
@@ -12,13 +13,18 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from rap_keras.benchmark.methods import check_early
 from rap_keras.benchmark.settings import Settings, described
-from rap_keras.cli.options import ModelFlags, read_numbers
+from rap_keras.cli.options import A_PATH, ModelFlags, read_numbers, read_path
 from rap_keras.cli.session import import_tensorflow, tell
+from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
+from rap_keras.models.classes import read_classes
+from rap_keras.models.loading import check_request
+from rap_keras.support.files import check_writable
 from rap_keras.support.reading import read_text, understood
 from rap_keras.support.signals import Stopped
-from rap_keras.support.text import counted
+from rap_keras.support.text import counted, one_line
 
 # The settings that all commands with a model have are told there.
 _SHARED = {field.name: field.type for field in fields(ModelFlags)}
@@ -69,8 +75,8 @@ def _telling_what_is_kept(out: Path) -> Iterator[None]:
             with contextlib.suppress(InputError), Store(out) as store:
                 kept = len(store.positions())
         tell(
-            f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in {out}: "
-            "run the same command again to go on.",
+            f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in "
+            f"{one_line(out)}: run the same command again to go on.",
             err=True,
         )
         raise typer.Exit(128 + stop.number) from stop
@@ -84,7 +90,7 @@ def _tell(out: Path) -> None:
     with Store(out) as store:
         summary = json.loads((out / "summary.json").read_text("utf-8"))["summary"]
         tell("\n".join(summary_lines(store.protocol, summary)))
-    tell(f"The tables and figures are in {out}: report.md and report.html.")
+    tell(f"The tables and figures are in {one_line(out)}: report.md and report.html.")
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
@@ -126,8 +132,26 @@ def _shard(text: str) -> tuple[int, int]:
         raise InputError(f"Expected shard I/N, as in 2/4, got {text!r}.", "shard") from None
 
 
+def _check_early(settings: Settings) -> None:
+    """Refuses what is known to be wrong before TensorFlow takes its time to load."""
+    s = settings
+    check_request(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
+    if s.classes is not None:
+        read_classes(s.classes)
+    if s.backend == "keras":
+        for method in s.rows():
+            if not method.is_control:
+                check_early(method)
+    elif importlib.util.find_spec("innvestigate") is None:
+        raise InputError(
+            'backend="innvestigate" needs iNNvestigate, which is not installed.',
+            "backend",
+        )
+    open_dataset(s.data)
+
+
 def benchmark(
-    out: Annotated[Path, typer.Option(help="The folder for results and report.")] = Path(
+    out: Annotated[Path, typer.Option(help="The folder for results and report.", **A_PATH)] = Path(
         "rap-benchmark"
     ),
     config: Annotated[
@@ -136,6 +160,7 @@ def benchmark(
             callback=_config,
             is_eager=True,
             help="A .toml file with any of these flags, without --.",
+            **A_PATH,
         ),
     ] = None,
     *,
@@ -171,19 +196,25 @@ def benchmark(
         "address": ray_address,
     }
     told = {name: value for name, value in asked.items() if value is not None}
+    _check_early(chosen)
     with _telling_what_is_kept(out):
-        from rap_keras.benchmark.distributed import Workers
+        from rap_keras.benchmark.distributed import Workers, check_ray
         from rap_keras.benchmark.running import check_shard, run
 
         check_shard(part)
         spread = Workers(workers or 1, **told) if workers is not None or told else None
+        if spread is not None:
+            check_ray()
+        check_writable(out)
         if chosen.backend == "innvestigate":
             # Keras 2 is chosen before TensorFlow is imported.
             os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
         import_tensorflow()
         files = run(chosen, out, part, strict, spread)
         if not files:
-            tell(f"Part {shard} is measured: {out}. Put all parts together by rap-keras merge.")
+            tell(
+                f"Part {shard} is measured: {one_line(out)}. Put all parts together by rap-keras merge."
+            )
             return
         _tell(out)
 
@@ -199,7 +230,10 @@ benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where rap-keras benchmark has left its results.")
+        Path,
+        typer.Argument(
+            parser=read_path, metavar="DIR", help="Where rap-keras benchmark has left its results."
+        ),
     ],
     reference: Annotated[
         str | None,
@@ -220,9 +254,10 @@ def report(
 
 def merge(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="The folders of all shards.")
+        list[Path],
+        typer.Argument(parser=read_path, metavar="DIR...", help="The folders of all shards."),
     ],
-    out: Annotated[Path, typer.Option(help="The folder for results and report.")] = Path(
+    out: Annotated[Path, typer.Option(help="The folder for results and report.", **A_PATH)] = Path(
         "rap-benchmark"
     ),
 ) -> None:

@@ -12,6 +12,7 @@ from rap_keras.cli.explainer import Explainer
 from rap_keras.cli.options import OutOption
 from rap_keras.cli.session import import_native, results_in, tell
 from rap_keras.support.files import save_npz
+from rap_keras.support.text import one_line
 
 DEMO_SCENES = 6
 DEMO_MODELS = ("vgg", "residual")
@@ -34,7 +35,7 @@ def demo(out: OutOption = Path("rap-demo")) -> None:
             scenes.images, rap_maps, row_titles=_digit_titles(scenes), over_image=True
         ).savefig(folder / "overlays.png")
         written = sorted(path.name for path in folder.iterdir())
-    tell(f"\nThe figures and raw maps are in {out}: {', '.join(written)}.")
+    tell(f"\nThe figures and raw maps are in {one_line(out)}: {', '.join(written)}.")
 
 
 def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """The command `rap-keras doctor`."""
 
 import dataclasses
+import shlex
 from collections import Counter
 from typing import Annotated, Any
 
@@ -12,7 +13,8 @@ from rap_keras.cli.images import Images
 from rap_keras.cli.options import ModelFlags
 from rap_keras.cli.session import import_native, tell
 from rap_keras.errors import InputError, UnknownLayerError
-from rap_keras.support.text import counted
+from rap_keras.network.graph import Graph
+from rap_keras.support.text import counted, one_line
 
 TOLERATED = 1e-3
 """A conservation error that single precision explains."""
@@ -33,8 +35,10 @@ def doctor(
     if named is not None:
         model = dataclasses.replace(model, model=named)
     images = None if image is None else Images([image])
+    if images is not None and len(images) > 1:
+        raise InputError(f"Expected one image, got {len(images)} in {image!r}: name one.", "image")
     import_native()
-    loaded = _loaded(model)
+    loaded, model = _loaded(model)
     from rap_keras import create_analyzer
     from rap_keras.rules import name_of
 
@@ -76,22 +80,59 @@ def doctor(
             f"explained, but {worst.name} does not keep the sum: see analyzer.conservation(x)",
         )
     else:
-        _say("verdict", f"explained: rap-keras explain IMAGE --model {model.model}")
+        _say("verdict", f"explained: {_command(model, image, len(shape) > 1)}")
 
 
 def _say(what: str, text: str) -> None:
-    tell(f"{what:<11} {text}")
+    tell(f"{what:<11} {one_line(text)}")
 
 
-def _loaded(model: ModelFlags) -> Any:
-    """The model; where its preprocessing is not known, with none, which is told."""
+def _loaded(model: ModelFlags) -> tuple[Any, ModelFlags]:
+    """The model, and the flags that load it; where its preprocessing is not known, with none."""
     try:
-        return model.load()
+        return model.load(), model
     except InputError as error:
         if "preprocess" not in error.arguments or model.preprocess != "auto":
             raise
-        _say("pixels", "how it wants them is not known: tell --preprocess, or --mean and --std")
-        return model.load("none")
+    model = dataclasses.replace(model, preprocess="none")
+    loaded = model.load()
+    scaling = _scaling(loaded.network.graph)
+    _say(
+        "pixels",
+        "how it wants them is not known: tell --preprocess, or --mean and --std, as in its training; "
+        "here none"
+        if scaling is None
+        else f"its own {scaling} scales them: --preprocess none",
+    )
+    return loaded, model
+
+
+# What scales pixels by constants, and what may come before it.
+_SCALING = {"Rescaling", "Normalization", "Divide", "TrueDivide", "Multiply", "Subtract"}
+_BEFORE = {"Cast", "Identity", "Resizing", "CenterCrop", "ZeroPadding2D", "GetItem", "Flip"}
+
+
+def _scaling(graph: Graph) -> str | None:
+    """The name of the layer that first scales a model's input; None if there is none."""
+    slots = set(graph.inputs)
+    for node in graph.nodes:
+        kind = type(node.layer).__name__
+        if len(node.inputs) == 1 and slots.issuperset(node.inputs):
+            if kind in _SCALING:
+                return f"{kind} ({node.name})"
+            if kind in _BEFORE:
+                slots.update(node.outputs)
+    return None
+
+
+def _command(model: ModelFlags, image: str | None, is_map: bool) -> str:
+    """What explains as it was checked here."""
+    words = ["rap-keras", "explain", "IMAGE" if image is None else image, "--model", model.model]
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        if field.name != "model" and value != field.default:
+            words += [f"--{field.name}", str(value)]
+    return shlex.join([*words, *(["--neuron", "all"] if is_map else [])])
 
 
 def _size(size: tuple[int, int] | None) -> str:

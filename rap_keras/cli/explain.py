@@ -27,7 +27,7 @@ from rap_keras.support.files import save_npz
 from rap_keras.support.fitting import restored
 from rap_keras.support.images import read_image
 from rap_keras.support.progress import track
-from rap_keras.support.text import counted, printable
+from rap_keras.support.text import counted, one_line, printable
 
 
 @shared_flags
@@ -92,8 +92,8 @@ def explain(
         _write_json(folder / "explain.json", about)
     for record in records:
         total = f"the map sums to {record['relevance_sum']:.4g}"
-        tell(f"{record['file']}: {_decision(record, others)}, {total}")
-    tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {out}.")
+        tell(f"{one_line(record['file'])}: {_decision(record, others)}, {total}")
+    tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {one_line(out)}.")
 
 
 @shared_flags
@@ -152,7 +152,9 @@ def compare(
         figure = plot.grid(
             np.stack(pixels),
             stacked,
-            row_titles=[f"{s}\n{_decision(d)}" for s, d in zip(stems, explained, strict=True)],
+            row_titles=[
+                f"{one_line(s)}\n{_decision(d)}" for s, d in zip(stems, explained, strict=True)
+            ],
             regions=[one.outlined for one in firsts],
             caption=loaded.name,
             **shown.drawing,
@@ -167,7 +169,7 @@ def compare(
         _write_json(folder / "compare.json", about | {"skipped": files.skipped})
     tell(
         f"{counted(len(files), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
-        f"the maps, compare.npz, and what they are of, compare.json, are in {out}."
+        f"the maps, compare.npz, and what they are of, compare.json, are in {one_line(out)}."
     )
 
 
@@ -220,12 +222,10 @@ def layers(
         about = _about(model, loaded, shown) | {"contrast": asked.options.get("contrast")}
         about |= {"file": printable(str(path)), "method": method} | told
         _write_json(folder / about_name, about)
+    figure_name, maps_name, about_name = map(one_line, (figure_name, maps_name, about_name))
     written = f"The figure {figure_name} of {counted(len(relevance), 'layer')}"
-    tell(
-        f"{written}, their relevance, {maps_name}, and what it is of, {about_name}, are in {out}."
-        if maps
-        else f"{written} and what it is of, {about_name}, are in {out}."
-    )
+    parts = f", their relevance, {maps_name}," if maps else ""
+    tell(f"{written}{parts} and what it is of, {about_name}, are in {one_line(out)}.")
 
 
 def _about(model: ModelFlags, loaded: Any, shown: MapFlags) -> dict[str, Any]:

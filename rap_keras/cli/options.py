@@ -11,16 +11,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rap_keras.benchmark.methods import Method, check_given, read_method, with_patterns
+from rap_keras.benchmark.methods import Method, check_early, check_given, read_method, with_patterns
 from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import CONTRASTS
 from rap_keras.models.classes import read_classes
-from rap_keras.models.loading import LoadedModel, check_files, load_model
+from rap_keras.models.loading import LoadedModel, check_request, load_model
 from rap_keras.support.fitting import check_fit
 from rap_keras.support.progress import announced
-from rap_keras.support.text import printable
+from rap_keras.support.text import one_line, printable
 
 
 class Commands(TyperGroup):
@@ -60,6 +60,16 @@ def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -
     return message
 
 
+def read_path(text: str | Path) -> Path:
+    """A path as it is typed; of an empty text, as an unset variable of a shell leaves it, none."""
+    if not str(text).strip():
+        raise typer.BadParameter("Expected a path, got an empty text.")
+    return Path(text)
+
+
+# What typer is told of each option or argument that is a path.
+A_PATH: dict[str, Any] = {"parser": read_path, "metavar": "PATH"}
+
 ImageArguments = Annotated[
     list[str], typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns.")
 ]
@@ -95,7 +105,8 @@ OutputOption = Annotated[
     typer.Option(help="Of a model with several outputs: the one to explain, by NAME or number."),
 ]
 PatternsOption = Annotated[
-    Path | None, typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.")
+    Path | None,
+    typer.Option(help="The patterns of pattern.net and pattern.attribution, .npz.", **A_PATH),
 ]
 MethodOption = Annotated[
     str,
@@ -153,7 +164,16 @@ StrictOption = Annotated[
     typer.Option("--strict", help="Stop at an image that cannot be read, instead of skipping it."),
 ]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a time.")]
-OutOption = Annotated[Path, typer.Option(help="The folder for the results.")]
+OutOption = Annotated[Path, typer.Option(help="The folder for the results.", **A_PATH)]
+
+
+def check_neuron(text: str) -> None:
+    """Refuses a number that no neuron has; what else it may be hangs on the model."""
+    if re.fullmatch(r"-\d+", text.strip()):
+        raise InputError(
+            f"Expected neuron to be max, all, a class or an index from 0 on: there is no neuron {text}.",
+            "neuron",
+        )
 
 
 def read_numbers(argument: str, text: str | None) -> list[float] | None:
@@ -180,8 +200,7 @@ class ModelFlags:
 
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
-        _ = self.shift, self.scale
-        check_files(self.model, self.weights)
+        check_request(self.model, self.weights, self.preprocess, self.shift, self.scale, self.size)
 
     @property
     def shift(self) -> list[float] | None:
@@ -193,14 +212,14 @@ class ModelFlags:
         """The numbers of `std`."""
         return read_numbers("std", self.std)
 
-    def load(self, preprocess: str | None = None) -> Any:
-        """The model, as `load_model` gives it, with another preprocessing if one is given."""
+    def load(self) -> Any:
+        """The model, as `load_model` gives it."""
         output = self.output
-        with announced(f"loading {printable(self.model)}"):
+        with announced(f"loading {one_line(self.model)}"):
             return load_model(
                 self.model,
                 self.weights,
-                preprocess or self.preprocess,
+                self.preprocess,
                 self.shift,
                 self.scale,
                 self.size,
@@ -226,6 +245,11 @@ class MapFlags:
         """Refuses at once what cannot be read."""
         _ = self.where, self.others, self.names
         check_fit(self.fit)
+        check_neuron(self.neuron)
+        if self.colormap is not None:
+            from rap_keras.plot.drawing import colors_of  # it takes time: matplotlib
+
+            colors_of(self.colormap)
         if self.percentile is not None and not 0 < self.percentile <= 100:
             raise InputError(
                 f"percentile is above 0 and at most 100, not {self.percentile:g}.", "percentile"
@@ -267,12 +291,12 @@ class MapFlags:
                 "contrast weights all other classes, against names some: pass one of them.",
                 ("contrast", "against"),
             )
-        try:
-            return [int(number) for number in self.against.split(",")]
-        except ValueError:
+        numbers = self.against.split(",")
+        if not all(number.strip().isdecimal() for number in numbers):
             raise InputError(
                 f"against is INDEX or INDEX,INDEX,..., not {self.against!r}.", "against"
-            ) from None
+            )
+        return [int(number) for number in numbers]
 
     def methods(self, texts: Sequence[str]) -> list[Method]:
         """The methods, each with all its options; an option of its own wins over a flag.
@@ -293,8 +317,10 @@ class MapFlags:
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
+        methods = [with_patterns(method, self.patterns) for method in methods]
+        for method in methods:
+            check_early(method)
         shared = {} if self.others is None else {"contrast": self.others}
         return [
-            dataclasses.replace(method, options=shared | dict(method.options))
-            for method in (with_patterns(method, self.patterns) for method in methods)
+            dataclasses.replace(method, options=shared | dict(method.options)) for method in methods
         ]

@@ -7,11 +7,13 @@ import typer
 
 from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.images import Images
-from rap_keras.cli.options import BatchSizeOption, Commands, ImageArguments, ModelFlags
+from rap_keras.cli.options import A_PATH, BatchSizeOption, Commands, ImageArguments, ModelFlags
 from rap_keras.cli.session import import_tensorflow, tell
+from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.support.files import replacing_together
+from rap_keras.support.options import choose
 from rap_keras.support.progress import track
-from rap_keras.support.text import counted
+from rap_keras.support.text import counted, one_line
 
 app = typer.Typer(
     cls=Commands,
@@ -22,12 +24,13 @@ app = typer.Typer(
 TypeOption = Annotated[
     str, typer.Option("--type", help="relu (or relu.positive), relu.negative or linear.")
 ]
-OutOption = Annotated[Path, typer.Option(help="The file for the patterns, .npz.")]
+OutOption = Annotated[Path, typer.Option(help="The file for the patterns, .npz.", **A_PATH)]
 StatisticsOption = Annotated[
     Path | None,
     typer.Option(
         help="A file with statistics: they are gone on with, if it exists, and written back with those "
-        "of these images, so that images can come in parts."
+        "of these images, so that images can come in parts.",
+        **A_PATH,
     ),
 ]
 
@@ -49,15 +52,13 @@ def fit(
     out: OutOption = Path("patterns.npz"),
 ) -> None:
     """Estimates a model's patterns from images, in one pass."""
+    choose("pattern_type", pattern_type, PATTERN_TYPES)
     files = Images(images, strict=True)  # patterns are of all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:
         import_tensorflow()
-        from rap_keras.patterns.patterns import PATTERN_TYPES
         from rap_keras.patterns.statistics import Statistics
-        from rap_keras.support.options import choose
 
-        choose("pattern_type", pattern_type, PATTERN_TYPES)
         loaded = model.load()
         if statistics is not None and statistics.exists():
             sums = Statistics.load(statistics, loaded.network)
@@ -73,5 +74,5 @@ def fit(
             sums.save(kept_folder / statistics.name)
     tell(
         f"The patterns of {counted(len(patterns), 'layer')}, from "
-        f"{counted(sums.samples, 'image')}, are in {out}."
+        f"{counted(sums.samples, 'image')}, are in {one_line(out)}."
     )

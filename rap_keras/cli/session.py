@@ -10,11 +10,11 @@ import typer
 
 from rap_keras.errors import InputError
 from rap_keras.support import signals
-from rap_keras.support.devices import share_gpu
+from rap_keras.support.devices import choose_tensorflow, share_gpu
 from rap_keras.support.files import replacing_together
 from rap_keras.support.progress import announced
-from rap_keras.support.quiet import silenced_stderr
-from rap_keras.support.text import counted, printable
+from rap_keras.support.quiet import logged_from
+from rap_keras.support.text import counted, one_line, printable
 
 
 def tell(text: str, err: bool = False) -> None:
@@ -37,22 +37,25 @@ def results_in(out: Path) -> Iterator[Path]:
     told = {"replaced": before & written, "kept": before - written}
     parts = [f"{counted(len(names), 'file')} {what}" for what, names in told.items() if names]
     if parts:
-        tell(f"rap-keras: {out} was not empty: {', '.join(parts)}.", err=True)
+        tell(f"rap-keras: {one_line(out)} was not empty: {', '.join(parts)}.", err=True)
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its chatter on stderr, unless the user has set what it logs.
+    """Imports TensorFlow, which Keras is told to use; of what it logs, what the user wants to see.
 
-    TF_CPP_MIN_LOG_LEVEL alone does not do: some libraries log before TensorFlow reads it.
+    TF_CPP_MIN_LOG_LEVEL, 3 unless the user has set it, alone does not do: some libraries log before
+    they read it.
     """
     if "tensorflow" in sys.modules:
         return
     share_gpu()
-    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    other = choose_tensorflow()
+    if other is not None:
+        tell(f"rap-keras: computes with TensorFlow, not with KERAS_BACKEND={other}.", err=True)
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with (
         announced("loading TensorFlow"),
-        silenced_stderr() if quiet else contextlib.nullcontext(),
+        logged_from(int(level) if level.strip().isdecimal() else 0),
     ):
         import keras
         import tensorflow as tf

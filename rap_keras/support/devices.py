@@ -11,6 +11,19 @@ def share_gpu() -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
+def choose_tensorflow() -> str | None:
+    """Makes TensorFlow the backend of Keras in this process, and in those it starts; before its import.
+
+    The environment wins over `keras.json`.
+
+    Returns:
+        What KERAS_BACKEND was, if it was another.
+    """
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    return before if before and before != "tensorflow" else None
+
+
 def uses_onednn() -> bool:
     """Whether TensorFlow computes by oneDNN's kernels: by default on processors with AVX-512 VNNI.
 

@@ -102,6 +102,16 @@ def replacing_together(folder: Path) -> Iterator[Path]:
                     made.rmdir()
 
 
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be written to; one that is not there is not left behind.
+
+    Raises:
+        InputError: It cannot be written to.
+    """
+    with replacing_together(folder):
+        pass
+
+
 def _clear(folder: Path) -> None:
     """Removes what killed processes of this machine have left in a folder."""
     ours = f"{_STAGING}{platform.node()}-"
