@@ -1,6 +1,8 @@
 """Gradients averaged over changed copies of the input."""
 
-from typing import Any
+import copy
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -9,13 +11,29 @@ from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.errors import InputError
+from rap_keras.inputs.batches import as_batches
 from rap_keras.support.options import choose, read_integer, read_number
 
 NOISE_LEVEL = 0.15  # of smoothgrad: between the 10 % and 20 % that its paper advises
 
 
+class Copy(NamedTuple):
+    """A changed copy of a sample.
+
+    Attributes:
+        inputs: The copy, one array per input.
+        reference: If there is one, the gradient is multiplied by the sample less this reference.
+    """
+
+    inputs: list[np.ndarray]
+    reference: np.ndarray | None = None
+
+
 class AveragedGradientAnalyzer(Analyzer):
-    """The gradient, averaged over changed copies of each sample; the neuron is that of the sample."""
+    """The gradient, averaged over changed copies of each sample; the neuron is that of the sample.
+
+    Copies are made and summed up batch by batch, so that memory does not depend on their number.
+    """
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         super().__init__(model, **options)
@@ -27,35 +45,46 @@ class AveragedGradientAnalyzer(Analyzer):
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"postprocess": self._gradient.postprocess}
 
-    def _copies(
-        self, sample: list[np.ndarray], position: int
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """The copies of one sample, one array per input, and the weight of each."""
+    def _weights(self) -> np.ndarray:
+        """The weight of each copy."""
         raise NotImplementedError
 
-    def _factors(self, sample: list[np.ndarray], position: int) -> list[Any]:
-        """What the gradients at the copies are multiplied by, one array per input."""
-        return [1] * len(sample)
+    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
+        """The copies of one sample, one after the other, as many as there are weights."""
+        raise NotImplementedError
 
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         found = self._batched("logits", self._selecting, arrays, selection)
         if found is None:
             return self._nothing(arrays, selection)
         every = self._explains_all(selection)
-        maps = []
+        maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
         for k, chosen in enumerate(found["neurons"]):
             sample = [a[k] for a in arrays]
-            copies, weights = self._copies(sample, k)
-            gradients = self._gradient.raw_maps(copies, None if every else chosen)
-            factors = self._factors(sample, k)
-            maps.append(
-                [np.tensordot(weights, f * g, 1) for f, g in zip(factors, gradients, strict=True)]
-            )
-        stacked = [
-            np.stack(parts).astype(self._dtype(a.dtype))
-            for a, parts in zip(arrays, zip(*maps, strict=True), strict=True)
-        ]
-        return found | {"maps": stacked}
+            means = self._mean(sample, self._first + k, None if every else chosen)
+            for own, mean in zip(maps, means, strict=True):
+                own[k] = mean
+        return found | {"maps": maps}
+
+    def _mean(self, sample: list[np.ndarray], position: int, chosen: Any) -> list[np.ndarray]:
+        """The weighted sum of the gradients at the copies of one sample, float64, one per input."""
+        totals = [np.zeros(x.shape) for x in sample]
+        weights, copies = self._weights(), self._copies(sample, position)
+        for chunk in as_batches(len(weights), self.batch_size):
+            own = weights[chunk]
+            batch = [np.empty((len(own), *x.shape), x.dtype) for x in sample]
+            references = []
+            for k in range(len(own)):
+                one = next(copies)
+                references.append(one.reference)
+                for to, values in zip(batch, one.inputs, strict=True):
+                    to[k] = values
+            gradients = self._gradient.raw_maps(batch, chosen)
+            for k, (weight, reference) in enumerate(zip(own, references, strict=True)):
+                for total, x, gradient in zip(totals, sample, gradients, strict=True):
+                    factor = 1 if reference is None else x - reference
+                    total += weight * (factor * gradient[k])
+        return totals
 
 
 class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
@@ -97,26 +126,26 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"steps": self.steps, "integration": self.integration}
 
-    def _copies(
-        self, sample: list[np.ndarray], position: int
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        weights = np.full(self.steps, 1 / self.steps)
+    def _weights(self) -> np.ndarray:
+        if self.integration == "left":
+            return np.full(self.steps, 1 / self.steps)
+        weights = np.full(self.steps, 1 / (self.steps - 1))
+        weights[[0, -1]] /= 2
+        return weights
+
+    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
         places = np.arange(self.steps) / self.steps
         if self.integration == "trapezoid":
             places = np.linspace(0, 1, self.steps)
-            weights = np.full(self.steps, 1 / (self.steps - 1))
-            weights[[0, -1]] /= 2
-        copies = []
-        for x, reference in zip(sample, self._references, strict=True):
-            along = places.reshape(-1, *[1] * x.ndim)
-            copies.append((reference + along * (x - reference)).astype(x.dtype))
-        return copies, weights
+        ways = [(r, x - r) for x, r in zip(sample, self._references, strict=True)]
+        return (Copy([start + place * way for start, way in ways]) for place in places)
 
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         found = super()._explained(arrays, selection)
-        differences = [a - r for a, r in zip(arrays, self._references, strict=True)]
-        scaled = zip(found["maps"], differences, strict=True)
-        return found | {"maps": [(m * d).astype(m.dtype) for m, d in scaled]}
+        for maps, samples, reference in zip(found["maps"], arrays, self._references, strict=True):
+            for own, x in zip(maps, samples, strict=True):
+                own *= x - reference
+        return found
 
 
 class SmoothGradAnalyzer(AveragedGradientAnalyzer):
@@ -172,16 +201,18 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
         noise = {"noise_level": self.noise_level} if relative else {"noise_scale": self.noise_scale}
         return super().options() | {"augment_by_n": self.augment_by_n, "seed": self.seed} | noise
 
-    def _copies(
-        self, sample: list[np.ndarray], position: int
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
-        n = self.augment_by_n
-        copies = [
-            (x + generator.normal(0, self._deviation(x), (n, *x.shape))).astype(x.dtype)
-            for x in sample
-        ]
-        return copies, np.full(n, 1 / n)
+    def _weights(self) -> np.ndarray:
+        return np.full(self.augment_by_n, 1 / self.augment_by_n)
+
+    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
+        generators = [np.random.default_rng(None if self.seed is None else [self.seed, position])]
+        for x in sample[:-1]:  # all noise of an input is drawn before that of the next
+            generators.append(copy.deepcopy(generators[-1]))
+            for _ in range(self.augment_by_n):
+                generators[-1].standard_normal(x.shape)
+        noise = [(x, self._deviation(x), g) for x, g in zip(sample, generators, strict=True)]
+        for _ in range(self.augment_by_n):
+            yield Copy([x + g.normal(0, deviation, x.shape) for x, deviation, g in noise])
 
     def _deviation(self, x: np.ndarray) -> float:
         """Standard deviation of the noise for one input of one sample."""

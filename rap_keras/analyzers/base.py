@@ -1,5 +1,6 @@
 """The analyzers of the native backend."""
 
+import contextlib
 import inspect
 import json
 import re
@@ -89,6 +90,7 @@ class Analyzer:
                 ("neuron_selection_mode", "neuron_selection"),
             )
         self._functions: dict[tuple[str, bool, int], Any] = {}
+        self._first = 0
 
     def _kept_whole(self) -> Collection[type]:
         """Classes of layers that stay whole where they could be opened, for they have rules."""
@@ -176,6 +178,18 @@ class Analyzer:
         self._refuse_overflow(found["maps"], found["logits"])
         neurons = None if self._explains_all(neuron_selection) else found["neurons"]
         return Explanation(pack(found["maps"]), found["logits"], neurons, self.name)
+
+    @contextlib.contextmanager
+    def counting_from(self, position: int) -> Iterator[None]:
+        """Within it, the samples of a call get the noise of samples position, position + 1, ...
+
+        So samples that are explained part by part are explained as in one call.
+        """
+        before, self._first = self._first, position
+        try:
+            yield
+        finally:
+            self._first = before
 
     def rules(self) -> RuleTable:
         """The rule of every layer, of methods that propagate by rules; see `PropagationAnalyzer`."""
@@ -300,6 +314,8 @@ class Analyzer:
                 "Expected a model whose operations XLA compiles, but it knows none of type "
                 f"{', '.join(unknown)}: leave jit_compile=False."
             ) from None
+        if len(parts) == 1:
+            return parts[0]
         return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
 
     def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:

@@ -43,7 +43,10 @@ class RandomAnalyzer(Analyzer):
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         found = self._batched("logits", self._selecting, arrays, selection)
         generator = np.random.default_rng(self.seed)
-        maps = [
-            generator.normal(0, self.stddev, a.shape).astype(self._dtype(a.dtype)) for a in arrays
-        ]
+        maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
+        for own in maps:
+            for _ in range(self._first):
+                generator.standard_normal(own.shape[1:])
+            for noise in own:
+                noise[...] = generator.normal(0, self.stddev, noise.shape)
         return (found or self._nothing(arrays, selection)) | {"maps": maps}

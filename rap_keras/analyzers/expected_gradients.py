@@ -1,12 +1,13 @@
 """Expected gradients: integrated gradients from references that are drawn from data."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from rap_keras.analyzers.averaged import AveragedGradientAnalyzer
+from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
@@ -59,27 +60,16 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         """The options; the gradient is taken as it is."""
         return [name for name in super().option_names(method) if name != "postprocess"]
 
-    def _copies(
-        self, sample: list[np.ndarray], position: int
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        x, references, places = sample[0], *self._drawn(position)
-        along = places.reshape(-1, *[1] * x.ndim)
-        copies = references + along * (x - references)
-        return [copies.astype(x.dtype)], np.full(self.draws, 1 / self.draws)
+    def _weights(self) -> np.ndarray:
+        return np.full(self.draws, 1 / self.draws)
 
-    def _factors(self, sample: list[np.ndarray], position: int) -> list[np.ndarray]:
-        return [sample[0] - self._drawn(position)[0]]
-
-    def _drawn(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """The references and the places of a sample."""
-        seed = self._new_seed if self.seed is None else self.seed
-        generator = np.random.default_rng([seed, position])
+    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
+        (x,) = sample
+        generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
         chosen = generator.integers(len(self.background), size=self.draws)
-        return self.background[chosen], generator.random(self.draws)
-
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        self._new_seed = int(np.random.default_rng().integers(2**32))
-        return super()._explained(arrays, selection)
+        for k, place in zip(chosen, generator.random(self.draws), strict=True):
+            reference = self.background[k]
+            yield Copy([reference + place * (x - reference)], reference)
 
 
 def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:

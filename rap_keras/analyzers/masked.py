@@ -1,5 +1,6 @@
 """Methods that ask the model about images with parts replaced: no gradients, forward passes only."""
 
+import copy
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -65,8 +66,10 @@ class _MaskedAnalyzer(Analyzer):
         """Masks, and the logits of the image under them."""
         value = np.asarray(self.value)
         for masks in self._masks(image.shape[:2], position):
-            kept = masks[..., None]
-            copies = (image * kept + value * (1 - kept)).astype(image.dtype)
+            copies = np.empty((len(masks), *image.shape), image.dtype)
+            for one, mask in zip(copies, masks, strict=True):
+                kept = mask[..., None]
+                one[...] = image * kept + value * (1 - kept)
             yield masks, self._network.logits([copies])
 
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
@@ -78,7 +81,7 @@ class _MaskedAnalyzer(Analyzer):
         maps = np.zeros(images.shape, self._dtype(images.dtype))
         for k, image in enumerate(images):
             neurons = None if every else found["neurons"][k : k + 1]
-            places = self._map(image, k, found["logits"][k : k + 1], neurons)
+            places = self._map(image, self._first + k, found["logits"][k : k + 1], neurons)
             maps[k] = places[..., None] / image.shape[-1]
         return found | {"maps": [maps]}
 
@@ -150,10 +153,12 @@ class OcclusionAnalyzer(_MaskedAnalyzer):
 
     def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
         (height, width), (rows, columns) = self._steps(size)
-        corners = [(y, x) for y in rows for x in columns]
-        for chunk in as_batches(len(corners), self.batch_size):
-            masks = np.ones((len(corners[chunk]), *size))
-            for mask, (y, x) in zip(masks, corners[chunk], strict=True):
+        count = len(rows) * len(columns)
+        for chunk in as_batches(count, self.batch_size):
+            places = range(count)[chunk]
+            masks = np.ones((len(places), *size))
+            for mask, place in zip(masks, places, strict=True):
+                y, x = rows[place // len(columns)], columns[place % len(columns)]
                 mask[y : y + height, x : x + width] = 0
             yield masks
 
@@ -232,15 +237,16 @@ class RISEAnalyzer(_MaskedAnalyzer):
         generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
         cell = [-(-n // self.cells) for n in size]
         rise = [_bilinear(self.cells, (self.cells + 1) * c) for c in cell]
-        grids = generator.random((self.masks, self.cells, self.cells)) < self.p
+        drawing = copy.deepcopy(generator)  # of the grids, which are drawn before all shifts
+        for _ in range(self.masks):
+            generator.random((self.cells, self.cells))
         shifts = np.stack([generator.integers(0, c, self.masks) for c in cell], 1)
         for chunk in as_batches(self.masks, self.batch_size):
-            yield np.stack(
-                [
-                    rise[0][y : y + size[0]] @ grid @ rise[1][x : x + size[1]].T
-                    for grid, (y, x) in zip(grids[chunk], shifts[chunk], strict=True)
-                ]
-            )
+            masks = np.empty((len(shifts[chunk]), *size))
+            for mask, (y, x) in zip(masks, shifts[chunk], strict=True):
+                grid = drawing.random((self.cells, self.cells)) < self.p
+                mask[...] = rise[0][y : y + size[0]] @ grid @ rise[1][x : x + size[1]].T
+            yield masks
 
     def _map(
         self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
