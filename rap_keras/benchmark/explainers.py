@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,13 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
 
-Explain = Callable[[NDArray[np.float32], Sequence[int]], NDArray[np.floating]]
+
+class Explain(Protocol):
+    """See `Backend.explainer`."""
+
+    def __call__(  # noqa: D102
+        self, x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+    ) -> NDArray[np.floating]: ...
 
 
 class Backend(Protocol):
@@ -41,7 +47,8 @@ class Backend(Protocol):
     def explainer(self, method: Method) -> Explain:
         """A function of preprocessed images `(n, height, width, channels)` and a neuron of each.
 
-        It returns the relevance, of the images' shape.
+        It returns the relevance, of the images' shape. Of images that are explained part by part it is
+        told the number of the first, so that methods with noise give what they give of all at once.
         """
         ...
 
@@ -119,7 +126,14 @@ class _Keras:
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
-        return lambda x, neurons: analyzer.analyze(x, list(neurons))
+
+        def explain(
+            x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+        ) -> NDArray[np.floating]:
+            with analyzer.counting_from(first):
+                return np.asarray(analyzer.analyze(x, list(neurons)))
+
+        return explain
 
     def enlarged(self, size: tuple[int, int]) -> Backend:
         return _Keras(self._settings, self.loaded.enlarged(size))
@@ -174,7 +188,9 @@ class _Innvestigate:
             ) from error
         build = self._plugin.fast_building
 
-        def explain(x: NDArray[np.float32], neurons: Sequence[int]) -> NDArray[np.floating]:
+        def explain(
+            x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+        ) -> NDArray[np.floating]:
             with build(), _without_keras2_warning():  # analyzers are built when first used
                 return np.asarray(analyzer.analyze(x, neuron_selection=list(neurons)))
 

@@ -273,14 +273,19 @@ class Bench:
         return _explained_by(explainers, row, self.loaded.preprocess(pixels), neurons)
 
     def _explained_inputs(
-        self, row: Method, scene: Scene, x: NDArray[np.float32], stage: str | None = None
+        self,
+        row: Method,
+        scene: Scene,
+        x: NDArray[np.float32],
+        stage: str | None = None,
+        first: int = 0,
     ) -> Stack:
         """The heat maps of a row, of other inputs than the sample's, or by a randomised model."""
         if row.title == RANDOM:
             noise = random_map(x.shape[1:3], self.settings.seed, scene.position)
             return np.stack([noise] * len(x))
         explainers = self._explainers if stage is None else self._randomised[stage]
-        return _explained_by(explainers, row, x, [scene.neuron] * len(x))
+        return _explained_by(explainers, row, x, [scene.neuron] * len(x), first)
 
     def _explainers_at(self, size: Size) -> dict[str, Explain]:
         """The explainers of images of a size, which may be larger than the model's own."""
@@ -501,10 +506,11 @@ def _explained_by(
     row: Method,
     x: NDArray[np.float32],
     neurons: Sequence[int],
+    first: int = 0,
 ) -> Stack:
     """The heat maps of a method, or of the mean-shifted control, which is made of a method's."""
     title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
-    heatmaps = _stacked(maps.heatmap, _finite(title, explainers[title](x, neurons)))
+    heatmaps = _stacked(maps.heatmap, _finite(title, explainers[title](x, neurons, first)))
     return _stacked(mean_shifted, heatmaps) if row.title == MEAN_SHIFTED else heatmaps
 
 

@@ -530,13 +530,17 @@ def faithfulness_correlation(
             "pixels.",
             "pixels",
         )
-    sets = np.stack([generator.choice(values.size, count, replace=False) for _ in range(samples)])
-    masks = np.zeros((samples, values.size), bool)
-    np.put_along_axis(masks, sets, True, axis=1)
-    masks = masks.reshape(samples, *values.shape)
-    images = (perturb(image, mask[np.newaxis], replacement)[0] for mask in masks)
-    drops = logit_drops(predict, image, images, samples, neuron, batch_size)
-    sums = values.ravel()[sets].sum(axis=1)
+    sums = np.empty(samples)
+
+    def images() -> Iterator[NDArray[np.float32]]:
+        for k in range(samples):
+            chosen = generator.choice(values.size, count, replace=False)
+            sums[k] = values.ravel()[chosen].sum()
+            mask = np.zeros(values.size, bool)
+            mask[chosen] = True
+            yield perturb(image, mask.reshape(1, *values.shape), replacement)[0]
+
+    drops = logit_drops(predict, image, images(), samples, neuron, batch_size)
     if np.ptp(sums) == 0 or np.ptp(drops) == 0:
         return math.nan
     return float(pearsonr(sums, drops).statistic)

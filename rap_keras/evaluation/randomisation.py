@@ -15,6 +15,7 @@ from scipy.stats import entropy
 from rap_keras.errors import InputError
 from rap_keras.evaluation.classes import map_similarity
 from rap_keras.evaluation.reading import read_array, read_heatmap, read_seed
+from rap_keras.evaluation.rows import in_batches
 from rap_keras.support.options import read_integer, read_number
 
 
@@ -42,6 +43,7 @@ def smoothed_map(
     noise: float,
     samples: int = 50,
     seed: int | Sequence[int] = 0,
+    batch_size: int = 32,
 ) -> NDArray[np.float64]:
     """The mean of the maps of an input with noise: what sMPRT compares instead of single maps.
 
@@ -49,12 +51,13 @@ def smoothed_map(
     the model alone.
 
     Args:
-        explain: From inputs float32 `(samples, height, width, channels)` to their maps
-            `(samples, height, width)`.
+        explain: From inputs float32 `(n, height, width, channels)` to their maps `(n, height, width)`;
+            it is called batch by batch.
         x: The model's input as preprocessed, `(height, width, channels)`.
         noise: The standard deviation of the Gaussian noise, in the unit of x.
         samples: How many inputs.
         seed: That of the noise.
+        batch_size: The most inputs in a batch.
 
     Returns:
         The map, `(height, width)`.
@@ -63,12 +66,18 @@ def smoothed_map(
         InputError: The arguments or the maps are not as described.
     """
     image, deviation = read_array("the input x", x, 3), read_number("noise", noise, 0)
-    shape = (read_integer("samples", samples, 1), *image.shape)
-    inputs = image + read_seed(seed).normal(scale=deviation, size=shape)
-    maps = read_array("the maps of explain", explain(inputs.astype(np.float32)), 3)
-    if maps.shape != shape[:3]:
-        raise InputError(f"Expected explain to return maps of shape {shape[:3]}, got {maps.shape}.")
-    return np.asarray(maps.mean(axis=0))
+    count, generator = read_integer("samples", samples, 1), read_seed(seed)
+    rows = (image + generator.normal(scale=deviation, size=image.shape) for _ in range(count))
+    total = np.zeros(image.shape[:2])
+    for inputs in in_batches(rows, count, image.shape, batch_size):
+        maps = read_array("the maps of explain", explain(inputs), 3)
+        if maps.shape != inputs.shape[:3]:
+            raise InputError(
+                f"Expected explain to return maps of shape {inputs.shape[:3]}, got {maps.shape}."
+            )
+        for one in maps:
+            total += one
+    return total / count
 
 
 def map_entropy(heatmap: ArrayLike, bins: int = 100) -> float:

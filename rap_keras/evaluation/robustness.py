@@ -1,7 +1,7 @@
 """How much a map changes with its input, and whether it says what small changes do to the logit."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from rap_keras.errors import InputError
 from rap_keras.evaluation.perturbation import Predict, logit_drops
 from rap_keras.evaluation.reading import read_array, read_heatmap, read_seed
+from rap_keras.evaluation.rows import in_batches
 from rap_keras.support.options import choose, read_boolean, read_integer, read_number
 
 
@@ -29,9 +30,31 @@ def neighbours(
     Raises:
         InputError: The arguments are not as described.
     """
+    return next(neighbour_batches(x, radius, samples, seed, read_integer("samples", samples, 1)))
+
+
+def neighbour_batches(
+    x: ArrayLike, radius: float, samples: int, seed: int | Sequence[int] = 0, batch_size: int = 32
+) -> Iterator[NDArray[np.float32]]:
+    """`neighbours`, at most `batch_size` at a time.
+
+    Args:
+        x: As of `neighbours`.
+        radius: As of `neighbours`.
+        samples: As of `neighbours`.
+        seed: As of `neighbours`.
+        batch_size: The most inputs in a batch.
+
+    Returns:
+        The batches, `(n, height, width, channels)`.
+
+    Raises:
+        InputError: The arguments are not as described.
+    """
     image, size = read_array("the input x", x, 3), read_number("radius", radius, 0)
-    shape = (read_integer("samples", samples, 1), *image.shape)
-    return (image + read_seed(seed).uniform(-size, size, shape)).astype(np.float32)
+    count, generator = read_integer("samples", samples, 1), read_seed(seed)
+    rows = (image + generator.uniform(-size, size, image.shape) for _ in range(count))
+    return in_batches(rows, count, image.shape, batch_size)
 
 
 def max_sensitivity(heatmap: ArrayLike, others: ArrayLike) -> float:
@@ -51,8 +74,12 @@ def max_sensitivity(heatmap: ArrayLike, others: ArrayLike) -> float:
     Raises:
         InputError: The maps are not as described.
     """
-    values, changes = _changes(heatmap, others)
-    size = float(np.linalg.norm(values))
+    return largest_change(heatmap, distances(read_heatmap(heatmap), others))
+
+
+def largest_change(heatmap: ArrayLike, changes: NDArray[np.float64]) -> float:
+    """`max_sensitivity`, of how far the maps of the neighbours are from the map."""
+    size = float(np.linalg.norm(read_heatmap(heatmap)))
     return float(changes.max()) / size if size > 0 else math.nan
 
 
@@ -76,17 +103,37 @@ def local_lipschitz(
     Raises:
         InputError: The arrays are not as described, or a neighbour is the input itself.
     """
-    _, changes = _changes(heatmap, others)
+    changes = distances(read_heatmap(heatmap), others)
     image, near = read_array("the input x", x, 3), read_array("the inputs", inputs, 4)
     if near.shape != (len(changes), *image.shape):
         raise InputError(
             f"Expected an input of shape {image.shape} for each of {len(changes)} maps, got "
             f"{near.shape}."
         )
-    distances = np.linalg.norm((near - image).reshape(len(near), -1), axis=1)
-    if not distances.all():
+    return steepest_change(changes, _norms(near - image))
+
+
+def steepest_change(changes: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
+    """`local_lipschitz`, of how far the maps are from the map, and the neighbours from the input.
+
+    Raises:
+        InputError: A neighbour is the input itself.
+    """
+    if not steps.all():
         raise InputError("Expected neighbours other than the input itself: raise their radius.")
-    return float((changes / distances).max())
+    return float((changes / steps).max())
+
+
+def distances(values: NDArray[np.float64], others: ArrayLike) -> NDArray[np.float64]:
+    """How far each of other maps, or of other inputs, is from one, `(n,)`.
+
+    Raises:
+        InputError: They are of another shape, or not finite.
+    """
+    arrays = read_array("the other maps", others, values.ndim + 1)
+    if arrays.shape[1:] != values.shape:
+        raise InputError(f"Expected maps of shape {values.shape}, got {arrays.shape[1:]}.")
+    return _norms(arrays - values)
 
 
 def infidelity(
@@ -177,16 +224,25 @@ def told_and_lost(
         )
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     neuron = read_integer("neuron", neuron, 0)
+    told = np.empty(count)
+
+    def without_squares(masks: Iterable[NDArray[np.bool_]]) -> Iterator[NDArray[np.float32]]:
+        for k, mask in enumerate(masks):
+            told[k] = values[mask].sum()
+            yield np.where(mask[..., np.newaxis], np.float32(0), image)
+
+    def less_noise(deviation: float) -> Iterator[NDArray[np.float32]]:
+        for k in range(count):
+            change = generator.normal(scale=deviation, size=image.shape).astype(np.float32)
+            told[k] = (change * values).sum()
+            yield image - change
+
     if perturbation == "squares":
-        masks = _squares(values.shape, size, count, generator)
-        told = np.array([values[mask].sum() for mask in masks])
-        images = [np.where(mask[..., np.newaxis], np.float32(0), image) for mask in masks]
+        images = without_squares(_squares(values.shape, size, count, generator))
     else:
-        deviation = read_number("size", 0.2 if size is None else size, 0)
-        noise = generator.normal(scale=deviation, size=(count, *image.shape)).astype(np.float32)
-        told = np.array([(change * values).sum() for change in noise])
-        images = [image - change for change in noise]
-    return told, logit_drops(predict, image, images, count, neuron, batch_size)
+        images = less_noise(read_number("size", 0.2 if size is None else size, 0))
+    drops = logit_drops(predict, image, images, count, neuron, batch_size)
+    return told, drops
 
 
 def squared_error(
@@ -198,27 +254,27 @@ def squared_error(
     return float(((told - drops) ** 2).mean())
 
 
-def _changes(
-    heatmap: ArrayLike, others: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The map, and how far each of the others is from it."""
-    values, maps = read_heatmap(heatmap), read_array("the other maps", others, 3)
-    if maps.shape[1:] != values.shape:
-        raise InputError(f"Expected maps of shape {values.shape}, got {maps.shape[1:]}.")
-    return values, np.linalg.norm((maps - values).reshape(len(maps), -1), axis=1)
+def _norms(arrays: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The Euclidean norm of each."""
+    return np.asarray(np.linalg.norm(arrays.reshape(len(arrays), -1), axis=1))
 
 
 def _squares(
     shape: tuple[int, ...], size: float | None, count: int, generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Squares at random places, wholly on the image, bool `(count, height, width)`."""
+) -> Iterator[NDArray[np.bool_]]:
+    """Masks of squares at random places, wholly on the image, bool `(height, width)`."""
     height, width = shape
     side = max(1, min(shape) // 4) if size is None else read_integer("size", size, 1)
     if side > min(shape):
         raise InputError(
             f"Expected squares of at most {min(shape)} pixels a side, got {side}.", "size"
         )
-    rows = generator.integers(height - side + 1, size=count)[:, np.newaxis, np.newaxis]
-    columns = generator.integers(width - side + 1, size=count)[:, np.newaxis, np.newaxis]
-    y, x = np.indices(shape)
-    return (y >= rows) & (y < rows + side) & (x >= columns) & (x < columns + side)
+    rows = generator.integers(height - side + 1, size=count)
+    columns = generator.integers(width - side + 1, size=count)
+
+    def square(row: int, column: int) -> NDArray[np.bool_]:
+        mask = np.zeros(shape, bool)
+        mask[row : row + side, column : column + side] = True
+        return mask
+
+    return map(square, rows, columns)

@@ -189,7 +189,7 @@ def test_neighbours_are_explained_once(common):
     bench, seen = Bench(chosen), []
     (title,) = bench._explainers
     explain = bench._explainers[title]
-    bench._explainers[title] = lambda x, n: seen.append(x) or explain(x, n)
+    bench._explainers[title] = lambda x, *rest: seen.append(x) or explain(x, *rest)
     measured(bench)
     assert [len(x) for x in seen] == [1, 4]
 

@@ -75,17 +75,20 @@ def test_smoothed_map_is_the_mean_over_noisy_inputs():
         seen.append(inputs)
         return (inputs**2).sum(-1)
 
-    found = smoothed_map(explain, x, 0.25, 60, seed=3)
-    assert seen[0].shape == (60, 4, 5, 2)
-    assert seen[0].dtype == np.float32
-    assert (seen[0] - x).std() == pytest.approx(0.25, rel=0.05)
-    assert abs((seen[0] - x).mean()) < 0.02
-    expected = sum((inputs.astype(float) ** 2).sum(-1) for inputs in seen[0]) / 60
+    found = smoothed_map(explain, x, 0.25, 60, seed=3, batch_size=25)
+    assert [len(inputs) for inputs in seen] == [25, 25, 10]
+    whole = np.concatenate(seen)
+    assert whole.shape == (60, 4, 5, 2)
+    assert whole.dtype == np.float32
+    assert (whole - x).std() == pytest.approx(0.25, rel=0.05)
+    assert abs((whole - x).mean()) < 0.02
+    expected = sum((inputs.astype(float) ** 2).sum(-1) for inputs in whole) / 60
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_array_equal(found, smoothed_map(explain, x, 0.25, 60, seed=[3]))
     assert (found != smoothed_map(explain, x, 0.25, 60, seed=4)).all()
+    del seen[:]
     smoothed_map(explain, x, 0.25)
-    assert len(seen[-1]) == 50
+    assert [len(inputs) for inputs in seen] == [32, 18]
 
 
 @pytest.mark.parametrize(

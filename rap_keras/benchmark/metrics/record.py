@@ -23,7 +23,7 @@ class ExplainInputs(Protocol):
     """See `View`."""
 
     def __call__(  # noqa: D102
-        self, x: NDArray[np.float32], stage: str | None = None
+        self, x: NDArray[np.float32], stage: str | None = None, first: int = 0
     ) -> NDArray[np.floating]: ...
 
 
@@ -132,8 +132,9 @@ class View:
         explain: The method's heat maps `(n, height, width)` of other pixels, uint8
             `(n, height, width, 3)`, or other neurons, of as many views of the method.
         explain_inputs: The method's heat maps `(n, height, width)` of other inputs of the model
-            `(n, height, width, channels)`, by the model or, at a stage, by its randomised copy; None
-            where a map is made of pixels alone.
+            `(n, height, width, channels)`, by the model or, at a stage, by its randomised copy; the
+            first of them is the input number `first` of several parts. None where a map is made of
+            pixels alone.
         shared: What several metrics take of the map, see `once`.
     """
 

@@ -1,5 +1,6 @@
 """Whether a map stays where its input hardly changes, and changes where the model forgets."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from rap_keras.benchmark.metrics.record import (
 )
 from rap_keras.benchmark.metrics.tables import ROBUSTNESS
 from rap_keras.benchmark.seeds import Purpose
+from rap_keras.benchmark.statistics import Array
 from rap_keras.evaluation import randomisation, robustness
 from rap_keras.models.randomisation import STAGES
 
@@ -28,14 +30,25 @@ def _radius(v: View) -> float:
     return v.scene.settings.radius * float(np.ptp(v.scene.x))
 
 
-def _near(v: View, explain: ExplainInputs) -> tuple[NDArray[np.float32], Stack]:
-    """Neighbours of the input and their maps."""
+def _near(v: View, explain: ExplainInputs) -> tuple[Array, Array]:
+    """How far the maps of neighbours of the input are from its map, and they from the input."""
 
-    def compute() -> tuple[NDArray[np.float32], Stack]:
-        scene = v.scene
-        count = scene.settings.neighbours
-        inputs = robustness.neighbours(scene.x, _radius(v), count, scene.seed(Purpose.NEIGHBOURS))
-        return inputs, explain(inputs)
+    def compute() -> tuple[Array, Array]:
+        scene, s = v.scene, v.scene.settings
+        seed = scene.seed(Purpose.NEIGHBOURS)
+        batches = robustness.neighbour_batches(
+            scene.x, _radius(v), s.neighbours, seed, s.batch_size
+        )
+        heatmap, x = np.asarray(v.heatmap, np.float64), np.asarray(scene.x, np.float64)
+        found = [
+            (
+                robustness.distances(heatmap, explain(inputs, first=k * s.batch_size)),
+                robustness.distances(x, inputs),
+            )
+            for k, inputs in enumerate(batches)
+        ]
+        changes, steps = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return changes, steps
 
     return v.once("neighbours", compute)
 
@@ -43,16 +56,14 @@ def _near(v: View, explain: ExplainInputs) -> tuple[NDArray[np.float32], Stack]:
 def _sensitivity(v: View) -> Record:
     if v.explain_inputs is None:
         return {"max_sensitivity": None}
-    _, heatmaps = _near(v, v.explain_inputs)
-    return {"max_sensitivity": defined(robustness.max_sensitivity(v.heatmap, heatmaps))}
+    changes, _ = _near(v, v.explain_inputs)
+    return {"max_sensitivity": defined(robustness.largest_change(v.heatmap, changes))}
 
 
 def _lipschitz(v: View) -> Record:
     if v.explain_inputs is None or np.ptp(v.scene.x) == 0:
         return {"local_lipschitz": None}
-    inputs, heatmaps = _near(v, v.explain_inputs)
-    steepest = robustness.local_lipschitz(v.heatmap, heatmaps, v.scene.x, inputs)
-    return {"local_lipschitz": defined(steepest)}
+    return {"local_lipschitz": defined(robustness.steepest_change(*_near(v, v.explain_inputs)))}
 
 
 def _randomised(v: View, explain: ExplainInputs, stage: str) -> Stack:
@@ -81,12 +92,15 @@ def _mprt(v: View) -> Record:
 
 def _smprt(v: View) -> Record:
     def smoothed(explain: ExplainInputs, stage: str | None) -> Stack:
+        s = v.scene.settings
+        places = itertools.count(0, s.batch_size)  # of the first input of each batch
         return randomisation.smoothed_map(
-            lambda inputs: explain(inputs, stage),
+            lambda inputs: explain(inputs, stage, next(places)),
             v.scene.x,
             _radius(v),
-            v.scene.settings.neighbours,
+            s.neighbours,
             v.scene.seed(Purpose.NOISE),
+            s.batch_size,
         )
 
     return _similarities(
