@@ -42,16 +42,25 @@ from innvestigate.analyzer.base import AnalyzerBase as _AnalyzerBase
 
 from rap_keras.backends.keras2.graphs import entering, fast_building, graph_scope, new_graph
 from rap_keras.backends.keras2.rebuild import from_keras3, prepare
+from rap_keras.innvestigate.base import PropagationAnalyzer
+from rap_keras.innvestigate.guards import guarded
 from rap_keras.innvestigate.pattern import PatternAttribution, PatternNet
 from rap_keras.innvestigate.rap import RAPAnalyzer
 
 
-def create_analyzer(name: str, model: _Any, **options: _Any) -> _AnalyzerBase:
-    """`innvestigate.create_analyzer` for a model in a graph of its own, as `from_keras3` builds it.
+def create_analyzer(
+    name: str, model: _Any, check_finite: bool = True, **options: _Any
+) -> _AnalyzerBase:
+    """`innvestigate.create_analyzer` with guards, also for a model in a graph of its own.
+
+    `from_keras3` and `new_graph` build such models. iNNvestigate's own analyzers refuse here what ours
+    do: samples that do not fit, unknown tokens, NaN and infinity, and models that mix samples or draw
+    at random.
 
     Args:
         name: "rap", "pattern.net", "pattern.attribution", or any of iNNvestigate's names.
         model: A Keras 2 model.
+        check_finite: Refuse samples and maps with NaN or infinity. False lets them through.
         **options: The analyzer's options.
 
     Returns:
@@ -59,11 +68,15 @@ def create_analyzer(name: str, model: _Any, **options: _Any) -> _AnalyzerBase:
 
     Raises:
         KeyError: There is no analyzer of this name.
-        InputError: The model is in no graph: eager execution was on when it was built.
+        InputError: The model is in no graph: eager execution was on when it was built; or it remembers
+            samples.
     """
     with graph_scope(model):
+        if issubclass(_analyzer.analyzers.get(name, object), PropagationAnalyzer):
+            own = _innvestigate.create_analyzer(name, model, check_finite=check_finite, **options)
+            return entering(own, model)
         analyzer: _AnalyzerBase = _innvestigate.create_analyzer(name, model, **options)
-        return entering(analyzer, model)
+        return guarded(entering(analyzer, model), check_finite)
 
 
 # AnalyzerBase.load finds classes by name in this module.

@@ -17,14 +17,13 @@ from innvestigate.analyzer.base import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
 from rap_keras.backends.keras2.graphs import graph_scope, new_graph, reserve_names, valid_name
-from rap_keras.backends.keras2.rebuild import flattened
-from rap_keras.backends.keras2.trace import trace
+from rap_keras.backends.keras2.network import Keras2Network, telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
+from rap_keras.innvestigate.guards import Guard
 from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
 from rap_keras.inputs.contrast import contrasted, read_contrast, refuse_itself
 from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
-from rap_keras.inputs.samples import read_inputs
 from rap_keras.network.graph import Node
 from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.propagate import compute, relevance_dtype, select, share
@@ -43,6 +42,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             maximum of each image.
         contrast: What the explained class is set against: None, "softmax", "uniform", or the number of a
             class or a list of them, as `rap_keras.create_analyzer` takes it.
+        check_finite: Refuse samples and maps with NaN or infinity. False lets them through.
         **options: Those of iNNvestigate's `ReverseAnalyzerBase`: neuron_selection_mode,
             reverse_keep_tensors, reverse_check_finite, ...
 
@@ -60,15 +60,21 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         composite: Composite,
         bounds: Any = None,
         contrast: Any = None,
+        check_finite: bool = True,
         **options: Any,
     ) -> None:
         choose("neuron_selection_mode", options.get("neuron_selection_mode", MODES[0]), MODES)
         options["reverse_clip_values"] = _read_range(options.get("reverse_clip_values", False))
         with graph_scope(model):
-            flat = _as_vector(flattened(model))
-            super().__init__(flat, **options)
+            network = Keras2Network(model, as_vector=True)
+            super().__init__(network.model, **options)
             self._bounds = read_bounds(bounds)
-            self._graph, self._slots = trace(flat)
+            self._guard = Guard(network, check_finite)
+            self._graph, self._slots, self._positions = (
+                network.graph,
+                network.slots,
+                network.positions,
+            )
             if bounds is not None:
                 self._graph = dataclasses.replace(self._graph, images=frozenset(self._graph.inputs))
             self._refuse_outputs()
@@ -81,14 +87,6 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         self._relevances: dict[int, dict[str, Any]] = {}
         self._own_model: Any = None
         self._layers_model: Any = None
-
-    @property
-    def _positions(self) -> tuple[int | None, ...]:
-        """The shape of a sample's output, as it was before it became a vector."""
-        last = self._graph.producers.get(self._graph.output)
-        if last is not None and last.name == _VECTOR:
-            return self._graph.shapes[last.inputs[0]][1:]
-        return self._graph.shapes[self._graph.output][1:]
 
     def _refuse_outputs(self) -> None:
         shape = self._graph.shapes[self._graph.output]
@@ -104,9 +102,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 f'largest logit, got {(None, *self._positions)}: use neuron_selection_mode="index" and '
                 f"tell analyze the neuron, neuron_selection={index_of_one(self._positions)}."
             )
-        last = self._graph.producers.get(self._graph.output)
-        if last is not None and last.name == _VECTOR:
-            last = self._graph.producers.get(last.inputs[0])
+        last = self._guard.network.last
         head = activation_name(last.layer) if last else None
         if head in HEADS and not self._disable_model_checks:
             assert last is not None
@@ -201,7 +197,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             inputs.
 
         Raises:
-            InputError: X or the neuron does not fit the model.
+            InputError: X or the neuron does not fit the model; X or the result is not finite; or the
+                model does not compute each sample on its own.
         """
         with graph_scope(self._model):
             if not self._analyzer_model_done:
@@ -209,10 +206,12 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             feed, pack = self._feed(X, neuron_selection)
             if not len(feed[0]):
                 return pack([np.zeros(x.shape, x.dtype) for x in feed[: len(self._model.inputs)]])
-            maps = _as_list(self._analyzer_model.predict_on_batch(feed))
+            with telling_tokens():
+                maps = _as_list(self._analyzer_model.predict_on_batch(feed))
             if self._n_debug_output:
                 self._handle_debug_output(maps[-self._n_debug_output :])
                 maps = maps[: -self._n_debug_output]
+            self._guard.refuse_broken(feed[: len(self._model.inputs)], maps)
             return pack(maps)
 
     def analyze_layers(self, X: Any, neuron_selection: Any = None) -> dict[str, Any]:
@@ -247,9 +246,14 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 outputs = [tensors[slot] for parts in slots.values() for slot in parts]
                 inputs = self._analyzer_model.inputs
                 self._layers_model = kmodels.Model(inputs, outputs, name="relevance_of_layers")
-            maps = iter(_as_list(self._layers_model.predict_on_batch(feed)))
-            found = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
-        return {name: parts[0] if len(parts) == 1 else parts for name, parts in found.items()}
+            with telling_tokens():
+                found = _as_list(self._layers_model.predict_on_batch(feed))
+            self._guard.refuse_broken(
+                feed[: len(self._model.inputs)], found[: len(self._graph.inputs)]
+            )
+            maps = iter(found)
+        layers = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
+        return {name: parts[0] if len(parts) == 1 else parts for name, parts in layers.items()}
 
     def _no_maps(self, slots: Sequence[int]) -> Any:
         shapes = [[0, *(n or 0 for n in self._graph.shapes[slot][1:])] for slot in slots]
@@ -258,7 +262,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
     def _feed(self, X: Any, neuron_selection: Any) -> tuple[list[np.ndarray], Any]:
         """What the analyzer's model takes, and what packs its maps as X was packed."""
-        arrays, pack = read_inputs(self._model.inputs, self._graph.input_names, X)
+        arrays, pack = self._guard.read(X)
         refuse_outside(self._bounds, arrays)
         size, mode = len(arrays[0]), self._neuron_selection_mode
         if isinstance(X, list | tuple) and len(arrays) == 1:
@@ -291,12 +295,14 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         with graph_scope(self._model):
             state = super()._get_state()
         own = self._contrast
-        return state | {"contrast": list(own) if isinstance(own, tuple) else own}
+        contrast = list(own) if isinstance(own, tuple) else own
+        return state | {"contrast": contrast, "check_finite": self._guard.check_finite}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
         own = {"contrast": state.pop("contrast", None)}
+        own["check_finite"] = state.pop("check_finite", True)  # saved before there was a choice
         with new_graph() if tf.executing_eagerly() else contextlib.nullcontext():
             return super()._state_to_kwargs(state) | own
 
@@ -360,20 +366,6 @@ class _Step(klayers.Layer):
     @tf.autograph.experimental.do_not_convert
     def call(self, tensors: Any) -> Any:
         return self._compute(tf.nest.flatten(tensors))
-
-
-_VECTOR = "relevance/neurons"  # the layer that makes a vector of other outputs
-
-
-def _as_vector(model: Any) -> Any:
-    """The model itself or, where its output is no vector, a model of it flattened.
-
-    iNNvestigate means to flatten such outputs by itself, but fails.
-    """
-    output = model.outputs[0]
-    if len(model.outputs) > 1 or len(output.shape) < 3 or None in output.shape[1:]:
-        return model  # a vector, or what is refused
-    return kmodels.Model(model.inputs, klayers.Flatten(name=_VECTOR)(output), name=model.name)
 
 
 def _one_each(masks: np.ndarray, mode: str) -> np.ndarray:

@@ -88,15 +88,18 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
         )
 
 
-def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
+def refuse_unknown_tokens(
+    graph: Graph, arrays: Sequence[np.ndarray], lowest: int | None = None
+) -> None:
     """Refuses inputs that ask an embedding for rows that it does not have.
 
     Args:
         graph: The model. Embeddings that take an input as it is, or in another form, are looked at.
         arrays: Its inputs.
+        lowest: The smallest token; None is that of Keras 3, which counts negative ones from the end.
 
     Raises:
-        InputError: A value is no row. Keras counts negative ones from the end, and so do we.
+        InputError: A value is no row.
     """
     for node in graph.nodes:
         if not is_a(node.layer, EMBEDDING):
@@ -108,7 +111,7 @@ def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray]) -> None:
             continue
         k, rows = graph.inputs.index(slot), node.layer.input_dim
         tokens = np.trunc(arrays[k])
-        unknown = tokens[(tokens < -rows) | (tokens >= rows)]
+        unknown = tokens[(tokens < (-rows if lowest is None else lowest)) | (tokens >= rows)]
         if unknown.size:
             raise InputError(
                 f"Expected tokens from 0 to {rows - 1} for input {graph.input_names[k]!r}, as layer "

@@ -1,19 +1,27 @@
 """A Keras 2 model at work."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow.keras.layers as klayers
 import tensorflow.keras.models as kmodels
 
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.rebuild import flattened
 from rap_keras.backends.keras2.trace import trace
 from rap_keras.backends.network import Network, Run
+from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
+from rap_keras.inputs.samples import Pack, refuse_unknown_tokens
+from rap_keras.network.graph import Graph, Node
 from rap_keras.propagate import forward
+
+_VECTOR = "relevance/neurons"  # the layer that makes a vector of other outputs
 
 
 class Keras2Network(Network):
@@ -23,6 +31,8 @@ class Keras2Network(Network):
         model: A functional or Sequential Keras 2 model, as iNNvestigate takes it. It is not changed;
             nested models are flattened into a copy.
         output: Which output of several is meant, by name or number.
+        as_vector: Let a vector end the flat model, as iNNvestigate needs it, where its output has more
+            axes of known size. Several outputs are refused then.
 
     Attributes:
         slots: The slot of each tensor of the (flat) model, by the tensor's id.
@@ -31,14 +41,45 @@ class Keras2Network(Network):
         InputError: The model cannot be followed, or is in no graph.
     """
 
-    def __init__(self, model: Any, output: str | int | None = None) -> None:
+    def __init__(
+        self, model: Any, output: str | int | None = None, as_vector: bool = False
+    ) -> None:
         with graph_scope(model):
-            if output is not None or len(model.outputs) > 1:
+            if not as_vector and (output is not None or len(model.outputs) > 1):
                 meant = model.outputs[read_output(output, model.output_names)]
                 model = kmodels.Model(model.inputs, meant, name=model.name)
             flat = flattened(model)
+            if as_vector:
+                flat = _as_vector(flat)
             graph, self.slots = trace(flat)
         super().__init__(flat, graph)
+
+    @property
+    def last(self) -> Node | None:
+        """The node that makes the model's output, before that became a vector."""
+        node = self.graph.producers.get(self.graph.output)
+        if node is not None and node.name == _VECTOR:
+            return self.graph.producers.get(node.inputs[0])
+        return node
+
+    @property
+    def positions(self) -> tuple[int | None, ...]:
+        """The shape of a sample's output, before that became a vector."""
+        node = self.graph.producers.get(self.graph.output)
+        of = node.inputs[0] if node is not None and node.name == _VECTOR else self.graph.output
+        return self.graph.shapes[of][1:]
+
+    def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
+        """As for every network, but tokens are not negative, and models may be of one batch size."""
+        arrays, pack = super().read(x, check_finite)
+        refuse_unknown_tokens(self.graph, arrays, lowest=0)
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            if spec.shape[0] not in (None, len(array)):
+                raise InputError(
+                    f"Expected {spec.shape[0]} samples, as the model is built for batches of that size, "
+                    f"got {len(array)}: pass as many, or build the model without a batch size."
+                )
+        return arrays, pack
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         with graph_scope(self.model):
@@ -58,13 +99,107 @@ class Keras2Network(Network):
         with graph_scope(self.model):
             return forward(self.graph, self.model.inputs)[0]
 
+    def check(self, sample: Sequence[np.ndarray]) -> None:
+        """As for every network; a model that is built for batches of one size gets such a one."""
+        sizes = [spec.shape[0] for spec in self.inputs if spec.shape[0] is not None]
+        super().check([np.repeat(a[:1], sizes[0], 0) for a in sample] if sizes else sample)
+
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
-        return self._fetched(self._output, dict(zip(self.model.inputs, sample, strict=True)))
+        return self._fetched(self._output, self._fed(sample))
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        feed = dict(zip(self.model.inputs, sample, strict=True))
-        return self._fetched((self._output, self.model.outputs[0]), feed)
+        return self._logits_of(sample), self._own_output(sample)
+
+    def _own_output(self, sample: Sequence[np.ndarray]) -> Any:
+        """What the model computes of a sample.
+
+        Raises:
+            InputError: It computes something else each time.
+        """
+        runs = 8 if self._trains() else 2  # few neurons may be dropped alike
+        once, *again = (
+            self._fetched(self.model.outputs[0], self._fed(sample)) for _ in range(runs)
+        )
+        size = np.abs(once[np.isfinite(once)]).max(initial=0)
+        for other in again:
+            if not np.allclose(once, other, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
+                raise InputError(
+                    "Expected a model that computes the same of a sample each time, got outputs that "
+                    f"differ by {abs(once - other).max():.3g}: a layer draws at random, as Dropout does "
+                    "where it is called with training=True; build the model without that."
+                )
+        return once
+
+    def _trains(self) -> bool:
+        """Whether a layer or a model in the model is called with training=True."""
+        nodes = (n for layer in self.model._flatten_layers() for n in layer._inbound_nodes)
+        return any(node.call_kwargs.get("training") for node in nodes)
+
+    def _fed(self, sample: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
+        return dict(zip(self.model.inputs, sample, strict=True))
 
     def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
-        with graph_scope(self.model):
+        with graph_scope(self.model), telling_tokens():
             return tf.compat.v1.keras.backend.get_session().run(fetches, feed)
+
+
+class OpaqueNetwork(Keras2Network):
+    """A Keras 2 model as it is: what it computes is checked, and not how.
+
+    Args:
+        model: A Keras 2 model in a graph, with one output. It is neither changed nor copied.
+    """
+
+    def __init__(self, model: Any) -> None:
+        with graph_scope(model):
+            try:
+                graph, self.slots = trace(model)
+            except InputError:  # layers that others may follow
+                graph, self.slots = _without_nodes(model), {}
+        Network.__init__(self, model, graph)
+
+    @cached_property
+    def logits(self) -> Run:
+        """What the model itself computes: arrays of one batch => `(batch, ...)`."""
+        return self._logits_of
+
+    @cached_property
+    def _output(self) -> Any:
+        return self.model.outputs[0]
+
+    def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
+        found = self._own_output(sample)
+        return found, found
+
+
+def _without_nodes(model: Any) -> Graph:
+    *inputs, output = range(len(model.inputs) + 1)
+    shapes = [tuple(t.shape) for t in (*model.inputs, model.outputs[0])]
+    names = tuple(model.input_names)
+    return Graph((), tuple(inputs), names, output, dict(enumerate(shapes)), frozenset())
+
+
+def _as_vector(model: Any) -> Any:
+    """The model itself or, where its output is no vector, a model of it flattened.
+
+    iNNvestigate means to flatten such outputs by itself, but fails.
+    """
+    output = model.outputs[0]
+    if len(model.outputs) > 1 or len(output.shape) < 3 or None in output.shape[1:]:
+        return model  # a vector, or what is refused
+    return kmodels.Model(model.inputs, klayers.Flatten(name=_VECTOR)(output), name=model.name)
+
+
+@contextlib.contextmanager
+def telling_tokens() -> Iterator[None]:
+    """Tells of tokens that an embedding does not know, wherever in the model they come from."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
+        if not found:
+            raise
+        raise InputError(
+            f"Expected tokens from 0 to {int(found[2]) - 1}, as a layer looks them up in {found[2]} "
+            f"rows, got {found[1]}: use the vocabulary of the model."
+        ) from None

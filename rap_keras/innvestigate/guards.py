@@ -1,0 +1,107 @@
+"""What is refused before and after an analysis, by the plugin's analyzers and by iNNvestigate's own."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow.keras.backend as kbackend
+
+from rap_keras.backends.keras2.graphs import graph_scope
+from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork, telling_tokens
+from rap_keras.errors import InputError
+from rap_keras.inputs.neurons import is_region, read_selection
+from rap_keras.inputs.samples import Pack
+from rap_keras.support.options import read_boolean
+
+
+class Guard:
+    """Refuses samples, models and maps that would mean nothing.
+
+    Args:
+        network: The model that is explained.
+        check_finite: Refuse NaN and infinity, in samples and in maps.
+
+    Raises:
+        InputError: check_finite is no boolean, or the model remembers samples.
+    """
+
+    def __init__(self, network: Keras2Network, check_finite: Any) -> None:
+        self.network = network
+        self.check_finite = read_boolean("check_finite", check_finite)
+        for layer in network.model._flatten_layers():
+            if getattr(layer, "stateful", False) and hasattr(layer, "states"):
+                raise InputError(
+                    "Expected a model whose maps depend on their samples alone, but layer "
+                    f"{layer.name!r} remembers those of earlier calls: build it with stateful=False."
+                )
+
+    def read(self, X: Any) -> tuple[list[np.ndarray], Pack]:
+        """The model's inputs as arrays, and what packs results as X was packed.
+
+        Raises:
+            InputError: X does not fit the model, or the model does not compute each sample on its own.
+        """
+        arrays, pack = self.network.read(X, self.check_finite)
+        if len(arrays[0]):
+            self.network.check([a[:1] for a in arrays])
+        return arrays, pack
+
+    def refuse_neuron(self, selection: Any, size: int) -> None:
+        """Refuses what is no neuron of the model, or one per sample.
+
+        Raises:
+            InputError: It is such.
+        """
+        positions = self.network.positions
+        if len(positions) == 1 and selection is not None and not is_region(selection):
+            read_selection(np.reshape(selection, -1), "index", size, positions, several=False)
+
+    def refuse_broken(self, arrays: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
+        """Refuses maps that are not finite, or that are zero for their logits are not.
+
+        Raises:
+            InputError: They are such.
+        """
+        if not self.check_finite or not arrays or not len(arrays[0]):
+            return
+        if all(np.isfinite(m).all() for m in maps):
+            size = len(arrays[0])
+            empty = np.logical_and.reduce([~m.reshape(size, -1).any(1) for m in maps])
+            if not empty.any():
+                return
+            # Rules, and the search for the largest logit, may make zeros of NaN.
+            if not np.isnan(self.network.logits(arrays)).any():
+                return
+        with graph_scope(self.network.model):
+            weights = self.network.model.weights
+            for weight, value in zip(weights, kbackend.batch_get_value(weights), strict=True):
+                if not np.isfinite(value).all():
+                    raise InputError(
+                        f"Expected a model with finite weights, but {weight.name!r} holds NaN or "
+                        "infinity: train the model again, or load weights from before they broke."
+                    )
+        raise InputError(
+            "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
+            "overflow; scale the input as the model expects it, or set check_finite=False."
+        )
+
+
+def guarded(analyzer: Any, check_finite: bool) -> Any:
+    """An analyzer of iNNvestigate's own whose `analyze` refuses what ours refuse; itself, changed."""
+    guard = Guard(OpaqueNetwork(analyzer._model), check_finite)
+    analyze = analyzer.analyze
+
+    @functools.wraps(analyze)
+    def checked(X: Any, *args: Any, **kwargs: Any) -> Any:
+        arrays, _ = guard.read(X)
+        if analyzer._neuron_selection_mode == "index" and (args or kwargs):
+            guard.refuse_neuron((*args, *kwargs.values())[0], len(arrays[0]))
+        with telling_tokens():
+            maps = analyze(X, *args, **kwargs)
+        guard.refuse_broken(arrays, [np.asarray(m) for m in tf.nest.flatten(maps)])
+        return maps
+
+    analyzer.analyze = checked
+    return analyzer
