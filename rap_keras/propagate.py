@@ -285,6 +285,8 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
         "rectified": lambda: graph.rectified(node),
         "transposed": lambda: record.transposed,
         "recompute": lambda: record.recompute,
+        "starts_constant": lambda: node.starts_constant,
+        "left_out": lambda: graph.ends_before_activation(node),
         "gates": lambda: graph.gates(node),
         "statistics": lambda: graph.statistics(node),
         "drops": lambda: graph.drops(node),

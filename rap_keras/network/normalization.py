@@ -23,8 +23,33 @@ def affine_of_sample(layer: Any, x: tf.Tensor) -> Affine:
     return affine(layer, x)
 
 
+def groups_of_sample(layer: Any, x: tf.Tensor) -> tuple[tf.Tensor, list[int]]:
+    """x in the shape in which a layer takes its statistics, and the axes over which it takes them.
+
+    Args:
+        layer: A built normalization layer, as `affine_of_sample` takes it, or a `Normalize` operation.
+        x: Its input, shape (batch, ...).
+    """
+    if is_a(layer, {"GroupNormalization"}):
+        return _grouped(layer, x)
+    return x, list(range(x.shape.rank)) if layer.axis is None else _axes(layer)
+
+
+def gain(layer: Any, x: tf.Tensor) -> tf.Tensor | float:
+    """What a layer multiplies the normalized x by, of a shape that broadcasts to x."""
+    if is_a(layer, {"RMSNormalization"}):
+        return _along(layer.scale, _axes(layer), x)
+    if getattr(layer, "gamma", None) is None:
+        return 1.0
+    return _along(layer.gamma, _axes(layer), x)
+
+
+def _axes(layer: Any) -> list[int]:
+    return [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+
+
 def _layer(layer: Any, x: tf.Tensor) -> Affine:
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    axes = _axes(layer)
     mean, variance = tf.nn.moments(x, axes, keepdims=True)
     scale = tf.math.rsqrt(variance + layer.epsilon)
     if getattr(layer, "rms_scaling", False):  # Keras before 3.10
@@ -36,23 +61,28 @@ def _layer(layer: Any, x: tf.Tensor) -> Affine:
 
 
 def _rms(layer: Any, x: tf.Tensor) -> Affine:
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    axes = _axes(layer)
     mean = tf.reduce_mean(tf.square(x), axes, keepdims=True)
     return tf.math.rsqrt(mean + layer.epsilon) * _along(layer.scale, axes, x), tf.zeros_like(mean)
 
 
 def _unit(layer: Any, x: tf.Tensor) -> Affine:
-    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    axes = _axes(layer)
     square = tf.reduce_sum(tf.square(x), axes, keepdims=True)
     return tf.math.rsqrt(tf.maximum(square, 1e-12)), tf.zeros_like(square)
+
+
+def _grouped(layer: Any, x: tf.Tensor) -> tuple[tf.Tensor, list[int]]:
+    rank, axis = x.shape.rank, layer.axis % x.shape.rank
+    sizes = [tf.shape(x)[k] if n is None else n for k, n in enumerate(x.shape)]
+    parts = [*sizes[:axis], layer.groups, sizes[axis] // layer.groups, *sizes[axis + 1 :]]
+    return tf.reshape(x, parts), [k for k in range(1, rank + 1) if k != axis]
 
 
 def _group(layer: Any, x: tf.Tensor) -> Affine:
     rank, axis = x.shape.rank, layer.axis % x.shape.rank
     sizes = [tf.shape(x)[k] if n is None else n for k, n in enumerate(x.shape)]
-    parts = [*sizes[:axis], layer.groups, sizes[axis] // layer.groups, *sizes[axis + 1 :]]
-    grouped = tf.reshape(x, parts)
-    axes = [k for k in range(1, rank + 1) if k != axis]
+    grouped, axes = _grouped(layer, x)
     mean, variance = tf.nn.moments(grouped, axes, keepdims=True)
 
     def of_channels(values: tf.Tensor) -> tf.Tensor:

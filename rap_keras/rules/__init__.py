@@ -20,6 +20,8 @@ known:
                   list with that of the last stage's z
     transposed    the layer's transposed map, faster than tf.gradients: relevances -> list, one per input
     recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
+    starts_constant  whether a constant comes before the tensors, as in 1 / x
+    left_out      whether the layer's own activation is left out, as the softmax of a head is
     gates         for each input of a product, whether it is a gate (bounded, broadcast over the others,
                   or made of their statistics)
     statistics    for each input, whether it is made of constants, or of statistics (means, ...) of

@@ -4,17 +4,45 @@ The tensors hold the samples first and as many references behind them, on the ax
 comes back for a sample is the mean of its two halves.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from rap_keras.network import layer_types
 from rap_keras.network.layer_types import ACTIVATION, WINNER, activation_name, is_a
 from rap_keras.network.linear import Stage
 from rap_keras.rules import Samples, TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, vjp
+from rap_keras.rules.differences import (
+    at_the_middle,
+    differences,
+    is_rounding,
+    mean_of,
+    of_normalization,
+    of_quotient,
+    of_scaling,
+    of_softmax,
+)
 
-_MIXING = ("softmax", "log_softmax")  # activations that are not element by element
+_SOFTMAXES = ("softmax", "log_softmax")
+_MIXING = (*_SOFTMAXES, "sparsemax")  # activations that are not element by element
+# Linear in each tensor: the mean of the gradients at both ends is exact for one or two.
+_MULTILINEAR = (
+    layer_types.ADDITION
+    | layer_types.SCALED_ADDITION
+    | layer_types.MULTIPLICATION
+    | layer_types.CONTRACTION
+    | layer_types.DIVISION
+    | layer_types.CONCATENATION
+    | {"Stack"}
+)
+_LINEAR = (
+    layer_types.ROUTING
+    | layer_types.AVERAGING
+    | layer_types.BATCH_NORMALIZATION
+    | (layer_types.ELEMENTWISE - {"LayerNorm", "RMSNorm", "Normalize"})
+)
 
 
 def rescale(
@@ -24,43 +52,71 @@ def rescale(
     relevances: Tensors,
     *,
     samples: Samples,
+    recompute: TensorMap,
     stages: list[Stage] | None = None,
     before_activation: TensorMap | None = None,
     transposed: TensorMap | None = None,
+    starts_constant: bool = False,
+    left_out: bool = False,
+    gates: Sequence[bool] = (),
+    weights: Sequence[bool] = (),
 ) -> list[tf.Tensor]:
     """The rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685, eq. 3 and section 3.5.2).
 
     Linear maps: their transposed map. Functions of each element: the difference of the outputs over that
     of the inputs. Maxima: the difference goes to the winner among the samples where it is positive, to
-    the winner among the references where it is negative (the other way round for minima). All else: the
-    mean of the gradients at both ends, which is exact for products of two tensors.
+    the winner among the references where it is negative (the other way round for minima). Products of
+    two tensors: the mean of the gradients at both ends. Softmax, normalization by a sample's own
+    statistics, quotients: what `differences` has, exact and never larger than what is normalized allows.
+    All else: the gradient midway, changed the least so that the sum of each sample is kept.
     """
     (of_input, *_), (axis, *_) = samples
-    both = [_mean(r, axis) for r in relevances]
+    both = [mean_of(r, axis) for r in relevances]
     function = activation_name(layer)
-    if stages and function is None:
+    one = len(inputs) == 1
+    if stages and (function is None or left_out):
         return [_back(stages, both[0])]
-    if stages and before_activation and function not in _MIXING:
+    if stages and before_activation:
         z = stages[-1].output
-        (slope,) = before_activation(both)
-        return [_back(stages, _quotient(z, outputs[0], both[0], slope, axis))]
-    if is_a(layer, ACTIVATION) and len(inputs) == 1 and function not in _MIXING:
-        (slope,) = vjp(outputs, inputs, both, transposed)
-        return [_quotient(inputs[0], outputs[0], both[0], slope, axis)]
+        return [_back(stages, _activation(layer, z, outputs[0], both[0], before_activation, axis))]
+    if is_a(layer, ACTIVATION) and one and function != "sparsemax":
+        back = transposed or (lambda r: vjp(outputs, inputs, r))
+        return [_activation(layer, inputs[0], outputs[0], both[0], back, axis)]
     if is_a(layer, WINNER):
         return _to_winners(layer, inputs, outputs, both[0], transposed, (of_input, axis))
-    return vjp(outputs, inputs, both, transposed)
+    if is_a(layer, layer_types.DIVISION) and len(inputs) == 2:
+        return of_quotient(inputs, outputs, both[0], axis)
+    if starts_constant and is_a(layer, layer_types.DIVISION) and _alike(inputs, outputs):
+        (slope,) = vjp(outputs, inputs, both, transposed)
+        return [_quotient(inputs[0], outputs[0], both[0], slope, axis)]
+    scales = [gate and not weight for gate, weight in zip(gates, weights, strict=True)]
+    if is_a(layer, layer_types.MULTIPLICATION) and len(inputs) == 2 and sum(scales) == 1:
+        return of_scaling(layer, inputs, outputs, both[0], scales.index(True), axis)
+    epsilon = _epsilon(layer)
+    if epsilon is not None and axis == 0:
+        return [of_normalization(layer, inputs[0], both[0], epsilon)]
+    linear = (one and is_a(layer, _LINEAR)) or (len(inputs) < 3 and is_a(layer, _MULTILINEAR))
+    if linear and not (starts_constant and is_a(layer, layer_types.DIVISION)):
+        return vjp(outputs, inputs, both, transposed)
+    if not all(t.dtype.is_floating for t in (*inputs, *outputs)):
+        return vjp(outputs, inputs, both, transposed)
+    each = is_a(layer, layer_types.SELECTION) and _alike(inputs, outputs)
+    return at_the_middle(recompute, inputs, outputs, both, *samples, each=each)
 
 
-def differences(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """Samples less their references, for both halves."""
-    sample, reference = tf.split(pairs, 2, axis)
-    return tf.concat([sample - reference] * 2, axis)
+def _alike(inputs: Tensors, outputs: Tensors) -> bool:
+    return all(x.shape == outputs[0].shape for x in inputs)
 
 
-def _mean(pairs: tf.Tensor, axis: int) -> tf.Tensor:
-    sample, reference = tf.split(pairs, 2, axis)
-    return tf.concat([(sample + reference) / 2] * 2, axis)
+def _epsilon(layer: Any) -> float | None:
+    """The epsilon of a normalization that `of_normalization` knows."""
+    if is_a(layer, {"UnitNormalization"}):
+        return 1e-12
+    if is_a(layer, {"Normalize"}):
+        known = layer.order == 2
+        return (1e-7 if layer.epsilon is None else layer.epsilon) if known else None
+    known = is_a(layer, layer_types.NORMALIZATION) and not getattr(layer, "rms_scaling", False)
+    return layer.epsilon if known else None
 
 
 def _back(stages: list[Stage], relevance: tf.Tensor) -> tf.Tensor:
@@ -69,16 +125,29 @@ def _back(stages: list[Stage], relevance: tf.Tensor) -> tf.Tensor:
     return relevance
 
 
+def _activation(
+    layer: Any, x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, back: TensorMap, axis: int
+) -> tf.Tensor:
+    """Through an activation: that of a layer, or the one that ends it."""
+    function = activation_name(layer)
+    if function in _SOFTMAXES:
+        axes = getattr(layer, "axis", -1)
+        axes = axes if isinstance(axes, int | None) else list(axes)
+        x, y = (tf.cast(t, multiplier.dtype) for t in (x, y))
+        return of_softmax(x, y, multiplier, axes, axis, function == "log_softmax")
+    (slope,) = back([multiplier])
+    return _quotient(x, y, multiplier, slope, axis)
+
+
 def _quotient(
     x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, slope: tf.Tensor, axis: int
 ) -> tf.Tensor:
     """The multiplier times dy / dx; the slope, times the multiplier, where dx is but rounding."""
     dtype = multiplier.dtype
     dx, dy = (tf.cast(differences(t, axis), dtype) for t in (x, y))
-    sample, reference = tf.split(abs(tf.cast(x, dtype)), 2, axis)
-    size = tf.concat([tf.maximum(sample, reference)] * 2, axis)
-    small = abs(dx) <= 100 * float(np.finfo(x.dtype.as_numpy_dtype).eps) * size
-    return tf.where(small, tf.cast(slope, dtype), multiplier * divide(dy, dx))
+    small = is_rounding(x, dx, axis)
+    slope = tf.where(tf.math.is_finite(slope), tf.cast(slope, dtype), tf.zeros_like(multiplier))
+    return tf.where(small, slope, multiplier * divide(dy, dx))
 
 
 def _to_winners(

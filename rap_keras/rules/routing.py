@@ -167,19 +167,19 @@ def share_sum(
             first two are 0, the shares are equal; "signed" then passes nothing.
     """
     if len(inputs) == 1:
-        return [_reduced(relevances[0], inputs[0])]
+        return [reduced(relevances[0], inputs[0])]
     if any(statistics):
         values = [k for k, statistic in enumerate(statistics) if not statistic]
         shared = share_sum(layer, [inputs[k] for k in values], outputs, relevances, by=by)
         return [shared[values.index(k)] if k in values else None for k in range(len(inputs))]
     relevance, shape = relevances[0], tf.shape(relevances[0])
-    wide = _aligned(layer, inputs)
+    wide = aligned(layer, inputs)
     parts = [x if x.shape == relevance.shape else tf.broadcast_to(x, shape) for x in wide]
     if is_a(layer, {"Subtract"}):
         parts[1] = -parts[1]
     if by == "signed":
         s = divide(relevance, tf.add_n(parts))
-        return _narrowed([x * s for x in parts], wide, inputs)
+        return narrowed([x * s for x in parts], wide, inputs)
     sizes = [tf.abs(x) for x in parts]
     if by == "positive":
         none = tf.cast(functools.reduce(tf.maximum, parts) <= 0, relevance.dtype)
@@ -187,7 +187,7 @@ def share_sum(
         sizes = [none * size + tf.nn.relu(x) for size, x in zip(sizes, parts, strict=True)]
     sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
     s = relevance / tf.add_n(sizes)
-    return _narrowed([size * s for size in sizes], wide, inputs)
+    return narrowed([size * s for size in sizes], wide, inputs)
 
 
 def share_scaled_sum(
@@ -219,15 +219,15 @@ def share_product(
     if not any(takes):
         takes = [True] * len(inputs)
     share = relevances[0] / sum(takes)
-    narrowed = _narrowed([share] * len(inputs), _aligned(layer, inputs), inputs)
-    return [part if take else None for part, take in zip(narrowed, takes, strict=True)]
+    parts = narrowed([share] * len(inputs), aligned(layer, inputs), inputs)
+    return [part if take else None for part, take in zip(parts, takes, strict=True)]
 
 
 def numerator(
     layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
 ) -> list[tf.Tensor]:
     """Quotients: the numerator takes all, for the denominator only scales it."""
-    return [_reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
+    return [reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
 
 
 def sum_vector(
@@ -242,7 +242,7 @@ def nothing(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) 
     return [None for _ in inputs]
 
 
-def _aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+def aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The inputs of a merging layer in one rank: Keras' layers put missing axes behind the batch."""
     rank = max(x.shape.rank for x in inputs)
     if not is_layer(layer):
@@ -254,18 +254,18 @@ def _aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return wide
 
 
-def _narrowed(
+def narrowed(
     relevances: Sequence[tf.Tensor], wide: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
     """Relevance of broadcast inputs, summed back into the inputs' own shapes."""
     result = []
     for relevance, aligned, x in zip(relevances, wide, inputs, strict=True):
-        part = _reduced(relevance, aligned)
+        part = reduced(relevance, aligned)
         result.append(part if aligned is x else tf.reshape(part, tf.shape(x)))
     return result
 
 
-def _reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+def reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Relevance summed over the axes along which a tensor was broadcast, in that tensor's shape."""
     extra = relevance.shape.rank - like.shape.rank
     if extra:
