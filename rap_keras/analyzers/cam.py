@@ -1,5 +1,6 @@
 """Class activation maps: a layer's feature maps, weighted by gradients and summed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,13 +11,16 @@ from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.gradient import gradient_composite
 from rap_keras.errors import InputError
-from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import is_a
+from rap_keras.network.feature_maps import default_map, ends, feature_maps
+from rap_keras.network.graph import Node
+from rap_keras.network.receptive_fields import Axes, centres
 from rap_keras.propagate import relevance_dtype
-from rap_keras.support.options import read_boolean
+from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import did_you_mean
 
 PLACES = (1, 2)  # the axes of height and width
+ALIGNMENTS = ("image", "receptive_field")
+MOST_NAMES = 8  # in an error
 
 
 class _CAMAnalyzer(PropagationAnalyzer):
@@ -25,9 +29,13 @@ class _CAMAnalyzer(PropagationAnalyzer):
     Args:
         model: See `Analyzer`; one input of images, channels last.
         layer: The name of the layer whose feature maps are weighted, as `rules()` lists it; its output
-            is (rows, columns, channels). None: the last that is made of the image by layers that keep
-            its axes, of more than one place, before the output.
+            is (rows, columns, channels). The first call of a layer with several is named "layer:0".
+            None: the last layer before the output that has the axes of the image, more than one place,
+            and lies on every path from the image to the output.
         relu: Cut the map at 0, so that it shows only what speaks for the class.
+        align: How the map is resized. "image": stretched over the image, as is usual.
+            "receptive_field": each cell is put at the centre of the part of the image that it sees,
+            which strides and padding move.
         **options: Those of `PropagationAnalyzer`.
 
     Raises:
@@ -35,17 +43,30 @@ class _CAMAnalyzer(PropagationAnalyzer):
     """
 
     def __init__(
-        self, model: keras.Model, layer: str | None = None, relu: bool = True, **options: Any
+        self,
+        model: keras.Model,
+        layer: str | None = None,
+        relu: bool = True,
+        align: str = "image",
+        **options: Any,
     ) -> None:
         self.relu = read_boolean("relu", relu)
+        choose("align", align, ALIGNMENTS)
+        self.align = align
         super().__init__(model, gradient_composite(), **options)
         read_image_shape(self._graph, self.name)
-        self._node = self._find_layer(layer)
+        self._node = self._default_layer() if layer is None else self._find_layer(layer)
         self.layer = layer
+        if align != "image":
+            self._centres({})  # refuses layers whose centres are not known
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"layer": self.layer, "relu": self.relu}
+        return super().options() | {
+            "layer": self.layer,
+            "relu": self.relu,
+            "align": self.align,
+        }
 
     def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
         """Not of this method."""
@@ -55,18 +76,42 @@ class _CAMAnalyzer(PropagationAnalyzer):
         """Not of this method."""
         raise self._no_layers()
 
-    def _find_layer(self, name: str | None) -> Node:
-        if name is None:
-            found = _last_spatial(self._graph)
-            if found is None:
-                raise InputError(
-                    f"Expected a model with a layer of feature maps for {self.name!r}, got one without, "
-                    'or with one place only: tell a layer of output (rows, columns, channels), layer="'
-                    '...", or use another method.',
-                    "layer",
-                )
-            return found
-        nodes = {node.name: node for node in self._graph.nodes}
+    def _default_layer(self) -> Node:
+        maps = feature_maps(self._graph)
+        if not maps:
+            raise InputError(
+                f"Expected a model with a layer of feature maps for {self.name!r}, got one without, "
+                'or with one place only: tell a layer of output (rows, columns, channels), layer="'
+                '...", or use another method.',
+                "layer",
+            )
+        found = default_map(self._graph, maps)
+        if found is None:
+            last = [repr(self._called(node)) for node in ends(self._graph, maps)]
+            more = f" and {len(last) - MOST_NAMES} more" if len(last) > MOST_NAMES else ""
+            raise InputError(
+                f"Expected a layer of feature maps that everything passes for {self.name!r}, got "
+                f"{len(last)} branches that meet behind theirs: tell the layer of one, layer="
+                f"{', '.join(last[:MOST_NAMES])}{more}, or use another method.",
+                "layer",
+            )
+        return found
+
+    def _called(self, node: Node) -> str:
+        """The name that tells a node: with ":0" for the first call of a layer that has several."""
+        calls = [other for other in self._graph.nodes if other.layer is node.layer]
+        return f"{node.name}:0" if len(calls) > 1 and node is calls[0] else node.name
+
+    def _find_layer(self, name: str) -> Node:
+        nodes = {self._called(node): node for node in self._graph.nodes}
+        if f"{name}:0" in nodes:
+            layer = nodes[f"{name}:0"].layer
+            calls = [repr(called) for called, node in nodes.items() if node.layer is layer]
+            raise InputError(
+                f"Expected layer to tell one call of {name!r}, which the model calls {len(calls)} "
+                f"times, got its name alone: choose {' or '.join(calls)}.",
+                "layer",
+            )
         if name not in nodes:
             hint = did_you_mean(str(name), nodes) or "rules() lists them."
             raise InputError(
@@ -82,12 +127,28 @@ class _CAMAnalyzer(PropagationAnalyzer):
             )
         return nodes[name]
 
+    def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
+        """Where the cells of the map look; sizes that the model does not tell are those of values."""
+
+        def size_of(slot: int) -> tuple[Any, Any]:
+            told = self._graph.shapes[slot][1:3]
+            if None not in told or slot not in values:
+                return told[0] or 1, told[1] or 1
+            return tuple(tf.unstack(tf.shape(values[slot])[1:3]))
+
+        return centres(self._graph, self._node.outputs[0], size_of)
+
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         logits, records, back = self._recorded(inputs)
         (slot,) = self._node.outputs
-        (features,) = next(r.outputs for r in records if r.node is self._node)
-        dtype = relevance_dtype(features.dtype)
-        features = tf.cast(features, dtype)
+        values = dict(zip(self._graph.inputs, inputs, strict=True)) | {
+            made: value
+            for record in records
+            for made, value in zip(record.node.outputs, record.outputs, strict=True)
+        }
+        placed = None if self.align == "image" else self._centres(values)
+        dtype = relevance_dtype(values[slot].dtype)
+        features = tf.cast(values[slot], dtype)
 
         def mapped(neurons: tf.Tensor) -> tf.Tensor:
             gradients, _ = back(neurons)
@@ -95,7 +156,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
             gradient = tf.zeros_like(features) if gradient is None else tf.cast(gradient, dtype)
             summed = tf.reduce_sum(self._weights(features, gradient) * features, -1)
             kept = tf.nn.relu(summed) if self.relu else summed
-            return spread(kept, inputs[0], relevance_dtype(inputs[0].dtype))
+            return spread(kept, inputs[0], relevance_dtype(inputs[0].dtype), placed)
 
         if index.dtype.is_bool or index.shape.rank == 1:
             return [mapped(index)], logits
@@ -112,7 +173,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
 class GradCAMAnalyzer(_CAMAnalyzer):
     """Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2): the weight of a map is its mean gradient.
 
-    See `_CAMAnalyzer` for the options: `layer`, and `relu`, True in the paper.
+    See `_CAMAnalyzer` for the options: `layer`, `align`, and `relu`, True in the paper.
     """
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
@@ -124,7 +185,8 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
 
     With the gradient g of the logit the weight of a map is the sum of a relu(g) over its places, where
     a = g^2 / (2 g^2 + g^3 sum(map)) = 1 / (2 + g sum(map)). The paper's factor exp(logit), the same for
-    all places, is left out, for it overflows. Options: `layer`, and `relu`, True in the paper.
+    all places, is left out, for it overflows. Options: `layer`,
+    `align`, and `relu`, True in the paper.
     """
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
@@ -137,7 +199,7 @@ class HiResCAMAnalyzer(_CAMAnalyzer):
     """HiResCAM (Draelos and Carin, 2020, arXiv 2011.08891): the gradient of each place is its weight.
 
     Of a layer that only one linear layer follows, the map sums to the logit without the bias. Options:
-    `layer`, and `relu`, False in the paper's equation.
+    `layer`, `align`, and `relu`, False in the paper's equation.
     """
 
     def __init__(
@@ -152,29 +214,9 @@ class HiResCAMAnalyzer(_CAMAnalyzer):
 class LayerCAMAnalyzer(_CAMAnalyzer):
     """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 6 to 8): a place's weight is its positive gradient.
 
-    Options: `layer`, and `relu`, True in the paper.
+    Options: `layer`,
+    `align`, and `relu`, True in the paper.
     """
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(gradient)
-
-
-def _last_spatial(graph: Graph) -> Node | None:
-    """The last node whose output has the axes of the image, and more than one place.
-
-    Axes are followed from the image, for tensors of attention have four axes, too.
-    """
-    spatial = set(graph.inputs)
-    found = None
-    for node in graph.nodes:
-        first = getattr(node.layer, "data_format", None) == "channels_first"
-        moves = first or is_a(node.layer, {"Permute", "Transpose", "Reshape"})
-        if moves or len(node.outputs) != 1 or spatial.isdisjoint(node.inputs):
-            continue
-        (slot,) = node.outputs
-        shape = graph.shapes[slot]
-        if len(shape) == 4 and slot not in graph.booleans:
-            spatial.add(slot)
-            if shape[1:3] != (1, 1) and slot != graph.output:
-                found = node
-    return found

@@ -235,7 +235,9 @@ def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> Kernel
     if is_layer(op) or len(taken) != 1 or not is_a(op, WEIGHTED):
         return None
     weights = call.weights()
-    return KernelOperation(op.name, weights[0], call.with_weights) if len(weights) == 1 else None
+    if len(weights) != 1:
+        return None
+    return KernelOperation(op.name, weights[0], call.with_weights, op)
 
 
 def _with_biases(nodes: list[Node], end: int) -> list[Node]:

@@ -1,0 +1,253 @@
+"""Where in the image the cells of a feature map look: the centres of their receptive fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+from rap_keras.network import layer_types
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import is_a
+from rap_keras.network.operations import KernelOperation
+
+Size = tuple[Any, Any]  # height and width: integers, or tensors where the model takes any size
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The centres of cells along one axis, in pixels from the centre of the first pixel.
+
+    Attributes:
+        first: The centre of the first cell.
+        step: From one centre to the next.
+    """
+
+    first: Any = 0.0
+    step: Any = 1.0
+
+    def then(self, inner: Axis) -> Axis:
+        """The centres of cells that lie on these cells as `inner` tells."""
+        return Axis(self.first + self.step * inner.first, self.step * inner.step)
+
+
+Axes = tuple[Axis, Axis]
+_SAME: Axes = (Axis(), Axis())
+_ELEMENT_BY_ELEMENT = (
+    layer_types.ACTIVATION
+    | layer_types.ELEMENTWISE
+    | layer_types.BATCH_NORMALIZATION
+    | layer_types.NORMALIZATION
+    | layer_types.TONE
+    | layer_types.SELECTION
+    | layer_types.ADDITION
+    | layer_types.SCALED_ADDITION
+    | layer_types.MULTIPLICATION
+    | layer_types.DIVISION
+    | {"Dense", "Maximum", "Minimum"}
+)
+
+
+def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
+    """The centres of the receptive fields of a feature map's cells, for rows and for columns.
+
+    They follow from the strides, kernel sizes, dilations and padding of the layers before. A layer that
+    looks at the whole image, such as a gate, moves nothing. Where branches meet, the centre is the mean
+    of theirs; a branch whose centres are not known is left out if those of another are.
+
+    Args:
+        graph: Of a model with one input of images.
+        slot: That of the feature map, `(batch, rows, columns, channels)`.
+        size_of: Height and width of each slot of such a shape.
+
+    Returns:
+        Rows and columns.
+
+    Raises:
+        InputError: A layer before the map places cells in a way that is not known.
+    """
+    known: dict[int, Axes] = dict.fromkeys(graph.inputs, _SAME)
+    lost: dict[int, Node] = {}
+    for node in graph.nodes:
+        taken = [s for s in node.inputs if s not in graph.constants]
+        before = [(s, known[s]) for s in taken if s in known and not _is_one_place(graph, s)]
+        cells = _cells(graph, node, before[0][0], size_of) if before else None
+        for made in node.outputs:
+            if cells is not None and len(graph.shapes[made]) == 4:
+                known[made] = _mean([_on(axes, cells) for _, axes in before])
+            elif before:
+                lost[made] = node
+            elif any(s in lost for s in taken):
+                lost[made] = next(lost[s] for s in taken if s in lost)
+        if slot in node.outputs:
+            break
+    if slot not in known:
+        at = lost.get(slot)
+        told = f"{type(_operation(at)).__name__} {at.name!r}" if at else "one that takes no image"
+        raise InputError(
+            "Expected layers whose receptive fields have known centres before the layer of "
+            f'align="receptive_field", got {told}: tell a layer before it, or leave align="image".',
+            "align",
+        )
+    return known[slot]
+
+
+def _is_one_place(graph: Graph, slot: int) -> bool:
+    return graph.shapes[slot][1:3] == (1, 1)
+
+
+def _on(outer: Axes, cells: Axes) -> Axes:
+    rows, columns = (one.then(inner) for one, inner in zip(outer, cells, strict=True))
+    return rows, columns
+
+
+def _mean(several: Sequence[Axes]) -> Axes:
+    rows, columns = (
+        Axis(sum(a.first for a in axes) / len(axes), sum(a.step for a in axes) / len(axes))
+        for axes in zip(*several, strict=True)
+    )
+    return rows, columns
+
+
+def _operation(node: Node) -> Any:
+    return node.layer.operation if isinstance(node.layer, KernelOperation) else node.layer
+
+
+def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) -> Axes | None:
+    """Where a node's cells lie on those of a slot that it takes; None where that is not known."""
+    layer, made = _operation(node), node.outputs[0]
+    shape, result = graph.shapes[slot], graph.shapes[made]
+    if len(result) != 4 or getattr(layer, "data_format", None) == "channels_first":
+        return None
+    if is_a(layer, layer_types.CONCATENATION):
+        return _SAME if layer.axis in (-1, 3) else None
+    if is_a(layer, _ELEMENT_BY_ELEMENT) and shape[1:3] == result[1:3]:
+        return _SAME
+    sizes = list(zip(size_of(slot), size_of(made), strict=True))
+    for types, place in _PLACED:
+        if is_a(layer, types):
+            return place(node, sizes)
+    if is_a(layer, layer_types.ROUTING - layer_types.PADDING):
+        return _asked(node, shape)
+    return None
+
+
+def _windows(node: Node, sizes: Sequence[Size]) -> Axes:
+    """Of convolutions and pooling."""
+    layer = _operation(node)
+    lengths, strides, dilations = _settings(node)
+    same = layer.padding == "same"
+    rows, columns = (
+        Axis((reach - (_padding(n, m, reach + 1, stride) if same else 0) * 2) / 2, float(stride))
+        for (n, m), reach, stride in zip(
+            sizes,
+            [(k - 1) * d for k, d in zip(lengths, dilations, strict=True)],
+            strides,
+            strict=True,
+        )
+    )
+    return rows, columns
+
+
+def _transposed(node: Node, sizes: Sequence[Size]) -> Axes:
+    layer = _operation(node)
+    lengths, strides, dilations = _settings(node)
+    same = layer.padding == "same"
+    axes = []
+    for (n, m), k, stride, d in zip(sizes, lengths, strides, dilations, strict=True):
+        reach = (k - 1) * d
+        before = _padding(m, n, reach + 1, stride) if same else 0
+        axes.append(Axis((before * 2 - reach) / (2 * stride), 1 / stride))
+    return axes[0], axes[1]
+
+
+def _padding(n: Any, m: Any, reach: int, stride: int) -> Any:
+    """How much "same" padding lies before n cells that become m."""
+    padded = (m - 1) * stride + reach - n
+    if isinstance(padded, int):
+        return max(padded, 0) // 2
+    return tf.cast(tf.maximum(padded, 0) // 2, tf.float64)
+
+
+def _settings(node: Node) -> tuple[list[int], list[int], list[int]]:
+    """Kernel sizes, strides and dilations, as layers and operations have them."""
+    layer = _operation(node)
+    lengths = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if lengths is None:  # an operation, whose kernel is an argument
+        lengths = tuple(node.layer.kernel.shape[:2])
+    strides = layer.strides or lengths
+    dilations = getattr(layer, "dilation_rate", 1)
+    lengths, strides, dilations = (
+        [n] * 2 if isinstance(n, int) else list(n) for n in (lengths, strides, dilations)
+    )
+    return lengths, strides, dilations
+
+
+def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
+    """Of cells that divide the same image evenly."""
+    layer = _operation(node)
+    if any(getattr(layer, f"{how}_to_aspect_ratio", False) for how in ("crop", "pad")):
+        return None
+    axes = []
+    for n, m in sizes:
+        step = n / m  # float64 of tensors, too
+        axes.append(Axis((step - 1) / 2, step))
+    return axes[0], axes[1]
+
+
+def _padded(node: Node, sizes: Sequence[Size]) -> Axes | None:
+    layer = _operation(node)
+    told = layer.padding if hasattr(layer, "padding") else layer.pad_width[1:3]
+    if len(told) != 2:
+        return None
+    return Axis(-float(told[0][0])), Axis(-float(told[1][0]))
+
+
+def _cropped(node: Node, sizes: Sequence[Size]) -> Axes:
+    told = _operation(node).cropping
+    return Axis(float(told[0][0])), Axis(float(told[1][0]))
+
+
+_PLACED: list[tuple[set[str], Callable[[Node, Sequence[Size]], Axes | None]]] = [
+    (
+        {
+            *("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv", "DepthwiseConv"),
+            *("MaxPooling2D", "AveragePooling2D", "MaxPool", "AveragePool"),
+        },
+        _windows,
+    ),
+    ({"Conv2DTranspose", "ConvTranspose"}, _transposed),
+    (
+        layer_types.RESAMPLING
+        | {"AdaptiveMaxPooling2D", "AdaptiveAveragePooling2D"}
+        | {"AdaptiveMaxPool", "AdaptiveAveragePool"},
+        _resized,
+    ),
+    ({"ZeroPadding2D", "Pad"}, _padded),
+    ({"Cropping2D"}, _cropped),
+]
+
+
+def _asked(node: Node, shape: Sequence[int | None]) -> Axes | None:
+    """What a node that only moves values makes of their rows and columns."""
+    if None in shape[1:] or len(node.inputs) != 1:
+        return None
+    axes = []
+    for axis in (0, 1):
+        ramp = np.arange(shape[1 + axis], dtype=np.float32).reshape((1, -1, 1, 1))  # type: ignore[arg-type]
+        ramp = ramp if axis == 0 else ramp.transpose(0, 2, 1, 3)
+        with tf.init_scope():
+            moved = node.call([tf.broadcast_to(ramp, (1, *shape[1:]))], as_is=True)[0].numpy()
+        line = moved[0, :, :1, :1] if axis == 0 else moved[0, :1, :, :1]
+        flat = line.reshape(-1)
+        step = float(flat[1] - flat[0]) if len(flat) > 1 else 1.0
+        told = Axis(float(flat[0]), step)
+        even = np.abs(flat - told.first - step * np.arange(len(flat))).max() == 0
+        if not even or step == 0 or not (moved[0] == line).all():
+            return None
+        axes.append(told)
+    return axes[0], axes[1]
