@@ -7,9 +7,11 @@ UV := PYTHONPATH=.uv $(PYTHON) -m uv
 BIN := .venv/bin
 OLD := .venv-innvestigate
 LOWEST := .venv-lowest
+# Bytecode is kept, whatever the shell says: to compile TensorFlow takes each process ten seconds.
+export PYTHONDONTWRITEBYTECODE :=
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
-.PHONY: demo test test-native test-innvestigate test-lowest test-slow test-kernels coverage lint format hooks lock
+.PHONY: demo test test-native test-innvestigate test-all test-lowest test-kernels coverage lint format hooks lock
 .PHONY: mutations benchmark docs docs-links pictures release setup
 
 demo: setup
@@ -27,12 +29,16 @@ test: setup
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed (of $(PARTS))"; exit 1; fi; \
 	echo "Passed: $(PARTS)"
 
+# Everything, slow tests too: large networks and whole grids.
+test-all:
+	$(MAKE) test MARK="-m ''"
+
 test-native: setup
-	$(BIN)/$(PYTEST)
+	$(BIN)/$(PYTEST) $(MARK)
 
 ifeq ($(IS_311),True)
 test-innvestigate: $(OLD)/ready
-	$(OLD)/bin/$(PYTEST) -W ignore::DeprecationWarning tests/innvestigate
+	$(OLD)/bin/$(PYTEST) $(MARK) -W ignore::DeprecationWarning tests/innvestigate
 else
 test-innvestigate:
 	@echo "TensorFlow 2.14 needs Python 3.11: the plugin is not tested on it here."
@@ -41,9 +47,6 @@ endif
 # The native backend alone. Old releases use what newer libraries below them deprecate: that is no defect here.
 test-lowest: $(LOWEST)/ready
 	$(LOWEST)/bin/$(PYTEST) -W ignore::DeprecationWarning --ignore=tests/innvestigate
-
-test-slow: setup
-	$(BIN)/$(PYTEST) -m slow
 
 # Of both environments together: the plugin's tests need the second. TESTS narrows it, for a try.
 TESTS ?= tests

@@ -1,0 +1,19 @@
+"""With Keras 3, what Keras 2 alone does as well is slow: the other environment runs it by default."""
+
+from pathlib import Path
+
+import keras
+import pytest
+
+HERE = Path(__file__).parent
+OF_KERAS_3 = {"test_innvestigate_keras3.py", "test_innvestigate_native.py"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    if not keras.__version__.startswith("3"):
+        return
+    for item in items:
+        asks_for_keras_3 = item.path.name in OF_KERAS_3 or item.get_closest_marker("skipif")
+        if item.path.parent == HERE and not asks_for_keras_3:
+            item.add_marker(pytest.mark.slow)
