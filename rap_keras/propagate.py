@@ -104,6 +104,10 @@ def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any]
         x = tf.cast(taken[0], dtype)
         with _tape([x]) as tape:
             stages = linear.stages(layer, x, node.before, node.after)
+            if node.negated:
+                stages[-1] = linear.negated(stages[-1])
+            if node.lowered:
+                stages[-1] = linear.lowered(stages[-1], node.lowered)
             (to,), (at,) = graph.samples(node)
             if to or at:  # then there is one map
                 stages = [dataclasses.replace(stages[0], samples=(to, at))]

@@ -41,6 +41,9 @@ class AveragedGradientAnalyzer(Analyzer):
         inner = options | {"neuron_selection_mode": mode, "output": None}  # the network knows it
         self._gradient = GradientAnalyzer(self._network, postprocess=postprocess, **inner)
 
+    def _use_graph(self) -> None:
+        self._gradient = self._gradient._of_class(0)
+
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"postprocess": self._gradient.postprocess}

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import json
+import math
 import re
 import reprlib
 from collections.abc import Callable, Collection, Iterator
@@ -13,9 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.analyzers.binary import BinaryAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
+from rap_keras.analyzers.zero_maps import NEGATIVE, warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
@@ -30,9 +33,10 @@ from rap_keras.inputs.neurons import (
 )
 from rap_keras.inputs.samples import Pack, refuse_single_samples
 from rap_keras.network.graph import Graph
+from rap_keras.network.turning import less_reference
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
 from rap_keras.support.files import replacing_together
-from rap_keras.support.options import choose, read_boolean, read_integer
+from rap_keras.support.options import choose, read_boolean, read_integer, read_number
 
 # Options may hold whole arrays.
 _SHORT = reprlib.Repr()
@@ -40,7 +44,7 @@ _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 12, 12, 12
 _SHORT.maxstring = _SHORT.maxother = 200
 
 
-class Analyzer:
+class Analyzer(BinaryAnalyzer):
     """Explains the decisions of a Keras 3 model. The model is never changed.
 
     Args:
@@ -48,12 +52,17 @@ class Analyzer:
             logits are explained. Or a model that is open already (`Keras3Network`, as
             `LoadedModel.network`), which several analyzers share: it is traced and checked once.
         neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample, where
-            the output is a vector. "index": the neuron or the region that `analyze` is told. "all":
+            the output is a vector. "index": the neuron or the region that `analyze` is told; of a model
+            whose output is one number with a sigmoid the class, 1 for its logit z and 0 for -z. "all":
             every output neuron at once, or of a region. "top_k": the neurons with the largest logits of
             each sample, a map of each.
         output: Which output of a model with several is explained: the name of its layer, its key where
             the model returns a dict, or its number.
         batch_size: Samples that are computed at a time. Results do not depend on it.
+        reference_output: Of a model whose output is one number without a sigmoid, a regression: what
+            its output is compared with. It is subtracted from the bias of the last layer (Letzgus et
+            al. 2022), so that f(x) - reference is explained: what raises the prediction above it, and
+            what lowers it. Gradients do not depend on it.
         check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
         jit_compile: Compile what is computed by XLA, for each size of a batch. On a CPU it is slower
             than TensorFlow's own kernels (docs/cost.md); results differ by rounding, but those of
@@ -72,6 +81,7 @@ class Analyzer:
         batch_size: int = 32,
         check_finite: bool = True,
         jit_compile: bool = False,
+        reference_output: float = 0.0,
     ) -> None:
         choose("neuron_selection_mode", neuron_selection_mode, (*MODES, TOP_K))
         self._network = open_output(model, output, self._kept_whole())
@@ -80,7 +90,8 @@ class Analyzer:
         self.batch_size = read_integer("batch_size", batch_size, 1)
         self.check_finite = read_boolean("check_finite", check_finite)
         self.jit_compile = read_boolean("jit_compile", jit_compile)
-        self._graph = self._prepared(self._network.graph)
+        self.reference_output = read_number("reference_output", reference_output, -math.inf)
+        self._graph = less_reference(self._prepared(self._network.graph), self.reference_output)
         shape = self._graph.shapes[self._graph.output]
         if neuron_selection_mode in ("max_activation", TOP_K) and len(shape) > 2:
             raise InputError(
@@ -113,6 +124,7 @@ class Analyzer:
             "batch_size": self.batch_size,
             "check_finite": self.check_finite,
             "jit_compile": self.jit_compile,
+            "reference_output": self.reference_output,
         }
 
     def __repr__(self) -> str:
@@ -126,7 +138,9 @@ class Analyzer:
             x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
                 several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
             neuron_selection: In mode "index": the output neuron, an integer for all samples or one
-                per sample; or k per sample, of shape (batch, k), which share a forward pass. In mode
+                per sample; or k per sample, of shape (batch, k), which share a forward pass. Of one
+                output with a sigmoid, class 0 or 1: the map of class 0 is that of the logit with its
+                sign turned, as if the last layer had kernel and bias of the other sign. In mode
                 "top_k": how many neurons, 5 if nothing is said. In modes "index" and "all", for outputs
                 of any shape, a region: what indexes the output of one sample as NumPy does,
                 `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or `(mask, class)`, or a list of such tuples,
@@ -161,8 +175,8 @@ class Analyzer:
             `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
             `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the neuron
             of each sample, `(batch,)` or `(batch, k)`, or its region, a boolean array of the shape of
-            the logits; None in mode "all" without a region. For a dataset an iterator over the
-            explanations of each batch.
+            the logits; None in mode "all" without a region. Of one output with a sigmoid the neuron is
+            the class, 0 or 1. For a dataset an iterator over the explanations of each batch.
 
         Raises:
             InputError: As in `analyze`.
@@ -173,11 +187,27 @@ class Analyzer:
         arrays, pack = self._read(x)
         if self.neuron_selection_mode == TOP_K:
             neuron_selection = self._largest(arrays, neuron_selection)
-        explained = self._explained_each if are_several(neuron_selection) else self._explained
-        found = explained(arrays, neuron_selection)
+        if self._explains_classes(neuron_selection):
+            found = self._explained_classes(self, arrays, neuron_selection)
+        else:
+            explained = self._explained_each if are_several(neuron_selection) else self._explained
+            found = explained(arrays, neuron_selection)
+            if self._graph.is_binary and found["neurons"].dtype != bool:
+                found["neurons"] = np.ones_like(found["neurons"])  # the class of the logit
         self._refuse_overflow(found["maps"], found["logits"])
         neurons = None if self._explains_all(neuron_selection) else found["neurons"]
-        return Explanation(pack(found["maps"]), found["logits"], neurons, self.name)
+        head, reference = self._network.head, self.reference_output
+        logits = (found["logits"] + reference).astype(found["logits"].dtype)
+        told = Explanation(
+            pack(found["maps"]),
+            logits if reference else found["logits"],
+            neurons,
+            self.name,
+            head=head,
+            reference_output=reference,
+        )
+        warn_of_zero_maps(self, found["maps"], told)
+        return told
 
     @contextlib.contextmanager
     def counting_from(self, position: int) -> Iterator[None]:
@@ -208,6 +238,14 @@ class Analyzer:
             f"The method {self.name!r} has no relevance of layers: use one that propagates relevance, "
             'such as "rap".'
         )
+
+    def _beyond_zero(self, negative: bool) -> str:
+        """Why a map may be all zeros, and what shows more.
+
+        Args:
+            negative: Whether what is explained is negative where it is.
+        """
+        return NEGATIVE if negative else ""
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return self._network.read(x, self.check_finite)

@@ -60,6 +60,15 @@ class _CAMAnalyzer(PropagationAnalyzer):
         if align != "image":
             self._centres({})  # refuses layers whose centres are not known
 
+    def _use_graph(self) -> None:
+        super()._use_graph()
+        if hasattr(self, "_node"):
+            self._node = next(n for n in self._graph.nodes if n.name == self._node.name)
+
+    def _beyond_zero(self, negative: bool) -> str:
+        more = "pass relu=False to see what speaks against it" if self.relu else ""
+        return ", and ".join(filter(None, [super()._beyond_zero(negative), more]))
+
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {

@@ -37,6 +37,9 @@ class Explanation:
             knows them; None from an analyzer, which gets what the model takes.
         labels: The names of the classes, where they are known.
         model: The name of the model, where it is known.
+        head: What the model makes of its logits: "softmax", "sigmoid", or None. With a sigmoid and one
+            logit z, neuron 1 is z and neuron 0 is -z.
+        reference_output: What the output of a regression is compared with.
     """
 
     relevance: Any
@@ -46,15 +49,27 @@ class Explanation:
     images: np.ndarray | None = None
     labels: tuple[str, ...] | None = None
     model: str | None = None
+    head: str | None = None
+    reference_output: float = 0.0
 
     @property
     def explained_logits(self) -> np.ndarray:
         """The logit of the explained neuron, or the sum of those of the region, float64 `(batch,)`.
 
         Of k neurons per sample `(batch, k)`. Methods that conserve relevance give maps of this sum, or
-        with contrast of the sum 0.
+        with contrast of the sum 0. Of class 0 of one sigmoid it is the logit with its sign turned; of a
+        regression the output less the reference.
         """
-        return explained_sum(self.logits, self.neurons)
+        neurons = self.neurons
+        if self.is_binary and neurons is not None and neurons.dtype != bool:
+            z = explained_sum(self.logits, np.zeros_like(neurons))
+            return np.where(neurons == 0, -z, z)
+        return explained_sum(self.logits, neurons) - self.reference_output
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the model's output is one number with a sigmoid, which tells class 1 from class 0."""
+        return self.head == "sigmoid" and self.logits.shape[1:] in ((), (1,))
 
     @property
     def decisions(self) -> list[str]:

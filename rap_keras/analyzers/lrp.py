@@ -139,6 +139,12 @@ class LRPAnalyzer(PropagationAnalyzer):
         # Deep Taylor decomposition is of functions that are not negative.
         return tf.nn.relu(start) if self._method.composite == "deep_taylor" else start
 
+    def _beyond_zero(self, negative: bool) -> str:
+        told = super()._beyond_zero(negative)
+        if not told or self._method.composite != "deep_taylor":
+            return told
+        return f'{told}: use a method of both signs, such as "rap", to see what speaks against it'
+
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         bounds = self._bounds_option() or [None, None]

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -70,7 +71,8 @@ class _MaskedAnalyzer(Analyzer):
             for one, mask in zip(copies, masks, strict=True):
                 kept = mask[..., None]
                 one[...] = image * kept + value * (1 - kept)
-            yield masks, self._network.logits([copies])
+            logits = self._network.logits([copies])
+            yield masks, self._sign * (logits - self.reference_output)
 
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         found = self._batched("logits", self._selecting, arrays, selection)
@@ -186,9 +188,10 @@ class RISEAnalyzer(_MaskedAnalyzer):
         masks: How many; the paper has 4000 for VGG-16 and 8000 for ResNet-50.
         cells: Cells of the grid along each side.
         p: The probability that a cell is shown.
-        score: "probability", as in the paper: the softmax of the logits, of a single logit its sigmoid.
-            "sigmoid": that of each logit, for classes that do not exclude each other. "logit": the
-            logit. Both are summed over a region.
+        score: "probability", as in the paper: what the model's own head makes of the logits, a softmax
+            or sigmoids; without a head the softmax, or of a single logit its sigmoid. "sigmoid": that
+            of each logit, for classes that do not exclude each other. "logit": the logit. Both are
+            summed over a region.
         value: What replaces the image where it is hidden, in the units of the model's input: a number,
             or one per channel.
         seed: Of the masks: sample i of a call gets the same masks each time. None: new masks.
@@ -228,6 +231,17 @@ class RISEAnalyzer(_MaskedAnalyzer):
                 ("score", "neuron_selection_mode"),
             )
 
+        if (
+            score == "probability"
+            and self._output_shape == (1,)
+            and self._network.head != "sigmoid"
+        ):
+            warnings.warn(
+                "RISE weighs masks by the sigmoid of the model's one output, which ends in none: pass "
+                'score="logit" if it is a regression.',
+                stacklevel=3,
+            )
+
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         own = {name: getattr(self, name) for name in ("masks", "cells", "p", "score", "seed")}
@@ -260,7 +274,7 @@ class RISEAnalyzer(_MaskedAnalyzer):
         if self.score == "logit":
             return _sums(logits, neurons)
         wide = logits.astype(np.float64)
-        if self.score == "sigmoid" or wide.shape[1] == 1:
+        if self.score == "sigmoid" or wide.shape[1] == 1 or self._network.head == "sigmoid":
             return _sums(np.exp(-np.logaddexp(0, -wide)), neurons)
         if neurons is not None and neurons.dtype == bool:
             raise InputError(

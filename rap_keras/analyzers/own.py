@@ -67,11 +67,13 @@ class FunctionAnalyzer(Analyzer):
                 f"Expected neuron_selection as a neuron of each sample for {self.name!r}, got a region.",
                 "neuron_selection",
             )
+        # Functions know one neuron of one output, whose maps for class 0 have the other sign.
+        sign = self._sign if self._method.signed(self._own) else 1
         parts = [
             self._called([a[chunk] for a in arrays], neurons[chunk])
             for chunk in as_batches(len(neurons), self.batch_size)
         ]
-        return found | {"maps": [np.concatenate(p) for p in zip(*parts, strict=True)]}
+        return found | {"maps": [sign * np.concatenate(p) for p in zip(*parts, strict=True)]}
 
     def _called(self, arrays: list[np.ndarray], neurons: np.ndarray) -> list[np.ndarray]:
         several = len(arrays) > 1

@@ -19,6 +19,8 @@ _FILE = "patterns.npz"
 class _PatternAnalyzer(PropagationAnalyzer):
     """What both analyzers share; the rules differ."""
 
+    _negates_kernels = False  # a pattern is of its kernel
+
     def __init__(
         self,
         model: keras.Model,

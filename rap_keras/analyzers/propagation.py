@@ -50,14 +50,18 @@ class PropagationAnalyzer(Analyzer):
     ) -> None:
         self._bounds = read_bounds(bounds)
         self._kept = composite.layer_classes()
+        self._composite_of_rules = composite
         super().__init__(model, **options)
-        self._table = composite.assign(self._graph)
+        self._use_graph()
         self.contrast = read_contrast(contrast, self._output_shape[-1] if self._output_shape else 1)
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         own = list(self.contrast) if isinstance(self.contrast, tuple) else self.contrast
         return super().options() | {"contrast": own}
+
+    def _use_graph(self) -> None:
+        self._table = self._composite_of_rules.assign(self._graph)
 
     def _kept_whole(self) -> Collection[type]:
         return self._kept
@@ -114,6 +118,11 @@ class PropagationAnalyzer(Analyzer):
         """
         refuse_several(neuron_selection, self.neuron_selection_mode)
         arrays, _ = self._read(x)
+        if self._explains_classes(neuron_selection):
+            analyzer = self._of_one_class(neuron_selection, len(arrays[0]))
+            if analyzer is not self:
+                return analyzer.analyze_layers(x, 0)
+            neuron_selection = 0
         result = self._batched("layers", self._layers, arrays, neuron_selection)
         if result is None:
             result = {
@@ -139,6 +148,11 @@ class PropagationAnalyzer(Analyzer):
         """
         refuse_several(neuron_selection, self.neuron_selection_mode)
         arrays, _ = self._read(x)
+        if self._explains_classes(neuron_selection):
+            analyzer = self._of_one_class(neuron_selection, len(arrays[0]))
+            if analyzer is not self:
+                return analyzer.conservation(x, 0)
+            neuron_selection = 0
         sums = self._batched("sums", self._sums, arrays, neuron_selection)
         if sums is None:
             raise InputError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Shape
@@ -69,6 +70,13 @@ class ReferenceAnalyzer(Analyzer):
             InputError: As in `analyze`.
         """
         arrays, _ = self._read(x)
+        if self._explains_classes(neuron_selection):
+            classes = self._read_classes(neuron_selection, len(arrays[0]))
+            each = {k: self._of_class(k)._delta(arrays, 0) for k in (0, 1)}
+            return chosen(classes, each)
+        return self._delta(arrays, neuron_selection)
+
+    def _delta(self, arrays: list[np.ndarray], neuron_selection: Any) -> np.ndarray:
         at_samples = self._explained(arrays, neuron_selection)
         references = [
             np.broadcast_to(r, a.shape).astype(a.dtype)

@@ -188,7 +188,8 @@ def register_method(
         name: What the method is called. One of one's own can be registered again.
         function: `function(model, x, neurons, **options) -> maps`. It is given the Keras model as it is
             (with its softmax, if it has one), samples as the model takes them, `(batch, ...)` (a list
-            of them for several inputs), and the neuron of each sample, integers `(batch,)`; and
+            of them for several inputs), and the neuron of each sample, integers `(batch,)` (0 of a model
+            with one output; for class 0 of one with a sigmoid, maps of both signs are turned); and
             returns the maps, of the shape of x, or without the channels (a value for each pixel, which
             its channels share). Its further parameters are options of the method.
         signed: Whether its maps have both signs: the benchmark cuts these at 0, others at their mean.

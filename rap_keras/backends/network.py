@@ -11,6 +11,7 @@ import tensorflow as tf
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
+from rap_keras.network.layer_types import head_of
 from rap_keras.propagate import forward
 
 Run = Callable[..., Any]
@@ -46,6 +47,12 @@ class Network(ABC):
     def inputs(self) -> Sequence[Any]:
         """Shapes and dtypes of the inputs."""
         return self.model.inputs
+
+    @property
+    def head(self) -> str | None:
+        """What the model makes of its logits: "softmax", "sigmoid", or None for nothing."""
+        last = self.graph.producers.get(self.graph.output)
+        return self.graph.head or (head_of(last.layer) if last else None)
 
     @property
     def outputs(self) -> Sequence[Any]:

@@ -1,6 +1,7 @@
 """Who explains in a benchmark: the native backend, or iNNvestigate."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.backends.version import has_keras3
 from rap_keras.benchmark.methods import Method
 from rap_keras.benchmark.settings import Settings
@@ -126,12 +128,18 @@ class _Keras:
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
+        told: list[str] = []
 
         def explain(
             x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
         ) -> NDArray[np.floating]:
-            with analyzer.counting_from(first):
-                return np.asarray(analyzer.analyze(x, list(neurons)))
+            with warnings.catch_warnings(record=True) as caught, analyzer.counting_from(first):
+                maps = np.asarray(analyzer.analyze(x, list(neurons)))
+            for one in caught:
+                if not told:  # maps of zeros once, not for each chunk
+                    warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+                    told.append(str(one.message))
+            return maps
 
         return explain
 
@@ -177,10 +185,41 @@ class _Innvestigate:
             return self._model.get_weights()
 
     def explainer(self, method: Method) -> Explain:
+        analyze = self._analyzer(method, self._model)
+        if not self.loaded.is_binary:
+            return analyze
+        others: list[Explain] = []
+
+        def explain(x: NDArray[np.float32], classes: Sequence[int]) -> NDArray[np.floating]:
+            zero = np.asarray(classes) == 0
+            if zero.any() and needs_patterns(method.name):
+                raise InputError(
+                    f'{method.title} explains class 1 alone with backend="innvestigate", for its '
+                    'patterns are those of its logit: choose backend="keras".',
+                    "backend",
+                )
+            if zero.any() and not others:
+                others.append(self._analyzer(method, self._opposite))
+            maps = np.zeros(x.shape)
+            for where, of_class in ((~zero, [analyze]), (zero, others)):
+                if where.any():
+                    maps[where] = of_class[0](x[where], [0] * int(where.sum()))
+            return maps
+
+        return explain
+
+    @functools.cached_property
+    def _opposite(self) -> Any:
+        """The model of the logit of class 0, where one sigmoid tells two classes."""
+        make = self._plugin.prepare if not has_keras3() else self._plugin.from_keras3
+        return make(self.loaded.model, keep_head=False, negated=True)
+
+    def _analyzer(self, method: Method, model: Any) -> Explain:
+        """A function of images and the neuron of each, by iNNvestigate's analyzer."""
         try:
             with self._plugin.fast_building():
                 analyzer = self._plugin.create_analyzer(
-                    method.name, self._model, neuron_selection_mode="index", **method.options
+                    method.name, model, neuron_selection_mode="index", **method.options
                 )
         except (KeyError, TypeError) as error:
             raise InputError(

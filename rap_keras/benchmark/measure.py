@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from rap_keras.benchmark.classes import named_classes
 from rap_keras.benchmark.controls import (
@@ -29,6 +30,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps, perturbation
+from rap_keras.evaluation.heads import Head, both_classes
 from rap_keras.models.classes import read_classes
 
 T = TypeVar("T")
@@ -86,6 +88,8 @@ class Bench:
         ]
         self.backend = open_backend(settings)
         self.loaded = self.backend.loaded
+        # Without a head the logits are those of classes that exclude each other.
+        self._head: Head = "sigmoid" if self.loaded.head == "sigmoid" else "softmax"
         given = None if settings.classes is None else read_classes(settings.classes)
         self.classes = named_classes(self.loaded, given)
         self.rows = settings.rows()
@@ -190,9 +194,9 @@ class Bench:
         wrong: list[Measured] = []
         kept = []
         x = np.stack([reading.x for reading in group])
-        for reading, logits in zip(group, self.backend.logits(x), strict=True):
+        for reading, logits in zip(group, self._logits(x), strict=True):
             neuron = int(np.argmax(logits))
-            target = self._target(reading.sample, neuron)
+            target = self._target(reading.sample, neuron, logits)
             if target is None:
                 names = {"label": _listed(reading.sample.objects), "predicted": self._class(neuron)}
                 record = self._base(reading.position) | {"status": "misclassified"} | names
@@ -219,12 +223,17 @@ class Bench:
             x,
             neuron,
             logits,
+            self._head,
             self._other_neuron(position, neuron, len(logits)),
             self._replacement(sample, position, x),
-            self.backend.logits,
+            self._logits,
             self.loaded.preprocess,
             functools.partial(self._grid, position, logits, sample.image.shape[:2]),
         )
+
+    def _logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        """The logits of a batch, `(n, classes)`; of one sigmoid those of classes 0 and 1."""
+        return both_classes(self.backend.logits(x), self._head)
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, as JSON knows it."""
@@ -312,7 +321,7 @@ class Bench:
         """The image between others; None where the model is not sure of it, or of too few others."""
         neuron = int(np.argmax(logits))
         rows, columns = shape = self.settings.grid_shape
-        if _probability(logits) < self.settings.grid_confidence:
+        if self._probability(logits) < self.settings.grid_confidence:
             return None
         generator = np.random.default_rng(self._seed(position, Purpose.GRID))
         place = int(generator.integers(rows * columns))
@@ -325,6 +334,12 @@ class Bench:
             size = size[0] * rows, size[1] * columns
         return make_grid(positions, place, shape, size, self._pixels)
 
+    def _probability(self, logits: NDArray[np.floating]) -> float:
+        """That of the largest logit."""
+        if self._head == "sigmoid":
+            return float(expit(np.float64(logits.max())))
+        return float(1 / np.exp(np.float64(logits) - logits.max()).sum())
+
     def _pixels(self, position: int, size: Size) -> NDArray[np.uint8]:
         return self.dataset.read(position, size).image
 
@@ -334,10 +349,10 @@ class Bench:
             self._surely[position] = None
             with contextlib.suppress(InputError):
                 reading = self._read(position)
-                logits = self.backend.logits(reading.x[np.newaxis])[0]
+                logits = self._logits(reading.x[np.newaxis])[0]
                 neuron = int(np.argmax(logits))
-                sure = _probability(logits) >= self.settings.grid_confidence
-                if sure and self._target(reading.sample, neuron) is not None:
+                sure = self._probability(logits) >= self.settings.grid_confidence
+                if sure and self._target(reading.sample, neuron, logits) is not None:
                     self._surely[position] = neuron
         return self._surely[position]
 
@@ -377,13 +392,16 @@ class Bench:
         for metric in chosen(self.settings.metrics):
             metric.check(sample)
 
-    def _target(self, sample: Sample, neuron: int) -> tuple[str | None, NDArray[np.bool_]] | None:
+    def _target(
+        self, sample: Sample, neuron: int, logits: NDArray[np.floating]
+    ) -> tuple[str | None, NDArray[np.bool_]] | None:
         """The object that is explained and its mask; None if the image is to be left out."""
         everything = np.logical_or.reduce(list(sample.objects.values()))
         if NO_CLASS in sample.objects or self.classes is None:
             return None if self.classes is None else self._class(neuron), everything
         label = self.classes[neuron]
-        if label in sample.objects:
+        told = self._head == "softmax" or logits[neuron] >= 0  # sigmoids may tell no class at all
+        if label in sample.objects and (told or self.settings.keep == "all"):
             own = self.settings.foreground == "class"
             return label, sample.objects[label] if own else everything
         return (label, everything) if self.settings.keep == "all" else None
@@ -512,11 +530,6 @@ def _explained_by(
     title = SHIFTED_METHOD if row.title == MEAN_SHIFTED else row.title
     heatmaps = _stacked(maps.heatmap, _finite(title, explainers[title](x, neurons, first)))
     return _stacked(mean_shifted, heatmaps) if row.title == MEAN_SHIFTED else heatmaps
-
-
-def _probability(logits: NDArray[np.floating]) -> float:
-    """The softmax of the largest logit."""
-    return float(1 / np.exp(np.float64(logits) - logits.max()).sum())
 
 
 def _listed(objects: Mapping[str, Any]) -> str:

@@ -56,6 +56,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         "perturbation": _perturbation(settings, backend.loaded.input_size)
         if settings.perturbs
         else None,
+        **({"head": "sigmoid"} if backend.loaded.head == "sigmoid" else {}),
         **({"grid": _grid(settings)} if "grid" in settings.metrics else {}),
         **({"top_k": settings.top_k} if "top_k" in settings.metrics else {}),
         **({"changes": _drawn(settings)} if settings.draws_changes else {}),

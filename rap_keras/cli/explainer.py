@@ -79,7 +79,8 @@ class Explainer:
         self._loaded = loaded
         shape = loaded.network.graph.shapes[loaded.network.graph.output][1:]
         self._is_map = len(shape) > 1
-        self._neuron = _read_neuron(neuron, loaded, shape[-1] if shape else 1)
+        count = 2 if loaded.is_binary else (shape[-1] if shape else 1)
+        self._neuron = _read_neuron(neuron, loaded, count)
         self._largest = neuron == "max"
         self._region = region
         self._check(shape)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _tell_warning
+                return super().invoke(ctx)
         except InputError as error:
             # Tables that a message goes on with are for Python sessions.
             sentence = " ".join(str(error).partition("\n\n")[0].split())
@@ -41,6 +44,18 @@ class Commands(TyperGroup):
             if isinstance(getattr(error, "message", None), str):  # wrong usage, as typer tells it
                 error.message = printable(error.message)  # type: ignore[attr-defined]
             raise
+
+
+def _tell_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Tells a warning in one line, without the place in the code that it is from."""
+    tell(f"rap-keras: {' '.join(str(message).split())}", err=True)
 
 
 def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
@@ -118,14 +133,15 @@ MethodOption = Annotated[
 NeuronOption = Annotated[
     str,
     typer.Option(
-        help="What to explain: the neuron with the max logit, all, an INDEX or a class's name."
+        help="What to explain: the neuron with the max logit, all, an INDEX or a class's name; of one "
+        "output with a sigmoid the class 0 or 1."
     ),
 ]
 ClassesOption = Annotated[
     str | None,
     typer.Option(
         help="What the model calls its classes, in the order of its neurons: names, separated by "
-        "commas, or a file with one name a line."
+        "commas, or a file with one name a line; of one output with a sigmoid those of 0 and 1."
     ),
 ]
 FitOption = Annotated[

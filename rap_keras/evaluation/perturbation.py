@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import spsolve
-from scipy.special import softmax
 from scipy.stats import pearsonr
 
 from rap_keras.errors import InputError
+from rap_keras.evaluation.heads import Head, are_decided, both_classes, probabilities_of, read_head
 from rap_keras.evaluation.reading import read_array, read_heatmap, read_mask, read_seed
 from rap_keras.support.options import choose, read_integer, read_number
 
@@ -42,15 +42,19 @@ class PerturbationCurve:
 
     Attributes:
         fractions: The share of the regions that is replaced, `(steps + 1,)`, from 0 on.
-        logits: The logit of the explained neuron, `(steps + 1,)`, float64.
-        correct: Whether no other neuron has a larger logit, bool `(steps + 1,)`.
-        probabilities: The softmax of the explained neuron, `(steps + 1,)`, float64.
+        logits: The logit of the explained neuron, `(steps + 1,)`, float64; of class 0 of one sigmoid the
+            logit with its sign turned.
+        correct: Whether the model still tells the explained class, bool `(steps + 1,)`: no other neuron
+            has a larger logit; with sigmoids, of which several may be told, the logit is not negative.
+            None for a regression.
+        probabilities: What the model's head makes of it, the softmax or the sigmoid, `(steps + 1,)`,
+            float64; None for a regression.
     """
 
     fractions: NDArray[np.float64]
     logits: NDArray[np.float64]
-    correct: NDArray[np.bool_]
-    probabilities: NDArray[np.float64]
+    correct: NDArray[np.bool_] | None
+    probabilities: NDArray[np.float64] | None
 
 
 def perturbation_masks(
@@ -211,6 +215,7 @@ def perturbation_curve(
     replacement: ArrayLike | Impute = 0.0,
     batch_size: int = 32,
     patch: int = 1,
+    head: Head = "softmax",
 ) -> PerturbationCurve:
     """Follows the explained logit while the pixels are replaced.
 
@@ -230,6 +235,10 @@ def perturbation_curve(
             shape, or a function, see `perturb`.
         batch_size: The most images in a batch.
         patch: The side of the square regions, see `perturbation_masks`.
+        head: What the model makes of its logits. "softmax": classes that exclude each other. "sigmoid":
+            of one logit z the classes 1, z, and 0, -z, as `neuron`; of several logits classes that do
+            not exclude each other. None: nothing; several outputs are taken as for "softmax", one is a
+            regression. `LoadedModel.head` is that of a model.
 
     Returns:
         The curve.
@@ -248,6 +257,7 @@ def perturbation_curve(
         [replacement],
         batch_size,
         patch,
+        head=head,
     )[0]
 
 
@@ -263,6 +273,7 @@ def perturbation_curves(
     batch_size: int = 32,
     patch: int = 1,
     logits: ArrayLike | None = None,
+    head: Head = "softmax",
 ) -> list[PerturbationCurve]:
     """`perturbation_curve` of several images of one size, whose steps share batches.
 
@@ -279,6 +290,7 @@ def perturbation_curves(
         patch: See there.
         logits: Those of the images as they are, `(n, classes)`, if they are known: then step 0 is not
             computed, which saves one forward pass of `steps + 1`.
+        head: See `perturbation_curve`.
 
     Returns:
         The curve of each image.
@@ -288,7 +300,8 @@ def perturbation_curves(
     """
     if replacements is None:
         replacements = [0.0] * len(x)
-    known = None if logits is None else read_array("logits", logits, 2)
+    read_head(head)
+    known = None if logits is None else both_classes(read_array("logits", logits, 2), head)
     given = {
         "images": x,
         "heatmaps": heatmaps,
@@ -313,7 +326,7 @@ def perturbation_curves(
     each = images[0].steps + 1 - first
     largest = max(image.neuron for image in images)
     found = _logits_of(
-        predict, rows, each * len(images), images[0].x.shape, largest, batch_size
+        predict, rows, each * len(images), images[0].x.shape, largest, batch_size, head
     ).reshape(len(images), each, -1)
     if known is not None:
         if known.shape[1] != found.shape[-1]:
@@ -322,7 +335,7 @@ def perturbation_curves(
                 "logits",
             )
         found = np.concatenate([known[:, np.newaxis], found], axis=1)
-    return [image.curve(own) for image, own in zip(images, found, strict=True)]
+    return [image.curve(own, head) for image, own in zip(images, found, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,13 +399,13 @@ class _Perturbed:
             if step >= first:
                 yield current.reshape(self.x.shape)
 
-    def curve(self, logits: NDArray[np.float64]) -> PerturbationCurve:
+    def curve(self, logits: NDArray[np.float64], head: Head) -> PerturbationCurve:
         """The curve, from the logits of all steps."""
         return PerturbationCurve(
             fractions=np.arange(self.steps + 1) * self.per_step / (self.ranks.max() + 1),
             logits=logits[:, self.neuron],
-            correct=logits[:, self.neuron] == logits.max(axis=1),
-            probabilities=softmax(logits, axis=1)[:, self.neuron],
+            correct=are_decided(logits, self.neuron, head),
+            probabilities=probabilities_of(logits, self.neuron, head),
         )
 
 
@@ -403,6 +416,7 @@ def _logits_of(
     shape: tuple[int, ...],
     neuron: int,
     batch_size: int,
+    head: Head,
 ) -> NDArray[np.float64]:
     """The logits of each row, `(count, classes)`, in as few batches as may be, of equal size."""
     batches = max(1, -(-count // read_integer("batch_size", batch_size, 1)))
@@ -415,7 +429,7 @@ def _logits_of(
         for k in range(used):
             batch[k] = next(queue)
         batch[used:] = batch[used - 1]
-        parts.append(_logits(predict(batch), size, neuron)[:used])
+        parts.append(_logits(predict(batch), size, neuron, head)[:used])
     return np.concatenate(parts)
 
 
@@ -439,7 +453,7 @@ def deletion_curve(
         heatmap: The relevance of its pixels, `(height, width)`.
         neuron: The index of the explained neuron among the logits.
         replacement: What pixels become, see `perturb`.
-        **options: `steps`, `pixels_per_step`, `batch_size`, `patch` of `perturbation_curve`.
+        **options: `steps`, `pixels_per_step`, `batch_size`, `patch`, `head` of `perturbation_curve`.
 
     Returns:
         The curve.
@@ -472,7 +486,7 @@ def insertion_curve(
         heatmap: The relevance of its pixels, `(height, width)`.
         neuron: The index of the explained neuron among the logits.
         start: The image to begin with, of x's shape; default: `blurred(x)`.
-        **options: `steps`, `pixels_per_step`, `batch_size`, `patch` of `perturbation_curve`.
+        **options: `steps`, `pixels_per_step`, `batch_size`, `patch`, `head` of `perturbation_curve`.
 
     Returns:
         The curve, from the blurred image on.
@@ -496,6 +510,7 @@ def faithfulness_correlation(
     replacement: ArrayLike | Impute = 0.0,
     seed: int | Sequence[int] = 0,
     batch_size: int = 32,
+    head: Head = None,
 ) -> float:
     """Whether the relevance of pixels tells what the logit loses without them.
 
@@ -513,6 +528,8 @@ def faithfulness_correlation(
         replacement: What the pixels of a set become, see `perturb`.
         seed: That of the sets.
         batch_size: The most images in a batch.
+        head: "sigmoid" of a model with one logit z, whose classes are 1, z, and 0, -z, as `neuron`; of
+            other models it changes nothing.
 
     Returns:
         -1 to 1, the greater the better. NaN where all sums, or all logits, are the same.
@@ -540,7 +557,7 @@ def faithfulness_correlation(
             mask[chosen] = True
             yield perturb(image, mask.reshape(1, *values.shape), replacement)[0]
 
-    drops = logit_drops(predict, image, images(), samples, neuron, batch_size)
+    drops = logit_drops(predict, image, images(), samples, neuron, batch_size, head)
     if np.ptp(sums) == 0 or np.ptp(drops) == 0:
         return math.nan
     return float(pearsonr(sums, drops).statistic)
@@ -553,10 +570,12 @@ def logit_drops(
     count: int,
     neuron: int,
     batch_size: int,
+    head: Head = None,
 ) -> NDArray[np.float64]:
     """What the explained logit loses on each of `count` other images, `(count,)`."""
     rows = itertools.chain([x], images)
-    logits = _logits_of(predict, rows, count + 1, x.shape, neuron, batch_size)[:, neuron]
+    read_head(head)
+    logits = _logits_of(predict, rows, count + 1, x.shape, neuron, batch_size, head)[:, neuron]
     return logits[0] - logits[1:]
 
 
@@ -582,6 +601,10 @@ def symmetric_relevance_gain(
         InputError: The curves have different steps, or the option is none of these.
     """
     choose("of", of, ("logits", "probabilities", "correct"))
+    if getattr(lerf, of) is None or getattr(morf, of) is None:
+        raise InputError(
+            f"Expected curves with {of}, got those of a regression: use of='logits'.", "of"
+        )
     if not np.array_equal(lerf.fractions, morf.fractions):
         raise InputError(
             "Expected two curves of the same steps: compute them with the same options."
@@ -712,13 +735,14 @@ def _read_replacement(
     return np.broadcast_to(array.astype(dtype), shape)
 
 
-def _logits(logits: ArrayLike, size: int, neuron: int) -> NDArray[np.float64]:
+def _logits(logits: ArrayLike, size: int, neuron: int, head: Head) -> NDArray[np.float64]:
     # A copy: what predict returns may be its own, to be overwritten with the next batch.
     array = np.array(logits, np.float64)
     if array.ndim != 2 or len(array) != size:
         raise InputError(
             f"Expected predict to return logits of shape ({size}, classes), got {array.shape}."
         )
+    array = both_classes(array, head)
     if neuron >= array.shape[1]:
         raise InputError(
             f"Expected neuron to be less than the {array.shape[1]} logits of predict, got {neuron}."

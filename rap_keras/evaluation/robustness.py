@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.evaluation.heads import Head
 from rap_keras.evaluation.perturbation import Predict, logit_drops
 from rap_keras.evaluation.reading import read_array, read_heatmap, read_seed
 from rap_keras.evaluation.rows import in_batches
@@ -147,6 +148,7 @@ def infidelity(
     scaled: bool = False,
     seed: int | Sequence[int] = 0,
     batch_size: int = 32,
+    head: Head = None,
 ) -> float:
     """How far an attribution is from telling what changes I of the input do to the logit.
 
@@ -172,6 +174,7 @@ def infidelity(
             E[(I . phi) (f(x) - f(x - I))] / E[(I . phi)^2], so that its scale does not count.
         seed: That of the changes.
         batch_size: The most images in a batch.
+        head: As of `faithfulness_correlation`.
 
     Returns:
         0 or more, in the unit of the logit squared; the smaller the better.
@@ -180,7 +183,7 @@ def infidelity(
         InputError: The arguments or the logits are not as described.
     """
     told, drops = told_and_lost(
-        predict, x, attribution, neuron, perturbation, size, samples, seed, batch_size
+        predict, x, attribution, neuron, perturbation, size, samples, seed, batch_size, head
     )
     return squared_error(told, drops, read_boolean("scaled", scaled))
 
@@ -195,6 +198,7 @@ def told_and_lost(
     samples: int = 100,
     seed: int | Sequence[int] = 0,
     batch_size: int = 32,
+    head: Head = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What an attribution says of changes of the input, and what the logit loses by them.
 
@@ -208,6 +212,7 @@ def told_and_lost(
         samples: The number of changes.
         seed: That of the changes.
         batch_size: The most images in a batch.
+        head: As of `faithfulness_correlation`.
 
     Returns:
         I . phi and f(x) - f(x - I) of each change, `(samples,)`.
@@ -241,7 +246,7 @@ def told_and_lost(
         images = without_squares(_squares(values.shape, size, count, generator))
     else:
         images = less_noise(read_number("size", 0.2 if size is None else size, 0))
-    drops = logit_drops(predict, image, images, count, neuron, batch_size)
+    drops = logit_drops(predict, image, images, count, neuron, batch_size, head)
     return told, drops
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import tensorflow.keras.models as kmodels
 from innvestigate.analyzer.base import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
+from rap_keras.analyzers.zero_maps import are_zero
 from rap_keras.backends.keras2.graphs import graph_scope, new_graph, reserve_names, valid_name
 from rap_keras.backends.keras2.network import Keras2Network, telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
@@ -212,6 +214,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 self._handle_debug_output(maps[-self._n_debug_output :])
                 maps = maps[: -self._n_debug_output]
             self._guard.refuse_broken(feed[: len(self._model.inputs)], maps)
+            _warn_of_zero_maps(type(self).__name__, maps)
             return pack(maps)
 
     def analyze_layers(self, X: Any, neuron_selection: Any = None) -> dict[str, Any]:
@@ -354,6 +357,18 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
             ) from error
         return ReverseAnalyzerBase.load(class_name, saved["state"])
+
+
+def _warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
+    """Warns, in one sentence, of samples whose maps are zero at every input."""
+    count = int(are_zero(maps, maps[0].shape[:1]).sum())
+    if count:
+        warnings.warn(
+            f"The map of {name} is zero everywhere for {count} of {len(maps[0])} samples: it finds "
+            "nothing that speaks for the neuron; class 0 of a model with one sigmoid is explained by "
+            "the model that rap_keras.innvestigate.prepare(model, keep_head=False, negated=True) makes.",
+            stacklevel=3,
+        )
 
 
 class _Step(klayers.Layer):

@@ -27,7 +27,8 @@ def read_contrast(contrast: Any, classes: int | None) -> Contrast:
     if classes == 1:
         raise InputError(
             f"Expected several output neurons to contrast, got contrast={contrast!r} and one neuron: "
-            "its logit is already that of its class against the other; leave contrast out."
+            "its logit is already that of its class against the other, which neuron_selection=0 "
+            "explains where it has a sigmoid; leave contrast out."
         )
     if isinstance(contrast, str):
         choose("contrast", contrast, CONTRASTS)

@@ -68,7 +68,9 @@ class Explainer:
                 f"got {rows.shape}: use one-hot rows."
             )
         analyzer = analyzer_for(self.model, self._method, self._options)
-        maps = np.asarray(analyzer.analyze(np.asarray(inputs), rows.argmax(1).astype(np.int32)))
+        # xplique knows one neuron of a model with one output: the output itself.
+        neurons = rows.argmax(1) if rows.shape[1] > 1 else analyzer.neuron_of_output(len(rows))
+        maps = np.asarray(analyzer.analyze(np.asarray(inputs), neurons.astype(np.int32)))
         return maps.sum(-1, keepdims=True)
 
     __call__ = explain

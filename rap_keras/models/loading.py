@@ -75,6 +75,22 @@ class LoadedModel:
                 f"{self.name} is no classifier: its output is not one vector of classes, but has the "
                 f"shape {tuple(outputs[0].shape)}."
             )
+        if outputs[0].shape[-1] == 1 and not self.is_binary:
+            raise InputError(
+                f"{self.name} is no classifier: its output is one number without a sigmoid, which tells "
+                "no class; if it is the logit of two classes, end the model with a sigmoid."
+            )
+
+    @property
+    def head(self) -> str | None:
+        """What the model makes of its logits: "softmax", "sigmoid", or None for nothing."""
+        return self.network.head
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether its output is one number with a sigmoid, which tells class 1 from class 0."""
+        shape = self.network.graph.shapes[self.network.graph.output]
+        return self.head == "sigmoid" and shape[1:] in ((), (1,))
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
         """What the model computes of preprocessed images, before any softmax.
@@ -121,16 +137,23 @@ class LoadedModel:
         """The same model with names for its classes.
 
         Args:
-            labels: A name for each neuron.
+            labels: A name for each neuron. Of one output with a sigmoid those of the classes 0 and 1;
+                one alone is that of class 1, and "not NAME" is the other.
 
         Raises:
             InputError: There are more or fewer names than neurons.
         """
         graph = self.network.graph
-        count = graph.shapes[graph.output][-1]
+        shape = graph.shapes[graph.output]
+        count = shape[-1] if len(shape) > 1 else 1
+        what = f"neurons of {self.name}"
+        if self.is_binary:
+            count, what = 2, f"classes, 0 and 1, that the sigmoid of {self.name} tells apart"
+            if len(labels) == 1:
+                labels = (f"not {labels[0]}", *labels)
         if len(labels) != count:
             raise InputError(
-                f"Expected a name for each of the {count} neurons of {self.name}, got {len(labels)}.",
+                f"Expected a name for each of the {count} {what}, got {len(labels)}.",
                 "classes",
             )
         return dataclasses.replace(self, labels=tuple(labels))

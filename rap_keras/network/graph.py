@@ -63,6 +63,8 @@ class Node:
         after: A BatchNormalization layer of the output that is folded into the kernel, if any.
         starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
         closed: Why a layer without a rule of its own could not be opened, if so.
+        negated: Whether the kernel and the bias of a kernel layer are taken with their signs turned.
+        lowered: What is subtracted from the bias of a kernel layer.
     """
 
     layer: Any
@@ -75,6 +77,8 @@ class Node:
     before: Any = None
     after: Any = None
     closed: str = ""
+    negated: bool = False
+    lowered: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Graph:
         images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
+        head: What the model makes of the logits, if that is left out: "softmax" or "sigmoid".
         read: Variables of whose values the graph has constants; all others are read as it runs.
     """
 
@@ -101,7 +106,13 @@ class Graph:
     images: frozenset[int]
     booleans: frozenset[int] = frozenset()
     fused: int | None = None
+    head: str | None = None
     read: tuple[Any, ...] = ()
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the output is one number that a sigmoid follows: classes 0 and 1."""
+        return self.head == "sigmoid" and self.shapes[self.output][1:] in ((), (1,))
 
     @cached_property
     def producers(self) -> dict[int, Node]:

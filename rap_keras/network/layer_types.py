@@ -212,6 +212,12 @@ def is_a(layer: Any, names: Iterable[Any]) -> bool:
     return lookup(layer, dict.fromkeys(names, True)) is not None
 
 
+def head_of(layer: Any) -> str | None:
+    """What a layer makes of logits: "softmax", also where it gives its logarithm, "sigmoid", or None."""
+    name = activation_name(layer)
+    return name.removeprefix("log_") if name in HEADS else None
+
+
 def activation_name(layer: Any) -> str | None:
     """The name of the activation that ends a layer, or None where there is none.
 

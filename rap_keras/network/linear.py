@@ -3,6 +3,7 @@
 Rules are written on these maps alone; `kernels` has what differs from one layer type to another.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,21 @@ class Stage:
     def with_kernel(self, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         """The same map with other weights."""
         return _with_kernel(self.apply, kernel)
+
+
+def negated(stage: Stage) -> Stage:
+    """The map with kernel and bias of the other sign."""
+    bias = None if stage.bias is None else -stage.bias
+    return dataclasses.replace(
+        stage, kernel=-stage.kernel, z=-stage.z, back=lambda s: stage.back(-s), bias=bias
+    )
+
+
+def lowered(stage: Stage, by: float) -> Stage:
+    """The map with a bias that is lower by a number."""
+    less = tf.cast(-by, stage.z.dtype)
+    bias = tf.fill([stage.z.shape[-1]], less) if stage.bias is None else stage.bias + less
+    return dataclasses.replace(stage, bias=bias)
 
 
 def _with_kernel(apply: Apply, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -37,8 +37,9 @@ def read_number(option: str, value: Any, least: float) -> float:
         number = math.nan if _is_boolean(value) else float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not least <= number < math.inf:
-        raise InputError(f"Expected a finite {option} >= {least:g}, got {value!r}.", option)
+    if not (math.isfinite(number) and least <= number):
+        limit = "" if least == -math.inf else f" >= {least:g}"
+        raise InputError(f"Expected a finite {option}{limit}, got {value!r}.", option)
     return number
 
 

@@ -26,14 +26,14 @@ from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.network.graph import Graph, Node, Shape
-from rap_keras.network.layer_types import HEADS, activation_name, is_layer
+from rap_keras.network.layer_types import HEADS, activation_name, is_a, is_layer
 from rap_keras.propagate import forward
 from rap_keras.support.text import first_line
 
 Copy = Callable[[Any, str], Any]
 
 
-def prepare(model: Any, keep_head: bool = True) -> Any:
+def prepare(model: Any, keep_head: bool = True, negated: bool = False) -> Any:
     """A model on which iNNvestigate's own analyzers work, where they would fail or be wrong.
 
     Nested models, which iNNvestigate takes for single layers, are flattened, layers without a rule that
@@ -46,6 +46,9 @@ def prepare(model: Any, keep_head: bool = True) -> Any:
             defines its own `call` must have been called on an `Input`. It is not changed.
         keep_head: Keep the softmax or sigmoid at the end. False ends the result with the logits, as
             most analyzers need it.
+        negated: With `keep_head=False`, end with the logit of the other sign: the last Dense layer gets
+            kernel and bias of the other sign. iNNvestigate knows one neuron of a model with one sigmoid,
+            the logit of class 1; this is the model whose neuron 0 is that of class 0.
 
     Returns:
         The model itself where it can be analyzed as it is, else a copy that computes the same. A layer
@@ -58,6 +61,8 @@ def prepare(model: Any, keep_head: bool = True) -> Any:
         flat = flattened(model)
         if not keep_head:
             flat = _without_head(flat)
+        if negated:
+            flat = _negated(flat)
         reserve_names(flat)
     return entering(flat, flat)
 
@@ -82,6 +87,23 @@ def _logits(output: Any) -> Any:
     logits = copy(given)
     _assign(copy.weights, kbackend.batch_get_value(layer.weights))
     return logits
+
+
+def _negated(model: Any) -> Any:
+    """The model of the logit of the other sign."""
+    output = model.outputs[0]
+    layer, call, _ = output._keras_history
+    ends = is_a(layer, {"Dense", "EinsumDense"}) and activation_name(layer) is None
+    if not ends or len(model.outputs) > 1 or tuple(output.shape[1:]) != (1,):
+        raise InputError(
+            "Expected a model that ends in one logit of a Dense layer to turn its sign, got one whose "
+            f"last layer is {type(layer).__name__} {layer.name!r} of shape {tuple(output.shape)}: pass "
+            "keep_head=False, or use rap_keras.create_analyzer."
+        )
+    copy = type(layer).from_config(layer.get_config())
+    logit = copy(layer.get_input_at(call))
+    _assign(copy.weights, [-w for w in kbackend.batch_get_value(layer.weights)])
+    return kmodels.Model(model.inputs, logit, name=model.name)
 
 
 def flattened(model: Any) -> Any:
@@ -118,6 +140,7 @@ def from_keras3(
     keep_head: bool = True,
     custom_objects: Mapping[str, type] | None = None,
     output: str | int | None = None,
+    negated: bool = False,
 ) -> Any:
     """Rebuilds a Keras 3 model on Keras 2, so that iNNvestigate can analyze it.
 
@@ -132,6 +155,7 @@ def from_keras3(
             most analyzers need it.
         custom_objects: Keras 2 classes for layers that Keras does not define, by class name.
         output: Which output of a model with several the new model gives, by name or number.
+        negated: See `prepare`.
 
     Returns:
         The Keras 2 model, with one output. It takes a list where the original takes a dict of inputs.
@@ -174,6 +198,10 @@ def from_keras3(
         _assign([v for _, layer in copies for v in layer.weights], arrays)
     entering(new, new)
     _compare(graph, model, new)
+    if negated:
+        with graph_scope(new):
+            new = _negated(new)
+        entering(new, new)
     return new
 
 

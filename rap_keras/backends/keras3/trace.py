@@ -35,6 +35,7 @@ from rap_keras.network.layer_types import (
     ROUTING,
     WEIGHTED,
     activation_name,
+    head_of,
     is_a,
     is_layer,
 )
@@ -272,6 +273,7 @@ def without_head(graph: Graph) -> Graph:
         slot = node.inputs[0]
     if node is None:
         return _pruned(graph, graph.output)
+    graph = dataclasses.replace(graph, head=head_of(node.layer))
     if not is_a(node.layer, ACTIVATION):
         return _pruned(dataclasses.replace(graph, fused=slot), graph.output)
     nodes = [_reading(n, slot, node.inputs[0]) for n in graph.nodes if n is not node]

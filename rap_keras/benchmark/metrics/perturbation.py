@@ -48,6 +48,7 @@ def _curves(views: Sequence[View], order: str, **replaced: Any) -> Curves:
         order=order,
         batch_size=s.batch_size,
         patch=s.patch,
+        head=scenes[0].head,
         **options,
     )
 
@@ -62,9 +63,9 @@ def _measure(order: str) -> Measure:
         return [
             {
                 order: {
-                    "correct": [int(c) for c in curve.correct],
+                    "correct": np.asarray(curve.correct, int).tolist(),
                     "logit": curve.logits.tolist(),
-                    "probability": curve.probabilities.tolist(),
+                    "probability": np.asarray(curve.probabilities).tolist(),
                 }
             }
             for curve in _ordered(views, order)
@@ -100,7 +101,7 @@ def _insertion(views: Sequence[View]) -> list[Record]:
 
 def _areas(name: str, curves: Curves) -> list[Record]:
     area = perturbation.area_under_curve
-    return [{name: area(curve.fractions, curve.probabilities)} for curve in curves]
+    return [{name: area(curve.fractions, np.asarray(curve.probabilities))} for curve in curves]
 
 
 def _faithfulness(v: View) -> Record:

@@ -12,6 +12,7 @@ from rap_keras.benchmark.grids import Grid
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.statistics import Ratio, Row, column, mean
 from rap_keras.datasets import Sample
+from rap_keras.evaluation.heads import Head
 from rap_keras.evaluation.perturbation import Impute
 
 Record = dict[str, Any]
@@ -64,7 +65,8 @@ class Scene:
         mask: The object.
         x: The model's input `(height, width, channels)`.
         neuron: The neuron that is explained.
-        logits: Those of all neurons.
+        logits: Those of all neurons; of one output with a sigmoid those of classes 0 and 1.
+        head: What the model makes of them.
         other: Another neuron, drawn by chance; None where there is none.
         replacement: What perturbed pixels become.
         predict: From batches of inputs to logits.
@@ -80,6 +82,7 @@ class Scene:
     x: NDArray[np.float32]
     neuron: int
     logits: NDArray[np.floating]
+    head: Head
     other: int | None
     replacement: NDArray[np.float32] | float | Impute
     predict: Callable[[NDArray[np.float32]], NDArray[np.floating]]

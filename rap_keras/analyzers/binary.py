@@ -1,0 +1,104 @@
+"""The two classes of a model whose output is one number with a sigmoid."""
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.inputs.neurons import is_region, read_selection
+from rap_keras.network.graph import Graph
+from rap_keras.network.turning import negated
+
+if TYPE_CHECKING:
+    from rap_keras.analyzers.base import Analyzer
+
+CLASSES = (2,)
+"""The shape of an output that has both."""
+
+
+class BinaryAnalyzer:
+    """What an analyzer does of such a model: class 1 is the logit z, class 0 the logit -z.
+
+    The map of class 0 is that of a model whose last kernel layer has kernel and bias of the other sign.
+    """
+
+    neuron_selection_mode: str
+    _graph: Graph
+    _functions: dict[Any, Any]
+    _negates_kernels = True
+    _sign = 1
+    _other: Any = None
+
+    def _explains_classes(self, selection: Any) -> bool:
+        """Whether a selection is of classes 0 and 1."""
+        told = self.neuron_selection_mode == "index" and selection is not None
+        return told and self._graph.is_binary and not is_region(selection)
+
+    def neuron_of_output(self, size: int) -> np.ndarray:
+        """What selects the output itself of a model with one, for each of so many samples."""
+        return np.full(size, int(self._graph.is_binary), np.int32)
+
+    def _of_class(self, which: int) -> Any:
+        """The analyzer of a class, whose neuron 0 is its logit."""
+        if which:
+            return self
+        if self._other is None:
+            other = copy.copy(self)
+            other._functions = {}
+            other._graph = negated(self._graph, self._negates_kernels)
+            other._sign = -1
+            other._use_graph()
+            self._other = other
+        return self._other
+
+    def _use_graph(self) -> None:
+        """Makes anew what is made of the graph."""
+
+    def _explained_classes(
+        self, analyzer: "Analyzer", arrays: list[np.ndarray], selection: Any
+    ) -> dict[str, Any]:
+        """As `Analyzer._explained`, of the class or the k classes of each sample."""
+        classes = self._read_classes(selection, len(arrays[0]))
+        found = {k: self._of_class(k)._explained(arrays, 0) for k in _present(classes)}
+        some = next(iter(found))
+        maps = [
+            chosen(classes, {k: one["maps"][part] for k, one in found.items()})
+            for part in range(len(arrays))
+        ]
+        logits = found[some]["logits"]
+        return {"maps": maps, "logits": logits if some else -logits, "neurons": classes}
+
+    def _read_classes(self, selection: Any, size: int) -> np.ndarray:
+        return read_selection(selection, self.neuron_selection_mode, size, CLASSES)
+
+    def _of_one_class(self, selection: Any, size: int) -> Any:
+        """The analyzer of the class of all samples.
+
+        Raises:
+            InputError: They are of both.
+        """
+        present = _present(self._read_classes(selection, size))
+        if len(present) > 1:
+            raise InputError(
+                "Expected one class of all samples here, got both: tell class 0 or class 1, or use "
+                "analyze or explain.",
+                "neuron_selection",
+            )
+        return self._of_class(present[0])
+
+
+def _present(classes: np.ndarray) -> list[int]:
+    return np.unique(classes).tolist() or [1]
+
+
+def chosen(classes: np.ndarray, parts: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Of each sample what is of its class, or of its k classes, `(batch, k, ...)`."""
+    several = classes.ndim == 2
+    wide = {k: np.expand_dims(part, 1) if several else part for k, part in parts.items()}
+    if len(wide) == 1:
+        (part,) = wide.values()
+        return np.repeat(part, classes.shape[1], 1) if several else part
+    which = classes.reshape(*classes.shape, *[1] * (wide[1].ndim - (2 if several else 1)))
+    return np.where(which == 1, wide[1], wide[0])

@@ -1,0 +1,207 @@
+"""The graph of a network's output as another tells it: with its sign turned, or less a reference."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras.errors import InputError
+from rap_keras.network import layer_types as types
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import activation_name, is_a
+
+# The identity at inference.
+_IDENTITY = {
+    *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
+    *("Identity", "Cast", "StopGradient", "Copy", "Array", "ConvertToTensor", "Negative"),
+} | {f"SpatialDropout{rank}D" for rank in (1, 2, 3)}
+# f(-x) = -f(x), and a rule of relevance that holds for both signs.
+_ODD = types.ROUTING | types.AVERAGING | _IDENTITY
+_MEANS = {"Mean"} | {f"GlobalAveragePooling{rank}D" for rank in (1, 2, 3)}
+# Relevance passes these whatever the sign of a value.
+_PASSES = types.ELEMENTWISE | types.WINNER | types.BATCH_NORMALIZATION
+
+
+class Negative:
+    """Turns the sign of a tensor; as an operation of Keras, by whose name rules are found."""
+
+    name = "negative"
+    axis = ()  # it works on no axis
+
+
+class _Call:
+    """Calls `Negative`."""
+
+    def first_argument(self, inputs: Sequence[Any]) -> Any:
+        """The tensor."""
+        return inputs[0]
+
+    def operands(self, inputs: Sequence[Any]) -> list[Any]:
+        """The tensor."""
+        return list(inputs)
+
+    def constants(self) -> list[Any]:
+        """None."""
+        return []
+
+    def __call__(
+        self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
+    ) -> list[Any]:
+        """The negative."""
+        return [tf.negative(inputs[0])]
+
+
+def negated(graph: Graph, kernels: bool = True) -> Graph:
+    """The graph whose output is that of another with its sign turned.
+
+    The kernel layers that feed the output have their kernels and biases negated where nothing but sums,
+    averages, maxima and what only moves or scales values lies behind, so that rules that tell positive
+    contributions from negative ones see those to the negated output. Where others lie behind (products
+    of tensors, activations), and with `kernels=False`, the sign is turned there: relevance goes back
+    from there as from the output itself.
+
+    Args:
+        graph: A graph.
+        kernels: Whether to negate kernels.
+
+    Returns:
+        A graph with the same inputs. Nodes keep their names; those that turn a sign are of the class
+        `Negative`.
+    """
+    walk = _Walk(graph)
+    turned = walk.turned(graph.output) if kernels else None
+    output = walk.negative(graph.output) if turned is None else turned
+    return walk.finished(output)
+
+
+def lowered(graph: Graph, by: float) -> Graph | None:
+    """The graph whose output is lower by a number: the bias of its last kernel layer is.
+
+    None where something else than averages and what only moves values lies behind that layer.
+    """
+    slot = graph.output
+    while (node := graph.producers.get(slot)) is not None:
+        linear = activation_name(node.layer) is None or graph.ends_before_activation(node)
+        if linear and is_a(node.layer, types.KERNEL):
+            nodes = [
+                dataclasses.replace(n, lowered=n.lowered + by) if n is node else n
+                for n in graph.nodes
+            ]
+            return dataclasses.replace(graph, nodes=tuple(nodes))
+        moves = is_a(node.layer, types.ROUTING | _IDENTITY - {"Negative"} | _MEANS | {"Activation"})
+        if not linear or not moves or len(node.inputs) != 1:
+            return None
+        (slot,) = node.inputs
+    return None
+
+
+def less_reference(graph: Graph, reference: float) -> Graph:
+    """The graph of a regression, less a reference value of its output; itself without one.
+
+    Raises:
+        InputError: The output is no single number without a head, or no kernel layer gives it.
+    """
+    if not reference:
+        return graph
+    shape = graph.shapes[graph.output][1:]
+    if shape not in ((), (1,)) or graph.head is not None:
+        what = f"of shape {tuple(shape)}" + (f" with a {graph.head}" if graph.head else "")
+        raise InputError(
+            f"Expected a model whose output is one number to have a reference_output, a regression, got "
+            f"an output {what}: leave reference_output out.",
+            "reference_output",
+        )
+    found = lowered(graph, reference)
+    if found is None:
+        raise InputError(
+            "Expected a model that ends in a layer with weights, such as Dense, from whose bias "
+            "reference_output is subtracted, got one that ends otherwise: leave reference_output out.",
+            "reference_output",
+        )
+    return found
+
+
+class _Walk:
+    """Makes the nodes of a negated graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._shapes = dict(graph.shapes)
+        self._fused = graph.fused
+        self._nodes: list[Node] = list(graph.nodes)
+        self._made: dict[int, int | None] = {}
+
+    def turned(self, slot: int) -> int | None:
+        """The slot of a tensor with its sign turned by negated kernels; None where none are."""
+        if slot not in self._made:
+            self._made[slot] = self._turned(slot)
+        return self._made[slot]
+
+    def _turned(self, slot: int) -> int | None:
+        node = self._graph.producers.get(slot)
+        if node is None or len(node.outputs) != 1:
+            return None
+        linear = activation_name(node.layer) is None or self._graph.ends_before_activation(node)
+        if is_a(node.layer, types.KERNEL):
+            changed = dataclasses.replace(node, negated=not node.negated)
+            return self._copied(changed, node.inputs) if linear else None
+        if not linear:
+            return None
+        sums = is_a(node.layer, types.ADDITION)
+        scales = is_a(node.layer, types.MULTIPLICATION | types.DIVISION) and len(node.inputs) == 1
+        constants = bool(node.call.constants()) or len(node.inputs) == 1
+        odd = is_a(node.layer, _ODD | {"Activation"}) or (sums and not constants)
+        odd = odd or (scales and not node.starts_constant)
+        if not odd and not is_a(node.layer, _PASSES) and not sums:
+            return None
+        inputs = [self.turned(s) for s in node.inputs]
+        if not any(i is not None for i in inputs):
+            return None
+        whole = [
+            self.negative(s) if i is None else i for s, i in zip(node.inputs, inputs, strict=True)
+        ]
+        if odd:
+            return self._copied(node, whole)
+        # Turned back before the layer, and again behind it.
+        return self.negative(self._copied(node, [self.negative(s) for s in whole]))
+
+    def negative(self, slot: int) -> int:
+        """The slot of a tensor with its sign turned, by a node for that."""
+        made = self._new_slot(slot)
+        self._nodes.append(Node(Negative(), f"negative:{made}", (slot,), (), (made,), _Call()))
+        return made
+
+    def _copied(self, node: Node, inputs: Sequence[int]) -> int:
+        """The slot of what a node makes of other inputs."""
+        made = self._new_slot(node.outputs[0])
+        if self._graph.ends_before_activation(node):
+            self._fused = made
+        self._nodes.append(dataclasses.replace(node, inputs=tuple(inputs), outputs=(made,)))
+        return made
+
+    def _new_slot(self, like: int) -> int:
+        slot = max(self._shapes) + 1
+        self._shapes[slot] = self._shapes[like]
+        return slot
+
+    def finished(self, output: int) -> Graph:
+        """The graph up to an output."""
+        wanted, kept = {output}, []
+        for node in reversed(self._nodes):
+            if not wanted.isdisjoint(node.outputs):
+                wanted.update(node.inputs + node.masks)
+                kept.append(node)
+        nodes: dict[str, Node] = {}
+        for node in reversed(kept):
+            # A layer whose output is taken as it is, too, stands twice.
+            name = f"{node.name}:negated" if node.name in nodes else node.name
+            nodes[name] = dataclasses.replace(node, name=name)
+        return dataclasses.replace(
+            self._graph,
+            nodes=tuple(nodes.values()),
+            output=output,
+            shapes=self._shapes,
+            fused=self._fused,
+            head=None,
+        )

@@ -1,0 +1,177 @@
+"""The output with its sign turned, as if the last kernel layers had kernels and biases negated."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as L
+from keras import ops
+
+from rap_keras import InputError
+from rap_keras.backends.keras3.trace import trace
+from rap_keras.composites import lrp
+from rap_keras.composites.gradient import gradient_composite
+from rap_keras.composites.rap import rap_composite
+from rap_keras.inputs.bounds import boxes
+from rap_keras.network.folding import fold
+from rap_keras.network.turning import Negative, less_reference, negated
+from rap_keras.propagate import backward, forward
+from tests.support.compare import assert_same
+
+COMPOSITES = {
+    "alpha_beta": lrp.alpha_beta(1, 0),
+    "deep_taylor": lrp.deep_taylor(),
+    "epsilon": lrp.epsilon(),
+    "rap": rap_composite(),
+}
+
+
+def features(inputs):
+    return L.Conv2D(3, 2, activation="relu", name="features")(inputs)
+
+
+def pooled(inputs):
+    return L.GlobalAveragePooling2D()(features(inputs))
+
+
+def added(inputs):
+    h = features(inputs)
+    a, b = L.GlobalAveragePooling2D()(h), L.GlobalMaxPooling2D()(h)
+    return L.Add()([L.Dense(1, name="a")(a), L.Dense(1, name="b")(b)])
+
+
+def subtracted(inputs):
+    both = L.Dense(2, name="both")(pooled(inputs))
+    return both[:, 1:] - both[:, :1]
+
+
+# Heads between the features and a sigmoid; of those in the first part every layer lets the sign pass.
+ODD = {
+    "dense": lambda x: L.Dense(1, name="d")(pooled(x)),
+    "reshaped": lambda x: L.Reshape((1,))(L.Dense(1, name="d")(pooled(x))),
+    "squeezed": lambda x: ops.squeeze(L.Dense(1, name="d")(pooled(x)), -1),
+    "one channel": lambda x: L.GlobalAveragePooling2D()(L.Conv2D(1, 2, name="d")(features(x))),
+    "added": added,
+    "subtracted": subtracted,
+    "scaled": lambda x: 2.0 * L.Dense(1, name="d")(pooled(x)),
+    "normalized": lambda x: L.BatchNormalization(name="n")(L.Dense(1, name="d")(pooled(x))),
+    "matmul": lambda x: (
+        ops.matmul(pooled(x), np.float32([[0.5], [-1], [0.25]])) + np.float32([0.1])
+    ),
+}
+OTHERS = {
+    "constant": lambda x: L.Dense(1, name="d")(pooled(x)) + 0.75,
+    "shifted": lambda x: L.Rescaling(2.0, -0.5)(L.Dense(1, name="d")(pooled(x))),
+    "largest": lambda x: L.GlobalMaxPooling2D()(L.Conv2D(1, 2, name="d")(features(x))),
+    "products": lambda x: L.Dot(1)([L.Dense(2)(pooled(x)), L.Dense(2)(pooled(x))]),
+    "rectified": lambda x: ops.sum(L.Dense(4, "relu", name="d")(pooled(x)), 1, keepdims=True),
+    "curved": lambda x: L.Dense(1, "tanh", name="d")(pooled(x)),
+}
+X = np.random.default_rng(0).normal(size=(4, 5, 5, 2)).astype(np.float32)
+
+
+def graph_of(head):
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((5, 5, 2))
+    model = keras.Model(inputs, L.Activation("sigmoid")(head(inputs)))
+    rng = np.random.default_rng(2)
+    for layer in model.layers[1:]:
+        layer.set_weights([rng.uniform(0.1, 1, w.shape) * rng.choice([-1, 1], w.shape) for w in
+                           layer.get_weights()] if not isinstance(layer, L.BatchNormalization)
+                          else [rng.uniform(0.5, 1, w.shape) for w in layer.get_weights()])  # fmt: skip
+    return fold(trace(model))
+
+
+def relevance(graph, composite, start=None):
+    """Relevance of the input from the output, or from 1, and the output."""
+    inputs = [tf.constant(X)]
+    output, records = forward(graph, inputs)
+    begin = output if start is None else tf.fill(tf.shape(output), start)
+    table = composite.assign(graph)
+    found, _ = backward(graph, table, records, boxes(graph, inputs, None), begin)
+    return found[graph.inputs[0]].numpy(), output.numpy()
+
+
+@pytest.mark.parametrize("head", [*ODD, *OTHERS])
+def test_the_output_and_its_gradient_have_the_other_sign(head):
+    graph = graph_of((ODD | OTHERS)[head])
+    assert graph.is_binary
+    for kernels in (True, False):
+        other = negated(graph, kernels)
+        gradients, output = relevance(graph, gradient_composite(), 1.0)
+        turned, opposite = relevance(other, gradient_composite(), 1.0)
+        assert_same(opposite, -output)
+        assert_same(turned, -gradients)
+        assert not other.is_binary  # its only neuron is class 0
+
+
+@pytest.mark.parametrize("head", ODD)
+def test_the_last_kernels_are_negated(head):
+    graph = graph_of(ODD[head])
+    other = negated(graph)
+    assert [node.name for node in other.nodes] == [node.name for node in graph.nodes]
+    assert {n.name for n in other.nodes if n.negated} == graph.last_linear()
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("head", ["dense", "one channel", "added"])
+def test_relevance_is_that_of_a_model_with_negated_weights(head, composite):
+    graph = graph_of(ODD[head])
+    found, output = relevance(negated(graph), COMPOSITES[composite])
+    layers = {n.layer for n in graph.nodes if n.name in graph.last_linear()}
+    for layer in layers:
+        layer.set_weights([-w for w in layer.get_weights()])
+    expected, opposite = relevance(graph, COMPOSITES[composite])
+    assert_same(output, opposite)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("head", ["constant", "shifted", "largest"])
+def test_evidence_for_class_0_is_positive_behind_other_layers(head):
+    graph = graph_of(OTHERS[head])
+    other = negated(graph)
+    assert {n.name for n in other.nodes if n.negated} == {"d"}
+    found, output = relevance(other, COMPOSITES["alpha_beta"])
+    # The sign of relevance is that of the explained output, on what the negated layer sees as positive.
+    for one, logit in zip(found, output.ravel(), strict=True):
+        assert (np.sign(one[one != 0]) == np.sign(logit)).all()
+    assert_same(found.sum((1, 2, 3)), output.ravel(), 1e-4)
+    gain = relevance(other, gradient_composite(), 1.0)[0] * X
+    as_it_is = relevance(graph, COMPOSITES["alpha_beta"])[0]
+    both = [np.corrcoef(abs(m).ravel(), gain.ravel())[0, 1] for m in (found, as_it_is)]
+    assert both[0] > both[1]
+
+
+@pytest.mark.parametrize("head", ["products", "rectified", "curved"])
+def test_behind_products_and_activations_the_map_has_the_other_sign(head):
+    graph = graph_of(OTHERS[head])
+    other = negated(graph)
+    assert sum(isinstance(node.layer, Negative) for node in other.nodes) == 1
+    assert not any(node.negated for node in other.nodes)
+    for composite in COMPOSITES.values():
+        assert_same(relevance(other, composite)[0], -relevance(graph, composite)[0])
+
+
+@pytest.mark.parametrize("head", ["dense", "reshaped", "squeezed", "one channel"])
+def test_a_reference_is_subtracted_from_the_bias(head):
+    graph = graph_of(ODD[head])
+    regression = less_reference(graph_without_head(graph), 1.5)
+    found, output = relevance(regression, COMPOSITES["rap"])
+    assert_same(output, relevance(graph, COMPOSITES["rap"])[1] - 1.5)
+    assert_same(found.sum((1, 2, 3)), output.ravel(), 1e-4)
+
+
+def graph_without_head(graph):
+    import dataclasses
+
+    return dataclasses.replace(graph, head=None)
+
+
+def test_a_reference_is_of_a_regression_that_ends_in_weights():
+    graph = graph_of(ODD["dense"])
+    assert less_reference(graph, 0.0) is graph
+    with pytest.raises(InputError, match="whose output is one number .* with a sigmoid"):
+        less_reference(graph, 1.0)
+    for head in ("products", "largest"):
+        with pytest.raises(InputError, match="ends in a layer with weights"):
+            less_reference(graph_without_head(graph_of(OTHERS[head])), 1.0)
