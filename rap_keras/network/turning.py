@@ -149,10 +149,13 @@ class _Walk:
         if not linear:
             return None
         sums = is_a(node.layer, types.ADDITION)
-        scales = is_a(node.layer, types.MULTIPLICATION | types.DIVISION) and len(node.inputs) == 1
+        scales = len(node.inputs) == 1 and (
+            is_a(node.layer, types.MULTIPLICATION)
+            or (is_a(node.layer, types.DIVISION) and not node.starts_constant)
+        )
         constants = bool(node.call.constants()) or len(node.inputs) == 1
         odd = is_a(node.layer, _ODD | {"Activation"}) or (sums and not constants)
-        odd = odd or (scales and not node.starts_constant)
+        odd = odd or scales
         if not odd and not is_a(node.layer, _PASSES) and not sums:
             return None
         inputs = [self.turned(s) for s in node.inputs]

@@ -364,3 +364,90 @@ def test_weights_are_those_of_the_run_before(network, common, tmp_path):
             file.write(text)
     assert {name: (out / name).read_bytes() for name in before} == before
     succeed("benchmark", *arguments)  # as before
+
+
+BINARY = """
+import keras
+import numpy as np
+
+def make(head="sigmoid"):
+    x = inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="conv")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation=head, name="head")(x))
+    kernel = np.zeros((3, 3, 3, 3))
+    kernel[1, 1] = np.eye(3)
+    model.set_weights([kernel, np.full(3, 0.01), [[40.0], [0.5], [-40.0]], np.zeros(1)])
+    return model
+
+def regression():
+    return make(None)
+"""
+
+
+def test_one_sigmoid_is_measured_for_both_classes(common, tmp_path):
+    folder = tmp_path / "data"
+    for k, name in enumerate("abcd"):  # red is class 1, blue class 0
+        put(folder, name, k, 0 if k % 2 else 2, np.s_[k : k + 5, 2:7])
+    (folder / "labels.csv").write_text("name,class\na,blue\nb,red\nc,blue\nd,blue\n")
+    (tmp_path / "binary.py").write_text(BINARY)
+    own = {"model": f"{tmp_path / 'binary.py'}:make", "data": f"folder:{folder}"}
+    metrics = ("lerf", "deletion", "insertion", "random_logit")
+    chosen = {"methods": ("rap", "grad_cam"), "metrics": metrics, "steps": 4, "controls": False}
+    bench = Bench(settings(common, **own, **chosen, classes="blue,red"))
+    (found,) = (bench.measure(bench.read(chunk), strict=True) for chunk in bench.chunks)
+    kept = [record for record, _ in found if record["status"] == "kept"]
+    assert [record["neuron"] for record in kept] == [0, 1, 0]  # the last is red, and not blue
+    model = load_model(own["model"], preprocess="unit")
+    for record, (_, heatmaps) in zip(kept, found, strict=False):
+        z = record["logit"] * (1 if record["neuron"] else -1)
+        image = read_image(folder / "images" / f"{record['name']}.png", (12, 12), "warp")
+        x = model.preprocess(image[np.newaxis])
+        assert z == pytest.approx(float(model.logits(x)[0, 0]))
+        assert record["logit"] > 0
+        result = record["results"]["rap"]
+        p = 1 / (1 + np.exp(-np.array(result["lerf"]["logit"])))
+        np.testing.assert_allclose(result["lerf"]["probability"], p)
+        assert result["lerf"]["correct"] == [int(q >= 0.5) for q in p]
+        curve = evaluation.deletion_curve(
+            model.logits, x[0], heatmaps["rap"], record["neuron"], steps=4, head=model.head
+        )
+        area = evaluation.area_under_curve(curve.fractions, curve.probabilities)
+        assert result["deletion"] == pytest.approx(area, abs=1e-5)
+        assert result["random_logit"] is not None  # another class there is
+    assert bench.protocol()["head"] == "sigmoid"
+    areas = {record["results"][m]["deletion"] for record in kept for m in ("rap", "grad_cam")}
+    assert len(areas) > len(kept)
+
+    one = Bench(settings(common, **own, **chosen, classes="red"))
+    assert one.classes == ("not red", "red")
+    with pytest.raises(InputError, match="one number without a sigmoid, which tells no class"):
+        Bench(settings(common, **own | {"model": f"{tmp_path / 'binary.py'}:regression"}, **chosen))
+
+
+def test_several_sigmoids_may_tell_no_class(common, network, tmp_path):
+    text = (
+        "import importlib.util, keras\n"
+        f"spec = importlib.util.spec_from_file_location('net', {network.rpartition(':')[0]!r})\n"
+        "net = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(net)\n"
+        "def make(less=0.0):\n"
+        "    model = net.make()\n"
+        "    logits = keras.layers.Rescaling(1.0, -less)(model.output)\n"
+        "    return keras.Model(model.input, keras.layers.Activation('sigmoid')(logits))\n"
+        "def unsure():\n"
+        "    return make(100.0)\n"
+    )
+    (tmp_path / "sigmoids.py").write_text(text)
+    counts = {}
+    for name in ("make", "unsure"):
+        own = {"model": f"{tmp_path / 'sigmoids.py'}:{name}", "limit": 2}
+        bench = Bench(settings(common, **own, metrics=("lerf",), methods=("gradient",), steps=2))
+        found = [r for c in bench.chunks for r, _ in bench.measure(bench.read(c), strict=False)]
+        counts[name] = [record["status"] for record in found]
+        for record in (r for r in found if r["status"] == "kept"):
+            curve = record["results"]["gradient"]["lerf"]
+            p = 1 / (1 + np.exp(-np.array(curve["logit"])))
+            np.testing.assert_allclose(curve["probability"], p)
+    assert "kept" in counts["make"]
+    assert "kept" not in counts["unsure"]

@@ -619,3 +619,62 @@ def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
 def test_other_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# Heads.
+
+
+def sum_of(batch):
+    """One logit of each image."""
+    return batch.sum((1, 2, 3))[:, np.newaxis]
+
+
+IMAGE = np.linspace(-1, 1.5, 16, dtype=np.float32).reshape(4, 4, 1)
+FALLING = -np.arange(16.0).reshape(4, 4)
+
+
+@pytest.mark.parametrize("curve", [deletion_curve, insertion_curve, perturbation_curve])
+@pytest.mark.parametrize("neuron", [0, 1])
+def test_one_sigmoid_has_two_classes(curve, neuron):
+    found = curve(sum_of, IMAGE, FALLING, neuron, steps=4, head="sigmoid")
+    expected = curve(sum_of, IMAGE, FALLING, 0, steps=4, head=None)
+    logits = expected.logits if neuron else -expected.logits
+    np.testing.assert_array_equal(found.logits, logits)
+    np.testing.assert_allclose(found.probabilities, 1 / (1 + np.exp(-logits)))
+    np.testing.assert_array_equal(found.correct, logits >= 0)
+    # A regression has neither.
+    assert expected.correct is None
+    assert expected.probabilities is None
+    with pytest.raises(InputError, match="curves with probabilities, got those of a regression"):
+        symmetric_relevance_gain(expected, expected, of="probabilities")
+
+
+def test_several_sigmoids_do_not_exclude_each_other():
+    net = Net((4, 4, 1))
+    logits = net(IMAGE[np.newaxis])[0]
+    for neuron, own in enumerate(logits):
+        curve = deletion_curve(net, IMAGE, FALLING, neuron, steps=4, head="sigmoid")
+        assert curve.probabilities[0] == pytest.approx(1 / (1 + np.exp(-own)))
+        assert curve.correct[0] == (own >= 0)
+
+
+def test_the_softmax_of_one_logit_means_nothing():
+    with pytest.raises(InputError, match=r'got one: pass head="sigmoid" .* or head=None') as caught:
+        deletion_curve(sum_of, IMAGE, FALLING, 0, steps=4)
+    assert caught.value.arguments == ("head",)
+    with pytest.raises(InputError, match="head to be 'softmax', 'sigmoid' or None, got 'relu'"):
+        deletion_curve(sum_of, IMAGE, FALLING, 0, steps=4, head="relu")
+    logits = sum_of(IMAGE[np.newaxis])
+    known = perturbation_curves(
+        sum_of, [IMAGE], [FALLING], [0], steps=4, logits=logits, head="sigmoid"
+    )[0]
+    assert known.logits[0] == -logits[0, 0]
+
+
+def test_losses_of_class_0():
+    correlations = [
+        faithfulness_correlation(sum_of, IMAGE, IMAGE[..., 0], k, samples=9, head="sigmoid")
+        for k in (0, 1)
+    ]
+    assert correlations[0] == pytest.approx(-correlations[1])
+    assert correlations[1] == faithfulness_correlation(sum_of, IMAGE, IMAGE[..., 0], 0, samples=9)

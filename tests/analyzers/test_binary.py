@@ -1,0 +1,224 @@
+"""Models whose output is one number: two classes by a sigmoid, or a regression."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from compare import assert_same
+from keras import layers
+
+import rap_keras
+from rap_keras import InputError, create_analyzer, load_analyzer
+from rap_keras.models.loading import load_model
+
+X = np.random.default_rng(0).random((4, 8, 8, 3)).astype(np.float32)
+MIXED = np.array([0, 1, 1, 0])
+SEVERAL = np.array([[0, 1], [1, 0], [1, 1], [0, 0]])
+# One of each family.
+METHODS = {
+    "rap": {},
+    "gradient": {},
+    "lrp.alpha_1_beta_0": {},
+    "grad_cam": {},
+    "integrated_gradients": {"steps": 4},
+    "smoothgrad": {"augment_by_n": 2},
+    "deep_lift": {},
+    "occlusion": {"window": 4},
+    "rise": {"masks": 4},
+    "random": {"seed": 0},
+}
+
+
+def made(activation="sigmoid", sign=1.0, last=-0.25):
+    """A model whose logits of `X` are all of one sign; all its weights but the last are positive."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    h = layers.Conv2D(3, 3, activation="relu", name="features")(inputs)
+    head = layers.Dense(1, activation=activation, name="head")
+    model = keras.Model(inputs, head(layers.GlobalAveragePooling2D()(h)))
+    kernel = np.random.default_rng(1).random((3, 3, 3, 3))
+    model.get_layer("features").set_weights([kernel, np.zeros(3)])
+    head.set_weights([sign * np.float32([[1.0], [0.5], [last]]), np.float32([0.25 * sign])])
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return made()
+
+
+@pytest.fixture(scope="module")
+def opposite():
+    return made(sign=-1.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_class_0_is_class_1_of_the_opposite_model(method, model, opposite):
+    options = METHODS[method] | {"neuron_selection_mode": "index"}
+    analyzer = create_analyzer(method, model, **options)
+    found = {k: analyzer.explain(X, k) for k in (0, 1)}
+    other = create_analyzer(method, opposite, **options).explain(X, 1)
+    assert_same(found[0].relevance, other.relevance)
+    assert_same(found[0].explained_logits, other.logits[:, 0])
+    np.testing.assert_array_equal(found[0].logits, found[1].logits)  # the model's own
+    both = np.stack([found[0].relevance, found[1].relevance])
+    mixed = analyzer.explain(X, MIXED)
+    np.testing.assert_array_equal(mixed.relevance, both[MIXED, range(4)])
+    np.testing.assert_array_equal(mixed.neurons, MIXED)
+    np.testing.assert_array_equal(
+        mixed.explained_logits, np.where(MIXED == 1, 1, -1) * mixed.logits[:, 0].astype(float)
+    )
+    several = analyzer.explain(X, SEVERAL)
+    np.testing.assert_array_equal(several.relevance, both[SEVERAL, np.arange(4)[:, None]])
+    assert several.explained_logits.shape == (4, 2)
+
+
+def test_the_map_of_class_0_is_more_than_the_other_with_its_sign_turned(model):
+    analyzer = create_analyzer("lrp.alpha_1_beta_0", model, neuron_selection_mode="index")
+    found = [analyzer.analyze(X, k) for k in (0, 1)]
+    assert abs(found[0] + found[1]).max() > 0.01 * abs(found[1]).max()
+
+
+def test_without_a_target_the_output_is_explained_as_class_1(model):
+    own = create_analyzer("rap", model).explain(X)
+    assert own.neurons.tolist() == [1] * 4
+    assert own.is_binary
+    np.testing.assert_array_equal(own.explained_logits, own.logits[:, 0].astype(float))
+    by_index = create_analyzer("rap", model, neuron_selection_mode="index")
+    np.testing.assert_array_equal(own.relevance, by_index.analyze(X, 1))
+    assert "neuron 1" in own.decisions[0]
+    region = by_index.explain(X, (0,))  # a region of the output is of the output
+    np.testing.assert_array_equal(region.relevance, own.relevance)
+
+
+def test_layers_sums_and_deltas_of_class_0(model, opposite):
+    analyzer, other = (
+        create_analyzer("rap", m, neuron_selection_mode="index") for m in (model, opposite)
+    )
+    found, expected = analyzer.analyze_layers(X, 0), other.analyze_layers(X, 1)
+    assert list(found.values())[-1].shape == (4, 1)
+    assert len(found) == len(expected)
+    for one, another in zip(found.values(), expected.values(), strict=True):
+        assert_same(one, another)
+    assert analyzer.conservation(X, 0).max_error < 1e-4
+    with pytest.raises(InputError, match="one class of all samples here, got both"):
+        analyzer.analyze_layers(X, MIXED)
+    lift = create_analyzer("deep_lift", model, neuron_selection_mode="index")
+    assert abs(lift.convergence_delta(X, MIXED)).max() < 1e-5
+
+
+def test_a_saved_analyzer_explains_both(model, tmp_path):
+    analyzer = create_analyzer("rap", model, neuron_selection_mode="index")
+    analyzer.save(tmp_path / "saved")
+    loaded = load_analyzer(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.analyze(X, MIXED), analyzer.analyze(X, MIXED))
+
+
+def test_no_other_classes_and_no_samples(model):
+    analyzer = create_analyzer("gradient", model, neuron_selection_mode="index")
+    with pytest.raises(InputError, match="neuron_selection from 0 to 1, got 2"):
+        analyzer.analyze(X, 2)
+    with pytest.raises(InputError, match="which neuron_selection=0 explains"):
+        create_analyzer("rap", model, contrast="softmax")
+    assert analyzer.explain(X[:0], 0).relevance.shape == (0, 8, 8, 3)
+
+
+def test_functions_of_ones_own_are_asked_about_the_output(model):
+    def own(model, x, neurons, scale=1.0):
+        assert not neurons.any()
+        return scale * x
+
+    rap_keras.register_method("own.binary", own)
+    analyzer = create_analyzer("own.binary", model, neuron_selection_mode="index", scale=2.0)
+    signs = np.where(MIXED == 1, 2, -2).reshape(-1, 1, 1, 1)
+    assert_same(analyzer.analyze(X, MIXED), signs * X)
+
+
+def test_rise_takes_each_sigmoid_of_several():
+    inputs = keras.Input((8, 8, 3))
+    flat = layers.Flatten()(inputs)
+    several = keras.Model(inputs, layers.Dense(3, activation="sigmoid")(flat))
+    options = {"masks": 5, "neuron_selection_mode": "index"}
+    found = create_analyzer("rise", several, **options).analyze(X, 2)
+    expected = create_analyzer("rise", several, score="sigmoid", **options).analyze(X, 2)
+    np.testing.assert_array_equal(found, expected)
+
+
+# Maps of zeros.
+
+ZERO = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "deep_taylor"]
+
+
+@pytest.mark.parametrize("method", ZERO)
+def test_a_map_of_zeros_is_told(method):
+    negative = made(sign=-1.0, last=0.25)
+    with pytest.warns(UserWarning, match="is zero everywhere for 4 of 4 samples, whose") as told:
+        found = create_analyzer(method, negative).analyze(X)
+    assert not found.any()
+    assert len(told) == 1
+    assert "neuron_selection=0" in str(told[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        by_class = create_analyzer(method, negative, neuron_selection_mode="index")
+        assert by_class.analyze(X, 0).any((1, 2, 3)).all()
+
+
+def test_what_shows_more_than_zeros_is_told():
+    several = made("linear", -1.0, 0.25)
+    with pytest.warns(UserWarning, match="4 of 4 samples, .* relu=False"):
+        create_analyzer("grad_cam", several).analyze(X)
+    with pytest.warns(UserWarning, match='use a method of both signs, such as "rap"'):
+        create_analyzer("deep_taylor", several).analyze(X)
+    with pytest.warns(UserWarning, match="1 of 2 samples, where it finds nothing"):
+        create_analyzer("input_t_gradient", several).analyze(
+            X[:2] * np.float32([0, 1]).reshape(2, 1, 1, 1)
+        )
+
+
+# Regression.
+
+
+def test_what_a_prediction_is_above_its_reference():
+    regression = made("linear")
+    options = {"reference_output": 20.0}
+    plain, less = (create_analyzer("rap", regression, **o).explain(X) for o in ({}, options))
+    assert_same(plain.logits, less.logits)
+    assert plain.neurons.tolist() == [0] * 4
+    assert_same(less.explained_logits, plain.logits[:, 0] - 20.0)
+    assert_same(less.relevance.sum((1, 2, 3)), less.explained_logits, 1e-4)
+    assert less.relevance.sum() < 0 < plain.relevance.sum()
+    for method, own in {"gradient": {}, "occlusion": {"window": 4}, "deep_lift": {}}.items():
+        changes = [
+            create_analyzer(method, regression, **own, **o).analyze(X) for o in ({}, options)
+        ]
+        assert_same(changes[1], changes[0], 1e-4)
+
+
+def test_a_reference_is_kept_and_read(tmp_path):
+    analyzer = create_analyzer("rap", made("linear"), reference_output=2)
+    analyzer.save(tmp_path / "saved")
+    assert load_analyzer(tmp_path / "saved").reference_output == 2.0
+    with pytest.raises(InputError, match=r"one number .* a regression, got an output .* a sigmoid"):
+        create_analyzer("rap", made(), reference_output=1)
+    with pytest.raises(InputError, match="finite reference_output, got -inf"):
+        create_analyzer("rap", made("linear"), reference_output=-np.inf)
+
+
+# Names of classes.
+
+
+def test_both_classes_have_names(model):
+    loaded = load_model(model, preprocess="none")
+    assert loaded.head == "sigmoid"
+    assert loaded.is_binary
+    assert loaded.with_labels(["no", "yes"]).neuron_called("no") == 0
+    assert loaded.with_labels(["yes"]).labels == ("not yes", "yes")
+    with pytest.raises(InputError, match="each of the 2 classes, 0 and 1, that the sigmoid of"):
+        loaded.with_labels("abc")
+    found = rap_keras.explain(model, X, neuron="no", classes=["no", "yes"])
+    assert found.neurons.tolist() == [0] * 4
+    assert found.decisions[0].startswith("neuron 0 (no), logit -")
+    told = dataclasses.replace(found, neurons=MIXED)
+    assert "neuron 1 (yes)" in told.decisions[1]
