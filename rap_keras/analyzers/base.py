@@ -18,7 +18,7 @@ from rap_keras.analyzers.binary import BinaryAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
-from rap_keras.analyzers.zero_maps import NEGATIVE, warn_of_zero_maps
+from rap_keras.analyzers.zero_maps import warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
@@ -239,13 +239,12 @@ class Analyzer(BinaryAnalyzer):
             'such as "rap".'
         )
 
-    def _beyond_zero(self, negative: bool) -> str:
-        """Why a map may be all zeros, and what shows more.
+    def _one_sided(self) -> str:
+        """Of a method that shows only what speaks for a positive output: what to use in its place.
 
-        Args:
-            negative: Whether what is explained is negative where it is.
+        Empty of others.
         """
-        return NEGATIVE if negative else ""
+        return ""
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return self._network.read(x, self.check_finite)

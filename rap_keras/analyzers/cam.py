@@ -42,6 +42,8 @@ class _CAMAnalyzer(PropagationAnalyzer):
         InputError: The model cannot be explained, or an option is wrong.
     """
 
+    _signed = True  # whether its weights have both signs
+
     def __init__(
         self,
         model: keras.Model,
@@ -65,9 +67,10 @@ class _CAMAnalyzer(PropagationAnalyzer):
         if hasattr(self, "_node"):
             self._node = next(n for n in self._graph.nodes if n.name == self._node.name)
 
-    def _beyond_zero(self, negative: bool) -> str:
-        more = "pass relu=False to see what speaks against it" if self.relu else ""
-        return ", and ".join(filter(None, [super()._beyond_zero(negative), more]))
+    def _one_sided(self) -> str:
+        if self._signed:
+            return "pass relu=False" if self.relu else ""
+        return 'use "hires_cam", or "grad_cam" with relu=False,'
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
@@ -198,6 +201,8 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
     `align`, and `relu`, True in the paper.
     """
 
+    _signed = False
+
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         total = tf.reduce_sum(features, PLACES, keepdims=True)
         alpha = tf.math.divide_no_nan(tf.ones_like(gradient), 2 + gradient * total)
@@ -226,6 +231,8 @@ class LayerCAMAnalyzer(_CAMAnalyzer):
     Options: `layer`,
     `align`, and `relu`, True in the paper.
     """
+
+    _signed = False
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(gradient)

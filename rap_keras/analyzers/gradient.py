@@ -64,6 +64,9 @@ class InputTimesGradientAnalyzer(PropagationAnalyzer):
         return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
 
 
+_SIGNED = 'use "input_t_gradient"'
+
+
 class GuidedBackpropAnalyzer(PropagationAnalyzer):
     """Guided backpropagation (Springenberg et al., 2015): ReLUs pass only positive values back.
 
@@ -73,6 +76,9 @@ class GuidedBackpropAnalyzer(PropagationAnalyzer):
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.guided), **options)
+
+    def _one_sided(self) -> str:
+        return _SIGNED
 
 
 class DeconvnetAnalyzer(PropagationAnalyzer):
@@ -84,3 +90,6 @@ class DeconvnetAnalyzer(PropagationAnalyzer):
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.deconvnet), **options)
+
+    def _one_sided(self) -> str:
+        return _SIGNED

@@ -19,6 +19,7 @@ from rap_keras.network.layer_types import BATCH_NORMALIZATION, NORMALIZATION
 from rap_keras.rules import routing
 from rap_keras.support.options import choose, read_boolean
 
+_SIGNED = 'use a method of both signs, such as "rap",'
 BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
 
 
@@ -139,11 +140,8 @@ class LRPAnalyzer(PropagationAnalyzer):
         # Deep Taylor decomposition is of functions that are not negative.
         return tf.nn.relu(start) if self._method.composite == "deep_taylor" else start
 
-    def _beyond_zero(self, negative: bool) -> str:
-        told = super()._beyond_zero(negative)
-        if not told or self._method.composite != "deep_taylor":
-            return told
-        return f'{told}: use a method of both signs, such as "rap", to see what speaks against it'
+    def _one_sided(self) -> str:
+        return _SIGNED if self._method.composite == "deep_taylor" else ""
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""

@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from rap_keras.analyzers.base import Analyzer
     from rap_keras.analyzers.explanation import Explanation
 
-NEGATIVE = "the method shows only what speaks for a positive output"
-_OTHER = (
-    'explain class {other} to see it, neuron_selection_mode="index" and neuron_selection={other}'
-)
-
 
 def warn_of_zero_maps(
     analyzer: "Analyzer", maps: Sequence[np.ndarray], explained: "Explanation"
@@ -31,16 +26,22 @@ def warn_of_zero_maps(
     count = int(zero.any(-1).sum() if zero.ndim == 2 else zero.sum())
     if not count:
         return
-    negative = bool((values[zero] < 0).all())
-    why = analyzer._beyond_zero(negative)
-    if negative and explained.is_binary and explained.neurons is not None:
-        (other, *more) = np.unique(1 - explained.neurons[zero]) if _classes(explained) else [None]
-        if other is not None and not more:
-            why = ": ".join(filter(None, [NEGATIVE, _OTHER.format(other=other)]))
-    what = "whose explained output is negative" if negative else "where it finds nothing"
+    told = "for the method finds nothing there"
+    instead = analyzer._one_sided()
+    if instead:
+        advice = [f"{instead} to see what speaks against it"]
+        negative = bool((values[zero] < 0).all())
+        other = _other_class(explained, zero) if negative else None
+        if other is not None:
+            advice.insert(
+                0, f'explain class {other}, neuron_selection_mode="index", neuron_selection={other}'
+            )
+        told = "for the method shows only what speaks for a positive output"
+        told += (
+            f", and theirs is negative: {', or '.join(advice)}" if negative else f": {advice[0]}"
+        )
     warnings.warn(
-        f"The map of {analyzer.name!r} is zero everywhere for {count} of {len(values)} samples, "
-        f"{what}" + (f": {why}." if why else "."),
+        f"The map of {analyzer.name!r} is zero everywhere for {count} of {len(values)} samples, {told}.",
         stacklevel=3,
     )
 
@@ -53,5 +54,10 @@ def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     return found
 
 
-def _classes(explained: "Explanation") -> bool:
-    return explained.neurons is not None and explained.neurons.dtype != bool
+def _other_class(explained: "Explanation", zero: np.ndarray) -> int | None:
+    """The class of one sigmoid that speaks where maps are zero, if it is the same of all."""
+    neurons = explained.neurons
+    if not explained.is_binary or neurons is None or neurons.dtype == bool:
+        return None
+    others = np.unique(1 - neurons[zero]).tolist()
+    return others[0] if len(others) == 1 else None

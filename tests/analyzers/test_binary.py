@@ -154,7 +154,9 @@ ZERO = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "deep_taylor"]
 @pytest.mark.parametrize("method", ZERO)
 def test_a_map_of_zeros_is_told(method):
     negative = made(sign=-1.0, last=0.25)
-    with pytest.warns(UserWarning, match="is zero everywhere for 4 of 4 samples, whose") as told:
+    with pytest.warns(
+        UserWarning, match="zero everywhere for 4 of 4 samples, for the method shows only"
+    ) as told:
         found = create_analyzer(method, negative).analyze(X)
     assert not found.any()
     assert len(told) == 1
@@ -169,9 +171,11 @@ def test_what_shows_more_than_zeros_is_told():
     several = made("linear", -1.0, 0.25)
     with pytest.warns(UserWarning, match="4 of 4 samples, .* relu=False"):
         create_analyzer("grad_cam", several).analyze(X)
+    with pytest.warns(UserWarning, match='negative: use "hires_cam", or'):
+        create_analyzer("layer_cam", several).analyze(X)
     with pytest.warns(UserWarning, match='use a method of both signs, such as "rap"'):
         create_analyzer("deep_taylor", several).analyze(X)
-    with pytest.warns(UserWarning, match="1 of 2 samples, where it finds nothing"):
+    with pytest.warns(UserWarning, match="1 of 2 samples, for the method finds nothing there"):
         create_analyzer("input_t_gradient", several).analyze(
             X[:2] * np.float32([0, 1]).reshape(2, 1, 1, 1)
         )

@@ -151,3 +151,34 @@ def test_the_native_backend_is_refused_on_keras_2(common, tmp_path):
 def test_methods_that_innvestigate_does_not_have(method, message, common, tmp_path):
     assert message in fail(*arguments_of(common, "innvestigate", method), "--out", tmp_path / "out")
     assert files(tmp_path) == []
+
+
+BINARY = """
+import keras
+import numpy as np
+
+def make():
+    x = inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="one")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="head")(x))
+    kernel = np.zeros((3, 3, 3, 3))
+    kernel[1, 1] = np.eye(3)
+    model.set_weights([kernel, np.full(3, 0.01), [[40.0], [0.5], [-40.0]], np.zeros(1)])
+    return model
+"""
+
+
+def test_both_classes_of_one_sigmoid(common, tmp_path):
+    (tmp_path / "binary.py").write_text(BINARY)
+    arguments = ["--model", f"{tmp_path / 'binary.py'}:make", *common[2:]]
+    arguments += ["--keep", "all", "--methods", "rap,gradient", "--backend", "innvestigate"]
+    succeed("benchmark", *arguments, "--no-controls", "--out", tmp_path / "out")
+    records, _, _ = kept(tmp_path / "out")
+    assert {record["neuron"] for record in records} == {0, 1}
+    for record in records:
+        assert record["logit"] > 0
+        for numbers in record["results"].values():
+            curve = numbers["lerf"]
+            p = 1 / (1 + np.exp(-np.array(curve["logit"])))
+            np.testing.assert_allclose(curve["probability"], p, rtol=1e-6)

@@ -259,3 +259,42 @@ def test_fast_building_changes_nothing_but_the_time(images):
             fast = plugin.create_analyzer("lrp.alpha_2_beta_1", model).analyze(x)
     assert_same(fast, slow)
     assert not engine("base_layer_utils")._UNSAFE_GRAPH_OP_LAYER_CREATION
+
+
+@pytest.mark.parametrize("head", ["fused", "layer", "none"])
+def test_the_model_of_class_0_has_the_other_logit(head, images):
+    with plugin.new_graph():
+        inputs = k2.Input((8, 8, 3))
+        h = L.GlobalAveragePooling2D()(L.Conv2D(3, 3, activation="relu")(inputs))
+        output = L.Dense(1, activation="sigmoid" if head == "fused" else None)(h)
+        model = k2.Model(inputs, L.Activation("sigmoid")(output) if head == "layer" else output)
+    logit = plugin.prepare(model, keep_head=False)
+    opposite = plugin.prepare(model, keep_head=False, negated=True)
+    z = logit.predict_on_batch(images)
+    np.testing.assert_array_equal(opposite.predict_on_batch(images), -z)
+    maps = [plugin.create_analyzer("rap", m).analyze(images) for m in (logit, opposite)]
+    assert_same(maps[0].sum((1, 2, 3)), z[:, 0])
+    assert_same(maps[1].sum((1, 2, 3)), -z[:, 0])
+    with plugin.graph_scope(model):
+        unchanged = plugin.prepare(model).predict_on_batch(images)
+    assert_same(unchanged, z if head == "none" else scipy.special.expit(z))
+
+
+def test_one_logit_of_a_dense_layer_is_negated():
+    for activation, units in (("sigmoid", 1), (None, 3)):
+        with plugin.new_graph():
+            inputs = k2.Input((4,))
+            model = k2.Model(inputs, L.Dense(units, activation=activation)(inputs))
+        with pytest.raises(
+            InputError, match=r"ends in one logit of a Dense layer .* last layer is"
+        ):
+            plugin.prepare(model, negated=True)
+
+
+def test_a_map_of_zeros_is_told():
+    with plugin.new_graph():
+        inputs = k2.Input((4,))
+        model = k2.Model(inputs, L.Dense(1, use_bias=False)(inputs))
+    analyzer = plugin.create_analyzer("rap", model)
+    with pytest.warns(UserWarning, match="The map of RAPAnalyzer is zero everywhere for 1 of 2"):
+        analyzer.analyze(np.float32([[0, 0, 0, 0], [1, 2, 3, 4]]))
