@@ -1,5 +1,6 @@
 """Maps that are zero everywhere, which look like an answer and are none."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -42,8 +43,17 @@ def warn_of_zero_maps(
         )
     warnings.warn(
         f"The map of {analyzer.name!r} is zero everywhere for {count} of {len(values)} samples, {told}.",
-        stacklevel=3,
+        stacklevel=_outside(),
     )
+
+
+def _outside() -> int:
+    """How many calls lie between a warning of the function that asks and the caller's own code."""
+    level, frame = 1, inspect.currentframe()
+    package = __name__.partition(".")[0]
+    while (frame := frame and frame.f_back) and frame.f_globals["__name__"].startswith(package):
+        level += 1
+    return level
 
 
 def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
