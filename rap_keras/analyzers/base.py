@@ -188,7 +188,7 @@ class Analyzer(BinaryAnalyzer):
         if self.neuron_selection_mode == TOP_K:
             neuron_selection = self._largest(arrays, neuron_selection)
         if self._explains_classes(neuron_selection):
-            found = self._explained_classes(self, arrays, neuron_selection)
+            found = self._explained_classes(arrays, neuron_selection)
         else:
             explained = self._explained_each if are_several(neuron_selection) else self._explained
             found = explained(arrays, neuron_selection)
@@ -206,7 +206,7 @@ class Analyzer(BinaryAnalyzer):
             head=head,
             reference_output=reference,
         )
-        warn_of_zero_maps(self, found["maps"], told)
+        warn_of_zero_maps(found["maps"], told, self._one_sided())
         return told
 
     @contextlib.contextmanager

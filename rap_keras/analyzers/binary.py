@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import is_region, read_selection
 from rap_keras.network.graph import Graph
 from rap_keras.network.turning import negated
-
-if TYPE_CHECKING:
-    from rap_keras.analyzers.base import Analyzer
 
 CLASSES = (2,)
 """The shape of an output that has both."""
@@ -56,9 +53,7 @@ class BinaryAnalyzer:
     def _use_graph(self) -> None:
         """Makes anew what is made of the graph."""
 
-    def _explained_classes(
-        self, analyzer: "Analyzer", arrays: list[np.ndarray], selection: Any
-    ) -> dict[str, Any]:
+    def _explained_classes(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         """As `Analyzer._explained`, of the class or the k classes of each sample."""
         classes = self._read_classes(selection, len(arrays[0]))
         found = {k: self._of_class(k)._explained(arrays, 0) for k in _present(classes)}

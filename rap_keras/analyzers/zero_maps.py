@@ -3,24 +3,20 @@
 import inspect
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from rap_keras.analyzers.base import Analyzer
-    from rap_keras.analyzers.explanation import Explanation
+from rap_keras.analyzers.explanation import Explanation
 
 
-def warn_of_zero_maps(
-    analyzer: "Analyzer", maps: Sequence[np.ndarray], explained: "Explanation"
-) -> None:
+def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instead: str) -> None:
     """Warns, in one sentence, of samples whose maps are zero at every input.
 
     Args:
-        analyzer: Which has made them.
         maps: One per input, `(batch, ...)`, or of k neurons of each sample `(batch, k, ...)`.
         explained: What they are of.
+        instead: Of a method that shows only what speaks for a positive output, what to use in its place;
+            empty of others.
     """
     values = np.asarray(explained.explained_logits)
     zero = are_zero(maps, values.shape)
@@ -28,7 +24,6 @@ def warn_of_zero_maps(
     if not count:
         return
     told = "for the method finds nothing there"
-    instead = analyzer._one_sided()
     if instead:
         advice = [f"{instead} to see what speaks against it"]
         negative = bool((values[zero] < 0).all())
@@ -41,8 +36,9 @@ def warn_of_zero_maps(
         told += (
             f", and theirs is negative: {', or '.join(advice)}" if negative else f": {advice[0]}"
         )
+    samples = f"{count} of {len(values)} samples"
     warnings.warn(
-        f"The map of {analyzer.name!r} is zero everywhere for {count} of {len(values)} samples, {told}.",
+        f"The map of {explained.method!r} is zero everywhere for {samples}, {told}.",
         stacklevel=_outside(),
     )
 
@@ -64,7 +60,7 @@ def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     return found
 
 
-def _other_class(explained: "Explanation", zero: np.ndarray) -> int | None:
+def _other_class(explained: Explanation, zero: np.ndarray) -> int | None:
     """The class of one sigmoid that speaks where maps are zero, if it is the same of all."""
     neurons = explained.neurons
     if not explained.is_binary or neurons is None or neurons.dtype == bool:

@@ -17,7 +17,7 @@ def make():
     head = keras.layers.Dense(1, activation="sigmoid", name="head")
     model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(h)))
     kernel = np.random.default_rng(0).random((3, 3, 3, 3))
-    model.set_weights([kernel, np.zeros(3), [[-1.0], [-0.5], [-0.25]], np.zeros(1)])
+    model.set_weights([kernel, np.zeros(3), np.array([[-1.0], [-0.5], [-0.25]]), np.zeros(1)])
     return model
 """
 

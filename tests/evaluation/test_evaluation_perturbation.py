@@ -279,9 +279,11 @@ def test_predict_may_return_and_change_its_batch():
         flat[...] = np.nan
         return logits
 
-    curve = perturbation_curve(careless, x, heatmap, 0, 10, batch_size=3)
+    curve = perturbation_curve(careless, x, heatmap, 0, 10, batch_size=3, head=None)
     honest = perturbation_curve(
-        lambda b: b.reshape(len(b), -1).sum(1, keepdims=True, dtype=np.float64), x, heatmap, 0, 10
+        lambda b: b.reshape(len(b), -1).sum(1, keepdims=True, dtype=np.float64),
+        *(x, heatmap, 0, 10),
+        head=None,
     )
     np.testing.assert_array_equal(curve.logits, honest.logits)
 
@@ -291,7 +293,7 @@ def test_predict_may_return_and_change_its_batch():
         logits[:, 0] = batch.reshape(len(batch), -1).sum(1, dtype=np.float64)
         return logits
 
-    curve = perturbation_curve(reusing, x, heatmap, 0, 10, batch_size=3)
+    curve = perturbation_curve(reusing, x, heatmap, 0, 10, batch_size=3, head=None)
     np.testing.assert_array_equal(curve.logits, honest.logits)
 
 

@@ -164,7 +164,7 @@ def make():
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="head")(x))
     kernel = np.zeros((3, 3, 3, 3))
     kernel[1, 1] = np.eye(3)
-    model.set_weights([kernel, np.full(3, 0.01), [[40.0], [0.5], [-40.0]], np.zeros(1)])
+    model.set_weights([kernel, np.full(3, 0.01), np.array([[40.0], [0.5], [-40.0]]), np.zeros(1)])
     return model
 """
 
