@@ -43,8 +43,8 @@ def explain(
             model takes already.
         method: The method; `analyzer_names()` lists them.
         neuron: What is explained: None, the neuron with the largest logit of each image; a number or
-            the name of a class; numbers `(n,)` or `(n, k)`; "all" for all neurons together; or a
-            region, as `analyze` takes it.
+            the name of a class (of one output with a sigmoid, class 0 or 1); numbers `(n,)` or
+            `(n, k)`; "all" for all neurons together; or a region, as `analyze` takes it.
         preprocess: From pixels to the model's input, as in `load_model`. "auto" knows it of
             applications, presets and embedded models; a model of one's own needs to be told.
         size: Height and width of the images, where the model takes any.
