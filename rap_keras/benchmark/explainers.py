@@ -190,8 +190,10 @@ class _Innvestigate:
             return analyze
         others: list[Explain] = []
 
-        def explain(x: NDArray[np.float32], classes: Sequence[int]) -> NDArray[np.floating]:
-            zero = np.asarray(classes) == 0
+        def explain(
+            x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+        ) -> NDArray[np.floating]:
+            zero = np.asarray(neurons) == 0
             if zero.any() and needs_patterns(method.name):
                 raise InputError(
                     f'{method.title} explains class 1 alone with backend="innvestigate", for its '
