@@ -30,7 +30,8 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
         other = _other_class(explained, zero) if negative else None
         if other is not None:
             advice.insert(
-                0, f'explain class {other}, neuron_selection_mode="index", neuron_selection={other}'
+                0,
+                f'explain class {other} (neuron_selection_mode="index", neuron_selection={other})',
             )
         told = "for the method shows only what speaks for a positive output"
         told += (

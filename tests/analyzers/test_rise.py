@@ -89,7 +89,9 @@ def test_a_sample_has_its_masks_by_seed_and_place(images):
 def test_a_single_logit_has_a_sigmoid(images):
     inputs = keras.Input((12, 12, 3))
     model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(inputs)))
-    found = create_analyzer("rise", model, masks=1, p=1).explain(images)
+    with pytest.warns(UserWarning, match='pass score="logit" if it is a regression'):
+        analyzer = create_analyzer("rise", model, masks=1, p=1)
+    found = analyzer.explain(images)
     expected = 1 / (1 + np.exp(-found.logits.astype(np.float64)))
     assert_same(found.relevance.sum(-1)[:, 0, 0], expected[:, 0], 1e-4)
 
