@@ -26,6 +26,7 @@ class BinaryAnalyzer:
     _functions: dict[Any, Any]
     _negates_kernels = True
     _sign = 1
+    _first: int
     _other: Any = None
 
     def _explains_classes(self, selection: Any) -> bool:
@@ -48,6 +49,7 @@ class BinaryAnalyzer:
             other._sign = -1
             other._use_graph()
             self._other = other
+        self._other._first = self._first
         return self._other
 
     def _use_graph(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -128,7 +129,7 @@ class _Keras:
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
-        told: list[str] = []
+        told: set[str] = set()
 
         def explain(
             x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
@@ -136,9 +137,10 @@ class _Keras:
             with warnings.catch_warnings(record=True) as caught, analyzer.counting_from(first):
                 maps = np.asarray(analyzer.analyze(x, list(neurons)))
             for one in caught:
-                if not told:  # maps of zeros once, not for each chunk
+                words = re.sub(r"\d+", "", str(one.message))
+                if words not in told:  # maps of zeros once, not for each chunk
+                    told.add(words)
                     warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-                    told.append(str(one.message))
             return maps
 
         return explain
