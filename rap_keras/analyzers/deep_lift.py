@@ -13,15 +13,17 @@ from rap_keras.composites.deep_lift import deep_lift_composite
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import boxes
 from rap_keras.propagate import backward, forward, relevance_dtype
+from rap_keras.rules.arithmetic import total
 
 
 class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     """DeepLIFT with the rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685).
 
-    The map sums to the difference of the logits of sample and reference where a network has linear
-    layers, functions of each element, maxima and products of two tensors. Softmax inside of a network
-    and normalization by a sample's own statistics pass the mean of their gradients at both ends, which
-    is not exact; `convergence_delta` tells how far off.
+    The map sums to the difference of the logits of sample and reference. Softmax inside of a network,
+    normalization by a sample's own statistics, products and quotients have rules of their own that are
+    exact and stay bounded, also where the reference is normalized from zeros. What no rule knows passes
+    its mean gradient between both, changed the least so that the sum is kept. `convergence_delta`
+    gives what is left; a sum that misses the difference by more than 10 % of the logits is warned of.
 
     Args:
         model: See `Analyzer`; it takes any number of samples.
@@ -63,29 +65,49 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         return selected
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+        found = super()._explained(arrays, selection)
+        if len(arrays[0]):
+            self._warn_of_delta(found.pop("delta"), found.pop("size"), found["logits"])
+        return found
+
+    def _explaining(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
         references = [
             tf.broadcast_to(tf.cast(r, x.dtype), tf.shape(x))
             for r, x in zip(self._references, inputs, strict=True)
         ]
         pairs = [tf.concat(pair, 0) for pair in zip(inputs, references, strict=True)]
         both, records = forward(self._graph, pairs)
-        logits = tf.split(tf.cast(both, relevance_dtype(both.dtype)), 2)[0]
+        logits, at_reference = tf.split(tf.cast(both, relevance_dtype(both.dtype)), 2)
         box = boxes(self._graph, pairs, self._bounds)
 
-        def mapped(neurons: tf.Tensor) -> list[tf.Tensor]:
-            start = tf.concat([self._started(logits, neurons)] * 2, 0)
-            relevance, _ = backward(self._graph, self._table, records, box, start)
-            result = []
+        def mapped(neurons: tf.Tensor) -> dict[str, Any]:
+            start = self._started(logits, neurons)
+            starts = tf.concat([start] * 2, 0)
+            relevance, _ = backward(self._graph, self._table, records, box, starts)
+            maps = []
             for multipliers, x, r in zip(
                 self._at_inputs(relevance, pairs), inputs, references, strict=True
             ):
-                at_sample, at_reference = tf.split(multipliers, 2)
+                first, second = tf.split(multipliers, 2)
                 difference = tf.cast(x, multipliers.dtype) - tf.cast(r, multipliers.dtype)
-                result.append((at_sample + at_reference) / 2 * difference)
-            return result
+                maps.append((first + second) / 2 * difference)
+            return {"maps": maps} | _missed(maps, start, logits, at_reference)
 
         if index.dtype.is_bool or index.shape.rank == 1:
-            return mapped(index), logits
-        maps = [mapped(neuron) for neuron in tf.unstack(index, axis=1)]
-        return [tf.stack(parts, 1) for parts in zip(*maps, strict=True)], logits
+            return self._told(logits, index) | mapped(index)
+        each = [mapped(neuron) for neuron in tf.unstack(index, axis=1)]
+        return self._told(logits, index) | tf.nest.map_structure(lambda *p: tf.stack(p, 1), *each)
+
+
+def _missed(
+    maps: list[tf.Tensor], start: tf.Tensor, logits: tf.Tensor, at_reference: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """How far the sums are from the difference of the logits, and how large those are, `(batch,)`."""
+    sums = tf.add_n([total(tf.cast(m, tf.float64)) for m in maps])
+    expected = tf.math.multiply_no_nan(logits - at_reference, start)
+    sizes = tf.abs(logits) + tf.abs(at_reference)
+    explained = tf.math.multiply_no_nan(sizes, tf.abs(start))
+    size = tf.maximum(total(explained), tf.reduce_max(sizes, list(range(1, sizes.shape.rank))))
+    delta = sums - total(tf.cast(expected, tf.float64))
+    return {"delta": delta, "size": tf.cast(size, tf.float64)}

@@ -1,5 +1,6 @@
 """What methods share that explain the way from a reference to a sample."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Shape
+
+# A sum that misses the difference of the logits by more than this share of them is warned of.
+_MISSED = 0.1
 
 
 def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
@@ -55,6 +59,52 @@ class ReferenceAnalyzer(Analyzer):
         references = [r.tolist() for r in self._references]
         told = references if len(references) > 1 else references[0]
         return super().options() | {"reference_inputs": told}
+
+    def _warn_of_delta(self, delta: np.ndarray, size: np.ndarray, logits: np.ndarray) -> None:
+        """Warns where sums are far from the difference of the logits.
+
+        Args:
+            delta: Sums of the maps less the differences of the logits, of any shape.
+            size: How large the logits of sample and reference are, of that shape; NaN where the model
+                has no value at the reference.
+            logits: Those of the samples.
+
+        Raises:
+            InputError: The model has no value at the reference.
+        """
+        if self.check_finite and np.isnan(size).any() and not np.isnan(logits).any():
+            raise InputError(
+                "Expected reference_inputs at which the model has a value, got NaN there: it divides 0 "
+                "by 0, as where a vector of zeros is normalized; take another reference, such as the "
+                "mean of the data.",
+                "reference_inputs",
+            )
+        if (abs(delta) > _MISSED * size).any():
+            warnings.warn(
+                f"The maps of {self.name!r} do not sum to the difference of the logits of sample and "
+                f"reference: they miss it by more than {_MISSED:.0%} of the logits. "
+                "convergence_delta(x) gives the numbers; other reference_inputs or another method "
+                "may do better.",
+                stacklevel=4,
+            )
+
+    def _check_sums(self, arrays: list[np.ndarray], selection: Any, found: dict[str, Any]) -> None:
+        """As `_warn_of_delta`, of maps whose method has not computed the logits of the reference."""
+        if not len(arrays[0]):
+            return
+        references = [
+            np.broadcast_to(r, a[:1].shape).astype(a.dtype)
+            for a, r in zip(arrays, self._references, strict=True)
+        ]
+        neurons = None if self._explains_all(selection) else found["neurons"]
+        one = None if selection is None else found["neurons"][:1]
+        start = self._batched("logits", self._selecting, references, one)["logits"]
+        ends = found["logits"], np.broadcast_to(start, found["logits"].shape)
+        of_sample, of_reference = (explained_sum(end, neurons) for end in ends)
+        sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
+        largest = [abs(end.reshape(len(end), -1)).max(1) for end in ends]
+        size = np.maximum(sum(largest), abs(of_sample) + abs(of_reference))
+        self._warn_of_delta(sums - (of_sample - of_reference), size, found["logits"])
 
     def convergence_delta(self, x: Any, neuron_selection: Any = None) -> np.ndarray:
         """How far the sum of each map is from the difference of the logits (completeness).

@@ -15,7 +15,7 @@ from rap_keras.network.linear import Stage
 from rap_keras.rules import Samples, TensorMap, Tensors
 from rap_keras.rules.arithmetic import divide, vjp
 from rap_keras.rules.differences import (
-    at_the_middle,
+    between,
     differences,
     is_rounding,
     mean_of,
@@ -68,7 +68,7 @@ def rescale(
     the winner among the references where it is negative (the other way round for minima). Products of
     two tensors: the mean of the gradients at both ends. Softmax, normalization by a sample's own
     statistics, quotients: what `differences` has, exact and never larger than what is normalized allows.
-    All else: the gradient midway, changed the least so that the sum of each sample is kept.
+    All else: the mean gradient between both, changed the least so that each sample's sum is kept.
     """
     (of_input, *_), (axis, *_) = samples
     both = [mean_of(r, axis) for r in relevances]
@@ -101,7 +101,7 @@ def rescale(
     if not all(t.dtype.is_floating for t in (*inputs, *outputs)):
         return vjp(outputs, inputs, both, transposed)
     each = is_a(layer, layer_types.SELECTION) and _alike(inputs, outputs)
-    return at_the_middle(recompute, inputs, outputs, both, *samples, each=each)
+    return between(recompute, inputs, outputs, both, *samples, each=each)
 
 
 def _alike(inputs: Tensors, outputs: Tensors) -> bool:

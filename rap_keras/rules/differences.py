@@ -130,7 +130,7 @@ def of_normalization(layer: Any, x: tf.Tensor, multiplier: tf.Tensor, epsilon: f
     return tf.reshape(of_c - mean(of_c) if centred else of_c, tf.shape(x))
 
 
-def at_the_middle(
+def between(
     function: TensorMap,
     inputs: Tensors,
     outputs: Tensors,
@@ -139,20 +139,21 @@ def at_the_middle(
     at: Sequence[int],
     each: bool = False,
 ) -> list[tf.Tensor]:
-    """Any function: its gradient midway, changed the least so that the sum of each sample is kept.
+    """Any function: its mean gradient on the way, changed the least so that each sample's sum is kept.
 
-    The discrete gradient of Gonzalez (1996). With `each` the sum of every element is kept, for inputs
-    and outputs of one shape.
+    The gradient is taken at the two points of Gauss' quadrature, and never at the ends, where what is
+    normalized may be 0. The change is that of the discrete gradient of Gonzalez (1996). With `each` the
+    sum of every element is kept, for inputs and outputs of one shape.
     """
     dtype = multipliers[0].dtype
-    middle = [mean_of(x, axis) for x, axis in zip(inputs, to, strict=True)]
+    points = [_on_the_way(x, axis) for x, axis in zip(inputs, to, strict=True)]
     values = [tf.cast(m, y.dtype) for m, y in zip(multipliers, outputs, strict=True)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        for x in middle:
+        for x in points:
             tape.watch(x)
-        found = function(middle)
+        found = function(points)
     zero = tf.UnconnectedGradients.ZERO
-    slopes = [tf.convert_to_tensor(g) for g in tape.gradient(found, middle, values, zero)]
+    slopes = [tf.convert_to_tensor(g) for g in tape.gradient(found, points, values, zero)]
     slopes = [tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in slopes]
     slopes = [mean_of(tf.cast(g, dtype), axis) for g, axis in zip(slopes, to, strict=True)]
     dx, dy = (
@@ -172,3 +173,9 @@ def at_the_middle(
     if each:
         return [s + missing * d for s, d in zip(slopes, dx, strict=True)]
     return [s + per_sample(missing, d, axis) * d for s, d, axis in zip(slopes, dx, to, strict=True)]
+
+
+def _on_the_way(pairs: tf.Tensor, axis: int) -> tf.Tensor:
+    sample, reference = tf.split(pairs, 2, axis)
+    middle, away = (sample + reference) / 2, (sample - reference) / (2 * 3**0.5)
+    return tf.concat([middle + away, middle - away], axis)

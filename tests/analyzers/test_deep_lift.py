@@ -158,21 +158,101 @@ def test_what_cannot_be_is_refused():
         create_analyzer("deep_lift", fixed)
 
 
-def test_the_difference_from_the_logits_is_told_where_the_rule_is_not_exact(rng):
-    """LayerNormalization and attention pass the mean of their gradients at both ends."""
+def attention():
     inputs = keras.Input((4, 6))
     x = layers.LayerNormalization()(inputs)
     x = x + layers.MultiHeadAttention(2, 3)(x, x)
-    x = layers.GlobalAveragePooling1D()(x)
-    model = biased(keras.Model(inputs, layers.Dense(3)(x)))
-    x, reference = rng.normal(size=(5, 4, 6)).astype(np.float32), rng.normal(size=(4, 6))
-    analyzer = create_analyzer(
-        "deep_lift", model, neuron_selection_mode="index", reference_inputs=reference
-    )
-    neurons = [0, 1, 2, 0, 1]
-    logits = model(x).numpy()[np.arange(5), neurons]
-    start = model(np.float32(reference)[None]).numpy()[0, neurons]
-    sums = analyzer.analyze(x, neurons).sum((1, 2), dtype=np.float64)
-    delta = sums - (logits - start)
-    assert abs(delta).max() > 1e-3
-    np.testing.assert_allclose(analyzer.convergence_delta(x, neurons), delta, atol=1e-4)
+    return biased(keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x))))
+
+
+def of_six(function):
+    inputs = keras.Input((6,))
+    return biased(keras.Model(inputs, layers.Dense(2)(function(inputs))))
+
+
+def unit(t):
+    return t * ops.rsqrt(ops.maximum(ops.sum(t * t, 1, keepdims=True), 1e-12))
+
+
+def quotient(t):
+    return t / ops.maximum(ops.sqrt(ops.sum(ops.square(t), 1, keepdims=True)), 1e-12)
+
+
+def standardized(t):
+    return (t - ops.mean(t, 1, keepdims=True)) / (ops.std(t, 1, keepdims=True) + 1e-7)
+
+
+MIXING = {
+    "unit": unit,
+    "quotient": quotient,
+    "standardized": standardized,
+    "UnitNormalization": layers.UnitNormalization(),
+    "GroupNormalization": layers.GroupNormalization(2),
+    "RMSNormalization": lambda t: ops.rms_normalization(t, np.ones(6, np.float32)),
+    "normalize": ops.normalize,
+    "sum of 1": lambda t: ops.normalize(t, order=1),
+    "softmax": lambda t: layers.Dense(4, activation="softmax")(20 * t),
+    "log_softmax": lambda t: ops.log_softmax(20 * t),
+    "inverse": lambda t: 1 / (ops.abs(t) + 0.1),
+    "quotient of two": lambda t: t / (2 + layers.Dense(6, activation="tanh")(t)),
+    "three factors": lambda t: layers.Multiply()([t, layers.Dense(6)(t), layers.Dense(6)(t)]),
+    "where": lambda t: ops.where(t > 0, t, 0.1 * t),
+    "logsumexp": lambda t: ops.logsumexp(t, 1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_functions_of_several_elements_keep_the_sum_and_stay_bounded(name, rng):
+    """Also where the reference is normalized from zeros, or the way to it leads through zeros."""
+    model = of_six(MIXING[name])
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    for reference in (0, -x[0]):
+        analyzer = create_analyzer("deep_lift", model, reference_inputs=reference)
+        found = analyzer.explain(x)
+        at_reference = model(np.broadcast_to(np.float32(reference), x.shape)).numpy()
+        difference = found.explained_logits - at_reference[np.arange(3), found.neurons]
+        size = max(abs(found.logits).max(), abs(at_reference).max())
+        np.testing.assert_allclose(found.relevance.sum(1), difference, atol=1e-3 * size)
+        assert abs(found.relevance).max() < 30 * size
+
+
+def test_a_network_with_attention_keeps_the_sum(rng):
+    model = attention()
+    x = rng.normal(size=(5, 4, 6)).astype(np.float32)
+    analyzer = create_analyzer("deep_lift", model, reference_inputs=rng.normal(size=(4, 6)))
+    assert abs(analyzer.convergence_delta(x)).max() < 1e-4
+
+
+def test_through_a_softmax_a_constant_makes_no_difference(rng):
+    """Softmax does not change where all of its inputs do alike."""
+    model = of_six(layers.Softmax())
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    analyzer = create_analyzer("deep_lift", model, reference_inputs=x[0] - 5)
+    assert abs(analyzer.analyze(x[:1]).sum()) < 1e-5
+    near = create_analyzer("deep_lift", model, reference_inputs=x[0] - 1e-2)
+    gradient = create_analyzer("gradient", model).analyze(x[:1])
+    assert_same(near.analyze(x[:1]), 1e-2 * gradient, 1e-2)
+
+
+def test_sums_that_are_far_off_are_warned_of(rng):
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    for method, model in (("integrated_gradients", of_six(quotient)), ("deep_lift", stopped())):
+        with pytest.warns(UserWarning, match="do not sum to the difference of the logits"):
+            create_analyzer(method, model).analyze(x)
+
+
+def stopped():
+    """What the sum cannot see, as no gradient leads there."""
+    return of_six(lambda t: layers.Dense(6)(ops.stop_gradient(t)))
+
+
+@pytest.mark.parametrize("method", ["deep_lift", "integrated_gradients"])
+def test_a_reference_without_a_value_is_refused(method, rng):
+    model = of_six(lambda t: t / ops.sqrt(ops.sum(t * t, 1, keepdims=True)))
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    with pytest.raises(
+        InputError, match="Expected reference_inputs at which the model has a value"
+    ):
+        create_analyzer(method, model).analyze(x)
+    found = create_analyzer("deep_lift", model, reference_inputs=0.5)
+    assert abs(found.convergence_delta(x)).max() < 1e-4
