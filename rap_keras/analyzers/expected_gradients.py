@@ -9,6 +9,7 @@ import numpy as np
 
 from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
 from rap_keras.errors import InputError
+from rap_keras.inputs.samples import refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
 
@@ -87,6 +88,7 @@ def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
                 f"be read ({error}).",
                 "background",
             ) from error
+    refuse_masked(given, "background")
     try:
         array = np.asarray(given, np.float64)
     except (TypeError, ValueError):

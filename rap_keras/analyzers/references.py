@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
+from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
 
 # A sum that misses the difference of the logits by more than this share of them is warned of.
@@ -52,7 +54,11 @@ class ReferenceAnalyzer(Analyzer):
     def _use_references(self, given: Any) -> None:
         shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
         self.reference_inputs = given
+        refuse_masked(given, "reference_inputs")
         self._references = read_references(given, shapes)
+        for reference, spec in zip(self._references, self._network.inputs, strict=True):
+            if tf.as_dtype(spec.dtype).is_floating:
+                as_dtype(reference, spec.dtype, "reference_inputs")
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""

@@ -34,14 +34,14 @@ def read_inputs(
         specs: The model's inputs: anything with a shape and a dtype.
         names: Their names.
         x: An array or tensor; for several inputs a list, a tuple, or a dict by input name.
-        check_finite: Refuse NaN and infinity.
+        check_finite: Refuse NaN and infinity, also what only the model's dtype makes infinite.
 
     Returns:
         The arrays in the model's order, and a function that packs results as x was packed (a list
         for several inputs).
 
     Raises:
-        InputError: Number, shape, dtype or values do not fit.
+        InputError: Number, shape, dtype or values do not fit, or values are masked.
     """
     names = list(names)
     if isinstance(x, tf.data.Dataset):
@@ -133,6 +133,7 @@ def _pack_dict(names: list[str]) -> Pack:
 
 
 def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
+    refuse_masked(value, f"input {name!r}")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -156,10 +157,59 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
             f"Expected input {name!r} of shape {('batch', *expected[1:])}, got "
             f"{array.shape}{hint}.".replace("'batch'", "batch")
         )
+    return as_dtype(array, spec.dtype, f"input {name!r}", check_finite)
+
+
+def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True) -> np.ndarray:
+    """An array in the model's dtype, with the same values up to rounding.
+
+    Args:
+        array: Of real numbers.
+        dtype: The model's.
+        name: What the array is, in messages.
+        check_finite: Refuse NaN and infinity, also what only this dtype makes infinite.
+
+    Raises:
+        InputError: Values are not finite, or are others in this dtype.
+    """
+    dtype = tf.as_dtype(dtype).as_numpy_dtype
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype, copy=False)
     if check_finite and not np.isfinite(array).all():
         count = int(array.size - np.isfinite(array).sum())
         raise InputError(
-            f"Expected finite values for input {name!r}, got {count} NaN or infinite ones: "
+            f"Expected finite values for {name}, got {count} NaN or infinite ones: "
             "clean them, or set check_finite=False to let them through."
         )
-    return array.astype(tf.as_dtype(spec.dtype).as_numpy_dtype, copy=False)
+    kind = np.dtype(dtype).name
+    if check_finite and cast is not array and not np.isfinite(cast).all():
+        value = array[~np.isfinite(cast)][0]
+        raise InputError(
+            f"Expected values for {name} that fit into {kind}, which the model takes, got "
+            f"{value:g}, which is infinite there: scale them as the model expects it."
+        )
+    if np.dtype(dtype).kind in "iub" and cast is not array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            same = (cast.astype(array.dtype) == array) & ((cast < 0) == (array < 0))
+        if not same.all():
+            what = (
+                "0 and 1, or booleans," if kind == "bool" else f"whole numbers that fit into {kind}"
+            )
+            value = array[~same][0]
+            raise InputError(f"Expected {what} for {name}, got {value}: convert them first.")
+    return cast
+
+
+def refuse_masked(value: Any, name: str) -> None:
+    """Refuses masked arrays, alone or in a list, with masked values: NumPy would unmask them.
+
+    Raises:
+        InputError: Values are masked.
+    """
+    parts = value if isinstance(value, list | tuple) else [value]
+    count = sum(int(np.ma.count_masked(p)) for p in parts if isinstance(p, np.ma.MaskedArray))
+    if count:
+        raise InputError(
+            f"Expected an array without masked values for {name}, got {count} of them: fill them, "
+            "x.filled(value), with what the model was trained to see there."
+        )

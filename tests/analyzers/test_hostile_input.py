@@ -5,12 +5,14 @@ import functools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from networks import plain, residual
 
 from rap_keras import InputError, create_analyzer
+from rap_keras.inputs.samples import read_inputs
 
 BUILDERS = {"plain": plain, "residual": residual}
 hostile = settings(
@@ -248,3 +250,90 @@ def test_inputs_of_different_length_are_refused():
     model = keras.Model([a, b], keras.layers.Dense(2)(keras.layers.Add()([a, b])))
     with pytest.raises(InputError, match=r"same number of samples, got \[1, 2\]"):
         create_analyzer("rap", model).analyze([np.ones((1, 3)), np.ones((2, 3))])
+
+
+def read_as(dtype, values, check_finite=True):
+    values = values if isinstance(values, np.ndarray) else np.asarray(values)
+    spec = tf.TensorSpec([None, *values.shape[1:]], dtype)
+    (found,), _ = read_inputs([spec], ["x"], values, check_finite)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("float32", np.array([[1e300, 0]])),
+        ("float32", np.array([[-1e39]])),
+        ("float16", np.float32([[70000]])),
+        ("float16", np.array([[70000]])),
+    ],
+)
+def test_what_becomes_infinite_in_the_dtype_of_the_model_is_refused(dtype, values):
+    with pytest.raises(InputError, match=f"for input 'x' that fit into {dtype}, which the model"):
+        read_as(dtype, values)
+    assert np.isinf(read_as(dtype, values, check_finite=False)).any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("int32", np.array([[3, 2**32 + 3]])),
+        ("int32", np.array([[2**31]], np.uint64)),
+        ("int64", np.array([[2**64 - 1]], np.uint64)),
+        ("uint8", np.array([[-1]])),
+        ("uint64", np.array([[-1]])),
+        ("int32", np.array([[3.7]])),
+        ("int32", np.float32([[2**31]])),
+        ("int64", np.array([[1e300]])),
+        ("bool", np.array([[2]])),
+        ("bool", np.array([[0.5]])),
+    ],
+)
+def test_what_is_another_number_in_the_dtype_of_the_model_is_refused(dtype, values):
+    for check_finite in (True, False):
+        with pytest.raises(
+            InputError, match=r"Expected (whole numbers|0 and 1).*for input 'x', got"
+        ):
+            read_as(dtype, values, check_finite)
+
+
+def test_not_a_number_is_no_token():
+    with pytest.raises(InputError, match="Expected finite values for input 'x', got 1 NaN"):
+        read_as("int32", [[np.nan, 1]])
+    with pytest.raises(InputError, match="Expected whole numbers that fit into int32"):
+        read_as("int32", [[np.nan, 1]], check_finite=False)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("int32", np.array([[3.0, -2.0]])),
+        ("int32", np.array([[3, 2**31 - 1]], np.uint64)),
+        ("uint8", np.array([[0, 255]])),
+        ("bool", np.array([[0.0, 1.0]])),
+        ("int32", np.array([[True, False]])),
+        ("float32", np.array([[1e-300, 0.1]])),
+        ("float16", np.array([[60000, 1]])),
+    ],
+)
+def test_the_same_numbers_in_another_dtype_are_taken(dtype, values):
+    np.testing.assert_array_equal(read_as(dtype, values), values.astype(dtype))
+
+
+def test_masked_values_are_refused():
+    x = np.ma.masked_array(np.ones((2, 3), np.float32), [[0, 1, 0], [0, 0, 0]])
+    spec = tf.TensorSpec([None, 3])
+    for values in (x, list(x), [x]):
+        with pytest.raises(InputError, match="without masked values for input 'x', got 1 of them"):
+            read_inputs([spec], ["x"], values)
+    with pytest.raises(InputError, match="without masked values for input 'y'"):
+        read_inputs([spec, spec], ["x", "y"], [np.ones((2, 3)), x])
+    np.testing.assert_array_equal(read_as("float32", x.filled(0.5)), x.filled(0.5))
+    whole = np.ma.masked_array(np.ones((2, 3)), False)
+    np.testing.assert_array_equal(read_as("float32", whole), np.ones((2, 3)))
+    with pytest.raises(InputError, match="without masked values for reference_inputs"):
+        create_analyzer(
+            "deep_lift", plain(), reference_inputs=np.ma.masked_array(np.ones(3), [0, 1, 0])
+        )
+    with pytest.raises(InputError, match="reference_inputs that fit into float32"):
+        create_analyzer("deep_lift", plain(), reference_inputs=1e300)
