@@ -1,5 +1,7 @@
 """Layers that only call others, subclassed models and attention: opened, with nothing changed."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from keras import layers, ops
 from networks import biased
 
 from rap_keras import InputError, UnknownLayerError, create_analyzer, register_rule
+from rap_keras.backends.keras3 import opening
 from rap_keras.composites import composite as composites
 from rap_keras.composites.composite import Composite
 from rap_keras.rules import lrp, routing
@@ -534,3 +537,31 @@ def test_blocks_of_other_precisions(policy, rng):
         assert create_analyzer("rap", model).conservation(x).max_error < 1e-3
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_threads_that_open_models_leave_keras_as_it_was():
+    """What is exchanged while a call is traced is put back, though two threads exchange it."""
+
+    def seen():
+        return [vars(owner).get(name) for owner, name, _ in opening._replacements()]
+
+    before = seen()
+    first_inside, second_inside = threading.Event(), threading.Event()
+
+    def first():
+        with opening._unchanged(None), opening._unchanged(None):
+            first_inside.set()
+            second_inside.wait(0.2)  # the second one has to wait until this one is done
+
+    def second():
+        first_inside.wait(5)
+        with opening._unchanged(None):
+            second_inside.set()
+            threads[0].join(5)
+
+    threads = [threading.Thread(target=target) for target in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert seen() == before

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ import tensorflow.keras.models as kmodels
 from rap_keras.errors import InputError
 
 _SESSION = "_rap_keras_session"
+# One thread at a time exchanges parts of Keras: the bases of its classes, and how it builds.
+_LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -89,12 +92,13 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
         return
     layers = () if model is None else model._flatten_layers()
     classes = _keras_classes() | {type(layer) for layer in layers}
-    try:
-        with graph.as_default(), session.as_default():
+    with _LOCK:
+        try:
+            with graph.as_default(), session.as_default():
+                _settle(classes)
+                yield
+        finally:
             _settle(classes)
-            yield
-    finally:
-        _settle(classes)
 
 
 def _settle(classes: Any) -> None:
@@ -195,9 +199,10 @@ def fast_building() -> Iterator[None]:
             analyzer.create_analyzer_model()
     """
     utils = engine("base_layer_utils")
-    before = utils._UNSAFE_GRAPH_OP_LAYER_CREATION
-    utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
-    try:
-        yield
-    finally:
-        utils._UNSAFE_GRAPH_OP_LAYER_CREATION = before
+    with _LOCK:
+        before = utils._UNSAFE_GRAPH_OP_LAYER_CREATION
+        utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
+        try:
+            yield
+        finally:
+            utils._UNSAFE_GRAPH_OP_LAYER_CREATION = before

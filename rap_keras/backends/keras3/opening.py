@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -213,9 +214,19 @@ def reading(dtype: str | None) -> Iterator[None]:
         yield
 
 
+# One thread at a time exchanges parts of Keras; a layer's call may open others.
+_LOCK = threading.RLock()
+
+
 @contextlib.contextmanager
 def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
     """Symbolic calls leave traces: nodes on the layers, losses, and numbers in names."""
+    with _LOCK, _restored(layer):
+        yield
+
+
+@contextlib.contextmanager
+def _restored(layer: keras.Layer | None) -> Iterator[None]:
     names = copy.copy(global_state.get_global_attribute("object_name_uids"))
     layers = [] if layer is None else list(layer._flatten_layers())
     kept = [
