@@ -97,12 +97,6 @@ AVERAGING = RESAMPLING | {
     *_numbered("AdaptiveAveragePooling"),
     *("AdaptiveAveragePool", "AveragePool", "Mean", "Sum"),
 }
-# Keras computes these only where the spatial sizes are known.
-SIZED = {
-    *_numbered("AdaptiveMaxPooling"),
-    *_numbered("AdaptiveAveragePooling"),
-    *("AdaptiveMaxPool", "AdaptiveAveragePool"),
-}
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
 SCALED_ADDITION = {"CustomScaleLayer"}  # x + scale y, in keras.applications' InceptionResNetV2

@@ -12,7 +12,6 @@ from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
-from rap_keras.network.layer_types import SIZED, is_a
 from rap_keras.propagate import forward
 from rap_keras.support.text import first_line
 
@@ -67,27 +66,41 @@ class Keras3Network(Network):
         super().check(sample)
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
-        if self._needs_sizes():  # compiled for each size of the images
-            call: Callable[..., Any] = tf.function(function, autograph=False)
-        else:
-            traced = tf.function(function, input_signature=[self.inputs, *others], autograph=False)
-            call = traced.get_concrete_function()
+        def compiled(inputs: Sequence[tf.TensorSpec]) -> Any:
+            traced = tf.function(function, input_signature=[inputs, *others], autograph=False)
+            return traced.get_concrete_function()
+
+        built: dict[Any, Any] = {}
+
+        def call_for(arrays: Sequence[np.ndarray]) -> Any:
+            """What is compiled for inputs of any size; where that cannot be, for those at hand."""
+            sizes = tuple(a.shape[1:] for a in arrays)
+            if None not in built:
+                try:
+                    return built.setdefault(None, compiled(self.inputs))
+                except Exception:  # whatever a layer says of a size that it does not know
+                    if all(t.shape[1:].is_fully_defined() for t in self.inputs):
+                        raise
+                    built[None] = None
+            if built[None] is not None:
+                return built[None]
+            if sizes not in built:
+                pairs = zip(self.inputs, sizes, strict=True)
+                built[sizes] = compiled(
+                    [tf.TensorSpec([None, *size], t.dtype) for t, size in pairs]
+                )
+            return built[sizes]
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+            call = call_for(arrays)
             result = call([tf.constant(a) for a in arrays], *map(tf.constant, given))
             return tf.nest.map_structure(lambda tensor: tensor.numpy(), result)
 
         return run
 
-    def _takes_any_number(self) -> bool:
-        context = self._source.context
-        return context.traced or all(t.shape[0] is None for t in self._source.inputs)
-
-    def _needs_sizes(self) -> bool:
-        return any(
-            is_a(node.layer, SIZED) and None in self.graph.shapes[node.inputs[0]][1:]
-            for node in self.graph.nodes
-        )
+    def _fixed_size(self) -> int | None:
+        sizes = [] if self._source.context.traced else [t.shape[0] for t in self._source.inputs]
+        return next((n for n in sizes if n is not None and n > 1), None)
 
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
         return forward(self.graph, [tf.constant(a) for a in sample])[0]

@@ -1,0 +1,74 @@
+"""Images and sequences of any size, where layers compute with the size."""
+
+import keras
+import numpy as np
+import pytest
+
+if not keras.__version__.startswith("3"):
+    pytest.skip("the native backend needs Keras 3", allow_module_level=True)
+
+from keras import layers, ops
+
+from rap_keras import create_analyzer
+from rap_keras.backends.choice import open_network
+
+
+def _upsampling(interpolation):
+    return lambda x: layers.UpSampling2D((3, 2), interpolation=interpolation)(x)
+
+
+IMAGES = {
+    "nearest": _upsampling("nearest"),
+    "bilinear": _upsampling("bilinear"),
+    "bicubic": _upsampling("bicubic"),
+    "lanczos": _upsampling("lanczos5"),
+    "resizing": lambda x: layers.Resizing(5, 6)(x),
+    "resizing, cropped": lambda x: layers.Resizing(5, 6, crop_to_aspect_ratio=True)(x),
+    "resizing, padded": lambda x: layers.Resizing(5, 6, pad_to_aspect_ratio=True)(x),
+    "cut out": lambda x: layers.CenterCrop(5, 4)(x),
+    "resized as an operation": lambda x: ops.image.resize(x, (5, 4)),
+    "patches": lambda x: ops.image.extract_patches(x, 3),
+    "reshaped": lambda x: layers.Reshape((-1, 1, 4))(x),
+    "moved": lambda x: ops.transpose(x, (0, 2, 1, 3)),
+}
+
+
+@pytest.mark.parametrize("change", IMAGES.values(), ids=IMAGES)
+def test_images_of_any_size(change, rng):
+    """One model of any size gives for each size the maps of the model of that size."""
+
+    def made(shape):
+        x = keras.Input(shape)
+        y = change(layers.Conv2D(4, 3, activation="relu", padding="same")(x))
+        return keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
+
+    free = made((None, None, 3))
+    analyzer = create_analyzer("gradient", free, batch_size=2)
+    for size in ((12, 14), (9, 8)):
+        fixed = made((*size, 3))
+        fixed.set_weights(free.get_weights())
+        x = rng.normal(size=(3, *size, 3)).astype("float32")
+        expected = create_analyzer("gradient", fixed).analyze(x)
+        np.testing.assert_allclose(analyzer.analyze(x), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_rules_of_a_resized_image_of_any_size(rng):
+    x = keras.Input((None, None, 3))
+    y = _upsampling("bilinear")(layers.Conv2D(4, 3, activation="relu")(x))
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
+    analyzer = create_analyzer("rap", model)
+    images = rng.normal(size=(2, 8, 6, 3)).astype("float32")
+    explained = analyzer.explain(images)
+    sums = explained.relevance.sum((1, 2, 3))
+    np.testing.assert_allclose(sums, explained.logits.max(1), rtol=1e-3, atol=1e-4)
+
+
+def test_what_can_be_is_compiled_once_for_all_sizes(rng):
+    """Sequences of many lengths must not be compiled one by one."""
+    x = keras.Input((None, 4))
+    network = open_network(keras.Model(x, layers.GlobalAveragePooling1D()(layers.Dense(3)(x))))
+    traced = []
+    run = network.compiled(lambda inputs: traced.append(1) or inputs[0])
+    for length in (3, 5, 8):
+        run([rng.normal(size=(2, length, 4)).astype("float32")])
+    assert len(traced) == 1
