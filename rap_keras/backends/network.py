@@ -1,7 +1,9 @@
 """A model at work: the face that both backends share."""
 
+import contextlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.comparison import Comparison, first_telling
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
-from rap_keras.network.layer_types import head_of
+from rap_keras.network.layer_types import KERNEL, head_of, is_a
+from rap_keras.network.lookups import Lookup, lookups, pruned
 from rap_keras.propagate import forward
 
 Run = Callable[..., Any]
@@ -32,6 +36,8 @@ class Network(ABC):
         InputError: The model cannot be followed, or takes nothing but booleans.
     """
 
+    _counts_from_end = True  # whether an embedding takes negative tokens
+
     def __init__(self, model: Any, graph: Graph) -> None:
         if graph.booleans.issuperset(graph.inputs):
             raise InputError(
@@ -41,7 +47,7 @@ class Network(ABC):
             )
         self.model = model
         self.graph = graph
-        self._checked = False
+        self._checked = self._checked_zeros = False
 
     @property
     def inputs(self) -> Sequence[Any]:
@@ -79,7 +85,43 @@ class Network(ABC):
         """
         arrays, pack = read_inputs(self.inputs, self.names, x, check_finite)
         refuse_unknown_tokens(self.graph, arrays)
+        self._refuse_unknown_rows(arrays)
         return arrays, pack
+
+    def _refuse_unknown_rows(self, arrays: Sequence[np.ndarray]) -> None:
+        """Refuses inputs of which the model makes the number of a row that a table does not have."""
+        if not self._computed_rows or not len(arrays[0]):
+            return
+        with telling_tokens():  # one look-up may be by what another found
+            found = self._row_numbers(arrays)
+        for lookup, numbers in zip(self._computed_rows, found, strict=True):
+            lowest = -lookup.rows if self._counts_from_end else 0
+            whole = np.trunc(numbers)
+            unknown = whole[(whole < lowest) | (whole >= lookup.rows)]
+            if unknown.size:
+                raise InputError(
+                    f"Expected tokens from 0 to {lookup.rows - 1} for layer {lookup.node.name!r}, which "
+                    f"has {lookup.rows} rows, got {unknown[0]:g}: use the vocabulary of the model."
+                )
+
+    @cached_property
+    def _computed_rows(self) -> list[Lookup]:
+        """The look-ups by numbers that the model makes of its inputs.
+
+        Numbers that kernel layers make, as those of a code book, are the model's own matter.
+        """
+        parts = ((lookup, pruned(self.graph, lookup.slot).nodes) for lookup in lookups(self.graph))
+        return [
+            lookup
+            for lookup, nodes in parts
+            if nodes and not any(is_a(node.layer, KERNEL) for node in nodes)
+        ]
+
+    @cached_property
+    def _row_numbers(self) -> Run:
+        """What these numbers are: arrays of one batch => a list of arrays."""
+        parts = [pruned(self.graph, lookup.slot) for lookup in self._computed_rows]
+        return self._build(lambda inputs: [forward(part, inputs)[0] for part in parts], ())
 
     def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:
         """A function of the model's inputs, compiled at its first call.
@@ -96,10 +138,11 @@ class Network(ABC):
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            self.check([a[:1] for a in arrays])
-            if not built:
-                built.append(self._build(function, others))
-            return built[0](arrays, *given)
+            with telling_tokens():
+                self.check(arrays)
+                if not built:
+                    built.append(self._build(function, others))
+                return built[0](arrays, *given)
 
         return run
 
@@ -108,18 +151,28 @@ class Network(ABC):
         """What the model computes before any softmax: arrays of one batch => `(batch, ...)`."""
         return self.compiled(lambda inputs: forward(self.graph, inputs)[0])
 
-    def check(self, sample: Sequence[np.ndarray]) -> None:
-        """Refuses, once, a model whose graph does not compute what the model does, or mixes samples.
+    def check(self, arrays: Sequence[np.ndarray]) -> None:
+        """Refuses a model whose graph does not compute what the model does, or mixes samples.
+
+        This is done once, with a sample that is not all zeros; zeros tell little, so that they are
+        looked at once more when such a sample comes.
 
         Args:
-            sample: The inputs, a batch of one. Where values are not finite, nothing is told.
+            arrays: The inputs, a batch of any size. Where values are not finite, nothing is told.
 
         Raises:
             InputError: The outputs differ, or depend on the other samples of a batch.
         """
-        if self._checked or not len(sample[0]) or not all(np.isfinite(a).all() for a in sample):
+        if self._checked or not len(arrays[0]):
             return
-        got, expected = (np.asarray(y, np.float64) for y in self._outputs(sample))
+        place = first_telling(arrays)
+        if place is None and self._checked_zeros:
+            return
+        sample = [a[place or 0 :][:1] for a in arrays]
+        if not all(np.isfinite(a).all() for a in sample):
+            return
+        whole = [np.repeat(a, self._fixed_size() or 1, 0) for a in sample]
+        got, expected = (np.asarray(y, np.float64) for y in self._outputs(whole))
         if not np.isfinite(expected).all():
             return  # a matter of the numbers, which is told elsewhere
         if not self._close(got, expected):
@@ -129,35 +182,51 @@ class Network(ABC):
                 "effects cross the border of a nested model; flatten it."
             )
         self._refuse_mixing(sample)
-        self._checked = True
+        self._checked, self._checked_zeros = place is not None, True
 
     def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
-        """Refuses a model whose logits of a sample are others beside another sample."""
-        if not self._takes_any_number():
+        """Refuses a model whose logits of a sample are others beside other samples."""
+        fixed = self._fixed_size()
+        size = fixed or 2
+        if size == 1:
             return
-        other = [_another(a) for a in sample]
-        pair = [np.concatenate(both) for both in zip(sample, other, strict=True)]
-        alone = [np.asarray(self._logits_of(one), np.float64) for one in (sample, other)]
-        together = np.asarray(self._logits_of(pair), np.float64)
-        expected = np.concatenate(alone)
-        if not np.isfinite(expected).all():
-            return
-        if together.shape != expected.shape or not self._close(together, expected):
-            raise InputError(
-                "Expected a model that computes each sample of a batch on its own, got one whose "
-                "outputs for a sample change with the others, so that none has a map of its own: "
-                "explain it without the layer that mixes them."
-            )
+        drawn = Comparison(self.graph, sample)
+        others, far = drawn.draw(size - 1), drawn.draw(1, spread=4)
+        # Each sample beside others, and where that can be in a batch of another size.
+        batches = [
+            _joined(sample, drawn.draw(size - 1)) if fixed else sample,
+            _joined(far, others) if fixed else _joined(far, others, far),
+            _joined(sample, others),
+        ]
+        try:
+            results = [np.asarray(self._logits_of(batch), np.float64) for batch in batches]
+        except (InputError, ValueError, TypeError, tf.errors.OpError):
+            return  # no samples that the model takes; it tells so itself
+        first, second, together = results
+        if all(
+            len(y) == len(b[0]) for y, b in zip(map(np.atleast_1d, results), batches, strict=True)
+        ):
+            expected = np.concatenate([first[:1], second[1:size]])
+            if together.shape == expected.shape and self._close(together, expected):
+                return
+        raise InputError(
+            "Expected a model that computes each sample of a batch on its own, got one whose "
+            "outputs for a sample change with the others, so that none has a map of its own: "
+            "explain it without the layer that mixes them."
+        )
 
     def _close(self, found: np.ndarray, expected: np.ndarray) -> bool:
         """Equal but for the rounding of the model's precision."""
         dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self.graph.nodes}
         coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
-        return np.allclose(found, expected, rtol=coarse, atol=coarse * abs(expected).max())
+        if not np.array_equal(np.isfinite(found), np.isfinite(expected)):
+            return False
+        size = abs(expected[np.isfinite(expected)]).max(initial=0)
+        return np.allclose(found, expected, rtol=coarse, atol=coarse * size, equal_nan=True)
 
-    def _takes_any_number(self) -> bool:
-        """Whether the model takes any number of samples."""
-        return all(spec.shape[0] is None for spec in self.model.inputs)
+    def _fixed_size(self) -> int | None:
+        """The number of samples that the model is built for; None where it takes any."""
+        return next((n for spec in self.model.inputs if (n := spec.shape[0]) is not None), None)
 
     @abstractmethod
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
@@ -172,10 +241,21 @@ class Network(ABC):
         """What the graph computes of a sample, up to the model's own output, and what the model does."""
 
 
-def _another(sample: np.ndarray) -> np.ndarray:
-    """A sample of other values that are as likely: tokens stay in the vocabulary of their place."""
-    turned = np.flip(sample, tuple(range(1, sample.ndim)))
-    if sample.dtype.kind == "b":
-        return turned
-    smaller = np.minimum(sample, turned)
-    return (smaller // 2 if sample.dtype.kind in "iu" else 0.5 * smaller).astype(sample.dtype)
+@contextlib.contextmanager
+def telling_tokens() -> Iterator[None]:
+    """Tells of numbers of rows that a table does not have, wherever in the model they come from."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
+        if not found:
+            raise
+        raise InputError(
+            f"Expected tokens from 0 to {int(found[2]) - 1}, as an embedding or table of the model has "
+            f"{found[2]} rows, got {found[1]}: use the vocabulary of the model."
+        ) from None
+
+
+def _joined(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The samples of several batches in one."""
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]

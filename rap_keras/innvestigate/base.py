@@ -19,7 +19,8 @@ from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
 from rap_keras.analyzers.zero_maps import are_zero
 from rap_keras.backends.keras2.graphs import graph_scope, new_graph, reserve_names, valid_name
-from rap_keras.backends.keras2.network import Keras2Network, telling_tokens
+from rap_keras.backends.keras2.network import Keras2Network
+from rap_keras.backends.network import telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.innvestigate.guards import Guard

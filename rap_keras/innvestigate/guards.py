@@ -9,7 +9,8 @@ import tensorflow as tf
 import tensorflow.keras.backend as kbackend
 
 from rap_keras.backends.keras2.graphs import graph_scope
-from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork, telling_tokens
+from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork
+from rap_keras.backends.network import telling_tokens
 from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import is_region, read_selection
 from rap_keras.inputs.samples import Pack
@@ -45,7 +46,7 @@ class Guard:
         """
         arrays, pack = self.network.read(X, self.check_finite)
         if len(arrays[0]):
-            self.network.check([a[:1] for a in arrays])
+            self.network.check(arrays)
         return arrays, pack
 
     def refuse_neuron(self, selection: Any, size: int) -> None:

@@ -1,8 +1,6 @@
 """A Keras 2 model at work."""
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +12,7 @@ import tensorflow.keras.models as kmodels
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.rebuild import flattened
 from rap_keras.backends.keras2.trace import trace
-from rap_keras.backends.network import Network, Run
+from rap_keras.backends.network import Network, Run, telling_tokens
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.inputs.samples import Pack, refuse_unknown_tokens
@@ -40,6 +38,8 @@ class Keras2Network(Network):
     Raises:
         InputError: The model cannot be followed, or is in no graph.
     """
+
+    _counts_from_end = False
 
     def __init__(
         self, model: Any, output: str | int | None = None, as_vector: bool = False
@@ -98,11 +98,6 @@ class Keras2Network(Network):
     def _output(self) -> Any:
         with graph_scope(self.model):
             return forward(self.graph, self.model.inputs)[0]
-
-    def check(self, sample: Sequence[np.ndarray]) -> None:
-        """As for every network; a model that is built for batches of one size gets such a one."""
-        sizes = [spec.shape[0] for spec in self.inputs if spec.shape[0] is not None]
-        super().check([np.repeat(a[:1], sizes[0], 0) for a in sample] if sizes else sample)
 
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
         return self._fetched(self._output, self._fed(sample))
@@ -188,18 +183,3 @@ def _as_vector(model: Any) -> Any:
     if len(model.outputs) > 1 or len(output.shape) < 3 or None in output.shape[1:]:
         return model  # a vector, or what is refused
     return kmodels.Model(model.inputs, klayers.Flatten(name=_VECTOR)(output), name=model.name)
-
-
-@contextlib.contextmanager
-def telling_tokens() -> Iterator[None]:
-    """Tells of tokens that an embedding does not know, wherever in the model they come from."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
-        if not found:
-            raise
-        raise InputError(
-            f"Expected tokens from 0 to {int(found[2]) - 1}, as a layer looks them up in {found[2]} "
-            f"rows, got {found[1]}: use the vocabulary of the model."
-        ) from None

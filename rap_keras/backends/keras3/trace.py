@@ -39,6 +39,7 @@ from rap_keras.network.layer_types import (
     is_a,
     is_layer,
 )
+from rap_keras.network.lookups import pruned
 from rap_keras.network.operations import KernelOperation
 
 
@@ -79,7 +80,7 @@ def trace(
         booleans=frozenset(walk.booleans),
         read=tuple({id(v): v for v in (*source.read, *walk.read)}.values()),
     )
-    return _pruned(graph, end) if keep_head else without_head(graph)
+    return pruned(graph, end) if keep_head else without_head(graph)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,16 +270,16 @@ def without_head(graph: Graph) -> Graph:
             node.layer
         )
         if not moves or len(node.inputs) != 1 or graph.crosses_samples(node):
-            return _pruned(graph, graph.output)
+            return pruned(graph, graph.output)
         slot = node.inputs[0]
     if node is None:
-        return _pruned(graph, graph.output)
+        return pruned(graph, graph.output)
     graph = dataclasses.replace(graph, head=head_of(node.layer))
     if not is_a(node.layer, ACTIVATION):
-        return _pruned(dataclasses.replace(graph, fused=slot), graph.output)
+        return pruned(dataclasses.replace(graph, fused=slot), graph.output)
     nodes = [_reading(n, slot, node.inputs[0]) for n in graph.nodes if n is not node]
     output = node.inputs[0] if slot == graph.output else graph.output
-    return _pruned(dataclasses.replace(graph, nodes=tuple(nodes)), output)
+    return pruned(dataclasses.replace(graph, nodes=tuple(nodes)), output)
 
 
 def _is_linear_activation(layer: Any) -> bool:
@@ -289,14 +290,3 @@ def _reading(node: Node, old: int, new: int) -> Node:
     """The node with one slot of its inputs exchanged."""
     inputs = tuple(new if slot == old else slot for slot in node.inputs)
     return dataclasses.replace(node, inputs=inputs)
-
-
-def _pruned(graph: Graph, output: int) -> Graph:
-    """The nodes that lead to a slot."""
-    wanted = {output}
-    nodes = []
-    for node in reversed(graph.nodes):
-        if wanted.intersection(node.outputs):
-            nodes.append(node)
-            wanted.update(node.inputs + node.masks)
-    return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output)

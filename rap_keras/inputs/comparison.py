@@ -1,0 +1,98 @@
+"""Samples to put beside another, to see whether a model's outputs for it change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rap_keras.network.graph import Graph
+from rap_keras.network.lookups import leading_to, lookups
+
+
+def first_telling(arrays: Sequence[np.ndarray]) -> int | None:
+    """The first sample of a batch whose values tell how large the model's inputs are, if any does."""
+    return next((k for k in range(len(arrays[0])) if all(_tells(a[k]) for a in arrays)), None)
+
+
+def _tells(values: np.ndarray) -> bool:
+    return values.dtype.kind == "b" or bool(np.isfinite(values).all() and values.any())
+
+
+@dataclass
+class Comparison:
+    """Draws samples that differ from one, of values that its model takes.
+
+    Args:
+        graph: The model.
+        sample: The inputs, a batch of one.
+    """
+
+    graph: Graph
+    sample: Sequence[np.ndarray]
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+        self._rows: dict[int, int] = {}  # input slot => rows of the tables that take it as it is
+        self._tokens: set[int] = set()
+        for lookup in lookups(self.graph):
+            self._tokens |= leading_to(self.graph, lookup.slot)
+            if lookup.slot in self.graph.inputs:
+                known = self._rows.get(lookup.slot, lookup.rows)
+                self._rows[lookup.slot] = min(known, lookup.rows)
+
+    def draw(self, count: int, spread: float = 1) -> list[np.ndarray]:
+        """A batch of random samples.
+
+        Args:
+            count: How many.
+            spread: How many times as far as those of the sample the values may lie from the smallest.
+                Tokens stay in the vocabulary of their place.
+
+        Returns:
+            Arrays as the sample has them. None of the samples is equal to it.
+        """
+        return [
+            self._like(np.repeat(value, count, 0), slot, spread)
+            for value, slot in zip(self.sample, self.graph.inputs, strict=True)
+        ]
+
+    def _like(self, value: np.ndarray, slot: int, spread: float) -> np.ndarray:
+        if value.dtype.kind == "b":
+            drawn = self._rng.random(value.shape) < 0.5
+            return np.where(_equal(drawn, value), ~value, drawn)
+        wide = value.astype(np.float64)
+        if slot in self._tokens:
+            low, high = self._vocabulary(wide, slot)
+        else:
+            low, high = _range(wide, spread, value.dtype)
+        drawn = low + (high - low) * self._rng.random(value.shape)
+        if value.dtype.kind in "iu" or (slot in self._tokens and (wide == np.trunc(wide)).all()):
+            drawn = np.clip(
+                np.floor(low + (high - low + 1) * self._rng.random(value.shape)), low, high
+            )
+        drawn = np.where(_equal(drawn, wide), np.where(wide == low, high, low), drawn)
+        return drawn.astype(value.dtype)
+
+    def _vocabulary(self, value: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest token of each place, as far as it is known."""
+        if slot in self._rows:
+            return np.zeros_like(value), np.full_like(value, self._rows[slot] - 1)
+        return np.minimum(value, 0), np.maximum(value, 1)
+
+
+def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Of values of the size of a sample's; of a sample of zeros, of images in 0..1 or 0..255."""
+    low, high = value.min(initial=np.inf), value.max(initial=-np.inf)
+    if not value.any():
+        low, high = 0.0, 1.0 if spread <= 1 else 255.0
+    elif low == high:
+        low, high = min(low, 0.0), max(high, 0.0)
+    high = low + max(spread, 1) * (high - low)
+    if dtype.kind in "iu":
+        high = min(high, float(np.iinfo(dtype).max))
+    return np.full_like(value, low), np.full_like(value, high)
+
+
+def _equal(drawn: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """For each sample whether all its values are equal, in the rank of the arrays."""
+    return (drawn == value).all(tuple(range(1, value.ndim)), keepdims=True)

@@ -1,0 +1,72 @@
+"""Where a model looks up rows of a table by number: embeddings, and `take` or `gather` of tokens."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import EMBEDDING, is_a, is_layer
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One look-up of rows.
+
+    Attributes:
+        node: The node that looks up.
+        slot: The slot of the numbers of the rows.
+        rows: How many rows there are.
+    """
+
+    node: Node
+    slot: int
+    rows: int
+
+
+def lookups(graph: Graph) -> list[Lookup]:
+    """The look-ups of a graph in tables of a known number of rows."""
+    found = (_lookup(graph, node) for node in graph.nodes if node.inputs)
+    return [lookup for lookup in found if lookup is not None]
+
+
+def _lookup(graph: Graph, node: Node) -> Lookup | None:
+    layer = node.layer
+    if is_a(layer, EMBEDDING):
+        return Lookup(node, node.inputs[0], layer.input_dim)
+    if not _takes(layer):
+        return None
+    specs = [tf.TensorSpec([n or 1 for n in graph.shapes[slot]]) for slot in node.inputs]
+    table, numbers, *rest = node.call.operands(specs)
+    places = {id(spec): slot for spec, slot in zip(specs, node.inputs, strict=True)}
+    shape = graph.shapes[places[id(table)]] if id(table) in places else tuple(table.shape)
+    axis = getattr(layer, "axis", rest[0] if rest else None)
+    sizes = shape if axis is None else (shape[int(axis)],)
+    if id(numbers) not in places or None in sizes:
+        return None
+    return Lookup(node, places[id(numbers)], int(tf.TensorShape(sizes).num_elements() or 0))
+
+
+def _takes(layer: Any) -> bool:
+    """Whether an operation takes a table and numbers of rows."""
+    if type(layer).__name__ == "TensorFlowOpLayer":  # of Keras 2
+        return layer.node_def.op == "GatherV2"
+    return is_a(layer, {"Take"}) and not is_layer(layer)
+
+
+def pruned(graph: Graph, output: int) -> Graph:
+    """The part of a graph that leads to a slot."""
+    wanted = {output}
+    nodes = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            nodes.append(node)
+            wanted.update(node.inputs + node.masks)
+    return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output)
+
+
+def leading_to(graph: Graph, slot: int) -> set[int]:
+    """The slots of the inputs that a slot is made of."""
+    taken = {s for node in pruned(graph, slot).nodes for s in node.inputs + node.masks}
+    return {slot, *taken}.intersection(graph.inputs)
