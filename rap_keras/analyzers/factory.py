@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rap_keras.analyzers.registry import Method, read_method
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
+from rap_keras.support.options import read_boolean
+from rap_keras.support.python_files import names_function
 from rap_keras.support.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -65,17 +67,19 @@ def _refuse_keras2() -> None:
         )
 
 
-def load_analyzer(folder: str | Path) -> Analyzer:
+def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
     """Loads an analyzer that its `save` wrote, with its model.
 
     Args:
         folder: Holds `model.keras` and `analyzer.json`.
+        safe_mode: Run no code that the folder names or holds: a method of one's own in a Python file,
+            Lambda layers of Python code. Set it to False only if you trust whoever wrote the folder.
 
     Returns:
         The analyzer.
 
     Raises:
-        InputError: The folder holds no analyzer.
+        InputError: The folder holds no analyzer, or one that runs code, in safe mode.
     """
     import keras
 
@@ -92,10 +96,15 @@ def load_analyzer(folder: str | Path) -> Analyzer:
             'its "options" by name, got something else: save the analyzer again.'
         )
     name, options = saved.get("analyzer", ""), saved["options"]
+    if read_boolean("safe_mode", safe_mode) and names_function(str(name)):
+        raise InputError(
+            f"Expected a saved analyzer that runs no code, but the method of {str(path)!r} is a Python "
+            f"file, {name!r}: if you trust whoever wrote it, use load_analyzer(folder, safe_mode=False)."
+        )
     _check_options(read_method(name), options)  # before the model takes its time
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name
     sentence = f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}"
     with understood(sentence, "save the analyzer again"):
-        model = keras.models.load_model(folder / "model.keras", compile=False)
+        model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=safe_mode)
     return create_analyzer(name, model, **options)

@@ -67,6 +67,10 @@ class Store:
         path = folder / FILE
         if not os.path.isfile(path) and (protocol is None or os.path.exists(path)):
             raise InputError(f"There are no results in {str(folder)!r} (no file {FILE}).")
+        if os.path.islink(path) and not os.path.exists(path):
+            raise InputError(
+                f"Expected {str(path)!r} to be a file, got a link that leads nowhere: remove it."
+            )
         with self._telling():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)

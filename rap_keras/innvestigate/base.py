@@ -18,7 +18,13 @@ from innvestigate.analyzer.base import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
 from rap_keras.analyzers.zero_maps import are_zero
-from rap_keras.backends.keras2.graphs import graph_scope, new_graph, reserve_names, valid_name
+from rap_keras.backends.keras2.graphs import (
+    graph_scope,
+    new_graph,
+    reserve_names,
+    safe_loading,
+    valid_name,
+)
 from rap_keras.backends.keras2.network import Keras2Network
 from rap_keras.backends.network import telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
@@ -32,7 +38,7 @@ from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
 from rap_keras.support.files import replacing
-from rap_keras.support.options import choose
+from rap_keras.support.options import choose, read_boolean
 
 
 class PropagationAnalyzer(ReverseAnalyzerBase):
@@ -331,11 +337,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             np.savez(file, analyzer=np.array(text), **arrays)
 
     @staticmethod
-    def load_npz(fname: Any) -> Any:
+    def load_npz(fname: Any, safe_mode: bool = True) -> Any:
         """Loads an analyzer that `save_npz` wrote.
 
         Args:
             fname: The path of the file.
+            safe_mode: Refuse Lambda layers of Python code, as Keras does. Set it to False only if you
+                trust whoever wrote the file.
 
         Returns:
             The analyzer.
@@ -357,7 +365,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             raise InputError(
                 f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
             ) from error
-        return ReverseAnalyzerBase.load(class_name, saved["state"])
+        with safe_loading(read_boolean("safe_mode", safe_mode)):
+            return ReverseAnalyzerBase.load(class_name, saved["state"])
 
 
 def _warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:

@@ -60,7 +60,7 @@ class Guard:
             read_selection(np.reshape(selection, -1), "index", size, positions, several=False)
 
     def refuse_broken(self, arrays: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
-        """Refuses maps that are not finite, or that are zero for their logits are not.
+        """Refuses maps that are not finite, or are zero because the logits are not.
 
         Raises:
             InputError: They are such.
@@ -68,12 +68,11 @@ class Guard:
         if not self.check_finite or not arrays or not len(arrays[0]):
             return
         if all(np.isfinite(m).all() for m in maps):
+            # Rules, and the search for the largest logit, may make zeros of NaN.
             size = len(arrays[0])
             empty = np.logical_and.reduce([~m.reshape(size, -1).any(1) for m in maps])
-            if not empty.any():
-                return
-            # Rules, and the search for the largest logit, may make zeros of NaN.
-            if not np.isnan(self.network.logits(arrays)).any():
+            told = self.network.is_checked and not empty.any()
+            if told or not np.isnan(self.network.logits(arrays)).any():
                 return
         with graph_scope(self.network.model):
             weights = self.network.model.weights

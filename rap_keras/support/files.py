@@ -5,6 +5,8 @@ import glob
 import json
 import os
 import platform
+import re
+import secrets
 import shutil
 import tempfile
 import zipfile
@@ -26,21 +28,26 @@ _STAGING = ".rap-keras-"
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when it is complete, and only then.
 
-    What a process that was killed has left of such a file is removed.
+    What a process that was killed has left of such a file is removed. The name that it is written under
+    cannot be guessed, and nothing that is there already is opened: in a folder that others may write to,
+    a link of theirs leads nowhere.
 
     Args:
-        path: The file; its folder is made where it is missing.
+        path: The file; its folder is made where it is missing. A link in its place is replaced itself;
+            what it points to stays as it is.
 
     Raises:
         UnwritableError: It cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(-[0-9a-f]+)?")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            if left.suffix[1:].isdecimal() and not runs(int(left.suffix[1:])):
+            found = leftover.fullmatch(left.name)
+            if found and not runs(int(found[1])):
                 left.unlink(missing_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # made anew, through no link
             yield file
         os.replace(temporary, path)
     except BaseException as error:
@@ -58,7 +65,8 @@ def replacing_together(folder: Path) -> Iterator[Path]:
     What a process of this machine that was killed has left in the folder is removed.
 
     Args:
-        folder: It is made where it is missing, and removed again if nothing comes. Its other files stay.
+        folder: It is made where it is missing, and removed again if nothing comes. Its other files stay;
+            a link that has the name of a file is replaced itself, and what it points to stays.
 
     Raises:
         InputError: It cannot be written to, as where the disk is full.

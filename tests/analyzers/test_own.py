@@ -111,7 +111,8 @@ def test_it_is_saved_and_loaded(model, x, file, tmp_path):
     analyzer = create_analyzer(f"{file}:gradient_like", model, factor=4)
     analyzer.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "analyzer.json").read_text())["options"]["factor"] == 4
-    np.testing.assert_array_equal(load_analyzer(tmp_path / "saved").analyze(x), analyzer.analyze(x))
+    loaded = load_analyzer(tmp_path / "saved", safe_mode=False)
+    np.testing.assert_array_equal(loaded.analyze(x), analyzer.analyze(x))
 
 
 def test_a_method_of_ones_own_can_be_registered_again(model, x):
@@ -198,3 +199,26 @@ def test_the_benchmark_takes_it(file, tmp_path):
     assert protocol["methods"][1]["options"] == {"factor": 2}
     assert protocol["methods"][1]["file_crc32"] == protocol["methods"][2]["file_crc32"] > 0
     assert "file_crc32" not in protocol["methods"][0]
+
+
+def test_a_saved_analyzer_names_no_code_that_runs(model, file, tmp_path):
+    saved = tmp_path / "saved"
+    create_analyzer("rap", model).save(saved)
+    (saved / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    for name in (f"{saved / 'evil.py'}:f", f"{file}:gradient_like"):
+        (saved / "analyzer.json").write_text(json.dumps({"analyzer": name, "options": {}}))
+        with pytest.raises(InputError, match=r"runs no code, .*safe_mode=False"):
+            load_analyzer(saved)
+    assert not (tmp_path / "ran").exists()
+    load_analyzer(saved, safe_mode=False)
+    with pytest.raises(InputError, match="Expected safe_mode to be True or False, got 1"):
+        load_analyzer(saved, safe_mode=1)
+
+
+def test_a_saved_model_holds_no_code_that_runs(tmp_path):
+    given = keras.Input((3,))
+    model = keras.Model(given, keras.layers.Dense(2)(keras.layers.Lambda(lambda x: x + 1)(given)))
+    create_analyzer("random", model).save(tmp_path)
+    with pytest.raises(InputError, match="Lambda"):
+        load_analyzer(tmp_path)
+    load_analyzer(tmp_path, safe_mode=False)

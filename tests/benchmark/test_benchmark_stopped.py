@@ -115,7 +115,9 @@ def test_what_killed_runs_have_left_is_removed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     names = {
-        f".report.md.{gone.pid}": False,
+        f".report.md.{gone.pid}": False,  # of versions before
+        f".report.md.{gone.pid}-0a": False,
+        f".report.md.{os.getppid()}-0a": True,
         f".report.md.{os.getppid()}": True,  # may still be written
         f".report.html.{gone.pid}": True,  # is another file's
         ".report.md.mine": True,

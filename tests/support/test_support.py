@@ -9,6 +9,7 @@ from PIL import Image
 from rap_keras.errors import InputError
 from rap_keras.patterns.patterns import Patterns
 from rap_keras.support import memory
+from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
 
 
@@ -57,3 +58,36 @@ def test_onednn_is_told_apart(asked):
         check=True,
     )
     assert found.stdout.split()[-1] == str(asked == "1")
+
+
+def test_no_planted_link_is_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for name in (f".report.md.{os.getpid()}", f".report.md.{os.getpid()}-0a", "report.md"):
+        (shared / name).symlink_to(victim)
+    with replacing(shared / "report.md") as file:
+        file.write(b"report")
+    (shared / "other.md").symlink_to(victim)
+    with replacing_together(shared) as folder:
+        (folder / "other.md").write_text("other")
+    assert victim.read_text() == "precious"
+    for name, text in {"report.md": "report", "other.md": "other"}.items():
+        assert not (shared / name).is_symlink()
+        assert (shared / name).read_text() == text
+
+
+def test_two_of_a_process_write_to_files_of_their_own(tmp_path):
+    with replacing(tmp_path / "report") as one, replacing(tmp_path / "report") as two:
+        one.write(b"one")
+        two.write(b"two")
+    assert (tmp_path / "report").read_bytes() == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_written_files_have_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "report"):
+        pass
+    assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -135,6 +135,28 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"{package}.src.{name}")
 
 
+@contextlib.contextmanager
+def safe_loading(safe: bool) -> Iterator[None]:
+    """Keras 2's safe mode, for models that are made of their JSON: Lambdas of Python code are refused.
+
+    Args:
+        safe: False lets them through.
+
+    Raises:
+        InputError: There is one.
+    """
+    try:
+        with _module("saving.serialization_lib").SafeModeScope(safe):
+            yield
+    except ValueError as error:
+        if "safe_mode=False" not in str(error):
+            raise
+        raise InputError(
+            "Expected a saved analyzer that runs no code, but its model has a Lambda layer of Python "
+            "code: if you trust whoever wrote the file, load it with safe_mode=False."
+        ) from error
+
+
 def entering(thing: Any, model: Any) -> Any:
     """Makes the public methods of a model or an analyzer enter the graph of a model, and returns it.
 

@@ -99,39 +99,39 @@ class Keras2Network(Network):
         with graph_scope(self.model):
             return forward(self.graph, self.model.inputs)[0]
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether `check` has found the model good: it tells nothing where values are not finite."""
+        return self._checked
+
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
-        return self._fetched(self._output, self._fed(sample))
+        return self._computed(sample)[0]
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        return self._logits_of(sample), self._own_output(sample)
-
-    def _own_output(self, sample: Sequence[np.ndarray]) -> Any:
-        """What the model computes of a sample.
-
-        Raises:
-            InputError: It computes something else each time.
-        """
-        runs = 8 if self._trains() else 2  # few neurons may be dropped alike
-        once, *again = (
-            self._fetched(self.model.outputs[0], self._fed(sample)) for _ in range(runs)
-        )
+        found, once = self._computed(sample)
         size = np.abs(once[np.isfinite(once)]).max(initial=0)
-        for other in again:
-            if not np.allclose(once, other, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
+        for _ in range(7 if self._trains() else 1):  # few neurons may be dropped alike
+            _, again = self._computed(sample)
+            if not np.allclose(once, again, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
                 raise InputError(
                     "Expected a model that computes the same of a sample each time, got outputs that "
-                    f"differ by {abs(once - other).max():.3g}: a layer draws at random, as Dropout does "
+                    f"differ by {abs(once - again).max():.3g}: a layer draws at random, as Dropout does "
                     "where it is called with training=True; build the model without that."
                 )
-        return once
+        return found, once
+
+    def _computed(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
+        """What the graph computes of a sample and what the model does.
+
+        Always both, for the session prepares each choice of what it computes anew.
+        """
+        feed = dict(zip(self.model.inputs, sample, strict=True))
+        return self._fetched((self._output, self.model.outputs[0]), feed)
 
     def _trains(self) -> bool:
         """Whether a layer or a model in the model is called with training=True."""
         nodes = (n for layer in self.model._flatten_layers() for n in layer._inbound_nodes)
         return any(node.call_kwargs.get("training") for node in nodes)
-
-    def _fed(self, sample: Sequence[np.ndarray]) -> dict[Any, np.ndarray]:
-        return dict(zip(self.model.inputs, sample, strict=True))
 
     def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
         with graph_scope(self.model), telling_tokens():
@@ -161,10 +161,6 @@ class OpaqueNetwork(Keras2Network):
     @cached_property
     def _output(self) -> Any:
         return self.model.outputs[0]
-
-    def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        found = self._own_output(sample)
-        return found, found
 
 
 def _without_nodes(model: Any) -> Graph:
