@@ -171,3 +171,68 @@ def test_layers_have_no_relevance(images):
     for call in (analyzer.analyze_layers, analyzer.conservation):
         with pytest.raises(InputError, match="has no relevance of layers"):
             call(images)
+
+
+def averaging(share):
+    """Three members, or one that is called with the image and its mirror image."""
+    inputs = keras.Input((12, 12, 3))
+    members = []
+    for name in "a" if share else "abc":
+        x = own = keras.Input((12, 12, 3))
+        x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="map")(x)
+        x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+        members.append(keras.Model(own, x, name=name))
+    views = [inputs, keras.ops.flip(inputs, 2)] if share else [inputs]
+    outputs = [member(view) for member in members for view in views]
+    return keras.Model(inputs, layers.Average()(outputs))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_branches_a_layer_must_be_told(name):
+    for share, layers_named in (
+        (False, "'a/map', 'b/map', 'c/map'"),
+        (True, "'a/map:0', 'a:1/map'"),
+    ):
+        with pytest.raises(InputError, match=f"that everything passes .*layer={layers_named}"):
+            create_analyzer(name, averaging(share))
+
+
+def test_a_layer_of_several_calls_is_told_by_its_call(images):
+    model = averaging(share=True)
+    with pytest.raises(InputError, match=r"calls 2 times.*choose 'a/map:0' or 'a:1/map'"):
+        create_analyzer("hires_cam", model, layer="a/map")
+    first, second = (
+        create_analyzer("hires_cam", model, layer=layer).analyze(images)
+        for layer in ("a/map:0", "a:1/map")
+    )
+    assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (None, None)])
+def test_aligned_maps_lie_where_the_object_is(size):
+    """Ones in three convolutions of stride 2 see the object: their map's centre is the object's."""
+    x = inputs = keras.Input((*size, 1))
+    for _ in range(3):
+        x = layers.Conv2D(
+            1, 3, strides=2, padding="same", kernel_initializer="ones", use_bias=False
+        )(x)
+    x = layers.Dense(1, kernel_initializer="ones")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    image = np.zeros((1, 96, 128, 1), np.float32)
+    image[0, 47:50, 60:63] = 1
+    for align, least, most in (("image", 2, 6), ("receptive_field", 0, 1.5)):
+        mass = create_analyzer("hires_cam", model, align=align).analyze(image)[0, ..., 0]
+        rows, columns = np.indices(mass.shape)
+        off = np.hypot(
+            (mass * rows).sum() / mass.sum() - 48, (mass * columns).sum() / mass.sum() - 61
+        )
+        assert least <= off <= most
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_alignment_is_kept_and_read(name, tmp_path):
+    made = create_analyzer(name, plain(), align="receptive_field")
+    made.save(tmp_path)
+    assert rap_keras.load_analyzer(tmp_path).options()["align"] == "receptive_field"
+    with pytest.raises(InputError, match="Expected align to be one of 'image', 'receptive_field'"):
+        create_analyzer(name, plain(), align="corners")

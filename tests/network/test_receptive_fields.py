@@ -1,0 +1,193 @@
+"""Centres of receptive fields against the centre of mass of a cell's gradient, and the default layer."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from rap_keras import InputError
+from rap_keras.backends.keras3.trace import trace
+from rap_keras.network.feature_maps import default_map, ends, feature_maps
+from rap_keras.network.receptive_fields import centres
+
+
+def conv(filters=1, size=3, **options):
+    return layers.Conv2D(filters, size, kernel_initializer="ones", use_bias=False, **options)
+
+
+def same(size, stride):
+    return conv(size=size, strides=stride, padding="same")
+
+
+def stem(x):
+    return same(3, 2)(x)
+
+
+def transposed(size, stride, padding):
+    return layers.Conv2DTranspose(
+        1, size, strides=stride, padding=padding, kernel_initializer="ones", use_bias=False
+    )
+
+
+def gated(x):
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    return layers.Multiply()([x, layers.Dense(1, activation="sigmoid")(gate)])
+
+
+NETWORKS = {
+    "same, size 3": lambda x: same(3, 2)(stem(x)),
+    "same, size 5 and stride 3": lambda x: same(5, 3)(x),
+    "same, size 2 and 4": lambda x: same(4, 2)(same(2, 2)(x)),
+    "valid": lambda x: conv(size=4, strides=3)(conv(strides=2)(x)),
+    "dilation": lambda x: conv(dilation_rate=2, padding="same")(stem(x)),
+    "depthwise and separable": lambda x: layers.SeparableConv2D(
+        1, 3, strides=2, padding="same", depthwise_initializer="ones", pointwise_initializer="ones"
+    )(layers.DepthwiseConv2D(3, strides=2, padding="same", depthwise_initializer="ones")(x)),
+    "pooling": lambda x: layers.AveragePooling2D(3, 2, "same")(layers.AveragePooling2D(2)(x)),
+    "padding and cropping": lambda x: layers.Cropping2D(((2, 1), (1, 3)))(
+        conv(strides=2)(layers.ZeroPadding2D(((0, 1), (3, 0)))(x))
+    ),
+    "padding, an operation": lambda x: conv(strides=2)(
+        ops.pad(x, [[0, 0], [1, 2], [2, 0], [0, 0]])
+    ),
+    "a slice": lambda x: stem(x)[:, 1:, 2:-1],
+    "a flip": lambda x: ops.flip(stem(x), 2),
+    "channels": lambda x: ops.split(conv(4, strides=2, padding="same")(x), 2, -1)[1],
+    "upsampling": lambda x: layers.UpSampling2D((2, 3), interpolation="bilinear")(stem(stem(x))),
+    "resizing": lambda x: layers.Resizing(24, 12)(stem(stem(x))),
+    "transposed, same": lambda x: transposed(3, 2, "same")(stem(stem(x))),
+    "transposed, valid": lambda x: transposed(4, 2, "valid")(stem(stem(x))),
+    "a gate": lambda x: gated(stem(x)),
+    "branches that agree": lambda x: layers.Concatenate()([stem(x), same(5, 2)(x)]),
+    "an operation with weights": lambda x: ops.conv(
+        x, np.ones((3, 3, 1, 1), np.float32), strides=2, padding="same"
+    ),
+}
+
+
+def centre_of_mass(model, row, column):
+    x = tf.ones((1, *model.input_shape[1:]))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        cell = tf.reduce_sum(model(x)[:, row, column])
+    mass = np.abs(tape.gradient(cell, x)[0].numpy().sum(-1))
+    rows, columns = np.indices(mass.shape)
+    return (mass * rows).sum() / mass.sum(), (mass * columns).sum() / mass.sum()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_centres_are_those_of_the_gradients(name):
+    x = keras.Input((48, 45, 1))
+    model = keras.Model(x, NETWORKS[name](x))
+    graph = trace(model)
+    rows, columns = centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
+    # The gate's own gradient is everywhere: it is left out, as a layer that looks at the whole image.
+    seen = keras.Model(x, stem(x)) if name == "a gate" else model
+    cells = [(4, 4), (4, 5), (5, 4), (5, 5)]
+    found = np.array([centre_of_mass(seen, *cell) for cell in cells])
+    told = np.array(
+        [(rows.first + rows.step * r, columns.first + columns.step * c) for r, c in cells]
+    )
+    if name == "transposed, valid":  # every other cell sees the same part of the image
+        found, told = found.mean(0), told.mean(0)
+    np.testing.assert_allclose(told, found, atol=1e-3)
+
+
+def test_of_branches_that_differ_the_mean_is_taken():
+    x = keras.Input((16, 16, 1))
+    graph = trace(keras.Model(x, layers.Add()([conv(size=1, strides=2)(x), same(3, 2)(x)])))
+    rows, _ = centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
+    assert (rows.first, rows.step) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    "moving",
+    [
+        lambda x: ops.roll(x, 3, 1),
+        lambda x: ops.transpose(x, (0, 2, 1, 3)),
+        lambda x: layers.Concatenate(1)([x, x]),
+        lambda x: layers.Resizing(8, 4, crop_to_aspect_ratio=True)(x),
+    ],
+)
+def test_places_that_are_not_known_are_refused(moving):
+    x = keras.Input((8, 8, 1))
+    graph = trace(keras.Model(x, stem(moving(x))))
+    with pytest.raises(InputError, match='tell a layer before it, or leave align="image"') as error:
+        centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
+    assert "\n" not in str(error.value)
+
+
+def head(x):
+    return layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+
+
+def trunk(name):
+    x = keras.Input((12, 12, 3))
+    return keras.Model(x, head(layers.Conv2D(2, 3, name=f"{name}_map")(x)), name=name)
+
+
+def on_stem(*branches):
+    def build(x):
+        x = layers.Conv2D(2, 3, name="stem")(x)
+        return layers.Add()([head(branch(x)) for branch in branches])
+
+    return build
+
+
+def inception(x):
+    parts = [layers.Conv2D(2, size, padding="same")(x) for size in (1, 3)]
+    return head(layers.Concatenate(name="joined")(parts))
+
+
+def excited(x):
+    x = layers.Conv2D(4, 3, name="before")(x)
+    gate = layers.Dense(4, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    return head(layers.Multiply(name="excited")([x, gate]))
+
+
+def shuffled(x):
+    x, kept = ops.split(layers.Conv2D(4, 3, name="before")(x), 2, -1)
+    return head(layers.Concatenate(name="joined")([layers.Conv2D(2, 1)(x), kept]))
+
+
+def with_class_token(x):
+    x = layers.Conv2D(4, 3, strides=3, name="patches")(x)
+    token = layers.Dense(4, use_bias=False)(ops.ones((1, 1)))
+    tokens = ops.concatenate([ops.reshape(x, (-1, 16, 4)), ops.ones_like(x[:, 0, :1])], 1)
+    return layers.Dense(3)(tokens[:, 0] + tokens[:, -1] + token)
+
+
+def with_mean_colour(x):
+    colour = layers.GlobalAveragePooling2D()(x)
+    x = layers.Conv2D(4, 3, name="only")(layers.Rescaling(2.0)(x))
+    return layers.Add()([head(x), layers.Dense(3)(colour)])
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (inception, "joined"),
+        (excited, "excited"),
+        (shuffled, "joined"),
+        (with_class_token, "patches"),
+        (with_mean_colour, "only"),
+        (on_stem(layers.Conv2D(2, 3), layers.Conv2D(2, 5)), "stem"),
+        (on_stem(layers.Conv2D(2, 3), lambda x: x), "stem"),
+    ],
+)
+def test_the_default_is_the_last_map_that_everything_passes(build, name):
+    x = keras.Input((12, 12, 3))
+    graph = trace(keras.Model(x, build(x)))
+    found = default_map(graph, feature_maps(graph))
+    assert found.name == name
+
+
+def test_without_one_the_last_of_each_branch_can_be_told():
+    x = keras.Input((12, 12, 3))
+    members = [trunk(name) for name in "abc"]
+    scaled = layers.Rescaling(2.0)(x)  # passed by all, but nothing has looked at it
+    graph = trace(keras.Model(x, layers.Average()([member(scaled) for member in members])))
+    maps = feature_maps(graph)
+    assert default_map(graph, maps) is None
+    assert [node.name for node in ends(graph, maps)] == ["a/a_map", "b/b_map", "c/c_map"]
