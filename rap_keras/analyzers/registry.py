@@ -46,6 +46,13 @@ def _has_beta(options: Options) -> bool:
     return options.get("beta") != 0 and options.get("alpha") != 1
 
 
+# What negative relevance, blue in pictures, stands for.
+LESS = "what has less influence than the rest"
+AGAINST = "what speaks against the class"
+OTHERS = "what speaks for the other classes"
+SLOPE = "where a larger value would lower the score"
+
+
 @dataclass(frozen=True)
 class Method:
     """A method: what it is called, where it is, and what others must know of it.
@@ -60,6 +67,7 @@ class Method:
         composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
         fixed: What the preset gives to that function; its other parameters are options of the method.
         function: Of a method of one's own: the function that explains, see `register_method`.
+        negative: What its negative relevance stands for; "" where no more can be said of it.
     """
 
     name: str
@@ -71,11 +79,22 @@ class Method:
     composite: str = ""
     fixed: Options = field(default_factory=dict)
     function: Callable[..., Any] | None = None
+    negative: str = ""
 
     def signed(self, options: Options) -> bool:
         """Whether its maps have both signs for a logit of one sign, by the options given."""
         contrasted = options.get("contrast") is not None and options.get("postprocess") is None
         return self.signs(options) or (contrasted and not self.cut)
+
+    def negative_means(self, options: Options) -> str:
+        """What negative relevance stands for, by the options given.
+
+        "" where there is none for a logit above 0, or where no more can be said of it.
+        """
+        if not self.signed(options):
+            return ""
+        contrasted = options.get("contrast") is not None
+        return OTHERS if contrasted and self.negative in (LESS, AGAINST) else self.negative
 
     @property
     def description(self) -> str:
@@ -125,28 +144,53 @@ class Method:
 def _preset(
     name: str, composite: str, signs: Callable[[Options], bool] = _always, **fixed: Any
 ) -> Method:
-    return Method(name, ".lrp:LRPAnalyzer", signs, composite=composite, fixed=fixed)
+    home = ".lrp:LRPAnalyzer"
+    return Method(name, home, signs, composite=composite, fixed=fixed, negative=AGAINST)
 
 
 # A new method is a line here, and a file with its class; a new preset of LRP a line.
 METHODS = [
-    Method("rap", ".rap:RAPAnalyzer"),
-    Method("gradient", ".gradient:GradientAnalyzer", signs=_not_postprocessed),
-    Method("input_t_gradient", ".gradient:InputTimesGradientAnalyzer"),
+    Method("rap", ".rap:RAPAnalyzer", negative=LESS),
+    Method("gradient", ".gradient:GradientAnalyzer", signs=_not_postprocessed, negative=SLOPE),
+    Method("input_t_gradient", ".gradient:InputTimesGradientAnalyzer", negative=AGAINST),
     Method("guided_backprop", ".gradient:GuidedBackpropAnalyzer"),
     Method("deconvnet", ".gradient:DeconvnetAnalyzer"),
-    Method("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer"),
-    Method("smoothgrad", ".averaged:SmoothGradAnalyzer", signs=_not_postprocessed, seeded=True),
-    Method("expected_gradients", ".expected_gradients:ExpectedGradientsAnalyzer", seeded=True),
+    Method("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer", negative=AGAINST),
+    Method(
+        "smoothgrad",
+        ".averaged:SmoothGradAnalyzer",
+        signs=_not_postprocessed,
+        seeded=True,
+        negative=SLOPE,
+    ),
+    Method(
+        "expected_gradients",
+        ".expected_gradients:ExpectedGradientsAnalyzer",
+        seeded=True,
+        negative=AGAINST,
+    ),
     Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
-    Method("pattern.attribution", ".pattern:PatternAttributionAnalyzer", needs_patterns=True),
+    Method(
+        "pattern.attribution",
+        ".pattern:PatternAttributionAnalyzer",
+        needs_patterns=True,
+        negative=AGAINST,
+    ),
     Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signs=_never),
-    Method("grad_cam", ".cam:GradCAMAnalyzer", signs=_not_cut, cut=True),
-    Method("grad_cam_plus_plus", ".cam:GradCAMPlusPlusAnalyzer", signs=_not_cut, cut=True),
-    Method("hires_cam", ".cam:HiResCAMAnalyzer", signs=_not_cut_by_default, cut=True),
-    Method("layer_cam", ".cam:LayerCAMAnalyzer", signs=_not_cut, cut=True),
-    Method("deep_lift", ".deep_lift:DeepLIFTAnalyzer"),
-    Method("occlusion", ".masked:OcclusionAnalyzer"),
+    Method("grad_cam", ".cam:GradCAMAnalyzer", signs=_not_cut, cut=True, negative=AGAINST),
+    Method(
+        "grad_cam_plus_plus",
+        ".cam:GradCAMPlusPlusAnalyzer",
+        signs=_not_cut,
+        cut=True,
+        negative=AGAINST,
+    ),
+    Method(
+        "hires_cam", ".cam:HiResCAMAnalyzer", signs=_not_cut_by_default, cut=True, negative=AGAINST
+    ),
+    Method("layer_cam", ".cam:LayerCAMAnalyzer", signs=_not_cut, cut=True, negative=AGAINST),
+    Method("deep_lift", ".deep_lift:DeepLIFTAnalyzer", negative=AGAINST),
+    Method("occlusion", ".masked:OcclusionAnalyzer", negative=AGAINST),
     Method("rise", ".masked:RISEAnalyzer", signs=_of_logits, seeded=True),
     Method("input", ".controls:InputAnalyzer"),
     Method("random", ".controls:RandomAnalyzer", seeded=True),

@@ -33,7 +33,7 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Shows what in an image speaks for and against an image classifier's decision."""
+    """Shows what in an image an image classifier's decision rests on."""
 
 
 for _command in (explain, compare, layers, benchmark, report, merge, demo, methods, models, doctor):

@@ -17,7 +17,9 @@ def methods(
     if name is not None:
         record = read_method(name)
         import_tensorflow()
-        typer.echo(f"{record.description}\n\nOptions: {', '.join(record.option_names())}")
+        meaning = record.negative_means({})
+        negative = f"\n\nBlue in its maps is {meaning}." if meaning else ""
+        typer.echo(f"{record.description}{negative}\n\nOptions: {', '.join(record.option_names())}")
         return
     records = [read_method(one) for one in analyzer_names()]
     width = max(len(record.name) for record in records)

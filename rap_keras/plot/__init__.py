@@ -1,4 +1,6 @@
-"""Relevance maps as pictures: red speaks for the class, blue against it, white is exactly zero.
+"""Relevance maps as pictures: red is positive relevance, blue negative, white exactly zero.
+
+What blue stands for depends on the method: docs/faq.md has a table.
 
 Every function draws with matplotlib's object interface: without a display, without pyplot and its
 global list of figures. Save with `figure.savefig(...)` (`axes.figure.savefig(...)`). A notebook shows

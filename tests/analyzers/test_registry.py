@@ -139,3 +139,33 @@ def test_the_table_needs_no_tensorflow():
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "meaning"),
+    [
+        ("rap", registry.LESS),
+        ("rap:head=positive", registry.LESS),
+        ("rap:contrast=softmax", registry.OTHERS),
+        ("lrp.alpha_1_beta_0", ""),
+        ("lrp.alpha_1_beta_0:contrast=3", registry.OTHERS),
+        ("lrp.epsilon", registry.AGAINST),
+        ("deep_lift", registry.AGAINST),
+        ("gradient", registry.SLOPE),
+        ("gradient:postprocess=abs", ""),
+        ("gradient:contrast=softmax", registry.SLOPE),
+        ("grad_cam", ""),
+        ("grad_cam:relu=false", registry.AGAINST),
+        ("grad_cam:relu=false:contrast=softmax", registry.OTHERS),
+        ("hires_cam", registry.AGAINST),
+        ("guided_backprop", ""),
+    ],
+)
+def test_what_negative_relevance_stands_for_depends_on_the_method(row, meaning):
+    method = read_row(row)
+    assert read_method(method.name).negative_means(method.options) == meaning
+
+
+def test_of_a_method_of_ones_own_nothing_is_claimed():
+    own = registry._own("mine", lambda model, x, neurons: x, signed=True)
+    assert own.negative_means({}) == ""

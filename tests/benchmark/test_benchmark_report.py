@@ -13,7 +13,7 @@ from matplotlib.colors import same_color, to_rgb
 from PIL import Image
 
 from benchmarks import ALWAYS
-from rap_keras.benchmark.reporting import document, figures
+from rap_keras.benchmark.reporting import document, figures, words
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.reporting.tables import summary_lines
@@ -652,3 +652,23 @@ def test_tensorflow_and_pyplot_are_not_imported():
         "sys.exit(bool({'tensorflow', 'keras', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_colours_are_told_by_what_each_method_says():
+    methods = [
+        {"title": title, "method": title.partition(":")[0], "options": options}
+        for title, options in [
+            ("rap", {}),
+            ("rap:contrast=softmax", {"contrast": "softmax"}),
+            ("lrp.alpha_1_beta_0", {}),
+            ("input_t_gradient", {}),
+            ("deep_lift", {}),
+            ("control.random", {}),
+        ]
+    ]
+    assert words.colours(methods) == (
+        "Red is positive relevance, blue negative: what has less influence than the rest (rap); what "
+        "speaks for the other classes (rap:contrast=softmax); what speaks against the class "
+        "(input_t_gradient, deep_lift)."
+    )
+    assert words.colours(methods[2:3]) == "Red is positive relevance, blue negative."

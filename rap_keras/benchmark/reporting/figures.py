@@ -18,6 +18,7 @@ from rap_keras import plot
 from rap_keras.benchmark.metrics import Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
+from rap_keras.benchmark.reporting.words import colours
 from rap_keras.plot.drawing import PERCENTILE, NotebookFigure
 from rap_keras.support.text import printable
 
@@ -55,9 +56,9 @@ def draw_figures(
     figures = []
     if maps:
         caption = (
-            "Images and their heat maps (in the manner of Fig. 5 of arXiv 1904.00605): red speaks for "
-            "the class, blue against it. Each map has a scale of its own; its colours saturate at the "
-            f"{PERCENTILE}th percentile of the absolute values."
+            "Images and their heat maps (in the manner of Fig. 5 of arXiv 1904.00605). "
+            f"{colours(protocol['methods'])} Each map has a scale of its own; its colours saturate at "
+            f"the {PERCENTILE}th percentile of the absolute values."
         )
         image = Image("figures/heatmaps.png", caption)
         figures.append(_Drawn("Heat maps", image, heatmap_figure(protocol, images, maps)))

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from rap_keras.benchmark.reporting.figures import Maps
 from rap_keras.benchmark.reporting.html import page
+from rap_keras.benchmark.reporting.words import colours
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
 from rap_keras.support.text import spaced
 
 PAGE = "maps.html"
 _PHOTO = "image"
 _WORDS = (
-    "Red speaks for the class, blue against it; each map has a scale of its own, which ends at the "
+    "Each map has a scale of its own, which ends at the "
     f"{PERCENTILE}th percentile of its absolute values. Click on a map to enlarge it; then the "
     "arrow keys go to other methods and images."
 )
@@ -59,7 +60,8 @@ def maps_page(
     model = f"{protocol['model']} on {protocol['data']}"
     body = [
         "<h1>Heat maps</h1>",
-        f'<p>{_text(model)}: <a href="report.html">the report</a>. {_WORDS}</p>',
+        f'<p>{_text(model)}: <a href="report.html">the report</a>. '
+        f"{_text(colours(protocol['methods']))} {_WORDS}</p>",
         '<div class="tools">',
         '<label>find <input id="find" type="search" placeholder="image or class"></label>',
         '<label>size <input id="side" type="range" min="80" max="400" value="150"></label>',

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rap_keras.analyzers.registry import find_method
 from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
 from rap_keras.benchmark.settings import described
 from rap_keras.support.text import counted
@@ -184,3 +185,15 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def colours(methods: Sequence[Mapping[str, Any]]) -> str:
+    """What the colours of heat maps mean, by the methods of a protocol."""
+    meanings: dict[str, list[str]] = {}
+    for method in methods:
+        record = find_method(method["method"])
+        meaning = "" if record is None else record.negative_means(method["options"])
+        if meaning:
+            meanings.setdefault(meaning, []).append(method["title"])
+    told = "; ".join(f"{meaning} ({', '.join(titles)})" for meaning, titles in meanings.items())
+    return f"Red is positive relevance, blue negative{': ' + told if told else ''}."
