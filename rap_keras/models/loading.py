@@ -471,7 +471,8 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
 def _check_size(size: tuple[int, int]) -> None:
     if min(size) < 1:
         raise InputError(
-            f"Expected a size of images from 1 pixel on, got {size[0]} x {size[1]}.", "size"
+            f"Expected a size of images from 1 pixel on, it cannot be {size[0]} x {size[1]}.",
+            "size",
         )
 
 
