@@ -118,12 +118,12 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
             )
         with _begun(Path(out), first.protocol | {"shard": [1, 1]}) as whole:
             _check_shard_of(whole, (1, 1))
-            stack.enter_context(_no_vain_results(whole, (1, 1)))
-            for store in stores:
-                maps = store.maps()
-                for record in store.images():
-                    whole.add([(record, maps.get(record["position"], {}))])
-            return _report(whole)
+            with _no_vain_results(whole, (1, 1)):
+                for store in stores:
+                    maps = store.maps()
+                    for record in store.images():
+                        whole.add([(record, maps.get(record["position"], {}))])
+                return _report(whole)
 
 
 def report(folder: str | Path, reference: str | None = None, parquet: bool = False) -> list[Path]:
@@ -201,11 +201,12 @@ def _no_vain_results(store: Store, shard: Shard) -> Iterator[None]:
     try:
         yield
     finally:
-        measured = len(store.positions())
-        vain = not store.has_kept() if shard[1] == 1 else not measured
-        # What another process began is left to it, unless all is measured.
-        if vain and (store.created or measured == store.protocol["images"]):
-            store.discard()
+        with contextlib.suppress(InputError):  # what is wrong was told before
+            measured = len(store.positions())
+            vain = not store.has_kept() if shard[1] == 1 else not measured
+            # What another process began is left to it, unless all is measured.
+            if vain and (store.created or measured == store.protocol.get("images")):
+                store.discard()
 
 
 @contextlib.contextmanager

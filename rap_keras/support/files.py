@@ -95,7 +95,7 @@ def replacing_together(folder: Path) -> Iterator[Path]:
         with signals.held():
             for file in files:
                 os.replace(file, folder / file.name)
-            created = []
+            created = [] if files else created
     except OSError as error:
         raise InputError(
             f"The folder {str(folder)!r} cannot be written to ({error.strerror or error})."

@@ -66,6 +66,7 @@ def seen(monkeypatch):
         return []
 
     monkeypatch.setattr(running, "run", note)
+    monkeypatch.setattr("rap_keras.cli.benchmark._check_early", lambda settings: None)
     return found
 
 

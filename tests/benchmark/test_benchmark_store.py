@@ -17,6 +17,8 @@ import pytest
 from command_line import fail, files, succeed
 
 from benchmarks import MAIN, QUICK, assert_same_report, records
+from rap_keras.benchmark import running
+from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.store import FILE, Store
 from rap_keras.errors import InputError
 
@@ -357,3 +359,124 @@ def test_nothing_is_begun_to_read(tmp_path):
     with pytest.raises(InputError, match="no results"):
         Store(tmp_path / "none")
     assert files(tmp_path) == []
+
+
+WHOLE = PROTOCOL | {"images": 2}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_results_without_an_image_are_not_in_the_way(kept, tmp_path):
+    """As a process leaves them that was killed."""
+    with Store(tmp_path, WHOLE) as store:
+        add(store, record(0, status="kept" if kept else "misclassified"))
+    changed = WHOLE | {"seed": 1}
+    if kept:
+        with pytest.raises(InputError, match="seed was 0 and now is 1"):
+            running._begun(tmp_path, changed)
+        return
+    with running._begun(tmp_path, WHOLE) as store:  # the same goes on
+        assert store.positions() == {0}
+    with running._begun(tmp_path, changed) as store:
+        assert (store.protocol["seed"], store.positions()) == (1, set())
+
+
+def test_results_that_cannot_be_read_stay(tmp_path):
+    (tmp_path / FILE).write_text("no database " * 99)
+    with pytest.raises(InputError, match="not a database"):
+        running._begun(tmp_path, WHOLE)
+    assert (tmp_path / FILE).read_text().startswith("no database")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "shard", "stays"),
+    [
+        ([], (1, 1), False),
+        (["skipped"], (1, 1), False),
+        (["skipped", "kept"], (1, 1), True),
+        ([], (1, 2), False),
+        (["misclassified"], (1, 2), True),
+    ],
+)
+@pytest.mark.parametrize("failure", [None, InputError("No."), KeyboardInterrupt()])
+def test_a_run_that_kept_nothing_leaves_nothing(statuses, shard, stays, failure, tmp_path):
+    out = tmp_path / "out"
+    try:
+        with running._begun(out, WHOLE) as store, running._no_vain_results(store, shard):
+            for k, status in enumerate(statuses):
+                add(store, record(k, status=status))
+            if failure is not None:
+                raise failure
+    except (InputError, KeyboardInterrupt) as error:
+        assert error is failure  # noqa: PT017
+    assert out.exists() == stays
+
+
+def test_what_another_process_began_stays(tmp_path):
+    with (
+        running._begun(tmp_path, WHOLE) as store,
+        running._begun(tmp_path, WHOLE) as other,
+        running._no_vain_results(other, (1, 1)),
+    ):
+        add(store, record(0, status="skipped"))
+    assert (tmp_path / FILE).exists()
+
+
+METHODS = [{"title": name, "options": {"steps": 9}} for name in ("rap", "ig", "lrp.epsilon")]
+LONG = "/a/long/folder" * 9
+
+
+@pytest.mark.parametrize(
+    ("held", "given", "told"),
+    [
+        (
+            {"methods": METHODS},
+            {"methods": METHODS[:2]},
+            "methods was with lrp.epsilon and now is without",
+        ),
+        (
+            {"methods": METHODS[1:]},
+            {"methods": METHODS},
+            "methods was without rap and now is with rap",
+        ),
+        (
+            {"methods": METHODS[:1]},
+            {"methods": METHODS[1:2]},
+            "methods was with rap and now is with ig",
+        ),
+        (
+            {"methods": METHODS},
+            {"methods": [*METHODS[:2], METHODS[2] | {"options": {"steps": 8}}]},
+            "methods lrp.epsilon options steps was 9 and now is 8",
+        ),
+        (
+            {"methods": METHODS},
+            {"methods": METHODS[::-1]},
+            "methods was rap, ig, lrp.epsilon and now is lrp.epsilon, ig, rap",
+        ),
+        (
+            {"metrics": ["lerf"]},
+            {"metrics": ["lerf", "morf"]},
+            "metrics was without morf and now is with",
+        ),
+        (
+            {"seed": 0, "methods": [{"title": "a", "options": {"seed": 0}}]},
+            {"seed": 1, "methods": [{"title": "a", "options": {"seed": 1}}]},
+            "seed was 0 and now is 1, and methods a options seed was 0 and now is 1",
+        ),
+        (
+            {"data": f"folder:{LONG}/one"},
+            {"data": f"folder:{LONG}/two"},
+            'data was ...ng/folder/one" and now is ...ng/folder/two"',
+        ),
+        (
+            dict.fromkeys("abcde", 1),
+            dict.fromkeys("abcde", 2),
+            "a was 1 and now is 2, and b was 1 and now is 2, and c was 1 and now is 2 (2 more differ)",
+        ),
+    ],
+)
+def test_what_differs_is_shown(held, given, told):
+    with pytest.raises(InputError) as error:
+        check_same(held, given, "out")
+    assert told in str(error.value)
+    check_same(held | {"command": "a"}, held | {"command": "b"}, "out")

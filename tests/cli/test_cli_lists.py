@@ -1,8 +1,10 @@
 """`rap-keras methods`, `models` and `doctor`; what is said while it loads."""
 
 import inspect
+import shlex
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from PIL import Image
 
 from rap_keras import analyzer_names
 from rap_keras.analyzers import registry
+from rap_keras.models import embedded
 from rap_keras.models.applications import applications
+from rap_keras.models.names import EmbeddedName, application_names
 from rap_keras.support.progress import announced
 
 
@@ -138,3 +142,57 @@ def test_files_are_looked_for_before_tensorflow_is_loaded(command, tmp_path, mon
 
 def test_completion_can_be_installed():
     assert "--install-completion" in succeed("--help")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told", "pixels"),
+    [
+        ([":net"], "--preprocess none", "tell --preprocess"),
+        ([":net", "--preprocess", "unit"], "--preprocess unit", ""),
+        ([":net", "--mean", "-1,2,3.5", "--std", "2"], "--mean -1,2,3.5 --std 2", ""),
+        (
+            [":scaling"],
+            "--preprocess none",
+            "its own Rescaling (scale) scales them: --preprocess none",
+        ),
+        ([":dividing"], "--preprocess none", "its own "),
+        ([":map"], "--preprocess none --neuron all", "tell --preprocess"),
+        ([":two", "--output", "b"], "--preprocess none --output b", "tell --preprocess"),
+    ],
+)
+def test_the_command_that_doctor_tells_runs(flags, told, pixels, file, tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "net.py").write_text(
+        file.read_text()
+        + "def scaling(): return net(keras.layers.Rescaling(1 / 255, name='scale'))\n"
+        "def dividing(): return net(keras.layers.Lambda(lambda x: x / 255))\n"
+        "def map(): return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])\n"
+        "def two():\n"
+        "    x = keras.Input((8, 8, 3))\n"
+        "    flat = keras.layers.Flatten()(x)\n"
+        "    heads = [keras.layers.Dense(2, name=name)(flat) for name in 'ab']\n"
+        "    return keras.Model(x, heads)\n"
+    )
+    photo = folder / "a b.png"
+    Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(photo)
+    model = f"{folder / 'net.py'}{flags[0]}"
+    words = succeed("doctor", model, *flags[1:], "--image", photo).splitlines()
+    command = shlex.split(words[-1].partition("explained: ")[2])
+    assert command[:5] == ["rap-keras", "explain", str(photo), "--model", model]
+    assert " ".join(command[5:]) == told
+    shown = [line for line in words if line.startswith("pixels")]
+    assert (pixels in shown[0]) if pixels else not shown
+    succeed(*command[1:], "--out", tmp_path / "out")
+    assert "IMAGE --model" in succeed("doctor", model, *flags[1:]).splitlines()[-1]
+
+
+def test_doctor_takes_one_image(tmp_path):
+    for name in "ab":
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    assert "Expected one image, got 2" in fail("doctor", "embedded:vgg", "--image", tmp_path)
+
+
+def test_names_of_applications_are_those_of_keras():
+    assert application_names() == set(applications())
+    assert set(get_args(EmbeddedName)) == set(get_args(embedded.Name))

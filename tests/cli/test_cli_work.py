@@ -298,3 +298,15 @@ def test_handlers_are_put_back():
     with signals.raising():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems refuse such names")
+@pytest.mark.parametrize("command", ["explain", "layers", "compare"])
+def test_a_line_break_in_a_name_does_not_break_a_line(command, common, tmp_path):
+    image = photo(tmp_path / "in\nput" / "a\nb.png")
+    more = ["--methods", "input"] if command == "compare" else []
+    told = succeed(command, image, *common, *more, "--out", tmp_path / "out\nput")
+    assert r"out\nput." in told
+    assert told.count("\n") == (2 if command == "explain" else 1)
+    if command == "explain":
+        assert told.startswith(str(image).replace("\n", r"\n"))

@@ -499,10 +499,10 @@ def test_damaged_masks_and_images_of_voc_are_refused(voc):
         dataset.read(2, (4, 4))
     whole = (masks / "2007_03.png").read_bytes()
     (masks / "2007_03.png").write_bytes(whole[: len(whole) // 2])
-    with refused("2007_03.png' of the image '2007_03' is not an image"):
+    with refused("2007_03.png' of the image '2007_03' is truncated"):
         dataset.read(2)
     (voc / "JPEGImages" / "2007_03.jpg").write_bytes(b"")
-    with refused("2007_03.jpg' is not an image"):
+    with refused("2007_03.jpg' is empty"):
         dataset.read(2)
 
 
@@ -848,3 +848,29 @@ def test_data_sets_can_be_pickled_even_after_reading(layout, request, tmp_path):
     assert list(after.objects) == list(before.objects)
     for label in before.objects:
         np.testing.assert_array_equal(after.objects[label], before.objects[label])
+
+
+@pytest.mark.parametrize("folder", ["", "images", "images/sub"])
+def test_boxes_of_images_told_without_their_endings(tmp_path, folder):
+    place = tmp_path / folder
+    for name, value in (("a.png", 2), ("b.v2.PNG", 1)):
+        save(place / name, pixels(value))
+    start = "sub/" if folder.endswith("sub") else ""
+    rows = [f"{start}{name},0,0,1,1" for name in ("a", "a.png", "b.v2")]
+    write(tmp_path / "boxes.csv", "\n".join(["image,x_min,y_min,x_max,y_max", *rows]))
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert list(dataset.names) == [f"{start}a.png", f"{start}b.v2.PNG"]
+    np.testing.assert_array_equal(dataset.read(1).image, pixels(1))
+    save(place / "a.bmp", pixels(3))
+    with refused("one image called '.*a' in line 2 .*got a.bmp and a.png; write its ending too"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_a_missing_image_is_looked_for_where_the_images_are(tabled):
+    write(tabled / "boxes.csv", "image,x_min,y_min,x_max,y_max\nc,0,0,1,1\nd.png,0,0,1,1\n")
+    for place in (tabled, tabled / "images"):
+        place.mkdir(exist_ok=True)
+        dataset = open_dataset(f"folder:{tabled}")
+        for k, name in enumerate(("c", "d.png")):
+            with refused(f"There is no image '{place / name}'"):
+                dataset.read(k)

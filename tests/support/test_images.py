@@ -1,3 +1,4 @@
+import io
 import os
 import resource
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from rap_keras.errors import InputError
-from rap_keras.support import images
+from rap_keras.support import image_faults, images
 from rap_keras.support.images import check_image, collect_images, read_image, size_of
 
 
@@ -69,13 +70,13 @@ def test_turns_photos_upright(tmp_path, pixels):
 
 def test_damaged_missing_and_other_files_are_refused(tmp_path, pixels):
     whole = save(tmp_path / "whole.png", np.tile(pixels, (20, 20, 1))).read_bytes()
-    for name, content in {
-        "cut.png": whole[: len(whole) // 2],
-        "text.png": b"no",
-        "0.png": b"",
-    }.items():
+    for name, content, words in (
+        ("cut.png", whole[: len(whole) // 2], "is truncated"),
+        ("text.png", b"no", "is not an image"),
+        ("0.png", b"", "is empty"),
+    ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=rf"{name}' is not an image"):
+        with pytest.raises(InputError, match=rf"{name}' {words}"):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match="There is no image"):
         read_image(tmp_path / "missing.png")
@@ -186,3 +187,67 @@ def test_the_size_is_that_of_the_upright_image(orientation, tmp_path):
     exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", (30, 20)).save(file, exif=exif)
     assert size_of(file) == read_image(file).shape[:2]
+
+
+def encoded(pixels, kind, **options):
+    file = io.BytesIO()
+    Image.fromarray(np.tile(pixels, (20, 20, 1))).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+def test_a_file_that_ends_early_is_called_truncated(kind, part, tmp_path, pixels):
+    whole = encoded(pixels, kind)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole[: max(20, int(part * len(whole)))])
+    with pytest.raises(InputError, match="truncated"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty, a file of 0 bytes"),
+        (bytes(3000), "begins with zeros"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC image, .* save it as PNG or JPEG"),
+        (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg></svg>', "is an SVG drawing"),
+        (b"<!DOCTYPE html><html></html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS.*git lfs pull"),
+        (b"some text", "is not an image that can be read"),
+    ],
+)
+def test_what_is_no_image_is_told_as_what_it_is(content, message, tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        check_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.avif"])
+def test_an_image_without_a_decoder_is_told(name, tmp_path, pixels, monkeypatch):
+    path = tmp_path / name
+    begin = {"a.webp": b"RIFF\0\0\1\0WEBPVP8 ", "a.avif": b"\0\0\0\x20ftypavif\0\0\0\0avif"}
+    path.write_bytes(begin[name] + bytes(50))
+    monkeypatch.setattr(image_faults.features, "check", lambda feature: False)
+    with pytest.raises(
+        InputError, match=r"is a file of \w+, which cannot be read here; save it as"
+    ):
+        check_image(path)
+    monkeypatch.setattr(image_faults.features, "check", lambda feature: True)
+    with pytest.raises(InputError, match="truncated or damaged"):
+        check_image(path)
+
+
+def test_an_image_of_four_inks_and_the_first_of_several_frames(tmp_path, pixels):
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "inks.tif")
+    np.testing.assert_allclose(read_image(tmp_path / "inks.tif"), pixels, atol=1)
+    frames = [Image.fromarray(values) for values in (pixels, pixels[::-1])]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("source", ["", "  "])
+def test_an_empty_name_is_no_folder(source):
+    with pytest.raises(InputError, match="got an empty text"):
+        collect_images([source])

@@ -9,8 +9,11 @@ from PIL import Image
 from rap_keras.errors import InputError
 from rap_keras.patterns.patterns import Patterns
 from rap_keras.support import memory
+from rap_keras.support.devices import choose_tensorflow
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
+from rap_keras.support.quiet import logged_from
+from rap_keras.support.text import did_you_mean
 
 
 @pytest.mark.parametrize("name", ["picture.png", "text.npz", "array.npy"])
@@ -91,3 +94,65 @@ def test_written_files_have_the_permissions_of_any_new_file(tmp_path):
     with replacing(tmp_path / "report"):
         pass
     assert (tmp_path / "report").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+METHODS = (
+    "rap",
+    "grad_cam",
+    "layer_cam",
+    "integrated_gradients",
+    "smoothgrad",
+    "lrp.epsilon",
+    "random",
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("gradcam", ["grad_cam"]),
+        ("Grad-CAM", ["grad_cam"]),
+        ("ig", ["integrated_gradients"]),
+        ("IntegratedGradients", ["integrated_gradients"]),
+        ("smooth_grad", ["smoothgrad"]),
+        ("lrp_epsilon", ["lrp.epsilon"]),
+        ("epsilon", ["lrp.epsilon"]),
+        ("cam", ["grad_cam", "layer_cam"]),
+        ("RAP", ["rap"]),
+        ("xyzzy", []),
+        ("", []),
+        ("-", []),
+    ],
+)
+def test_what_was_meant(typed, meant):
+    asked = f"did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+    assert did_you_mean(typed, METHODS) == asked
+
+
+def test_plus_signs_are_words():
+    names = ["grad_cam", "grad_cam_plus_plus"]
+    assert did_you_mean("gradcam++", names) == "did you mean 'grad_cam_plus_plus'?"
+
+
+LOGS = (
+    b"W0000 00:00:1.5 1 a.cc:1] w\nplain\n2026-01-01 00:00:00.1: E tensorflow/b.cc:2] e\nI0000 x\n"
+)
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0, "WPEI"), (1, "WE"), (2, "E"), (3, "")])
+def test_logs_of_the_severity_that_was_asked_for(level, shown, capfd):
+    with logged_from(level):
+        os.write(2, LOGS)
+    told = capfd.readouterr().err.splitlines()
+    kinds = {"w": "W", "plain": "P", "e": "E", "x": "I"}
+    assert "".join(kinds[line.split()[-1]] for line in told) == shown
+
+
+@pytest.mark.parametrize("before", [None, "tensorflow", "jax"])
+def test_keras_gets_tensorflow(before, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if before:
+        monkeypatch.setenv("KERAS_BACKEND", before)
+    assert choose_tensorflow() == ("jax" if before == "jax" else None)
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    monkeypatch.delenv("KERAS_BACKEND")
