@@ -8,6 +8,7 @@ import tensorflow as tf
 from compare import FLOAT32, assert_same
 from keras import layers
 from networks import biased, plain, residual
+from thinned import slow_unless
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer
@@ -37,7 +38,11 @@ def images(rng):
 
 
 @pytest.mark.parametrize(
-    "method", ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"]
+    "method",
+    slow_unless(
+        lambda p: p.values[0] in ("rap", "rise"),  # by a graph of its own, and by calls of the model
+        ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"],
+    ),
 )
 def test_xla_gives_the_same_maps(method, images, tmp_path):
     options = METHODS[method]
@@ -94,7 +99,7 @@ def test_all_methods_are_listed_and_give_finite_maps(images):
         assert np.isfinite(maps).all()
 
 
-@pytest.mark.parametrize("build", [plain, residual])
+@pytest.mark.parametrize("build", slow_unless(lambda p: p.values[0] is residual, [plain, residual]))
 def test_relevance_sums_to_the_selected_logit(build, images):
     model = build()
     logits = model(images).numpy()
@@ -119,8 +124,17 @@ def test_index_of_the_largest_logit_is_max_activation(images):
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("method", ["rap", "gradient", "input_t_gradient"])
-@pytest.mark.parametrize("build", [plain, residual])
+@pytest.mark.parametrize(
+    ("build", "method"),
+    slow_unless(
+        lambda p: p.values in ((residual, "rap"), (plain, "gradient")),
+        [
+            pytest.param(build, method)
+            for build in (plain, residual)
+            for method in ("rap", "gradient", "input_t_gradient")
+        ],
+    ),
+)
 def test_a_batch_equals_single_calls_and_any_batch_size(method, build, images):
     model = build()
     whole = create_analyzer(method, model).analyze(images)
@@ -277,7 +291,7 @@ def test_tensors_integers_and_doubles_are_taken(images):
     assert_same(analyzer.analyze(bytes_), analyzer.analyze(bytes_.astype("float32")))
 
 
-@pytest.mark.parametrize("build", [plain, residual])
+@pytest.mark.parametrize("build", slow_unless(lambda p: p.values[0] is plain, [plain, residual]))
 def test_precisions(build, images):
     double = build("float64")
     exact = create_analyzer("rap", double)
@@ -575,8 +589,15 @@ def test_inputs_outside_the_given_bounds_are_refused(images):
         create_analyzer("rap", plain(), bounds=([0, 0], [9, 9])).analyze(images)
 
 
-@pytest.mark.parametrize("merge", [layers.Add, layers.Multiply])
-@pytest.mark.parametrize("batch", [2, 4])
+@pytest.mark.parametrize(
+    ("batch", "merge"),
+    [
+        (4, layers.Add),
+        (2, layers.Multiply),
+        pytest.param(2, layers.Add, marks=pytest.mark.slow),
+        pytest.param(4, layers.Multiply, marks=pytest.mark.slow),
+    ],
+)
 def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
     """A vector added to an image lies along its last axis, whatever the size of the batch."""
     image, vector = keras.Input((4, 4, 3)), keras.Input((3,))
@@ -585,9 +606,10 @@ def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
     out = layers.Dense(2)(layers.Flatten()(merge()([x, y])))
     model = biased(keras.Model([image, vector], out))
     data = [rng.normal(size=(batch, *s)).astype("float32") for s in ((4, 4, 3), (3,))]
-    maps = create_analyzer("rap", model).analyze(data)
+    analyzer = create_analyzer("rap", model)
+    maps = analyzer.analyze(data)
     for k in range(batch):
-        single = create_analyzer("rap", model).analyze([d[k : k + 1] for d in data])
+        single = analyzer.analyze([d[k : k + 1] for d in data])
         for one, many in zip(single, maps, strict=True):
             np.testing.assert_allclose(one[0], many[k], rtol=1e-4, atol=1e-6)
     total = maps[0].sum((1, 2, 3)) + maps[1].sum(1)

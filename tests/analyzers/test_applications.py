@@ -28,7 +28,7 @@ def error_of(model, rng, dtype="float32"):
     return create_analyzer("rap", model).conservation(x).max_error
 
 
-@pytest.mark.parametrize("head", ["softmax", None])
+@pytest.mark.parametrize("head", [pytest.param("softmax", marks=pytest.mark.slow), None])
 def test_a_small_mobilenet_conserves(head, rng):
     model = apps.MobileNetV2(
         weights=None, input_shape=(96, 96, 3), alpha=0.35, classifier_activation=head
@@ -36,6 +36,7 @@ def test_a_small_mobilenet_conserves(head, rng):
     assert error_of(model, rng) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_small_convnext_conserves(rng):
     model = convnext.ConvNeXt(
         depths=(1, 1, 2, 1),

@@ -13,6 +13,7 @@ if not keras.__version__.startswith("3"):
 from compare import assert_same
 from keras import layers, ops
 from networks import biased
+from thinned import slow_unless
 
 from rap_keras import InputError, UnknownLayerError, create_analyzer, register_rule
 from rap_keras.backends.keras3 import opening
@@ -93,7 +94,13 @@ def sample(rng, *shape):
     return rng.normal(size=(3, *(shape or SHAPE))).astype("float32")
 
 
-@pytest.mark.parametrize("method", ["rap", "lrp.alpha_1_beta_0", "gradient", "lrp.epsilon"])
+@pytest.mark.parametrize(
+    "method",
+    slow_unless(
+        lambda p: p.values[0] in ("rap", "gradient"),
+        ["rap", "lrp.alpha_1_beta_0", "gradient", "lrp.epsilon"],
+    ),
+)
 def test_a_subclassed_model_of_blocks_is_explained_as_its_flat_twin(method, rng):
     model, twin = Network(), biased(flat_twin())
     model(np.zeros((1, *SHAPE), "float32"))
@@ -167,15 +174,18 @@ class Convolved(layers.Layer):
         (Convolved, lambda: layers.Conv2D(5, 3, 2, "same", activation="relu")),
     ],
 )
-@pytest.mark.parametrize("method", ["rap", "lrp.alpha_1_beta_0", "gradient"])
+@pytest.mark.parametrize(
+    "method",
+    slow_unless(lambda p: p.values[0] == "rap", ["rap", "lrp.alpha_1_beta_0", "gradient"]),
+)
 def test_operations_on_weights_are_kernel_layers(layer, twin, method, rng):
     models = [functional(layer()), functional(twin())]
     models[0].set_weights(models[1].get_weights())
     x = sample(rng)
-    found, expected = (create_analyzer(method, model).analyze(x) for model in models)
+    analyzers = [create_analyzer(method, model) for model in models]
+    found, expected = (analyzer.analyze(x) for analyzer in analyzers)
     assert_same(found, expected)
     # The weights are read when the model is explained, not when the analyzer is made.
-    analyzers = [create_analyzer(method, model) for model in models]
     halved = [w * 0.5 for w in models[1].get_weights()]
     for model in models:
         model.set_weights(halved)
@@ -280,7 +290,9 @@ def attended(make):
     return biased(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))))
 
 
-@pytest.mark.parametrize("name", ATTENTION)
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda p: p.values[0] in ("additive", "grouped queries"), ATTENTION)
+)
 def test_attention_conserves_and_its_weights_take_nothing(name, rng):
     model = attended(ATTENTION[name])
     x = sample(rng, 6, 8)

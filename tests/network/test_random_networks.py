@@ -16,7 +16,7 @@ from random_networks import random_network
 
 from rap_keras import InputError, UnknownLayerError, create_analyzer
 
-QUICK = 12
+QUICK = 4
 MANY = 500
 
 

@@ -24,6 +24,7 @@ from shared_data import (
     pattern_attributions,
     pattern_model,
 )
+from thinned import slow_unless
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, patterns
@@ -321,8 +322,15 @@ def folded_by_hand(model):
     return plain_model
 
 
-@pytest.mark.parametrize("project", [True, False])
-@pytest.mark.parametrize("name", ANALYZERS)
+@pytest.mark.parametrize(
+    ("name", "project"),
+    [
+        ("pattern.net", True),
+        ("pattern.attribution", False),
+        pytest.param("pattern.net", False, marks=pytest.mark.slow),
+        pytest.param("pattern.attribution", True, marks=pytest.mark.slow),
+    ],
+)
 def test_normalization_is_part_of_the_linear_layer_beside_it(name, project, rng):
     model = with_normalization()
     folded = folded_by_hand(model)
@@ -463,7 +471,10 @@ def test_merged_shards_equal_one_pass(exact, x, tmp_path):
         assert_equal_patterns(loaded.patterns(pattern_type), expected)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", FLOAT64), ("float32", FLOAT32)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [pytest.param("float64", FLOAT64, marks=pytest.mark.slow), ("float32", FLOAT32)],
+)
 def test_resumed_statistics_equal_one_pass(dtype, tolerance, x, tmp_path):
     model = plain(dtype)
     gathered(model, x[:11]).save(tmp_path / "statistics.npz")
@@ -504,7 +515,13 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize(
+    "stream",
+    slow_unless(
+        lambda p: p.id in ("dataset_with_labels", "iterator", "py_dataset"),
+        [pytest.param(stream, id=name) for name, stream in STREAMS.items()],
+    ),
+)
 def test_streams_equal_arrays(stream, exact, x):
     assert_equal_patterns(fit(exact, stream(x)), fit(exact, x))
 
@@ -707,7 +724,12 @@ def test_patterns_equal_innvestigates(file):
         assert_equal_patterns(statistics.patterns(pattern_type), expected, 1e-4)
 
 
-@pytest.mark.parametrize("file", FILES)
+def of_a_kind_each(p):
+    """One fixture of each kind of network."""
+    return p.id.split("_")[1] in ("vggstride", "mlpflat", "mlpdropout") or p.id.endswith("vgg_s0")
+
+
+@pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
 def test_maps_equal_innvestigates(file):
     data = load(file)
     model = pattern_model(data)
@@ -718,7 +740,7 @@ def test_maps_equal_innvestigates(file):
         assert_same(maps, data[key], 1e-4)
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
 def test_fitted_maps_equal_innvestigates(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")

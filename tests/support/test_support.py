@@ -50,6 +50,7 @@ def test_an_image_is_checked_without_its_pixels(tmp_path, monkeypatch):
             check_image(tmp_path / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["0", "1"])
 def test_onednn_is_told_apart(asked):
     code = "from rap_keras.support.devices import uses_onednn; print(uses_onednn())"
