@@ -40,7 +40,7 @@ def images(rng):
 @pytest.mark.parametrize(
     "method",
     slow_unless(
-        lambda p: p.values[0] in ("rap", "rise"),  # by a graph of its own, and by calls of the model
+        lambda p: p.values[0] in ("rap", "rise"),  # a graph of its own, calls of the model
         ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"],
     ),
 )

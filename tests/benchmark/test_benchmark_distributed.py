@@ -45,6 +45,7 @@ def data(tmp_path):
     return f"folder:{tmp_path / 'data'}"
 
 
+@pytest.mark.slow
 @ignore_warnings_of_ray
 def test_a_killed_worker_loses_nothing(data, common, tmp_path, monkeypatch, capfd):
     pytest.importorskip("ray")
@@ -92,6 +93,7 @@ def test_a_cluster_that_is_not_there(address, common, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @ignore_warnings_of_ray
 def test_workers_without_room_are_refused(common, tmp_path):
     """Ray would wait for a GPU that never comes."""

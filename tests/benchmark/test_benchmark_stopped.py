@@ -10,6 +10,7 @@ from command_line import files, succeed
 
 from benchmarks import MAIN, QUICK, assert_same_report, records
 from rap_keras.benchmark.store import FILE, Store
+from rap_keras.cli import main
 from rap_keras.support.files import replacing
 
 # Is told to stop while the third image is written, or while the report is.
@@ -40,12 +41,13 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "number", "count"),
     [
         ("image", signal.SIGTERM, 2),
-        pytest.param("image", signal.SIGINT, 2, marks=pytest.mark.slow),
-        pytest.param("report", signal.SIGTERM, 8, marks=pytest.mark.slow),
+        ("image", signal.SIGINT, 2),
+        ("report", signal.SIGTERM, 8),
     ],
 )
 def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_path):
@@ -71,6 +73,33 @@ def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_pat
     assert records(out) == records(whole)
 
 
+def test_a_run_in_this_process_that_is_told_to_stop(whole, common, tmp_path, monkeypatch, capfd):
+    out = tmp_path / "out"
+    arguments = [str(value) for value in ("benchmark", *common, *MAIN, "--out", out)]
+    insert = Store._insert_maps
+
+    def at_third(self, position, maps):
+        insert(self, position, maps)
+        if self._database.execute("SELECT count(*) FROM images").fetchone() == (3,):
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_insert_maps", at_third)
+        patch.setattr(sys, "argv", ["rap-keras", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 128 + signal.SIGTERM
+    assert tuple(capfd.readouterr()) == (
+        "",
+        f"rap-keras: stopped by SIGTERM; 2 images measured and kept in {out}: run the same command "
+        "again to go on.\n",
+    )
+    assert files(out) == [FILE]  # and no journal
+    succeed(*arguments)
+    assert_same_report(out, whole)
+    assert records(out) == records(whole)
+
+
 # Is told to stop while a module is being imported.
 AT_IMPORT = """
 import os, sys
@@ -90,6 +119,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "number", "told"),
     [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import fail, files, succeed
+from command_line import fail, files, run, succeed
 
 from benchmarks import MAIN, QUICK, assert_same_report, records
 from rap_keras.benchmark import running
@@ -59,6 +59,7 @@ def small_files(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(whole, common, tmp_path):
     out = tmp_path / "out"
     arguments = [str(value) for value in ("benchmark", *common, *MAIN, "--out", out)]
@@ -71,6 +72,30 @@ def test_a_killed_run_goes_on(whole, common, tmp_path):
     assert_same_report(out, whole)
     assert {name: records(out)[name] for name in before} == before
     assert records(out) == records(whole)
+
+
+def test_what_a_killed_run_leaves_is_gone_on_with(whole, common, tmp_path, monkeypatch):
+    """What is on the disk while the third image is written, as kill -9 would leave it."""
+    out, left = tmp_path / "out", tmp_path / "left"
+    arguments = ["benchmark", *common, *MAIN, "--out"]
+    held = Store._insert_maps
+
+    def insert(self, position, maps):
+        held(self, position, maps)
+        if self._database.execute("SELECT count(*) FROM images").fetchone() == (3,):
+            shutil.copytree(out, left)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_insert_maps", insert)
+        assert run(*arguments, out).exit_code
+    assert (left / f"{FILE}-journal").exists()  # it was at work
+    assert list(records(left)) == ["a", "b"]
+    before = records(left)
+    succeed(*arguments, left)
+    assert_same_report(left, whole)
+    assert {name: records(left)[name] for name in before} == before
+    assert records(left) == records(whole)
 
 
 def test_a_disk_that_is_full_while_images_are_added(whole, common, tmp_path):

@@ -531,6 +531,7 @@ def test_help_does_not_import_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_the_installed_command_is_silent_on_stderr(photos, common, tmp_path):
     command = [Path(sys.executable).parent / "rap-keras", "explain", *common, "--fit", "pad"]
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

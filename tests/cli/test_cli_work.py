@@ -218,7 +218,9 @@ def start(out):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_nothing_behind(number, tmp_path):
     process = start(tmp_path / "new" / "out")
     process.send_signal(number)

@@ -124,9 +124,9 @@ def test_every_page_is_in_the_site():
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-# A kernel runs the first, and tests/innvestigate that of the plugin.
+# tests/innvestigate runs that of the plugin; a kernel runs the first, where slow tests run.
 @pytest.mark.parametrize(
-    "path", [p for p in NOTEBOOKS[1:] if p.stem != "05_innvestigate"], ids=lambda p: p.stem
+    "path", [p for p in NOTEBOOKS if p.stem != "05_innvestigate"], ids=lambda p: p.stem
 )
 def test_notebooks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -157,6 +157,7 @@ def test_links_of_notebooks_lead_somewhere(path):
         assert (path.parent / target).is_file(), target
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*zmq.*", "ignore::DeprecationWarning", "ignore::ResourceWarning"
 )

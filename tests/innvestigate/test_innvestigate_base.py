@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from compare import FLOAT32, assert_same
 from keras2 import k2
+from thinned import slow_unless
 
 from rap_keras import InputError, UnknownLayerError
 from rap_keras import innvestigate as plugin
@@ -208,7 +209,14 @@ def cases(table):
 
 
 assert_sums = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-networks = pytest.mark.parametrize("name", NETWORKS)
+# One of each class: what moves samples, shares them out, or has weights of its own.
+REPRESENTATIVES = (
+    *("mlp_dropout_activations", "max_pooling", "strides", "conv1d", "batch_normalization"),
+    *("concatenate", "two_inputs", "shared_layer"),
+)
+networks = pytest.mark.parametrize(
+    "name", slow_unless(lambda p: p.values[0] in REPRESENTATIVES, NETWORKS)
+)
 modes = pytest.mark.parametrize("mode", MODES)
 
 
@@ -325,7 +333,10 @@ def test_options_change_the_map_but_not_its_sum(options):
     assert_sums(totals(maps), factor * subject("skip")[2].max(1))
 
 
-@pytest.mark.parametrize("options", cases(SAVED))
+@pytest.mark.parametrize(
+    "options",
+    slow_unless(lambda p: p.id in ("max_activation, variant", "bounds, project"), cases(SAVED)),
+)
 def test_a_loaded_analyzer_gives_the_same_maps(options, tmp_path):
     model, x, _ = subject("skip")
     neurons = chosen(options.get("neuron_selection_mode"))
@@ -683,7 +694,10 @@ def test_a_path_integral_is_the_mean_map_on_the_path_times_the_input():
 
 @pytest.mark.parametrize(
     ("wrapper", "options"),
-    [(wrappers.GaussianSmoother, {"augment_by_n": 2}), (wrappers.PathIntegrator, {"steps": 3})],
+    [
+        pytest.param(wrappers.GaussianSmoother, {"augment_by_n": 2}, marks=pytest.mark.slow),
+        (wrappers.PathIntegrator, {"steps": 3}),
+    ],
 )
 def test_a_loaded_wrapper_gives_the_same_maps(wrapper, options, no_noise):
     model, x, _ = subject("mlp_2_dense")
@@ -692,6 +706,16 @@ def test_a_loaded_wrapper_gives_the_same_maps(wrapper, options, no_noise):
         loaded = AnalyzerBase.load(*analyzer.save())
         assert type(loaded) is wrapper
         assert_maps_same(loaded.analyze(x), analyzer.analyze(x))
+
+
+def test_innvestigate_makes_rap_and_its_own_side_by_side():
+    model, x, logits = subject("max_pooling")
+    with plugin.graph_scope(model):
+        maps = innvestigate.create_analyzer("rap", model).analyze(x)
+        other = innvestigate.create_analyzer("gradient", model).analyze(x)
+    assert_maps_same(maps, plain("max_pooling"))
+    assert_sums(totals(maps), logits.max(1))
+    assert abs(maps - other).max() > 0.01
 
 
 # Beside iNNvestigate's own analyzers, as its users work: eager execution is off.
@@ -725,9 +749,9 @@ np.savez(file, **found)
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    """Fresh processes, without our import and with it, which run beside the other tests."""
+    """Fresh processes, without our import and with it, side by side."""
     folder = tmp_path_factory.mktemp("processes")
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -750,6 +774,7 @@ def found(processes):
     return [dict(np.load(file)) for file in processes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logits", *BASELINES])
 def test_baselines_are_the_same_with_and_without_us(name, found):
     without, with_rap = found
@@ -757,6 +782,7 @@ def test_baselines_are_the_same_with_and_without_us(name, found):
     assert_same(with_rap[name], without[name])
 
 
+@pytest.mark.slow
 def test_rap_is_one_of_innvestigates_analyzers(found):
     _, maps = found
     assert_sums(totals(maps["rap"]), maps["logits"].max(1))

@@ -86,6 +86,7 @@ def test_a_report_of_innvestigates_methods(found):
     assert summary["protocol"]["versions"]["keras"].startswith("2.")
 
 
+@pytest.mark.slow
 def test_the_same_again(found, common, tmp_path):
     arguments = arguments_of(common, "innvestigate", *METHODS)
     succeed(*arguments, "--out", tmp_path)

@@ -167,6 +167,7 @@ def test_operations_without_a_layer_are_refused():
         plugin.from_keras3(model)
 
 
+@pytest.mark.slow
 def test_large_applications_are_rebuilt():
     model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), classes=10)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")

@@ -11,7 +11,7 @@ from keras2 import k2
 from networks import plain, residual
 from real_networks import NETWORKS, photographs
 from shared_data import needs_shared, shared_models
-from thinned import slow_unless
+from thinned import pairwise_or_slow, slow_unless
 
 import rap_keras
 from rap_keras import innvestigate as plugin
@@ -30,8 +30,19 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("build", [plain, residual])
+def is_quick(p):
+    """Each option on one network: `add` on that with a sum."""
+    build, options = p.values
+    return options != {"add": "signed"} and (build is residual) == (options in ({}, OPTIONS[2]))
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    slow_unless(
+        is_quick,
+        [pytest.param(b, o, id=f"{b.__name__}-{o}") for b in (plain, residual) for o in OPTIONS],
+    ),
+)
 def test_small_networks_at_every_layer(build, options, rng):
     x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
     model = build()
@@ -46,7 +57,10 @@ def test_small_networks_at_every_layer(build, options, rng):
 
 @pytest.mark.parametrize(
     "method",
-    ["lrp.alpha_1_beta_0_IB", "lrp.alpha_2_beta_1_IB", "lrp.alpha_2_beta_1", "lrp.epsilon"],
+    slow_unless(
+        lambda p: p.values[0] == "lrp.alpha_2_beta_1",
+        ["lrp.alpha_1_beta_0_IB", "lrp.alpha_2_beta_1_IB", "lrp.alpha_2_beta_1", "lrp.epsilon"],
+    ),
 )
 def test_separable_convolutions_as_innvestigate_has_them(method, rng):
     x = rng.normal(size=(3, 8, 8, 3)).astype("float32")
@@ -118,8 +132,10 @@ def groups(k):
     return k.Model(inputs, k.layers.Dense(4)(x))
 
 
-@pytest.mark.parametrize("method", ["rap", "lrp.epsilon", "lrp.alpha_2_beta_1"])
-@pytest.mark.parametrize("build", [convnext, transformer, groups])
+@pytest.mark.parametrize(
+    ("build", "method"),
+    pairwise_or_slow([convnext, transformer, groups], ["rap", "lrp.epsilon", "lrp.alpha_2_beta_1"]),
+)
 def test_opened_layers_and_normalizations_by_the_sample(build, method, rng):
     x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
     model = build(keras)
@@ -166,9 +182,8 @@ def test_convnext_of_keras_applications(rng):
 
 
 @needs_shared
-@pytest.mark.parametrize(
-    "name", slow_unless(lambda p: p.values[0] in ("squeezenet", "resnet18_trunk"), NETWORKS)
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks(name):
     size, preprocess = NETWORKS[name]
     x = np.asarray(preprocess(photographs(size, count=2)[0]), "float32")

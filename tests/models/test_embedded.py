@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from compare import assert_same
+from thinned import slow_unless
 
 import rap_keras
 from rap_keras.datasets import cluttered_digits, preprocess
@@ -50,7 +51,9 @@ def test_classifiers_name_unseen_digits(name, scenes):
 
 
 @keras3
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda p: p.values[0] in ("residual", "vit"), CLASSIFIERS)
+)
 def test_every_layer_conserves_the_logit(name, scenes):
     x = preprocess(scenes.images[:4])
     analyzer = rap_keras.create_analyzer("rap", embedded.load(name))
@@ -102,6 +105,7 @@ def test_layers_of_our_own_are_saved_and_loaded(build, tmp_path, scenes):
     assert_same(same(x), model(x))
 
 
+@pytest.mark.slow
 @keras3
 def test_an_analyzer_is_loaded_in_a_process_that_knows_no_embedded_network(tmp_path, scenes):
     x = preprocess(scenes.images[:1])

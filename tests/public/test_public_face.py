@@ -50,6 +50,7 @@ def in_forks(cases, before=""):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_each_submodule_is_there_in_a_fresh_interpreter():
     cases = [f"assert callable(rap_keras.{name}.{own})" for name, own in SUBMODULES.items()]
