@@ -1,6 +1,9 @@
 """Settings of every test."""
 
+import ctypes
+import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf.keras is Keras 2, for iNNvestigate
@@ -47,3 +50,49 @@ def _seeded(_tensorflow_seeded, monkeypatch) -> None:
         for module in (tf.random, tf.compat.v2.random):
             patch.setattr(module, "set_seed", lambda seed: None)
         keras.utils.set_random_seed(0)
+
+
+# Memory. A worker that runs half of all files would keep what each of them has built.
+
+GROWTH = 100 * 2**20  # what files may add together before it is looked for
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: to look through it for what may go takes longer than most tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
+    """With the last test of a file goes what the file has cached."""
+    yield
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    for value in vars(item.module).values():
+        if hasattr(value, "cache_clear") and value.__module__ == item.module.__name__:
+            value.cache_clear()
+    if resident() > _kept[0] + GROWTH:
+        gc.collect()
+        trim()
+        _kept[0] = resident()
+
+
+_kept = [0]
+
+
+def resident() -> int:
+    """The memory of this process, in bytes; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def trim() -> None:
+    """Gives freed memory back to the system, where the C library can."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        return
