@@ -14,6 +14,7 @@ from compare import assert_same
 from keras import layers
 from networks import biased, plain
 from PIL import Image
+from thinned import pairwise_or_slow
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
@@ -64,8 +65,7 @@ def logits_of(x):
     return bare(x).numpy()
 
 
-@pytest.mark.parametrize("mode", TOLD)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "mode"), pairwise_or_slow(list(METHODS), list(TOLD)))
 def test_an_explanation_has_the_maps_of_analyze_and_tells_of_what(method, mode):
     x = samples()
     analyzer = made(method, neuron_selection_mode=mode)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from compare import assert_same
 from keras import layers, ops
 from networks import biased, plain, segmenting
+from thinned import pairwise_or_slow
 
 import rap_keras
 from rap_keras import InputError, create_analyzer, load_analyzer
@@ -51,7 +52,7 @@ def test_the_map_of_a_region_is_the_sum_of_those_of_its_neurons(method):
     assert_same(whole, np.sum(parts, 0))
 
 
-@pytest.mark.parametrize("head", [None, "softmax", "sigmoid"])
+@pytest.mark.parametrize("head", [None, "softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_a_position_is_the_neuron_of_the_flattened_output(head):
     """An index of one number, through a Flatten layer, has nothing of the regions' code."""
     x, model = samples(), network(head)
@@ -76,8 +77,10 @@ TAILS = {
 }
 
 
-@pytest.mark.parametrize("tail", TAILS)
-@pytest.mark.parametrize("softmax", [layers.Softmax, lambda: ops.sigmoid])
+@pytest.mark.parametrize(
+    ("tail", "softmax"),
+    pairwise_or_slow(list(TAILS), [layers.Softmax, lambda: ops.sigmoid]),
+)
 def test_the_softmax_of_every_position_is_left_out(softmax, tail):
     """As DeepLab ends: logits at a coarse scale, upsampled, with the softmax before or after."""
     x = samples()
@@ -278,8 +281,9 @@ def test_classifiers_take_regions_and_indices_make_no_arrays_of_the_outputs_size
         largest.analyze(x, mask)
 
 
-@pytest.mark.parametrize("mode", ["max_activation", "index", "all"])
-@pytest.mark.parametrize("vector", [True, False])
+@pytest.mark.parametrize(
+    ("mode", "vector"), pairwise_or_slow(["max_activation", "index", "all"], [True, False])
+)
 def test_a_single_number_is_explained(vector, mode):
     inputs = keras.Input((6,))
     value = layers.Dense(1)(layers.Dense(5, activation="relu")(inputs))

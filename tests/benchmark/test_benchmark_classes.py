@@ -64,7 +64,7 @@ def test_a_grid_holds_its_images_in_their_cells(size):
         assert (grid.pixels[mask] == grid.positions[place]).all()
 
 
-@pytest.mark.parametrize("cells", ["shrunk", "full"])
+@pytest.mark.parametrize("cells", [pytest.param("shrunk", marks=pytest.mark.slow), "full"])
 def test_the_grid_of_an_image_and_its_score(cells, common, monkeypatch):
     bench, views = seen(
         monkeypatch,
@@ -147,11 +147,11 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
         monkeypatch, common, "random_logit", methods=("gradient", "lrp.z"), controls=True
     )
     others = set()
+    lrp = create_analyzer("lrp.z", bench.loaded.model, neuron_selection_mode="index")
     for position, by_title in views.items():
         scene = by_title["lrp.z"].scene
         assert scene.other != scene.neuron
         others.add((scene.other - scene.neuron) % 3)
-        lrp = create_analyzer("lrp.z", bench.loaded.model, neuron_selection_mode="index")
         pair = [
             evaluation.heatmap(lrp.analyze(scene.x[None], [n])[0])
             for n in (scene.neuron, scene.other)
@@ -204,6 +204,7 @@ def test_removal_compares_with_what_the_logits_lose():
 def test_energy_is_the_share_on_the_object_and_among_the_objects():
     chosen = settings((), methods=("rap",), data="cluttered-digit-pairs:9", metrics=("energy",))
     bench = Bench(chosen)
+    analyzer = create_analyzer("rap", bench.loaded.model)
     kept = 0
     for position in drawn(bench):
         record, _ = measure_one(bench, position)
@@ -211,7 +212,6 @@ def test_energy_is_the_share_on_the_object_and_among_the_objects():
             continue
         kept += 1
         sample = bench.dataset.read(position)
-        analyzer = create_analyzer("rap", bench.loaded.model)
         relevance = analyzer.analyze(bench.loaded.preprocess(sample.image[None]))[0]
         positive = np.maximum(evaluation.heatmap(relevance), 0)
         own = positive[sample.objects[record["label"]]].sum()

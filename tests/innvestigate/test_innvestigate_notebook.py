@@ -16,6 +16,7 @@ run_notebook(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_the_notebook_runs():
     arguments = [ROOT / "notebooks" / "05_innvestigate.ipynb", ROOT / "tests" / "support"]
     done = subprocess.run(
