@@ -38,15 +38,22 @@ class Record:
         """The node's transposed Jacobian, in its dtype; relevances keep theirs."""
         if is_a(self.node.layer, ROUTING) and not any(x.dtype.is_floating for x in self.inputs):
             return self._routed([tf.cast(x, tf.float32) for x in self.inputs], relevances)
-        if not all(x.dtype.is_floating for x in self.inputs):
+        floating = [x for x in self.inputs if x.dtype.is_floating]
+        if not floating:
             raise InputError(
                 f"Expected floating-point inputs to differentiate by, but layer {self.node.name!r} "
                 "takes integers: use a method that does not need its gradient."
             )
         values = [tf.cast(r, y.dtype) for r, y in zip(relevances, self.outputs, strict=True)]
         zero = tf.UnconnectedGradients.ZERO
-        gradients = self.tape.gradient(self.outputs, self.inputs, values, zero)
-        return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
+        gradients = iter(self.tape.gradient(self.outputs, floating, values, zero))
+        dtype = relevances[0].dtype
+        return [
+            tf.cast(tf.convert_to_tensor(next(gradients)), dtype)
+            if x.dtype.is_floating
+            else tf.zeros_like(x, dtype=dtype)
+            for x in self.inputs
+        ]
 
     def before_activation(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """From a kernel layer's output back to its last stage's z: through activation and bias."""

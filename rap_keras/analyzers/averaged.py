@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.errors import InputError
@@ -29,7 +29,7 @@ class Copy(NamedTuple):
     reference: np.ndarray | None = None
 
 
-class AveragedGradientAnalyzer(Analyzer):
+class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
     """The gradient, averaged over changed copies of each sample; the neuron is that of the sample.
 
     Copies are made and summed up batch by batch, so that memory does not depend on their number.
@@ -80,7 +80,7 @@ class AveragedGradientAnalyzer(Analyzer):
             for k in range(len(own)):
                 one = next(copies)
                 references.append(one.reference)
-                for to, values in zip(batch, one.inputs, strict=True):
+                for to, values in zip(batch, self._varied(one.inputs, sample), strict=True):
                     to[k] = values
             gradients = self._gradient.raw_maps(batch, chosen)
             for k, (weight, reference) in enumerate(zip(own, references, strict=True)):

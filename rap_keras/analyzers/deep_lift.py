@@ -73,8 +73,8 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
 
     def _explaining(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
         references = [
-            tf.broadcast_to(tf.cast(r, x.dtype), tf.shape(x))
-            for r, x in zip(self._references, inputs, strict=True)
+            tf.broadcast_to(tf.cast(r, x.dtype), tf.shape(x)) if has else x
+            for r, x, has in zip(self._references, inputs, self._differentiable, strict=True)
         ]
         pairs = [tf.concat(pair, 0) for pair in zip(inputs, references, strict=True)]
         both, records = forward(self._graph, pairs)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
 from rap_keras.composites.gradient import gradient_composite
@@ -13,7 +14,7 @@ from rap_keras.rules import gradient
 from rap_keras.support.options import choose
 
 
-class GradientAnalyzer(PropagationAnalyzer):
+class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     """The gradient of the selected logit (Simonyan et al., 2014).
 
     Args:
@@ -48,7 +49,7 @@ class GradientAnalyzer(PropagationAnalyzer):
         return [after(g) for g in gradients], logits
 
 
-class InputTimesGradientAnalyzer(PropagationAnalyzer):
+class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
@@ -67,7 +68,7 @@ class InputTimesGradientAnalyzer(PropagationAnalyzer):
 _SIGNED = 'use "input_t_gradient"'
 
 
-class GuidedBackpropAnalyzer(PropagationAnalyzer):
+class GuidedBackpropAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     """Guided backpropagation (Springenberg et al., 2015): ReLUs pass only positive values back.
 
     It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:
@@ -81,7 +82,7 @@ class GuidedBackpropAnalyzer(PropagationAnalyzer):
         return _SIGNED
 
 
-class DeconvnetAnalyzer(PropagationAnalyzer):
+class DeconvnetAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     """Deconvolution (Zeiler and Fergus, 2014): ReLUs are applied to what goes back, not their gradient.
 
     It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:

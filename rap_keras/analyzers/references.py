@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.binary import chosen
+from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, refuse_masked
@@ -46,8 +46,11 @@ def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
     return references
 
 
-class ReferenceAnalyzer(Analyzer):
-    """An analyzer with the option `reference_inputs`, whose maps sum to a difference of logits."""
+class ReferenceAnalyzer(DifferentiatingAnalyzer):
+    """An analyzer with the option `reference_inputs`, whose maps sum to a difference of logits.
+
+    Inputs without a derivative, such as tokens, are the same in the reference and in the sample.
+    """
 
     _references: list[np.ndarray]
 
@@ -65,6 +68,14 @@ class ReferenceAnalyzer(Analyzer):
         references = [r.tolist() for r in self._references]
         told = references if len(references) > 1 else references[0]
         return super().options() | {"reference_inputs": told}
+
+    def _reference_of(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The reference of each sample; inputs without a derivative stay as they are."""
+        references = [
+            np.broadcast_to(r, a.shape).astype(a.dtype)
+            for a, r in zip(arrays, self._references, strict=True)
+        ]
+        return self._varied(references, arrays)
 
     def _warn_of_delta(self, delta: np.ndarray, size: np.ndarray, logits: np.ndarray) -> None:
         """Warns where sums are far from the difference of the logits.
@@ -98,13 +109,11 @@ class ReferenceAnalyzer(Analyzer):
         """As `_warn_of_delta`, of maps whose method has not computed the logits of the reference."""
         if not len(arrays[0]):
             return
-        references = [
-            np.broadcast_to(r, a[:1].shape).astype(a.dtype)
-            for a, r in zip(arrays, self._references, strict=True)
-        ]
+        count = 1 if all(self._differentiable) else len(arrays[0])  # then it is the same for all
+        references = self._reference_of([a[:count] for a in arrays])
         neurons = None if self._explains_all(selection) else found["neurons"]
-        one = None if selection is None else found["neurons"][:1]
-        start = self._batched("logits", self._selecting, references, one)["logits"]
+        chosen = None if selection is None else found["neurons"][:count]
+        start = self._batched("logits", self._selecting, references, chosen)["logits"]
         ends = found["logits"], np.broadcast_to(start, found["logits"].shape)
         of_sample, of_reference = (explained_sum(end, neurons) for end in ends)
         sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
@@ -134,10 +143,7 @@ class ReferenceAnalyzer(Analyzer):
 
     def _delta(self, arrays: list[np.ndarray], neuron_selection: Any) -> np.ndarray:
         at_samples = self._explained(arrays, neuron_selection)
-        references = [
-            np.broadcast_to(r, a.shape).astype(a.dtype)
-            for a, r in zip(arrays, self._references, strict=True)
-        ]
+        references = self._reference_of(arrays)
         at_references = self._batched("logits", self._selecting, references, neuron_selection)
         if at_references is None:
             return np.zeros(0)

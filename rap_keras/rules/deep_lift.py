@@ -70,6 +70,8 @@ def rescale(
     statistics, quotients: what `differences` has, exact and never larger than what is normalized allows.
     All else: the mean gradient between both, changed the least so that each sample's sum is kept.
     """
+    if not any(x.dtype.is_floating for x in inputs):
+        return [None for _ in inputs]
     (of_input, *_), (axis, *_) = samples
     both = [mean_of(r, axis) for r in relevances]
     function = activation_name(layer)

@@ -19,7 +19,9 @@ def gradient(
     *,
     transposed: TensorMap | None = None,
 ) -> list[tf.Tensor]:
-    """The derivative of the selected neurons, by the chain rule."""
+    """The derivative of the selected neurons, by the chain rule; whole numbers have none."""
+    if not any(x.dtype.is_floating for x in inputs):
+        return [None for _ in inputs]
     return vjp(outputs, inputs, relevances, transposed)
 
 

@@ -1,0 +1,75 @@
+"""What methods share that are made of derivatives: whole numbers, such as tokens, have none."""
+
+import warnings
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.analyzers.base import Analyzer
+from rap_keras.errors import InputError
+from rap_keras.network.graph import Graph, Node
+from rap_keras.network.layer_types import EMBEDDING, is_a
+
+# What numbers go through to become the number of a row, a place or a class.
+_COUNTING = EMBEDDING | {
+    *("Argmax", "Argmin", "Argsort", "OneHot", "Bincount", "Digitize", "SearchSorted"),
+    *("CategoryEncoding", "Discretization", "Hashing", "HashedCrossing", "IntegerLookup"),
+}
+
+
+class DifferentiatingAnalyzer(Analyzer):
+    """An analyzer that is made of derivatives.
+
+    Inputs of integers or booleans, and those whose values only choose a row of an embedding, get zeros
+    and stay as they are where a method changes its inputs.
+    """
+
+    def explain(self, x: Any, neuron_selection: Any = None) -> Any:
+        """As `Analyzer.explain`; warns of inputs that have no derivative, and get zeros."""
+        taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
+        named = zip(self._graph.inputs, self._graph.input_names, self._differentiable, strict=True)
+        without = [repr(name) for slot, name, has in named if not has and slot in taken]
+        if without:
+            told = f"{', '.join(without)} {'holds' if len(without) == 1 else 'hold'} whole numbers"
+            other = 'methods that propagate relevance, such as "rap", explain'
+            if not any(self._differentiable):
+                raise InputError(
+                    f"Expected a model with an input that {self.name!r} can differentiate by, but "
+                    f"{told}, such as tokens, which have no derivative: {other} them."
+                )
+            warnings.warn(
+                f"{self.name!r} gives zeros to inputs without a derivative: {told}, such as tokens; "
+                f"{other} them.",
+                stacklevel=2,
+            )
+        return super().explain(x, neuron_selection)
+
+    @cached_property
+    def _differentiable(self) -> list[bool]:
+        """For each input, whether the output can be differentiated by it."""
+        reached = _reached(self._graph)
+        return [
+            slot in reached and tf.as_dtype(spec.dtype).is_floating
+            for slot, spec in zip(self._graph.inputs, self._network.inputs, strict=True)
+        ]
+
+    def _varied(self, changed: list[np.ndarray], sample: list[np.ndarray]) -> list[np.ndarray]:
+        """Changed inputs where there is a derivative, those of the sample elsewhere."""
+        parts = zip(changed, sample, self._differentiable, strict=True)
+        return [own if has else x for own, x, has in parts]
+
+
+def _reached(graph: Graph) -> set[int]:
+    """The slots from which the output can be reached by what has derivatives."""
+    found = {graph.output}
+    for node in reversed(graph.nodes):
+        if found.intersection(node.outputs) and not _counts(node):
+            found.update(node.inputs)
+    return found
+
+
+def _counts(node: Node) -> bool:
+    dtype = getattr(node.layer, "dtype", "float32") if is_a(node.layer, {"Cast"}) else "float32"
+    return is_a(node.layer, _COUNTING) or not tf.as_dtype(dtype).is_floating
