@@ -30,9 +30,9 @@ class PropagationAnalyzer(Analyzer):
         contrast: What the explained class c is set against: relevance starts from |f_c| (e_c - sum_k
             w_k e_k) in place of f_c e_c, with the logits f, the other classes k and weights w of sum 1,
             so that the map sums to 0, evidence for c is positive and for the others negative.
-            "softmax": w are the probabilities of the others among themselves. "uniform": they are all
-            alike. The number of a class, or a list of them: these alike, and no others ("why c, and not
-            these"). None: relevance starts from f_c, as the papers have it.
+            "softmax": w is the softmax of the others' logits, whatever the model's head is. "uniform":
+            they are all alike. The number of a class, or a list of them: these alike, and no others
+            ("why c, and not these"). None: relevance starts from f_c, as the papers have it.
         **options: Those of `Analyzer`.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import Any
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph, Node
+from rap_keras.network.turning import Negative
 from rap_keras.rules import Rule, name_of, required_facts, routing
 
 LayerType = str | type
@@ -104,7 +105,10 @@ class Composite:
         if limit and self.limits:
             return self.limits
         own = {} if self.default else _registered
-        return types.lookup(node.layer, self.rules | own) or self.default
+        found = types.lookup(node.layer, self.rules | own) or self.default
+        # A model has no such node, so a table of one's own may lack it.
+        turns = found is None and isinstance(node.layer, Negative)
+        return routing.pass_on if turns else found
 
 
 def _differs_from_its_name(graph: Graph, node: Node) -> bool:

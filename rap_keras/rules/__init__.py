@@ -12,7 +12,8 @@ known:
 
     name          the node's name, unique in the model
     bottleneck    whether everything passes the node's output on its way to the model's output
-    stages        list of `rap_keras.network.linear.Stage`: a kernel layer's maps, already computed
+    stages        list of `rap_keras.network.linear.Stage`: a kernel layer's maps, already computed; for
+                  class 0 of one sigmoid the last layer's have kernel and bias of the other sign
     nonnegative   whether all inputs are known to be >= 0
     rectified     whether a ReLU cuts every output, so that relevance is 0 where it is not positive
     box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
