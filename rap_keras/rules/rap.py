@@ -107,7 +107,15 @@ def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
         v = 0.5 * tf.math.divide_no_nan(relevance, above_tiny(absolute))
         return x * back(u + v) + stage.x * stage.back(u - v)
 
-    return tf.cond(tf.reduce_all(doubled >= CANCELLED * absolute), by_size, by_sign)
+    # Sample by sample, for the map of one must not depend on what else is in its batch.
+    to, at = stage.samples
+    cancelled = total(tf.cast(doubled < CANCELLED * absolute, relevance.dtype), at) > 0
+
+    def either() -> tf.Tensor:
+        return tf.where(per_sample(cancelled, stage.x, to), by_sign(), by_size())
+
+    some, every = tf.reduce_any(cancelled), tf.reduce_all(cancelled)
+    return tf.cond(some, lambda: tf.cond(every, by_sign, either), by_size)
 
 
 def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:

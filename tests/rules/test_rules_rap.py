@@ -243,3 +243,24 @@ def test_inner_by_hand():
     box = (tf.constant([[0.0, 0.0, -1.0]], tf.float64), tf.constant([[2.0, 2.0, 1.0]], tf.float64))
     # (x - l) w+ = (3, ., 0); (x - h) w- = (., 0, .)
     close(rap.first(layer, [x], [layer(x)], [r], box=box)[0], [[6.0, 0.0, 0.0]])
+
+
+def test_what_else_is_in_a_batch_makes_no_difference():
+    """A sample whose contributions cancel is computed in another way, and only that one."""
+    generator = np.random.default_rng(0)
+    layer = keras.layers.Dense(6, use_bias=False)
+    layer.build((None, 2 * rap.WIDE))
+    sample = generator.normal(size=2 * rap.WIDE).astype(np.float32)
+    cancelled = -abs(sample) * np.sign(layer.kernel.numpy()[:, 0])
+    r = tf.constant(generator.normal(size=(2, 6)).astype(np.float32))
+
+    def beside(other):
+        x = tf.constant(np.stack([sample, other]))
+        return rap.inner(layer, [x], [], [r])[0].numpy()
+
+    alone, together, both = beside(sample), beside(cancelled), beside(-cancelled)
+    np.testing.assert_array_equal(together[0], alone[0])
+    np.testing.assert_array_equal(both[0], alone[0])
+    contributions = cancelled[:, None] * layer.kernel.numpy()
+    assert contributions[:, 0].max() <= 0
+    np.testing.assert_allclose(together[1].sum(), r[1].numpy().sum(), atol=1e-4)
