@@ -28,6 +28,15 @@ class DifferentiatingAnalyzer(Analyzer):
 
     def explain(self, x: Any, neuron_selection: Any = None) -> Any:
         """As `Analyzer.explain`; warns of inputs that have no derivative, and get zeros."""
+        self._warn_of_whole_numbers()
+        return super().explain(x, neuron_selection)
+
+    def _warn_of_whole_numbers(self) -> None:
+        """Warns of inputs without a derivative.
+
+        Raises:
+            InputError: There are no others.
+        """
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
         named = zip(self._graph.inputs, self._graph.input_names, self._differentiable, strict=True)
         without = [repr(name) for slot, name, has in named if not has and slot in taken]
@@ -42,9 +51,8 @@ class DifferentiatingAnalyzer(Analyzer):
             warnings.warn(
                 f"{self.name!r} gives zeros to inputs without a derivative: {told}, such as tokens; "
                 f"{other} them.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        return super().explain(x, neuron_selection)
 
     @cached_property
     def _differentiable(self) -> list[bool]:

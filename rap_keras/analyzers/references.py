@@ -134,6 +134,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         Raises:
             InputError: As in `analyze`.
         """
+        self._warn_of_whole_numbers()
         arrays, _ = self._read(x)
         if self._explains_classes(neuron_selection):
             classes = self._read_classes(neuron_selection, len(arrays[0]))

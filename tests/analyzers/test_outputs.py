@@ -43,7 +43,6 @@ def made(method, **options):
     return create_analyzer(method, network(), **options)
 
 
-@pytest.mark.filterwarnings("ignore:The maps of .integrated_gradients. do not sum")  # few steps
 @pytest.mark.parametrize("method", LINEAR)
 def test_the_map_of_a_region_is_the_sum_of_those_of_its_neurons(method):
     x, analyzer = samples(), made(method, batch_size=2)
@@ -154,7 +153,6 @@ def test_every_sample_has_its_own_region():
             assert_same(found[k : k + 1], analyzer.analyze(x[k : k + 1], place))
 
 
-@pytest.mark.filterwarnings("ignore:The maps of .integrated_gradients. do not sum")  # few steps
 @pytest.mark.parametrize("method", ["rap", "integrated_gradients"])
 def test_all_is_the_region_of_all(method):
     x = samples()
