@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -14,6 +15,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.comparison import Comparison, first_telling
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
+from rap_keras.network.heads import explained_probabilities
 from rap_keras.network.layer_types import KERNEL, head_of, is_a
 from rap_keras.network.lookups import Lookup, lookups, pruned
 from rap_keras.propagate import forward
@@ -44,6 +46,14 @@ class Network(ABC):
                 f"Expected a model that takes numbers, got one whose input {graph.input_names[0]!r} is "
                 "of dtype bool, which passes for a mask and has no relevance: declare it as float32, "
                 "which takes True and False for 1 and 0."
+            )
+        head = explained_probabilities(graph)
+        if head is not None:
+            warnings.warn(
+                f"The output of the model is made of the probabilities of layer {head!r}. They are "
+                "explained as they are, and their gradients vanish where the model is sure: to explain "
+                "logits, build a model that ends before that layer.",
+                stacklevel=4,
             )
         self.model = model
         self.graph = graph

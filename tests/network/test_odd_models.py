@@ -119,7 +119,22 @@ HEADS = {
     "reshape after": lambda x: layers.Reshape((3,))(
         layers.Softmax()(layers.Reshape((1, 3))(layers.Dense(3, name="d")(x)))
     ),
+    "clip after": lambda x: ops.clip(softmaxed(x), 1e-7, 1 - 1e-7),
+    "clip after log": lambda x: ops.clip(ops.log_softmax(layers.Dense(3, name="d")(x)), -5, 0),
+    "log and exp after": lambda x: ops.exp(ops.log(softmaxed(x) + 1e-7)),
+    "smoothed and in percent after": lambda x: 100 * (0.9 * softmaxed(x) + 0.1 / 3),
+    "rescaling after": lambda x: layers.Rescaling(100)(layers.Dropout(0.1)(softmaxed(x))),
+    "power after": lambda x: ops.sqrt(ops.square(softmaxed(x))) ** 0.5,
+    "rounding after": lambda x: ops.round(softmaxed(x), 4),
+    "quotient after": lambda x: ops.maximum(softmaxed(x) / 2 - 0.1, 0.0),
+    "softmax after": lambda x: layers.Softmax()(softmaxed(x)),
+    "sigmoid after": lambda x: layers.Activation("sigmoid")(ops.log(softmaxed(x))),
+    "ReLU after": lambda x: layers.ReLU()(layers.Activation("tanh")(softmaxed(x))),
 }
+
+
+def softmaxed(x):
+    return layers.Dense(3, activation="softmax", name="d")(x)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -132,6 +147,39 @@ def test_every_softmax_at_the_end_is_left_out(head, rng):
     plain.set_weights(model.get_layer("d").get_weights())
     x = rng.normal(size=(3, 4)).astype("float32")
     assert_conserves(model, x, logits(x))
+
+
+PROBABILITIES = {
+    "classes apart": lambda x: softmaxed(x) * np.float32([1, 2, 3]),
+    "turned": lambda x: 1 - softmaxed(x),
+    "mean of two": lambda x: layers.Average()([softmaxed(x), layers.Dense(3, "softmax")(x)]),
+    "joined": lambda x: layers.Concatenate()([softmaxed(x), layers.Dense(1, "sigmoid")(x)]),
+    "hard": lambda x: layers.Dense(3, activation="hard_sigmoid")(x),
+    "unit": lambda x: ops.normalize(softmaxed(x)),
+}
+
+
+@pytest.mark.parametrize("head", PROBABILITIES)
+def test_probabilities_that_are_explained_are_warned_of(head, rng):
+    inputs = keras.Input((4,))
+    model = biased(keras.Model(inputs, PROBABILITIES[head](inputs)))
+    x = rng.normal(size=(3, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="made of the probabilities of layer .*before that layer"):
+        found = create_analyzer("gradient", model).explain(x)
+    np.testing.assert_allclose(found.logits, model(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: x * layers.Dense(4, activation="sigmoid")(x),
+        lambda x: layers.Dense(3)(layers.Dense(4, activation="softmax")(x)),
+        lambda x: layers.Dense(3)(x),
+    ],
+)
+def test_gates_are_no_probabilities(end):
+    inputs = keras.Input((4,))
+    create_analyzer("gradient", keras.Model(inputs, end(inputs)))
 
 
 ACROSS = {

@@ -26,13 +26,11 @@ from rap_keras.backends.keras3.source import Source, as_function, names_of_input
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.composites.composite import has_registered_rule
 from rap_keras.network.graph import Graph, Node, Shape
+from rap_keras.network.heads import MOVING, rises_alike
 from rap_keras.network.layer_types import (
     ACTIVATION,
-    ELEMENTWISE,
     HEADS,
     KNOWN,
-    RESAMPLING,
-    ROUTING,
     WEIGHTED,
     activation_name,
     head_of,
@@ -262,24 +260,42 @@ def _with_biases(nodes: list[Node], end: int) -> list[Node]:
 def without_head(graph: Graph) -> Graph:
     """The same graph without the softmax at its end: to its logits.
 
-    Also where what follows only moves or resizes what it gives: that is then done to the logits.
+    Also where what follows only moves or resizes what it gives: that is then done to the logits. What
+    follows and rises with the probability of every class in the same way, as a clip, a logarithm or
+    another softmax, is left out with it.
     """
-    slot = graph.output
+    while (shorter := _without_last_head(graph)) is not None:
+        graph = shorter
+    return pruned(graph, graph.output)
+
+
+def _without_last_head(graph: Graph) -> Graph | None:
+    slot, left_out = graph.output, []
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
-        moves = is_a(node.layer, ROUTING | ELEMENTWISE | RESAMPLING) or _is_linear_activation(
-            node.layer
-        )
-        if not moves or len(node.inputs) != 1 or graph.crosses_samples(node):
-            return pruned(graph, graph.output)
+        rises = rises_alike(graph, node)
+        moves = is_a(node.layer, MOVING) or _is_linear_activation(node.layer)
+        if not (rises or moves) or len(node.inputs) != 1 or graph.crosses_samples(node):
+            return None
+        left_out += [node] if rises else []
         slot = node.inputs[0]
-    if node is None:
-        return pruned(graph, graph.output)
+    if node is None or graph.ends_before_activation(node):
+        return None
     graph = dataclasses.replace(graph, head=head_of(node.layer))
-    if not is_a(node.layer, ACTIVATION):
-        return pruned(dataclasses.replace(graph, fused=slot), graph.output)
-    nodes = [_reading(n, slot, node.inputs[0]) for n in graph.nodes if n is not node]
-    output = node.inputs[0] if slot == graph.output else graph.output
-    return pruned(dataclasses.replace(graph, nodes=tuple(nodes)), output)
+    if is_a(node.layer, ACTIVATION):
+        left_out.append(node)
+    else:
+        graph = dataclasses.replace(graph, fused=slot)
+    for one in left_out:
+        graph = _passed_over(graph, one)
+    return pruned(graph, graph.output)
+
+
+def _passed_over(graph: Graph, node: Node) -> Graph:
+    """The graph without a node: its input in the place of its output."""
+    old, new = node.outputs[0], node.inputs[0]
+    nodes = tuple(_reading(n, old, new) for n in graph.nodes if n.name != node.name)
+    output = new if graph.output == old else graph.output
+    return dataclasses.replace(graph, nodes=nodes, output=output)
 
 
 def _is_linear_activation(layer: Any) -> bool:
