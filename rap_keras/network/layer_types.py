@@ -72,7 +72,7 @@ ROUTING = {
     # keras.ops
     *("Transpose", "Squeeze", "ExpandDims", "Moveaxis", "Swapaxes", "Ravel", "Pad", "GetItem"),
     *("Split", "Stack", "Take", "Flip", "Roll", "Repeat", "Tile", "BroadcastTo", "Slice"),
-    *("Unstack", "Rot90", "Rearrange"),
+    *("Unstack", "Rot90", "Rearrange", "DepthToSpace", "SpaceToDepth"),
 }
 # Those of them that add zeros or other constants.
 PADDING = _numbered("ZeroPadding") | {"Pad"}

@@ -1,9 +1,10 @@
-"""Operations that are several at once, written with others: attention in one operation."""
+"""Operations that are several at once, written with others: attention, gated linear units."""
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -25,7 +26,7 @@ def _dot_product_attention(operation: Any) -> Callable[..., Any]:
         if bias is not None:
             logits = logits + bias
         if operation.is_causal:
-            allowed = np.tril(np.ones([query.shape[1], key.shape[1]], bool))
+            allowed = CausalMask()(logits)
             mask = allowed if mask is None else ops.logical_and(mask, allowed)
         if mask is not None:
             logits = ops.where(mask, logits, -1e9 if logits.dtype != "float16" else -6e4)
@@ -34,4 +35,24 @@ def _dot_product_attention(operation: Any) -> Callable[..., Any]:
     return attention
 
 
-_EXPANSIONS = {"DotProductAttention": _dot_product_attention}
+class CausalMask(keras.Operation):
+    """Whether each place of a sequence may see each other: itself and those before, of any length."""
+
+    def call(self, logits: Any) -> Any:
+        """True where it may, in the shape of the logits `(..., places, places)`."""
+        return tf.linalg.band_part(tf.ones_like(logits, tf.bool), -1, 0)
+
+    def compute_output_spec(self, logits: Any) -> Any:
+        """A mask."""
+        return keras.KerasTensor(logits.shape, dtype="bool")
+
+
+def _gated_linear_unit(operation: Any) -> Callable[..., Any]:
+    def gated(x: Any) -> Any:
+        values, gates = ops.split(x, 2, axis=operation.axis)
+        return values * ops.sigmoid(gates)
+
+    return gated
+
+
+_EXPANSIONS = {"DotProductAttention": _dot_product_attention, "Glu": _gated_linear_unit}
