@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
+from rap_keras.models.foreign import what_it_is
 from rap_keras.models.hub import PREFIX, load_preset
 from rap_keras.models.legacy import raw_operations, with_axes
 from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
@@ -381,6 +382,8 @@ def _own(spec: str) -> _Model:
         model = _call(_existing(path, "model file"), function)
     elif spec.endswith((".keras", ".h5")):
         model = _read(_existing(spec, "model file"))
+    elif known := what_it_is(spec):
+        raise InputError(known, "model")
     else:
         raise unknown_model(spec)
     return _Model(model, spec)
@@ -396,6 +399,11 @@ def _read(path: Path) -> Any:
 
     from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
 
+    if path.name.endswith(".weights.h5"):
+        raise InputError(
+            f"{str(path)!r} holds weights and no model: name the model, and pass the file as weights.",
+            "weights",
+        )
     fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
     if not fits:
         kind = "archive of Keras" if path.suffix == ".keras" else "HDF5 file"
@@ -412,6 +420,12 @@ def _read(path: Path) -> Any:
         hint = ""
         if any(words in str(error) for words in _MISSING_CODE):
             hint = ": Keras needs the code of your own classes: name FILE.py:function that loads it"
+        if "unsafe deserialization" in str(error) or "safe_mode=False" in str(error):
+            raise InputError(
+                f"The model file {str(path)!r} holds Python code, that of a Lambda layer, which Keras "
+                "runs only where you say that you trust it: name FILE.py:function that returns "
+                "keras.saving.load_model(file, safe_mode=False)."
+            ) from error
         raise InputError(
             f"The model file {str(path)!r} cannot be loaded ({first_line(error)}){hint}."
         ) from error

@@ -1,0 +1,65 @@
+"""Models in formats that Keras does not load."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+if not keras.__version__.startswith("3"):
+    pytest.skip("the native backend needs Keras 3", allow_module_level=True)
+
+from keras import layers
+
+from rap_keras import InputError, create_analyzer
+from rap_keras.models.foreign import what_it_is
+from rap_keras.models.loading import load_model
+
+FILES = {
+    "m.tflite": "is a TensorFlow Lite model, ",
+    "m.onnx": "is an ONNX model, ",
+    "m.pb": "is a frozen graph of TensorFlow, ",
+    "m.pth": "is a file of PyTorch, ",
+    "m.json": "is no model with weights: ",
+    "m.weights.h5": "holds weights and no model: ",
+    "saved_model.pb": "is a SavedModel of TensorFlow, ",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_other_kinds_say_what_they_are(name, tmp_path):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError) as error:
+        load_model(str(tmp_path / name), preprocess="none")
+    assert FILES[name] in str(error.value)
+    assert str(error.value).endswith(".")
+
+
+def test_what_does_not_exist_is_of_no_kind(tmp_path):
+    with pytest.raises(InputError, match="There is no model"):
+        load_model(str(tmp_path / "m.tflite"), preprocess="none")
+
+
+def test_a_lambda_in_a_file_is_told_with_the_way_out(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, layers.Lambda(lambda x: 2 * x)(inputs))
+    for name in ("m.keras", "m.h5"):
+        model.save(tmp_path / name)
+        with pytest.raises(InputError, match=r"Lambda layer, .* safe_mode=False\)\.$"):
+            load_model(str(tmp_path / name), preprocess="none")
+
+
+def test_a_saved_model_is_explained_as_its_message_says(tmp_path, rng):
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
+    folder = tmp_path / "saved"
+    model.export(folder, verbose=False)
+    told = what_it_is(str(folder))
+    code = re.search(r"layer = (keras\.layers\.TFSMLayer\(.*?\)), and", told)[1]
+    layer = eval(code, {"keras": keras})
+    wrapped = keras.Model(inputs, layer(inputs))
+    x = rng.normal(size=(1, 6, 6, 3)).astype("float32")
+    for method in ("gradient", "integrated_gradients", "occlusion", "rise"):
+        assert method in told
+        maps = [create_analyzer(method, each).analyze(x) for each in (model, wrapped)]
+        np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-6)
