@@ -2,7 +2,10 @@
 
 import inspect
 import linecache
+import re
+import textwrap
 import traceback
+from types import FrameType
 from typing import Any
 
 from rap_keras.support.text import first_line
@@ -13,13 +16,68 @@ class CannotOpen(Exception):
 
 
 def why_call_failed(layer: Any, error: Exception) -> str:
-    """Why a layer's `call` failed, with the line of the layer's own code where it did."""
-    why = first_line(error)
+    """Why a layer's `call` failed, with the line of the user's or the layer's own code where it did."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    users = [(frame, line) for frame, line in frames if not _of_library(frame)]
+    foreign = _foreign(error)
+    if foreign and not users:
+        return f"it calls {foreign}, but only keras.ops can be followed"
     file = inspect.getsourcefile(type(layer)) if type(layer).__module__ != "__main__" else None
     file = file or type(layer).call.__code__.co_filename
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    lines = users or [each for each in frames if each[0].f_code.co_filename == file]
     if not lines:
-        return f"its call fails on symbolic tensors ({why})"
-    last = lines[-1]
-    text = (last.line or linecache.getline(file, last.lineno or 0)).strip()
-    return f"line {last.lineno} of {file}, `{text}`, fails on symbolic tensors ({why})"
+        return f"its call fails on symbolic tensors ({first_line(error)})"
+    frame, number = lines[-1]
+    file = frame.f_code.co_filename
+    text = linecache.getline(file, number).strip()
+    where = f"line {number} of {file}, `{textwrap.shorten(text, 100, placeholder='...')}`,"
+    if foreign:
+        return f"{where} calls {foreign}, but only keras.ops can be followed{_instead(text)}"
+    return f"{where} fails on symbolic tensors ({first_line(error)})"
+
+
+def _of_library(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
+
+
+_LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "rap_keras", "inspect", "functools")
+
+
+def _foreign(error: Exception) -> str:
+    """Whose functions a symbolic tensor of Keras 3 was given to; empty where it was not that."""
+    told = str(error)
+    if "KerasTensor" not in told:
+        return ""
+    if "a TensorFlow function" in told or "TypeSpec" in told or "tf.function" in told:
+        return "TensorFlow"
+    return "NumPy" if "NumPy" in told else ""
+
+
+def _instead(text: str) -> str:
+    """What to write in a line of code in place of TensorFlow's and NumPy's functions, if it is known."""
+    import keras
+
+    known = {}
+    for path in re.findall(r"\b(?:tf|tensorflow|np|numpy)\.(?:\w+\.)*\w+(?=\()", text):
+        name = path.rpartition(".")[2]
+        name = _RENAMED.get(name, name.removeprefix("reduce_"))
+        if hasattr(keras.ops, name.partition(".")[0]):
+            known[path] = f"keras.ops.{name}"
+    pairs = [f"{new} for {path}" for path, new in known.items()]
+    return f": write {', '.join(pairs)}" if pairs else ""
+
+
+# Functions of TensorFlow and NumPy => those of keras.ops that do the same by another name.
+_RENAMED = {
+    "l2_normalize": "normalize",
+    "concat": "concatenate",
+    "gather": "take",
+    "pow": "power",
+    "clip_by_value": "clip",
+    "resize": "image.resize",
+    "depthwise_conv2d": "depthwise_conv",
+    **{f"conv{rank}d": "conv" for rank in (1, 2, 3)},
+    **{f"max_pool{rank}d": "max_pool" for rank in (1, 2, 3)},
+    **{f"avg_pool{rank}d": "average_pool" for rank in (1, 2, 3)},
+    **{f"conv{rank}d_transpose": "conv_transpose" for rank in (1, 2, 3)},
+}

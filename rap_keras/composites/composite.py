@@ -11,6 +11,8 @@ from rap_keras.rules import Rule, name_of, required_facts, routing
 
 LayerType = str | type
 _registered: dict[type, Rule] = {}
+# What is told where a layer has no rule.
+WITHOUT_RULES = "gradient, integrated_gradients, smoothgrad; of images also occlusion and rise"
 
 
 def register_rule(layer_type: type, rule: Rule) -> None:
@@ -161,7 +163,8 @@ def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
     lines = "\n".join(f"    rap_keras.register_rule({kind}, my_rule)" for kind in kinds)
     return (
         f"Expected layers with a known rule, got {len(unknown)} of type {', '.join(kinds)}{why}; "
-        f"to give one, write my_rule(layer, inputs, outputs, relevances) and run\n{lines}"
+        f"use a method that needs none ({WITHOUT_RULES}), or write my_rule(layer, inputs, outputs, "
+        f"relevances) and run\n{lines}"
         f"\n{closed}\n{table}"
     )
 

@@ -1,6 +1,8 @@
 """Layers that only call others, subclassed models and attention: opened, with nothing changed."""
 
+import re
 import threading
+import warnings
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ from keras import layers, ops
 from networks import biased
 from thinned import slow_unless
 
+import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer, register_rule
 from rap_keras.backends.keras3 import opening
 from rap_keras.composites import composite as composites
@@ -510,20 +513,47 @@ class OutsideKeras(layers.Layer):
         return tf.sin(x)
 
 
+def _normalized(x):
+    return tf.math.l2_normalize(x, 1) / tf.reduce_max(x, 1, keepdims=True)
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
         (Counting, r"its call changes '[^']*calls', which is state"),
-        (OutsideKeras, r"line \d+ of .*test_opening.py, `return tf.sin\(x\)`, fails on symbolic"),
-        (lambda name: layers.LSTM(4, name=name), "Layer 'mine' cannot be opened"),
+        (
+            OutsideKeras,
+            r"line \d+ of .*test_opening.py, `return tf.sin\(x\)`, calls TensorFlow, but only keras.ops "
+            r"can be followed: write keras.ops.sin for tf.sin\.",
+        ),
+        (
+            lambda name: layers.Lambda(lambda x: _normalized(x), name=name),
+            r"Layer 'mine' .*`return tf.math.l2_normalize\(x, 1\) .*: write keras.ops.normalize for "
+            r"tf.math.l2_normalize, keras.ops.max for tf.reduce_max\.",
+        ),
+        (
+            lambda name: layers.Lambda(lambda x: np.tanh(x), output_shape=(4, 2), name=name),
+            r"calls NumPy, but only keras.ops .* write keras.ops.tanh for np.tanh\.",
+        ),
+        (
+            lambda name: layers.LSTM(4, name=name),
+            "Layer 'mine' cannot be opened: it calls TensorFlow,",
+        ),
     ],
 )
 def test_what_cannot_be_opened_is_refused_with_its_reason(layer, message, rng):
     shape = (4, 2)
     model = functional(layer(name="mine"), shape)
-    with pytest.raises(UnknownLayerError, match=message):
+    with pytest.raises(UnknownLayerError, match=message) as error:
         create_analyzer("rap", model)
-    create_analyzer("gradient", model).analyze(sample(rng, *shape))  # needs no rule
+    assert f"use a method that needs none ({composites.WITHOUT_RULES})" in str(error.value)
+    if "np.tanh" not in message:
+        create_analyzer("gradient", model).analyze(sample(rng, *shape))
+
+
+def test_methods_that_need_no_rule_are_so_called():
+    names = re.findall(r"\w+(?=[,;]| and|$)", composites.WITHOUT_RULES)
+    assert set(names) - {"images"} <= set(rap_keras.analyzer_names())
 
 
 def test_a_layer_with_a_rule_of_its_own_stays_whole(monkeypatch, rng):
@@ -577,3 +607,71 @@ def test_threads_that_open_models_leave_keras_as_it_was():
     for thread in threads:
         thread.join(10)
     assert seen() == before
+
+
+ATTENTION = {
+    "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 3),
+    "GroupQueryAttention": lambda: layers.GroupQueryAttention(4, 4, 2),
+}
+
+
+@pytest.mark.parametrize("length", [5, None])
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_causal_attention_of_any_length(kind, length, rng):
+    if not hasattr(layers, kind):
+        pytest.skip("this release of Keras has none")
+    inputs = keras.Input((length, 4))
+    y = ATTENTION[kind]()(inputs, inputs, use_causal_mask=True)
+    analyzer = create_analyzer("gradient", keras.Model(inputs, y[:, 1]))  # the second place
+    x = sample(rng, 5, 4)
+    maps = analyzer.analyze(x)
+    assert abs(maps[:, :2]).max() > 0
+    assert not maps[:, 2:].any()  # those behind it are not seen
+    explained = create_analyzer("lrp.epsilon", keras.Model(inputs, y[:, 1])).explain(x)
+    assert_same(explained.relevance.sum((1, 2)), explained.logits.max(1))
+
+
+def test_gated_linear_units_are_products(rng):
+    """The values take all, and the gates nothing: that of x * sigmoid(y)."""
+
+    def made(gated):
+        inputs = keras.Input((6,))
+        return keras.Model(inputs, layers.Dense(3)(gated(layers.Dense(8)(inputs))))
+
+    def written(x):
+        values, gates = ops.split(x, 2, axis=-1)
+        return values * ops.sigmoid(gates)
+
+    units, parts = made(ops.glu), made(written)
+    parts.set_weights(units.get_weights())
+    x = sample(rng, 6)
+    for method in ("rap", "lrp.alpha_1_beta_0"):
+        expected = create_analyzer(method, parts).analyze(x)
+        assert_same(create_analyzer(method, units).analyze(x), expected)
+
+
+@pytest.mark.parametrize("name", ["depth_to_space", "space_to_depth"])
+def test_pixels_that_are_shuffled_keep_their_relevance(name, rng):
+    if not hasattr(ops.nn, name):
+        pytest.skip("this release of Keras has none")
+    inputs = keras.Input((4, 4, 4))
+    model = keras.Model(inputs, layers.Flatten()(getattr(ops.nn, name)(inputs, 2)))
+    x = sample(rng, 4, 4, 4)
+    explained = create_analyzer("lrp.z", model).explain(x)
+    kept = explained.relevance.reshape(len(x), -1)
+    np.testing.assert_array_equal(kept.max(1), x.reshape(len(x), -1).max(1))
+    assert ((kept != 0).sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("method", ["gradient", "rap"])
+def test_quantized_models_are_told_that_they_are(method, rng):
+    model = functional(Block(3, name="block"))
+    if not hasattr(model, "quantize"):
+        pytest.skip("this release of Keras has none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.quantize("int8")
+    with pytest.raises(
+        InputError, match=r"^Expected layers with floating.*is quantized \(int8\): [^:]*$"
+    ):
+        create_analyzer(method, model).analyze(sample(rng, *SHAPE))

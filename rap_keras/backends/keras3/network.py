@@ -110,6 +110,8 @@ class Keras3Network(Network):
         outputs = self._source.own_output(inputs)
         try:
             found = forward(self._whole, inputs)[0]
+        except InputError:
+            raise
         except (ValueError, TypeError, tf.errors.OpError) as error:
             sizes = any(None in t.shape[1:] for t in self._source.inputs)
             raise InputError(
