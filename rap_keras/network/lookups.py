@@ -1,8 +1,8 @@
-"""Where a model looks up rows of a table by number: embeddings, and `take` or `gather` of tokens."""
+"""Where a model looks up rows of a table by number: embeddings, and `take` of tokens."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
@@ -35,24 +35,18 @@ def _lookup(graph: Graph, node: Node) -> Lookup | None:
     layer = node.layer
     if is_a(layer, EMBEDDING):
         return Lookup(node, node.inputs[0], layer.input_dim)
-    if not _takes(layer):
+    if not is_a(layer, {"Take"}) or is_layer(layer):
         return None
     specs = [tf.TensorSpec([n or 1 for n in graph.shapes[slot]]) for slot in node.inputs]
-    table, numbers, *rest = node.call.operands(specs)
+    table, numbers = node.call.operands(specs)[:2]
     places = {id(spec): slot for spec, slot in zip(specs, node.inputs, strict=True)}
-    shape = graph.shapes[places[id(table)]] if id(table) in places else tuple(table.shape)
-    axis = getattr(layer, "axis", rest[0] if rest else None)
-    sizes = shape if axis is None else (shape[int(axis)],)
-    if id(numbers) not in places or None in sizes:
+    if id(numbers) not in places:
         return None
-    return Lookup(node, places[id(numbers)], int(tf.TensorShape(sizes).num_elements() or 0))
-
-
-def _takes(layer: Any) -> bool:
-    """Whether an operation takes a table and numbers of rows."""
-    if type(layer).__name__ == "TensorFlowOpLayer":  # of Keras 2
-        return layer.node_def.op == "GatherV2"
-    return is_a(layer, {"Take"}) and not is_layer(layer)
+    shape = graph.shapes[places[id(table)]] if id(table) in places else tuple(table.shape)
+    sizes = shape if layer.axis is None else (shape[layer.axis],)
+    if None in sizes:
+        return None
+    return Lookup(node, places[id(numbers)], math.prod(int(n or 0) for n in sizes))
 
 
 def pruned(graph: Graph, output: int) -> Graph:
