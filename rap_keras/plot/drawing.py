@@ -1,7 +1,6 @@
 """How maps and images are drawn into axes."""
 
 import io
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.plot.fonts import FONT_SIZE, families, shortened, without_warnings, wrapped
 from rap_keras.support.text import did_you_mean, printable
 
 COLORMAP = "seismic"
@@ -30,13 +29,27 @@ SMALLEST, LARGEST = 1e-250, 1e250
 DARKEST = 2
 FRAME_COLOR = "0.6"
 REGION_COLOR = "lime"  # neither in the colour map nor grey
-FONT_SIZE = "small"
+BESIDE_BAR = 0.7  # the width of a map beside its colour bar, of that of one without
 
 Array = NDArray[Any]
 
 
 class NotebookFigure(Figure):
-    """A figure that notebooks show; without pyplot they would show its name only."""
+    """A figure that notebooks show (without pyplot they would show its name only), in any script."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draws with fonts that have the signs of each text, as far as one is installed."""
+        for text in self.findobj(Text):
+            words = text.get_text()
+            if not words.isascii():
+                text.set_fontfamily(families(words))
+        with without_warnings():
+            super().draw(renderer)
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """As matplotlib's, without a warning for each sign that no font has."""
+        with without_warnings():
+            super().savefig(*arguments, **options)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -183,6 +196,7 @@ def prepared(ax: Axes | None, title: str | None) -> Axes:
     """Axes without ticks, but with a frame: a white map has an edge."""
     if ax is None:
         ax = NotebookFigure(figsize=(4, 4), dpi=150, layout="compressed").add_subplot()
+        title = None if title is None else wrapped(title, 4 * BESIDE_BAR)
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -192,32 +206,16 @@ def prepared(ax: Axes | None, title: str | None) -> Axes:
     return ax
 
 
-def room(shape: Sequence[int], channel_axis: int | None = -1) -> tuple[float, float]:
+def room(
+    shape: Sequence[int], channel_axis: int | None = -1, colorbar: bool = False
+) -> tuple[float, float]:
     """The inches down and across that an image or a map of this shape takes of its panel."""
     sides = list(shape)
     if len(sides) == 3 and channel_axis is not None and -3 <= channel_axis < 3:
         del sides[channel_axis]
     inches = 0.85 * PANEL_INCHES / max(1, *sides[:2])  # margins take the rest
+    inches *= BESIDE_BAR if colorbar else 1
     return sides[0] * inches, sides[1] * inches
-
-
-def shortened(text: str, inches: float) -> str:
-    """The text, its middle left out if it takes more room than there is."""
-    text = printable(text).replace("\n", " ")
-    kept = len(text)
-    short = text
-    while kept > 2 and _width(short) > inches:
-        kept -= 1
-        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
-    return short
-
-
-def _width(text: str) -> float:
-    """The inches that a text takes."""
-    font = FontProperties(size=FONT_SIZE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of signs that the font lacks
-        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def panels(

@@ -13,7 +13,6 @@ from rap_keras.errors import InputError
 from rap_keras.plot.drawing import (
     BESIDE_BARS,
     COLORMAP,
-    FONT_SIZE,
     PERCENTILE,
     add_colorbar,
     as_grey,
@@ -26,8 +25,8 @@ from rap_keras.plot.drawing import (
     panels,
     prepared,
     room,
-    shortened,
 )
+from rap_keras.plot.fonts import FONT_SIZE, wrapped
 from rap_keras.support.text import counted
 
 
@@ -205,14 +204,15 @@ def grid(
             )
 
     first = 0 if images is None else 1
-    down, across = room(image_batch.shape[1:], channel_axis if images is None else -1)
+    axis = channel_axis if images is None else -1
+    down, across = room(image_batch.shape[1:], axis, colorbar)
     figure, axes = panels(count, first + len(columns), caption, BESIDE_BARS if colorbar else 1)
     for row in range(count):
         if images is not None:
             draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
             outline(axes[row, 0], regions[row] if regions else None, image_batch.shape[1:3])
         if row_titles is not None:
-            title = "\n".join(shortened(line, down) for line in row_titles[row].split("\n"))
+            title = "\n".join(wrapped(line, down, 4) for line in row_titles[row].split("\n"))
             axes[row, 0].set_ylabel(title, fontsize=FONT_SIZE, parse_math=False)
         for column, (method, batch) in enumerate(columns.items(), start=first):
             heatmap(
@@ -221,7 +221,7 @@ def grid(
                 ax=axes[row, column],
                 percentile=percentile,
                 colorbar=colorbar,
-                title=shortened(method, across) if row == 0 else None,
+                title=wrapped(method, across) if row == 0 else None,
                 channel_axis=None if batch.ndim == 3 else channel_axis,
                 colormap=colormap,
             )
@@ -259,7 +259,7 @@ def explanation(
     """
     pixels = as_image(image)
     if title is not None:
-        title = shortened(title, room(pixels.shape)[1])
+        title = wrapped(title, room(pixels.shape, colorbar=True)[1])
     figure, axes = panels(1, 3, caption, 0.9)
     left, middle, right = axes[0]
     draw_image(left, pixels, "image")

@@ -18,9 +18,9 @@ from rap_keras.plot.drawing import (
     outline,
     panels,
     room,
-    shortened,
 )
 from rap_keras.plot.figures import heatmap
+from rap_keras.plot.fonts import wrapped
 from rap_keras.support.text import did_you_mean
 
 MAX_LAYERS = 12
@@ -98,7 +98,7 @@ def layers(
             ax=ax,
             percentile=percentile,
             colorbar=colorbar,
-            title=shortened(name, room(spatial[name].shape[1:], channel_axis)[1]),
+            title=wrapped(name, room(spatial[name].shape[1:], channel_axis, colorbar)[1]),
             channel_axis=channel_axis,
             colormap=colormap,
         )

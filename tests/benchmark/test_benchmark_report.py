@@ -13,6 +13,7 @@ from matplotlib.colors import same_color, to_rgb
 from PIL import Image
 
 from benchmarks import ALWAYS
+from rap_keras.benchmark.metrics import chosen, columns
 from rap_keras.benchmark.reporting import document, figures, words
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.report import write_report
@@ -672,3 +673,19 @@ def test_colours_are_told_by_what_each_method_says():
         "(input_t_gradient, deep_lift)."
     )
     assert words.colours(methods[2:3]) == "Red is positive relevance, blue negative."
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_ranks_have_a_panel_for_each_measure_and_no_other(count):
+    ranked = columns(chosen(("ratio", "segmentation", "average_precision")))[:count]
+    found = {"methods": {"rap": 1.25, "gradient": 1.75}, "critical_difference": 0.5}
+    found |= {"images": 8, "p_value": 0.01}
+    summary = {"reference": "rap", "ranks": {column.quantity: found for column in ranked}}
+    figure = figures.ranks_figure(summary, ranked)
+    figure.draw_without_rendering()
+    assert [ax.get_title().partition(":")[0] for ax in figure.axes] == [c.title for c in ranked]
+    assert all(ax.axison for ax in figure.axes)
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    middle = (boxes[-1].x0 + boxes[-1].x1) / figure.bbox.x1
+    assert (abs(middle - 1) < 0.1) == (count % 2 == 1)

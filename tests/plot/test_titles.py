@@ -1,12 +1,15 @@
 """Titles are plain text, and have the room that there is."""
 
 import os
+import warnings
 
 import pytest
+from matplotlib.font_manager import findfont
 
 from rap_keras import plot
 from rap_keras.errors import InputError
-from rap_keras.plot.drawing import shortened
+from rap_keras.plot import fonts
+from rap_keras.plot.fonts import shortened, wrapped
 from rap_keras.support.text import printable
 
 UNDECODED = os.fsdecode(b"caf\xe9")
@@ -73,3 +76,69 @@ def test_a_grid_of_an_array_is_told_what_it_needs(rng):
     maps = rng.normal(size=(2, 4, 4, 3))
     with pytest.raises(InputError, match=r"Expected maps as a dict of titles .* got ndarray"):
         plot.grid(None, maps)
+
+
+def inside(figure):
+    """Whether all titles and labels of rows are within the figure."""
+    return all(
+        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        for box in boxes(figure)
+    )
+
+
+@pytest.mark.parametrize("colorbar", [True, False])
+def test_no_title_is_cut_at_the_edge(colorbar, rng):
+    names = [f"stage{k}/block_with_a_name/{word}" for k in (1, 2) for word in ("scale", "multiply")]
+    layer_maps = {name: rng.normal(size=(1, 8, 8, 3)) for name in names}
+    maps = {name: batch[0][None] for name, batch in layer_maps.items()}
+    assert inside(plot.layers(layer_maps, colorbar=colorbar))
+    assert inside(plot.grid(None, maps, colorbar=colorbar))
+    assert inside(plot.heatmap(maps[names[0]][0], title=names[0] * 3, colorbar=colorbar).figure)
+
+
+def test_names_of_classes_are_told_whole(rng):
+    title = (
+        "photo\nneuron 235 (German shepherd, German shepherd dog, German police dog), logit 12.34"
+    )
+    figure = plot.grid(
+        rng.uniform(size=(1, 8, 8, 3)), {"rap": rng.normal(size=(1, 8, 8))}, row_titles=[title]
+    )
+    assert " ".join(figure.axes[0].get_ylabel().split()) == " ".join(title.split())
+    assert inside(figure)
+
+
+def test_lines_end_behind_words_and_signs():
+    assert wrapped("stage1_block2/multiply", 1.1) == "stage1_block2/\nmultiply"
+    assert wrapped("a b", 2) == "a b"
+    assert wrapped("", 1) == ""
+    first, second = wrapped("word " * 40, 1).split("\n")
+    assert "…" not in first
+    assert "…" in second
+
+
+@pytest.fixture
+def sign_of_another_font():
+    """A sign that matplotlib's own font lacks and another of its fonts has."""
+    usual = fonts._signs(findfont("DejaVu Sans"))
+    return chr(min(s for s in fonts._signs(findfont("STIXGeneral")) - usual if s > 0xFF))
+
+
+def test_a_font_that_has_a_sign_is_found(sign_of_another_font, rng, tmp_path):
+    title = f"class {sign_of_another_font}"
+    family = fonts.families(title)
+    assert family[:-1] == fonts.families("class")
+    assert ord(sign_of_another_font) in fonts._signs(findfont(family[-1]))
+    ax = plot.heatmap(rng.normal(size=(4, 4)), title=title)
+    ax.figure.savefig(tmp_path / "one.png")
+    assert ax.title.get_fontfamily() == family
+
+
+def test_signs_that_no_font_has_are_drawn_without_warnings(rng, tmp_path):
+    title = "\N{CJK UNIFIED IDEOGRAPH-6771}\U00012000"
+    figure = plot.explanation(
+        rng.normal(size=(4, 4)), rng.uniform(size=(4, 4)), title=title, caption=title
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(tmp_path / "one.png", bbox_inches="tight")
+        figure.draw_without_rendering()

@@ -2,7 +2,6 @@
 
 import io
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -167,8 +166,11 @@ def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure
     number = len(next(iter(summary["ranks"][c.quantity] for c in ranked))["methods"])
     size = (6.5 * wide, high * (1.1 + 0.26 * number))
     figure = NotebookFigure(figsize=size, dpi=DPI, layout="constrained")
-    axes = figure.subplots(high, wide, squeeze=False).flat
-    for ax, column in zip(axes, ranked, strict=False):
+    places = figure.add_gridspec(high, 2 * wide)
+    for number, column in enumerate(ranked):
+        # The last of an odd number of panels stands in the middle.
+        left = 2 * (number % wide) + (number == len(ranked) - 1 and len(ranked) % wide)
+        ax = figure.add_subplot(places[number // wide, left : left + 2])
         found = summary["ranks"][column.quantity]
         titles = sorted(found["methods"], key=lambda title: found["methods"][title], reverse=True)
         half = found["critical_difference"] / 2
@@ -189,8 +191,6 @@ def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure
         ax.set_xlabel("mean rank")
         ax.grid(axis="x", color="0.9")
         ax.spines[["top", "right"]].set_visible(False)
-    for ax in list(axes):
-        ax.set_axis_off()
     return figure
 
 
@@ -250,10 +250,7 @@ def _label(text: str, width: int = 22) -> str:
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, the same at every run."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in a script that the font does not know shows as boxes.
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png")
     # 256 colours make a figure of noisy maps a third of the size.
     small = io.BytesIO()
     PIL.Image.open(buffer).convert("RGB").quantize(256).save(small, "PNG", optimize=True)

@@ -1,0 +1,88 @@
+"""Which fonts a text needs, and the room that it takes."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.textpath import text_to_path
+
+from rap_keras.support.text import printable
+
+FONT_SIZE = "small"
+_PIECES = re.compile(r"[^\s/_:,-]*[\s/_:,-]*")  # a line may end behind these
+
+
+def families(text: str) -> list[str]:
+    """The fonts of a text: those of matplotlib, and an installed one that has what they lack."""
+    usual: list[str] = FontProperties().get_family()
+    if text.isascii():
+        return usual
+    lacking = frozenset(map(ord, text.replace("\n", ""))) - _signs(findfont(FontProperties()))
+    further = _font_with(lacking) if lacking else None
+    return usual if further is None else [*usual, further]
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keeps matplotlib from a warning for each sign that no font has: it shows as a box."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+@cache
+def _signs(path: str) -> frozenset[int]:
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (OSError, RuntimeError):  # a font that is not readable
+        return frozenset()
+
+
+@lru_cache(maxsize=64)
+def _font_with(signs: frozenset[int]) -> str | None:
+    """The name of the installed font that has the most of some signs."""
+    best, most = None, 0
+    for font in sorted(fontManager.ttflist, key=lambda one: one.name):
+        if "Last Resort" in font.name:  # boxes for all signs
+            continue
+        found = len(signs & _signs(font.fname))
+        if found > most:
+            best, most = font.name, found
+        if most == len(signs):
+            break
+    return best
+
+
+def shortened(text: str, inches: float) -> str:
+    """The text, its middle left out if it takes more room than there is."""
+    text = printable(text).replace("\n", " ")
+    kept = len(text)
+    short = text
+    while kept > 2 and _width(short) > inches:
+        kept -= 1
+        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
+
+
+def wrapped(text: str, inches: float, lines: int = 2) -> str:
+    """The text in as many lines as are needed and allowed, the last of them shortened."""
+    pieces = [piece for piece in _PIECES.findall(printable(text).replace("\n", " ")) if piece]
+    done: list[str] = []
+    while pieces and len(done) < lines - 1:
+        line = pieces.pop(0)
+        while pieces and _width((line + pieces[0]).rstrip()) <= inches:
+            line += pieces.pop(0)
+        done.append(shortened(line.rstrip(), inches))
+    if pieces:
+        done.append(shortened("".join(pieces), inches))
+    return "\n".join(done)
+
+
+def _width(text: str) -> float:
+    """The inches that a text takes."""
+    font = FontProperties(family=families(text), size=FONT_SIZE)
+    with without_warnings():
+        return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
