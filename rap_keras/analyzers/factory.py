@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rap_keras.analyzers.registry import Method, read_method
+from rap_keras.analyzers.registry import read_method, refuse_unknown
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.support.options import read_boolean
 from rap_keras.support.python_files import names_function
-from rap_keras.support.text import did_you_mean
 
 if TYPE_CHECKING:
     from rap_keras.analyzers.base import Analyzer
@@ -37,23 +36,11 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
     """
     method = read_method(name)
     _refuse_keras2()
-    _check_options(method, options)
+    refuse_unknown(method.name, options, method.option_names())
     make: Callable[..., Analyzer] = method.load()
     if "method" in inspect.signature(make).parameters:  # one class for several methods
         options["method"] = name
     return make(model, **options)
-
-
-def _check_options(method: Method, options: Mapping[str, Any]) -> None:
-    """Refuses options that a method does not have."""
-    known = method.option_names()
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        hint = did_you_mean(unknown[0], known, 1)
-        raise InputError(
-            f"Expected options of {method.name!r} among {', '.join(known)}, got {unknown[0]!r}"
-            + (f"; {hint}" if hint else "")
-        )
 
 
 def _refuse_keras2() -> None:
@@ -101,7 +88,8 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
             f"Expected a saved analyzer that runs no code, but the method of {str(path)!r} is a Python "
             f"file, {name!r}: if you trust whoever wrote it, use load_analyzer(folder, safe_mode=False)."
         )
-    _check_options(read_method(name), options)  # before the model takes its time
+    # Before the model takes its time.
+    refuse_unknown(name, options, read_method(name).option_names())
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name
     sentence = f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rap_keras.analyzers.sources import documentation, parameters
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import load_function, names_function
 from rap_keras.support.reading import check_file
 from rap_keras.support.text import did_you_mean, first_line
 
 Options = Mapping[str, Any]
+_COMPOSITES = "rap_keras.composites.lrp"
 
 
 def _always(options: Options) -> bool:
@@ -103,20 +104,28 @@ class Method:
             return (
                 inspect.getdoc(self.function) or f"A method of one's own, {self.function.__name__}."
             )
+        home = (_COMPOSITES, self.composite) if self.composite else self._home()
+        return documentation(*home)
+
+    def _home(self) -> tuple[str, str]:
+        """The module, in full, and the name of its analyzer's class."""
         module, _, name = self.home.partition(":")
+        return (f"{__package__}{module}" if module.startswith(".") else module), name
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Refuses options that no method of its kind has, without loading TensorFlow.
+
+        Raises:
+            InputError: There is no such option.
+        """
+        module, name = self._home()
+        if self.function is not None or not module.startswith("rap_keras."):
+            return
+        known = parameters(module, name) - {"model", "method"}
         if self.composite:
-            module, name = "rap_keras.composites.lrp", self.composite
-        package = Path(__file__).parents[1]
-        below = (
-            f"analyzers{module}" if module.startswith(".") else module.removeprefix("rap_keras.")
-        )
-        tree = ast.parse((package / f"{below.replace('.', '/')}.py").read_text("utf-8"))
-        (found,) = (
-            one
-            for one in tree.body
-            if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name == name
-        )
-        return ast.get_docstring(found) or ""
+            known |= parameters(_COMPOSITES, self.composite)
+            known -= {"composite", "bounds", *self.fixed}
+        refuse_unknown(self.name, options, sorted(known))
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""
@@ -138,7 +147,7 @@ class Method:
         return self._table()(**self.fixed, **options)
 
     def _table(self) -> Callable[..., Any]:
-        return getattr(importlib.import_module("rap_keras.composites.lrp"), self.composite)
+        return getattr(importlib.import_module(_COMPOSITES), self.composite)
 
 
 def _preset(
@@ -313,6 +322,26 @@ def check_name(name: str) -> None:
         check_file(Path(name.rpartition(":")[0]), "Python file")
     elif find_method(name) is None:
         raise unknown_method(name)
+
+
+def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> None:
+    """Refuses options that a method does not have.
+
+    Args:
+        name: The method.
+        options: Those that were given.
+        known: Those that it has.
+
+    Raises:
+        InputError: One is not among them.
+    """
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known, 1)
+            raise InputError(
+                f"Expected options of {name!r} among {', '.join(known)}, got {option!r}"
+                + (f"; {hint}" if hint else ".")
+            )
 
 
 def unknown_method(name: object) -> InputError:

@@ -115,12 +115,15 @@ def with_patterns(method: Method, patterns: str | Path | None) -> Method:
 
 
 def check_early(method: Method) -> None:
-    """Refuses what is known to be wrong without loading TensorFlow: the name, the file of patterns.
+    """Refuses what is known to be wrong without loading TensorFlow: name, options, patterns.
 
     Raises:
-        InputError: There is no such method, or no such file.
+        InputError: There is no such method, option or file.
     """
     check_name(method.name)
+    record = find_method(method.name)
+    if record is not None:
+        record.check_options(method.options)
     if needs_patterns(method.name) and isinstance(
         file := method.options.get("patterns"), str | Path
     ):

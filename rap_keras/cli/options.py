@@ -333,10 +333,11 @@ class MapFlags:
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
-        methods = [with_patterns(method, self.patterns) for method in methods]
-        for method in methods:
-            check_early(method)
         shared = {} if self.others is None else {"contrast": self.others}
-        return [
-            dataclasses.replace(method, options=shared | dict(method.options)) for method in methods
+        completed = [
+            dataclasses.replace(method, options=shared | dict(method.options))
+            for method in (with_patterns(method, self.patterns) for method in methods)
         ]
+        for method in completed:
+            check_early(method)
+        return completed

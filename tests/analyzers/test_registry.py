@@ -169,3 +169,13 @@ def test_what_negative_relevance_stands_for_depends_on_the_method(row, meaning):
 def test_of_a_method_of_ones_own_nothing_is_claimed():
     own = registry._own("mine", lambda model, x, neurons: x, signed=True)
     assert own.negative_means({}) == ""
+
+
+def test_options_are_known_without_loading_the_method():
+    for method in METHODS:
+        method.check_options(method.option_names())
+        with pytest.raises(InputError, match=f"Expected options of '{method.name}' among .*seede"):
+            method.check_options(["seede"])
+    for name, fixed in (("lrp.alpha_2_beta_1", "alpha"), ("rap", "model"), ("lrp.z", "method")):
+        with pytest.raises(InputError, match=f"got '{fixed}'"):
+            read_method(name).check_options([fixed])

@@ -13,6 +13,9 @@ EXPLAINING = [
     ("--method no.py:f", "no Python file 'no.py'"),
     ("--method rap:add", "NAME:OPTION=VALUE"),
     ("--method rap:batch_size=2", "the command's own"),
+    ("--method rap:varient=paper", "got 'varient'; did you mean 'variant'?"),
+    ("--method lrp.epsilon:eps=1", "Expected options of 'lrp.epsilon' among"),
+    ("--method smoothgrad --contrast softmax", "got 'contrast'"),
     ("--method pattern.net", "needs --patterns FILE.npz"),
     ("--method pattern.net --patterns no.npz", "no.npz"),
     ("--method pattern.net --patterns a.png", "no .npz file"),
@@ -51,6 +54,8 @@ WITH_IMAGES = [
 BENCHMARK = [
     ("--methods gradcam", "no method 'gradcam': did you mean 'grad_cam'?"),
     ("--methods rap,rap", "each method once"),
+    ("--methods rap,ig:steps=3", "did you mean 'integrated_gradients'?"),
+    ("--methods rap:varient=paper", "did you mean 'variant'?"),
     ("--methods pattern.net --patterns no.npz", "no.npz"),
     ("--model resnet51", "did you mean 'resnet50'"),
     ("--model no.keras", "no model file"),
