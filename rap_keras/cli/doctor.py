@@ -36,7 +36,7 @@ def doctor(
         model = dataclasses.replace(model, model=named)
     images = None if image is None else Images([image])
     if images is not None and len(images) > 1:
-        raise InputError(f"Expected one image, got {len(images)} in {image!r}: name one.", "image")
+        raise InputError(f"Expected one image, got {len(images)} in {image!r}: name one.")
     import_native()
     loaded, model = _loaded(model)
     from rap_keras import create_analyzer

@@ -252,7 +252,7 @@ def test_no_image_is_classified_right(common, tmp_path):
     assert "1 misclassified and 0 skipped" in fail("benchmark", *arguments)
     assert not (tmp_path / "out").exists()  # nothing is in the way of the right command
     (data / "labels.csv").write_text("name,class\na,red\n")
-    assert "1 of 1 images kept" in succeed("benchmark", *arguments, "--seed", 1)
+    assert "1 of 1 image kept" in succeed("benchmark", *arguments, "--seed", 1)
 
 
 def test_classes_have_to_be_known(common, tmp_path):

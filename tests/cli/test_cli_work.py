@@ -185,9 +185,10 @@ def test_shared_flags_are_told_once():
 
     names = ["images", "model", "weights", "preprocess", "mean", "std", "size", "output", "out"]
     assert list(command.__annotations__) == names
-    command(images=["a"], out="y", **dict.fromkeys(names[3:-1]), weights="none", model="net")
+    told = dict.fromkeys(names[4:-1]) | {"preprocess": "unit", "weights": "none", "model": "vgg19"}
+    command(images=["a"], out="y", **told)
     ((given, model, out),) = seen
-    assert (given, model.model, model.size, out) == (["a"], "net", None, "y")
+    assert (given, model.model, model.size, out) == (["a"], "vgg19", None, "y")
 
 
 END = """
