@@ -17,6 +17,7 @@ from rap_keras.benchmark.statistics import (
     resample,
 )
 from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
 
 REFERENCE = "rap"
 """The title of the method that the others are compared to, where no other is chosen."""
@@ -90,8 +91,10 @@ def summarize(
     if reference is None:
         reference = REFERENCE if REFERENCE in ratios else next(iter(ratios))
     if reference not in ratios:
+        hint = did_you_mean(reference, ratios)
         raise InputError(
-            f"Expected the reference among the methods {', '.join(ratios)}, got {reference!r}."
+            f"Expected the reference among the methods {', '.join(ratios)}, got {reference!r}"
+            + (f"; {hint}" if hint else ".")
         )
     values = {
         title: {column.quantity: per_image(of_method[column.quantity]) for column in shown}

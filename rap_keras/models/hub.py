@@ -1,5 +1,7 @@
 """The image classifiers of KerasHub, by the name of a preset or the folder of one."""
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,20 @@ class Preset(NamedTuple):
     labels: tuple[str, ...] | None
 
 
+def check_installed(spec: str) -> None:
+    """Refuses a preset where there is no KerasHub, without loading it.
+
+    Raises:
+        InputError: There is none.
+    """
+    if "keras_hub" not in sys.modules and importlib.util.find_spec("keras_hub") is None:
+        raise _not_installed(spec, "No module named 'keras_hub'")
+
+
+def _not_installed(spec: str, why: str) -> InputError:
+    return InputError(f"{spec} needs KerasHub ({why}): pip install 'rap-keras[hub]'.")
+
+
 def load_preset(spec: str, published: bool = True) -> Preset:
     """Loads an image classifier of KerasHub, downloaded where it is not on this machine.
 
@@ -43,9 +59,7 @@ def load_preset(spec: str, published: bool = True) -> Preset:
     try:
         import keras_hub
     except ImportError as error:
-        raise InputError(
-            f"{spec} needs KerasHub ({first_line(error)}): pip install 'rap-keras[hub]'."
-        ) from error
+        raise _not_installed(spec, first_line(error)) from error
     known = preset in keras_hub.models.ImageClassifier.presets
     if not known and "://" not in preset and not Path(preset).is_dir():
         some = "resnet_50_imagenet, vit_base_patch16_224_imagenet"

@@ -15,7 +15,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.foreign import what_it_is
-from rap_keras.models.hub import PREFIX, load_preset
+from rap_keras.models.hub import PREFIX, check_installed, load_preset
 from rap_keras.models.legacy import raw_operations, with_axes
 from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
 from rap_keras.models.preprocessing import (
@@ -304,9 +304,13 @@ def check_request(
     if spec.startswith(EMBEDDED):
         check_embedded(spec.removeprefix(EMBEDDED))
     elif file.endswith((".py", ".keras", ".h5")) and not has_choice:
-        _existing(file, "model file")
-    elif applications and not has_choice and not (spec and Path(spec).exists()):
-        raise unknown_model(spec)
+        existing = _existing(file, "model file")
+        if not file.endswith(".py"):
+            _check_saved(existing)
+    elif applications and not has_choice and not _is_saved_model(spec):
+        raise _no_model(spec)
+    elif spec.startswith(PREFIX):
+        check_installed(spec)
     if weights not in ("imagenet", "none"):
         _existing(weights, "weights file")
     elif weights == "none" and applications and not has_choice:
@@ -382,26 +386,33 @@ def _own(spec: str) -> _Model:
         model = _call(_existing(path, "model file"), function)
     elif spec.endswith((".keras", ".h5")):
         model = _read(_existing(spec, "model file"))
-    elif known := what_it_is(spec):
-        raise InputError(known, "model")
     else:
-        raise unknown_model(spec)
+        raise _no_model(spec)
     return _Model(model, spec)
+
+
+def _is_saved_model(spec: str) -> bool:
+    """Whether this may be TensorFlow's SavedModel, of which Keras must be asked what to do with it."""
+    path = Path(spec)
+    return bool(spec) and (path.name == "saved_model.pb" or path.is_dir())
+
+
+def _no_model(spec: str) -> InputError:
+    known = what_it_is(spec)
+    return InputError(known) if known else unknown_model(spec)
 
 
 # What Keras says of a class that it does not find.
 _MISSING_CODE = ("Could not locate", "Unknown layer", "cannot be imported")
 
 
-def _read(path: Path) -> Any:
+def _check_saved(path: Path) -> None:
+    """Refuses a file that is no model of Keras by its name or its first bytes."""
     import h5py
-    import keras
-
-    from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
 
     if path.name.endswith(".weights.h5"):
         raise InputError(
-            f"{str(path)!r} holds weights and no model: name the model, and pass the file as weights.",
+            f"{str(path)!r} holds weights and no model: name the model, and pass weights=FILE.",
             "weights",
         )
     fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
@@ -410,6 +421,14 @@ def _read(path: Path) -> Any:
         raise InputError(
             f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
         )
+
+
+def _read(path: Path) -> Any:
+    import keras
+
+    from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
+
+    _check_saved(path)
     try:
         if path.suffix == ".keras":
             return keras.saving.load_model(path, compile=False)

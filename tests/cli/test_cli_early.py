@@ -23,6 +23,10 @@ EXPLAINING = [
     ("--model embedded:vggg", "no embedded network 'vggg': did you mean 'vgg'?"),
     ("--model no.keras", "no model file"),
     ("--model no.py:f", "no model file"),
+    ("--model a.png", "There is no model 'a.png'"),
+    ("--model net.onnx", "is an ONNX model"),
+    ("--model bad.keras", "no archive of Keras"),
+    ("--model m.weights.h5", "holds weights and no model: name the model, and pass --weights FILE"),
     ("--model=", "There is no model ''"),
     ("--weights no.h5", "no weights file"),
     ("--model embedded:vgg --weights none", "its own weights"),
@@ -122,6 +126,8 @@ def answers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("early")
     (folder / "empty").mkdir()
     (folder / "text.png").write_text("no image")
+    for name in ("net.onnx", "bad.keras", "m.weights.h5"):
+        (folder / name).write_text("no model of Keras")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "a.png")
     before = sorted(path.name for path in folder.iterdir())
     asked = json.dumps([arguments for arguments, _ in COMMANDS])
