@@ -14,13 +14,15 @@ from rap_keras.analyzers import (
 from rap_keras.errors import InputError, UnknownLayerError
 
 if TYPE_CHECKING:  # what __getattr__ loads
-    from rap_keras import (
+    from rap_keras import (  # noqa: F401 (innvestigate, which `import *` leaves out)
         benchmark,
         callbacks,
         composites,
         datasets,
         embedded,
         evaluation,
+        innvestigate,
+        interop,
         models,
         patterns,
         plot,
@@ -51,6 +53,7 @@ __all__ = [
     "errors",
     "evaluation",
     "explain",
+    "interop",
     "load_analyzer",
     "models",
     "patterns",
@@ -72,7 +75,8 @@ def __getattr__(name: str) -> object:
     """Loads TensorFlow and matplotlib only when they are needed."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in __all__:
+    # The plugin is not in __all__: it says what it lacks where iNNvestigate is not installed.
+    if name in __all__ or name == "innvestigate":
         return importlib.import_module(f"rap_keras.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

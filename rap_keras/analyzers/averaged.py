@@ -13,6 +13,7 @@ from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.support.options import choose, read_integer, read_number
+from rap_keras.support.text import shown
 
 NOISE_LEVEL = 0.15  # of smoothgrad: between the 10 % and 20 % that its paper advises
 
@@ -184,8 +185,9 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
         augment_by_n = read_integer("augment_by_n", augment_by_n, 1)
         if noise_level is not None and noise_scale is not None:
             raise InputError(
-                f"Expected noise_level or noise_scale, got both, {noise_level!r} and {noise_scale!r}: "
-                "the first is relative to the range of each sample, the second in units of the input."
+                f"Expected noise_level or noise_scale, got both, {shown(noise_level)} and "
+                f"{shown(noise_scale)}: the first is relative to the range of each sample, the second "
+                "in units of the input."
             )
         if noise_scale is not None:
             noise_scale = read_number("noise_scale", noise_scale, 0)

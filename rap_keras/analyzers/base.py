@@ -5,7 +5,6 @@ import inspect
 import json
 import math
 import re
-import reprlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,20 +36,17 @@ from rap_keras.network.turning import less_reference
 from rap_keras.propagate import explained_neurons, forward, relevance_dtype
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose, read_boolean, read_integer, read_number
-
-# Options may hold whole arrays.
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 12, 12, 12
-_SHORT.maxstring = _SHORT.maxother = 200
+from rap_keras.support.text import shown
 
 
 class Analyzer(BinaryAnalyzer):
     """Explains the decisions of a Keras 3 model. The model is never changed.
 
     Args:
-        model: A functional or Sequential Keras 3 model. A softmax or sigmoid at its end is left out: its
-            logits are explained. Or a model that is open already (`Keras3Network`, as
-            `LoadedModel.network`), which several analyzers share: it is traced and checked once.
+        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. A softmax
+            or sigmoid at its end is left out: its logits are explained. Or a model that is open already
+            (`Keras3Network`, as `LoadedModel.network`), which several analyzers share: it is traced and
+            checked once.
         neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample, where
             the output is a vector. "index": the neuron or the region that `analyze` is told; of a model
             whose output is one number with a sigmoid the class, 1 for its logit z and 0 for -z. "all":
@@ -128,7 +124,7 @@ class Analyzer(BinaryAnalyzer):
         }
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{key}={_SHORT.repr(value)}" for key, value in self.options().items())
+        options = ", ".join(f"{key}={shown(value)}" for key, value in self.options().items())
         return f"{type(self).__name__}({self.model.name!r}, {options})"
 
     def analyze(self, x: Any, neuron_selection: Any = None) -> Any:

@@ -14,6 +14,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import boxes
 from rap_keras.propagate import backward, forward, relevance_dtype
 from rap_keras.rules.arithmetic import total
+from rap_keras.support.text import shown
 
 
 class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
@@ -56,8 +57,8 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         """As `ReferenceAnalyzer.convergence_delta`; without contrast."""
         if self.contrast is not None:
             raise InputError(
-                f"Expected no contrast, for the sum is compared to a logit, got {self.contrast!r}: make "
-                "the analyzer without.",
+                "Expected no contrast, for the sum is compared to a logit, got "
+                f"{shown(self.contrast)}: make the analyzer without.",
                 "contrast",
             )
         return super().convergence_delta(x, neuron_selection)

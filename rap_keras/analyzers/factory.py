@@ -22,7 +22,8 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
 
     Args:
         name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
-        model: A functional or Sequential Keras 3 model. It is not changed.
+        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. It is not
+            changed.
         **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
             ("max_activation", "index", "all"), output (of a model with several), batch_size,
             check_finite.

@@ -18,6 +18,7 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import BATCH_NORMALIZATION, NORMALIZATION
 from rap_keras.rules import routing
 from rap_keras.support.options import choose, read_boolean
+from rap_keras.support.text import shown
 
 _SIGNED = 'use a method of both signs, such as "rap",'
 BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
@@ -75,7 +76,7 @@ class LRPAnalyzer(PropagationAnalyzer):
             low, high = input_layer_rule
             input_layer_rule = "Bounded"
         if (low is None) != (high is None):
-            raise InputError(f"Expected low and high, got low={low!r} and high={high!r}.")
+            raise InputError(f"Expected low and high, got low={shown(low)} and high={shown(high)}.")
         known = self._method.composite_options()
         self._own = {key: options.pop(key) for key in known if key in options}
         self._shared = {

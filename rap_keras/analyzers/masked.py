@@ -15,6 +15,7 @@ from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.support.options import choose, read_integer, read_number
+from rap_keras.support.text import shown
 
 
 class _MaskedAnalyzer(Analyzer):
@@ -48,7 +49,7 @@ class _MaskedAnalyzer(Analyzer):
         if numbers.shape not in ((), (self._channels,)) or not np.isfinite(numbers).all():
             raise InputError(
                 f"Expected value to be a finite number, or one for each of the {self._channels} "
-                f"channels, got {value!r}.",
+                f"channels, got {shown(value)}.",
                 "value",
             )
         return numbers.tolist()
@@ -293,7 +294,8 @@ def _read_pair(option: str, value: Any) -> list[int] | None:
     pair = list(value) if isinstance(value, list | tuple) else [value, value]
     if len(pair) != 2:
         raise InputError(
-            f"Expected {option} to be one number of pixels or two, height and width, got {value!r}.",
+            f"Expected {option} to be one number of pixels or two, height and width, got "
+            f"{shown(value)}.",
             option,
         )
     return [read_integer(option, n, 1) for n in pair]

@@ -13,6 +13,7 @@ from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
+from rap_keras.support.text import shown
 
 # A sum that misses the difference of the logits by more than this share of them is warned of.
 _MISSED = 0.1
@@ -41,7 +42,7 @@ def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
     if not fits or not all(np.isfinite(r).all() for r in references):
         raise InputError(
             f"Expected finite reference_inputs that broadcast to samples of shape {shapes}, got "
-            f"{given!r}."
+            f"{shown(given)}{' with NaN or infinity' if fits else ''}."
         )
     return references
 

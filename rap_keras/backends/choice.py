@@ -12,8 +12,8 @@ def open_network(model: Any, output: str | int | None = None) -> Network:
     """A model at work on its backend.
 
     Args:
-        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it; or
-            a network that is open already, which is returned as it is.
+        model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it; or a network that is
+            open already, which is returned as it is.
         output: Which output of several is meant, by name or number.
 
     Returns:

@@ -111,8 +111,7 @@ def check_ray() -> None:
 
 def _no_ray() -> InputError:
     return InputError(
-        "Expected Ray for workers, but it is not installed: run pip install "
-        "'rap-keras[distributed]'.",
+        "Expected Ray for workers, but it is not installed: run pip install 'ray[data]>=2.40'.",
         "workers",
     )
 

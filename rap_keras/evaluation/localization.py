@@ -15,6 +15,7 @@ from rap_keras.errors import InputError
 from rap_keras.evaluation.classes import relevance_share
 from rap_keras.evaluation.reading import read_heatmap, read_mask
 from rap_keras.support.options import choose, read_boolean, read_integer, read_number
+from rap_keras.support.text import shown
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -396,7 +397,7 @@ def _level(values: Array, threshold: str | float) -> float:
             return float(np.percentile(values, float(threshold)))
     raise InputError(
         "Expected the threshold to be 'mean', 'zero' or a percentile between 0 and 100, got "
-        f"{threshold!r}."
+        f"{shown(threshold)}."
     )
 
 

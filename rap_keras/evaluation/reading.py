@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import shown
 
 
 def read_heatmap(heatmap: Any) -> NDArray[np.float64]:
@@ -86,5 +87,5 @@ def read_seed(seed: Any) -> np.random.Generator:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"Expected seed to be integers from 0 on, got {seed!r}.", "seed"
+            f"Expected seed to be integers from 0 on, got {shown(seed)}.", "seed"
         ) from error

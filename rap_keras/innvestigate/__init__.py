@@ -34,7 +34,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "Expected iNNvestigate 2.1 to be installed, but it cannot be imported "
-        f"({error}): run pip install 'rap-keras[innvestigate]' with Python 3.11."
+        f"({error}): run pip install 'innvestigate>=2.1.2,<2.2' with Python 3.11."
     ) from error
 
 import innvestigate.analyzer as _analyzer

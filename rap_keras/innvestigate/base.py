@@ -39,6 +39,7 @@ from rap_keras.propagate import compute, relevance_dtype, select, share
 from rap_keras.rules import facts_of
 from rap_keras.support.files import replacing
 from rap_keras.support.options import choose, read_boolean
+from rap_keras.support.text import shown
 
 
 class PropagationAnalyzer(ReverseAnalyzerBase):
@@ -413,7 +414,7 @@ def _read_range(values: Any) -> Any:
         low, high = (float(v) for v in values)
     except (TypeError, ValueError):
         raise InputError(
-            f"Expected reverse_clip_values to be False or (low, high), got {values!r}."
+            f"Expected reverse_clip_values to be False or (low, high), got {shown(values)}."
         ) from None
     return low, high
 

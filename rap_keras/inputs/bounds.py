@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph
+from rap_keras.support.text import shown
 
 Box = dict[int, tuple[tf.Tensor, tf.Tensor]]  # slot => low, high
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -25,10 +26,10 @@ def read_bounds(bounds: Any) -> Bounds | None:
         low, high = map(_read_bound, bounds)
     except (TypeError, ValueError):
         raise InputError(
-            f"Expected bounds=(low, high), two numbers or arrays, got {bounds!r}."
+            f"Expected bounds=(low, high), two numbers or arrays, got {shown(bounds)}."
         ) from None
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
-        raise InputError(f"Expected finite bounds with low <= high, got {bounds!r}.")
+        raise InputError(f"Expected finite bounds with low <= high, got {shown(bounds)}.")
     return low, high
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import CONTRASTS
 from rap_keras.support.options import choose
+from rap_keras.support.text import shown
 
 Contrast = str | tuple[int, ...] | None
 
@@ -26,9 +27,9 @@ def read_contrast(contrast: Any, classes: int | None) -> Contrast:
         return None
     if classes == 1:
         raise InputError(
-            f"Expected several output neurons to contrast, got contrast={contrast!r} and one neuron: "
-            "its logit is already that of its class against the other, which neuron_selection=0 "
-            "explains where it has a sigmoid; leave contrast out."
+            f"Expected several output neurons to contrast, got contrast={shown(contrast)} and one "
+            "neuron: its logit is already that of its class against the other, which "
+            "neuron_selection=0 explains where it has a sigmoid; leave contrast out."
         )
     if isinstance(contrast, str):
         choose("contrast", contrast, CONTRASTS)
@@ -40,11 +41,11 @@ def read_contrast(contrast: Any, classes: int | None) -> Contrast:
     if numbers.dtype.kind not in "iu" or numbers.ndim > 1 or not numbers.size:
         raise InputError(
             "Expected contrast to be None, 'softmax', 'uniform', or the number of a class or a list of "
-            f"them, got {contrast!r}."
+            f"them, got {shown(contrast)}."
         )
     if numbers.min() < 0 or (classes is not None and numbers.max() >= classes):
         last = "" if classes is None else f" to {classes - 1}"
-        raise InputError(f"Expected the classes of contrast from 0{last}, got {contrast!r}.")
+        raise InputError(f"Expected the classes of contrast from 0{last}, got {shown(contrast)}.")
     return tuple(dict.fromkeys(int(k) for k in numbers.reshape(-1)))
 
 
@@ -92,8 +93,8 @@ def refuse_itself(contrast: Contrast, neurons: np.ndarray | None) -> None:
         return
     if neurons is None:
         raise InputError(
-            f"Expected neurons that are explained against others, got contrast={contrast!r} and all "
-            'neurons: explain one, neuron_selection_mode="max_activation" or "index".',
+            f"Expected neurons that are explained against others, got contrast={shown(contrast)} and "
+            'all neurons: explain one, neuron_selection_mode="max_activation" or "index".',
             ("contrast", "neuron_selection_mode"),
         )
     bad = np.zeros(0, int)
@@ -105,7 +106,7 @@ def refuse_itself(contrast: Contrast, neurons: np.ndarray | None) -> None:
     if len(bad):
         raise InputError(
             f"Expected the explained class to be another than what it is set against, got "
-            f"contrast={contrast!r}, which is explained itself in sample {bad[0]}: choose other "
+            f"contrast={shown(contrast)}, which is explained itself in sample {bad[0]}: choose other "
             "classes, or another neuron.",
             ("contrast", "neuron_selection"),
         )

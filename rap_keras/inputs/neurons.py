@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import shown
 
 # How the explained neurons are selected; iNNvestigate has these.
 MODES = ("max_activation", "index", "all")
@@ -40,7 +41,7 @@ def read_selection(
     if mode != "index" and not (mode == "all" and region):
         if selection is not None:
             raise InputError(
-                f"Expected no neuron_selection in mode {mode!r}, got {_told(selection)}: make the "
+                f"Expected no neuron_selection in mode {mode!r}, got {shown(selection)}: make the "
                 'analyzer with neuron_selection_mode="index" to choose the neuron.'
             )
         return np.zeros(size, np.int32)
@@ -102,7 +103,7 @@ def _index(
     if len(shape) > 1:
         raise InputError(
             f"Expected neuron_selection to tell positions of an output of shape {tuple(shape)}, got "
-            f"{_told(selection)}: pass {_wanted(shape)}."
+            f"{shown(selection)}: pass {_wanted(shape)}."
         )
     neurons = shape[0] if shape else 1
     try:
@@ -114,12 +115,16 @@ def _index(
         shapes = f", or of shape ({size}, k)" if several else ""
         raise InputError(
             f"Expected neuron_selection to be an integer or {size} of them, one per sample{shapes}, got "
-            f"{selection!r}."
+            f"{shown(selection)}."
         )
     if index.size and neurons is not None and (index.min() < 0 or index.max() >= neurons):
+        which = index[(index < 0) | (index >= neurons)][0]
+        told = (
+            f"{which} in {shown(selection)}" if getattr(selection, "ndim", 0) else shown(selection)
+        )
         raise InputError(
-            f"Expected neuron_selection from 0 to {neurons - 1}, got {selection!r}: the model has "
-            f"{neurons} output neurons."
+            f"Expected neuron_selection from 0 to {neurons - 1}, got {told}: the model has {neurons} "
+            "output neurons."
         )
     index = index.astype(np.int32)
     return index if given else np.broadcast_to(index.reshape(-1), (size,))
@@ -156,7 +161,7 @@ def _mask(selection: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
         of = f" of sample {empty[0]}" if len(mask) > 1 else ""
         raise InputError(
             f"Expected neuron_selection to select at least one of the output's neurons, shape "
-            f"{tuple(shape)}, got {_told(selection)}, which selects none{of}."
+            f"{tuple(shape)}, got {shown(selection)}, which selects none{of}."
         )
     return mask
 
@@ -174,7 +179,7 @@ def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
     except (IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"Expected neuron_selection to index an output of shape {tuple(shape)} as NumPy does, got "
-            f"{_told(index)}: {str(error).rstrip('.')}."
+            f"{shown(index)}: {str(error).rstrip('.')}."
         ) from None
     return mask
 
@@ -189,15 +194,3 @@ def _wanted(shape: Sequence[int | None]) -> str:
     """What selects neurons of an output that is no vector."""
     one = index_of_one(shape)
     return f"a tuple that indexes it, such as {one}, or a boolean array of its shape"
-
-
-def _told(selection: Any) -> str:
-    """A selection in the words of an error: arrays by their shape."""
-    if isinstance(selection, tuple):
-        parts = ", ".join(map(_told, selection))
-        return f"({parts}{',' * (len(selection) == 1)})"
-    if selection is Ellipsis:
-        return "..."
-    if getattr(selection, "ndim", 0):
-        return f"an array of shape {np.shape(selection)}"
-    return repr(selection)

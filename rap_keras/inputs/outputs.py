@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rap_keras.errors import InputError
+from rap_keras.support.text import shown
 
 
 def read_output(output: str | int | None, names: Sequence[str]) -> int:
@@ -33,6 +34,6 @@ def read_output(output: str | int | None, names: Sequence[str]) -> int:
         return int(output)
     raise InputError(
         f"Expected output to be one of {listed}, or a number from 0 to {len(names) - 1}, got "
-        f"{output!r}.",
+        f"{shown(output)}.",
         "output",
     )

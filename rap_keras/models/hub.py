@@ -36,7 +36,7 @@ def check_installed(spec: str) -> None:
 
 
 def _not_installed(spec: str, why: str) -> InputError:
-    return InputError(f"{spec} needs KerasHub ({why}): pip install 'rap-keras[hub]'.")
+    return InputError(f"{spec} needs KerasHub ({why}): pip install 'keras-hub>=0.32'.")
 
 
 def load_preset(spec: str, published: bool = True) -> Preset:

@@ -49,8 +49,8 @@ class Statistics:
     data; the result is that of one pass over all of it.
 
     Args:
-        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it; or
-            one that is open already (`LoadedModel.network`).
+        model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it; or one that is open
+            already (`LoadedModel.network`).
         pattern_type: The type of pattern that they have to serve; None: all types. "relu" takes half
             of the time and memory of all.
 
@@ -294,7 +294,7 @@ def fit(
     For statistics that serve all types, or that are saved, merged or gone on with: `Statistics`.
 
     Args:
-        model: A functional or Sequential model, of Keras 3, or of Keras 2 as iNNvestigate takes it.
+        model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it.
             It is not changed; Dropout is off.
         data: What the model was trained on, or a good part of it, as the model takes it: arrays, a
             batched `tf.data.Dataset`, or another iterable of batches; or the path of a folder of

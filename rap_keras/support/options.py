@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.support.text import did_you_mean
+from rap_keras.support.text import did_you_mean, shown
 
 
 def read_integer(option: str, value: Any, least: int) -> int:
@@ -22,7 +22,7 @@ def read_integer(option: str, value: Any, least: int) -> int:
         number = None
     if number is None or number < least:
         raise InputError(
-            f"Expected {option} to be an integer from {least} on, got {value!r}.", option
+            f"Expected {option} to be an integer from {least} on, got {shown(value)}.", option
         )
     return number
 
@@ -39,7 +39,7 @@ def read_number(option: str, value: Any, least: float) -> float:
         number = math.nan
     if not (math.isfinite(number) and least <= number):
         limit = "" if least == -math.inf else f" >= {least:g}"
-        raise InputError(f"Expected a finite {option}{limit}, got {value!r}.", option)
+        raise InputError(f"Expected a finite {option}{limit}, got {shown(value)}.", option)
     return number
 
 
@@ -50,7 +50,7 @@ def read_boolean(option: str, value: Any) -> bool:
         InputError: The value is neither.
     """
     if not _is_boolean(value):
-        raise InputError(f"Expected {option} to be True or False, got {value!r}.", option)
+        raise InputError(f"Expected {option} to be True or False, got {shown(value)}.", option)
     return bool(value)
 
 
@@ -64,7 +64,7 @@ def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
         listed = ", ".join(map(repr, choices))
         hint = did_you_mean(str(value), choices)
         raise InputError(
-            f"Expected {option} to be one of {listed}, got {value!r}"
+            f"Expected {option} to be one of {listed}, got {shown(value)}"
             + (f"; {hint}" if hint else "."),
             option,
         )

@@ -2,10 +2,32 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 _NEAR = 0.6  # of difflib's ratio, from which on words are near
 _KERAS_CALL = re.compile(r"Exception encountered when calling (.*)\.\s+\033\[1m([^\033\n]*)")
+
+
+# Options and arguments may hold whole arrays.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 12, 12, 12
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
+def shown(value: Any) -> str:
+    """What was given, in the words of an error: in one line, long things cut, arrays by their shape."""
+    if getattr(value, "ndim", 0):
+        return f"an array of shape {tuple(value.shape)}"
+    if value is Ellipsis:
+        return "..."
+    arrays = isinstance(value, list) and any(getattr(part, "ndim", 0) for part in value)
+    if arrays or isinstance(value, tuple):
+        parts = [shown(part) for part in value[:12]] + ["..."] * (len(value) > 12)
+        inner = ", ".join(parts) + "," * (isinstance(value, tuple) and len(value) == 1)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    return " ".join(_SHORT.repr(value).split())
 
 
 def counted(count: int, noun: str) -> str:

@@ -76,7 +76,7 @@ def test_ray_is_missing(common, tmp_path, monkeypatch):
     arguments = [*common, *QUICK, "--out", tmp_path / "out", "--workers", 2]
     message = fail("benchmark", *arguments)
     assert "Expected Ray for --workers" in message
-    assert "pip install 'rap-keras[distributed]'" in message
+    assert "pip install 'ray[data]>=2.40'" in message
     assert not (tmp_path / "out").exists()
 
 

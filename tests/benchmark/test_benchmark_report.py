@@ -13,7 +13,7 @@ from matplotlib.colors import same_color, to_rgb
 from PIL import Image
 
 from benchmarks import ALWAYS
-from rap_keras.benchmark.metrics import chosen, columns
+from rap_keras.benchmark import metrics
 from rap_keras.benchmark.reporting import document, figures, words
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.report import write_report
@@ -677,7 +677,7 @@ def test_colours_are_told_by_what_each_method_says():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_ranks_have_a_panel_for_each_measure_and_no_other(count):
-    ranked = columns(chosen(("ratio", "segmentation", "average_precision")))[:count]
+    ranked = metrics.columns(metrics.chosen(("ratio", "segmentation", "average_precision")))[:count]
     found = {"methods": {"rap": 1.25, "gradient": 1.75}, "critical_difference": 0.5}
     found |= {"images": 8, "p_value": 0.01}
     summary = {"reference": "rap", "ranks": {column.quantity: found for column in ranked}}

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ SUBMODULES = {
     "embedded": "load",
     "errors": "InputError",
     "evaluation": "heatmap",
+    "interop": "quantus.explain_func",
     "models": "load_model",
     "patterns": "fit",
     "plot": "explanation",
@@ -67,6 +70,15 @@ def test_light_submodules_load_no_tensorflow():
     )
 
 
+def test_the_plugin_says_itself_what_it_lacks(monkeypatch):
+    assert "innvestigate" not in rap_keras.__all__  # or `import *` would need iNNvestigate
+    monkeypatch.delitem(sys.modules, "rap_keras.innvestigate", raising=False)
+    monkeypatch.delattr(rap_keras, "innvestigate", raising=False)
+    monkeypatch.setitem(sys.modules, "innvestigate", None)
+    with pytest.raises(ImportError, match=r"^Expected (iNNvestigate 2.1|tf.keras) to be "):
+        rap_keras.innvestigate  # noqa: B018
+
+
 def test_the_list_is_whole():
     public = {name for name in rap_keras.__all__ if name.islower() and not name.startswith("_")}
     functions = {"create_analyzer", "load_analyzer", "analyzer_names", "register_rule"}
@@ -108,3 +120,18 @@ def test_type_checkers_see_the_public_face(tmp_path):
     assert found.count("rap_keras.analyzers.base.Analyzer") >= 2
     errors = [line for line in found.splitlines() if ": error:" in line]
     assert [line.split(":")[1] for line in errors] == ["8", "13", "15"], found
+
+
+def test_messages_name_what_pip_can_install():
+    root = Path(__file__).parents[2]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    homes = {
+        "distributed": "benchmark/distributed.py",
+        "hub": "models/hub.py",
+        "innvestigate": "innvestigate/__init__.py",
+    }
+    assert extras.keys() == homes.keys()
+    for extra, (requirement,) in extras.items():
+        assert f"pip install '{requirement}'" in (root / "rap_keras" / homes[extra]).read_text()

@@ -77,7 +77,7 @@ def _graph_of(model: Any) -> tf.Graph:
         )
     if not model.inputs or not all(isinstance(t, tf.Tensor) for t in model.inputs):
         raise InputError(
-            "Expected a functional or Sequential model with inputs, built while eager execution is off, "
+            "Expected a model with inputs, built while eager execution is off, "
             "as iNNvestigate needs it: call tf.compat.v1.disable_eager_execution() first, then build "
             "or load the model."
         )

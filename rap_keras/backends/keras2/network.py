@@ -26,8 +26,8 @@ class Keras2Network(Network):
     """A Keras 2 model, traced once; its functions are parts of its graph, run in its session.
 
     Args:
-        model: A functional or Sequential Keras 2 model, as iNNvestigate takes it. It is not changed;
-            nested models are flattened into a copy.
+        model: A Keras 2 model, as iNNvestigate takes it; one that defines its own call must have been
+            called on an Input. It is not changed; nested models are flattened into a copy.
         output: Which output of several is meant, by name or number.
         as_vector: Let a vector end the flat model, as iNNvestigate needs it, where its output has more
             axes of known size. Several outputs are refused then.

@@ -149,8 +149,8 @@ def from_keras3(
     anything else use `with rap_keras.innvestigate.graph_scope(model):`.
 
     Args:
-        model: A functional or (built) Sequential Keras 3 model, or the path of a file that Keras 3 can
-            load. It is not changed. Nested models are flattened.
+        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. Or the path
+            of a file that Keras 3 can load. It is not changed. Nested models are flattened.
         keep_head: Keep the softmax or sigmoid at the end. False ends the new model with the logits, as
             most analyzers need it.
         custom_objects: Keras 2 classes for layers that Keras does not define, by class name.
@@ -188,7 +188,7 @@ def from_keras3(
         copies.append((layer, new))
         return new
 
-    dtypes = [tf.as_dtype(t.dtype).name for t in model.inputs]
+    dtypes = [tf.as_dtype(t.dtype).name for t in source.inputs]
     operations = [node for node in graph.nodes if not is_layer(node.layer)]
     constants = {id(c): np.asarray(c) for node in operations for c in node.call.constants()}
     with new_graph():
@@ -197,7 +197,7 @@ def from_keras3(
     with graph_scope(new):
         _assign([v for _, layer in copies for v in layer.weights], arrays)
     entering(new, new)
-    _compare(graph, model, new)
+    _compare(graph, source, new)
     if negated:
         with graph_scope(new):
             new = _negated(new)
