@@ -136,9 +136,10 @@ def test_a_copy_of_what_always_trains_is_refused(method):
         plugin.prepare(model)
 
 
-def test_models_that_mix_samples_are_refused():
+@pytest.mark.parametrize("batch", [None, 4])
+def test_models_that_mix_samples_are_refused(batch):
     mix = L.Lambda(lambda t: t - tf.reduce_mean(t, axis=0, keepdims=True))
-    model = network(dense(), mix)
+    model = network(dense(), mix, batch_size=batch)
     message = "Expected a model that computes each sample of a batch on its own"
     refused("gradient", model, samples(), message, allow_lambda_layers=True)
 

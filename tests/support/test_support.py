@@ -13,7 +13,7 @@ from rap_keras.support.devices import choose_tensorflow
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
 from rap_keras.support.quiet import logged_from
-from rap_keras.support.text import did_you_mean
+from rap_keras.support.text import did_you_mean, shown
 
 
 @pytest.mark.parametrize("name", ["picture.png", "text.npz", "array.npy"])
@@ -157,3 +157,26 @@ def test_keras_gets_tensorflow(before, monkeypatch):
     assert choose_tensorflow() == ("jax" if before == "jax" else None)
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
     monkeypatch.delenv("KERAS_BACKEND")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.zeros((2, 900)), "an array of shape (2, 900)"),
+        ((np.zeros(3), 1), "(an array of shape (3,), 1)"),
+        ([np.zeros(3)], "[an array of shape (3,)]"),
+        ((...,), "(...,)"),
+        ("text", "'text'"),
+        ([0.5] * 3, "[0.5, 0.5, 0.5]"),
+        ([0] * 900, "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]"),
+        (None, "None"),
+    ],
+)
+def test_values_are_shown_short(value, words):
+    assert shown(value) == words
+
+
+def test_what_is_shown_has_one_line_and_an_end():
+    deep = {"weights": np.ones((3, 4, 5)), "rows": [[list(range(99))] * 99] * 99}
+    assert "\n" not in shown(deep)
+    assert len(shown(deep)) < 1000
