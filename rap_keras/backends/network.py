@@ -188,8 +188,9 @@ class Network(ABC):
         if not self._close(got, expected):
             raise InputError(
                 "Expected the graph of the model's layers to compute what the model computes, got "
-                f"outputs that differ by up to {abs(got - expected).max():.3g}: masks, casts or other "
-                "effects cross the border of a nested model; flatten it."
+                f"outputs that differ by up to {abs(got - expected).max():.3g}: a layer is called with "
+                "training=True, or masks, casts or other effects cross the border of a nested model; "
+                "build the model without that, or flatten it."
             )
         self._refuse_mixing(sample)
         self._checked, self._checked_zeros = place is not None, True

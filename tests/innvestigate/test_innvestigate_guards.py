@@ -68,7 +68,7 @@ def test_unknown_tokens_are_told(tokens, method, dtype, token):
 def test_unknown_tokens_are_told_where_they_come_from_other_layers():
     shift = L.Lambda(lambda t: t + 1)
     model = network(shift, L.Embedding(7, 4), L.Flatten(), shape=(5,), dtype="int32")
-    message = "Expected tokens from 0 to 6, as a layer looks them up in 7 rows, got 7:"
+    message = "Expected tokens from 0 to 6 .* 7 rows, got 7:"
     refused("random", model, np.full((2, 5), 6, "int32"), message, allow_lambda_layers=True)
 
 
