@@ -12,6 +12,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.samples import refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
+from rap_keras.support.reading import opened
 
 
 class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
@@ -81,7 +82,8 @@ def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
         )
     if isinstance(given, str | Path):
         try:
-            given = np.load(given, allow_pickle=False)
+            with opened(given, "file of background samples") as file:
+                given = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"Expected background to be samples or a .npy file of them, but {str(given)!r} cannot "

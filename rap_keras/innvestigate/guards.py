@@ -1,7 +1,8 @@
 """What is refused before and after an analysis, by the plugin's analyzers and by iNNvestigate's own."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,21 @@ class Guard:
         )
 
 
+@contextlib.contextmanager
+def _telling_integers(network: Keras2Network) -> Iterator[None]:
+    """Tells that iNNvestigate cannot go back to tokens, which it says by the name of a variable."""
+    try:
+        yield
+    except TypeError as error:
+        if "Propagated relevance" not in str(error):
+            raise
+        raise InputError(
+            "Expected inputs to which the method's relevance can go back, but between the output and one "
+            f'of {network.names} are only whole numbers, such as tokens: use "rap", or explain the '
+            "model behind its embedding."
+        ) from error
+
+
 def guarded(analyzer: Any, check_finite: bool) -> Any:
     """An analyzer of iNNvestigate's own whose `analyze` refuses what ours refuse; itself, changed."""
     guard = Guard(OpaqueNetwork(analyzer._model), check_finite)
@@ -98,7 +114,7 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
         arrays, _ = guard.read(X)
         if analyzer._neuron_selection_mode == "index" and (args or kwargs):
             guard.refuse_neuron((*args, *kwargs.values())[0], len(arrays[0]))
-        with telling_tokens():
+        with telling_tokens(), _telling_integers(guard.network):
             maps = analyze(X, *args, **kwargs)
         guard.refuse_broken(arrays, [np.asarray(m) for m in tf.nest.flatten(maps)])
         return maps

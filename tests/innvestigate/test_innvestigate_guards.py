@@ -65,6 +65,12 @@ def test_unknown_tokens_are_told(tokens, method, dtype, token):
     refused(method, tokens[dtype], x, f"Expected tokens from 0 to 6 for input .* got {told}")
 
 
+def test_what_cannot_go_back_to_tokens_is_told(tokens):
+    x = np.ones((2, 5), "int32")
+    refused("gradient", tokens["int32"], x, 'are only whole numbers, such as tokens: use "rap"')
+    assert create("rap", tokens["int32"]).analyze(x).shape == x.shape
+
+
 def test_unknown_tokens_are_told_where_they_come_from_other_layers():
     shift = L.Lambda(lambda t: t + 1)
     model = network(shift, L.Embedding(7, 4), L.Flatten(), shape=(5,), dtype="int32")
