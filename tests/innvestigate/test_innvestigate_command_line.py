@@ -22,6 +22,7 @@ LOGITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg", "residual"])
 def test_the_embedded_models_compute_the_same_on_every_keras(name):
     x = preprocess(cluttered_digits(2).images)
@@ -53,6 +54,7 @@ def test_the_default_model_of_the_benchmark(tmp_path):
     assert "report.md" in files(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_command_with_no_terminal_gets_to_its_work(photo, tmp_path):
     arguments = ["patterns", "fit", photo, "--model", "embedded:vgg", "--type", "none"]
     code = "from rap_keras.cli import main; main()"

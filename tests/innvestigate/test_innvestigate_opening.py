@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from compare import assert_same
 from keras2 import k2
+from thinned import slow_unless
 
 from rap_keras import InputError, UnknownLayerError
 from rap_keras import innvestigate as plugin
@@ -167,7 +168,13 @@ def test_linear_layers_of_users_are_dense(rng):
     assert issubclass(kind, L.Dense)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+# One of activations, and of what moves, joins, multiplies and shares.
+QUICK = ("gelu", "shuffled channels", "padded", "shifted", "squeezed and excited", "gated")
+
+
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda p: p.values[0] in (*QUICK, "attention"), FUNCTIONS)
+)
 def test_operations_of_a_layer_become_layers(name, x):
     with plugin.new_graph():
         model = classifier(L.Lambda(FUNCTIONS[name], name="own"))

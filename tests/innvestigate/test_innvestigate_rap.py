@@ -2,7 +2,6 @@
 
 import functools
 
-import keras
 import numpy as np
 import pytest
 from keras2 import k2
@@ -17,9 +16,8 @@ CASES = [pytest.param(*p.values, "float64", id=f"float64-{p.id}") for p in FILES
 CASES += [
     pytest.param(*p.values, "float32", id=f"float32-{p.id}") for p in FILES if p.id.endswith("_s0")
 ]
-# Where Keras 2 is tf_keras, the first of each kind in float64; the whole runs on Keras 2 itself.
-if keras.__version__.startswith("3"):
-    CASES = slow_unless(lambda p: "float64" in p.id and not p.id.endswith(("_s1", "_s2")), CASES)
+# By default the first of each kind in float64, and one in float32.
+CASES = slow_unless(lambda p: p.id.endswith("_s0") and ("64" in p.id or "vgg_bn" in p.id), CASES)
 
 
 @pytest.fixture(autouse=True)

@@ -88,14 +88,14 @@ def test_every_kind_of_image_is_the_same_image(pixels, tmp_path):
     small, grey = tmp_path / "a" / "scene.png", pixels[0][..., 0]
     small.parent.mkdir()
     Image.fromarray(pixels[0]).save(small)
-    expected = rap_keras.explain(loaded, pixels[:1]).relevance
+    expected = rap_keras.explain(loaded, pixels[:1], "gradient").relevance
     for images in (pixels[0], small, str(small.parent), [small], Image.open(small)):
-        assert_same(rap_keras.explain(loaded, images).relevance, expected, 1e-5)
-    both = rap_keras.explain(loaded, [pixels[0], str(small)])
+        assert_same(rap_keras.explain(loaded, images, "gradient").relevance, expected, 1e-5)
+    both = rap_keras.explain(loaded, [pixels[0], str(small)], "gradient")
     assert_same(both.relevance, np.repeat(expected, 2, 0), 1e-5)
     for images in (grey, grey[..., None], Image.fromarray(grey)):
         np.testing.assert_array_equal(
-            rap_keras.explain(loaded, images).images[0], np.stack([grey] * 3, -1)
+            rap_keras.explain(loaded, images, "gradient").images[0], np.stack([grey] * 3, -1)
         )
 
 
@@ -106,7 +106,14 @@ def test_other_sizes_are_warped(pixels):
     np.testing.assert_array_equal(found.images[0], np.asarray(as_pillow))
 
 
-@pytest.mark.parametrize("neuron", [7, [1, 2, 3], np.array([[1, 7]] * 3)], ids=["one", "n", "nk"])
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        pytest.param(7, id="one", marks=pytest.mark.slow),
+        pytest.param([1, 2, 3], id="n"),
+        pytest.param(np.array([[1, 7]] * 3), id="nk"),
+    ],
+)
 def test_neurons_by_number(pixels, vgg, neuron):
     found = rap_keras.explain("embedded:vgg", pixels, "lrp.epsilon", neuron)
     analyzer = create_analyzer("lrp.epsilon", vgg, neuron_selection_mode="index")
