@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import psutil
@@ -69,6 +70,62 @@ def test_a_killed_worker_loses_nothing(data, common, tmp_path, monkeypatch, capf
     assert_same_report(tmp_path / "two", tmp_path / "one")
     assert records(tmp_path / "two") == records(tmp_path / "one")
     assert workers() == []
+
+
+class Rows:
+    """Ray's data in this process: one worker, chunk after chunk."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def map_batches(self, make, fn_constructor_args, **options):
+        worker = make(*fn_constructor_args)
+        answers = [worker({"chunk": np.array([row["chunk"]])}) for row in self.rows]
+        return Rows([{name: found[0] for name, found in answer.items()} for answer in answers])
+
+    def iter_rows(self):
+        return iter(self.rows)
+
+
+class Lost(Exception):
+    """A worker that Ray has lost."""
+
+
+@pytest.fixture
+def ray_here(monkeypatch):
+    """Modules in the place of Ray's that start no processes; what they were asked to start."""
+    ray, data, asked = ModuleType("ray"), ModuleType("ray.data"), []
+    ray.data, ray.init, ray.shutdown = data, lambda **options: asked.append(options), lambda: None
+    ray.cluster_resources = lambda: {"CPU": 2.0}
+    ray.exceptions = SimpleNamespace(RayActorError=Lost, RaySystemError=Lost)
+    data.DataContext = SimpleNamespace(get_current=SimpleNamespace)
+    data.ActorPoolStrategy = SimpleNamespace
+    data.from_items = lambda rows, override_num_blocks: Rows(rows)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    return asked
+
+
+def test_workers_give_the_report_of_one_process(ray_here, common, tmp_path, monkeypatch):
+    arguments = ["benchmark", *common, *QUICK, "--chunk", 2]
+    succeed(*arguments, "--out", tmp_path / "one")
+    on_two = [*arguments, "--workers", 2, "--out"]
+    succeed(*on_two, tmp_path / "two")
+    assert_same_report(tmp_path / "two", tmp_path / "one")
+    assert records(tmp_path / "two") == records(tmp_path / "one")
+    assert [(options["address"], options["num_cpus"]) for options in ray_here] == [("local", 2)]
+    assert "for 2 workers with --gpus-per-worker 64, but Ray has 0: lower" in fail(
+        *on_two, tmp_path / "none", "--gpus-per-worker", 64
+    )
+
+    def lost(self):
+        yield self.rows[0]
+        raise Lost("a worker died.\nmore")
+
+    monkeypatch.setattr(Rows, "iter_rows", lost)
+    message = fail(*on_two, tmp_path / "lost")
+    assert "Ray has lost its workers (a worker died); what was measured is kept" in message
+    assert list(records(tmp_path / "lost")) == ["a", "b"]
 
 
 def test_ray_is_missing(common, tmp_path, monkeypatch):
