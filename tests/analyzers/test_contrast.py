@@ -238,7 +238,7 @@ def test_layers_are_of_one_neuron(model, x):
             ask(x, [[0, 1]] * 4)
 
 
-@pytest.mark.parametrize("contrast", [None, "softmax"])
+@pytest.mark.parametrize("contrast", [pytest.param(None, marks=pytest.mark.slow), "softmax"])
 def test_a_head_shares_by_positive_contributions(contrast, rng, tmp_path):
     model = plain("float64")
     kernel, bias = model.layers[-1].get_weights()

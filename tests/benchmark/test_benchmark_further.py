@@ -125,7 +125,10 @@ def test_what_replaced_pixels_do(method, results, scene):
     assert_close(results[method], expected)
 
 
-@pytest.mark.parametrize("method", ["rap", "gradient", "control.mean_shifted"])
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("gradient", marks=pytest.mark.slow), "rap", "control.mean_shifted"],
+)
 def test_how_maps_change(method, results, scene):
     model, x, _, neuron = scene
 
