@@ -50,7 +50,7 @@ def options_for(kind, method, data):
     return options
 
 
-SHARE = 8  # of the results of a fixture, those that run by default; other fixtures have the others
+SHARE = 12  # of the results of a fixture, those that run by default; other fixtures have the others
 
 
 def reproduced(file, others):

@@ -101,13 +101,13 @@ def functional_layers():
 
 
 CASES = [
-    pytest.param(sequential_flat, ".h5", marks=hdf5),
     (sequential_nested, ".keras"),
     pytest.param(functional, ".h5", marks=hdf5),
     *(
         pytest.param(build, suffix, marks=[pytest.mark.slow, *marks])
         for build, suffix, marks in [
             (sequential_flat, ".keras", []),
+            (sequential_flat, ".h5", [hdf5]),
             (sequential_nested, ".h5", [hdf5]),
             (functional, ".keras", []),
             (functional_layers, ".keras", []),
