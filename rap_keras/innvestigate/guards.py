@@ -98,8 +98,8 @@ def _telling_integers(network: Keras2Network) -> Iterator[None]:
         if "Propagated relevance" not in str(error):
             raise
         raise InputError(
-            "Expected inputs to which the method's relevance can go back, but between the output and one "
-            f'of {network.names} are only whole numbers, such as tokens: use "rap", or explain the '
+            "Expected inputs to which the method's relevance can go back, but between the output and "
+            f'one of {network.names} are only whole numbers, such as tokens: use "rap", or explain the '
             "model behind its embedding."
         ) from error
 
