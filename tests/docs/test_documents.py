@@ -22,6 +22,7 @@ from documents import (
     run_notebook,
 )
 from PIL import Image
+from thinned import slow_unless
 
 from rap_keras.analyzers import registry
 from rap_keras.benchmark import metrics
@@ -126,7 +127,11 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # tests/innvestigate runs that of the plugin; a kernel runs the first, where slow tests run.
 @pytest.mark.parametrize(
-    "path", [p for p in NOTEBOOKS if p.stem != "05_innvestigate"], ids=lambda p: p.stem
+    "path",
+    slow_unless(
+        lambda p: p.id in ("01_quickstart", "04_benchmark", "06_own_rules"),
+        [pytest.param(p, id=p.stem) for p in NOTEBOOKS if p.stem != "05_innvestigate"],
+    ),
 )
 def test_notebooks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ import scipy.special
 import tensorflow as tf
 from compare import assert_same
 from keras2 import k2
+from thinned import pairwise_or_slow
 
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
@@ -190,9 +191,12 @@ def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
 
 
 @pytest.mark.parametrize(
-    "name", ["gradient", "smoothgrad", "integrated_gradients", "lrp.alpha_2_beta_1", "deep_taylor"]
+    ("name", "head"),
+    pairwise_or_slow(
+        ["gradient", "smoothgrad", "integrated_gradients", "lrp.alpha_2_beta_1", "deep_taylor"],
+        ["fused", "nested"],
+    ),
 )
-@pytest.mark.parametrize("head", ["fused", "nested"])
 def test_loaded_models_of_default_names_are_explained(name, head, loaded, images):
     model = plugin.prepare(loaded(head), keep_head=False)
     maps = plugin.create_analyzer(name, model).analyze(images)
