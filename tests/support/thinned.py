@@ -15,15 +15,9 @@ def slow_unless(condition, parameters):
 
 def pairwise_or_slow(first, second):
     """All pairs, of which each value stands in at least one that runs by default."""
-    whole = [(a, b) for a in range(len(first)) for b in range(len(second))]
-    return [
-        pytest.param(
-            first[a], second[b], marks=() if is_quick(a, b, first, second) else pytest.mark.slow
-        )
-        for a, b in whole
-    ]
-
-
-def is_quick(a, b, first, second):
-    """Whether a pair is one of the diagonal that goes round the shorter of the two."""
-    return a % len(second) == b if len(first) >= len(second) else b % len(first) == a
+    found = []
+    for a, one in enumerate(first):
+        for b, other in enumerate(second):
+            quick = a % len(second) == b or b % len(first) == a  # a diagonal round the shorter
+            found.append(pytest.param(one, other, marks=() if quick else pytest.mark.slow))
+    return found
