@@ -19,6 +19,7 @@ from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
 from rap_keras.analyzers.zero_maps import warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
+from rap_keras.backends.network import Run
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
@@ -96,7 +97,7 @@ class Analyzer(BinaryAnalyzer):
                 f"analyze the region, neuron_selection={index_of_one(shape[1:])} or a boolean array.",
                 ("neuron_selection_mode", "neuron_selection"),
             )
-        self._functions: dict[tuple[str, bool, int], Any] = {}
+        self._functions: dict[tuple[str, bool, bool], Run] = {}
         self._first = 0
 
     def _kept_whole(self) -> Collection[type]:
@@ -271,9 +272,7 @@ class Analyzer(BinaryAnalyzer):
         columns = read_selection(
             columns, self.neuron_selection_mode, len(arrays[0]), self._output_shape
         )
-        found = [self._explained(arrays, column) for column in columns.T]
-        maps = zip(*(each["maps"] for each in found), strict=True)
-        return found[0] | {"maps": [np.stack(parts, 1) for parts in maps], "neurons": columns}
+        return _side_by_side([self._explained(arrays, column) for column in columns.T], columns)
 
     def _nothing(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
         """What is explained of no samples."""
@@ -326,13 +325,12 @@ class Analyzer(BinaryAnalyzer):
             return None
         # An index for neurons, so that no array of the output's size is made for them.
         region = index.dtype == bool
-        kind = (key, region, 0 if region or index.ndim == 1 else index.shape[1])
+        several = not region and index.ndim == 2
+        kind = (key, region, several)
         if kind not in self._functions:
-            if self.jit_compile:
-                function = tf.function(function, autograph=False, jit_compile=True)
-            shape = self._output_shape if region else index.shape[1:]
+            shape = self._output_shape if region else ()
             spec = tf.TensorSpec([None, *shape], bool if region else tf.int32)
-            self._functions[kind] = self._network.compiled(function, spec)
+            self._functions[kind] = self._compiled(function, spec, several)
         run = self._functions[kind]
         try:
             parts = [
@@ -350,6 +348,15 @@ class Analyzer(BinaryAnalyzer):
         if len(parts) == 1:
             return parts[0]
         return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
+
+    def _compiled(self, function: Callable[..., Any], spec: tf.TensorSpec, several: bool) -> Run:
+        """The function, compiled; of several neurons of each sample `(batch, k)` for one at a time."""
+        if not several:
+            if self.jit_compile:
+                function = tf.function(function, autograph=False, jit_compile=True)
+            return self._network.compiled(function, spec)
+        run = self._network.compiled_by_column(function, spec, self.jit_compile)
+        return lambda arrays, columns: _side_by_side(run(arrays, columns), columns)
 
     def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:
         """What `read_selection` makes of a selection, for outputs of any size."""
@@ -412,3 +419,10 @@ class Analyzer(BinaryAnalyzer):
         self.model.save(folder / "model.keras")
         text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
         (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _side_by_side(found: list[dict[str, Any]], columns: np.ndarray) -> dict[str, Any]:
+    """What is explained of k neurons of each sample, of what is of each of them."""
+    parts = [{key: each[key] for key in each if key != "logits"} for each in found]
+    stacked = tf.nest.map_structure(lambda *p: np.stack(p, 1), *parts)
+    return found[0] | stacked | {"neurons": columns}

@@ -162,17 +162,12 @@ class _CAMAnalyzer(PropagationAnalyzer):
         dtype = relevance_dtype(values[slot].dtype)
         features = tf.cast(values[slot], dtype)
 
-        def mapped(neurons: tf.Tensor) -> tf.Tensor:
-            gradients, _ = back(neurons)
-            gradient = gradients.get(slot)
-            gradient = tf.zeros_like(features) if gradient is None else tf.cast(gradient, dtype)
-            summed = tf.reduce_sum(self._weights(features, gradient) * features, -1)
-            kept = tf.nn.relu(summed) if self.relu else summed
-            return spread(kept, inputs[0], relevance_dtype(inputs[0].dtype), placed)
-
-        if index.dtype.is_bool or index.shape.rank == 1:
-            return [mapped(index)], logits
-        return [tf.stack([mapped(neuron) for neuron in tf.unstack(index, axis=1)], 1)], logits
+        gradients, _ = back(index)
+        gradient = gradients.get(slot)
+        gradient = tf.zeros_like(features) if gradient is None else tf.cast(gradient, dtype)
+        summed = tf.reduce_sum(self._weights(features, gradient) * features, -1)
+        kept = tf.nn.relu(summed) if self.relu else summed
+        return [spread(kept, inputs[0], relevance_dtype(inputs[0].dtype), placed)], logits
 
     def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
         return selected

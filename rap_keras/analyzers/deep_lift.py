@@ -82,23 +82,18 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         logits, at_reference = tf.split(tf.cast(both, relevance_dtype(both.dtype)), 2)
         box = boxes(self._graph, pairs, self._bounds)
 
-        def mapped(neurons: tf.Tensor) -> dict[str, Any]:
-            start = self._started(logits, neurons)
-            starts = tf.concat([start] * 2, 0)
-            relevance, _ = backward(self._graph, self._table, records, box, starts)
-            maps = []
-            for multipliers, x, r in zip(
-                self._at_inputs(relevance, pairs), inputs, references, strict=True
-            ):
-                first, second = tf.split(multipliers, 2)
-                difference = tf.cast(x, multipliers.dtype) - tf.cast(r, multipliers.dtype)
-                maps.append((first + second) / 2 * difference)
-            return {"maps": maps} | _missed(maps, start, logits, at_reference)
-
-        if index.dtype.is_bool or index.shape.rank == 1:
-            return self._told(logits, index) | mapped(index)
-        each = [mapped(neuron) for neuron in tf.unstack(index, axis=1)]
-        return self._told(logits, index) | tf.nest.map_structure(lambda *p: tf.stack(p, 1), *each)
+        start = self._started(logits, index)
+        starts = tf.concat([start] * 2, 0)
+        relevance, _ = backward(self._graph, self._table, records, box, starts)
+        maps = []
+        for multipliers, x, r in zip(
+            self._at_inputs(relevance, pairs), inputs, references, strict=True
+        ):
+            first, second = tf.split(multipliers, 2)
+            difference = tf.cast(x, multipliers.dtype) - tf.cast(r, multipliers.dtype)
+            maps.append((first + second) / 2 * difference)
+        found = self._told(logits, index) | {"maps": maps}
+        return found | _missed(maps, start, logits, at_reference)
 
 
 def _missed(

@@ -60,8 +60,6 @@ class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
 
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         gradients, logits = super()._maps(inputs, index)
-        if gradients[0].shape.rank > inputs[0].shape.rank:  # of several neurons
-            inputs = [tf.expand_dims(x, 1) for x in inputs]
         return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
 
 

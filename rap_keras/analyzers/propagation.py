@@ -201,13 +201,8 @@ class PropagationAnalyzer(Analyzer):
         return logits * selected
 
     def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        logits, back = self._forward(inputs)
-        if index.dtype.is_bool or index.shape.rank == 1:
-            relevance, _ = back(index)
-            return self._at_inputs(relevance, inputs), logits
-        # TensorFlow computes once what the ways back have in common: the forward maps of the rules.
-        maps = [self._at_inputs(back(neuron)[0], inputs) for neuron in tf.unstack(index, axis=1)]
-        return [tf.stack(parts, 1) for parts in zip(*maps, strict=True)], logits
+        relevance, _, logits = self._propagate(inputs, index)
+        return self._at_inputs(relevance, inputs), logits
 
     def _at_inputs(
         self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]

@@ -11,6 +11,7 @@ from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
+from rap_keras.inputs.neurons import refuse_several
 from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
@@ -135,6 +136,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         Raises:
             InputError: As in `analyze`.
         """
+        refuse_several(neuron_selection, self.neuron_selection_mode)
         self._warn_of_whole_numbers()
         arrays, _ = self._read(x)
         if self._explains_classes(neuron_selection):

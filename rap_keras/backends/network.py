@@ -145,13 +145,17 @@ class Network(ABC):
             The same function of arrays: it takes those of one batch, as `read` gives them, and the
             others, and returns arrays. Its first call checks the graph against the model.
         """
+        return self._checking(lambda: self._build(function, others))
+
+    def _checking(self, build: Callable[[], Run]) -> Run:
+        """What is built at the first call, after the check."""
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
             with telling_tokens():
                 self.check(arrays)
                 if not built:
-                    built.append(self._build(function, others))
+                    built.append(build())
                 return built[0](arrays, *given)
 
         return run

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.backends.keras3.opening import ONE_SIZE
+from rap_keras.backends.keras3.parts import in_two_parts
 from rap_keras.backends.keras3.source import Source, specs
 from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
@@ -70,10 +71,61 @@ class Keras3Network(Network):
             traced = tf.function(function, input_signature=[inputs, *others], autograph=False)
             return traced.get_concrete_function()
 
+        call_for = self._by_size(compiled)
+
+        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+            result = call_for(arrays)([tf.constant(a) for a in arrays], *map(tf.constant, given))
+            return tf.nest.map_structure(lambda tensor: tensor.numpy(), result)
+
+        return run
+
+    def compiled_by_column(
+        self, function: Callable[..., Any], other: tf.TensorSpec, jit_compile: bool = False
+    ) -> Run:
+        """A function of the model's inputs and of one more array, of which there are several.
+
+        It is compiled once, however many there are, and what does not depend on the other is computed
+        once for all of them.
+
+        Args:
+            function: As of `compiled`.
+            other: What it takes beside the inputs, `(batch,)`.
+            jit_compile: Compile it by XLA.
+
+        Returns:
+            From the inputs of one batch and the others as columns, `(batch, k)`, to the k results.
+        """
+        return self._checking(lambda: self._build_by_column(function, other, jit_compile))
+
+    def _build_by_column(
+        self, function: Callable[..., Any], other: tf.TensorSpec, jit_compile: bool
+    ) -> Run:
+        def compiled(inputs: Sequence[tf.TensorSpec]) -> Any:
+            def flat(*tensors: tf.Tensor) -> Any:
+                return function(list(tensors[:-1]), tensors[-1])
+
+            return in_two_parts(flat, [*inputs, other], jit_compile)
+
+        parts_for = self._by_size(compiled)
+
+        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+            (columns,) = given
+            before, after = parts_for(arrays)
+            shared = before(*map(tf.constant, arrays))
+            return [
+                tf.nest.map_structure(lambda t: t.numpy(), after(tf.constant(column), *shared))
+                for column in columns.T
+            ]
+
+        return run
+
+    def _by_size(
+        self, compiled: Callable[[Sequence[tf.TensorSpec]], Any]
+    ) -> Callable[[Sequence[np.ndarray]], Any]:
+        """From inputs to what is compiled for any size or, where that cannot be, for theirs."""
         built: dict[Any, Any] = {}
 
-        def call_for(arrays: Sequence[np.ndarray]) -> Any:
-            """What is compiled for inputs of any size; where that cannot be, for those at hand."""
+        def fitting(arrays: Sequence[np.ndarray]) -> Any:
             sizes = tuple(a.shape[1:] for a in arrays)
             if None not in built:
                 try:
@@ -91,12 +143,7 @@ class Keras3Network(Network):
                 )
             return built[sizes]
 
-        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            call = call_for(arrays)
-            result = call([tf.constant(a) for a in arrays], *map(tf.constant, given))
-            return tf.nest.map_structure(lambda tensor: tensor.numpy(), result)
-
-        return run
+        return fitting
 
     def _fixed_size(self) -> int | None:
         sizes = [] if self._source.context.traced else [t.shape[0] for t in self._source.inputs]

@@ -1,0 +1,72 @@
+"""A function compiled in two parts: what does not depend on its last argument is computed once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def in_two_parts(
+    function: Callable[..., Any], specs: Sequence[tf.TensorSpec], jit_compile: bool = False
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Traces a function once and cuts its graph where the last argument comes in.
+
+    Args:
+        function: Takes tensors, and returns tensors in any structure.
+        specs: What it takes.
+        jit_compile: Compile both parts by XLA.
+
+    Returns:
+        A function of all arguments but the last, which returns the tensors that both parts know; and one
+        of the last and these tensors, which returns what the function does.
+    """
+    whole = tf.compat.v1.wrap_function(function, specs)
+    *given, last = whole.inputs[: len(specs)]
+    results = tf.nest.flatten(whole.structured_outputs)
+    behind = _made_of(whole.graph, last)
+    moved = [t for t in results if t.op in behind]
+    kept = [t for t in results if t.op not in behind]
+    shared = _border(whole.graph, behind, moved)
+
+    def part(feeds: list[tf.Tensor], fetches: Any) -> Callable[..., Any]:
+        # Called by itself, what prune gives would print its arguments at each call.
+        return tf.function(
+            whole.prune(feeds, fetches),
+            input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in feeds],
+            autograph=False,
+            jit_compile=jit_compile or None,
+        )
+
+    before, last_part = part(given, [*kept, *shared]), part([last, *shared], moved)
+
+    def after(argument: tf.Tensor, *tensors: tf.Tensor) -> Any:
+        own, first = iter(last_part(argument, *tensors[len(kept) :])), iter(tensors)
+        flat = [next(own if t.op in behind else first) for t in results]
+        return tf.nest.pack_sequence_as(whole.structured_outputs, flat)
+
+    return before, after
+
+
+def _made_of(graph: Any, argument: tf.Tensor) -> set[Any]:
+    """The operations that depend on an argument."""
+    found = {argument.op}
+    for op in graph.get_operations():  # in the order of computation
+        if not found.isdisjoint([*(t.op for t in op.inputs), *op.control_inputs]):
+            found.add(op)
+    return found
+
+
+def _border(graph: Any, behind: set[Any], results: list[tf.Tensor]) -> list[tf.Tensor]:
+    """The tensors that the operations behind the cut take from those before it."""
+    variables = {id(t) for t in graph.internal_captures}  # which both parts have
+    found: dict[int, tf.Tensor] = {}
+    queue, seen = list(results), set()
+    while queue:
+        tensor = queue.pop()
+        if tensor.op in behind:
+            if tensor.op not in seen:
+                seen.add(tensor.op)
+                queue.extend(tensor.op.inputs)
+        elif id(tensor) not in variables and tensor.op.type != "Const":
+            found[id(tensor)] = tensor
+    return list(found.values())
