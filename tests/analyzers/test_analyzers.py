@@ -557,7 +557,7 @@ BAD_OPTIONS = {
     "jit_compile to be True or False, got 'xla'": ("rap", {"jit_compile": "xla"}),
     "innvestigate_compat to be True or False": ("lrp.z", {"innvestigate_compat": "yes"}),
     "bias to be True or False, got 0": ("lrp.alpha_beta", {"alpha": 1, "bias": 0}),
-    "finite epsilon >= -inf, got True": ("lrp.epsilon", {"epsilon": True}),
+    "finite epsilon, got True": ("lrp.epsilon", {"epsilon": True}),
     r"finite stddev >= 0, got (np\.)?True": ("random", {"stddev": np.True_}),
     "two numbers or arrays, got .False": ("rap", {"bounds": (False, True)}),
     "patterns to be .* got none: fit them": ("pattern.net", {}),
