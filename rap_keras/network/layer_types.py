@@ -97,6 +97,9 @@ AVERAGING = RESAMPLING | {
     *_numbered("AdaptiveAveragePooling"),
     *("AdaptiveAveragePool", "AveragePool", "Mean", "Sum"),
 }
+# Keras computes something else here where it does not know the size: an image that is smaller is cut to
+# nothing, and not resized.
+SIZED = {"CenterCrop", "RandomCrop"}
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
 SCALED_ADDITION = {"CustomScaleLayer"}  # x + scale y, in keras.applications' InceptionResNetV2

@@ -13,6 +13,7 @@ from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
+from rap_keras.network.layer_types import SIZED, is_a
 from rap_keras.propagate import forward
 from rap_keras.support.text import first_line
 
@@ -124,6 +125,8 @@ class Keras3Network(Network):
     ) -> Callable[[Sequence[np.ndarray]], Any]:
         """From inputs to what is compiled for any size or, where that cannot be, for theirs."""
         built: dict[Any, Any] = {}
+        if self._needs_sizes():
+            built[None] = None
 
         def fitting(arrays: Sequence[np.ndarray]) -> Any:
             sizes = tuple(a.shape[1:] for a in arrays)
@@ -144,6 +147,13 @@ class Keras3Network(Network):
             return built[sizes]
 
         return fitting
+
+    def _needs_sizes(self) -> bool:
+        return any(
+            is_a(node.layer, SIZED) and None in self.graph.shapes[node.inputs[0]][1:]
+            for node in self.graph.nodes
+            if node.inputs
+        )
 
     def _fixed_size(self) -> int | None:
         sizes = [] if self._source.context.traced else [t.shape[0] for t in self._source.inputs]
