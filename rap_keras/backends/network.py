@@ -124,7 +124,9 @@ class Network(ABC):
         return [
             lookup
             for lookup, nodes in parts
-            if nodes and not any(is_a(node.layer, KERNEL) for node in nodes)
+            if nodes
+            and lookup.slot not in self.graph.constants
+            and not any(is_a(node.layer, KERNEL) for node in nodes)
         ]
 
     @cached_property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from rap_keras.network.graph import Graph
 from rap_keras.network.lookups import leading_to, lookups
@@ -58,18 +59,18 @@ class Comparison:
 
     def _like(self, value: np.ndarray, slot: int, spread: float) -> np.ndarray:
         if value.dtype.kind == "b":
-            drawn = self._rng.random(value.shape) < 0.5
-            return np.where(_equal(drawn, value), ~value, drawn)
+            mask = self._rng.random(value.shape) < 0.5
+            return np.where(_equal(mask, value), ~value, mask)
         wide = value.astype(np.float64)
         if slot in self._tokens:
             low, high = self._vocabulary(wide, slot)
         else:
             low, high = _range(wide, spread, value.dtype)
-        drawn = low + (high - low) * self._rng.random(value.shape)
+        drawn = self._rng.random(value.shape)
         if value.dtype.kind in "iu" or (slot in self._tokens and (wide == np.trunc(wide)).all()):
-            drawn = np.clip(
-                np.floor(low + (high - low + 1) * self._rng.random(value.shape)), low, high
-            )
+            drawn = np.clip(np.floor(low + (high - low + 1) * drawn), low, high)
+        else:
+            drawn = low + (high - low) * drawn
         drawn = np.where(_equal(drawn, wide), np.where(wide == low, high, low), drawn)
         return drawn.astype(value.dtype)
 
@@ -84,12 +85,10 @@ def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarra
     """Of values of the size of a sample's; of a sample of zeros, of images in 0..1 or 0..255."""
     low, high = value.min(initial=np.inf), value.max(initial=-np.inf)
     if not value.any():
-        low, high = 0.0, 1.0 if spread <= 1 else 255.0
+        low, high = 0.0, 1.0 if spread <= 1 else 255.0 / spread
     elif low == high:
         low, high = min(low, 0.0), max(high, 0.0)
-    high = low + max(spread, 1) * (high - low)
-    if dtype.kind in "iu":
-        high = min(high, float(np.iinfo(dtype).max))
+    high = min(low + spread * (high - low), float(tf.as_dtype(dtype).max))
     return np.full_like(value, low), np.full_like(value, high)
 
 
