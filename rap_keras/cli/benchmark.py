@@ -20,7 +20,7 @@ from rap_keras.cli.session import import_tensorflow, tell
 from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
-from rap_keras.models.loading import check_request
+from rap_keras.models.request import check_request
 from rap_keras.support.files import check_writable
 from rap_keras.support.reading import read_text, understood
 from rap_keras.support.signals import Stopped

@@ -18,7 +18,8 @@ from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
 from rap_keras.inputs.neurons import CONTRASTS
 from rap_keras.models.classes import read_classes
-from rap_keras.models.loading import LoadedModel, check_request, load_model
+from rap_keras.models.loading import LoadedModel, load_model
+from rap_keras.models.request import check_request
 from rap_keras.support.fitting import check_fit
 from rap_keras.support.progress import announced
 from rap_keras.support.text import one_line, printable

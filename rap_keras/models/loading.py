@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +13,17 @@ from numpy.typing import NDArray
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
-from rap_keras.models.foreign import what_it_is
-from rap_keras.models.hub import PREFIX, check_installed, load_preset
+from rap_keras.models.hub import PREFIX, load_preset
 from rap_keras.models.legacy import raw_operations, with_axes
-from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
+from rap_keras.models.names import EMBEDDED
 from rap_keras.models.preprocessing import (
     SCALINGS,
     Preprocess,
     application_preprocess,
-    check_preprocess,
     chosen_preprocess,
 )
 from rap_keras.models.randomisation import randomised
+from rap_keras.models.request import check_saved, check_size, existing, no_model, own_weights
 from rap_keras.support.memory import check_memory
 from rap_keras.support.python_files import load_function
 from rap_keras.support.text import did_you_mean, first_line
@@ -252,7 +250,7 @@ def load_model(
         if weights == "imagenet":
             weights = "own"
         elif not loaded.name.startswith(PREFIX):
-            raise _own_weights(loaded.name)
+            raise own_weights(loaded.name)
     chosen = chosen or loaded.preprocess
     if chosen is None:
         raise InputError(
@@ -272,51 +270,6 @@ def load_model(
     )
 
 
-def check_request(
-    spec: str,
-    weights: str = "imagenet",
-    preprocess: str = "auto",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    size: int | None = None,
-) -> None:
-    """Refuses what `load_model` would, as far as that is known without loading Keras.
-
-    Args:
-        spec: As `load_model` takes it, and so are the others.
-        weights: See there.
-        preprocess: See there.
-        mean: See there.
-        std: See there.
-        size: See there.
-
-    Raises:
-        InputError: There is no such model, file of weights or preprocessing, or the size is none.
-    """
-    check_preprocess(preprocess, mean, std)
-    if size is not None:
-        _check_size((size, size))
-        check_memory((size, size))
-    path, _, _ = spec.rpartition(":")
-    file = path if path.endswith(".py") else spec
-    applications = application_names()
-    has_choice = spec.lower() in applications or spec.startswith(PREFIX)
-    if spec.startswith(EMBEDDED):
-        check_embedded(spec.removeprefix(EMBEDDED))
-    elif file.endswith((".py", ".keras", ".h5")) and not has_choice:
-        existing = _existing(file, "model file")
-        if not file.endswith(".py"):
-            _check_saved(existing)
-    elif applications and not has_choice and not _is_saved_model(spec):
-        raise _no_model(spec)
-    elif spec.startswith(PREFIX):
-        check_installed(spec)
-    if weights not in ("imagenet", "none"):
-        _existing(weights, "weights file")
-    elif weights == "none" and applications and not has_choice:
-        raise _own_weights(spec)
-
-
 @dataclass(frozen=True)
 class _Model:
     """A model as it comes, before the choices of the user."""
@@ -329,18 +282,11 @@ class _Model:
     synsets: tuple[str, ...] | None = None
 
 
-def _own_weights(name: str) -> InputError:
-    return InputError(
-        f"{name} has its own weights; only applications and KerasHub's presets take weights=none.",
-        "weights",
-    )
-
-
 def _application(name: str, weights: str) -> _Model:
     application = applications()[name]
     published = weights == "imagenet"
     if not published and weights != "none":
-        _existing(weights, "weights file")
+        existing(weights, "weights file")
     try:
         # Relevance starts at logits, so the model need not go on to probabilities.
         model = application.build(
@@ -375,7 +321,7 @@ def _embedded(spec: str) -> _Model:
 
 def _preset(spec: str, weights: str) -> _Model:
     if weights not in ("imagenet", "none"):
-        _existing(weights, "weights file")
+        existing(weights, "weights file")
     preset = load_preset(spec, published=weights == "imagenet")
     return _Model(preset.model, spec, preset.preprocess, preset.labels, preset.size, preset.synsets)
 
@@ -383,44 +329,16 @@ def _preset(spec: str, weights: str) -> _Model:
 def _own(spec: str) -> _Model:
     path, separator, function = spec.rpartition(":")
     if separator and path.endswith(".py"):
-        model = _call(_existing(path, "model file"), function)
+        model = _call(existing(path, "model file"), function)
     elif spec.endswith((".keras", ".h5")):
-        model = _read(_existing(spec, "model file"))
+        model = _read(existing(spec, "model file"))
     else:
-        raise _no_model(spec)
+        raise no_model(spec)
     return _Model(model, spec)
-
-
-def _is_saved_model(spec: str) -> bool:
-    """Whether this may be TensorFlow's SavedModel, of which Keras must be asked what to do with it."""
-    path = Path(spec)
-    return bool(spec) and (path.name == "saved_model.pb" or path.is_dir())
-
-
-def _no_model(spec: str) -> InputError:
-    known = what_it_is(spec)
-    return InputError(known) if known else unknown_model(spec)
 
 
 # What Keras says of a class that it does not find.
 _MISSING_CODE = ("Could not locate", "Unknown layer", "cannot be imported")
-
-
-def _check_saved(path: Path) -> None:
-    """Refuses a file that is no model of Keras by its name or its first bytes."""
-    import h5py
-
-    if path.name.endswith(".weights.h5"):
-        raise InputError(
-            f"{str(path)!r} holds weights and no model: name the model, and pass weights=FILE.",
-            "weights",
-        )
-    fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
-    if not fits:
-        kind = "archive of Keras" if path.suffix == ".keras" else "HDF5 file"
-        raise InputError(
-            f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
-        )
 
 
 def _read(path: Path) -> Any:
@@ -428,7 +346,7 @@ def _read(path: Path) -> Any:
 
     from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
 
-    _check_saved(path)
+    check_saved(path)
     try:
         if path.suffix == ".keras":
             return keras.saving.load_model(path, compile=False)
@@ -461,7 +379,7 @@ def _call(path: Path, function: str) -> Any:
 
 
 def _load_weights(model: Any, weights: str) -> None:
-    path = _existing(weights, "weights file")
+    path = existing(weights, "weights file")
     try:
         model.load_weights(path)
     except Exception as error:
@@ -488,7 +406,7 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
         )
     wanted = (size, size) if isinstance(size, int) else size
     if wanted is not None:
-        _check_size(wanted)
+        check_size(wanted)
     height, width = shape[1:3]
     if height is not None and width is not None:
         if wanted not in (None, (height, width)):
@@ -499,14 +417,6 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
     if wanted is not None:
         check_memory(wanted)
     return wanted
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if min(size) < 1:
-        raise InputError(
-            f"Expected a size of images from 1 pixel on, it cannot be {size[0]} x {size[1]}.",
-            "size",
-        )
 
 
 def _channels(model: Any) -> int:
@@ -534,9 +444,3 @@ def _of_grey(scale: Preprocess, name: str) -> Preprocess:
             ("preprocess", "mean", "std"),
         )
     return preprocess
-
-
-def _existing(path: str, what: str) -> Path:
-    if not Path(path).is_file():
-        raise InputError(f"There is no {what} {path!r}.")
-    return Path(path)

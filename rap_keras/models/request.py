@@ -1,0 +1,110 @@
+"""What a model is asked for by, checked as far as it can be without loading Keras."""
+
+import os.path
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+
+from rap_keras.errors import InputError
+from rap_keras.models.foreign import what_it_is
+from rap_keras.models.hub import PREFIX, check_installed
+from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
+from rap_keras.models.preprocessing import check_preprocess
+from rap_keras.support.memory import check_memory
+
+
+def check_request(
+    spec: str,
+    weights: str = "imagenet",
+    preprocess: str = "auto",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
+) -> None:
+    """Refuses what `load_model` would, as far as that is known without loading Keras.
+
+    Args:
+        spec: As `load_model` takes it, and so are the others.
+        weights: See there.
+        preprocess: See there.
+        mean: See there.
+        std: See there.
+        size: See there.
+
+    Raises:
+        InputError: There is no such model, file of weights or preprocessing, or the size is none.
+    """
+    check_preprocess(preprocess, mean, std)
+    if size is not None:
+        check_size((size, size))
+        check_memory((size, size))
+    before, _, _ = spec.rpartition(":")
+    file = before if before.endswith(".py") else spec
+    applications = application_names()
+    has_choice = spec.lower() in applications or spec.startswith(PREFIX)
+    if spec.startswith(EMBEDDED):
+        check_embedded(spec.removeprefix(EMBEDDED))
+    elif file.endswith((".py", ".keras", ".h5")) and not has_choice:
+        path = existing(file, "model file")
+        if not file.endswith(".py"):
+            check_saved(path)
+    elif applications and not has_choice and not _is_saved_model(spec):
+        raise no_model(spec)
+    elif spec.startswith(PREFIX):
+        check_installed(spec)
+    if weights not in ("imagenet", "none"):
+        existing(weights, "weights file")
+    elif weights == "none" and applications and not has_choice:
+        raise own_weights(spec)
+
+
+def own_weights(name: str) -> InputError:
+    """The error of a choice of weights for a model that has its own."""
+    return InputError(
+        f"{name} has its own weights; only applications and KerasHub's presets take weights=none.",
+        "weights",
+    )
+
+
+def _is_saved_model(spec: str) -> bool:
+    """Whether this may be TensorFlow's SavedModel, of which Keras must be asked what to do with it."""
+    return os.path.isdir(spec) or os.path.basename(spec) == "saved_model.pb"
+
+
+def no_model(spec: str) -> InputError:
+    """The error of what is no model of Keras: a file of another format, or a name that none has."""
+    known = what_it_is(spec) if os.path.exists(spec) else ""
+    return InputError(known) if known else unknown_model(spec)
+
+
+def check_saved(path: Path) -> None:
+    """Refuses a file that is no model of Keras by its name or its first bytes."""
+    if path.name.endswith(".weights.h5"):
+        raise InputError(
+            f"{str(path)!r} holds weights and no model: name the model, and pass weights=FILE.",
+            "weights",
+        )
+    fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
+    if not fits:
+        kind = "archive of Keras" if path.suffix == ".keras" else "HDF5 file"
+        raise InputError(
+            f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
+        )
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuses images without pixels."""
+    if min(size) < 1:
+        raise InputError(
+            f"Expected a size of images from 1 pixel on, it cannot be {size[0]} x {size[1]}.",
+            "size",
+        )
+
+
+def existing(path: str, what: str) -> Path:
+    """The file, if there is one."""
+    if not os.path.isfile(path):
+        raise InputError(f"There is no {what} {path!r}.")
+    return Path(path)
