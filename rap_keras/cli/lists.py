@@ -4,7 +4,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from rap_keras.analyzers.registry import analyzer_names, read_method
+from rap_keras.analyzers.registry import analyzer_names, check_name, read_method
 from rap_keras.cli.session import import_tensorflow
 
 
@@ -15,8 +15,9 @@ def methods(
 ) -> None:
     """Lists the methods with a line each, or tells what one is and which options it has."""
     if name is not None:
-        record = read_method(name)
+        check_name(name)
         import_tensorflow()
+        record = read_method(name)  # a file of the user's may load Keras
         meaning = record.negative_means({})
         negative = f"\n\nBlue in its maps is {meaning}." if meaning else ""
         typer.echo(f"{record.description}{negative}\n\nOptions: {', '.join(record.option_names())}")
