@@ -150,6 +150,19 @@ def _check_early(settings: Settings) -> None:
     open_dataset(s.data)
 
 
+def _check_resumed(settings: Settings, out: Path) -> None:
+    """Refuses settings that are not those of the results that are there, as far as they are plain."""
+    from rap_keras.benchmark.sameness import check_same
+    from rap_keras.benchmark.store import FILE, Store
+
+    if (out / FILE).is_file():
+        with Store(out) as store:
+            if store.has_kept():
+                told = settings.recorded()
+                held = {key: value for key, value in store.protocol.items() if key in told}
+                check_same(held, told, str(out))
+
+
 def benchmark(
     out: Annotated[Path, typer.Option(help="The folder for results and report.", **A_PATH)] = Path(
         "rap-benchmark"
@@ -206,6 +219,7 @@ def benchmark(
         if spread is not None:
             check_ray()
         check_writable(out)
+        _check_resumed(chosen, out)
         if chosen.backend == "innvestigate":
             # Keras 2 is chosen before TensorFlow is imported.
             os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")

@@ -342,7 +342,7 @@ def test_weights_are_those_of_the_run_before(network, common, tmp_path):
     before = {name: (out / name).read_bytes() for name in ("results.sqlite", "report.md")}
     for added, message in (
         (["--tolerance", 3], "tolerance was 0 and now is 3"),
-        (["--limit", 3], "images was 2 and now is 3"),
+        (["--limit", 3], "limit was 2 and now is 3"),
         (["--methods", "rap"], "methods was"),
         (["--seed", 1], "seed was 0 and now is 1"),
         (["--preprocess", "tf"], 'preprocess was "unit" and now is "tf"'),

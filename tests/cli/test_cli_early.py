@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.store import Store
+
 EXPLAINING = [
     ("--method gradcam", "no method 'gradcam': did you mean 'grad_cam'? (rap-keras methods"),
     ("--method no.py:f", "no Python file 'no.py'"),
@@ -80,6 +83,8 @@ BENCHMARK = [
     ("--config no.toml", "no.toml"),
     ("--config=", "Expected a path, got an empty text"),
     ("--out a.png/b", "cannot be written to"),
+    ("--out begun --seed 1", "seed was 0 and now is 1; choose another folder"),
+    ("--out text.png", "cannot be written to"),
     ("--out=", "Expected a path, got an empty text"),
 ]
 COMMANDS = [
@@ -129,6 +134,8 @@ def answers(tmp_path_factory):
     for name in ("net.onnx", "bad.keras", "m.weights.h5"):
         (folder / name).write_text("no model of Keras")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "a.png")
+    with Store(folder / "begun", Settings().recorded() | {"shard": [1, 1]}) as store:
+        store.add([({"position": 0, "status": "kept"}, {})])
     before = sorted(path.name for path in folder.iterdir())
     asked = json.dumps([arguments for arguments, _ in COMMANDS])
     done = subprocess.run(
