@@ -139,6 +139,7 @@ def test_saved_loaded_and_explained(build, suffix, images, tmp_path):
     assert np.abs(error / np.abs(found.relevance).sum((1, 2, 3))).max() < 1e-5
 
 
+@pytest.mark.slow
 @hdf5
 def test_the_command_line_explains_it(images, tmp_path):
     model = sequential_nested()
