@@ -10,6 +10,7 @@ import pytest
 from command_line import NOTICES, fail, files, run, succeed
 from compare import assert_same
 from PIL import Image
+from thinned import pairwise_or_slow
 
 import rap_keras
 from rap_keras.cli import images as cli_images
@@ -333,8 +334,9 @@ def spoilt(folder, how):
     return path
 
 
-@pytest.mark.parametrize("how", ["other", "cut"])
-@pytest.mark.parametrize("command", ["explain", "compare"])
+@pytest.mark.parametrize(
+    ("command", "how"), pairwise_or_slow(["explain", "compare"], ["other", "cut"])
+)
 def test_one_bad_image_is_skipped_and_told(command, how, photos, common, tmp_path):
     out = tmp_path / "new" / "out"
     bad = spoilt(photos, how)
