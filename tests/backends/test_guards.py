@@ -171,3 +171,21 @@ def test_a_row_that_another_row_names():
     for tokens, rows in (([0, 1], 3), ([0, 3], 2)):
         with pytest.raises(InputError, match=f"Expected tokens from 0 to {rows}"):
             opened.read(np.array([tokens]))
+
+
+def test_a_model_for_batches_of_one_gets_its_samples_one_by_one(rng):
+    x = keras.Input(batch_shape=(1, 6))
+    model = keras.Model(x, dense(ops.mean(ops.reshape(x, (1, -1, 2)), axis=1)))
+    samples = rng.normal(size=(3, 6)).astype("float32")
+    maps = create_analyzer("gradient", model, batch_size=1).analyze(samples)
+    assert maps.shape == samples.shape
+    with pytest.raises(InputError, match="one sample at a time"):
+        create_analyzer("gradient", model).analyze(samples)
+
+
+def test_sums_are_checked_in_batches_of_the_size_that_the_model_takes(rng):
+    x = keras.Input(batch_shape=(2, 6))
+    model = keras.Model(x, dense(ops.reshape(ops.tanh(x), (2, -1))))
+    samples = rng.normal(size=(4, 6)).astype("float32")
+    analyzer = create_analyzer("integrated_gradients", model, batch_size=2, steps=64)
+    assert analyzer.analyze(samples).shape == samples.shape

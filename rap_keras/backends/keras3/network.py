@@ -35,6 +35,8 @@ class Keras3Network(Network):
         InputError: The model cannot be followed, or has no such output.
     """
 
+    _alone = False  # whether it is built for batches of one, and mixes the samples of larger ones
+
     def __init__(
         self, model: Any, output: str | int | None = None, kept: Collection[type] = ()
     ) -> None:
@@ -66,6 +68,21 @@ class Keras3Network(Network):
                     "make the analyzer again."
                 )
         super().check(sample)
+        if self._alone and len(sample[0]) > 1:
+            raise InputError(
+                "Expected one sample at a time, as the model is built for batches of one and mixes the "
+                f"samples of larger ones, got {len(sample[0])}: set batch_size=1, or build the model "
+                "without a batch size.",
+                "batch_size",
+            )
+
+    def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
+        try:
+            super()._refuse_mixing(sample)
+        except InputError:
+            if 1 not in [t.shape[0] for t in self._source.inputs]:
+                raise
+            self._alone = True
 
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         def compiled(inputs: Sequence[tf.TensorSpec]) -> Any:
