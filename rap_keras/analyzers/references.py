@@ -111,7 +111,9 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         """As `_warn_of_delta`, of maps whose method has not computed the logits of the reference."""
         if not len(arrays[0]):
             return
-        count = 1 if all(self._differentiable) else len(arrays[0])  # then it is the same for all
+        any_number = all(self._graph.shapes[slot][0] is None for slot in self._graph.inputs)
+        # Without tokens the reference is the same for all.
+        count = 1 if any_number and all(self._differentiable) else len(arrays[0])
         references = self._reference_of([a[:count] for a in arrays])
         neurons = None if self._explains_all(selection) else found["neurons"]
         chosen = None if selection is None else found["neurons"][:count]
