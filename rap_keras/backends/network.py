@@ -94,7 +94,7 @@ class Network(ABC):
             InputError: Number, shape, dtype or values do not fit.
         """
         arrays, pack = read_inputs(self.inputs, self.names, x, check_finite)
-        refuse_unknown_tokens(self.graph, arrays)
+        refuse_unknown_tokens(self.graph, arrays, None if self._counts_from_end else 0)
         self._refuse_unknown_rows(arrays)
         return arrays, pack
 

@@ -26,7 +26,6 @@ from rap_keras.rules.differences import (
 )
 
 _SOFTMAXES = ("softmax", "log_softmax")
-_MIXING = (*_SOFTMAXES, "sparsemax")  # activations that are not element by element
 # Linear in each tensor: the mean of the gradients at both ends is exact for one or two.
 _MULTILINEAR = (
     layer_types.ADDITION

@@ -15,7 +15,7 @@ from rap_keras.backends.keras2.trace import trace
 from rap_keras.backends.network import Network, Run, telling_tokens
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
-from rap_keras.inputs.samples import Pack, refuse_unknown_tokens
+from rap_keras.inputs.samples import Pack
 from rap_keras.network.graph import Graph, Node
 from rap_keras.propagate import forward
 
@@ -70,9 +70,8 @@ class Keras2Network(Network):
         return self.graph.shapes[of][1:]
 
     def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
-        """As for every network, but tokens are not negative, and models may be of one batch size."""
+        """As for every network, but models may be of one batch size."""
         arrays, pack = super().read(x, check_finite)
-        refuse_unknown_tokens(self.graph, arrays, lowest=0)
         for spec, array in zip(self.inputs, arrays, strict=True):
             if spec.shape[0] not in (None, len(array)):
                 raise InputError(
