@@ -22,7 +22,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.support.devices import choose_tensorflow, share_gpu
 from rap_keras.support.options import read_integer, read_number
-from rap_keras.support.quiet import silenced_stderr
+from rap_keras.support.quiet import silenced_stderr, told_once
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ class Worker:
             error = self._refusal
             if not error:
                 try:
-                    readings = self._bench.read(self._bench.chunks[number])
-                    records = [record for record, _ in self._bench.measure(readings, self._strict)]
+                    with told_once("PIL"):
+                        readings = self._bench.read(self._bench.chunks[number])
+                        measured = self._bench.measure(readings, self._strict)
+                    records = [record for record, _ in measured]
                 except InputError as problem:  # the one who asked is told, not Ray
                     error = str(problem)
             answers.append(json.dumps(records))

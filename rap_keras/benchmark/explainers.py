@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -129,19 +128,12 @@ class _Keras:
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
-        told: set[str] = set()
 
         def explain(
             x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
         ) -> NDArray[np.floating]:
-            with warnings.catch_warnings(record=True) as caught, analyzer.counting_from(first):
-                maps = np.asarray(analyzer.analyze(x, list(neurons)))
-            for one in caught:
-                words = re.sub(r"\d+", "", str(one.message))
-                if words not in told:  # maps of zeros once, not for each chunk
-                    told.add(words)
-                    warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-            return maps
+            with analyzer.counting_from(first):
+                return np.asarray(analyzer.analyze(x, list(neurons)))
 
         return explain
 

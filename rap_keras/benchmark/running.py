@@ -17,6 +17,7 @@ from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
 from rap_keras.support.progress import track
+from rap_keras.support.quiet import told_once
 from rap_keras.support.text import reason
 
 Shard = tuple[int, int]
@@ -54,6 +55,7 @@ def run(
     with ray, _begun(Path(out), protocol) as store, contextlib.ExitStack() as stack:
         _check_shard_of(store, shard)
         stack.enter_context(_no_vain_results(store, shard))
+        stack.enter_context(told_once("PIL"))  # maps of zeros, say, are in many chunks
         wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
         missing = [k for k in wanted if not done.issuperset(bench.chunks[k])]

@@ -4,7 +4,6 @@ import contextlib
 import glob
 import math
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from rap_keras.errors import InputError
 from rap_keras.support.fitting import fitted
 from rap_keras.support.image_faults import fault_of
+from rap_keras.support.quiet import unheard
 from rap_keras.support.reading import opened
 
 # What a folder or a pattern is searched for; a file that is named may have any ending.
@@ -113,16 +113,14 @@ def open_image(
     with opened(path, "image") as stream:
         recognised = False
         try:
-            with warnings.catch_warnings():
-                # What Pillow has to say of odd metadata or of many pixels does not concern the result.
-                warnings.simplefilter("ignore")
-                with Image.open(stream) as file:
-                    recognised = True
-                    if size is not None and math.prod(file.size) > MOST_PIXELS:
-                        file.draft(None, (max(size), max(size)))  # it may be turned yet
-                    if math.prod(file.size) > MOST_PIXELS:
-                        raise InputError(f"{large}; save it smaller.")
-                    yield file
+            # What Pillow has to say of odd metadata or of many pixels does not concern the result.
+            with unheard(), Image.open(stream) as file:
+                recognised = True
+                if size is not None and math.prod(file.size) > MOST_PIXELS:
+                    file.draft(None, (max(size), max(size)))  # it may be turned yet
+                if math.prod(file.size) > MOST_PIXELS:
+                    raise InputError(f"{large}; save it smaller.")
+                yield file
         except InputError:
             raise
         except Image.DecompressionBombError:

@@ -1,11 +1,14 @@
-"""Silence on stderr, which C++ code writes to past Python."""
+"""Silence on stderr, which C++ code writes to past Python, and fewer warnings."""
 
 import contextlib
 import os
 import re
 import sys
 import tempfile
+import threading
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -51,3 +54,39 @@ def logged_from(level: int) -> Iterator[None]:
                 found = _LOGGED.match(line)
                 if found and _SEVERITIES.index(found[1].decode()) >= level:
                     os.write(2, line)
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Ignores warnings, in the main thread alone: what filters them is the whole process's.
+
+    Two threads that change it side by side would put back what the other has set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def told_once(ignored: str) -> Iterator[None]:
+    """Tells warnings that differ in their numbers alone once.
+
+    Args:
+        ignored: A package whose warnings are ignored, for threads that are begun here.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=rf"{ignored}\b")
+        tell: Any = warnings.showwarning
+        told: set[str] = set()
+
+        def tell_new(message: Warning | str, *place: Any, **more: Any) -> None:
+            words = re.sub(r"\d+", "", str(message))
+            if words not in told:
+                told.add(words)
+                tell(message, *place, **more)
+
+        warnings.showwarning = tell_new
+        yield

@@ -1,6 +1,9 @@
 import os
 import subprocess
 import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from rap_keras.support import memory
 from rap_keras.support.devices import choose_tensorflow
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
-from rap_keras.support.quiet import logged_from
+from rap_keras.support.quiet import logged_from, told_once, unheard
 from rap_keras.support.text import did_you_mean, shown
 
 
@@ -180,3 +183,28 @@ def test_what_is_shown_has_one_line_and_an_end():
     deep = {"weights": np.ones((3, 4, 5)), "rows": [[list(range(99))] * 99] * 99}
     assert "\n" not in shown(deep)
     assert len(shown(deep)) < 1000
+
+
+def test_warnings_that_differ_in_numbers_are_told_once(recwarn):
+    warnings.simplefilter("always")
+    with told_once("PIL"):
+        for words in ("zero for 1 of 2", "zero for 2 of 2", "other"):
+            warnings.warn(words, UserWarning, stacklevel=1)
+    assert [str(one.message) for one in recwarn] == ["zero for 1 of 2", "other"]
+
+
+def test_a_thread_that_ignores_warnings_leaves_those_of_others():
+    def reading():
+        with unheard():
+            entered.set()
+            left.wait()
+
+    entered, left = threading.Event(), threading.Event()
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(1) as thread:
+        with warnings.catch_warnings(record=True):
+            read = thread.submit(reading)
+            entered.wait()
+        left.set()
+        read.result()
+    assert warnings.filters == filters
