@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.comparison import Comparison, first_telling
+from rap_keras.inputs.comparison import Comparison, most_telling, sizes_of
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
 from rap_keras.network.heads import explained_probabilities
@@ -21,6 +21,9 @@ from rap_keras.network.lookups import Lookup, lookups, pruned
 from rap_keras.propagate import forward
 
 Run = Callable[..., Any]
+
+# What was found of a sample holds for values up to so many times as large.
+_LARGER = 10
 
 
 class Network(ABC):
@@ -57,7 +60,7 @@ class Network(ABC):
             )
         self.model = model
         self.graph = graph
-        self._checked = self._checked_zeros = False
+        self._checked: np.ndarray | None = None  # how large the inputs were
 
     @property
     def inputs(self) -> Sequence[Any]:
@@ -154,13 +157,32 @@ class Network(ABC):
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            with telling_tokens():
+            with telling_tokens(), self._telling_sizes(arrays):
                 self.check(arrays)
                 if not built:
                     built.append(build())
                 return built[0](arrays, *given)
 
         return run
+
+    @contextlib.contextmanager
+    def _telling_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
+        """Tells of inputs of a size at which the model itself fails."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            fixed = all(None not in tuple(spec.shape)[1:] for spec in self.inputs)
+            if fixed or self._takes([a[:1] for a in arrays]):
+                raise
+            shapes = ", ".join(str(("batch", *a.shape[1:])) for a in arrays).replace(
+                "'batch'", "batch"
+            )
+            raise InputError(
+                f"Expected inputs of a size that the model takes, got {shapes}, at which the model "
+                "itself fails: use sizes that fit its layers, as those that it was trained with."
+            ) from error
 
     @cached_property
     def logits(self) -> Run:
@@ -170,8 +192,8 @@ class Network(ABC):
     def check(self, arrays: Sequence[np.ndarray]) -> None:
         """Refuses a model whose graph does not compute what the model does, or mixes samples.
 
-        This is done once, with a sample that is not all zeros; zeros tell little, so that they are
-        looked at once more when such a sample comes.
+        This is done with the sample of the largest values, and again when values come that are more
+        than ten times as large: small ones, and zeros above all, tell little.
 
         Args:
             arrays: The inputs, a batch of any size. Where values are not finite, nothing is told.
@@ -179,14 +201,14 @@ class Network(ABC):
         Raises:
             InputError: The outputs differ, or depend on the other samples of a batch.
         """
-        if self._checked or not len(arrays[0]):
+        sizes = sizes_of(arrays)
+        place = most_telling(sizes)
+        if place is None:
             return
-        place = first_telling(arrays)
-        if place is None and self._checked_zeros:
+        known = self._checked
+        if known is not None and not (sizes[place] > _LARGER * known).any():
             return
-        sample = [a[place or 0 :][:1] for a in arrays]
-        if not all(np.isfinite(a).all() for a in sample):
-            return
+        sample = [a[place:][:1] for a in arrays]
         whole = [np.repeat(a, self._fixed_size() or 1, 0) for a in sample]
         got, expected = (np.asarray(y, np.float64) for y in self._outputs(whole))
         if not np.isfinite(expected).all():
@@ -199,7 +221,7 @@ class Network(ABC):
                 "build the model without that, or flatten it."
             )
         self._refuse_mixing(sample)
-        self._checked, self._checked_zeros = place is not None, True
+        self._checked = sizes[place] if known is None else np.maximum(known, sizes[place])
 
     def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
         """Refuses a model whose logits of a sample are others beside other samples."""
@@ -252,6 +274,10 @@ class Network(ABC):
     @abstractmethod
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
         """Compiles a function of the inputs and the others."""
+
+    @abstractmethod
+    def _takes(self, sample: Sequence[np.ndarray]) -> bool:
+        """Whether the model itself computes something of inputs."""
 
     @abstractmethod
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:

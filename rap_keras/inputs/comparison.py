@@ -10,13 +10,38 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.lookups import leading_to, lookups
 
 
-def first_telling(arrays: Sequence[np.ndarray]) -> int | None:
-    """The first sample of a batch whose values tell how large the model's inputs are, if any does."""
-    return next((k for k in range(len(arrays[0])) if all(_tells(a[k]) for a in arrays)), None)
+def sizes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """How large the values of each input are in each sample.
+
+    Args:
+        arrays: The inputs, a batch.
+
+    Returns:
+        The largest absolute values, `(batch, inputs)`, 1 for booleans; NaN where values are not finite.
+    """
+    return np.stack([_sizes(a) for a in arrays], 1)
 
 
-def _tells(values: np.ndarray) -> bool:
-    return values.dtype.kind == "b" or bool(np.isfinite(values).all() and values.any())
+def _sizes(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "b":
+        return np.ones(len(values))
+    axes = tuple(range(1, values.ndim))
+    ends = [end(values, axis=axes, initial=0) for end in (np.max, np.min)]
+    high, low = (end.astype(np.float64) for end in ends)
+    size = np.maximum(high, -low)
+    return np.where(np.isfinite(size), size, np.nan)
+
+
+def most_telling(sizes: np.ndarray) -> int | None:
+    """The sample of a batch whose inputs are the largest by these sizes; None where none is finite.
+
+    Of several inputs the smallest counts, as a share of the largest in the batch.
+    """
+    whole = np.flatnonzero(np.isfinite(sizes).all(1))
+    if not whole.size:
+        return None
+    shares = sizes[whole] / np.maximum(sizes[whole].max(0), np.finfo(np.float64).tiny)
+    return int(whole[shares.min(1).argmax()])
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """What a network refuses: models that mix samples, and tokens that a table does not have."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -130,6 +132,23 @@ def test_what_shows_with_larger_values_alone_is_found_when_they_come():
         opened.check([np.arange(6, dtype=np.float32)[np.newaxis] * 1e4])
 
 
+@pytest.mark.parametrize("tiny", [1e-30, 1e-20, 1e-5])
+@pytest.mark.parametrize("batch", [None, 4])
+def test_tiny_values_do_not_let_a_model_pass_for_good(tiny, batch):
+    def mixing(x):
+        return x / (ops.std(x, axis=0, keepdims=True) + 1e-3)
+
+    data = np.linspace(-2, 3, 24, dtype=np.float32).reshape(4, 6) ** 2
+    small = data * np.float32(tiny)
+    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+        open_network(model_of(mixing, batch)).check([np.concatenate([small[:1], data[1:]])])
+    opened = open_network(model_of(mixing, batch))
+    with contextlib.suppress(InputError):  # it may be seen at once
+        opened.check([small])
+    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+        opened.check([data])
+
+
 WAYS = {
     "slice": lambda x: x[:, 1:],
     "sum": lambda x: x + 1,
@@ -189,3 +208,18 @@ def test_sums_are_checked_in_batches_of_the_size_that_the_model_takes(rng):
     samples = rng.normal(size=(4, 6)).astype("float32")
     analyzer = create_analyzer("integrated_gradients", model, batch_size=2, steps=64)
     assert analyzer.analyze(samples).shape == samples.shape
+
+
+@pytest.mark.parametrize("method", ["rap", "gradient"])
+def test_a_size_at_which_the_model_itself_fails_is_told(method):
+    x = keras.Input((None, None, 1))
+    halved = layers.UpSampling2D()(layers.MaxPooling2D()(x))
+    merged = layers.Conv2D(2, 1)(layers.Concatenate()([x, halved]))
+    model = keras.Model(x, layers.GlobalAveragePooling2D()(merged))
+    analyzer = create_analyzer(method, model)
+    even, odd = np.ones((2, 4, 4, 1)), np.ones((2, 5, 5, 1))
+    told = r"got \(batch, 5, 5, 1\), at which the model itself fails"
+    for _ in "before a good one", "after one":
+        with pytest.raises(InputError, match=told):
+            analyzer.analyze(odd)
+        assert analyzer.analyze(even).shape == even.shape

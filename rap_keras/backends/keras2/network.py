@@ -101,10 +101,17 @@ class Keras2Network(Network):
     @property
     def is_checked(self) -> bool:
         """Whether `check` has found the model good: it tells nothing where values are not finite."""
-        return self._checked
+        return self._checked is not None and bool(self._checked.all())
 
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
         return self._computed(sample)[0]
+
+    def _takes(self, sample: Sequence[np.ndarray]) -> bool:
+        try:
+            self._fetched(self.model.outputs[0], dict(zip(self.model.inputs, sample, strict=True)))
+        except tf.errors.OpError:
+            return False
+        return True
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         found, once = self._computed(sample)

@@ -179,6 +179,13 @@ class Keras3Network(Network):
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
         return forward(self.graph, [tf.constant(a) for a in sample])[0]
 
+    def _takes(self, sample: Sequence[np.ndarray]) -> bool:
+        try:
+            self._source.own_output([tf.constant(a) for a in sample])
+        except Exception:  # whatever a layer says
+            return False
+        return True
+
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         inputs = [tf.constant(a) for a in sample]
         outputs = self._source.own_output(inputs)
