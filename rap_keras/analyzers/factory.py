@@ -94,6 +94,12 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name
     sentence = f"Expected a folder with analyzer.json and model.keras, got {str(folder)!r}"
-    with understood(sentence, "save the analyzer again"):
+    advice = "save the analyzer again"
+    if safe_mode:
+        advice += (
+            ", or, where it holds Python code and you trust whoever wrote it, use "
+            "load_analyzer(folder, safe_mode=False)"
+        )
+    with understood(sentence, advice):
         model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=safe_mode)
     return create_analyzer(name, model, **options)

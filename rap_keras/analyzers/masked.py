@@ -223,7 +223,7 @@ class RISEAnalyzer(_MaskedAnalyzer):
         self.seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, value, **options)
         if score == "probability" and (
-            self.neuron_selection_mode == "all" or len(self._output_shape) != 1
+            self.neuron_selection_mode == "all" or len(self._output_shape) > 1
         ):
             raise InputError(
                 'Expected one neuron of a vector to take the probability of, got mode "'
@@ -234,7 +234,7 @@ class RISEAnalyzer(_MaskedAnalyzer):
 
         if (
             score == "probability"
-            and self._output_shape == (1,)
+            and self._output_shape in ((), (1,))
             and self._network.head != "sigmoid"
         ):
             warnings.warn(
@@ -275,7 +275,8 @@ class RISEAnalyzer(_MaskedAnalyzer):
         if self.score == "logit":
             return _sums(logits, neurons)
         wide = logits.astype(np.float64)
-        if self.score == "sigmoid" or wide.shape[1] == 1 or self._network.head == "sigmoid":
+        alone = wide.shape[1:] in ((), (1,))
+        if self.score == "sigmoid" or alone or self._network.head == "sigmoid":
             return _sums(np.exp(-np.logaddexp(0, -wide)), neurons)
         if neurons is not None and neurons.dtype == bool:
             raise InputError(

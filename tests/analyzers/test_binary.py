@@ -136,6 +136,15 @@ def test_functions_of_ones_own_are_asked_about_the_output(model):
     assert_same(analyzer.analyze(X, MIXED), signs * X)
 
 
+def test_rise_takes_the_sigmoid_of_an_output_without_axes(model):
+    flat = keras.Model(model.input, keras.ops.squeeze(model.output, -1))
+    options = {"masks": 4, "neuron_selection_mode": "index"}
+    analyzers = [create_analyzer("rise", one, **options) for one in (flat, model)]
+    for neuron in (0, 1):
+        found, expected = (analyzer.analyze(X[:1], neuron) for analyzer in analyzers)
+        assert_same(found, expected)
+
+
 def test_rise_takes_each_sigmoid_of_several():
     inputs = keras.Input((8, 8, 3))
     flat = layers.Flatten()(inputs)
