@@ -46,7 +46,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
             found = leftover.fullmatch(left.name)
             if found and not runs(int(found[1])):
-                left.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # somebody else's, or a folder
+                    left.unlink()
         with temporary.open("xb") as file:  # made anew, through no link
             yield file
         os.replace(temporary, path)

@@ -85,6 +85,15 @@ def test_no_planted_link_is_written_through(tmp_path):
         assert (shared / name).read_text() == text
 
 
+def test_a_folder_with_the_name_of_a_leftover_is_in_nobodys_way(tmp_path):
+    planted = tmp_path / f".report.md.{2**22 + 1}"  # no process has such a number
+    planted.mkdir()
+    with replacing(tmp_path / "report.md") as file:
+        file.write(b"report")
+    assert (tmp_path / "report.md").read_bytes() == b"report"
+    assert planted.is_dir()
+
+
 def test_two_of_a_process_write_to_files_of_their_own(tmp_path):
     with replacing(tmp_path / "report") as one, replacing(tmp_path / "report") as two:
         one.write(b"one")
