@@ -12,13 +12,13 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.turning import negated
 
 CLASSES = (2,)
-"""The shape of an output that has both."""
+"""The output shape of a model with one neuron per class."""
 
 
 class BinaryAnalyzer:
-    """What an analyzer does of such a model: class 1 is the logit z, class 0 the logit -z.
+    """The part of an analyzer for such models: class 1 has the logit z, class 0 the logit -z.
 
-    The map of class 0 is that of a model whose last kernel layer has kernel and bias of the other sign.
+    The map of class 0 is that of a model whose last kernel layer has its kernel and bias negated.
     """
 
     neuron_selection_mode: str
@@ -30,12 +30,12 @@ class BinaryAnalyzer:
     _other: Any = None
 
     def _explains_classes(self, selection: Any) -> bool:
-        """Whether a selection is of classes 0 and 1."""
+        """Whether a selection names classes 0 and 1."""
         told = self.neuron_selection_mode == "index" and selection is not None
         return told and self._graph.is_binary and not is_region(selection)
 
     def neuron_of_output(self, size: int) -> np.ndarray:
-        """What selects the output itself of a model with one, for each of so many samples."""
+        """The selection of a single output itself, for `size` samples."""
         return np.full(size, int(self._graph.is_binary), np.int32)
 
     def _of_class(self, which: int) -> Any:
@@ -53,10 +53,10 @@ class BinaryAnalyzer:
         return self._other
 
     def _use_graph(self) -> None:
-        """Makes anew what is made of the graph."""
+        """Rebuilds what depends on the graph."""
 
     def _explained_classes(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        """As `Analyzer._explained`, of the class or the k classes of each sample."""
+        """As `Analyzer._explained`, for the class or the k classes of each sample."""
         classes = self._read_classes(selection, len(arrays[0]))
         found = {k: self._of_class(k)._explained(arrays, 0) for k in _present(classes)}
         some = next(iter(found))
@@ -71,16 +71,16 @@ class BinaryAnalyzer:
         return read_selection(selection, self.neuron_selection_mode, size, CLASSES)
 
     def _of_one_class(self, selection: Any, size: int) -> Any:
-        """The analyzer of the class of all samples.
+        """The analyzer of the one class of all samples.
 
         Raises:
-            InputError: They are of both.
+            InputError: The samples have both classes.
         """
         present = _present(self._read_classes(selection, size))
         if len(present) > 1:
             raise InputError(
-                "Expected one class of all samples here, got both: tell class 0 or class 1, or use "
-                "analyze or explain.",
+                "Expected one class for all samples here, got both: choose 0 or 1, or use analyze or "
+                "explain.",
                 "neuron_selection",
             )
         return self._of_class(present[0])
@@ -91,7 +91,7 @@ def _present(classes: np.ndarray) -> list[int]:
 
 
 def chosen(classes: np.ndarray, parts: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Of each sample what is of its class, or of its k classes, `(batch, k, ...)`."""
+    """For each sample the part of its class, or of its k classes, `(batch, k, ...)`."""
     several = classes.ndim == 2
     wide = {k: np.expand_dims(part, 1) if several else part for k, part in parts.items()}
     if len(wide) == 1:

@@ -29,13 +29,13 @@ class _CAMAnalyzer(PropagationAnalyzer):
     Args:
         model: See `Analyzer`; one input of images, channels last.
         layer: The name of the layer whose feature maps are weighted, as `rules()` lists it; its output
-            is (rows, columns, channels). The first call of a layer with several is named "layer:0".
-            None: the last layer before the output that has the axes of the image, more than one place,
-            and lies on every path from the image to the output.
+            is (rows, columns, channels). "layer:0" is the first call of a layer that is called several
+            times. None: the last layer that keeps the axes of the image, has more than one place, and
+            lies on every path from the image to the output.
         relu: Cut the map at 0, so that it shows only what speaks for the class.
         align: How the map is resized. "image": stretched over the image, as is usual.
-            "receptive_field": each cell is put at the centre of the part of the image that it sees,
-            which strides and padding move.
+            "receptive_field": each cell is put at the centre of its receptive field, which strides and
+            padding shift.
         **options: Those of `PropagationAnalyzer`.
 
     Raises:
@@ -60,7 +60,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         self._node = self._default_layer() if layer is None else self._find_layer(layer)
         self.layer = layer
         if align != "image":
-            self._centres({})  # refuses layers whose centres are not known
+            self._centres({})  # refuses layers whose centres are unknown
 
     def _use_graph(self) -> None:
         super()._use_graph()
@@ -93,8 +93,8 @@ class _CAMAnalyzer(PropagationAnalyzer):
         if not maps:
             raise InputError(
                 f"Expected a model with a layer of feature maps for {self.name!r}, got one without, "
-                'or with one place only: tell a layer of output (rows, columns, channels), layer="'
-                '...", or use another method.',
+                "or with maps of one place only: name a layer with outputs (rows, columns, channels), "
+                'layer="...", or use another method.',
                 "layer",
             )
         found = default_map(self._graph, maps)
@@ -102,15 +102,15 @@ class _CAMAnalyzer(PropagationAnalyzer):
             last = [repr(self._called(node)) for node in ends(self._graph, maps)]
             more = f" and {len(last) - MOST_NAMES} more" if len(last) > MOST_NAMES else ""
             raise InputError(
-                f"Expected a layer of feature maps that everything passes for {self.name!r}, got "
-                f"{len(last)} branches that meet behind theirs: tell the layer of one, layer="
+                f"Expected a layer of feature maps on every path to the output for {self.name!r}, got "
+                f"{len(last)} branches: choose the layer of one, layer="
                 f"{', '.join(last[:MOST_NAMES])}{more}, or use another method.",
                 "layer",
             )
         return found
 
     def _called(self, node: Node) -> str:
-        """The name that tells a node: with ":0" for the first call of a layer that has several."""
+        """A node's unique name: with ":0" for the first call of a layer that is called several times."""
         calls = [other for other in self._graph.nodes if other.layer is node.layer]
         return f"{node.name}:0" if len(calls) > 1 and node is calls[0] else node.name
 
@@ -120,14 +120,14 @@ class _CAMAnalyzer(PropagationAnalyzer):
             layer = nodes[f"{name}:0"].layer
             calls = [repr(called) for called, node in nodes.items() if node.layer is layer]
             raise InputError(
-                f"Expected layer to tell one call of {name!r}, which the model calls {len(calls)} "
-                f"times, got its name alone: choose {' or '.join(calls)}.",
+                f"Expected layer to name one call of {name!r}, which the model calls {len(calls)} "
+                f"times, got only its name: choose {' or '.join(calls)}.",
                 "layer",
             )
         if name not in nodes:
             hint = did_you_mean(str(name), nodes) or "rules() lists them."
             raise InputError(
-                f"Expected layer to be one of the model, got {name!r}: {hint}", "layer"
+                f"Expected layer to be a layer of the model, got {name!r}: {hint}", "layer"
             )
         shapes = [self._graph.shapes[slot] for slot in nodes[name].outputs]
         first = getattr(nodes[name].layer, "data_format", None) == "channels_first"
@@ -140,7 +140,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         return nodes[name]
 
     def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
-        """Where the cells of the map look; sizes that the model does not tell are those of values."""
+        """The centres of receptive fields; `values` give the sizes that the model leaves open."""
 
         def size_of(slot: int) -> tuple[Any, Any]:
             told = self._graph.shapes[slot][1:3]

@@ -122,9 +122,10 @@ class Method:
         if self.function is not None or not module.startswith("rap_keras."):
             return
         known = parameters(module, name) - {"model", "method"}
+        known -= set() if self.name == "lrp" else {"composite"}
         if self.composite:
             known |= parameters(_COMPOSITES, self.composite)
-            known -= {"composite", "bounds", *self.fixed}
+            known -= {"bounds", *self.fixed}
         refuse_unknown(self.name, options, sorted(known))
 
     def load(self) -> type[Any]:

@@ -1,4 +1,4 @@
-"""Maps that are zero everywhere, which look like an answer and are none."""
+"""Warnings about maps that are zero everywhere, which look like an answer but are not."""
 
 import inspect
 import warnings
@@ -10,20 +10,20 @@ from rap_keras.analyzers.explanation import Explanation
 
 
 def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instead: str) -> None:
-    """Warns, in one sentence, of samples whose maps are zero at every input.
+    """Warns about samples whose maps are zero at every input.
 
     Args:
-        maps: One per input, `(batch, ...)`, or of k neurons of each sample `(batch, k, ...)`.
-        explained: What they are of.
-        instead: Of a method that shows only what speaks for a positive output, what to use in its place;
-            empty of others.
+        maps: One per input, `(batch, ...)`; for k neurons per sample `(batch, k, ...)`.
+        explained: The explanation that holds the maps.
+        instead: What to use in place of a method that shows only what speaks for a positive output;
+            empty for other methods.
     """
     values = np.asarray(explained.explained_logits)
     zero = are_zero(maps, values.shape)
     count = int(zero.any(-1).sum() if zero.ndim == 2 else zero.sum())
     if not count:
         return
-    told = "for the method finds nothing there"
+    reason = "because the method finds nothing there"
     if instead:
         advice = [f"{instead} to see what speaks against it"]
         negative = bool((values[zero] < 0).all())
@@ -33,19 +33,19 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
                 0,
                 f'explain class {other} (neuron_selection_mode="index", neuron_selection={other})',
             )
-        told = "for the method shows only what speaks for a positive output"
-        told += (
+        reason = "because the method shows only what speaks for a positive output"
+        reason += (
             f", and theirs is negative: {', or '.join(advice)}" if negative else f": {advice[0]}"
         )
     samples = f"{count} of {len(values)} samples"
     warnings.warn(
-        f"The map of {explained.method!r} is zero everywhere for {samples}, {told}.",
+        f"The map of {explained.method!r} is zero everywhere for {samples}, {reason}.",
         stacklevel=_outside(),
     )
 
 
 def _outside() -> int:
-    """How many calls lie between a warning of the function that asks and the caller's own code."""
+    """The `stacklevel` that makes the caller's warning point at code outside this package."""
     level, frame = 1, inspect.currentframe()
     package = __name__.partition(".")[0]
     while (frame := frame and frame.f_back) and frame.f_globals["__name__"].startswith(package):
@@ -54,7 +54,7 @@ def _outside() -> int:
 
 
 def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Whether maps are zero at every input, a boolean array of a shape of their first axes."""
+    """Whether maps are zero at every input, as booleans of `shape`, their first axes."""
     found = np.ones(shape, bool)
     for part in maps:
         found &= ~part.reshape(*shape, -1).any(-1) if part.size else False
@@ -62,7 +62,7 @@ def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _other_class(explained: Explanation, zero: np.ndarray) -> int | None:
-    """The class of one sigmoid that speaks where maps are zero, if it is the same of all."""
+    """The class of a one-sigmoid model to explain instead, if it is the same for all zero maps."""
     neurons = explained.neurons
     if not explained.is_binary or neurons is None or neurons.dtype == bool:
         return None

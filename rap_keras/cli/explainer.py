@@ -203,9 +203,12 @@ def _read_neuron(text: str, loaded: LoadedModel, count: int | None) -> int | Non
     except ValueError:
         if loaded.labels:
             return loaded.neuron_called(text)
-        raise InputError(f"neuron is max, all or an index, not {text!r}.", "neuron") from None
+        raise InputError(
+            f"neuron is max, all or an index, not {text!r}; names need classes=NAMES.",
+            ("neuron", "classes"),
+        ) from None
     if index < 0 or (count is not None and index >= count):
         raise InputError(
-            f"{loaded.name} has the neurons 0 to {(count or 0) - 1}, but no neuron {index}."
+            f"{loaded.name} has neurons 0 to {(count or 0) - 1}, but no neuron {index}."
         )
     return index

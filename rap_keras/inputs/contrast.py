@@ -27,9 +27,9 @@ def read_contrast(contrast: Any, classes: int | None) -> Contrast:
         return None
     if classes == 1:
         raise InputError(
-            f"Expected several output neurons to contrast, got contrast={shown(contrast)} and one "
-            "neuron: its logit is already that of its class against the other, which "
-            "neuron_selection=0 explains where it has a sigmoid; leave contrast out."
+            f"Expected several output neurons to contrast, got contrast={shown(contrast)} and a model "
+            "with one: leave contrast out. With a sigmoid, the logit already compares class 1 with "
+            "class 0, which neuron_selection=0 explains."
         )
     if isinstance(contrast, str):
         choose("contrast", contrast, CONTRASTS)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.support.text import shown
+from rap_keras.support.text import counted, shown
 
 # How the explained neurons are selected; iNNvestigate has these.
 MODES = ("max_activation", "index", "all")
@@ -69,8 +69,8 @@ def refuse_several(selection: Any, mode: str) -> None:
     """
     if mode == TOP_K or are_several(selection):
         raise InputError(
-            f"Expected one neuron of each sample here, got several, by mode {mode!r}: tell one, or use "
-            "analyze or explain."
+            f"Expected one neuron of each sample here, got several, by mode {mode!r}: choose one, or "
+            "use analyze or explain."
         )
 
 
@@ -123,8 +123,8 @@ def _index(
             f"{which} in {shown(selection)}" if getattr(selection, "ndim", 0) else shown(selection)
         )
         raise InputError(
-            f"Expected neuron_selection from 0 to {neurons - 1}, got {told}: the model has {neurons} "
-            "output neurons."
+            f"Expected neuron_selection from 0 to {neurons - 1}, got {told}: the model has "
+            f"{counted(neurons, 'output neuron')}."
         )
     index = index.astype(np.int32)
     return index if given else np.broadcast_to(index.reshape(-1), (size,))

@@ -32,6 +32,10 @@ if TYPE_CHECKING:  # it loads TensorFlow
     from rap_keras.backends.network import Network
 
 
+MOST_NAMES = 8
+"""Classes that an error lists."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model of images, most often a classifier, and what it takes to show it one.
@@ -76,18 +80,18 @@ class LoadedModel:
             )
         if outputs[0].shape[-1] == 1 and not self.is_binary:
             raise InputError(
-                f"{self.name} is no classifier: its output is one number without a sigmoid, which tells "
-                "no class; if it is the logit of two classes, end the model with a sigmoid."
+                f"{self.name} is not a classifier: its output is one number without a sigmoid. If that "
+                "is the logit of two classes, end the model with a sigmoid."
             )
 
     @property
     def head(self) -> str | None:
-        """What the model makes of its logits: "softmax", "sigmoid", or None for nothing."""
+        """What turns the logits into probabilities: "softmax", "sigmoid", or None."""
         return self.network.head
 
     @property
     def is_binary(self) -> bool:
-        """Whether its output is one number with a sigmoid, which tells class 1 from class 0."""
+        """Whether its output is one number with a sigmoid, for class 1 against class 0."""
         shape = self.network.graph.shapes[self.network.graph.output]
         return self.head == "sigmoid" and shape[1:] in ((), (1,))
 
@@ -136,8 +140,8 @@ class LoadedModel:
         """The same model with names for its classes.
 
         Args:
-            labels: A name for each neuron. Of one output with a sigmoid those of the classes 0 and 1;
-                one alone is that of class 1, and "not NAME" is the other.
+            labels: A name for each neuron; for one output with a sigmoid, the names of classes 0 and 1,
+                or one NAME for class 1, which makes class 0 "not NAME".
 
         Raises:
             InputError: There are more or fewer names than neurons.
@@ -147,7 +151,7 @@ class LoadedModel:
         count = shape[-1] if len(shape) > 1 else 1
         what = f"neurons of {self.name}"
         if self.is_binary:
-            count, what = 2, f"classes, 0 and 1, that the sigmoid of {self.name} tells apart"
+            count, what = 2, f"classes, 0 and 1, of the sigmoid of {self.name}"
             if len(labels) == 1:
                 labels = (f"not {labels[0]}", *labels)
         if len(labels) != count:
@@ -171,8 +175,10 @@ class LoadedModel:
         known = (
             f"one of its {len(labels)} classes"
             if labels
-            else "a number, for its classes have no names"
+            else "a number, because its classes have no names"
         )
+        if not hint and 0 < len(labels) <= MOST_NAMES:
+            known += f" ({', '.join(labels)})"
         raise InputError(
             f"Expected neuron to be {known}, got {label!r}"
             + (f", which {len(found)} of them are called" if found else "")
@@ -359,8 +365,8 @@ def _read(path: Path) -> Any:
             hint = ": Keras needs the code of your own classes: name FILE.py:function that loads it"
         if "unsafe deserialization" in str(error) or "safe_mode=False" in str(error):
             raise InputError(
-                f"The model file {str(path)!r} holds Python code, that of a Lambda layer, which Keras "
-                "runs only where you say that you trust it: name FILE.py:function that returns "
+                f"The model file {str(path)!r} has a Lambda layer of Python code, which Keras loads "
+                "only if you trust it: name FILE.py:function that returns "
                 "keras.saving.load_model(file, safe_mode=False)."
             ) from error
         raise InputError(

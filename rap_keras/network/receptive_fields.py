@@ -1,4 +1,4 @@
-"""Where in the image the cells of a feature map look: the centres of their receptive fields."""
+"""The centres of the receptive fields of a feature map's cells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Axis:
     step: Any = 1.0
 
     def then(self, inner: Axis) -> Axis:
-        """The centres of cells that lie on these cells as `inner` tells."""
+        """The centres of cells that `inner` places on these cells."""
         return Axis(self.first + self.step * inner.first, self.step * inner.step)
 
 
@@ -57,18 +57,18 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
 
     They follow from the strides, kernel sizes, dilations and padding of the layers before. A layer that
     looks at the whole image, such as a gate, moves nothing. Where branches meet, the centre is the mean
-    of theirs; a branch whose centres are not known is left out if those of another are.
+    of theirs; a branch with unknown centres is left out if another has known ones.
 
     Args:
-        graph: Of a model with one input of images.
-        slot: That of the feature map, `(batch, rows, columns, channels)`.
+        graph: The graph of a model with one image input.
+        slot: The slot of the feature map, `(batch, rows, columns, channels)`.
         size_of: Height and width of each slot of such a shape.
 
     Returns:
         Rows and columns.
 
     Raises:
-        InputError: A layer before the map places cells in a way that is not known.
+        InputError: A layer before the map places cells in an unknown way.
     """
     known: dict[int, Axes] = dict.fromkeys(graph.inputs, _SAME)
     lost: dict[int, Node] = {}
@@ -89,8 +89,8 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
         at = lost.get(slot)
         told = f"{type(_operation(at)).__name__} {at.name!r}" if at else "one that takes no image"
         raise InputError(
-            "Expected layers whose receptive fields have known centres before the layer of "
-            f'align="receptive_field", got {told}: tell a layer before it, or leave align="image".',
+            'Expected known receptive fields before the layer for align="receptive_field", got '
+            f'{told}: choose an earlier layer, or leave align="image".',
             "align",
         )
     return known[slot]
@@ -118,7 +118,7 @@ def _operation(node: Node) -> Any:
 
 
 def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) -> Axes | None:
-    """Where a node's cells lie on those of a slot that it takes; None where that is not known."""
+    """Where a node's cells lie on those of its input slot; None if that is unknown."""
     layer, made = _operation(node), node.outputs[0]
     shape, result = graph.shapes[slot], graph.shapes[made]
     if len(result) != 4 or getattr(layer, "data_format", None) == "channels_first":
@@ -137,7 +137,7 @@ def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) 
 
 
 def _windows(node: Node, sizes: Sequence[Size]) -> Axes:
-    """Of convolutions and pooling."""
+    """Placement by convolutions and pooling."""
     layer = _operation(node)
     lengths, strides, dilations = _settings(node)
     same = layer.padding == "same"
@@ -166,7 +166,7 @@ def _transposed(node: Node, sizes: Sequence[Size]) -> Axes:
 
 
 def _padding(n: Any, m: Any, reach: int, stride: int) -> Any:
-    """How much "same" padding lies before n cells that become m."""
+    """How much "same" padding precedes n cells that become m."""
     padded = (m - 1) * stride + reach - n
     if isinstance(padded, int):
         return max(padded, 0) // 2
@@ -174,7 +174,7 @@ def _padding(n: Any, m: Any, reach: int, stride: int) -> Any:
 
 
 def _settings(node: Node) -> tuple[list[int], list[int], list[int]]:
-    """Kernel sizes, strides and dilations, as layers and operations have them."""
+    """Kernel sizes, strides and dilations of a layer or an operation."""
     layer = _operation(node)
     lengths = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if lengths is None:  # an operation, whose kernel is an argument
@@ -188,7 +188,7 @@ def _settings(node: Node) -> tuple[list[int], list[int], list[int]]:
 
 
 def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
-    """Of cells that divide the same image evenly."""
+    """Placement of cells that divide the same image evenly."""
     layer = _operation(node)
     if any(getattr(layer, f"{how}_to_aspect_ratio", False) for how in ("crop", "pad")):
         return None
@@ -233,7 +233,7 @@ _PLACED: list[tuple[set[str], Callable[[Node, Sequence[Size]], Axes | None]]] = 
 
 
 def _asked(node: Node, shape: Sequence[int | None]) -> Axes | None:
-    """What a node that only moves values makes of their rows and columns."""
+    """Placement by a node that only moves values."""
     if None in shape[1:] or len(node.inputs) != 1:
         return None
     axes = []

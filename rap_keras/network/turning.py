@@ -1,4 +1,4 @@
-"""The graph of a network's output as another tells it: with its sign turned, or less a reference."""
+"""Graphs whose output is negated, or reduced by a reference value."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ _IDENTITY = {
     *("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization"),
     *("Identity", "Cast", "StopGradient", "Copy", "Array", "ConvertToTensor", "Negative"),
 } | {f"SpatialDropout{rank}D" for rank in (1, 2, 3)}
-# f(-x) = -f(x), and a rule of relevance that holds for both signs.
+# f(-x) = -f(x), with a relevance rule that holds for both signs.
 _ODD = types.ROUTING | types.AVERAGING | _IDENTITY
 _MEANS = {"Mean"} | {f"GlobalAveragePooling{rank}D" for rank in (1, 2, 3)}
-# Relevance passes these whatever the sign of a value.
+# Relevance passes through these whatever the sign of a value.
 _PASSES = types.ELEMENTWISE | types.WINNER | types.BATCH_NORMALIZATION
 
 
 class Negative:
-    """Turns the sign of a tensor; as an operation of Keras, by whose name rules are found."""
+    """Negates a tensor. A Keras operation, so that rules find it by its name."""
 
     name = "negative"
     axis = ()  # it works on no axis
@@ -53,20 +53,20 @@ class _Call:
 
 
 def negated(graph: Graph, kernels: bool = True) -> Graph:
-    """The graph whose output is that of another with its sign turned.
+    """A graph whose output is the negated output of another.
 
-    The kernel layers that feed the output have their kernels and biases negated where nothing but sums,
-    averages, maxima and what only moves or scales values lies behind, so that rules that tell positive
-    contributions from negative ones see those to the negated output. Where others lie behind (products
-    of tensors, activations), and with `kernels=False`, the sign is turned there: relevance goes back
-    from there as from the output itself.
+    The kernel layers that feed the output get negated kernels and biases if only sums, averages, maxima
+    and layers that move or scale values follow them. Rules that separate positive from negative
+    contributions then see the contributions to the negated output. Where other operations follow
+    (products of tensors, activations), and with `kernels=False`, the sign changes there, and relevance
+    starts there as it would at the output.
 
     Args:
         graph: A graph.
         kernels: Whether to negate kernels.
 
     Returns:
-        A graph with the same inputs. Nodes keep their names; those that turn a sign are of the class
+        A graph with the same inputs. Nodes keep their names; those that negate are of the class
         `Negative`.
     """
     walk = _Walk(graph)
@@ -76,9 +76,9 @@ def negated(graph: Graph, kernels: bool = True) -> Graph:
 
 
 def lowered(graph: Graph, by: float) -> Graph | None:
-    """The graph whose output is lower by a number: the bias of its last kernel layer is.
+    """The graph whose output is lower by a number, subtracted from the last kernel layer's bias.
 
-    None where something else than averages and what only moves values lies behind that layer.
+    None if anything but averages and layers that only move values follow that layer.
     """
     slot = graph.output
     while (node := graph.producers.get(slot)) is not None:
@@ -97,10 +97,10 @@ def lowered(graph: Graph, by: float) -> Graph | None:
 
 
 def less_reference(graph: Graph, reference: float) -> Graph:
-    """The graph of a regression, less a reference value of its output; itself without one.
+    """The graph of a regression with its output reduced by a reference value; unchanged if that is 0.
 
     Raises:
-        InputError: The output is no single number without a head, or no kernel layer gives it.
+        InputError: The output is not a single number without a head, or no kernel layer computes it.
     """
     if not reference:
         return graph
@@ -108,15 +108,15 @@ def less_reference(graph: Graph, reference: float) -> Graph:
     if shape not in ((), (1,)) or graph.head is not None:
         what = f"of shape {tuple(shape)}" + (f" with a {graph.head}" if graph.head else "")
         raise InputError(
-            f"Expected a model whose output is one number to have a reference_output, a regression, got "
-            f"an output {what}: leave reference_output out.",
+            "Expected a regression, whose output is one number without a sigmoid, for "
+            f"reference_output, got an output {what}: leave reference_output out.",
             "reference_output",
         )
     found = lowered(graph, reference)
     if found is None:
         raise InputError(
-            "Expected a model that ends in a layer with weights, such as Dense, from whose bias "
-            "reference_output is subtracted, got one that ends otherwise: leave reference_output out.",
+            "Expected a model that ends in a layer with weights, such as Dense, for reference_output, "
+            "which changes its bias, got one that ends otherwise: leave reference_output out.",
             "reference_output",
         )
     return found
@@ -133,7 +133,7 @@ class _Walk:
         self._made: dict[int, int | None] = {}
 
     def turned(self, slot: int) -> int | None:
-        """The slot of a tensor with its sign turned by negated kernels; None where none are."""
+        """The slot of a tensor negated by negated kernels; None if there are none."""
         if slot not in self._made:
             self._made[slot] = self._turned(slot)
         return self._made[slot]
@@ -166,17 +166,17 @@ class _Walk:
         ]
         if odd:
             return self._copied(node, whole)
-        # Turned back before the layer, and again behind it.
+        # Negated back before the layer, and again after it.
         return self.negative(self._copied(node, [self.negative(s) for s in whole]))
 
     def negative(self, slot: int) -> int:
-        """The slot of a tensor with its sign turned, by a node for that."""
+        """The slot of a tensor negated by a node of its own."""
         made = self._new_slot(slot)
         self._nodes.append(Node(Negative(), f"negative:{made}", (slot,), (), (made,), _Call()))
         return made
 
     def _copied(self, node: Node, inputs: Sequence[int]) -> int:
-        """The slot of what a node makes of other inputs."""
+        """The slot of a node's output for other inputs."""
         made = self._new_slot(node.outputs[0])
         if self._graph.ends_before_activation(node):
             self._fused = made
@@ -197,7 +197,7 @@ class _Walk:
                 kept.append(node)
         nodes: dict[str, Node] = {}
         for node in reversed(kept):
-            # A layer whose output is taken as it is, too, stands twice.
+            # A layer whose output is also used unchanged appears twice.
             name = f"{node.name}:negated" if node.name in nodes else node.name
             nodes[name] = dataclasses.replace(node, name=name)
         return dataclasses.replace(

@@ -103,7 +103,7 @@ def test_layers_sums_and_deltas_of_class_0(model, opposite):
     for one, another in zip(found.values(), expected.values(), strict=True):
         assert_same(one, another)
     assert analyzer.conservation(X, 0).max_error < 1e-4
-    with pytest.raises(InputError, match="one class of all samples here, got both"):
+    with pytest.raises(InputError, match="one class for all samples here, got both"):
         analyzer.analyze_layers(X, MIXED)
     lift = create_analyzer("deep_lift", model, neuron_selection_mode="index")
     assert abs(lift.convergence_delta(X, MIXED)).max() < 1e-5
@@ -164,7 +164,7 @@ ZERO = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "deep_taylor"]
 def test_a_map_of_zeros_is_told(method):
     negative = made(sign=-1.0, last=0.25)
     with pytest.warns(
-        UserWarning, match="zero everywhere for 4 of 4 samples, for the method shows only"
+        UserWarning, match="zero everywhere for 4 of 4 samples, because the method shows only"
     ) as told:
         found = create_analyzer(method, negative).analyze(X)
     assert not found.any()
@@ -184,7 +184,7 @@ def test_what_shows_more_than_zeros_is_told():
         create_analyzer("layer_cam", several).analyze(X)
     with pytest.warns(UserWarning, match='use a method of both signs, such as "rap"'):
         create_analyzer("deep_taylor", several).analyze(X)
-    with pytest.warns(UserWarning, match="1 of 2 samples, for the method finds nothing there"):
+    with pytest.warns(UserWarning, match="1 of 2 samples, because the method finds nothing there"):
         create_analyzer("input_t_gradient", several).analyze(
             X[:2] * np.float32([0, 1]).reshape(2, 1, 1, 1)
         )
@@ -213,7 +213,9 @@ def test_a_reference_is_kept_and_read(tmp_path):
     analyzer = create_analyzer("rap", made("linear"), reference_output=2)
     analyzer.save(tmp_path / "saved")
     assert load_analyzer(tmp_path / "saved").reference_output == 2.0
-    with pytest.raises(InputError, match=r"one number .* a regression, got an output .* a sigmoid"):
+    with pytest.raises(
+        InputError, match=r"Expected a regression, .* got an output .* with a sigmoid"
+    ):
         create_analyzer("rap", made(), reference_output=1)
     with pytest.raises(InputError, match="finite reference_output, got -inf"):
         create_analyzer("rap", made("linear"), reference_output=-np.inf)
@@ -228,7 +230,7 @@ def test_both_classes_have_names(model):
     assert loaded.is_binary
     assert loaded.with_labels(["no", "yes"]).neuron_called("no") == 0
     assert loaded.with_labels(["yes"]).labels == ("not yes", "yes")
-    with pytest.raises(InputError, match="each of the 2 classes, 0 and 1, that the sigmoid of"):
+    with pytest.raises(InputError, match="each of the 2 classes, 0 and 1, of the sigmoid of"):
         loaded.with_labels("abc")
     found = rap_keras.explain(model, X, neuron="no", classes=["no", "yes"])
     assert found.neurons.tolist() == [0] * 4

@@ -199,7 +199,7 @@ def test_of_branches_a_layer_must_be_told(name):
         (False, "'a/map', 'b/map', 'c/map'"),
         (True, "'a/map:0', 'a:1/map'"),
     ):
-        with pytest.raises(InputError, match=f"that everything passes .*layer={layers_named}"):
+        with pytest.raises(InputError, match=f"on every path .*layer={layers_named}"):
             create_analyzer(name, averaging(share))
 
 

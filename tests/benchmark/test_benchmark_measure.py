@@ -421,7 +421,7 @@ def test_one_sigmoid_is_measured_for_both_classes(common, tmp_path):
 
     one = Bench(settings(common, **own, **chosen, classes="red"))
     assert one.classes == ("not red", "red")
-    with pytest.raises(InputError, match="one number without a sigmoid, which tells no class"):
+    with pytest.raises(InputError, match="output is one number without a sigmoid"):
         Bench(settings(common, **own | {"model": f"{tmp_path / 'binary.py'}:regression"}, **chosen))
 
 

@@ -67,5 +67,5 @@ def test_a_white_map_is_told_in_a_line(common, tmp_path):
     assert len(lines) == 1
     assert lines[0].startswith("rap-keras: The map of 'grad_cam'")
     assert fail("explain", *common, "--neuron", "2", "--out", tmp_path / "new").endswith(
-        "has the neurons 0 to 1, but no neuron 2.\n"
+        "has neurons 0 to 1, but no neuron 2.\n"
     )

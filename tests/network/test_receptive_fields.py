@@ -113,7 +113,9 @@ def test_of_branches_that_differ_the_mean_is_taken():
 def test_places_that_are_not_known_are_refused(moving):
     x = keras.Input((8, 8, 1))
     graph = trace(keras.Model(x, stem(moving(x))))
-    with pytest.raises(InputError, match='tell a layer before it, or leave align="image"') as error:
+    with pytest.raises(
+        InputError, match='choose an earlier layer, or leave align="image"'
+    ) as error:
         centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
     assert "\n" not in str(error.value)
 

@@ -181,7 +181,7 @@ def graph_without_head(graph):
 def test_a_reference_is_of_a_regression_that_ends_in_weights():
     graph = graph_of(ODD["dense"])
     assert less_reference(graph, 0.0) is graph
-    with pytest.raises(InputError, match=r"whose output is one number .* with a sigmoid"):
+    with pytest.raises(InputError, match=r"whose output is one number .*, got .* with a sigmoid"):
         less_reference(graph, 1.0)
     for head in ("products", "largest"):
         with pytest.raises(InputError, match="ends in a layer with weights"):
