@@ -20,7 +20,7 @@ from rap_keras.rules import routing
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import shown
 
-_SIGNED = 'use a method of both signs, such as "rap",'
+_SIGNED = 'use a method of both signs, such as "lrp.epsilon",'
 BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
 
 

@@ -1,4 +1,4 @@
-"""Whether two protocols are the same, and in what they differ."""
+"""Whether two protocols are the same, and how they differ."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,23 +6,23 @@ from typing import Any
 
 from rap_keras.errors import InputError
 
-# What may differ between two runs that belong together.
+# What may differ between runs of the same results.
 _EXCLUDED = ("command", "shard")
-_BEFORE = {"chunk": 1, "device": "CPU"}  # as it was when the protocol did not tell
-_SHOWN = 60  # letters of a value
-_MOST = 3  # differences that are named
+_BEFORE = {"chunk": 1, "device": "CPU"}  # the values of protocols that do not record them
+_SHOWN = 60  # characters of a value
+_MOST = 3  # differences that the error names
 
 
 def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
     """Refuses results of another protocol.
 
     Args:
-        held: The protocol of results that are there.
-        given: That of those to come.
-        where: Where they are, for the message.
+        held: The protocol of the existing results.
+        given: The protocol of the new run.
+        where: The place of the results, for the message.
 
     Raises:
-        InputError: The protocols differ in more than the command; says in what.
+        InputError: The protocols differ in more than the command. The message names the settings.
     """
     before, now = (
         {key: value for key, value in (_BEFORE | read).items() if key not in _EXCLUDED}
@@ -32,16 +32,16 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     found = sorted(_differences(before, now), key=lambda one: (one[0].count(" "), one[0]))
     if not found:
         return
-    told = ", and ".join(f"{name} was {old} and now is {new}" for name, old, new in found[:_MOST])
-    more = f" ({len(found) - _MOST} more differ)" if len(found) > _MOST else ""
+    differing = ", ".join(f"{name} ({old} before, {new} now)" for name, old, new in found[:_MOST])
+    more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
     raise InputError(
-        f"Expected results of the same protocol in {where}, but there {told}{more}; choose another "
-        "folder, or run as before."
+        f"Expected results of the same protocol in {where}, but these settings differ: "
+        f"{differing}{more}; choose another folder, or run as before."
     )
 
 
 def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """What differs: its name, from the outside in, and both values in short."""
+    """The name of each difference, from the outside in, and both values, shortened."""
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
@@ -76,7 +76,7 @@ def _title(value: Any) -> str:
 
 
 def _shortened(old: str, new: str) -> tuple[str, str]:
-    """Both texts from shortly before the place where they part."""
+    """Both texts from shortly before the place where they differ."""
     parted = (k for k, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
     start = max(0, next(parted, min(len(old), len(new))) - 10)
     if max(len(old), len(new)) <= _SHOWN:

@@ -182,7 +182,7 @@ def test_what_shows_more_than_zeros_is_told():
         create_analyzer("grad_cam", several).analyze(X)
     with pytest.warns(UserWarning, match='negative: use "hires_cam", or'):
         create_analyzer("layer_cam", several).analyze(X)
-    with pytest.warns(UserWarning, match='use a method of both signs, such as "rap"'):
+    with pytest.warns(UserWarning, match='use a method of both signs, such as "lrp.epsilon"'):
         create_analyzer("deep_taylor", several).analyze(X)
     with pytest.warns(UserWarning, match="1 of 2 samples, because the method finds nothing there"):
         create_analyzer("input_t_gradient", several).analyze(
