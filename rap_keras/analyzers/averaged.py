@@ -23,7 +23,7 @@ class Copy(NamedTuple):
 
     Attributes:
         inputs: The copy, one array per input.
-        reference: If there is one, the gradient is multiplied by the sample less this reference.
+        reference: If given, the gradient is multiplied by the sample minus this reference.
     """
 
     inputs: list[np.ndarray]
@@ -31,9 +31,9 @@ class Copy(NamedTuple):
 
 
 class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
-    """The gradient, averaged over changed copies of each sample; the neuron is that of the sample.
+    """The gradient averaged over changed copies of each sample, all for the neuron of the sample.
 
-    Copies are made and summed up batch by batch, so that memory does not depend on their number.
+    Copies are made and summed batch by batch, so memory does not depend on their number.
     """
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
@@ -54,7 +54,7 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         raise NotImplementedError
 
     def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
-        """The copies of one sample, one after the other, as many as there are weights."""
+        """The copies of one sample, one after the other, one per weight."""
         raise NotImplementedError
 
     def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:

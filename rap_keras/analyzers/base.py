@@ -49,17 +49,16 @@ class Analyzer(BinaryAnalyzer):
             (`Keras3Network`, as `LoadedModel.network`), which several analyzers share: it is traced and
             checked once.
         neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample, where
-            the output is a vector. "index": the neuron or the region that `analyze` is told; of a model
-            whose output is one number with a sigmoid the class, 1 for its logit z and 0 for -z. "all":
-            every output neuron at once, or of a region. "top_k": the neurons with the largest logits of
-            each sample, a map of each.
+            the output is a vector. "index": the neuron or the region passed to `analyze`; for one output
+            with a sigmoid the class, 1 for its logit z and 0 for -z. "all": every output neuron at
+            once, or of a region. "top_k": the neurons with the largest logits of each sample, a map of
+            each.
         output: Which output of a model with several is explained: the name of its layer, its key where
             the model returns a dict, or its number.
         batch_size: Samples that are computed at a time. Results do not depend on it.
-        reference_output: Of a model whose output is one number without a sigmoid, a regression: what
-            its output is compared with. It is subtracted from the bias of the last layer (Letzgus et
-            al. 2022), so that f(x) - reference is explained: what raises the prediction above it, and
-            what lowers it. Gradients do not depend on it.
+        reference_output: The value that a regression, one output without a sigmoid, is compared with.
+            It is subtracted from the bias of the last layer (Letzgus et al. 2022), so that f(x) -
+            reference is explained. Gradients do not depend on it.
         check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
         jit_compile: Compile what is computed by XLA, for each size of a batch. On a CPU it is slower
             than TensorFlow's own kernels (docs/cost.md); results differ by rounding, but those of
@@ -135,9 +134,9 @@ class Analyzer(BinaryAnalyzer):
             x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
                 several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
             neuron_selection: In mode "index": the output neuron, an integer for all samples or one
-                per sample; or k per sample, of shape (batch, k), which share a forward pass. Of one
-                output with a sigmoid, class 0 or 1: the map of class 0 is that of the logit with its
-                sign turned, as if the last layer had kernel and bias of the other sign. In mode
+                per sample; or k per sample, of shape (batch, k), which share a forward pass. For one
+                output with a sigmoid, class 0 or 1: class 0 is explained by the negated logit, as if
+                the last layer had its kernel and bias negated. In mode
                 "top_k": how many neurons, 5 if nothing is said. In modes "index" and "all", for outputs
                 of any shape, a region: what indexes the output of one sample as NumPy does,
                 `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or `(mask, class)`, or a list of such tuples,
@@ -172,7 +171,7 @@ class Analyzer(BinaryAnalyzer):
             `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
             `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the neuron
             of each sample, `(batch,)` or `(batch, k)`, or its region, a boolean array of the shape of
-            the logits; None in mode "all" without a region. Of one output with a sigmoid the neuron is
+            the logits; None in mode "all" without a region. For one output with a sigmoid the neuron is
             the class, 0 or 1. For a dataset an iterator over the explanations of each batch.
 
         Raises:
@@ -237,9 +236,9 @@ class Analyzer(BinaryAnalyzer):
         )
 
     def _one_sided(self) -> str:
-        """Of a method that shows only what speaks for a positive output: what to use in its place.
+        """What to use instead of a method that shows only what speaks for a positive output.
 
-        Empty of others.
+        Empty for other methods.
         """
         return ""
 
@@ -312,7 +311,7 @@ class Analyzer(BinaryAnalyzer):
                 layer = weight.path.rpartition("/")[0]
                 raise InputError(
                     f"Expected a model with finite weights, but those of layer {layer!r} hold NaN or "
-                    "infinity: train the model again, or load weights from before they broke."
+                    "infinity: train the model again, or load earlier weights."
                 )
 
     def _batched(

@@ -180,7 +180,8 @@ class _CAMAnalyzer(PropagationAnalyzer):
 class GradCAMAnalyzer(_CAMAnalyzer):
     """Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2): the weight of a map is its mean gradient.
 
-    See `_CAMAnalyzer` for the options: `layer`, `align`, and `relu`, True in the paper.
+    Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
+    "receptive_field", how the map is placed; `relu`, True as in the paper, cuts negative relevance.
     """
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
@@ -192,8 +193,10 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
 
     With the gradient g of the logit the weight of a map is the sum of a relu(g) over its places, where
     a = g^2 / (2 g^2 + g^3 sum(map)) = 1 / (2 + g sum(map)). The paper's factor exp(logit), the same for
-    all places, is left out, for it overflows. Options: `layer`,
-    `align`, and `relu`, True in the paper.
+    all places, is left out because it overflows.
+
+    Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
+    "receptive_field", how the map is placed; `relu`, True as in the paper, cuts negative relevance.
     """
 
     _signed = False
@@ -207,8 +210,10 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
 class HiResCAMAnalyzer(_CAMAnalyzer):
     """HiResCAM (Draelos and Carin, 2020, arXiv 2011.08891): the gradient of each place is its weight.
 
-    Of a layer that only one linear layer follows, the map sums to the logit without the bias. Options:
-    `layer`, `align`, and `relu`, False in the paper's equation.
+    If only one linear layer follows the layer, the map sums to the logit without the bias.
+
+    Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
+    "receptive_field", how the map is placed; `relu`, False as in the paper, cuts negative relevance.
     """
 
     def __init__(
@@ -223,8 +228,8 @@ class HiResCAMAnalyzer(_CAMAnalyzer):
 class LayerCAMAnalyzer(_CAMAnalyzer):
     """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 6 to 8): a place's weight is its positive gradient.
 
-    Options: `layer`,
-    `align`, and `relu`, True in the paper.
+    Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
+    "receptive_field", how the map is placed; `relu`, True as in the paper, cuts negative relevance.
     """
 
     _signed = False

@@ -20,11 +20,12 @@ from rap_keras.support.text import shown
 class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     """DeepLIFT with the rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685).
 
-    The map sums to the difference of the logits of sample and reference. Softmax inside of a network,
-    normalization by a sample's own statistics, products and quotients have rules of their own that are
-    exact and stay bounded, also where the reference is normalized from zeros. What no rule knows passes
-    its mean gradient between both, changed the least so that the sum is kept. `convergence_delta`
-    gives what is left; a sum that misses the difference by more than 10 % of the logits is warned of.
+    The map sums to the difference of the logits of sample and reference. Softmax inside a network,
+    normalization by a sample's own statistics, products and quotients have their own rules, which are
+    exact and stay bounded, even if a reference of zeros is normalized. All other layers use the mean
+    gradient between sample and reference, with the smallest change that keeps the sum.
+    `convergence_delta` returns the remaining error; a warning reports a sum that misses the difference
+    by more than 10 % of the logits.
 
     Args:
         model: See `Analyzer`; it takes any number of samples.
@@ -57,7 +58,7 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         """As `ReferenceAnalyzer.convergence_delta`; without contrast."""
         if self.contrast is not None:
             raise InputError(
-                "Expected no contrast, for the sum is compared to a logit, got "
+                "Expected no contrast, because the sum is compared to a logit, got "
                 f"{shown(self.contrast)}: make the analyzer without.",
                 "contrast",
             )

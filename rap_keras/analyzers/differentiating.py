@@ -1,4 +1,4 @@
-"""What methods share that are made of derivatives: whole numbers, such as tokens, have none."""
+"""The base of gradient methods, which cannot differentiate by whole numbers, such as tokens."""
 
 import warnings
 from functools import cached_property
@@ -12,7 +12,7 @@ from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import EMBEDDING, is_a
 
-# What numbers go through to become the number of a row, a place or a class.
+# Layers and operations that turn numbers into the index of a row, a place or a class.
 _COUNTING = EMBEDDING | {
     *("Argmax", "Argmin", "Argsort", "OneHot", "Bincount", "Digitize", "SearchSorted"),
     *("CategoryEncoding", "Discretization", "Hashing", "HashedCrossing", "IntegerLookup"),
@@ -20,22 +20,22 @@ _COUNTING = EMBEDDING | {
 
 
 class DifferentiatingAnalyzer(Analyzer):
-    """An analyzer that is made of derivatives.
+    """An analyzer that uses gradients.
 
-    Inputs of integers or booleans, and those whose values only choose a row of an embedding, get zeros
-    and stay as they are where a method changes its inputs.
+    Integer and boolean inputs, and inputs that only select rows of an embedding, get zeros and stay as
+    they are when a method changes its inputs.
     """
 
     def explain(self, x: Any, neuron_selection: Any = None) -> Any:
-        """As `Analyzer.explain`; warns of inputs that have no derivative, and get zeros."""
+        """As `Analyzer.explain`; warns about inputs without a derivative, which get zeros."""
         self._warn_of_whole_numbers()
         return super().explain(x, neuron_selection)
 
     def _warn_of_whole_numbers(self) -> None:
-        """Warns of inputs without a derivative.
+        """Warns about inputs without a derivative.
 
         Raises:
-            InputError: There are no others.
+            InputError: No input has a derivative.
         """
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
         named = zip(self._graph.inputs, self._graph.input_names, self._differentiable, strict=True)
@@ -64,13 +64,13 @@ class DifferentiatingAnalyzer(Analyzer):
         ]
 
     def _varied(self, changed: list[np.ndarray], sample: list[np.ndarray]) -> list[np.ndarray]:
-        """Changed inputs where there is a derivative, those of the sample elsewhere."""
+        """The changed inputs where there is a derivative, the sample's inputs elsewhere."""
         parts = zip(changed, sample, self._differentiable, strict=True)
         return [own if has else x for own, x, has in parts]
 
 
 def _reached(graph: Graph) -> set[int]:
-    """The slots from which the output can be reached by what has derivatives."""
+    """The slots that the output can be differentiated by."""
     found = {graph.output}
     for node in reversed(graph.nodes):
         if found.intersection(node.outputs) and not _counts(node):

@@ -37,9 +37,9 @@ class Explanation:
             knows them; None from an analyzer, which gets what the model takes.
         labels: The names of the classes, where they are known.
         model: The name of the model, where it is known.
-        head: What the model makes of its logits: "softmax", "sigmoid", or None. With a sigmoid and one
-            logit z, neuron 1 is z and neuron 0 is -z.
-        reference_output: What the output of a regression is compared with.
+        head: What turns the logits into probabilities: "softmax", "sigmoid", or None. With a sigmoid
+            and one logit z, neuron 1 is z and neuron 0 is -z.
+        reference_output: The value that the output of a regression is compared with.
     """
 
     relevance: Any
@@ -57,8 +57,8 @@ class Explanation:
         """The logit of the explained neuron, or the sum of those of the region, float64 `(batch,)`.
 
         Of k neurons per sample `(batch, k)`. Methods that conserve relevance give maps of this sum, or
-        with contrast of the sum 0. Of class 0 of one sigmoid it is the logit with its sign turned; of a
-        regression the output less the reference.
+        with contrast of the sum 0. For class 0 of one sigmoid it is the negated logit; for a regression
+        the output minus the reference.
         """
         neurons = self.neurons
         if self.is_binary and neurons is not None and neurons.dtype != bool:
@@ -68,7 +68,7 @@ class Explanation:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the model's output is one number with a sigmoid, which tells class 1 from class 0."""
+        """Whether the model's output is one number with a sigmoid, for class 1 against class 0."""
         return self.head == "sigmoid" and self.logits.shape[1:] in ((), (1,))
 
     @property

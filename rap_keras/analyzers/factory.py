@@ -60,14 +60,14 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
 
     Args:
         folder: Holds `model.keras` and `analyzer.json`.
-        safe_mode: Run no code that the folder names or holds: a method of one's own in a Python file,
-            Lambda layers of Python code. Set it to False only if you trust whoever wrote the folder.
+        safe_mode: Refuse code that the folder names or contains: a custom method in a Python file, or
+            Lambda layers of Python code. Set it to False only if you trust the author of the folder.
 
     Returns:
         The analyzer.
 
     Raises:
-        InputError: The folder holds no analyzer, or one that runs code, in safe mode.
+        InputError: The folder holds no analyzer, or, in safe mode, one that runs code.
     """
     import keras
 
@@ -87,9 +87,9 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
     if read_boolean("safe_mode", safe_mode) and names_function(str(name)):
         raise InputError(
             f"Expected a saved analyzer that runs no code, but the method of {str(path)!r} is a Python "
-            f"file, {name!r}: if you trust whoever wrote it, use load_analyzer(folder, safe_mode=False)."
+            f"file, {name!r}: if you trust its author, use load_analyzer(folder, safe_mode=False)."
         )
-    # Before the model takes its time.
+    # Before the slow loading of the model.
     refuse_unknown(name, options, read_method(name).option_names())
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name

@@ -189,10 +189,10 @@ class RISEAnalyzer(_MaskedAnalyzer):
         masks: How many; the paper has 4000 for VGG-16 and 8000 for ResNet-50.
         cells: Cells of the grid along each side.
         p: The probability that a cell is shown.
-        score: "probability", as in the paper: what the model's own head makes of the logits, a softmax
-            or sigmoids; without a head the softmax, or of a single logit its sigmoid. "sigmoid": that
-            of each logit, for classes that do not exclude each other. "logit": the logit. Both are
-            summed over a region.
+        score: "probability", as in the paper: from the model's own head, a softmax or sigmoids; without
+            a head the softmax, or the sigmoid of a single logit. "sigmoid": the sigmoid of each logit,
+            for classes that do not exclude each other. "logit": the logit. The last two are summed
+            over a region.
         value: What replaces the image where it is hidden, in the units of the model's input: a number,
             or one per channel.
         seed: Of the masks: sample i of a call gets the same masks each time. None: new masks.
@@ -238,8 +238,8 @@ class RISEAnalyzer(_MaskedAnalyzer):
             and self._network.head != "sigmoid"
         ):
             warnings.warn(
-                "RISE weighs masks by the sigmoid of the model's one output, which ends in none: pass "
-                'score="logit" if it is a regression.',
+                "RISE weights masks by the sigmoid of the model's only output, which has no sigmoid "
+                'itself: pass score="logit" if it is a regression.',
                 stacklevel=3,
             )
 

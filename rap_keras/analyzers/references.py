@@ -16,7 +16,7 @@ from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
 
-# A sum that misses the difference of the logits by more than this share of them is warned of.
+# A sum that misses the difference of the logits by more than this share of them causes a warning.
 _MISSED = 0.1
 
 
@@ -51,7 +51,7 @@ def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
 class ReferenceAnalyzer(DifferentiatingAnalyzer):
     """An analyzer with the option `reference_inputs`, whose maps sum to a difference of logits.
 
-    Inputs without a derivative, such as tokens, are the same in the reference and in the sample.
+    Inputs without a derivative, such as tokens, are the same in the reference as in the sample.
     """
 
     _references: list[np.ndarray]
@@ -80,35 +80,34 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         return self._varied(references, arrays)
 
     def _warn_of_delta(self, delta: np.ndarray, size: np.ndarray, logits: np.ndarray) -> None:
-        """Warns where sums are far from the difference of the logits.
+        """Warns if sums are far from the difference of the logits.
 
         Args:
-            delta: Sums of the maps less the differences of the logits, of any shape.
-            size: How large the logits of sample and reference are, of that shape; NaN where the model
-                has no value at the reference.
-            logits: Those of the samples.
+            delta: Sums of the maps minus the differences of the logits, of any shape.
+            size: The size of the logits of sample and reference, of that shape; NaN where the model has
+                no value at the reference.
+            logits: The logits of the samples.
 
         Raises:
             InputError: The model has no value at the reference.
         """
         if self.check_finite and np.isnan(size).any() and not np.isnan(logits).any():
             raise InputError(
-                "Expected reference_inputs at which the model has a value, got NaN there: it divides 0 "
-                "by 0, as where a vector of zeros is normalized; take another reference, such as the "
-                "mean of the data.",
+                "Expected reference_inputs at which the model has a value, got NaN: the model divides 0 "
+                "by 0, as when it normalizes a vector of zeros; use another reference, such as the mean "
+                "of the data.",
                 "reference_inputs",
             )
         if (abs(delta) > _MISSED * size).any():
             warnings.warn(
                 f"The maps of {self.name!r} do not sum to the difference of the logits of sample and "
-                f"reference: they miss it by more than {_MISSED:.0%} of the logits. "
-                "convergence_delta(x) gives the numbers; other reference_inputs or another method "
-                "may do better.",
+                f"reference: they miss it by more than {_MISSED:.0%} of the logits. See "
+                "convergence_delta(x), and try other reference_inputs or another method.",
                 stacklevel=4,
             )
 
     def _check_sums(self, arrays: list[np.ndarray], selection: Any, found: dict[str, Any]) -> None:
-        """As `_warn_of_delta`, of maps whose method has not computed the logits of the reference."""
+        """As `_warn_of_delta`, for methods that have not computed the logits of the reference."""
         if not len(arrays[0]):
             return
         any_number = all(self._graph.shapes[slot][0] is None for slot in self._graph.inputs)

@@ -54,8 +54,8 @@ class Network(ABC):
         if head is not None:
             warnings.warn(
                 f"The output of the model is made of the probabilities of layer {head!r}. They are "
-                "explained as they are, and their gradients vanish where the model is sure: to explain "
-                "logits, build a model that ends before that layer.",
+                "explained as they are, but their gradients vanish where the model is sure: to explain "
+                "logits, build a model that ends before that layer or averages logits.",
                 stacklevel=4,
             )
         self.model = model
@@ -69,7 +69,7 @@ class Network(ABC):
 
     @property
     def head(self) -> str | None:
-        """What the model makes of its logits: "softmax", "sigmoid", or None for nothing."""
+        """What turns the logits into probabilities: "softmax", "sigmoid", or None."""
         last = self.graph.producers.get(self.graph.output)
         return self.graph.head or (head_of(last.layer) if last else None)
 
@@ -102,10 +102,10 @@ class Network(ABC):
         return arrays, pack
 
     def _refuse_unknown_rows(self, arrays: Sequence[np.ndarray]) -> None:
-        """Refuses inputs of which the model makes the number of a row that a table does not have."""
+        """Refuses inputs from which the model computes the index of a row that a table lacks."""
         if not self._computed_rows or not len(arrays[0]):
             return
-        with telling_tokens():  # one look-up may be by what another found
+        with telling_tokens():  # one look-up may use the result of another
             found = self._row_numbers(arrays)
         for lookup, numbers in zip(self._computed_rows, found, strict=True):
             lowest = -lookup.rows if self._counts_from_end else 0
@@ -119,9 +119,9 @@ class Network(ABC):
 
     @cached_property
     def _computed_rows(self) -> list[Lookup]:
-        """The look-ups by numbers that the model makes of its inputs.
+        """The look-ups by indices that the model computes from its inputs.
 
-        Numbers that kernel layers make, as those of a code book, are the model's own matter.
+        Indices computed by kernel layers, such as those of a codebook, are left to the model.
         """
         parts = ((lookup, pruned(self.graph, lookup.slot).nodes) for lookup in lookups(self.graph))
         return [
@@ -134,7 +134,7 @@ class Network(ABC):
 
     @cached_property
     def _row_numbers(self) -> Run:
-        """What these numbers are: arrays of one batch => a list of arrays."""
+        """These indices: arrays of one batch => a list of arrays."""
         parts = [pruned(self.graph, lookup.slot) for lookup in self._computed_rows]
         return self._build(lambda inputs: [forward(part, inputs)[0] for part in parts], ())
 
@@ -153,7 +153,7 @@ class Network(ABC):
         return self._checking(lambda: self._build(function, others))
 
     def _checking(self, build: Callable[[], Run]) -> Run:
-        """What is built at the first call, after the check."""
+        """A function that is built at its first call, after the check."""
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
@@ -192,11 +192,11 @@ class Network(ABC):
     def check(self, arrays: Sequence[np.ndarray]) -> None:
         """Refuses a model whose graph does not compute what the model does, or mixes samples.
 
-        This is done with the sample of the largest values, and again when values come that are more
-        than ten times as large: small ones, and zeros above all, tell little.
+        The check runs with the sample of the largest values, and again when values come that are more
+        than ten times as large, because small values, zeros above all, show little.
 
         Args:
-            arrays: The inputs, a batch of any size. Where values are not finite, nothing is told.
+            arrays: The inputs, a batch of any size. Nothing is checked if values are not finite.
 
         Raises:
             InputError: The outputs differ, or depend on the other samples of a batch.
@@ -224,14 +224,14 @@ class Network(ABC):
         self._checked = sizes[place] if known is None else np.maximum(known, sizes[place])
 
     def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
-        """Refuses a model whose logits of a sample are others beside other samples."""
+        """Refuses a model whose logits for a sample depend on the other samples of its batch."""
         fixed = self._fixed_size()
         size = fixed or 2
         if size == 1:
             return
         drawn = Comparison(self.graph, sample)
         others, far = drawn.draw(size - 1), drawn.draw(1, spread=4)
-        # Each sample beside others, and where that can be in a batch of another size.
+        # Each sample with others and, if the batch size is free, in a batch of another size.
         batches = [
             _joined(sample, drawn.draw(size - 1)) if fixed else sample,
             _joined(far, others) if fixed else _joined(far, others, far),
@@ -240,7 +240,7 @@ class Network(ABC):
         try:
             results = [np.asarray(self._logits_of(batch), np.float64) for batch in batches]
         except (InputError, ValueError, TypeError, tf.errors.OpError):
-            return  # no samples that the model takes; it tells so itself
+            return  # the model does not take such samples, and says so itself
         first, second, together = results
         if all(
             len(y) == len(b[0]) for y, b in zip(map(np.atleast_1d, results), batches, strict=True)
@@ -250,8 +250,8 @@ class Network(ABC):
                 return
         raise InputError(
             "Expected a model that computes each sample of a batch on its own, got one whose "
-            "outputs for a sample change with the others, so that none has a map of its own: "
-            "explain it without the layer that mixes them."
+            "outputs for a sample change with the others, so maps would be meaningless: explain it "
+            "without the layer that mixes samples."
         )
 
     def _close(self, found: np.ndarray, expected: np.ndarray) -> bool:
@@ -264,7 +264,7 @@ class Network(ABC):
         return np.allclose(found, expected, rtol=coarse, atol=coarse * size, equal_nan=True)
 
     def _fixed_size(self) -> int | None:
-        """The number of samples that the model is built for; None where it takes any."""
+        """The batch size that the model is built for; None if it takes any."""
         return next((n for spec in self.model.inputs if (n := spec.shape[0]) is not None), None)
 
     @abstractmethod
@@ -286,7 +286,7 @@ class Network(ABC):
 
 @contextlib.contextmanager
 def telling_tokens() -> Iterator[None]:
-    """Tells of numbers of rows that a table does not have, wherever in the model they come from."""
+    """Turns TensorFlow's error about a missing row of a table into an `InputError`."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
@@ -300,5 +300,5 @@ def telling_tokens() -> Iterator[None]:
 
 
 def _joined(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The samples of several batches in one."""
+    """Several batches joined into one."""
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]

@@ -16,7 +16,7 @@ class CannotOpen(Exception):
 
 
 def why_call_failed(layer: Any, error: Exception) -> str:
-    """Why a layer's `call` failed, with the line of the user's or the layer's own code where it did."""
+    """Why a layer's `call` failed, with the line in the user's or the layer's own code."""
     frames = list(traceback.walk_tb(error.__traceback__))
     users = [(frame, line) for frame, line in frames if not _of_library(frame)]
     foreign = _foreign(error)
@@ -44,7 +44,7 @@ _LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "rap_keras", "inspect"
 
 
 def _foreign(error: Exception) -> str:
-    """Whose functions a symbolic tensor of Keras 3 was given to; empty where it was not that."""
+    """The library whose function got a symbolic tensor of Keras 3; empty for other errors."""
     told = str(error)
     if "KerasTensor" not in told:
         return ""
@@ -54,7 +54,7 @@ def _foreign(error: Exception) -> str:
 
 
 def _instead(text: str) -> str:
-    """What to write in a line of code in place of TensorFlow's and NumPy's functions, if it is known."""
+    """The `keras.ops` to use instead of TensorFlow's and NumPy's functions in a line, if known."""
     import keras
 
     known = {}
@@ -67,7 +67,7 @@ def _instead(text: str) -> str:
     return f": write {', '.join(pairs)}" if pairs else ""
 
 
-# Functions of TensorFlow and NumPy => those of keras.ops that do the same by another name.
+# Functions of TensorFlow and NumPy => their equivalents in keras.ops of another name.
 _RENAMED = {
     "l2_normalize": "normalize",
     "concat": "concatenate",

@@ -32,11 +32,11 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     found = sorted(_differences(before, now), key=lambda one: (one[0].count(" "), one[0]))
     if not found:
         return
-    differing = ", ".join(f"{name} ({old} before, {new} now)" for name, old, new in found[:_MOST])
-    more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    named = ", and ".join(f"{name} was {old} and now is {new}" for name, old, new in found[:_MOST])
+    more = f" ({len(found) - _MOST} more differ)" if len(found) > _MOST else ""
     raise InputError(
-        f"Expected results of the same protocol in {where}, but these settings differ: "
-        f"{differing}{more}; choose another folder, or run as before."
+        f"Expected results of the same protocol in {where}, but {named}{more}; choose another "
+        "folder, or run with the same settings as before."
     )
 
 

@@ -33,7 +33,7 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Shows what in an image an image classifier's decision rests on."""
+    """Shows which pixels drove an image classifier's decision."""
 
 
 for _command in (explain, compare, layers, benchmark, report, merge, demo, methods, models, doctor):

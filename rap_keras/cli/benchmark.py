@@ -76,7 +76,7 @@ def _telling_what_is_kept(out: Path) -> Iterator[None]:
                 kept = len(store.positions())
         tell(
             f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in "
-            f"{one_line(out)}: run the same command again to go on.",
+            f"{one_line(out)}: rerun the same command to resume.",
             err=True,
         )
         raise typer.Exit(128 + stop.number) from stop
@@ -133,7 +133,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _check_early(settings: Settings) -> None:
-    """Refuses what is known to be wrong before TensorFlow takes its time to load."""
+    """Refuses wrong settings before TensorFlow is loaded."""
     s = settings
     check_request(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
     if s.classes is not None:
@@ -151,7 +151,7 @@ def _check_early(settings: Settings) -> None:
 
 
 def _check_resumed(settings: Settings, out: Path) -> None:
-    """Refuses settings that are not those of the results that are there, as far as they are plain."""
+    """Refuses simple settings that differ from those of existing results."""
     from rap_keras.benchmark.sameness import check_same
     from rap_keras.benchmark.store import FILE, Store
 
@@ -227,7 +227,7 @@ def benchmark(
         files = run(chosen, out, part, strict, spread)
         if not files:
             tell(
-                f"Part {shard} is measured: {one_line(out)}. Put all parts together by rap-keras merge."
+                f"Part {shard} is measured: {one_line(out)}. Combine all parts with rap-keras merge."
             )
             return
         _tell(out)
@@ -246,7 +246,7 @@ def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            parser=read_path, metavar="DIR", help="Where rap-keras benchmark has left its results."
+            parser=read_path, metavar="DIR", help="The output folder of rap-keras benchmark."
         ),
     ],
     reference: Annotated[

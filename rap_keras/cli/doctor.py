@@ -31,7 +31,7 @@ def doctor(
         str | None, typer.Option(metavar="IMAGE", help="Check with this image; default: noise.")
     ] = None,
 ) -> None:
-    """Tells whether and how RAP explains a model: input, output, rules, and whether its sum is kept."""
+    """Shows whether and how RAP explains a model: input, output, rules, and whether the sum is kept."""
     if named is not None:
         model = dataclasses.replace(model, model=named)
     images = None if image is None else Images([image])
@@ -45,6 +45,8 @@ def doctor(
     network = loaded.network
     shape = network.graph.shapes[network.graph.output][1:]
     classes = "with names" if loaded.labels else "without names"
+    if loaded.is_binary:
+        classes += ", 0 and 1 by a sigmoid"
     _say(
         "model",
         f"{loaded.name}, {loaded.model.count_params():,} parameters, weights {loaded.weights}",
@@ -88,7 +90,7 @@ def _say(what: str, text: str) -> None:
 
 
 def _loaded(model: ModelFlags) -> tuple[Any, ModelFlags]:
-    """The model, and the flags that load it; where its preprocessing is not known, with none."""
+    """The model, and the flags that load it; without preprocessing if that is unknown."""
     try:
         return model.load(), model
     except InputError as error:
@@ -99,21 +101,20 @@ def _loaded(model: ModelFlags) -> tuple[Any, ModelFlags]:
     scaling = _scaling(loaded.network.graph)
     _say(
         "pixels",
-        "how it wants them is not known: tell --preprocess, or --mean and --std, as in its training; "
-        "here none"
+        "unknown preprocessing, none used here: pass --preprocess, or --mean and --std, as in training"
         if scaling is None
-        else f"its own {scaling} scales them: --preprocess none",
+        else f"scaled by its own {scaling}: --preprocess none",
     )
     return loaded, model
 
 
-# What scales pixels by constants, and what may come before it.
+# Layers that scale pixels by constants, and layers that may precede them.
 _SCALING = {"Rescaling", "Normalization", "Divide", "TrueDivide", "Multiply", "Subtract"}
 _BEFORE = {"Cast", "Identity", "Resizing", "CenterCrop", "ZeroPadding2D", "GetItem", "Flip"}
 
 
 def _scaling(graph: Graph) -> str | None:
-    """The name of the layer that first scales a model's input; None if there is none."""
+    """The name of the layer that scales a model's input; None if there is none."""
     slots = set(graph.inputs)
     for node in graph.nodes:
         kind = type(node.layer).__name__
@@ -126,7 +127,7 @@ def _scaling(graph: Graph) -> str | None:
 
 
 def _command(model: ModelFlags, image: str | None, is_map: bool) -> str:
-    """What explains as it was checked here."""
+    """The command that explains an image with the checked settings."""
     words = ["rap-keras", "explain", "IMAGE" if image is None else image, "--model", model.model]
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)

@@ -17,9 +17,9 @@ def methods(
     if name is not None:
         check_name(name)
         import_tensorflow()
-        record = read_method(name)  # a file of the user's may load Keras
+        record = read_method(name)  # a user's file may load Keras
         meaning = record.negative_means({})
-        negative = f"\n\nBlue in its maps is {meaning}." if meaning else ""
+        negative = f"\n\nBlue in its maps: {meaning}." if meaning else ""
         typer.echo(f"{record.description}{negative}\n\nOptions: {', '.join(record.option_names())}")
         return
     records = [read_method(one) for one in analyzer_names()]

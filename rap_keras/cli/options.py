@@ -55,7 +55,7 @@ def _tell_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """Tells a warning in one line, without the place in the code that it is from."""
+    """Prints a warning in one line, without its place in the code."""
     tell(f"rap-keras: {' '.join(str(message).split())}", err=True)
 
 
@@ -77,13 +77,13 @@ def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -
 
 
 def read_path(text: str | Path) -> Path:
-    """A path as it is typed; of an empty text, as an unset variable of a shell leaves it, none."""
+    """A path as typed. Refuses an empty text, which an unset shell variable leaves."""
     if not str(text).strip():
         raise typer.BadParameter("Expected a path, got an empty text.")
     return Path(text)
 
 
-# What typer is told of each option or argument that is a path.
+# The typer settings of every option or argument that is a path.
 A_PATH: dict[str, Any] = {"parser": read_path, "metavar": "PATH"}
 
 ImageArguments = Annotated[
@@ -134,15 +134,15 @@ MethodOption = Annotated[
 NeuronOption = Annotated[
     str,
     typer.Option(
-        help="What to explain: the neuron with the max logit, all, an INDEX or a class's name; of one "
-        "output with a sigmoid the class 0 or 1."
+        help="What to explain: max (the largest logit), all, an INDEX or a class name. For one output "
+        "with a sigmoid: class 0 or 1 (max is 1)."
     ),
 ]
 ClassesOption = Annotated[
     str | None,
     typer.Option(
-        help="What the model calls its classes, in the order of its neurons: names, separated by "
-        "commas, or a file with one name a line; of one output with a sigmoid those of 0 and 1."
+        help="Names of the classes, in the order of the neurons: separated by commas, or a file with "
+        "one name per line. For one output with a sigmoid: the names of 0 and 1, or of 1."
     ),
 ]
 FitOption = Annotated[
@@ -185,10 +185,10 @@ OutOption = Annotated[Path, typer.Option(help="The folder for the results.", **A
 
 
 def check_neuron(text: str) -> None:
-    """Refuses a number that no neuron has; what else it may be hangs on the model."""
+    """Refuses negative numbers; other values depend on the model."""
     if re.fullmatch(r"-\d+", text.strip()):
         raise InputError(
-            f"Expected neuron to be max, all, a class or an index from 0 on: there is no neuron {text}.",
+            f"Expected neuron to be max, all, a class or an index from 0 on, got {text}.",
             "neuron",
         )
 

@@ -41,17 +41,17 @@ def results_in(out: Path) -> Iterator[Path]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow, which Keras is told to use; of what it logs, what the user wants to see.
+    """Imports TensorFlow as the backend of Keras, and hides its log below the wanted level.
 
-    TF_CPP_MIN_LOG_LEVEL, 3 unless the user has set it, alone does not do: some libraries log before
-    they read it.
+    TF_CPP_MIN_LOG_LEVEL, 3 unless the user has set it, is not enough: some libraries log before they
+    read it.
     """
     if "tensorflow" in sys.modules:
         return
     share_gpu()
     other = choose_tensorflow()
     if other is not None:
-        tell(f"rap-keras: computes with TensorFlow, not with KERAS_BACKEND={other}.", err=True)
+        tell(f"rap-keras: uses TensorFlow instead of KERAS_BACKEND={other}.", err=True)
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with (
         announced("loading TensorFlow"),

@@ -104,10 +104,10 @@ class BoxFolder:
 
     Args:
         folder: Holds `boxes.csv` and, in `images` or itself, the images it names. Its columns are
-            `image` (a file's name, with its ending or without), the edges `x_min`, `y_min`, `x_max`,
-            `y_max` in pixels, and if wanted `class` and, where the boxes were drawn at another size
-            than the file's, `width` and `height`. Images that the table does not name are no part of
-            the data set.
+            `image` (a file name, with or without extension), the edges `x_min`, `y_min`, `x_max`,
+            `y_max` in pixels, optionally `class`, and `width` and `height` if the boxes were drawn at
+            another size than the file's. Images that the table does not name are not part of the data
+            set.
 
     Raises:
         InputError: If the folder is not there, or the table is not as above or empty.
@@ -145,7 +145,7 @@ class BoxFolder:
         return boxed_sample(name, image, boxes, size)
 
     def _with_ending(self, name: str, where: str) -> str:
-        """The name of an image's file; one that is told without its ending gets it."""
+        """The file name of an image; a missing extension is added."""
         if os.path.splitext(name)[1].lower() in SUFFIXES:
             return name
         for place in self._places:
@@ -155,8 +155,8 @@ class BoxFolder:
             found = self._endings[Path(folder)].get(stem, [])
             if len(found) > 1:
                 raise InputError(
-                    f"Expected one image called {name!r} in {where}, got {' and '.join(found)}; write "
-                    "its ending too."
+                    f"Expected one image called {name!r} in {where}, got {' and '.join(found)}; add "
+                    "the extension."
                 )
             if found:
                 return os.path.join(os.path.dirname(name), found[0])
@@ -178,7 +178,7 @@ class BoxFolder:
 
 
 def _images_by_stem(folder: Path) -> dict[str, list[str]]:
-    """The image files right in a folder, by their names without ending."""
+    """The image files directly in a folder, by their names without extension."""
     found: dict[str, list[str]] = {}
     if is_folder(folder):
         for name in sorted(os.listdir(folder)):

@@ -1,4 +1,4 @@
-"""What a model makes of its logits: which class it tells, and with what probability."""
+"""From logits to the predicted class and its probability, by the model's head."""
 
 from typing import Any, Literal
 
@@ -12,23 +12,23 @@ Head = Literal["softmax", "sigmoid"] | None
 
 
 def read_head(head: Head) -> None:
-    """Refuses what is no head.
+    """Refuses an unknown head.
 
     Raises:
-        InputError: It is none of "softmax", "sigmoid" and None.
+        InputError: It is not "softmax", "sigmoid" or None.
     """
     if head not in ("softmax", "sigmoid", None):
         raise InputError(
-            f"Expected head to be 'softmax', 'sigmoid' or None, got {head!r}: pass that of the model.",
+            f"Expected head to be 'softmax', 'sigmoid' or None, got {head!r}: pass the model's.",
             "head",
         )
 
 
 def both_classes(logits: NDArray[Any], head: Head) -> NDArray[Any]:
-    """Logits `(n, classes)`; of one sigmoid those of both classes, 0 and 1: `(n, 2)`.
+    """Logits `(n, classes)`; for one sigmoid the logits of classes 0 and 1, `(n, 2)`.
 
     Raises:
-        InputError: There is one logit, and a softmax is to be taken.
+        InputError: There is one logit, and the head is a softmax.
     """
     if logits.shape[1] != 1:
         return logits
@@ -44,14 +44,14 @@ def both_classes(logits: NDArray[Any], head: Head) -> NDArray[Any]:
 def probabilities_of(
     logits: NDArray[np.float64], neuron: int, head: Head
 ) -> NDArray[np.float64] | None:
-    """The probability of a class by logits `(n, classes)`, `(n,)`; None for a regression."""
+    """The probability of a class, `(n,)`, from logits `(n, classes)`; None for a regression."""
     if head == "sigmoid":
         return expit(logits[:, neuron])
     return None if logits.shape[1] == 1 else softmax(logits, axis=1)[:, neuron]
 
 
 def are_decided(logits: NDArray[np.float64], neuron: int, head: Head) -> NDArray[np.bool_] | None:
-    """Whether the model tells a class by logits `(n, classes)`, bool `(n,)`; None for a regression."""
+    """Whether a class is predicted, bool `(n,)`, by logits `(n, classes)`; None for a regression."""
     own = logits[:, neuron]
     if head == "sigmoid":
         return own >= 0

@@ -42,13 +42,13 @@ class PerturbationCurve:
 
     Attributes:
         fractions: The share of the regions that is replaced, `(steps + 1,)`, from 0 on.
-        logits: The logit of the explained neuron, `(steps + 1,)`, float64; of class 0 of one sigmoid the
-            logit with its sign turned.
-        correct: Whether the model still tells the explained class, bool `(steps + 1,)`: no other neuron
-            has a larger logit; with sigmoids, of which several may be told, the logit is not negative.
-            None for a regression.
-        probabilities: What the model's head makes of it, the softmax or the sigmoid, `(steps + 1,)`,
-            float64; None for a regression.
+        logits: The logit of the explained neuron, `(steps + 1,)`, float64; for class 0 of one sigmoid
+            the negated logit.
+        correct: Whether the model still predicts the explained class, bool `(steps + 1,)`: no other
+            neuron has a larger logit; with sigmoids, which may predict several classes, the logit is not
+            negative. None for a regression.
+        probabilities: Its softmax or sigmoid, by the model's head, `(steps + 1,)`, float64; None for a
+            regression.
     """
 
     fractions: NDArray[np.float64]
@@ -235,10 +235,10 @@ def perturbation_curve(
             shape, or a function, see `perturb`.
         batch_size: The most images in a batch.
         patch: The side of the square regions, see `perturbation_masks`.
-        head: What the model makes of its logits. "softmax": classes that exclude each other. "sigmoid":
-            of one logit z the classes 1, z, and 0, -z, as `neuron`; of several logits classes that do
-            not exclude each other. None: nothing; several outputs are taken as for "softmax", one is a
-            regression. `LoadedModel.head` is that of a model.
+        head: What turns the model's logits into probabilities. "softmax": classes that exclude each
+            other. "sigmoid": one logit z is two classes, `neuron` 1 for z and 0 for -z; several logits
+            are classes that do not exclude each other. None: several outputs count as for "softmax", one
+            as a regression. `LoadedModel.head` knows a model's head.
 
     Returns:
         The curve.
@@ -528,8 +528,8 @@ def faithfulness_correlation(
         replacement: What the pixels of a set become, see `perturb`.
         seed: That of the sets.
         batch_size: The most images in a batch.
-        head: "sigmoid" of a model with one logit z, whose classes are 1, z, and 0, -z, as `neuron`; of
-            other models it changes nothing.
+        head: "sigmoid" for a model with one logit z: `neuron` 1 is z, 0 is -z. It has no effect for
+            other models.
 
     Returns:
         -1 to 1, the greater the better. NaN where all sums, or all logits, are the same.
@@ -603,7 +603,7 @@ def symmetric_relevance_gain(
     choose("of", of, ("logits", "probabilities", "correct"))
     if getattr(lerf, of) is None or getattr(morf, of) is None:
         raise InputError(
-            f"Expected curves with {of}, got those of a regression: use of='logits'.", "of"
+            f"Expected curves with {of}, got curves of a regression: use of='logits'.", "of"
         )
     if not np.array_equal(lerf.fractions, morf.fractions):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Many changed copies of an input, some at a time."""
+"""Many changed copies of an input, batch by batch."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,11 +11,11 @@ from rap_keras.support.options import read_integer
 def in_batches(
     rows: Iterable[ArrayLike], count: int, shape: tuple[int, ...], batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Rows as batches, so that never more than one batch of them is in memory.
+    """Groups rows into batches, so that only one batch is in memory.
 
     Args:
-        rows: `count` arrays of a shape, made one after the other.
-        count: How many there are.
+        rows: `count` arrays of one shape, made one after the other.
+        count: The number of rows.
         shape: Their shape.
         batch_size: The most in a batch.
 
@@ -23,7 +23,7 @@ def in_batches(
         The batches, `(n, *shape)`, each a new array.
 
     Raises:
-        InputError: The batch size is no positive integer.
+        InputError: The batch size is not a positive integer.
     """
     most = read_integer("batch_size", batch_size, 1)
     queue = iter(rows)

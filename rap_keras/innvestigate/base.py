@@ -344,7 +344,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         Args:
             fname: The path of the file.
             safe_mode: Refuse Lambda layers of Python code, as Keras does. Set it to False only if you
-                trust whoever wrote the file.
+                trust the author of the file.
 
         Returns:
             The analyzer.
@@ -371,13 +371,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
 
 def _warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
-    """Warns, in one sentence, of samples whose maps are zero at every input."""
+    """Warns about samples whose maps are zero at every input."""
     count = int(are_zero(maps, maps[0].shape[:1]).sum())
     if count:
         warnings.warn(
             f"The map of {name} is zero everywhere for {count} of {len(maps[0])} samples: it finds "
-            "nothing that speaks for the neuron; class 0 of a model with one sigmoid is explained by "
-            "the model that rap_keras.innvestigate.prepare(model, keep_head=False, negated=True) makes.",
+            "nothing that speaks for the neuron. For class 0 of a model with one sigmoid, analyze "
+            "rap_keras.innvestigate.prepare(model, keep_head=False, negated=True).",
             stacklevel=3,
         )
 

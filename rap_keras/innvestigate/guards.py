@@ -1,4 +1,4 @@
-"""What is refused before and after an analysis, by the plugin's analyzers and by iNNvestigate's own."""
+"""Checks before and after an analysis, for the plugin's analyzers and iNNvestigate's own."""
 
 import contextlib
 import functools
@@ -19,14 +19,14 @@ from rap_keras.support.options import read_boolean
 
 
 class Guard:
-    """Refuses samples, models and maps that would mean nothing.
+    """Refuses samples, models and maps that are meaningless.
 
     Args:
         network: The model that is explained.
         check_finite: Refuse NaN and infinity, in samples and in maps.
 
     Raises:
-        InputError: check_finite is no boolean, or the model remembers samples.
+        InputError: check_finite is not a boolean, or the model remembers samples.
     """
 
     def __init__(self, network: Keras2Network, check_finite: Any) -> None:
@@ -35,12 +35,12 @@ class Guard:
         for layer in network.model._flatten_layers():
             if getattr(layer, "stateful", False) and hasattr(layer, "states"):
                 raise InputError(
-                    "Expected a model whose maps depend on their samples alone, but layer "
+                    "Expected a model without memory of earlier samples, but layer "
                     f"{layer.name!r} remembers those of earlier calls: build it with stateful=False."
                 )
 
     def read(self, X: Any) -> tuple[list[np.ndarray], Pack]:
-        """The model's inputs as arrays, and what packs results as X was packed.
+        """The model's inputs as arrays, and a function that packs results like X.
 
         Raises:
             InputError: X does not fit the model, or the model does not compute each sample on its own.
@@ -51,7 +51,7 @@ class Guard:
         return arrays, pack
 
     def refuse_neuron(self, selection: Any, size: int) -> None:
-        """Refuses what is no neuron of the model, or one per sample.
+        """Refuses a selection that is not a neuron of the model, or one per sample.
 
         Raises:
             InputError: It is such.
@@ -81,7 +81,7 @@ class Guard:
                 if not np.isfinite(value).all():
                     raise InputError(
                         f"Expected a model with finite weights, but {weight.name!r} holds NaN or "
-                        "infinity: train the model again, or load weights from before they broke."
+                        "infinity: train the model again, or load earlier weights."
                     )
         raise InputError(
             "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
@@ -91,21 +91,21 @@ class Guard:
 
 @contextlib.contextmanager
 def _telling_integers(network: Keras2Network) -> Iterator[None]:
-    """Tells that iNNvestigate cannot go back to tokens, which it says by the name of a variable."""
+    """Says that iNNvestigate cannot propagate to tokens; its own error only names a variable."""
     try:
         yield
     except TypeError as error:
         if "Propagated relevance" not in str(error):
             raise
         raise InputError(
-            "Expected inputs to which the method's relevance can go back, but between the output and "
-            f'one of {network.names} are only whole numbers, such as tokens: use "rap", or explain the '
-            "model behind its embedding."
+            "Expected inputs that the method can propagate relevance to, but one of "
+            f'{network.names} holds whole numbers, such as tokens: use "rap", or explain the '
+            "model after its embedding."
         ) from error
 
 
 def guarded(analyzer: Any, check_finite: bool) -> Any:
-    """An analyzer of iNNvestigate's own whose `analyze` refuses what ours refuse; itself, changed."""
+    """iNNvestigate's own analyzer, changed so that `analyze` refuses what ours refuse."""
     guard = Guard(OpaqueNetwork(analyzer._model), check_finite)
     analyze = analyzer.analyze
 

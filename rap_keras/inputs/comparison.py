@@ -1,4 +1,4 @@
-"""Samples to put beside another, to see whether a model's outputs for it change."""
+"""Random samples that show whether a model's outputs for a sample depend on the rest of its batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,10 +46,10 @@ def most_telling(sizes: np.ndarray) -> int | None:
 
 @dataclass
 class Comparison:
-    """Draws samples that differ from one, of values that its model takes.
+    """Draws samples that differ from a given one, with values that the model takes.
 
     Args:
-        graph: The model.
+        graph: The graph of the model.
         sample: The inputs, a batch of one.
     """
 
@@ -58,7 +58,7 @@ class Comparison:
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(0)
-        self._rows: dict[int, int] = {}  # input slot => rows of the tables that take it as it is
+        self._rows: dict[int, int] = {}  # input slot => rows of the tables that it indexes directly
         self._tokens: set[int] = set()
         for lookup in lookups(self.graph):
             self._tokens |= leading_to(self.graph, lookup.slot)
@@ -71,11 +71,11 @@ class Comparison:
 
         Args:
             count: How many.
-            spread: How many times as far as those of the sample the values may lie from the smallest.
-                Tokens stay in the vocabulary of their place.
+            spread: The range of the values, as a multiple of the sample's range. Tokens stay in their
+                vocabulary.
 
         Returns:
-            Arrays as the sample has them. None of the samples is equal to it.
+            Arrays like those of the sample. None of the samples equals it.
         """
         return [
             self._like(np.repeat(value, count, 0), slot, spread)
@@ -100,14 +100,14 @@ class Comparison:
         return drawn.astype(value.dtype)
 
     def _vocabulary(self, value: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest and the largest token of each place, as far as it is known."""
+        """The smallest and the largest token of each place, as far as they are known."""
         if slot in self._rows:
             return np.zeros_like(value), np.full_like(value, self._rows[slot] - 1)
         return np.minimum(value, 0), np.maximum(value, 1)
 
 
 def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Of values of the size of a sample's; of a sample of zeros, of images in 0..1 or 0..255."""
+    """The range of a sample's values; for a sample of zeros, of images in 0..1 or 0..255."""
     low, high = value.min(initial=np.inf), value.max(initial=-np.inf)
     if not value.any():
         low, high = 0.0, 1.0 if spread <= 1 else 255.0 / spread
@@ -118,5 +118,5 @@ def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarra
 
 
 def _equal(drawn: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """For each sample whether all its values are equal, in the rank of the arrays."""
+    """For each sample whether all values are equal, with the rank of the arrays."""
     return (drawn == value).all(tuple(range(1, value.ndim)), keepdims=True)

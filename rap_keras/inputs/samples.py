@@ -96,10 +96,10 @@ def refuse_unknown_tokens(
     Args:
         graph: The model. Embeddings that take an input as it is, or in another form, are looked at.
         arrays: Its inputs.
-        lowest: The smallest token; None is that of Keras 3, which counts negative ones from the end.
+        lowest: The smallest token; None allows negative ones, which Keras 3 counts from the end.
 
     Raises:
-        InputError: A value is no row.
+        InputError: A value is not a row.
     """
     for node in graph.nodes:
         if not is_a(node.layer, EMBEDDING):
@@ -164,13 +164,13 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
     """An array in the model's dtype, with the same values up to rounding.
 
     Args:
-        array: Of real numbers.
-        dtype: The model's.
-        name: What the array is, in messages.
+        array: Real numbers.
+        dtype: The model's dtype.
+        name: The name of the array in messages.
         check_finite: Refuse NaN and infinity, also what only this dtype makes infinite.
 
     Raises:
-        InputError: Values are not finite, or are others in this dtype.
+        InputError: Values are not finite, or change in this dtype.
     """
     dtype = tf.as_dtype(dtype).as_numpy_dtype
     with np.errstate(over="ignore", invalid="ignore"):
@@ -186,7 +186,7 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
         value = array[~np.isfinite(cast)][0]
         raise InputError(
             f"Expected values for {name} that fit into {kind}, which the model takes, got "
-            f"{value:g}, which is infinite there: scale them as the model expects it."
+            f"{value:g}, which overflows: scale them as the model expects."
         )
     if np.dtype(dtype).kind in "iub" and cast is not array:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -201,7 +201,7 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
 
 
 def refuse_masked(value: Any, name: str) -> None:
-    """Refuses masked arrays, alone or in a list, with masked values: NumPy would unmask them.
+    """Refuses masked values, also in a list of arrays: NumPy would unmask them.
 
     Raises:
         InputError: Values are masked.

@@ -1,4 +1,4 @@
-"""Models in formats that Keras does not load: what a file is, and how its model is explained."""
+"""Model files that Keras does not load: their format, and how to explain the model."""
 
 from pathlib import Path
 
@@ -7,48 +7,46 @@ from rap_keras.backends.version import has_keras3
 _WRAP = (
     'wrap it in Keras, layer = keras.layers.TFSMLayer({folder!r}, call_endpoint="serving_default"), and '
     "name FILE.py:function that returns keras.Model(x, layer(x)); gradient, integrated_gradients, "
-    "smoothgrad, occlusion and rise explain that, but methods with rules need its layers"
+    "smoothgrad, occlusion and rise can explain that, but methods with rules need the layers"
 )
 _LOAD = "name FILE.py:function that returns tf.keras.models.load_model({folder!r})"
 _REBUILD = (
-    "build the network in Keras and give it these weights, or name the Keras model it was made of"
+    "build the network in Keras with these weights, or use the Keras model that it was made from"
 )
-# The end of a file's name => what the file is.
+# File extension => format.
 _KINDS = {
     **dict.fromkeys((".tflite", ".lite"), "a TensorFlow Lite model"),
     ".onnx": "an ONNX model",
-    **dict.fromkeys((".pth", ".pt"), "a file of PyTorch"),
+    **dict.fromkeys((".pth", ".pt"), "a PyTorch file"),
     ".safetensors": "a file of weights of another library",
-    ".ckpt": "a checkpoint of TensorFlow",
+    ".ckpt": "a TensorFlow checkpoint",
     ".mlmodel": "a Core ML model",
 }
 
 
 def what_it_is(spec: str) -> str:
-    """What an existing file or folder is and what to do with it, in one sentence.
+    """The format of an existing file or folder and what to do with it, in one sentence.
 
     Args:
-        spec: A path that names no model that can be loaded.
+        spec: A path that cannot be loaded as a model.
 
     Returns:
-        The sentence; "" where there is no such file, or it is of no known kind.
+        The sentence; "" if there is no such file, or its format is unknown.
     """
     path = Path(spec)
     if path.name == "saved_model.pb" and path.is_file():
         path = path.parent
     if (path / "saved_model.pb").is_file():
         how = (_WRAP if has_keras3() else _LOAD).format(folder=str(path))
-        return f"{spec!r} is a SavedModel of TensorFlow, and no file of Keras: {how}."
+        return f"{spec!r} is a TensorFlow SavedModel, not a Keras file: {how}."
     if not path.is_file():
         return ""
     if path.suffix == ".pb":
-        return (
-            f"{spec!r} is a frozen graph of TensorFlow, which has no layers of Keras: {_REBUILD}."
-        )
+        return f"{spec!r} is a frozen TensorFlow graph, which has no Keras layers: {_REBUILD}."
     if path.suffix == ".json":
         return (
-            f"{spec!r} is no model with weights: name FILE.py:function that calls "
+            f"{spec!r} is a model without weights: name FILE.py:function that calls "
             "keras.models.model_from_json and loads the weights."
         )
     kind = _KINDS.get(path.suffix)
-    return f"{spec!r} is {kind}, which has no layers of Keras: {_REBUILD}." if kind else ""
+    return f"{spec!r} is {kind}, which has no Keras layers: {_REBUILD}." if kind else ""

@@ -1,4 +1,4 @@
-"""What a model is asked for by, checked as far as it can be without loading Keras."""
+"""Checks of a requested model that do not need Keras."""
 
 import os.path
 import zipfile
@@ -23,10 +23,10 @@ def check_request(
     std: Sequence[float] | None = None,
     size: int | None = None,
 ) -> None:
-    """Refuses what `load_model` would, as far as that is known without loading Keras.
+    """Refuses what `load_model` would refuse, as far as that is known without loading Keras.
 
     Args:
-        spec: As `load_model` takes it, and so are the others.
+        spec: As in `load_model`, like the others.
         weights: See there.
         preprocess: See there.
         mean: See there.
@@ -34,7 +34,7 @@ def check_request(
         size: See there.
 
     Raises:
-        InputError: There is no such model, file of weights or preprocessing, or the size is none.
+        InputError: There is no such model, weights file or preprocessing, or the size is invalid.
     """
     check_preprocess(preprocess, mean, std)
     if size is not None:
@@ -61,7 +61,7 @@ def check_request(
 
 
 def own_weights(name: str) -> InputError:
-    """The error of a choice of weights for a model that has its own."""
+    """The error about weights for a model that has its own."""
     return InputError(
         f"{name} has its own weights; only applications and KerasHub's presets take weights=none.",
         "weights",
@@ -69,28 +69,28 @@ def own_weights(name: str) -> InputError:
 
 
 def _is_saved_model(spec: str) -> bool:
-    """Whether this may be TensorFlow's SavedModel, of which Keras must be asked what to do with it."""
+    """Whether this may be a SavedModel, which only Keras can tell."""
     return os.path.isdir(spec) or os.path.basename(spec) == "saved_model.pb"
 
 
 def no_model(spec: str) -> InputError:
-    """The error of what is no model of Keras: a file of another format, or a name that none has."""
+    """The error about a file of another format, or an unknown name."""
     known = what_it_is(spec) if os.path.exists(spec) else ""
     return InputError(known) if known else unknown_model(spec)
 
 
 def check_saved(path: Path) -> None:
-    """Refuses a file that is no model of Keras by its name or its first bytes."""
+    """Refuses a file that is not a Keras model by its name or its first bytes."""
     if path.name.endswith(".weights.h5"):
         raise InputError(
-            f"{str(path)!r} holds weights and no model: name the model, and pass weights=FILE.",
+            f"{str(path)!r} holds weights but no model: name the model, and pass weights=FILE.",
             "weights",
         )
     fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
     if not fits:
-        kind = "archive of Keras" if path.suffix == ".keras" else "HDF5 file"
+        kind = "Keras archive" if path.suffix == ".keras" else "HDF5 file"
         raise InputError(
-            f"Expected {str(path)!r} to be a model that Keras has saved, but it is no {kind}."
+            f"Expected {str(path)!r} to be a model saved by Keras, but it is not a valid {kind}."
         )
 
 
@@ -98,7 +98,7 @@ def check_size(size: tuple[int, int]) -> None:
     """Refuses images without pixels."""
     if min(size) < 1:
         raise InputError(
-            f"Expected a size of images from 1 pixel on, it cannot be {size[0]} x {size[1]}.",
+            f"Expected an image size of at least 1 pixel, got {size[0]} x {size[1]}.",
             "size",
         )
 

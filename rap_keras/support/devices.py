@@ -12,12 +12,12 @@ def share_gpu() -> None:
 
 
 def choose_tensorflow() -> str | None:
-    """Makes TensorFlow the backend of Keras in this process, and in those it starts; before its import.
+    """Makes TensorFlow the backend of Keras in this process and its children; call it before the import.
 
-    The environment wins over `keras.json`.
+    The environment overrides `keras.json`.
 
     Returns:
-        What KERAS_BACKEND was, if it was another.
+        The previous KERAS_BACKEND, if it was another backend.
     """
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -28,13 +28,12 @@ _STAGING = ".rap-keras-"
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when it is complete, and only then.
 
-    What a process that was killed has left of such a file is removed. The name that it is written under
-    cannot be guessed, and nothing that is there already is opened: in a folder that others may write to,
-    a link of theirs leads nowhere.
+    Leftovers of killed processes are removed. The temporary name is unpredictable, and an existing file
+    is never opened: links that others plant in a shared folder have no effect.
 
     Args:
-        path: The file; its folder is made where it is missing. A link in its place is replaced itself;
-            what it points to stays as it is.
+        path: The file; its folder is created if missing. A link in its place is replaced; its target
+            stays as it is.
 
     Raises:
         UnwritableError: It cannot be written, as on a full disk.
@@ -48,7 +47,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             if found and not runs(int(found[1])):
                 with contextlib.suppress(OSError):  # somebody else's, or a folder
                     left.unlink()
-        with temporary.open("xb") as file:  # made anew, through no link
+        with temporary.open("xb") as file:  # never through a link
             yield file
         os.replace(temporary, path)
     except BaseException as error:
@@ -66,8 +65,8 @@ def replacing_together(folder: Path) -> Iterator[Path]:
     What a process of this machine that was killed has left in the folder is removed.
 
     Args:
-        folder: It is made where it is missing, and removed again if nothing comes. Its other files stay;
-            a link that has the name of a file is replaced itself, and what it points to stays.
+        folder: It is created if missing, and removed again if nothing is written. Its other files
+            stay; a link with the name of a file is replaced, and its target stays.
 
     Raises:
         InputError: It cannot be written to, as where the disk is full.
@@ -112,7 +111,7 @@ def replacing_together(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be written to; one that is not there is not left behind.
+    """Refuses a folder that cannot be written to; a missing folder is not left behind.
 
     Raises:
         InputError: It cannot be written to.

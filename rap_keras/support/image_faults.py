@@ -1,4 +1,4 @@
-"""Why a file is no image that can be read, as its first bytes tell."""
+"""Why a file cannot be read as an image, according to its first bytes."""
 
 import os
 import re
@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 from PIL import features
 
-_BEGIN = 1024  # the bytes that are looked at
-# Formats that Pillow reads, by how their files begin; one that is refused all the same is damaged.
+_BEGIN = 1024  # bytes to inspect
+# Formats that Pillow reads, by their first bytes; if Pillow refuses such a file, it is damaged.
 _READ = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -15,7 +15,7 @@ _READ = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-# Others, as they are told.
+# Other formats, as the message names them.
 _OTHERS = {
     rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)": "a HEIC image",
     rb"(\xff\x0a|\0\0\0\x0cJXL )": "a JPEG XL image",
@@ -24,18 +24,18 @@ _OTHERS = {
     rb"\s*<(!doctype html|html)": "a web page",
     rb"PK\x03\x04": "a ZIP archive",
 }
-# Those that Pillow reads where it was built so.
+# Formats that some builds of Pillow read.
 _BUILT = {rb"....ftyp(avif|avis)": ("AVIF", "avif"), rb"RIFF....WEBP": ("WebP", "webp")}
 _COPY = "copy or download it again, or leave it out"
 
 
 def fault_of(file: BinaryIO, error: Exception, recognised: bool) -> str:
-    """What is wrong with a file that Pillow refuses, for the end of a sentence, and what to do.
+    """What is wrong with a file that Pillow refuses and what to do, as the end of a sentence.
 
     Args:
-        file: The file, which is read from its start.
+        file: The file; it is read from its start.
         error: What Pillow raised.
-        recognised: Whether Pillow knew the format, so that its pixels are what could not be read.
+        recognised: Whether Pillow knew the format, so that only the pixels could not be read.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
@@ -43,9 +43,9 @@ def fault_of(file: BinaryIO, error: Exception, recognised: bool) -> str:
     if not size:
         return f"is empty, a file of 0 bytes; {_COPY}"
     if not begin.strip(b"\0"):
-        return f"begins with zeros where an image has its format, as after a broken copy; {_COPY}"
+        return f"begins with zeros instead of an image header, as after a failed copy; {_COPY}"
     if begin.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS, not the image; fetch it by git lfs pull"
+        return "is a Git LFS pointer, not the image; fetch it with git lfs pull"
     if not recognised:
         others = [what for pattern, what in _OTHERS.items() if _matches(pattern, begin)]
         others += [f"a file of {name}" for name, there in _built(begin) if not there]

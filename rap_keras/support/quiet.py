@@ -13,10 +13,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def silenced_stderr(target: int | None = None) -> Iterator[None]:
-    """Drops what is written to the process's stderr, by C++ code too.
+    """Drops everything written to the process's stderr, also by C++ code.
 
     Args:
-        target: The descriptor of a file that gets it instead.
+        target: The descriptor of a file to write it to instead.
     """
     sys.stderr.flush()
     with open(os.devnull, "wb") as nowhere:
@@ -29,17 +29,17 @@ def silenced_stderr(target: int | None = None) -> Iterator[None]:
             os.close(kept)
 
 
-# As TF_CPP_MIN_LOG_LEVEL counts them; a line of C++ code begins with one, or a date and one.
+# In the order of TF_CPP_MIN_LOG_LEVEL; a line of C++ code begins with one, or with a date and one.
 _SEVERITIES = "IWEF"
 _LOGGED = re.compile(rb"(?:\d{4}-\d\d-\d\d [\d:.]+: )?([IWEF])(?:\d{4})? ")
 
 
 @contextlib.contextmanager
 def logged_from(level: int) -> Iterator[None]:
-    """Shows of what is written to the process's stderr the logs of C++ code from a severity on.
+    """Hides stderr, except for log lines of C++ code from a severity on.
 
     Args:
-        level: As TF_CPP_MIN_LOG_LEVEL: 0 shows everything as it comes, 1 warnings, 2 errors, 3 nothing.
+        level: As TF_CPP_MIN_LOG_LEVEL: 0 shows everything, 1 warnings and errors, 2 errors, 3 nothing.
     """
     if level <= 0:
         yield

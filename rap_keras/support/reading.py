@@ -64,20 +64,20 @@ def opened(path: str | Path, what: str = "file", most: int | None = None) -> Ite
 
 
 def check_file(path: str | Path, what: str = "file") -> None:
-    """Refuses what is no file that can be opened.
+    """Refuses a file that cannot be opened.
 
     Raises:
-        InputError: It is not there, is no file, or cannot be read.
+        InputError: It is missing, is not a file, or cannot be read.
     """
     with opened(path, what):
         pass
 
 
 def check_npz(path: str | Path, what: str) -> None:
-    """Refuses what is no `.npz` file; its arrays are not read.
+    """Refuses a file that is not `.npz`, without reading its arrays.
 
     Raises:
-        InputError: It cannot be read, or is none.
+        InputError: It cannot be read, or is not `.npz`.
     """
     with opened(path, what) as file:
         _check_zip(file, path, what)

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-_NEAR = 0.6  # of difflib's ratio, from which on words are near
+_NEAR = 0.6  # from this ratio of difflib on, words are near
 _KERAS_CALL = re.compile(r"Exception encountered when calling (.*)\.\s+\033\[1m([^\033\n]*)")
 
 
@@ -17,7 +17,7 @@ _SHORT.maxstring = _SHORT.maxother = 200
 
 
 def shown(value: Any) -> str:
-    """What was given, in the words of an error: in one line, long things cut, arrays by their shape."""
+    """A value as an error shows it: in one line, shortened, arrays by their shape."""
     if getattr(value, "ndim", 0):
         return f"an array of shape {tuple(value.shape)}"
     if value is Ellipsis:
@@ -44,12 +44,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""The text as `printable` has it, and line ends, which names of files may hold, as \n."""
+    r"""The text as `printable` has it, with line ends, which file names may hold, as \n."""
     return printable(str(text)).replace("\n", r"\n")
 
 
 def spaced(text: str) -> str:
-    """The text as `printable` has it, for a cell or a paragraph: line ends and tabs as spaces."""
+    """The text as `printable` has it, with line ends and tabs as spaces, for a cell or a paragraph."""
     return printable(" ".join(text.split()))
 
 
@@ -77,15 +77,15 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(word: str, words: Iterable[str], count: int = 3) -> str:
-    """A question for what was meant; "" where nothing is near.
+    """A suggestion of what was meant; "" if nothing is near.
 
-    Case and the signs between words do not count. Of what is left, the same word comes first, then its
-    initials ("ig" for "integrated_gradients"), then words that are near or hold it.
+    Case and separators are ignored. The same word comes first, then initials ("ig" for
+    "integrated_gradients"), then words that are near or contain it.
 
     Args:
         word: What was typed.
         words: What is known.
-        count: How many are named at most.
+        count: The most suggestions.
     """
     wanted = _plain(word)
     by_name: dict[str, list[str]] = {}

@@ -63,8 +63,8 @@ def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_pat
     )
     assert result.returncode == 128 + number, result.stderr
     assert result.stderr == (
-        f"rap-keras: stopped by {number.name}; {count} images measured and kept in {out}: run the "
-        "same command again to go on.\n"
+        f"rap-keras: stopped by {number.name}; {count} images measured and kept in {out}: rerun the "
+        "same command to resume.\n"
     )
     assert result.stdout == ""
     assert files(out) == [FILE]  # and no journal
@@ -91,8 +91,8 @@ def test_a_run_in_this_process_that_is_told_to_stop(whole, common, tmp_path, mon
     assert end.value.code == 128 + signal.SIGTERM
     assert tuple(capfd.readouterr()) == (
         "",
-        f"rap-keras: stopped by SIGTERM; 2 images measured and kept in {out}: run the same command "
-        "again to go on.\n",
+        f"rap-keras: stopped by SIGTERM; 2 images measured and kept in {out}: rerun the same command "
+        "to resume.\n",
     )
     assert files(out) == [FILE]  # and no journal
     succeed(*arguments)

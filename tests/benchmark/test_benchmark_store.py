@@ -198,7 +198,7 @@ def test_another_protocol_is_refused(changed, same, tmp_path):
         return
     (key,) = changed
     was = json.dumps(PROTOCOL.get(key))
-    with pytest.raises(InputError, match=f"there {key} was {was} and now is 1"):
+    with pytest.raises(InputError, match=f"but {key} was {was} and now is 1"):
         Store(tmp_path, PROTOCOL | changed)
 
 

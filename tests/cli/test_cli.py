@@ -408,7 +408,7 @@ def common(photos, model, tmp_path):
         (["--neuron", "cat"], "--neuron is max, all or an index, not 'cat'"),
         (["--model", "vgg17"], "no model 'vgg17'"),
         (["--model", "missing.keras"], "no model file"),
-        (["--model", "{tmp}/bad.keras"], "no archive of Keras"),
+        (["--model", "{tmp}/bad.keras"], "not a valid Keras archive"),
         (["--model", "{tmp}/net.py:nothing"], "gave no model"),
         (["--model", "{tmp}/net.py:recurrent"], "LSTM"),
         (["--weights", "missing.h5"], "no weights file"),

@@ -94,7 +94,7 @@ def file(tmp_path):
 
 def test_doctor_tells_what_is_missing(file):
     told = succeed("doctor", f"{file}:net")
-    assert "how it wants them is not known: tell --preprocess" in told
+    assert "unknown preprocessing, none used here: pass --preprocess" in told
     assert "not known" not in succeed("doctor", f"{file}:net", "--preprocess", "unit")
     assert "the map sums to a negative number" in succeed("doctor", f"{file}:negative")
     result = run("doctor", f"{file}:odd")
@@ -153,7 +153,7 @@ def test_completion_can_be_installed():
         (
             [":scaling"],
             "--preprocess none",
-            "its own Rescaling (scale) scales them: --preprocess none",
+            "scaled by its own Rescaling (scale): --preprocess none",
         ),
         ([":dividing"], "--preprocess none", "its own "),
         ([":map"], "--preprocess none --neuron all", "tell --preprocess"),

@@ -862,7 +862,7 @@ def test_boxes_of_images_told_without_their_endings(tmp_path, folder):
     assert list(dataset.names) == [f"{start}a.png", f"{start}b.v2.PNG"]
     np.testing.assert_array_equal(dataset.read(1).image, pixels(1))
     save(place / "a.bmp", pixels(3))
-    with refused("one image called '.*a' in line 2 .*got a.bmp and a.png; write its ending too"):
+    with refused("one image called '.*a' in line 2 .*got a.bmp and a.png; add the extension"):
         open_dataset(f"folder:{tmp_path}")
 
 

@@ -647,7 +647,7 @@ def test_one_sigmoid_has_two_classes(curve, neuron):
     # A regression has neither.
     assert expected.correct is None
     assert expected.probabilities is None
-    with pytest.raises(InputError, match="curves with probabilities, got those of a regression"):
+    with pytest.raises(InputError, match="curves with probabilities, got curves of a regression"):
         symmetric_relevance_gain(expected, expected, of="probabilities")
 
 

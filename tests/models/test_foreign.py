@@ -18,11 +18,11 @@ from rap_keras.models.loading import load_model
 FILES = {
     "m.tflite": "is a TensorFlow Lite model, ",
     "m.onnx": "is an ONNX model, ",
-    "m.pb": "is a frozen graph of TensorFlow, ",
-    "m.pth": "is a file of PyTorch, ",
-    "m.json": "is no model with weights: ",
-    "m.weights.h5": "holds weights and no model: ",
-    "saved_model.pb": "is a SavedModel of TensorFlow, ",
+    "m.pb": "is a frozen TensorFlow graph, ",
+    "m.pth": "is a PyTorch file, ",
+    "m.json": "is a model without weights: ",
+    "m.weights.h5": "holds weights but no model: ",
+    "saved_model.pb": "is a TensorFlow SavedModel, ",
 }
 
 

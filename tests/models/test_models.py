@@ -284,8 +284,8 @@ def test_no_such_model(spec, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("text.keras", "to be a model that Keras has saved, but it is no archive of Keras"),
-        ("text.h5", "to be a model that Keras has saved, but it is no HDF5 file"),
+        ("text.keras", "to be a model saved by Keras, but it is not a valid Keras archive"),
+        ("text.h5", "to be a model saved by Keras, but it is not a valid HDF5 file"),
         ("empty.keras", "cannot be loaded"),
         ("empty.h5", "cannot be loaded"),
     ],

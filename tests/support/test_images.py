@@ -213,7 +213,7 @@ def test_a_file_that_ends_early_is_called_truncated(kind, part, tmp_path, pixels
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC image, .* save it as PNG or JPEG"),
         (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg></svg>', "is an SVG drawing"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS.*git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer.*git lfs pull"),
         (b"some text", "is not an image that can be read"),
     ],
 )

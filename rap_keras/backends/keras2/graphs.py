@@ -19,7 +19,7 @@ import tensorflow.keras.models as kmodels
 from rap_keras.errors import InputError
 
 _SESSION = "_rap_keras_session"
-# One thread at a time exchanges parts of Keras: the bases of its classes, and how it builds.
+# Only one thread at a time may patch Keras: the bases of its classes, and how it builds.
 _LOCK = threading.RLock()
 
 
@@ -137,7 +137,7 @@ def _module(name: str) -> Any:
 
 @contextlib.contextmanager
 def safe_loading(safe: bool) -> Iterator[None]:
-    """Keras 2's safe mode, for models that are made of their JSON: Lambdas of Python code are refused.
+    """Keras 2's safe mode, for models built from JSON: Lambda layers of Python code are refused.
 
     Args:
         safe: False lets them through.
@@ -153,7 +153,7 @@ def safe_loading(safe: bool) -> Iterator[None]:
             raise
         raise InputError(
             "Expected a saved analyzer that runs no code, but its model has a Lambda layer of Python "
-            "code: if you trust whoever wrote the file, load it with safe_mode=False."
+            "code: if you trust the author of the file, load it with safe_mode=False."
         ) from error
 
 

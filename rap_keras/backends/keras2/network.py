@@ -75,7 +75,7 @@ class Keras2Network(Network):
         for spec, array in zip(self.inputs, arrays, strict=True):
             if spec.shape[0] not in (None, len(array)):
                 raise InputError(
-                    f"Expected {spec.shape[0]} samples, as the model is built for batches of that size, "
+                    f"Expected {spec.shape[0]} samples, the batch size that the model is built for, "
                     f"got {len(array)}: pass as many, or build the model without a batch size."
                 )
         return arrays, pack
@@ -100,7 +100,7 @@ class Keras2Network(Network):
 
     @property
     def is_checked(self) -> bool:
-        """Whether `check` has found the model good: it tells nothing where values are not finite."""
+        """Whether `check` has accepted the model; it does not check samples that are not finite."""
         return self._checked is not None and bool(self._checked.all())
 
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
@@ -116,20 +116,22 @@ class Keras2Network(Network):
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         found, once = self._computed(sample)
         size = np.abs(once[np.isfinite(once)]).max(initial=0)
-        for _ in range(7 if self._trains() else 1):  # few neurons may be dropped alike
+        for _ in range(
+            7 if self._trains() else 1
+        ):  # a few neurons may be dropped the same way twice
             _, again = self._computed(sample)
             if not np.allclose(once, again, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
                 raise InputError(
-                    "Expected a model that computes the same of a sample each time, got outputs that "
+                    "Expected a model that always computes the same for a sample, got outputs that "
                     f"differ by {abs(once - again).max():.3g}: a layer draws at random, as Dropout does "
-                    "where it is called with training=True; build the model without that."
+                    "with training=True; build the model without that."
                 )
         return found, once
 
     def _computed(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        """What the graph computes of a sample and what the model does.
+        """What the graph computes for a sample, and what the model computes.
 
-        Always both, for the session prepares each choice of what it computes anew.
+        Always both, because the session prepares each new choice of outputs again.
         """
         feed = dict(zip(self.model.inputs, sample, strict=True))
         return self._fetched((self._output, self.model.outputs[0]), feed)
@@ -145,7 +147,7 @@ class Keras2Network(Network):
 
 
 class OpaqueNetwork(Keras2Network):
-    """A Keras 2 model as it is: what it computes is checked, and not how.
+    """A Keras 2 model as it is: its results are checked, not how it computes them.
 
     Args:
         model: A Keras 2 model in a graph, with one output. It is neither changed nor copied.

@@ -46,9 +46,9 @@ def prepare(model: Any, keep_head: bool = True, negated: bool = False) -> Any:
             defines its own `call` must have been called on an `Input`. It is not changed.
         keep_head: Keep the softmax or sigmoid at the end. False ends the result with the logits, as
             most analyzers need it.
-        negated: With `keep_head=False`, end with the logit of the other sign: the last Dense layer gets
-            kernel and bias of the other sign. iNNvestigate knows one neuron of a model with one sigmoid,
-            the logit of class 1; this is the model whose neuron 0 is that of class 0.
+        negated: With `keep_head=False`, end with the negated logit: the kernel and the bias of the last
+            Dense layer are negated. For a model with one sigmoid, whose only neuron in iNNvestigate is
+            class 1, neuron 0 of the new model is class 0.
 
     Returns:
         The model itself where it can be analyzed as it is, else a copy that computes the same. A layer
@@ -90,13 +90,13 @@ def _logits(output: Any) -> Any:
 
 
 def _negated(model: Any) -> Any:
-    """The model of the logit of the other sign."""
+    """The model with the negated logit."""
     output = model.outputs[0]
     layer, call, _ = output._keras_history
     ends = is_a(layer, {"Dense", "EinsumDense"}) and activation_name(layer) is None
     if not ends or len(model.outputs) > 1 or tuple(output.shape[1:]) != (1,):
         raise InputError(
-            "Expected a model that ends in one logit of a Dense layer to turn its sign, got one whose "
+            "Expected a model that ends in one logit of a Dense layer to negate it, got one whose "
             f"last layer is {type(layer).__name__} {layer.name!r} of shape {tuple(output.shape)}: pass "
             "keep_head=False, or use rap_keras.create_analyzer."
         )
