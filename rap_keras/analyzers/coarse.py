@@ -27,14 +27,14 @@ def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
 def spread(
     coarse: tf.Tensor, x: tf.Tensor, dtype: tf.DType, centres: Axes | None = None
 ) -> tf.Tensor:
-    """A map `(batch, rows, columns)`, resized to the images, bilinear, and shared by the channels.
+    """A map `(batch, rows, columns)`, bilinearly resized to the images and divided among the channels.
 
     Args:
         coarse: The map.
         x: The images.
         dtype: Of the result.
-        centres: Where the centres of rows and columns lie in the image. None: the map is stretched over
-            the image, whose corners are those of the map.
+        centres: The positions of the centres of rows and columns in the image. None: the map is
+            stretched over the image, corner to corner.
 
     Returns:
         Of the shape of x.
@@ -51,7 +51,7 @@ def spread(
 
 
 def _placed(values: tf.Tensor, along: int, pixels: tf.Tensor, cells: Axis) -> tf.Tensor:
-    """The value at each pixel of an axis: linear between the centres of cells, beyond them the last."""
+    """The value at each pixel of an axis: linear between the cells' centres, constant beyond them."""
     last = tf.shape(values)[along] - 1
     places = (tf.cast(tf.range(pixels), tf.float64) - cells.first) / cells.step
     places = tf.clip_by_value(places, 0, tf.cast(last, tf.float64))

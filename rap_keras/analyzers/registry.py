@@ -47,7 +47,7 @@ def _has_beta(options: Options) -> bool:
     return options.get("beta") != 0 and options.get("alpha") != 1
 
 
-# What negative relevance, blue in pictures, stands for.
+# What negative relevance, blue in figures, means.
 LESS = "what has less influence than the rest"
 AGAINST = "what speaks against the class"
 OTHERS = "what speaks for the other classes"
@@ -68,7 +68,7 @@ class Method:
         composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
         fixed: What the preset gives to that function; its other parameters are options of the method.
         function: Of a method of one's own: the function that explains, see `register_method`.
-        negative: What its negative relevance stands for; "" where no more can be said of it.
+        negative: What its negative relevance means; "" if it has no clear meaning.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Method:
         return self.signs(options) or (contrasted and not self.cut)
 
     def negative_means(self, options: Options) -> str:
-        """What negative relevance stands for, by the options given.
+        """What negative relevance means with the given options.
 
-        "" where there is none for a logit above 0, or where no more can be said of it.
+        "" if there is none for a positive logit, or if it has no clear meaning.
         """
         if not self.signed(options):
             return ""
@@ -113,7 +113,7 @@ class Method:
         return (f"{__package__}{module}" if module.startswith(".") else module), name
 
     def check_options(self, options: Iterable[str]) -> None:
-        """Refuses options that no method of its kind has, without loading TensorFlow.
+        """Refuses options that the method does not have, without loading TensorFlow.
 
         Raises:
             InputError: There is no such option.
@@ -242,8 +242,8 @@ def register_method(
         name: What the method is called. One of one's own can be registered again.
         function: `function(model, x, neurons, **options) -> maps`. It is given the Keras model as it is
             (with its softmax, if it has one), samples as the model takes them, `(batch, ...)` (a list
-            of them for several inputs), and the neuron of each sample, integers `(batch,)` (0 of a model
-            with one output; for class 0 of one with a sigmoid, maps of both signs are turned); and
+            of them for several inputs), and the neuron of each sample, integers `(batch,)` (0 for a
+            model with one output; if its class 0 is explained, signed maps are negated); and
             returns the maps, of the shape of x, or without the channels (a value for each pixel, which
             its channels share). Its further parameters are options of the method.
         signed: Whether its maps have both signs: the benchmark cuts these at 0, others at their mean.
@@ -314,7 +314,7 @@ def read_method(name: str) -> Method:
 
 
 def check_name(name: str) -> None:
-    """Refuses what is no method, as far as that is known without loading TensorFlow.
+    """Refuses unknown methods, as far as that is known without loading TensorFlow.
 
     Raises:
         InputError: There is no method, or no Python file, of that name.
@@ -330,11 +330,11 @@ def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> N
 
     Args:
         name: The method.
-        options: Those that were given.
-        known: Those that it has.
+        options: The given options.
+        known: The options that it has.
 
     Raises:
-        InputError: One is not among them.
+        InputError: An option is unknown.
     """
     for option in options:
         if option not in known:
@@ -346,7 +346,7 @@ def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> N
 
 
 def unknown_method(name: object) -> InputError:
-    """The error of a name that no method has."""
+    """The error about an unknown method."""
     hint = did_you_mean(str(name), analyzer_names())
     listed = "rap-keras methods and rap_keras.analyzer_names() list all"
     return InputError(

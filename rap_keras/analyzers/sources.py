@@ -1,4 +1,4 @@
-"""What the sources of the methods tell without being imported: TensorFlow would come with them."""
+"""What the methods' source files show without an import, which would load TensorFlow."""
 
 import ast
 import functools
@@ -12,14 +12,14 @@ def documentation(module: str, name: str) -> str:
     """The documentation of a class or a function of the package.
 
     Args:
-        module: In full, such as "rap_keras.analyzers.rap".
+        module: The full name, such as "rap_keras.analyzers.rap".
         name: The class or the function.
     """
     return ast.get_docstring(_definitions(module)[name]) or ""
 
 
 def parameters(module: str, name: str) -> set[str]:
-    """The parameters of a function, or of a class and the classes that it is made from.
+    """The parameters of a function, or of a class and its base classes.
 
     Args:
         module: As for `documentation`.
@@ -54,7 +54,7 @@ def _definitions(module: str) -> dict[str, Definition]:
 
 
 def _imports(module: str) -> dict[str, str]:
-    """The modules of the package that names of a module come from."""
+    """The modules of the package that a module imports names from."""
     return {
         alias.asname or alias.name: one.module
         for one in _tree(module).body

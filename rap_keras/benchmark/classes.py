@@ -13,8 +13,8 @@ def named_classes(loaded: LoadedModel, given: Sequence[str] | None) -> tuple[str
         given: Their names, where the user gives them.
 
     Returns:
-        A name for each neuron, or for both classes of one output with a sigmoid: those given; WordNet's
-        ids for an application with ImageNet's weights; else the model's own labels, if it has any.
+        A name for each neuron, or for both classes of one output with a sigmoid: the given names;
+        WordNet's ids for an application with ImageNet's weights; else the model's own labels, if any.
 
     Raises:
         InputError: There are more or fewer names than neurons.

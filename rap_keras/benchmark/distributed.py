@@ -106,7 +106,7 @@ class Worker:
 
 
 def check_ray() -> None:
-    """Refuses workers where there is no Ray, without loading it."""
+    """Refuses workers if Ray is not installed, without loading it."""
     if importlib.util.find_spec("ray") is None:
         raise _no_ray()
 

@@ -190,8 +190,8 @@ class _Innvestigate:
             zero = np.asarray(neurons) == 0
             if zero.any() and needs_patterns(method.name):
                 raise InputError(
-                    f'{method.title} explains class 1 alone with backend="innvestigate", for its '
-                    'patterns are those of its logit: choose backend="keras".',
+                    f'{method.title} explains only class 1 with backend="innvestigate", because its '
+                    'patterns belong to that logit: choose backend="keras".',
                     "backend",
                 )
             if zero.any() and not others:
@@ -206,7 +206,7 @@ class _Innvestigate:
 
     @functools.cached_property
     def _opposite(self) -> Any:
-        """The model of the logit of class 0, where one sigmoid tells two classes."""
+        """The model with the logit of class 0, for one sigmoid."""
         make = self._plugin.prepare if not has_keras3() else self._plugin.from_keras3
         return make(self.loaded.model, keep_head=False, negated=True)
 

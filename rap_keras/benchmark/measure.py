@@ -88,7 +88,7 @@ class Bench:
         ]
         self.backend = open_backend(settings)
         self.loaded = self.backend.loaded
-        # Without a head the logits are those of classes that exclude each other.
+        # Logits without a head get a softmax.
         self._head: Head = "sigmoid" if self.loaded.head == "sigmoid" else "softmax"
         given = None if settings.classes is None else read_classes(settings.classes)
         self.classes = named_classes(self.loaded, given)
@@ -232,7 +232,7 @@ class Bench:
         )
 
     def _logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
-        """The logits of a batch, `(n, classes)`; of one sigmoid those of classes 0 and 1."""
+        """The logits of a batch, `(n, classes)`; for one sigmoid those of classes 0 and 1."""
         return both_classes(self.backend.logits(x), self._head)
 
     def protocol(self) -> dict[str, Any]:
@@ -400,7 +400,9 @@ class Bench:
         if NO_CLASS in sample.objects or self.classes is None:
             return None if self.classes is None else self._class(neuron), everything
         label = self.classes[neuron]
-        told = self._head == "softmax" or logits[neuron] >= 0  # sigmoids may tell no class at all
+        told = (
+            self._head == "softmax" or logits[neuron] >= 0
+        )  # sigmoids may predict no class at all
         if label in sample.objects and (told or self.settings.keep == "all"):
             own = self.settings.foreground == "class"
             return label, sample.objects[label] if own else everything

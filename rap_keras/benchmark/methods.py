@@ -115,7 +115,7 @@ def with_patterns(method: Method, patterns: str | Path | None) -> Method:
 
 
 def check_early(method: Method) -> None:
-    """Refuses what is known to be wrong without loading TensorFlow: name, options, patterns.
+    """Refuses a wrong name, options or patterns without loading TensorFlow.
 
     Raises:
         InputError: There is no such method, option or file.

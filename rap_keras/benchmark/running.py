@@ -184,7 +184,7 @@ def _report(store: Store, reference: str | None = None) -> list[Path]:
 
 
 def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:
-    """The results in a folder; those of another protocol are begun anew where no image was kept."""
+    """The results in a folder; without a kept image, results of another protocol are replaced."""
     try:
         return Store(out, protocol)
     except InputError:
@@ -196,17 +196,17 @@ def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:
 
 @contextlib.contextmanager
 def _no_vain_results(store: Store, shard: Shard) -> Iterator[None]:
-    """Leaves no results behind in which no image was kept: they would be in the way of better ones.
+    """Removes results without a kept image, which would block the corrected command.
 
-    A part of the images may well have none, for `merge`; it goes only where nothing was measured.
+    A shard may have none and is still needed by `merge`; it is removed only if nothing was measured.
     """
     try:
         yield
     finally:
-        with contextlib.suppress(InputError):  # what is wrong was told before
+        with contextlib.suppress(InputError):  # the error was reported before
             measured = len(store.positions())
             vain = not store.has_kept() if shard[1] == 1 else not measured
-            # What another process began is left to it, unless all is measured.
+            # Results of another process are left to it, unless everything is measured.
             if vain and (store.created or measured == store.protocol.get("images")):
                 store.discard()
 

@@ -59,7 +59,7 @@ class Store:
     Attributes:
         protocol: What is measured and how.
         checked: Whether records have checksums, so that they are as they were written.
-        created: Whether there were no results before.
+        created: Whether the file is new.
     """
 
     def __init__(self, folder: Path, protocol: Mapping[str, Any] | None = None) -> None:
@@ -68,9 +68,7 @@ class Store:
         if not os.path.isfile(path) and (protocol is None or os.path.exists(path)):
             raise InputError(f"There are no results in {str(folder)!r} (no file {FILE}).")
         if os.path.islink(path) and not os.path.exists(path):
-            raise InputError(
-                f"Expected {str(path)!r} to be a file, got a link that leads nowhere: remove it."
-            )
+            raise InputError(f"Expected {str(path)!r} to be a file, got a broken link: remove it.")
         with self._telling():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
@@ -115,7 +113,7 @@ class Store:
         return bool(self._positions("images WHERE status = 'kept'"))
 
     def discard(self) -> None:
-        """Removes the file; and the folder, if nothing else is in it."""
+        """Removes the file, and the folder if it is then empty."""
         self.close()
         with self._telling():
             (self.folder / FILE).unlink(missing_ok=True)

@@ -153,14 +153,15 @@ def _check_early(settings: Settings) -> None:
 def _check_resumed(settings: Settings, out: Path) -> None:
     """Refuses simple settings that differ from those of existing results."""
     from rap_keras.benchmark.sameness import check_same
-    from rap_keras.benchmark.store import FILE, Store
+    from rap_keras.benchmark.store import Store
 
-    if (out / FILE).is_file():
-        with Store(out) as store:
-            if store.has_kept():
-                told = settings.recorded()
-                held = {key: value for key, value in store.protocol.items() if key in told}
-                check_same(held, told, str(out))
+    held = None
+    # A full disk leaves a file without a protocol; anything else wrong with it is reported later.
+    with contextlib.suppress(InputError), Store(out) as store:
+        held = store.protocol if store.has_kept() else None
+    if held is not None:
+        given = settings.recorded()
+        check_same({key: held[key] for key in given if key in held}, given, str(out))
 
 
 def benchmark(

@@ -46,8 +46,8 @@ def models() -> None:
     }
     lines |= {
         "hub:PRESET": "an image classifier of KerasHub, such as hub:resnet_50_imagenet",
-        "FILE.keras, FILE.h5": "a saved model; tell --preprocess",
-        "FILE.py:function": "what the function returns; tell --preprocess",
+        "FILE.keras, FILE.h5": "a saved model; pass --preprocess",
+        "FILE.py:function": "what the function returns; pass --preprocess",
     }
     width = max(map(len, lines))
     for name, line in lines.items():

@@ -11,7 +11,7 @@ from rap_keras.rules import Rule, name_of, required_facts, routing
 
 LayerType = str | type
 _registered: dict[type, Rule] = {}
-# What is told where a layer has no rule.
+# Methods to suggest when a layer has no rule.
 WITHOUT_RULES = "gradient, integrated_gradients, smoothgrad; of images also occlusion and rise"
 
 
@@ -108,7 +108,7 @@ class Composite:
             return self.limits
         own = {} if self.default else _registered
         found = types.lookup(node.layer, self.rules | own) or self.default
-        # A model has no such node, so a table of one's own may lack it.
+        # No model has such a node, so a custom table may lack it.
         turns = found is None and isinstance(node.layer, Negative)
         return routing.pass_on if turns else found
 

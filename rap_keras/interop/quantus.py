@@ -28,7 +28,7 @@ def explain_func(
         inputs: Samples as the model takes them, `(batch, height, width, channels)`; or with the
             channels first, `(batch, channels, height, width)`, as Quantus' metrics hand them on. Those
             that fit the model as they are are taken for that.
-        targets: The neuron of each sample, `(batch,)`; of one output with a sigmoid its class, 0 or 1.
+        targets: The neuron of each sample, `(batch,)`; for one output with a sigmoid the class, 0 or 1.
         method: See `rap_keras.create_analyzer`.
         device: Quantus' own; not used.
         **options: Those of the method.

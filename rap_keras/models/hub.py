@@ -26,7 +26,7 @@ class Preset(NamedTuple):
 
 
 def check_installed(spec: str) -> None:
-    """Refuses a preset where there is no KerasHub, without loading it.
+    """Refuses a preset if KerasHub is not installed, without loading it.
 
     Raises:
         InputError: There is none.

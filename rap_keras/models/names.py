@@ -1,4 +1,4 @@
-"""What a model may be called; known without loading Keras."""
+"""Names of models, without loading Keras."""
 
 import ast
 import functools
@@ -19,7 +19,7 @@ EmbeddedName = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
 def application_names() -> frozenset[str]:
     """The classifiers of `keras.applications` in lower case, read from the source of Keras.
 
-    Empty where a release of Keras keeps its source in another place.
+    Empty if a release of Keras keeps its source elsewhere.
     """
     spec = importlib.util.find_spec("keras")
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -40,7 +40,7 @@ def _imported(file: Path) -> list[str]:
 
 
 def unknown_model(spec: str) -> InputError:
-    """The error of a name that no model has."""
+    """The error about an unknown model."""
     names = [
         *sorted(application_names()),
         *(f"{EMBEDDED}{name}" for name in get_args(EmbeddedName)),
@@ -56,10 +56,10 @@ _FORMS = (
 
 
 def check_embedded(name: str) -> None:
-    """Refuses what is no embedded network.
+    """Refuses unknown embedded networks.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: There is no network of that name.
     """
     if name not in get_args(EmbeddedName):
         hint = did_you_mean(name, get_args(EmbeddedName)) or (

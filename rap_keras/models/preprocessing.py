@@ -28,10 +28,10 @@ def chosen_preprocess(
 
 
 def check_preprocess(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-    """Refuses what is no preprocessing, as far as that is known without loading Keras.
+    """Refuses unknown preprocessing, as far as that is known without loading Keras.
 
     Raises:
-        InputError: There is none of that name, or mean and std are no numbers for channels.
+        InputError: There is no such preprocessing, or mean or std is invalid.
     """
     _per_channel("mean", mean, 0.0)
     if np.any(_per_channel("std", std, 1.0) <= 0):

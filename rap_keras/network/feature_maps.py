@@ -1,4 +1,4 @@
-"""The layers of a network that have the axes of its image."""
+"""The layers of a network that keep the axes of its image."""
 
 from collections.abc import Collection
 
@@ -7,9 +7,9 @@ from rap_keras.network.layer_types import KERNEL, is_a
 
 
 def feature_maps(graph: Graph) -> list[Node]:
-    """The nodes before the output that make one map of more than one place, channels last.
+    """The nodes before the output with one map of more than one place, channels last.
 
-    Axes are followed from the image, for tensors of attention have four axes, too.
+    Axes are followed from the image, because tensors of attention can have four axes too.
     """
     spatial = set(graph.inputs)
     found = []
@@ -28,10 +28,10 @@ def feature_maps(graph: Graph) -> list[Node]:
 
 
 def default_map(graph: Graph, maps: Collection[Node]) -> Node | None:
-    """The last of the maps that every path from the image to the output passes; None without one.
+    """The last of the maps that lie on every path from the image to the output; None without one.
 
-    An image that is only scaled before branches of maps is none. Where one branch alone has maps, the
-    default is its last.
+    An image that is only scaled before the branches does not count. If only one branch has maps, the
+    default is its last map.
     """
     last = ends(graph, maps)
     names = {node.name for node in last}
@@ -46,9 +46,9 @@ def default_map(graph: Graph, maps: Collection[Node]) -> Node | None:
 
 
 def ends(graph: Graph, maps: Collection[Node]) -> list[Node]:
-    """The maps that no other map is made of: the last of each branch."""
+    """The last map of each branch."""
     names = {node.name for node in maps}
-    before: set[int] = set()  # slots that a map is made of
+    before: set[int] = set()  # slots that lead to a map
     found = []
     for node in reversed(graph.nodes):
         leads = not before.isdisjoint(node.outputs)
@@ -60,7 +60,7 @@ def ends(graph: Graph, maps: Collection[Node]) -> list[Node]:
 
 
 def _made_by_weights(graph: Graph) -> set[int]:
-    """The slots that a kernel layer lies before."""
+    """The slots that a kernel layer precedes."""
     found: set[int] = set()
     for node in graph.nodes:
         if is_a(node.layer, KERNEL) or not found.isdisjoint(node.inputs):

@@ -63,8 +63,8 @@ class Node:
         after: A BatchNormalization layer of the output that is folded into the kernel, if any.
         starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
         closed: Why a layer without a rule of its own could not be opened, if so.
-        negated: Whether the kernel and the bias of a kernel layer are taken with their signs turned.
-        lowered: What is subtracted from the bias of a kernel layer.
+        negated: Whether the kernel and the bias of a kernel layer are negated.
+        lowered: A number to subtract from the bias of a kernel layer.
     """
 
     layer: Any
@@ -94,7 +94,7 @@ class Graph:
         images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
-        head: What the model makes of the logits, if that is left out: "softmax" or "sigmoid".
+        head: The head that is left out: "softmax" or "sigmoid".
         read: Variables of whose values the graph has constants; all others are read as it runs.
     """
 
@@ -111,7 +111,7 @@ class Graph:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the output is one number that a sigmoid follows: classes 0 and 1."""
+        """Whether the output is one number followed by a sigmoid: classes 0 and 1."""
         return self.head == "sigmoid" and self.shapes[self.output][1:] in ((), (1,))
 
     @cached_property
@@ -130,16 +130,16 @@ class Graph:
 
     @cached_property
     def bottlenecks(self) -> frozenset[int]:
-        """The slots that everything, constants too, passes on its way to the output."""
+        """The slots on every path from inputs and constants to the output."""
         return self._passed(frozenset())
 
     @cached_property
     def passed_by_all(self) -> frozenset[int]:
-        """The slots that every path from the inputs to the output passes."""
+        """The slots on every path from the inputs to the output."""
         return self._passed(self.constants)
 
     def _passed(self, left_out: frozenset[int]) -> frozenset[int]:
-        """The slots that everything passes but what is left out."""
+        """The slots on every path to the output, except for paths that are left out."""
         last_use = {slot: k for k, node in enumerate(self.nodes) for slot in node.inputs}
         last_use[self.output] = len(self.nodes)
         alive = set(self.inputs) & last_use.keys()

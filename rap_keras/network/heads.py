@@ -1,4 +1,4 @@
-"""What follows a softmax or sigmoid at the end of a network: whether logits can be explained for it."""
+"""Whether logits can be explained although other layers follow the final softmax or sigmoid."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from rap_keras.network import layer_types
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import HEADS, activation_name, is_a
 
-# Functions of each element that rise, or stay.
+# Elementwise functions that never fall.
 _RISING = {
     *("Clip", "Log", "Log1p", "Exp", "Expm1", "Tanh", "Softplus", "HardTanh", "Erf"),
     *("Relu", "Relu6", "ReLU", "Round", "Floor", "Ceil", "Trunc"),
 }
 _RISING_ACTIVATIONS = {"relu", "relu6", "exponential", "tanh", "softplus"}
-# They rise where no element is negative.
+# Functions that rise if no element is negative.
 _RISING_FROM_ZERO = {"Sqrt", "Square"}
-# The identity, or the same for all, wherever an element is moved to.
+# The identity, or the same function for all elements, wherever they are moved.
 MOVING = (
     layer_types.ROUTING
     | layer_types.RESAMPLING
@@ -42,9 +42,9 @@ _PASSING = (
 
 
 def rises_alike(graph: Graph, node: Node) -> bool:
-    """Whether a node is one rising function of each element, the same for all.
+    """Whether a node applies the same rising function to every element.
 
-    Which element is the largest, and what raises an element, is then the same before it and after it.
+    The largest element, and what raises an element, are then the same before and after it.
     """
     if len(node.inputs) != 1 or graph.shapes[node.inputs[0]] != graph.shapes[node.outputs[0]]:
         return False
@@ -75,7 +75,7 @@ def _names_rising(layer: Any) -> bool:
 
 
 def _scalar(graph: Graph, node: Node) -> float:
-    """The number that an operation takes beside its tensor; NaN where it is none, or an array."""
+    """The number that an operation takes besides its tensor; NaN if there is none, or an array."""
     shape = graph.shapes[node.inputs[0]]
     given = tf.TensorSpec([1 if n is None else n for n in shape])
     others = [part for part in node.call.operands([given]) if part is not given]
@@ -85,9 +85,9 @@ def _scalar(graph: Graph, node: Node) -> float:
 
 
 def explained_probabilities(graph: Graph) -> str | None:
-    """The name of the softmax or sigmoid of whose probabilities the output is made, if it is.
+    """The name of the softmax or sigmoid whose probabilities the output combines, if any.
 
-    Of their averages, sums, largest, and so on; None where the output is that softmax itself.
+    Such as by averages, sums or maxima; None if the output is that softmax itself.
     """
     last = graph.producers.get(graph.output)
     if last is None or activation_name(last.layer) in HEADS:

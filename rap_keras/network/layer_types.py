@@ -97,8 +97,8 @@ AVERAGING = RESAMPLING | {
     *_numbered("AdaptiveAveragePooling"),
     *("AdaptiveAveragePool", "AveragePool", "Mean", "Sum"),
 }
-# Keras computes something else here where it does not know the size: an image that is smaller is cut to
-# nothing, and not resized.
+# Layers that Keras computes differently if it does not know the size: a smaller image is cut to nothing
+# instead of being resized.
 SIZED = {"CenterCrop", "RandomCrop"}
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
 ADDITION = {"Add", "Average", "Subtract"}
@@ -210,7 +210,7 @@ def is_a(layer: Any, names: Iterable[Any]) -> bool:
 
 
 def head_of(layer: Any) -> str | None:
-    """What a layer makes of logits: "softmax", also where it gives its logarithm, "sigmoid", or None."""
+    """The head that a layer is: "softmax" (or its logarithm), "sigmoid", or None."""
     name = activation_name(layer)
     return name.removeprefix("log_") if name in HEADS else None
 

@@ -62,7 +62,7 @@ class Stage:
 
 
 def negated(stage: Stage) -> Stage:
-    """The map with kernel and bias of the other sign."""
+    """The map with negated kernel and bias."""
     bias = None if stage.bias is None else -stage.bias
     return dataclasses.replace(
         stage, kernel=-stage.kernel, z=-stage.z, back=lambda s: stage.back(-s), bias=bias
@@ -70,7 +70,7 @@ def negated(stage: Stage) -> Stage:
 
 
 def lowered(stage: Stage, by: float) -> Stage:
-    """The map with a bias that is lower by a number."""
+    """The map with its bias lowered by a number."""
     less = tf.cast(-by, stage.z.dtype)
     bias = tf.fill([stage.z.shape[-1]], less) if stage.bias is None else stage.bias + less
     return dataclasses.replace(stage, bias=bias)

@@ -1,4 +1,4 @@
-"""Where a model looks up rows of a table by number: embeddings, and `take` of tokens."""
+"""Look-ups of table rows by index: embeddings, and `take` of tokens."""
 
 import dataclasses
 import math
@@ -15,9 +15,9 @@ class Lookup:
     """One look-up of rows.
 
     Attributes:
-        node: The node that looks up.
-        slot: The slot of the numbers of the rows.
-        rows: How many rows there are.
+        node: The node of the look-up.
+        slot: The slot of the indices.
+        rows: The number of rows.
     """
 
     node: Node
@@ -26,7 +26,7 @@ class Lookup:
 
 
 def lookups(graph: Graph) -> list[Lookup]:
-    """The look-ups of a graph in tables of a known number of rows."""
+    """The look-ups of a graph in tables with a known number of rows."""
     found = (_lookup(graph, node) for node in graph.nodes if node.inputs)
     return [lookup for lookup in found if lookup is not None]
 
@@ -61,6 +61,6 @@ def pruned(graph: Graph, output: int) -> Graph:
 
 
 def leading_to(graph: Graph, slot: int) -> set[int]:
-    """The slots of the inputs that a slot is made of."""
+    """The slots of the inputs that lead to a slot."""
     taken = {s for node in pruned(graph, slot).nodes for s in node.inputs + node.masks}
     return {slot, *taken}.intersection(graph.inputs)

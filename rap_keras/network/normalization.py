@@ -36,7 +36,7 @@ def groups_of_sample(layer: Any, x: tf.Tensor) -> tuple[tf.Tensor, list[int]]:
 
 
 def gain(layer: Any, x: tf.Tensor) -> tf.Tensor | float:
-    """What a layer multiplies the normalized x by, of a shape that broadcasts to x."""
+    """The factor of the normalized x, in a shape that broadcasts to x."""
     if is_a(layer, {"RMSNormalization"}):
         return _along(layer.scale, _axes(layer), x)
     if getattr(layer, "gamma", None) is None:

@@ -1,4 +1,4 @@
-"""The types of patterns; known without loading TensorFlow."""
+"""The types of patterns, without loading TensorFlow."""
 
 CASES = ("positive", "negative")  # a neuron is active, or not
 # The cases that each type needs sums of; "relu" is short for "relu.positive".

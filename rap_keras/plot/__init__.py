@@ -1,6 +1,6 @@
 """Relevance maps as pictures: red is positive relevance, blue negative, white exactly zero.
 
-What blue stands for depends on the method: docs/faq.md has a table.
+What blue means depends on the method: see the table in docs/faq.md.
 
 Every function draws with matplotlib's object interface: without a display, without pyplot and its
 global list of figures. Save with `figure.savefig(...)` (`axes.figure.savefig(...)`). A notebook shows

@@ -29,7 +29,7 @@ SMALLEST, LARGEST = 1e-250, 1e250
 DARKEST = 2
 FRAME_COLOR = "0.6"
 REGION_COLOR = "lime"  # neither in the colour map nor grey
-BESIDE_BAR = 0.7  # the width of a map beside its colour bar, of that of one without
+BESIDE_BAR = 0.7  # the width of a map with a colour bar, relative to one without
 
 Array = NDArray[Any]
 
@@ -38,7 +38,7 @@ class NotebookFigure(Figure):
     """A figure that notebooks show (without pyplot they would show its name only), in any script."""
 
     def draw(self, renderer: Any) -> None:
-        """Draws with fonts that have the signs of each text, as far as one is installed."""
+        """Draws each text in fonts that have its characters, if installed."""
         for text in self.findobj(Text):
             words = text.get_text()
             if not words.isascii():
@@ -47,7 +47,7 @@ class NotebookFigure(Figure):
             super().draw(renderer)
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
-        """As matplotlib's, without a warning for each sign that no font has."""
+        """As matplotlib's, without warnings about characters that no font has."""
         with without_warnings():
             super().savefig(*arguments, **options)
 
@@ -96,7 +96,7 @@ def colors_of(colormap: str | Colormap) -> Colormap:
     if colormap not in matplotlib.colormaps:
         hint = did_you_mean(str(colormap), matplotlib.colormaps)
         raise InputError(
-            f"Expected colormap to be one of matplotlib, such as {COLORMAP} or RdBu_r, got "
+            f"Expected colormap to be a colour map of matplotlib, such as {COLORMAP} or RdBu_r, got "
             f"{colormap!r}" + (f"; {hint}" if hint else "."),
             "colormap",
         )

@@ -1,4 +1,4 @@
-"""Which fonts a text needs, and the room that it takes."""
+"""The fonts that a text needs, and its size."""
 
 import re
 import warnings
@@ -12,11 +12,11 @@ from matplotlib.textpath import text_to_path
 from rap_keras.support.text import printable
 
 FONT_SIZE = "small"
-_PIECES = re.compile(r"[^\s/_:,-]*[\s/_:,-]*")  # a line may end behind these
+_PIECES = re.compile(r"[^\s/_:,-]*[\s/_:,-]*")  # a line may end after these
 
 
 def families(text: str) -> list[str]:
-    """The fonts of a text: those of matplotlib, and an installed one that has what they lack."""
+    """The fonts for a text: matplotlib's, and an installed one for characters that they lack."""
     usual: list[str] = FontProperties().get_family()
     if text.isascii():
         return usual
@@ -27,7 +27,7 @@ def families(text: str) -> list[str]:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keeps matplotlib from a warning for each sign that no font has: it shows as a box."""
+    """Suppresses matplotlib's warnings about characters that no font has, which show as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         yield
@@ -37,16 +37,16 @@ def without_warnings() -> Iterator[None]:
 def _signs(path: str) -> frozenset[int]:
     try:
         return frozenset(get_font(path).get_charmap())
-    except (OSError, RuntimeError):  # a font that is not readable
+    except (OSError, RuntimeError):  # an unreadable font
         return frozenset()
 
 
 @lru_cache(maxsize=64)
 def _font_with(signs: frozenset[int]) -> str | None:
-    """The name of the installed font that has the most of some signs."""
+    """The name of the installed font that has the most of some characters."""
     best, most = None, 0
     for font in sorted(fontManager.ttflist, key=lambda one: one.name):
-        if "Last Resort" in font.name:  # boxes for all signs
+        if "Last Resort" in font.name:  # boxes for all characters
             continue
         found = len(signs & _signs(font.fname))
         if found > most:
@@ -57,7 +57,7 @@ def _font_with(signs: frozenset[int]) -> str | None:
 
 
 def shortened(text: str, inches: float) -> str:
-    """The text, its middle left out if it takes more room than there is."""
+    """The text, without its middle if it is too long."""
     text = printable(text).replace("\n", " ")
     kept = len(text)
     short = text
@@ -68,7 +68,7 @@ def shortened(text: str, inches: float) -> str:
 
 
 def wrapped(text: str, inches: float, lines: int = 2) -> str:
-    """The text in as many lines as are needed and allowed, the last of them shortened."""
+    """The text in as many lines as needed and allowed; the last one is shortened if necessary."""
     pieces = [piece for piece in _PIECES.findall(printable(text).replace("\n", " ")) if piece]
     done: list[str] = []
     while pieces and len(done) < lines - 1:
@@ -82,7 +82,7 @@ def wrapped(text: str, inches: float, lines: int = 2) -> str:
 
 
 def _width(text: str) -> float:
-    """The inches that a text takes."""
+    """The width of a text in inches."""
     font = FontProperties(family=families(text), size=FONT_SIZE)
     with without_warnings():
         return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72

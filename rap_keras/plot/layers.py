@@ -138,5 +138,5 @@ def _no_such_layer(name: str, layer_maps: Mapping[str, Any], drawable: list[str]
     if name in layer_maps:
         shape = np.shape(layer_maps[name])
         return f"Layer {name!r} has no positions to draw: its relevance has the shape {shape}."
-    hint = did_you_mean(name, drawable) or f"there is of {', '.join(drawable[-3:])}, for example."
+    hint = did_you_mean(name, drawable) or f"choose {', '.join(drawable[-3:])} or another layer."
     return f"There is no relevance of a layer {name!r}: {hint}"

@@ -66,8 +66,8 @@ def rescale(
     of the inputs. Maxima: the difference goes to the winner among the samples where it is positive, to
     the winner among the references where it is negative (the other way round for minima). Products of
     two tensors: the mean of the gradients at both ends. Softmax, normalization by a sample's own
-    statistics, quotients: what `differences` has, exact and never larger than what is normalized allows.
-    All else: the mean gradient between both, changed the least so that each sample's sum is kept.
+    statistics, quotients: the rules of `differences`, which are exact and bounded. All others: the mean
+    gradient between both, with the smallest change that keeps each sample's sum.
     """
     if not any(x.dtype.is_floating for x in inputs):
         return [None for _ in inputs]
@@ -129,7 +129,7 @@ def _back(stages: list[Stage], relevance: tf.Tensor) -> tf.Tensor:
 def _activation(
     layer: Any, x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, back: TensorMap, axis: int
 ) -> tf.Tensor:
-    """Through an activation: that of a layer, or the one that ends it."""
+    """Through an activation: a layer, or the activation at the end of one."""
     function = activation_name(layer)
     if function in _SOFTMAXES:
         axes = getattr(layer, "axis", -1)

@@ -20,7 +20,7 @@ from rap_keras.rules.routing import aligned, narrowed
 
 
 def differences(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """Samples less their references, for both halves."""
+    """Samples minus their references, for both halves."""
     sample, reference = tf.split(pairs, 2, axis)
     return tf.concat([sample - reference] * 2, axis)
 
@@ -32,7 +32,7 @@ def mean_of(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
 
 
 def is_rounding(x: tf.Tensor, dx: tf.Tensor, axis: int) -> tf.Tensor:
-    """Where the difference of samples and references is only rounding."""
+    """Where samples and references differ only by rounding."""
     sample, reference = tf.split(abs(x), 2, axis)
     size = tf.concat([tf.maximum(sample, reference)] * 2, axis)
     return abs(dx) <= 100 * float(np.finfo(x.dtype.as_numpy_dtype).eps) * size
@@ -49,7 +49,7 @@ def of_softmax(
     floor = tiny(y.dtype)
     logarithm = y if is_log else tf.math.log(tf.maximum(y, floor))
     y = tf.exp(y) if is_log else y
-    # Where y underflows its logarithm is known from x.
+    # Where y underflows, its logarithm is known from x.
     shift = tf.reduce_sum(tf.math.multiply_no_nan(x - logarithm, y), axes, keepdims=True)
     logarithm = tf.where(y > floor, logarithm, x - shift)
     dz = differences(logarithm, axis)
@@ -139,7 +139,7 @@ def between(
     at: Sequence[int],
     each: bool = False,
 ) -> list[tf.Tensor]:
-    """Any function: its mean gradient on the way, changed the least so that each sample's sum is kept.
+    """Any function: its mean gradient along the way, with the smallest change that keeps each sum.
 
     The gradient is taken at the two points of Gauss' quadrature, and never at the ends, where what is
     normalized may be 0. The change is that of the discrete gradient of Gonzalez (1996). With `each` the

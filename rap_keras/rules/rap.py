@@ -107,7 +107,7 @@ def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
         v = 0.5 * tf.math.divide_no_nan(relevance, above_tiny(absolute))
         return x * back(u + v) + stage.x * stage.back(u - v)
 
-    # Sample by sample, for the map of one must not depend on what else is in its batch.
+    # Sample by sample, because a map must not depend on the rest of its batch.
     to, at = stage.samples
     cancelled = total(tf.cast(doubled < CANCELLED * absolute, relevance.dtype), at) > 0
 

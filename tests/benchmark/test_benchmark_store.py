@@ -510,6 +510,6 @@ def test_what_differs_is_shown(held, given, told):
 def test_a_link_that_leads_nowhere_is_no_place_for_results(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.sqlite").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=r"results.sqlite' to be a file, got a link that leads no"):
+    with pytest.raises(InputError, match=r"results.sqlite' to be a file, got a broken link"):
         Store(tmp_path / "out", {})
     assert not (tmp_path / "elsewhere").exists()

@@ -404,7 +404,7 @@ def common(photos, model, tmp_path):
     [
         (["--method", "rapp"], "'rap'"),
         (["--neuron", "5"], "neurons 0 to 4, but no neuron 5"),
-        (["--neuron", "-1"], "no neuron -1"),
+        (["--neuron", "-1"], "an index from 0 on, got -1"),
         (["--neuron", "cat"], "--neuron is max, all or an index, not 'cat'"),
         (["--model", "vgg17"], "no model 'vgg17'"),
         (["--model", "missing.keras"], "no model file"),

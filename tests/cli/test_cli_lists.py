@@ -147,7 +147,7 @@ def test_completion_can_be_installed():
 @pytest.mark.parametrize(
     ("flags", "told", "pixels"),
     [
-        ([":net"], "--preprocess none", "tell --preprocess"),
+        ([":net"], "--preprocess none", "pass --preprocess"),
         ([":net", "--preprocess", "unit"], "--preprocess unit", ""),
         ([":net", "--mean", "-1,2,3.5", "--std", "2"], "--mean -1,2,3.5 --std 2", ""),
         (
@@ -156,8 +156,8 @@ def test_completion_can_be_installed():
             "scaled by its own Rescaling (scale): --preprocess none",
         ),
         ([":dividing"], "--preprocess none", "its own "),
-        ([":map"], "--preprocess none --neuron all", "tell --preprocess"),
-        ([":two", "--output", "b"], "--preprocess none --output b", "tell --preprocess"),
+        ([":map"], "--preprocess none --neuron all", "pass --preprocess"),
+        ([":two", "--output", "b"], "--preprocess none --output b", "pass --preprocess"),
     ],
 )
 def test_the_command_that_doctor_tells_runs(flags, told, pixels, file, tmp_path):

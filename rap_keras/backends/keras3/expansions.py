@@ -1,4 +1,4 @@
-"""Operations that are several at once, written with others: attention, gated linear units."""
+"""Operations rewritten as several others: attention, gated linear units."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,10 +36,10 @@ def _dot_product_attention(operation: Any) -> Callable[..., Any]:
 
 
 class CausalMask(keras.Operation):
-    """Whether each place of a sequence may see each other: itself and those before, of any length."""
+    """The causal mask of a sequence of any length: each place sees itself and earlier places."""
 
     def call(self, logits: Any) -> Any:
-        """True where it may, in the shape of the logits `(..., places, places)`."""
+        """True where a place may be seen, in the shape of the logits `(..., places, places)`."""
         return tf.linalg.band_part(tf.ones_like(logits, tf.bool), -1, 0)
 
     def compute_output_spec(self, logits: Any) -> Any:

@@ -100,18 +100,17 @@ class Keras3Network(Network):
     def compiled_by_column(
         self, function: Callable[..., Any], other: tf.TensorSpec, jit_compile: bool = False
     ) -> Run:
-        """A function of the model's inputs and of one more array, of which there are several.
+        """A function of the model's inputs and of each column of another array.
 
-        It is compiled once, however many there are, and what does not depend on the other is computed
-        once for all of them.
+        It is compiled once for any number of columns, and what does not depend on them is computed once.
 
         Args:
             function: As of `compiled`.
-            other: What it takes beside the inputs, `(batch,)`.
+            other: The spec of a column, `(batch,)`.
             jit_compile: Compile it by XLA.
 
         Returns:
-            From the inputs of one batch and the others as columns, `(batch, k)`, to the k results.
+            A function of the inputs of one batch and the columns, `(batch, k)`, that returns k results.
         """
         return self._checking(lambda: self._build_by_column(function, other, jit_compile))
 
@@ -140,7 +139,7 @@ class Keras3Network(Network):
     def _by_size(
         self, compiled: Callable[[Sequence[tf.TensorSpec]], Any]
     ) -> Callable[[Sequence[np.ndarray]], Any]:
-        """From inputs to what is compiled for any size or, where that cannot be, for theirs."""
+        """From inputs to the function compiled for any size or, if that fails, for theirs."""
         built: dict[Any, Any] = {}
         if self._needs_sizes():
             built[None] = None
@@ -150,7 +149,7 @@ class Keras3Network(Network):
             if None not in built:
                 try:
                     return built.setdefault(None, compiled(self.inputs))
-                except Exception:  # whatever a layer says of a size that it does not know
+                except Exception:  # any error of a layer about an unknown size
                     if all(t.shape[1:].is_fully_defined() for t in self.inputs):
                         raise
                     built[None] = None

@@ -1,4 +1,4 @@
-"""A function compiled in two parts: what does not depend on its last argument is computed once."""
+"""A function compiled in two parts; the part without its last argument is computed once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,16 +9,16 @@ import tensorflow as tf
 def in_two_parts(
     function: Callable[..., Any], specs: Sequence[tf.TensorSpec], jit_compile: bool = False
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Traces a function once and cuts its graph where the last argument comes in.
+    """Traces a function once and cuts its graph where the last argument enters.
 
     Args:
         function: Takes tensors, and returns tensors in any structure.
         specs: What it takes.
-        jit_compile: Compile both parts by XLA.
+        jit_compile: Compile both parts with XLA.
 
     Returns:
-        A function of all arguments but the last, which returns the tensors that both parts know; and one
-        of the last and these tensors, which returns what the function does.
+        A function of all arguments but the last, which returns the tensors at the cut; and a function of
+        the last argument and these tensors, which returns the result.
     """
     whole = tf.compat.v1.wrap_function(function, specs)
     *given, last = whole.inputs[: len(specs)]
@@ -29,7 +29,7 @@ def in_two_parts(
     shared = _border(whole.graph, behind, moved)
 
     def part(feeds: list[tf.Tensor], fetches: Any) -> Callable[..., Any]:
-        # Called by itself, what prune gives would print its arguments at each call.
+        # Called directly, a pruned function prints its arguments at each call.
         return tf.function(
             whole.prune(feeds, fetches),
             input_signature=[tf.TensorSpec(t.shape, t.dtype) for t in feeds],
@@ -57,7 +57,7 @@ def _made_of(graph: Any, argument: tf.Tensor) -> set[Any]:
 
 
 def _border(graph: Any, behind: set[Any], results: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The tensors that the operations behind the cut take from those before it."""
+    """The tensors that operations after the cut take from operations before it."""
     variables = {id(t) for t in graph.internal_captures}  # which both parts have
     found: dict[int, tf.Tensor] = {}
     queue, seen = list(results), set()

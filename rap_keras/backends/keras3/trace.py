@@ -260,9 +260,9 @@ def _with_biases(nodes: list[Node], end: int) -> list[Node]:
 def without_head(graph: Graph) -> Graph:
     """The same graph without the softmax at its end: to its logits.
 
-    Also where what follows only moves or resizes what it gives: that is then done to the logits. What
-    follows and rises with the probability of every class in the same way, as a clip, a logarithm or
-    another softmax, is left out with it.
+    Layers after it that only move or resize its output are then applied to the logits. Layers that apply
+    the same rising function to every probability, such as a clip, a logarithm or another softmax, are
+    left out too.
     """
     while (shorter := _without_last_head(graph)) is not None:
         graph = shorter

@@ -65,8 +65,8 @@ class Scene:
         mask: The object.
         x: The model's input `(height, width, channels)`.
         neuron: The neuron that is explained.
-        logits: Those of all neurons; of one output with a sigmoid those of classes 0 and 1.
-        head: What the model makes of them.
+        logits: The logits of all neurons; for one output with a sigmoid those of classes 0 and 1.
+        head: The model's head.
         other: Another neuron, drawn by chance; None where there is none.
         replacement: What perturbed pixels become.
         predict: From batches of inputs to logits.

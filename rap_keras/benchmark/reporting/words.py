@@ -188,7 +188,7 @@ def plain(value: Any) -> str:
 
 
 def colours(methods: Sequence[Mapping[str, Any]]) -> str:
-    """What the colours of heat maps mean, by the methods of a protocol."""
+    """What the colours of the heat maps of a protocol's methods mean."""
     meanings: dict[str, list[str]] = {}
     for method in methods:
         record = find_method(method["method"])
