@@ -99,10 +99,18 @@ def rescale(
     linear = (one and is_a(layer, _LINEAR)) or (len(inputs) < 3 and is_a(layer, _MULTILINEAR))
     if linear and not (starts_constant and is_a(layer, layer_types.DIVISION)):
         return vjp(outputs, inputs, both, transposed)
-    if not all(t.dtype.is_floating for t in (*inputs, *outputs)):
+    # Beside values there may be their places, as of the largest ones.
+    values = [k for k, y in enumerate(outputs) if y.dtype.is_floating]
+    if not values or not all(x.dtype.is_floating for x in inputs):
         return vjp(outputs, inputs, both, transposed)
     each = is_a(layer, layer_types.SELECTION) and _alike(inputs, outputs)
-    return between(recompute, inputs, outputs, both, *samples, each=each)
+    outputs, both, at = ([part[k] for k in values] for part in (outputs, both, samples[1]))
+
+    def made(xs: Tensors) -> list[tf.Tensor]:
+        found = recompute(xs)
+        return [found[k] for k in values]
+
+    return between(made, inputs, outputs, both, samples[0], at, each=each)
 
 
 def _alike(inputs: Tensors, outputs: Tensors) -> bool:
