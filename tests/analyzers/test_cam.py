@@ -154,7 +154,7 @@ def pooled():
     [
         (dense, {}, "Expected a model with one input of images"),
         (pooled, {}, "Expected a model with a layer of feature maps"),
-        (plain, {"layer": "cnv"}, "Expected layer to be one of the model, got 'cnv'"),
+        (plain, {"layer": "cnv"}, "Expected layer to be a layer of the model, got 'cnv'"),
         (
             plain,
             {"layer": "dense_of_plain"},

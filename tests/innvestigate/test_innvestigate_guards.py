@@ -67,7 +67,7 @@ def test_unknown_tokens_are_told(tokens, method, dtype, token):
 
 def test_what_cannot_go_back_to_tokens_is_told(tokens):
     x = np.ones((2, 5), "int32")
-    refused("gradient", tokens["int32"], x, 'are only whole numbers, such as tokens: use "rap"')
+    refused("gradient", tokens["int32"], x, 'holds whole numbers, such as tokens: use "rap"')
     assert create("rap", tokens["int32"]).analyze(x).shape == x.shape
 
 
@@ -118,9 +118,7 @@ def test_dropout_that_is_always_on_is_refused(method):
     given = k2.Input((6,))
     x = L.Dropout(0.5)(dense()(given), training=True)
     model = k2.Model(given, L.Dense(3)(x))
-    refused(
-        method, model, samples(), "Expected a model that computes the same of a sample each time"
-    )
+    refused(method, model, samples(), "Expected a model that always computes the same for a sample")
 
 
 @pytest.mark.parametrize("method", [*METHODS, "lrp.epsilon"])
