@@ -171,7 +171,7 @@ def test_grey_models_take_the_luma(pixels):
 
 
 WRONG = {
-    "a number, for its classes have no names, got 'cat'": {"neuron": "cat"},
+    "a number, because its classes have no names, got 'cat'": {"neuron": "cat"},
     "Expected at least one image, got none": {"images": []},
     "There is no image or folder 'nowhere.png'": {"images": "nowhere.png"},
     r"uint8 \(height, width, 3\) or \(height, width\), got int": {"images": 3},
