@@ -95,7 +95,7 @@ def file(tmp_path):
 def test_doctor_tells_what_is_missing(file):
     told = succeed("doctor", f"{file}:net")
     assert "unknown preprocessing, none used here: pass --preprocess" in told
-    assert "not known" not in succeed("doctor", f"{file}:net", "--preprocess", "unit")
+    assert "unknown preprocessing" not in succeed("doctor", f"{file}:net", "--preprocess", "unit")
     assert "the map sums to a negative number" in succeed("doctor", f"{file}:negative")
     result = run("doctor", f"{file}:odd")
     assert result.exit_code == 2
