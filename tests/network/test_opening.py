@@ -609,19 +609,19 @@ def test_threads_that_open_models_leave_keras_as_it_was():
     assert seen() == before
 
 
-ATTENTION = {
+CAUSAL = {
     "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 3),
     "GroupQueryAttention": lambda: layers.GroupQueryAttention(4, 4, 2),
 }
 
 
 @pytest.mark.parametrize("length", [5, None])
-@pytest.mark.parametrize("kind", ATTENTION)
+@pytest.mark.parametrize("kind", CAUSAL)
 def test_causal_attention_of_any_length(kind, length, rng):
     if not hasattr(layers, kind):
         pytest.skip("this release of Keras has none")
     inputs = keras.Input((length, 4))
-    y = ATTENTION[kind]()(inputs, inputs, use_causal_mask=True)
+    y = CAUSAL[kind]()(inputs, inputs, use_causal_mask=True)
     analyzer = create_analyzer("gradient", keras.Model(inputs, y[:, 1]))  # the second place
     x = sample(rng, 5, 4)
     maps = analyzer.analyze(x)
