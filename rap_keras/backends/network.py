@@ -167,12 +167,20 @@ class Network(ABC):
 
     @contextlib.contextmanager
     def _telling_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
-        """Tells of inputs of a size at which the model itself fails."""
+        """Tells of inputs of a size, or a batch of one, at which the model itself fails."""
         try:
             yield
         except InputError:
             raise
         except (ValueError, tf.errors.InvalidArgumentError) as error:
+            size, number = self._fixed_size(), len(arrays[0])
+            if size not in (None, number):
+                raise InputError(
+                    f"Expected {size} samples at a time, as the model is built for batches of {size}, "
+                    f"got {number}: set batch_size={size} and pass a multiple of it, or build the model "
+                    "without a batch size.",
+                    "batch_size",
+                ) from error
             fixed = all(None not in tuple(spec.shape)[1:] for spec in self.inputs)
             if fixed or self._takes([a[:1] for a in arrays]):
                 raise

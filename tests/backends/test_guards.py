@@ -208,6 +208,10 @@ def test_sums_are_checked_in_batches_of_the_size_that_the_model_takes(rng):
     samples = rng.normal(size=(4, 6)).astype("float32")
     analyzer = create_analyzer("integrated_gradients", model, batch_size=2, steps=64)
     assert analyzer.analyze(samples).shape == samples.shape
+    with pytest.raises(
+        InputError, match=r"Expected 2 samples at a time, .*, got 3: set batch_size=2"
+    ):
+        create_analyzer("gradient", model).analyze(samples[:3])
 
 
 @pytest.mark.parametrize("method", ["rap", "gradient"])
