@@ -1,6 +1,7 @@
 """The base of gradient methods, which cannot differentiate by whole numbers, such as tokens."""
 
 import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,8 @@ import tensorflow as tf
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import EMBEDDING, is_a
+from rap_keras.network.layer_types import EMBEDDING, KERNEL, is_a
+from rap_keras.network.lookups import leading_to, lookups, pruned
 
 # Layers and operations that turn numbers into the index of a row, a place or a class.
 _COUNTING = EMBEDDING | {
@@ -38,8 +40,7 @@ class DifferentiatingAnalyzer(Analyzer):
             InputError: No input has a derivative.
         """
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
-        named = zip(self._graph.inputs, self._graph.input_names, self._differentiable, strict=True)
-        without = [repr(name) for slot, name, has in named if not has and slot in taken]
+        without = [repr(name) for slot, name, has in self._named() if not has and slot in taken]
         if without:
             told = f"{', '.join(without)} {'holds' if len(without) == 1 else 'hold'} whole numbers"
             other = 'methods that propagate relevance, such as "rap", explain'
@@ -53,6 +54,28 @@ class DifferentiatingAnalyzer(Analyzer):
                 f"{other} them.",
                 stacklevel=3,
             )
+        both = [repr(name) for slot, name, has in self._named() if has and slot in self._choosing]
+        if both:
+            warnings.warn(
+                f"{self.name!r} is made of derivatives, which those values of {', '.join(both)} do not "
+                "have that choose rows of an embedding, such as tokens: give them an input of their own, "
+                'or use a method that propagates relevance, such as "rap".',
+                stacklevel=3,
+            )
+
+    def _named(self) -> Iterable[tuple[int, str, bool]]:
+        """The inputs' slots and names, and whether the output can be differentiated by them."""
+        return zip(self._graph.inputs, self._graph.input_names, self._differentiable, strict=True)
+
+    @cached_property
+    def _choosing(self) -> set[int]:
+        """The slots of the inputs of whose values some choose rows, as they are or moved."""
+        found: set[int] = set()
+        for lookup in lookups(self._graph):
+            nodes = pruned(self._graph, lookup.slot).nodes
+            if not any(is_a(node.layer, KERNEL) for node in nodes):
+                found |= leading_to(self._graph, lookup.slot)
+        return found
 
     @cached_property
     def _differentiable(self) -> list[bool]:

@@ -74,3 +74,15 @@ def test_a_model_of_tokens_alone_has_no_derivative(method, dtype, rng):
     ):
         create_analyzer(method, model).analyze(tokens)
     assert abs(create_analyzer("rap", model).analyze(tokens)).max() > 0
+
+
+def test_tokens_among_floats_are_told(rng):
+    row = keras.Input((4,), name="row")
+    token = layers.Flatten()(layers.Embedding(9, 3)(row[:, :1]))
+    model = keras.Model(row, layers.Dense(2)(layers.Concatenate()([token, row[:, 1:]])))
+    x = rng.normal(size=(2, 4)).astype("float32")
+    x[:, 0] = (3, 8)
+    with pytest.warns(UserWarning, match="values of 'row' do not have that choose rows"):
+        maps = create_analyzer("gradient", model).analyze(x)
+    assert not maps[:, 0].any()
+    assert maps[:, 1:].all()
