@@ -176,6 +176,6 @@ def test_options_are_known_without_loading_the_method():
         method.check_options(method.option_names())
         with pytest.raises(InputError, match=f"Expected options of '{method.name}' among .*seede"):
             method.check_options(["seede"])
-    for name, fixed in (("lrp.alpha_2_beta_1", "alpha"), ("rap", "model"), ("lrp.z", "method")):
+    for name, fixed in (("lrp.alpha_2_beta_1", "alpha"), ("rap", "model"), ("rap", "composite")):
         with pytest.raises(InputError, match=f"got '{fixed}'"):
             read_method(name).check_options([fixed])

@@ -200,6 +200,9 @@ def test_names_of_classes_are_proposed(pixels):
         rap_keras.explain(loaded, pixels, neuron="tabby")
     with pytest.raises(InputError, match="got 'crane', which 2 of them are called"):
         rap_keras.explain(loaded, pixels, neuron="crane")
+    object.__setattr__(loaded, "labels", ("not yes", "yes"))
+    with pytest.raises(InputError, match=r"one of its 2 classes \(not yes, yes\), got 'no'"):
+        loaded.neuron_called("no")
 
 
 def test_images_of_several_sizes(pixels):
