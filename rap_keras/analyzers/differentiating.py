@@ -58,7 +58,7 @@ class DifferentiatingAnalyzer(Analyzer):
         if both:
             warnings.warn(
                 f"{self.name!r} is made of derivatives, which those values of {', '.join(both)} do not "
-                "have that choose rows of an embedding, such as tokens: give them an input of their own, "
+                "have that choose rows of an embedding, such as tokens: give them an own input, "
                 'or use a method that propagates relevance, such as "rap".',
                 stacklevel=3,
             )
