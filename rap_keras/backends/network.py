@@ -157,7 +157,7 @@ class Network(ABC):
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            with telling_tokens(), self._telling_sizes(arrays):
+            with self._telling_sizes(arrays), telling_tokens():  # tokens first
                 self.check(arrays)
                 if not built:
                     built.append(build())

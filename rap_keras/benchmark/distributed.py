@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class Worker:
 
 def check_ray() -> None:
     """Refuses workers if Ray is not installed, without loading it."""
-    if importlib.util.find_spec("ray") is None:
+    if "ray" not in sys.modules and importlib.util.find_spec("ray") is None:
         raise _no_ray()
 
 
