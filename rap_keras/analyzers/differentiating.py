@@ -1,6 +1,5 @@
 """The base of gradient methods, which cannot differentiate by whole numbers, such as tokens."""
 
-import warnings
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,7 @@ from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import EMBEDDING, KERNEL, is_a
 from rap_keras.network.lookups import leading_to, lookups, pruned
+from rap_keras.support.warn import warn
 
 # Layers and operations that turn numbers into the index of a row, a place or a class.
 _COUNTING = EMBEDDING | {
@@ -49,18 +49,16 @@ class DifferentiatingAnalyzer(Analyzer):
                     f"Expected a model with an input that {self.name!r} can differentiate by, but "
                     f"{told}, such as tokens, which have no derivative: {other} them."
                 )
-            warnings.warn(
+            warn(
                 f"{self.name!r} gives zeros to inputs without a derivative: {told}, such as tokens; "
                 f"{other} them.",
-                stacklevel=3,
             )
         both = [repr(name) for slot, name, has in self._named() if has and slot in self._choosing]
         if both:
-            warnings.warn(
+            warn(
                 f"{self.name!r} is made of derivatives, which those values of {', '.join(both)} do not "
                 "have that choose rows of an embedding, such as tokens: give them an own input, "
                 'or use a method that propagates relevance, such as "rap".',
-                stacklevel=3,
             )
 
     def _named(self) -> Iterable[tuple[int, str, bool]]:

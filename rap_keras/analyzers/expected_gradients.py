@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
 from rap_keras.errors import InputError
-from rap_keras.inputs.samples import refuse_masked
+from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
 from rap_keras.support.reading import opened
@@ -49,6 +50,9 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         self.seed = seed
         shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
         self.background = _read_background(background, shapes)
+        dtype = tf.as_dtype(self._network.inputs[0].dtype)
+        if dtype.is_floating:
+            as_dtype(self.background, dtype, "background")
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
@@ -98,7 +102,8 @@ def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
     shape = shapes[0]
     fits = array.ndim == len(shape) + 1 and len(array) and np.isfinite(array).all()
     if not fits or any(e not in (None, n) for e, n in zip(shape, array.shape[1:], strict=True)):
-        what = "none" if given is None else f"an array of shape {array.shape}"
+        broken = "" if np.isfinite(array).all() else " with NaN or infinity"
+        what = "none" if given is None else f"an array of shape {array.shape}{broken}"
         raise InputError(
             f"Expected background to be finite samples of shape (n, {', '.join(map(str, shape))}), as "
             f"the model takes them, got {what}: pass some of the training data.",

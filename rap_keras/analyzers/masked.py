@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import shown
+from rap_keras.support.warn import warn
 
 
 class _MaskedAnalyzer(Analyzer):
@@ -237,10 +237,9 @@ class RISEAnalyzer(_MaskedAnalyzer):
             and self._output_shape in ((), (1,))
             and self._network.head != "sigmoid"
         ):
-            warnings.warn(
+            warn(
                 "RISE weights masks by the sigmoid of the model's only output, which has no sigmoid "
                 'itself: pass score="logit" if it is a regression.',
-                stacklevel=3,
             )
 
     def options(self) -> dict[str, Any]:

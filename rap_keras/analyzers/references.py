@@ -1,6 +1,5 @@
 """What methods share that explain the way from a reference to a sample."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from rap_keras.inputs.neurons import refuse_several
 from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
+from rap_keras.support.warn import warn
 
 # A sum that misses the difference of the logits by more than this share of them causes a warning.
 _MISSED = 0.1
@@ -99,11 +99,10 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
                 "reference_inputs",
             )
         if (abs(delta) > _MISSED * size).any():
-            warnings.warn(
+            warn(
                 f"The maps of {self.name!r} do not sum to the difference of the logits of sample and "
                 f"reference: they miss it by more than {_MISSED:.0%} of the logits. See "
                 "convergence_delta(x), and try other reference_inputs or another method.",
-                stacklevel=4,
             )
 
     def _check_sums(self, arrays: list[np.ndarray], selection: Any, found: dict[str, Any]) -> None:

@@ -1,12 +1,11 @@
 """Warnings about maps that are zero everywhere, which look like an answer but are not."""
 
-import inspect
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from rap_keras.analyzers.explanation import Explanation
+from rap_keras.support.warn import warn
 
 
 def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instead: str) -> None:
@@ -38,19 +37,7 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
             f", and theirs is negative: {', or '.join(advice)}" if negative else f": {advice[0]}"
         )
     samples = f"{count} of {len(values)} samples"
-    warnings.warn(
-        f"The map of {explained.method!r} is zero everywhere for {samples}, {reason}.",
-        stacklevel=_outside(),
-    )
-
-
-def _outside() -> int:
-    """The `stacklevel` that makes the caller's warning point at code outside this package."""
-    level, frame = 1, inspect.currentframe()
-    package = __name__.partition(".")[0]
-    while (frame := frame and frame.f_back) and frame.f_globals["__name__"].startswith(package):
-        level += 1
-    return level
+    warn(f"The map of {explained.method!r} is zero everywhere for {samples}, {reason}.")
 
 
 def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

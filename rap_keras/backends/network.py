@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -19,6 +18,7 @@ from rap_keras.network.heads import explained_probabilities
 from rap_keras.network.layer_types import KERNEL, head_of, is_a
 from rap_keras.network.lookups import Lookup, lookups, pruned
 from rap_keras.propagate import forward
+from rap_keras.support.warn import warn
 
 Run = Callable[..., Any]
 
@@ -52,11 +52,10 @@ class Network(ABC):
             )
         head = explained_probabilities(graph)
         if head is not None:
-            warnings.warn(
+            warn(
                 f"The output of the model is made of the probabilities of layer {head!r}. They are "
                 "explained as they are, but their gradients vanish where the model is sure: to explain "
                 "logits, build a model that ends before that layer or averages logits.",
-                stacklevel=4,
             )
         self.model = model
         self.graph = graph

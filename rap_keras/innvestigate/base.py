@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +39,7 @@ from rap_keras.rules import facts_of
 from rap_keras.support.files import replacing
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import shown
+from rap_keras.support.warn import warn
 
 
 class PropagationAnalyzer(ReverseAnalyzerBase):
@@ -374,11 +374,10 @@ def _warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
     """Warns about samples whose maps are zero at every input."""
     count = int(are_zero(maps, maps[0].shape[:1]).sum())
     if count:
-        warnings.warn(
+        warn(
             f"The map of {name} is zero everywhere for {count} of {len(maps[0])} samples: it finds "
             "nothing that speaks for the neuron. For class 0 of a model with one sigmoid, analyze "
             "rap_keras.innvestigate.prepare(model, keep_head=False, negated=True).",
-            stacklevel=3,
         )
 
 

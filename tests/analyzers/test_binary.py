@@ -170,6 +170,7 @@ def test_a_map_of_zeros_is_told(method):
     assert not found.any()
     assert len(told) == 1
     assert "neuron_selection=0" in str(told[0].message)
+    assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         by_class = create_analyzer(method, negative, neuron_selection_mode="index")
@@ -237,3 +238,12 @@ def test_both_classes_have_names(model):
     assert found.decisions[0].startswith("neuron 0 (no), logit -")
     told = dataclasses.replace(found, neurons=MIXED)
     assert "neuron 1 (yes)" in told.decisions[1]
+
+
+def test_a_warning_names_the_line_of_the_caller():
+    model = made()
+    averaged = keras.Model(model.input, keras.ops.mean(model.output, -1, keepdims=True) / 2 + 0.25)
+    shown = keras.Model(model.input, layers.Average()([averaged.output, model.output]))
+    with pytest.warns(UserWarning, match="made of the probabilities") as told:
+        create_analyzer("gradient", shown)
+    assert told[0].filename == __file__

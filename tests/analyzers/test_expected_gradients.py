@@ -122,3 +122,10 @@ def test_a_large_background_is_shown_in_short(model, data):
     assert len(repr(analyzer)) < 2000
     assert "background=" in repr(analyzer)
     assert "ExpectedGradientsAnalyzer" in repr(analyzer)
+
+
+@pytest.mark.parametrize(("value", "told"), [(1e300, "fit into float32"), (np.nan, "with NaN")])
+def test_a_background_that_the_model_cannot_take_is_refused(value, told):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
+    with pytest.raises(InputError, match=f"background .*{told}"):
+        create_analyzer("expected_gradients", model, background=np.full((3, 2), value))

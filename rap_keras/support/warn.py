@@ -1,0 +1,13 @@
+"""Warnings that name the line of the caller's own code."""
+
+import inspect
+import warnings
+
+
+def warn(message: str) -> None:
+    """Warns of something in the call of this package that the caller's own code makes."""
+    level, frame = 1, inspect.currentframe()
+    package = __name__.partition(".")[0]
+    while (frame := frame and frame.f_back) and frame.f_globals["__name__"].startswith(package):
+        level += 1
+    warnings.warn(message, stacklevel=level + 1)
