@@ -302,7 +302,8 @@ class Analyzer(BinaryAnalyzer):
             self._refuse_broken_weights()
             raise InputError(
                 "Expected finite relevance, got NaN or infinity from finite inputs: the model's own "
-                "values overflow; scale the input as the model expects it, or set check_finite=False."
+                "values overflow, or its slope is infinite there, as of a square root at 0; scale the "
+                "input as the model expects it, or set check_finite=False."
             )
 
     def _refuse_broken_weights(self) -> None:

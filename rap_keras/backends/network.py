@@ -156,7 +156,7 @@ class Network(ABC):
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            with self._telling_sizes(arrays), telling_tokens():  # tokens first
+            with self.telling_sizes(arrays), telling_tokens():  # tokens first
                 self.check(arrays)
                 if not built:
                     built.append(build())
@@ -165,7 +165,7 @@ class Network(ABC):
         return run
 
     @contextlib.contextmanager
-    def _telling_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
+    def telling_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
         """Tells of inputs of a size, or a batch of one, at which the model itself fails."""
         try:
             yield

@@ -216,12 +216,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             feed, pack = self._feed(X, neuron_selection)
             if not len(feed[0]):
                 return pack([np.zeros(x.shape, x.dtype) for x in feed[: len(self._model.inputs)]])
-            with telling_tokens():
+            samples = feed[: len(self._model.inputs)]
+            with telling_tokens(), self._guard.network.telling_sizes(samples):
                 maps = _as_list(self._analyzer_model.predict_on_batch(feed))
             if self._n_debug_output:
                 self._handle_debug_output(maps[-self._n_debug_output :])
                 maps = maps[: -self._n_debug_output]
-            self._guard.refuse_broken(feed[: len(self._model.inputs)], maps)
+            self._guard.refuse_broken(samples, maps)
             _warn_of_zero_maps(type(self).__name__, maps)
             return pack(maps)
 
@@ -257,11 +258,10 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 outputs = [tensors[slot] for parts in slots.values() for slot in parts]
                 inputs = self._analyzer_model.inputs
                 self._layers_model = kmodels.Model(inputs, outputs, name="relevance_of_layers")
-            with telling_tokens():
+            samples = feed[: len(self._model.inputs)]
+            with telling_tokens(), self._guard.network.telling_sizes(samples):
                 found = _as_list(self._layers_model.predict_on_batch(feed))
-            self._guard.refuse_broken(
-                feed[: len(self._model.inputs)], found[: len(self._graph.inputs)]
-            )
+            self._guard.refuse_broken(samples, found[: len(self._graph.inputs)])
             maps = iter(found)
         layers = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
         return {name: parts[0] if len(parts) == 1 else parts for name, parts in layers.items()}

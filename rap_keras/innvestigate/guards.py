@@ -47,7 +47,8 @@ class Guard:
         """
         arrays, pack = self.network.read(X, self.check_finite)
         if len(arrays[0]):
-            self.network.check(arrays)
+            with self.network.telling_sizes(arrays):
+                self.network.check(arrays)
         return arrays, pack
 
     def refuse_neuron(self, selection: Any, size: int) -> None:
@@ -85,7 +86,8 @@ class Guard:
                     )
         raise InputError(
             "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
-            "overflow; scale the input as the model expects it, or set check_finite=False."
+            "overflow, or its slope is infinite there, as of a square root at 0; scale the input as "
+            "the model expects it, or set check_finite=False."
         )
 
 
@@ -106,6 +108,12 @@ def _telling_integers(network: Keras2Network) -> Iterator[None]:
 
 def guarded(analyzer: Any, check_finite: bool) -> Any:
     """iNNvestigate's own analyzer, changed so that `analyze` refuses what ours refuse."""
+    shape = tuple(analyzer._model.outputs[0].shape)
+    if len(shape) < 2:
+        raise InputError(
+            f"Expected a model with outputs of shape (batch, neurons), got {shape}: end it with "
+            "Reshape((1,)), or with the layer before."
+        )
     guard = Guard(OpaqueNetwork(analyzer._model), check_finite)
     analyze = analyzer.analyze
 
@@ -113,8 +121,13 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
     def checked(X: Any, *args: Any, **kwargs: Any) -> Any:
         arrays, _ = guard.read(X)
         if analyzer._neuron_selection_mode == "index" and (args or kwargs):
-            guard.refuse_neuron((*args, *kwargs.values())[0], len(arrays[0]))
-        with telling_tokens(), _telling_integers(guard.network):
+            told, size = (*args, *kwargs.values())[0], len(arrays[0])
+            guard.refuse_neuron(told, size)
+            if np.size(told) == 1:  # its wrappers take one for each sample, by keyword
+                told = np.broadcast_to(np.reshape(told, -1), (size,))
+            args, kwargs = (), {"neuron_selection": told}
+        sizes = guard.network.telling_sizes(arrays)
+        with telling_tokens(), sizes, _telling_integers(guard.network):
             maps = analyze(X, *args, **kwargs)
         guard.refuse_broken(arrays, [np.asarray(m) for m in tf.nest.flatten(maps)])
         return maps

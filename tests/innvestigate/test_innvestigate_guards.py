@@ -206,3 +206,34 @@ def test_a_saved_analyzer_holds_no_code_that_runs(tmp_path):
     saved.save_npz(tmp_path / "rap.npz")
     with pytest.raises(InputError, match="runs no code, but its model has a Lambda layer"):
         plugin.RAPAnalyzer.load_npz(tmp_path / "rap.npz")
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
+def test_a_neuron_is_told_by_place_as_by_name(plain, method):
+    x = samples()
+    analyzer = create(method, plain, neuron_selection_mode="index")
+    expected = analyzer.analyze(x, neuron_selection=np.full(len(x), 2))
+    for selection in (2, [2], [2] * len(x)):
+        np.testing.assert_array_equal(analyzer.analyze(x, selection), expected)
+        named = analyzer.analyze(x, neuron_selection=selection)
+        np.testing.assert_array_equal(named, expected)
+
+
+def test_outputs_without_axes_are_refused():
+    given = k2.Input((6,))
+    model = k2.Model(given, L.Reshape(())(L.Dense(1)(given)))
+    for method in METHODS:
+        refused(method, model, samples(), r"Expected a model with outputs .*\(None,\)")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_size_at_which_the_model_itself_fails_is_told(method):
+    given = k2.Input((None, None, 1))
+    merged = L.Concatenate()([given, L.UpSampling2D()(L.MaxPooling2D()(given))])
+    model = k2.Model(given, L.Dense(2)(L.GlobalAveragePooling2D()(L.Conv2D(2, 1)(merged))))
+    analyzer = create(method, model)
+    even, odd = np.ones((2, 4, 4, 1)), np.ones((2, 5, 5, 1))
+    for _ in "before a good one", "after one":
+        with pytest.raises(InputError, match=r"got \(batch, 5, 5, 1\), at which the model"):
+            analyzer.analyze(odd)
+        assert analyzer.analyze(even).shape == even.shape
