@@ -160,9 +160,9 @@ def _table(summary: Mapping[str, Any], columns: Sequence[Column], part: str) -> 
 
 
 def _best(values: Sequence[float | None], column: Column) -> list[int]:
-    """Where the best values are; nowhere if there are not two to compare."""
+    """Where the best values are; nowhere if there are not two that differ."""
     known = [value for value in values if value is not None]
-    if not column.better or len(known) < 2:
+    if not column.better or len(set(known)) < 2:
         return []
     best = min(known) if column.better == "lower" else max(known)
     return [row for row, value in enumerate(values) if value == best]
