@@ -166,7 +166,7 @@ class Network(ABC):
 
     @contextlib.contextmanager
     def telling_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
-        """Tells of inputs of a size, or a batch of one, at which the model itself fails."""
+        """Tells of inputs at which the model itself fails, as of a size that it does not take."""
         try:
             yield
         except InputError:
@@ -180,15 +180,14 @@ class Network(ABC):
                     "without a batch size.",
                     "batch_size",
                 ) from error
-            fixed = all(None not in tuple(spec.shape)[1:] for spec in self.inputs)
-            if fixed or self._takes([a[:1] for a in arrays]):
+            count = size or 1
+            if self._takes([np.repeat(a[:1], count, 0) for a in arrays]):
                 raise
-            shapes = ", ".join(str(("batch", *a.shape[1:])) for a in arrays).replace(
-                "'batch'", "batch"
-            )
+            shapes = ", ".join(str(("batch", *a.shape[1:])) for a in arrays)
+            shapes = shapes.replace("'batch'", "batch")
             raise InputError(
-                f"Expected inputs of a size that the model takes, got {shapes}, at which the model "
-                "itself fails: use sizes that fit its layers, as those that it was trained with."
+                f"Expected inputs that the model takes, got {shapes}, at which the model itself fails "
+                "in predict: use sizes that fit its layers, as those that it was trained with."
             ) from error
 
     @cached_property

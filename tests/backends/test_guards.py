@@ -227,3 +227,13 @@ def test_a_size_at_which_the_model_itself_fails_is_told(method):
         with pytest.raises(InputError, match=told):
             analyzer.analyze(odd)
         assert analyzer.analyze(even).shape == even.shape
+
+
+def test_a_model_that_fails_at_its_own_size_is_told():
+    x = keras.Input((6, 6, 1))
+    model = keras.Model(x, dense(layers.Flatten()(layers.RandomCrop(3, 3)(x))))
+    model.layers[-1].input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: 10})
+    with pytest.raises(
+        InputError, match=r"got \(batch, 6, 6, 1\), at which the model itself fails"
+    ):
+        create_analyzer("gradient", model).analyze(np.ones((2, 6, 6, 1)))
