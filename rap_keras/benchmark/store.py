@@ -77,6 +77,7 @@ class Store:
             except BaseException:
                 self._database.close()
                 raise
+            self._opened = os.stat(path)
 
     def _open(self, protocol: Mapping[str, Any] | None) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -141,9 +142,11 @@ class Store:
                 it), and the pixels and heat maps to keep for figures.
 
         Raises:
-            InputError: The file cannot be written to; what it held before is still there.
+            InputError: The file cannot be written to; what it held before is still there. Or another
+                process has replaced it.
         """
         contents = {record["position"]: json.dumps(record) for record, _ in chunk}
+        self._refuse_replaced()
         with self._telling(), self._transaction():
             held = self._database.execute(
                 "SELECT position, status, content FROM images WHERE position BETWEEN ? AND ?",
@@ -159,6 +162,15 @@ class Store:
                     self._database.execute(f"DELETE FROM {table} WHERE position = ?", (position,))
                 self._insert("images", position, record["status"], contents[position])
                 self._insert_maps(position, maps)
+
+    def _refuse_replaced(self) -> None:
+        """Refuses to write to a file that is no longer in the folder, where nobody would find it."""
+        path = self.folder / FILE
+        if not os.path.exists(path) or not os.path.samestat(self._opened, os.stat(path)):
+            raise InputError(
+                f"Expected {str(path)!r} to be the file that this run opened, but another process has "
+                "removed or replaced it: run one benchmark at a time in a folder."
+            )
 
     def add_maps(self, position: int, maps: Maps) -> None:
         """Adds the pixels and heat maps of an image that is there without them.

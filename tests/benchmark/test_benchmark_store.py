@@ -513,3 +513,14 @@ def test_a_link_that_leads_nowhere_is_no_place_for_results(tmp_path):
     with pytest.raises(InputError, match=r"results.sqlite' to be a file, got a broken link"):
         Store(tmp_path / "out", {})
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_nothing_is_written_to_a_file_that_another_process_replaced(tmp_path):
+    with Store(tmp_path, PROTOCOL) as first:
+        with running._begun(tmp_path, PROTOCOL | {"seed": 1}) as second:
+            second.add([({"position": 0, "status": "kept"}, {})])
+        with pytest.raises(InputError, match="another process has removed or replaced it"):
+            first.add([({"position": 0, "status": "kept"}, {})])
+    with Store(tmp_path) as held:
+        assert held.protocol["seed"] == 1
+        assert held.has_kept()
