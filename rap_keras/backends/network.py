@@ -50,16 +50,21 @@ class Network(ABC):
                 "of dtype bool, which passes for a mask and has no relevance: declare it as float32, "
                 "which takes True and False for 1 and 0."
             )
-        head = explained_probabilities(graph)
+        self.model = model
+        self.graph = graph
+        self._checked: np.ndarray | None = None  # how large the inputs were
+        head = explained_probabilities(graph, self._own_slot)
         if head is not None:
             warn(
                 f"The output of the model is made of the probabilities of layer {head!r}. They are "
                 "explained as they are, but their gradients vanish where the model is sure: to explain "
-                "logits, build a model that ends before that layer or averages logits.",
+                "logits, build a model that ends before that layer or averages logits."
             )
-        self.model = model
-        self.graph = graph
-        self._checked: np.ndarray | None = None  # how large the inputs were
+
+    @property
+    def _own_slot(self) -> int:
+        """The slot of the model's own output."""
+        return self.graph.output
 
     @property
     def inputs(self) -> Sequence[Any]:

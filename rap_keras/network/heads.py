@@ -84,15 +84,15 @@ def _scalar(graph: Graph, node: Node) -> float:
     return float(np.reshape(others[0], ()))
 
 
-def explained_probabilities(graph: Graph) -> str | None:
+def explained_probabilities(graph: Graph, output: int) -> str | None:
     """The name of the softmax or sigmoid whose probabilities the output combines, if any.
 
     Such as by averages, sums or maxima; None if the output is that softmax itself.
     """
-    last = graph.producers.get(graph.output)
+    last = graph.producers.get(output)
     if last is None or activation_name(last.layer) in HEADS:
         return None
-    return _made_of(graph, graph.output)
+    return _made_of(graph, output)
 
 
 def _made_of(graph: Graph, slot: int) -> str | None:

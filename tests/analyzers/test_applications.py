@@ -28,7 +28,8 @@ def error_of(model, rng, dtype="float32"):
     return create_analyzer("rap", model).conservation(x).max_error
 
 
-@pytest.mark.parametrize("head", [pytest.param("softmax", marks=pytest.mark.slow), None])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["softmax", None])
 def test_a_small_mobilenet_conserves(head, rng):
     model = apps.MobileNetV2(
         weights=None, input_shape=(96, 96, 3), alpha=0.35, classifier_activation=head

@@ -66,11 +66,16 @@ def test_doctor_of_a_model_that_is_explained(tmp_path):
     assert "78,714 parameters" in told
     assert "9 x BatchNormalization: routing.pass_on" in told
     assert "explained: rap-keras explain IMAGE --model embedded:residual" in told
-    assert told == succeed("doctor", "--model", "embedded:residual")
     photo = tmp_path / "a.png"
     Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(photo)
     assert "checked on  a.png: neuron " in succeed("doctor", "embedded:vgg", "--image", photo)
+
+
+@pytest.mark.slow
+def test_doctor_of_segmentation_and_of_the_model_by_its_flag():
     assert "all neurons" in succeed("doctor", "embedded:segmentation")
+    told = succeed("doctor", "embedded:residual")
+    assert told == succeed("doctor", "--model", "embedded:residual")
 
 
 @pytest.fixture

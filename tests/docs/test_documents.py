@@ -129,7 +129,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 @pytest.mark.parametrize(
     "path",
     slow_unless(
-        lambda p: p.id in ("01_quickstart", "04_benchmark", "06_own_rules"),
+        lambda p: p.id == "01_quickstart",
         [pytest.param(p, id=p.stem) for p in NOTEBOOKS if p.stem != "05_innvestigate"],
     ),
 )

@@ -171,5 +171,5 @@ def test_a_download_that_fails_is_one_line(monkeypatch):
 
 def test_without_kerashub_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(InputError, match=r"needs KerasHub .* pip install 'rap-keras\[hub\]'"):
+    with pytest.raises(InputError, match=r"needs KerasHub .* pip install 'keras-hub>=0.32'"):
         load_model("hub:resnet_50_imagenet")

@@ -102,7 +102,6 @@ def functional_layers():
 
 CASES = [
     (sequential_nested, ".keras"),
-    pytest.param(functional, ".h5", marks=hdf5),
     *(
         pytest.param(build, suffix, marks=[pytest.mark.slow, *marks])
         for build, suffix, marks in [
@@ -110,6 +109,7 @@ CASES = [
             (sequential_flat, ".h5", [hdf5]),
             (sequential_nested, ".h5", [hdf5]),
             (functional, ".keras", []),
+            (functional, ".h5", [hdf5]),
             (functional_layers, ".keras", []),
             (functional_layers, ".h5", [hdf5]),
         ]
@@ -157,6 +157,7 @@ def test_the_command_line_explains_it(images, tmp_path):
     assert f"neuron {np.argmax(model(np.float32(images[:1]), training=False))}, logit" in text
 
 
+@pytest.mark.slow
 def test_augmentation_and_scaling_change_nothing_of_the_map(images):
     model = sequential_flat()
     at = [layer.name.startswith("mobilenet") for layer in model.layers].index(True)

@@ -8,6 +8,7 @@ import reference
 import tensorflow as tf
 from compare import FLOAT32, FLOAT64, assert_same
 from layer_cases import CASES, unoptimized_graphs  # noqa: F401
+from thinned import pairwise_or_slow
 
 from rap_keras import create_analyzer
 from rap_keras.analyzers.registry import read_method
@@ -351,8 +352,7 @@ def test_half_precision(case, variance):
     assert_same(tf.cast(logits, tf.float32), tf.cast(model(x), tf.float32), 2e-2)
 
 
-@pytest.mark.parametrize("method", EXPLAINED)
-@pytest.mark.parametrize("case", FOLDED)
+@pytest.mark.parametrize(("case", "method"), pairwise_or_slow(list(FOLDED), EXPLAINED))
 def test_relevance_is_that_of_layers_folded_by_hand(case, method):
     model = chain(*FOLDED[case])
     (x,) = samples(model)

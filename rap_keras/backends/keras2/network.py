@@ -55,19 +55,19 @@ class Keras2Network(Network):
         super().__init__(flat, graph)
 
     @property
+    def _own_slot(self) -> int:
+        node = self.graph.producers.get(self.graph.output)
+        return node.inputs[0] if node and node.name == _VECTOR else self.graph.output
+
+    @property
     def last(self) -> Node | None:
         """The node that makes the model's output, before that became a vector."""
-        node = self.graph.producers.get(self.graph.output)
-        if node is not None and node.name == _VECTOR:
-            return self.graph.producers.get(node.inputs[0])
-        return node
+        return self.graph.producers.get(self._own_slot)
 
     @property
     def positions(self) -> tuple[int | None, ...]:
         """The shape of a sample's output, before that became a vector."""
-        node = self.graph.producers.get(self.graph.output)
-        of = node.inputs[0] if node is not None and node.name == _VECTOR else self.graph.output
-        return self.graph.shapes[of][1:]
+        return self.graph.shapes[self._own_slot][1:]
 
     def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
         """As for every network, but models may be of one batch size."""
