@@ -3,8 +3,8 @@
     make mutations
 
 Each mutation changes one operator, comparison, number or condition in a copy of the project. The tests
-of the rooms that use the changed file run on it: first those of `make test`, then, if they pass, the
-slow ones. Every mutation is printed with its change. Some that no test finds change nothing visible.
+of the rooms that use the changed file run on it: first, for every mutation, those of `make test`; then,
+for those that pass them, the slow ones. A mutation that no test finds may change nothing visible.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
 
 from cosmic_ray.commands.init import init
 from cosmic_ray.mutating import apply_mutation
@@ -47,14 +46,6 @@ KINDS = (
 SENSELESS = ("Shift", "Bit", "Mod", "FloorDiv", "Is", "In")
 
 
-class Outcome(NamedTuple):
-    """What became of one mutation."""
-
-    mutation: MutationSpec
-    change: str
-    found_by: str  # "fast", "slow" or "none"
-
-
 def main() -> None:
     """Reads the command line, and prints every outcome and their numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -69,15 +60,14 @@ def main() -> None:
     for number in range(arguments.workers):
         copies.put(copy_of_project(scratch / str(number)))
     chosen = sample(scratch, arguments.number, arguments.seed)
-    outcomes = []
-    with ThreadPoolExecutor(arguments.workers) as pool:
-        for outcome in pool.map(partial(tried, copies, arguments.python), chosen):
-            outcomes.append(outcome)
-            print(f"{len(outcomes):3d} {outcome.found_by:5s} {outcome.change}", flush=True)
-    fast = sum(o.found_by == "fast" for o in outcomes)
-    slow = sum(o.found_by == "slow" for o in outcomes)
-    found = f"`make test` finds {fast}, all tests {fast + slow}."
-    print(f"{len(outcomes)} mutations, seed {arguments.seed}: {found}")
+    missed = chosen
+    for kind in ("fast", "slow"):
+        tried = partial(outcome, copies, arguments.python, kind)
+        with ThreadPoolExecutor(arguments.workers) as pool:
+            passed = [mutation for mutation, found in pool.map(tried, missed) if not found]
+        missed = passed
+        found = f"{len(chosen) - len(missed)} of {len(chosen)} mutations (seed {arguments.seed})"
+        print(f"{'`make test`' if kind == 'fast' else 'All tests'} found {found}.", flush=True)
 
 
 def copy_of_project(folder: Path) -> Path:
@@ -109,24 +99,24 @@ def sample(scratch: Path, number: int, seed: int) -> list[MutationSpec]:
     return [draw.choice(places[place]) for place in draw.sample(sorted(places), number)]
 
 
-def tried(copies: "SimpleQueue[Path]", python: str, mutation: MutationSpec) -> Outcome:
-    """Makes a mutation in a free copy, asks the tests, and takes it back."""
+def outcome(
+    copies: "SimpleQueue[Path]", python: str, kind: str, mutation: MutationSpec
+) -> tuple[MutationSpec, bool]:
+    """Makes a mutation in a free copy, asks tests of a kind, takes it back; and whether they fail."""
     project = copies.get()
     path = project / mutation.module_path
     before = path.read_bytes()
     try:
         old, new = apply_mutation(path, get_operator(mutation.operator_name)(), mutation.occurrence)
-        row = mutation.start_pos[0]
-        lines = [text.splitlines()[row - 1].strip() for text in (old, new)]
-        change = f"{mutation.module_path}:{row}: {lines[0]}  =>  {lines[1]}"
-        found_by = next(
-            (kind for kind in ("fast", "slow") if fails(project, python, path.parent.name, kind)),
-            "none",
-        )
-        return Outcome(mutation, change, found_by)
+        found = fails(project, python, path.parent.name, kind)
     finally:
         path.write_bytes(before)
         copies.put(project)
+    row = mutation.start_pos[0]
+    lines = [text.splitlines()[row - 1].strip() for text in (old, new)]
+    verdict = f"{kind} {'found' if found else 'missed'}"
+    print(f"{verdict}: {mutation.module_path}:{row}: {lines[0]}  =>  {lines[1]}", flush=True)
+    return mutation, found
 
 
 def fails(project: Path, python: str, room: str, kind: str) -> bool:
