@@ -8,6 +8,7 @@ for those that pass them, the slow ones. A mutation that no test finds may chang
 """
 
 import argparse
+import itertools
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from cosmic_ray.commands.init import init
-from cosmic_ray.mutating import apply_mutation
+from cosmic_ray.mutating import apply_mutation, mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import MutationSpec
@@ -96,7 +97,22 @@ def sample(scratch: Path, number: int, seed: int) -> list[MutationSpec]:
         if any(kind in change for kind in KINDS) and not any(word in change for word in SENSELESS):
             places.setdefault((str(spec.module_path), spec.start_pos), []).append(spec)
     draw = random.Random(seed)
-    return [draw.choice(places[place]) for place in draw.sample(sorted(places), number)]
+    drawn = (draw.choice(places[place]) for place in draw.sample(sorted(places), len(places)))
+    return list(itertools.islice(filter(is_python, drawn), number))
+
+
+def is_python(mutation: MutationSpec) -> bool:
+    """Whether the changed file can still be compiled: of a lone `*` among parameters, it cannot."""
+    code = (ROOT / mutation.module_path).read_text("utf-8")
+    try:
+        compile(
+            mutate_code(code, get_operator(mutation.operator_name)(), mutation.occurrence),
+            str(mutation.module_path),
+            "exec",
+        )
+    except SyntaxError:
+        return False
+    return True
 
 
 def outcome(
