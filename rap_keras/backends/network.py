@@ -73,7 +73,7 @@ class Network(ABC):
 
     @property
     def head(self) -> str | None:
-        """What turns the logits into probabilities: "softmax", "sigmoid", or None."""
+        """The activation that makes probabilities of the logits, "softmax" or "sigmoid", or None."""
         last = self.graph.producers.get(self.graph.output)
         return self.graph.head or (head_of(last.layer) if last else None)
 

@@ -86,7 +86,7 @@ class LoadedModel:
 
     @property
     def head(self) -> str | None:
-        """What turns the logits into probabilities: "softmax", "sigmoid", or None."""
+        """The activation that makes probabilities of the logits, "softmax" or "sigmoid", or None."""
         return self.network.head
 
     @property
