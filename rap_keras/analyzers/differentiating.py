@@ -10,8 +10,8 @@ import tensorflow as tf
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import EMBEDDING, KERNEL, is_a
-from rap_keras.network.lookups import leading_to, lookups, pruned
+from rap_keras.network.layer_types import EMBEDDING, is_a
+from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.warn import warn
 
 # Layers and operations that turn numbers into the index of a row, a place or a class.
@@ -68,12 +68,8 @@ class DifferentiatingAnalyzer(Analyzer):
     @cached_property
     def _choosing(self) -> set[int]:
         """The slots of the inputs of whose values some choose rows, as they are or moved."""
-        found: set[int] = set()
-        for lookup in lookups(self._graph):
-            nodes = pruned(self._graph, lookup.slot).nodes
-            if not any(is_a(node.layer, KERNEL) for node in nodes):
-                found |= leading_to(self._graph, lookup.slot)
-        return found
+        found = lookups_by_inputs(self._graph)
+        return set().union(*(leading_to(self._graph, lookup.slot) for lookup, _ in found))
 
     @cached_property
     def _differentiable(self) -> list[bool]:

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.inputs.comparison import Comparison, most_telling, sizes_of
-from rap_keras.inputs.samples import Pack, read_inputs, refuse_unknown_tokens
+from rap_keras.inputs.samples import Pack, read_inputs, refuse_missing_rows, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
 from rap_keras.network.heads import explained_probabilities
-from rap_keras.network.layer_types import KERNEL, head_of, is_a
-from rap_keras.network.lookups import Lookup, lookups, pruned
+from rap_keras.network.layer_types import head_of
+from rap_keras.network.lookups import Lookup, lookups_by_inputs
 from rap_keras.propagate import forward
 from rap_keras.support.warn import warn
 
@@ -101,7 +101,7 @@ class Network(ABC):
             InputError: Number, shape, dtype or values do not fit.
         """
         arrays, pack = read_inputs(self.inputs, self.names, x, check_finite)
-        refuse_unknown_tokens(self.graph, arrays, None if self._counts_from_end else 0)
+        refuse_unknown_tokens(self.graph, arrays, self._counts_from_end)
         self._refuse_unknown_rows(arrays)
         return arrays, pack
 
@@ -111,35 +111,23 @@ class Network(ABC):
             return
         with telling_tokens():  # one look-up may use the result of another
             found = self._row_numbers(arrays)
-        for lookup, numbers in zip(self._computed_rows, found, strict=True):
-            lowest = -lookup.rows if self._counts_from_end else 0
-            whole = np.trunc(numbers)
-            unknown = whole[(whole < lowest) | (whole >= lookup.rows)]
-            if unknown.size:
-                raise InputError(
-                    f"Expected tokens from 0 to {lookup.rows - 1} for layer {lookup.node.name!r}, which "
-                    f"has {lookup.rows} rows, got {unknown[0]:g}: use the vocabulary of the model."
-                )
+        for (lookup, _), numbers in zip(self._computed_rows, found, strict=True):
+            place = f"layer {lookup.node.name!r}, which"
+            refuse_missing_rows(numbers, lookup.rows, self._counts_from_end, place)
 
     @cached_property
-    def _computed_rows(self) -> list[Lookup]:
-        """The look-ups by indices that the model computes from its inputs.
-
-        Indices computed by kernel layers, such as those of a codebook, are left to the model.
-        """
-        parts = ((lookup, pruned(self.graph, lookup.slot).nodes) for lookup in lookups(self.graph))
+    def _computed_rows(self) -> list[tuple[Lookup, Graph]]:
+        """The look-ups by indices that the model computes from its inputs, and what computes them."""
         return [
-            lookup
-            for lookup, nodes in parts
-            if nodes
-            and lookup.slot not in self.graph.constants
-            and not any(is_a(node.layer, KERNEL) for node in nodes)
+            (lookup, part)
+            for lookup, part in lookups_by_inputs(self.graph)
+            if part.nodes and lookup.slot not in self.graph.constants
         ]
 
     @cached_property
     def _row_numbers(self) -> Run:
         """These indices: arrays of one batch => a list of arrays."""
-        parts = [pruned(self.graph, lookup.slot) for lookup in self._computed_rows]
+        parts = [part for _, part in self._computed_rows]
         return self._build(lambda inputs: [forward(part, inputs)[0] for part in parts], ())
 
     def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:

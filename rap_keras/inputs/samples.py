@@ -88,15 +88,34 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
         )
 
 
-def refuse_unknown_tokens(
-    graph: Graph, arrays: Sequence[np.ndarray], lowest: int | None = None
-) -> None:
+def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: str) -> None:
+    """Refuses indices of rows that a table does not have.
+
+    Args:
+        numbers: The indices.
+        rows: The number of rows.
+        from_end: Whether negative indices count from the end, as in Keras 3.
+        place: Where the rows are, in the message before "has".
+
+    Raises:
+        InputError: A value is not a row.
+    """
+    whole = np.trunc(numbers)
+    unknown = whole[(whole < (-rows if from_end else 0)) | (whole >= rows)]
+    if unknown.size:
+        raise InputError(
+            f"Expected tokens from 0 to {rows - 1} for {place} has {rows} rows, got {unknown[0]:g}: use "
+            "the vocabulary of the model."
+        )
+
+
+def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: bool) -> None:
     """Refuses inputs that ask an embedding for rows that it does not have.
 
     Args:
         graph: The model. Embeddings that take an input as it is, or in another form, are looked at.
         arrays: Its inputs.
-        lowest: The smallest token; None allows negative ones, which Keras 3 counts from the end.
+        from_end: See `refuse_missing_rows`.
 
     Raises:
         InputError: A value is not a row.
@@ -109,14 +128,9 @@ def refuse_unknown_tokens(
             slot = graph.producers[slot].inputs[0]
         if slot not in graph.inputs:
             continue
-        k, rows = graph.inputs.index(slot), node.layer.input_dim
-        tokens = np.trunc(arrays[k])
-        unknown = tokens[(tokens < (-rows if lowest is None else lowest)) | (tokens >= rows)]
-        if unknown.size:
-            raise InputError(
-                f"Expected tokens from 0 to {rows - 1} for input {graph.input_names[k]!r}, as layer "
-                f"{node.name!r} has {rows} rows, got {unknown[0]:g}: use the vocabulary of the model."
-            )
+        k = graph.inputs.index(slot)
+        place = f"input {graph.input_names[k]!r}, as layer {node.name!r}"
+        refuse_missing_rows(arrays[k], node.layer.input_dim, from_end, place)
 
 
 def _is_one_tensor(x: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import EMBEDDING, is_a, is_layer
+from rap_keras.network.layer_types import EMBEDDING, KERNEL, is_a, is_layer
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ def lookups(graph: Graph) -> list[Lookup]:
     """The look-ups of a graph in tables with a known number of rows."""
     found = (_lookup(graph, node) for node in graph.nodes if node.inputs)
     return [lookup for lookup in found if lookup is not None]
+
+
+def lookups_by_inputs(graph: Graph) -> list[tuple[Lookup, Graph]]:
+    """Each look-up by indices that come from the inputs, with the part of the graph that makes them.
+
+    Indices computed by kernel layers, such as those of a codebook, are left to the model.
+    """
+    parts = ((lookup, pruned(graph, lookup.slot)) for lookup in lookups(graph))
+    return [
+        (lookup, part)
+        for lookup, part in parts
+        if not any(is_a(node.layer, KERNEL) for node in part.nodes)
+    ]
 
 
 def _lookup(graph: Graph, node: Node) -> Lookup | None:
