@@ -192,15 +192,16 @@ class Analyzer(BinaryAnalyzer):
                 found["neurons"] = np.ones_like(found["neurons"])  # the class of the logit
         self._refuse_overflow(found["maps"], found["logits"])
         neurons = None if self._explains_all(neuron_selection) else found["neurons"]
-        head, reference = self._network.head, self.reference_output
-        logits = (found["logits"] + reference).astype(found["logits"].dtype)
+        logits = found["logits"]
+        if self.reference_output:
+            logits = (logits + self.reference_output).astype(logits.dtype)
         told = Explanation(
             pack(found["maps"]),
-            logits if reference else found["logits"],
+            logits,
             neurons,
             self.name,
-            head=head,
-            reference_output=reference,
+            head=self._network.head,
+            reference_output=self.reference_output,
         )
         warn_of_zero_maps(found["maps"], told, self._one_sided())
         return told

@@ -130,8 +130,8 @@ class Method:
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""
-        module, _, name = self.home.partition(":")
-        return getattr(importlib.import_module(module, __package__), name)
+        module, name = self._home()
+        return getattr(importlib.import_module(module), name)
 
     def option_names(self) -> list[str]:
         """The options of its analyzer, read from the signatures."""

@@ -127,13 +127,9 @@ def _replacement(name: str, value: Any) -> Any:
 def _metrics(name: str, value: Any) -> Any:
     for metric in value:
         if metric not in METRICS:
-            hint = did_you_mean(str(metric), METRICS)
-            raise InputError(
-                f"There is no metric {metric!r} for {name}: "
-                + (f"{hint} (There are {', '.join(METRICS)}.)" if hint else "")
-                + ("" if hint else f"choose among {', '.join(METRICS)}."),
-                name,
-            )
+            hint, known = did_you_mean(str(metric), METRICS), ", ".join(METRICS)
+            advice = f"{hint} (There are {known}.)" if hint else f"choose among {known}."
+            raise InputError(f"There is no metric {metric!r} for {name}: {advice}", name)
     if not value or len(set(value)) < len(value):
         raise InputError(f"Expected {name} to name each metric once, got {value}.", name)
     return value
