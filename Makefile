@@ -61,7 +61,7 @@ coverage: setup $(OLD)/ready
 # two. Every setting runs; those that fail are named at the end. A processor without AVX-512 repeats
 # its best kernels. Half precision is left out: TensorFlow asks the processor, not the setting, whether
 # oneDNN can compute it, and fails where the setting says no.
-KERNEL_TESTS = tests/network tests/rules tests/patterns tests/evaluation/test_evaluation_perturbation.py \
+KERNEL_TESTS = tests/network tests/rules tests/patterns tests/evaluation/test_perturbation.py \
     $(addprefix tests/analyzers/test_,analyzers.py gradient_analyzers.py baselines.py official.py)
 KERNEL_SETTINGS = TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 \
     ONEDNN_MAX_CPU_ISA=AVX512_CORE

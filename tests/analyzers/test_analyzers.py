@@ -5,10 +5,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import FLOAT32, assert_same
+from helpers.compare import FLOAT32, assert_same
+from helpers.networks import biased, plain, residual
+from helpers.thinned import slow_unless
 from keras import layers
-from networks import biased, plain, residual
-from thinned import slow_unless
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer

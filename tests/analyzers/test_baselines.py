@@ -5,10 +5,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
-from networks import biased, plain
-from shared_data import fixture_files, load
-from thinned import slow_unless
+from helpers.compare import assert_same
+from helpers.networks import biased, plain
+from helpers.shared_data import fixture_files, load
+from helpers.thinned import slow_unless
 
 from rap_keras import Composite, InputError, create_analyzer, load_analyzer
 from rap_keras.analyzers.registry import METHODS, read_method

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
 from keras import layers
 
 import rap_keras

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import FLOAT32, assert_same
+from helpers.compare import FLOAT32, assert_same
+from helpers.networks import biased, plain, residual, segmenting
 from keras import layers
-from networks import biased, plain, residual, segmenting
 
 import rap_keras
 from rap_keras import InputError, create_analyzer

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import plain
 from keras import layers
-from networks import plain
 
 from rap_keras import InputError, create_analyzer
 from rap_keras.backends.keras3.parts import in_two_parts

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import biased, plain, residual, segmenting
+from helpers.thinned import slow_unless
 from keras import layers, ops
-from networks import biased, plain, residual, segmenting
-from thinned import slow_unless
 
 import rap_keras
 from rap_keras import InputError, create_analyzer

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import biased, plain
+from helpers.thinned import pairwise_or_slow
 from keras import layers
-from networks import biased, plain
 from PIL import Image
-from thinned import pairwise_or_slow
 
 import rap_keras
 from rap_keras import InputError, create_analyzer

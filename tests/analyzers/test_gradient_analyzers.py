@@ -4,9 +4,9 @@ import json
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from compare import assert_same
+from helpers import reference
+from helpers.compare import assert_same
 
 import rap_keras
 from rap_keras import InputError, create_analyzer, embedded

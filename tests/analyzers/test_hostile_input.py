@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.networks import plain, residual
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from networks import plain, residual
 
 from rap_keras import InputError, create_analyzer
 from rap_keras.inputs.samples import read_inputs

@@ -5,9 +5,9 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import plain
 from keras import layers
-from networks import plain
 
 from rap_keras import create_analyzer
 

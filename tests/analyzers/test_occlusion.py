@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from compare import assert_same
-from networks import plain, segmenting
+from helpers.compare import assert_same
+from helpers.networks import plain, segmenting
 
 import rap_keras
 from rap_keras import InputError, create_analyzer

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from official import FILES, expected_by_tensor
-from shared_data import arch_model, load
-from thinned import slow_unless
+from helpers.official import FILES, expected_by_tensor
+from helpers.shared_data import arch_model, load
+from helpers.thinned import slow_unless
 
 import rap_keras
 

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import biased, plain, segmenting
+from helpers.thinned import pairwise_or_slow
 from keras import layers, ops
-from networks import biased, plain, segmenting
-from thinned import pairwise_or_slow
 
 import rap_keras
 from rap_keras import InputError, create_analyzer, load_analyzer

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from command_line import fail, succeed
+from helpers.command_line import fail, succeed
 from PIL import Image
 
 import rap_keras

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from real_networks import NETWORKS, photographs
-from shared_data import needs_shared, shared_models
-from thinned import slow_unless
+from helpers.real_networks import NETWORKS, photographs
+from helpers.shared_data import needs_shared, shared_models
+from helpers.thinned import slow_unless
 
 from rap_keras import create_analyzer
 

@@ -6,7 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from networks import plain
+from helpers.networks import plain
 
 import rap_keras
 from rap_keras import InputError, create_analyzer

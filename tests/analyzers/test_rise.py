@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import plain, segmenting
 from keras import layers
-from networks import plain, segmenting
 
 import rap_keras
 from rap_keras import InputError, create_analyzer

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import plain
 from keras import layers, ops
-from networks import plain
 
 from rap_keras import InputError, create_analyzer
 from rap_keras.models import embedded

@@ -10,7 +10,7 @@ import pytest
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
-from thinned import slow_unless
+from helpers.thinned import slow_unless
 
 from rap_keras import embedded
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess

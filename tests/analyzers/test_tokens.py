@@ -5,8 +5,8 @@ import functools
 import keras
 import numpy as np
 import pytest
+from helpers.networks import biased
 from keras import layers, ops
-from networks import biased
 
 from rap_keras import InputError, create_analyzer
 

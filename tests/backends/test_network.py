@@ -7,9 +7,9 @@ import pytest
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
-from command_line import succeed
+from helpers.command_line import succeed
+from helpers.networks import residual
 from keras import layers
-from networks import residual
 from PIL import Image
 
 from rap_keras import InputError, create_analyzer

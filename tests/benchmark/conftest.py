@@ -1,5 +1,5 @@
 """Fixtures of the benchmark's tests."""
 
-from benchmarks import common, network, photos, whole
+from helpers.benchmarks import common, network, photos, whole
 
 __all__ = ["common", "network", "photos", "whole"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import NOTICES, fail, files, run, succeed
-from compare import assert_same
+from helpers.command_line import NOTICES, fail, files, run, succeed
+from helpers.compare import assert_same
+from helpers.thinned import pairwise_or_slow
 from PIL import Image
-from thinned import pairwise_or_slow
 
 import rap_keras
 from rap_keras.cli import images as cli_images

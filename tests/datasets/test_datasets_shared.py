@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from shared_data import SHARED, needs_shared
+from helpers.shared_data import SHARED, needs_shared
 
 from rap_keras.datasets import NO_CLASS, open_dataset
 

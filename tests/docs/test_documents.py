@@ -10,7 +10,7 @@ from unittest.mock import patch
 import matplotlib
 import pytest
 import typer
-from documents import (
+from helpers.documents import (
     KERAS_2,
     NOT_RUN,
     PAGES,
@@ -21,8 +21,8 @@ from documents import (
     links,
     run_notebook,
 )
+from helpers.thinned import slow_unless
 from PIL import Image
-from thinned import slow_unless
 
 from rap_keras.analyzers import registry
 from rap_keras.benchmark import metrics

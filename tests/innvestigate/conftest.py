@@ -6,7 +6,7 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
-OF_KERAS_3 = {f"test_innvestigate_{name}.py" for name in ("documents", "keras3", "native")}
+OF_KERAS_3 = {f"test_{name}.py" for name in ("documents", "keras3", "native")}
 
 
 @pytest.hookimpl(tryfirst=True)

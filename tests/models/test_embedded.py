@@ -8,8 +8,8 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
-from thinned import slow_unless
+from helpers.compare import assert_same
+from helpers.thinned import slow_unless
 
 import rap_keras
 from rap_keras.datasets import cluttered_digits, preprocess

@@ -3,8 +3,8 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import run
-from compare import assert_same
+from helpers.command_line import run
+from helpers.compare import assert_same
 from PIL import Image
 
 import rap_keras

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
 
 from rap_keras.models.loading import load_model
 

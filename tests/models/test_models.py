@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
 
 from rap_keras import models
 from rap_keras.errors import InputError

@@ -6,10 +6,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-from command_line import succeed
-from compare import assert_same
+from helpers.benchmarks import COLOURS, MODEL, QUICK, photos  # noqa: F401 (a fixture)
+from helpers.command_line import succeed
+from helpers.compare import assert_same
 
-from benchmarks import COLOURS, MODEL, QUICK, photos  # noqa: F401 (a fixture)
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
 

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from command_line import succeed
-from compare import assert_same
-from layer_cases import VERSION
+from helpers.command_line import succeed
+from helpers.compare import assert_same
+from helpers.layer_cases import VERSION
 from PIL import Image
 
 import rap_keras

@@ -1,14 +1,14 @@
 import contextlib
 
+import helpers.layer_cases as cases
 import keras
-import layer_cases as cases
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from compare import FLOAT32, FLOAT64, assert_same
-from layer_cases import CASES, unoptimized_graphs  # noqa: F401
-from thinned import pairwise_or_slow
+from helpers import reference
+from helpers.compare import FLOAT32, FLOAT64, assert_same
+from helpers.layer_cases import CASES, unoptimized_graphs  # noqa: F401
+from helpers.thinned import pairwise_or_slow
 
 from rap_keras import create_analyzer
 from rap_keras.analyzers.registry import read_method

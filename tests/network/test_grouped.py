@@ -2,8 +2,8 @@
 
 import pytest
 import tensorflow as tf
-from compare import FLOAT64, assert_same
-from layer_cases import unoptimized_graphs  # noqa: F401
+from helpers.compare import FLOAT64, assert_same
+from helpers.layer_cases import unoptimized_graphs  # noqa: F401
 
 from rap_keras.network import kernels
 

@@ -1,12 +1,12 @@
 import functools
 
+import helpers.layer_cases as cases
 import keras
-import layer_cases as cases
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from layer_cases import ALL_CASES, CASES, close, unoptimized_graphs  # noqa: F401
+from helpers import reference
+from helpers.layer_cases import ALL_CASES, CASES, close, unoptimized_graphs  # noqa: F401
 
 from rap_keras.errors import InputError
 from rap_keras.network import kernels, layer_types, linear

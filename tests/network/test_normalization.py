@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from layer_cases import close
-from networks import biased
+from helpers.layer_cases import close
+from helpers.networks import biased
 
 from rap_keras import create_analyzer
 from rap_keras.network.linear import stages

@@ -12,10 +12,10 @@ import tensorflow as tf
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import biased
+from helpers.thinned import slow_unless
 from keras import layers, ops
-from networks import biased
-from thinned import slow_unless
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer, register_rule

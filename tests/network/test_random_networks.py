@@ -10,9 +10,9 @@ import tensorflow as tf
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
-from compare import FLOAT32, FLOAT64
-from layer_cases import unoptimized_graphs  # noqa: F401
-from random_networks import random_network
+from helpers.compare import FLOAT32, FLOAT64
+from helpers.layer_cases import unoptimized_graphs  # noqa: F401
+from helpers.random_networks import random_network
 
 from rap_keras import InputError, UnknownLayerError, create_analyzer
 

@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import assert_same
+from helpers.compare import assert_same
+from helpers.networks import biased, plain, residual
 from keras import layers, ops
-from networks import biased, plain, residual
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError

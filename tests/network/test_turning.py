@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compare import assert_same
+from helpers.compare import assert_same
 from keras import layers as L
 from keras import ops
 

@@ -12,19 +12,19 @@ import tensorflow as tf
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
-from command_line import run
-from compare import FLOAT32, FLOAT64, assert_same
-from keras import layers
-from networks import biased, plain
-from PIL import Image
-from shared_data import (
+from helpers.command_line import run
+from helpers.compare import FLOAT32, FLOAT64, assert_same
+from helpers.networks import biased, plain
+from helpers.shared_data import (
     fixture_files,
     fixture_patterns,
     load,
     pattern_attributions,
     pattern_model,
 )
-from thinned import slow_unless
+from helpers.thinned import slow_unless
+from keras import layers
+from PIL import Image
 
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, patterns

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from compare import assert_same
+from helpers.compare import assert_same
 from keras import layers
 from PIL import Image
 

@@ -1,0 +1,185 @@
+"""The benchmark on several processes."""
+
+import json
+import os
+import signal
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+from helpers.benchmarks import QUICK, assert_same_report, put, records, settings
+from helpers.command_line import fail, succeed
+
+from rap_keras.benchmark import distributed
+from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.store import Store
+from rap_keras.support.devices import share_gpu
+
+# Ray's own, while it is imported and at its end.
+ignore_warnings_of_ray = pytest.mark.filterwarnings(
+    *(f"ignore::{kind}Warning" for kind in ("Deprecation", "Future", "Resource"))
+)
+# Long enough for a worker to be killed while it is at work.
+SLOW = ["--methods", "rap", "--no-controls", "--metrics", "lerf,morf,ratio", "--steps", 72]
+SLOW += ["--batch-size", 1, "--figures", 2, "--resamples", 20, "--limit", 10, "--chunk", 2]
+
+
+def workers():
+    """Ray's processes that measure, of those that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.cmdline()[0].startswith("ray::MapWorker"):
+                found.append(process)
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
+@pytest.fixture
+def data(tmp_path):
+    for k in range(16):
+        put(tmp_path / "data", f"{k:02}", k, k % 3, np.s_[2:8, 3:9])
+    (tmp_path / "data" / "masks" / "03.png").unlink()
+    return f"folder:{tmp_path / 'data'}"
+
+
+@pytest.mark.slow
+@ignore_warnings_of_ray
+def test_a_killed_worker_loses_nothing(data, common, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("ray")
+    arguments = ["benchmark", *common, "--data", data, *SLOW]
+    succeed(*arguments, "--out", tmp_path / "one")
+    killed = []
+    add = Store.add
+
+    def add_and_kill(self, chunk):
+        add(self, chunk)
+        at_work = workers()
+        if not killed and at_work:
+            killed.append(at_work[0].pid)
+            os.kill(at_work[0].pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Store, "add", add_and_kill)
+    capfd.readouterr()
+    succeed(*arguments, "--out", tmp_path / "two", "--workers", 2)
+    assert len(killed) == 1
+    assert tuple(capfd.readouterr()) == ("", "")  # Ray is silent
+    assert_same_report(tmp_path / "two", tmp_path / "one")
+    assert records(tmp_path / "two") == records(tmp_path / "one")
+    assert workers() == []
+
+
+class Rows:
+    """Ray's data in this process: one worker, chunk after chunk."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def map_batches(self, make, fn_constructor_args, **options):
+        worker = make(*fn_constructor_args)
+        answers = [worker({"chunk": np.array([row["chunk"]])}) for row in self.rows]
+        return Rows([{name: found[0] for name, found in answer.items()} for answer in answers])
+
+    def iter_rows(self):
+        return iter(self.rows)
+
+
+class Lost(Exception):
+    """A worker that Ray has lost."""
+
+
+@pytest.fixture
+def ray_here(monkeypatch):
+    """Modules in the place of Ray's that start no processes; what they were asked to start."""
+    ray, data, asked = ModuleType("ray"), ModuleType("ray.data"), []
+    ray.data, ray.init, ray.shutdown = data, lambda **options: asked.append(options), lambda: None
+    ray.cluster_resources = lambda: {"CPU": 2.0}
+    ray.exceptions = SimpleNamespace(RayActorError=Lost, RaySystemError=Lost)
+    data.DataContext = SimpleNamespace(get_current=SimpleNamespace)
+    data.ActorPoolStrategy = SimpleNamespace
+    data.from_items = lambda rows, override_num_blocks: Rows(rows)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    return asked
+
+
+def test_workers_give_the_report_of_one_process(ray_here, common, tmp_path, monkeypatch):
+    arguments = ["benchmark", *common, *QUICK, "--chunk", 2]
+    succeed(*arguments, "--out", tmp_path / "one")
+    on_two = [*arguments, "--workers", 2, "--out"]
+    succeed(*on_two, tmp_path / "two")
+    assert_same_report(tmp_path / "two", tmp_path / "one")
+    assert records(tmp_path / "two") == records(tmp_path / "one")
+    assert [(options["address"], options["num_cpus"]) for options in ray_here] == [("local", 2)]
+    assert "for 2 workers with --gpus-per-worker 64, but Ray has 0: lower" in fail(
+        *on_two, tmp_path / "none", "--gpus-per-worker", 64
+    )
+
+    def lost(self):
+        yield self.rows[0]
+        raise Lost("a worker died.\nmore")
+
+    monkeypatch.setattr(Rows, "iter_rows", lost)
+    message = fail(*on_two, tmp_path / "lost")
+    assert "Ray has lost its workers (a worker died); what was measured is kept" in message
+    assert list(records(tmp_path / "lost")) == ["a", "b"]
+
+
+def test_ray_is_missing(common, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    arguments = [*common, *QUICK, "--out", tmp_path / "out", "--workers", 2]
+    message = fail("benchmark", *arguments)
+    assert "Expected Ray for --workers" in message
+    assert "pip install 'ray[data]>=2.40'" in message
+    assert not (tmp_path / "out").exists()
+
+
+@ignore_warnings_of_ray
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense", "no.invalid:1"]
+)
+def test_a_cluster_that_is_not_there(address, common, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    if ":" in address:  # Ray is not asked, which would try for minutes
+        monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was asked"))
+    arguments = [*common, *QUICK, "--out", tmp_path / "out", "--ray-address", address]
+    assert f"cluster '{address}' cannot be reached" in fail("benchmark", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@ignore_warnings_of_ray
+def test_workers_without_room_are_refused(common, tmp_path):
+    """Ray would wait for a GPU that never comes."""
+    pytest.importorskip("ray")
+    arguments = [*common, *QUICK, "--out", tmp_path / "out", "--workers", 2]
+    message = fail("benchmark", *arguments, "--gpus-per-worker", 64)
+    assert "Expected 128 GPUs for 2 workers with --gpus-per-worker 64, but Ray has" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_is_shared_by_what_each_needs(monkeypatch):
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
+    share_gpu()
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
+    share_gpu()
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"
+
+
+def test_a_worker_measures_the_same_model_only(common):
+    """Its answers are records, or why there are none."""
+    quick = settings(common, chunk=1)
+    protocol = json.loads(json.dumps(Bench(quick).protocol()))
+    batch = {"chunk": np.array([1, 6])}
+    answer = distributed.Worker(quick, protocol, False)(batch)
+    assert list(answer["error"]) == ["", ""]
+    assert ['"status": "kept"' in text for text in answer["records"]] == [True, False]
+    answer = distributed.Worker(quick, protocol, True)(batch)
+    assert [bool(error) for error in answer["error"]] == [False, True]
+    other = protocol | {"weights_crc32": 1}
+    answer = distributed.Worker(quick, other, False)(batch)
+    assert all("weights_crc32" in error for error in answer["error"])

@@ -1,0 +1,169 @@
+"""A metric is one record, and results of the version before are read."""
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.benchmarks import QUICK, measure_one, records, settings
+from helpers.command_line import succeed
+
+from rap_keras import evaluation
+from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.metrics import FURTHER, METRICS, TABLES, Column, Metric, each, means_of
+from rap_keras.benchmark.running import report
+from rap_keras.benchmark.store import FILE
+
+BEFORE = Path(__file__).parent / "before"
+DOCS = Path(__file__).parents[2] / "docs"
+PEAK = Metric(
+    name="peak",
+    measure=each(lambda view: {"peak": float(view.heatmap.max())}),
+    summarize=means_of("peak"),
+    columns=(Column("peak", "peak", "higher", difference="peak", terminal="peak"),),
+    table=FURTHER,
+    words="Peak: the largest relevance.",
+)
+HELP = """
+from dataclasses import replace
+from rap_keras.benchmark.metrics import METRICS
+METRICS["peak"] = replace(METRICS["sparsity"], name="peak")
+from rap_keras.cli.app import app
+app(["benchmark", "--help"], prog_name="rap-keras")
+"""
+
+
+def test_a_new_metric_is_one_record(common, tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "peak", PEAK)
+    out = tmp_path / "out"
+    arguments = [*common, *QUICK, "--methods", "gradient,rap", "--metrics", "ratio,peak"]
+    text = succeed("benchmark", *arguments, "--figures", 2, "--out", out)
+    assert text.splitlines()[2].split() == ["method", "ratio", "ALL", "POS", "peak"]
+    kept = [record for record in records(out).values() if record["status"] == "kept"]
+    bench = Bench(settings(common, methods=("gradient", "rap"), metrics=("ratio",)))
+    largest = [measure_one(bench, r["position"])[1]["gradient"].max() for r in kept]
+    found = [r["results"]["gradient"]["peak"] for r in kept]
+    np.testing.assert_allclose(found, largest, rtol=1e-5)
+    summary = json.loads((out / "summary.json").read_text())["summary"]["methods"]["gradient"]
+    assert summary["quantities"]["peak"]["value"] == pytest.approx(np.mean(found))
+    assert "peak" in summary["differences"]
+    page = (out / "report.md").read_text()
+    assert "\n\nPeak: the largest relevance.\n\n| method | peak ↑ |\n" in page
+    assert re.search(r"\n\| method \|.* peak \|\n", page.partition("Table 4")[2])
+
+
+def test_a_new_metric_is_in_the_help():
+    result = subprocess.run(
+        [sys.executable, "-c", HELP], capture_output=True, check=True, text=True
+    )
+    words = " ".join(re.sub(r"[^\w.,]", " ", result.stdout).split())
+    assert f"{list(METRICS)[-1]}, peak." in words
+
+
+@pytest.mark.parametrize("name", ["all", "some"])
+def test_results_of_the_version_before_give_the_same_report(name, tmp_path):
+    """What the version without equal area has left, as it was."""
+    database = sqlite3.connect(tmp_path / FILE)
+    database.executescript((BEFORE / f"{name}.sql").read_text("utf-8"))
+    database.close()
+    report(tmp_path)
+    assert (tmp_path / "report.md").read_bytes() == (BEFORE / f"{name}.md").read_bytes()
+    if name == "some":
+        expected = json.loads((BEFORE / "some.json").read_text("utf-8"))
+        found = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+        assert found["protocol"] == expected["protocol"]
+        assert_nearly(found["summary"], expected["summary"])
+
+
+def assert_nearly(found, expected):
+    """Equal but for the last digits, which hang on the machine."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for name in expected:
+            assert_nearly(found[name], expected[name])
+    elif expected is None or isinstance(expected, str):
+        assert found == expected
+    else:
+        assert found == pytest.approx(expected, rel=1e-8)
+
+
+def test_records_fit_together():
+    """Each number of the report is one that its metric gives, and no two share a name."""
+    chosen = settings(
+        (), data="cluttered-digit-pairs:9", metrics=tuple(METRICS), steps=2, keep="all"
+    )
+    bench = Bench(chosen)
+    row = measure_one(bench, 1, strict=True)[0]["results"]["gradient"]
+    protocol = bench.protocol()
+    taken: set[str] = set()
+    for metric in METRICS.values():
+        assert metric.table in TABLES
+        quantities = set(metric.summarize(protocol, [row]))
+        assert set(metric.medians) <= quantities
+        named = quantities | {f"{name}_median" for name in metric.medians}
+        assert {column.quantity for column in metric.columns} <= named
+        assert not named & taken
+        taken |= named
+        assert metric.text(protocol)
+
+
+def test_the_documentation_names_every_metric_with_its_source():
+    text = (DOCS / "benchmark.md").read_text("utf-8")
+    table = text.partition("| metric |")[2].partition("\n\n")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])} == set(
+        METRICS
+    )
+    for metric in METRICS.values():
+        (row,) = [row for row in rows if f"`{metric.name}`" in row.split("|")[1]]
+        assert metric.reference in row.split("|")[3]
+
+
+def test_equal_area_is_that_of_the_object_whatever_the_scale_and_the_shift(rng):
+    for _ in range(20):
+        heatmap = rng.normal(size=(7, 9))
+        mask = rng.uniform(size=(7, 9)) < 0.3
+        void = (rng.uniform(size=(7, 9)) < 0.2) & ~mask
+        mask[0, 0], void[0, 0] = True, False
+        counts = evaluation.segmentation_counts(heatmap, mask, "area", void)
+        order = np.argsort(-heatmap[~void])
+        found = np.zeros(order.size, bool)
+        found[order[: mask.sum()]] = True
+        assert counts.intersection[1] == (found & mask[~void]).sum()
+        assert counts.intersection[0] == (~found & ~mask[~void]).sum()
+        assert counts.union[1] == (found | mask[~void]).sum()
+        for changed in (heatmap - heatmap.mean(), 8 * heatmap, heatmap + 64):
+            assert evaluation.segmentation_counts(changed, mask, "area", void) == counts
+
+
+def test_equal_area_leaves_ties_at_the_cut_out():
+    mask = np.array([[True, True, False, False]])
+    for heatmap, found in (
+        ([[3, 2, 1, 0]], [1, 1, 0, 0]),
+        ([[3, 2, 2, 0]], [1, 0, 0, 0]),
+        ([[1, 1, 1, 1]], [0, 0, 0, 0]),
+        ([[0, 0, 5, 5]], [0, 0, 1, 1]),
+    ):
+        counts = evaluation.segmentation_counts(np.array(heatmap, float), mask, "area")
+        above = np.array(found, bool)
+        assert counts.intersection == ((~above & ~mask[0]).sum(), (above & mask[0]).sum())
+    everything = evaluation.segmentation_counts(np.zeros((1, 4)), mask | True, "area")
+    assert everything.correct == 4
+
+
+def test_equal_area_takes_the_shifted_control_for_what_it_was_made_of(common):
+    """Above its mean or above 0, a map and its shift differ; by rank they do not."""
+    methods = ("lrp.alpha_1_beta_0", "rap")
+    bench = Bench(
+        settings(common, methods=methods, controls=True, metrics=("equal_area", "segmentation"))
+    )
+    for position in (0, 1, 2):
+        results = measure_one(bench, position)[0]["results"]
+        shifted = results["control.mean_shifted"]["equal_area"]
+        assert shifted == results["lrp.alpha_1_beta_0"]["equal_area"]
+        assert shifted["labelled"] == 144
+        assert results["rap"]["equal_area"] != results["control.random"]["equal_area"]

@@ -1,0 +1,257 @@
+"""What a benchmark can be told, without a model."""
+
+import dataclasses
+import shlex
+
+import pytest
+from helpers.command_line import run
+
+from rap_keras.benchmark import running
+from rap_keras.benchmark.controls import CONTROLS
+from rap_keras.benchmark.distributed import Workers
+from rap_keras.benchmark.methods import read_method
+from rap_keras.benchmark.protocol import command
+from rap_keras.benchmark.settings import Settings
+from rap_keras.errors import InputError
+from rap_keras.models.classes import read_classes
+
+# A value for each setting that is not its default, and how it is typed.
+CHANGED = {
+    "model": "vgg16",
+    "weights": "none",
+    "preprocess": "unit",
+    "mean": (0.485, 0.4561234567, 1.0),
+    "std": (2.0,),
+    "size": 64,
+    "classes": "a b,c'd",
+    "data": "folder:my photos",
+    "methods": ("rap:add=signed", "rap"),
+    "controls": False,
+    "patterns": "p.npz",
+    "metrics": ("morf", "ratio"),
+    "limit": 5,
+    "seed": 3,
+    "keep": "all",
+    "foreground": "any",
+    "percentile": 87.12345678,
+    "pooled": False,
+    "steps": 7,
+    "pixels_per_step": 8,
+    "replacement": "uniform",
+    "patch": 2,
+    "top_k": 12,
+    "draws": 30,
+    "neighbours": 3,
+    "radius": 0.125,
+    "tolerance": 4,
+    "grid": "1x3",
+    "grid_cells": "full",
+    "grid_confidence": 0.25,
+    "backend": "innvestigate",
+    "chunk": 3,
+    "batch_size": 9,
+    "figures": 0,
+    "photos": False,
+    "resamples": 50,
+}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The settings that the command line makes; nothing is run."""
+    found = []
+
+    def note(settings, *rest):
+        found.append((settings, *rest))
+        return []
+
+    monkeypatch.setattr(running, "run", note)
+    monkeypatch.setattr("rap_keras.cli.benchmark._check_early", lambda settings: None)
+    return found
+
+
+def typed(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_the_command_of_the_report_gives_the_settings_again(name, seen):
+    settings = Settings(**{name: CHANGED[name]})
+    line = command(settings)
+    words = shlex.split(line)
+    assert words[:2] == ["rap-keras", "benchmark"]
+    assert len(words) > 2
+    typed(*words[1:])
+    assert seen[0][0] == settings
+
+
+def test_every_setting_is_a_flag(seen):
+    assert set(CHANGED) == {field.name for field in dataclasses.fields(Settings)}
+    typed("benchmark")
+    assert seen[0][0] == Settings()
+    typed(*shlex.split(command(Settings(**CHANGED)))[1:])
+    assert seen[1][0] == Settings(**CHANGED)
+
+
+def test_how_it_is_run(seen, tmp_path):
+    typed("benchmark", "--out", tmp_path, "--shard", "2/3", "--strict", "--workers", 4)
+    assert seen[0][1:] == (tmp_path, (2, 3), True, Workers(4))
+    typed("benchmark", "--out", tmp_path)
+    assert seen.pop()[1:] == (tmp_path, (1, 1), False, None)
+    typed("benchmark", "--out", tmp_path, "--ray-address", "auto")
+    assert seen[1][1:] == (tmp_path, (1, 1), False, Workers(1, address="auto"))
+    typed("benchmark", "--workers", 8, "--gpus-per-worker", 0.5, "--cpus-per-worker", 2)
+    assert seen[2][-1] == Workers(8, cpus=2, gpus=0.5)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"count": 0}, "workers to be an integer from 1 on"),
+        ({"cpus": -1}, "cpus_per_worker"),
+        ({"gpus": 1.5}, "gpus_per_worker to be a whole number or a share below 1, got 1.5"),
+        ({"cpus": 0}, "a CPU or a GPU"),
+    ],
+)
+def test_workers_that_cannot_be(told, message):
+    with pytest.raises(InputError, match=message):
+        Workers(**{"count": 1} | told)
+
+
+def test_the_order_of_methods():
+    settings = Settings(methods=("gradient", "rap:add=signed"))
+    assert [row.title for row in settings.rows()] == ["gradient", "rap:add=signed", *CONTROLS]
+    without = dataclasses.replace(settings, controls=False)
+    assert [row.is_control for row in without.rows()] == [False, False]
+
+
+def test_options_that_concern_all_methods():
+    settings = Settings(
+        methods=("pattern.net", "pattern.net:patterns=b.npz", "smoothgrad", "smoothgrad:seed=2"),
+        patterns="a.npz",
+        seed=7,
+    )
+    options = {row.title: row.options for row in settings.rows() if not row.is_control}
+    assert options == {
+        "pattern.net": {"patterns": "a.npz"},
+        "pattern.net:patterns=b.npz": {"patterns": "b.npz"},
+        "smoothgrad": {"seed": 7},
+        "smoothgrad:seed=2": {"seed": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("rap", {}),
+        (" rap : add = signed ", {"add": "signed"}),
+        ("m:a=1:b=0.5:c=true:d=null:e=word", {"a": 1, "b": 0.5, "c": True, "d": None, "e": "word"}),
+        ("m:a=-1", {"a": -1}),
+        ("m:a=x=y", {"a": "x=y"}),
+    ],
+)
+def test_methods_with_options(text, options):
+    method = read_method(text)
+    assert method.name == text.partition(":")[0].strip()
+    assert method.title == text.strip()
+    assert dict(method.options) == options
+
+
+@pytest.mark.parametrize("text", ["m:a", "m:=1", "m:a=", "m:", "m:a=1:a=2"])
+def test_methods_that_cannot_be_read(text):
+    with pytest.raises(InputError, match="NAME:OPTION=VALUE"):
+        read_method(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "threshold"),
+    [
+        ("rap", "zero"),
+        ("gradient", "zero"),
+        ("gradient:postprocess=abs", "mean"),
+        ("gradient:postprocess=square", "mean"),
+        ("lrp.alpha_1_beta_0", "mean"),
+        ("lrp.alpha_2_beta_1", "zero"),
+        ("lrp.alpha_beta:alpha=1", "mean"),
+        ("lrp.alpha_beta:beta=0", "mean"),
+        ("lrp.alpha_beta:alpha=2", "zero"),
+        ("deep_taylor", "mean"),
+        ("control.edges", "mean"),
+        ("control.random", "zero"),
+    ],
+)
+def test_where_foreground_begins(text, threshold):
+    method = read_method(text)
+    assert Settings().threshold(method) == threshold
+    assert Settings(percentile=90.0).threshold(method) == 90
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold"), [("mean", "mean"), ("zero", "zero"), ("75", 75), ("2.5", 2.5)]
+)
+def test_a_threshold_of_its_own(value, threshold):
+    method = read_method(f"pattern.attribution:project=false:threshold={value}")
+    assert Settings(percentile=90.0).threshold(method) == threshold
+    assert method.options == {"project": False}
+
+
+@pytest.mark.parametrize("value", ["median", "0", "100", "-1", "true", "null"])
+def test_thresholds_that_are_none(value):
+    with pytest.raises(InputError, match="threshold"):
+        read_method(f"rap:threshold={value}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (None, "a, b,c", ("a", "b", "c")),
+        ("c.txt", "a\nb \n", ("a", "b")),
+        ("c.csv", "class_index,synset\n1,n2\n0,n1\n", ("n1", "n2")),
+        ("c.csv", "class,class_index\na,0\n", ("a",)),
+    ],
+)
+def test_classes(name, content, expected, tmp_path):
+    assert read_classes(written(tmp_path, name, content)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (None, "a,,b", "none of them empty"),
+        (None, "a,a", "different names"),
+        ("c.txt", "", None),
+        ("c.txt", b"\xff\xfe\xff", "cannot be read"),
+        ("c.csv", "class_index,synset\n0,n1\n2,n2\n", "columns class_index"),
+        ("c.csv", "class_index,synset\nx,n1\n", "columns class_index"),
+        ("c.csv", "index,name\n0,a\n", "columns class_index"),
+        ("c.csv", "class_index,synset\n0,\n", "class"),
+    ],
+)
+def test_classes_that_cannot_be_read(name, content, message, tmp_path):
+    text = written(tmp_path, name, content)
+    if message is None:
+        assert read_classes(text) == ()
+        return
+    with pytest.raises(InputError, match=message):
+        read_classes(text)
+
+
+def written(folder, name, content):
+    """The file with that content; the content itself where it has no name."""
+    if name is None:
+        return content
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def test_grey():
+    assert Settings(replacement="128").grey == 128
+    assert Settings(replacement="mean").grey is None
+
+
+def test_methods_are_a_list():
+    assert Settings(methods=["rap", "gradient"]).methods == ("rap", "gradient")
+    with pytest.raises(InputError, match=r"as a list of names, .* got the text 'rap,gradient'"):
+        Settings(methods="rap,gradient")

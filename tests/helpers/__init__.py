@@ -1,0 +1,1 @@
+"""What the tests share: networks, references, comparisons."""

@@ -1,0 +1,36 @@
+"""Runs the command line, and says what it should leave behind."""
+
+import re
+
+from typer.testing import CliRunner
+
+from rap_keras.cli.app import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+# What a command may tell of pictures and of what was there; tests/cli/test_fit.py has when it does.
+NOTICES = re.compile(r"rap-keras: (Images such as .* are squashed|.* was not empty).*\n")
+
+
+def succeed(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert NOTICES.sub("", result.stderr) == ""
+    return result.stdout
+
+
+def fail(*arguments):
+    """The one line a command fails with."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    told = NOTICES.sub("", result.stderr)
+    assert re.fullmatch(r"rap-keras: [^\n]+\n", told)
+    return told
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

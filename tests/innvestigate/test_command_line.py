@@ -1,0 +1,69 @@
+"""The command line beside Keras 3, and on Keras 2 alone: it works, or says in one line what does."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from helpers.command_line import fail, files, succeed
+from PIL import Image
+
+from rap_keras.backends.version import has_keras3
+from rap_keras.datasets import cluttered_digits, preprocess
+from rap_keras.models import embedded
+
+only_keras2 = pytest.mark.skipif(has_keras3(), reason="Keras 3 is there")
+# What Keras 3 computes of the first two scenes, for the first three digits.
+LOGITS = {
+    "vgg": [[-8.919653, -8.765494, -3.128102], [1.0844587, -7.5035725, 2.7687001]],
+    "residual": [[-6.0845203, -2.5223475, -4.2548337], [-2.4372814, -2.595802, -3.897035]],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vgg", "residual"])
+def test_the_embedded_models_compute_the_same_on_every_keras(name):
+    x = preprocess(cluttered_digits(2).images)
+    logits = embedded.load(name).predict(x, verbose=0)
+    np.testing.assert_allclose(logits[:, :3], LOGITS[name], rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+@only_keras2
+@pytest.mark.parametrize("command", ["explain", "compare", "layers", "demo"])
+def test_native_commands_say_what_works(command, photo, tmp_path):
+    images = [] if command == "demo" else [photo, "--model", "embedded:vgg"]
+    message = fail(command, *images, "--out", tmp_path / "out")
+    assert f"needs Keras 3 (TensorFlow 2.16 or newer), got Keras {keras.__version__}" in message
+    assert "benchmark --backend innvestigate" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_default_model_of_the_benchmark(tmp_path):
+    few = ["--methods", "rap,gradient", "--metrics", "ratio", "--limit", 2, "--resamples", 10]
+    few += ["--keep", "all", "--figures", 0]
+    succeed("benchmark", "--backend", "innvestigate", *few, "--out", tmp_path / "out")
+    assert "report.md" in files(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_command_with_no_terminal_gets_to_its_work(photo, tmp_path):
+    arguments = ["patterns", "fit", photo, "--model", "embedded:vgg", "--type", "none"]
+    code = "from rap_keras.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--out", tmp_path / "out" / "p.npz"],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Expected --type to be one of 'relu'" in result.stderr
+    assert files(tmp_path) == ["a.png"]
