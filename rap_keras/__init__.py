@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what __getattr__ loads
     )
     from rap_keras.analyzers.rap import RAPAnalyzer
     from rap_keras.composites import Composite, register_rule
+    from rap_keras.inputs.target import TopK
     from rap_keras.shortcut import explain
 
 try:
@@ -41,6 +42,7 @@ __all__ = [
     "Composite",
     "InputError",
     "RAPAnalyzer",
+    "TopK",
     "UnknownLayerError",
     "__version__",
     "analyzer_names",
@@ -66,6 +68,7 @@ __all__ = [
 _HOMES = {
     "Composite": "rap_keras.composites",
     "RAPAnalyzer": "rap_keras.analyzers.rap",
+    "TopK": "rap_keras.inputs.target",
     "explain": "rap_keras.shortcut",
     "register_rule": "rap_keras.composites",
 }

@@ -313,28 +313,6 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
     return facts
 
 
-def select(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
-    """1 at the neurons that are explained, 0 elsewhere; the shape of the logits."""
-    neurons = explained_neurons(logits, mode, index)
-    if index.dtype.is_bool:
-        return tf.cast(neurons, logits.dtype)
-    if mode == "all" or logits.shape.rank == 1:
-        return tf.ones_like(logits)
-    return tf.one_hot(neurons, tf.shape(logits)[-1], dtype=logits.dtype)
-
-
-def explained_neurons(logits: tf.Tensor, mode: str, index: tf.Tensor) -> tf.Tensor:
-    """The neuron of each sample that a mode explains; `index` where it is told, or needs none.
-
-    Of a region, which is a boolean `index`, the region of each sample, in the shape of the logits.
-    """
-    if index.dtype.is_bool:
-        return tf.broadcast_to(index, tf.shape(logits))
-    if mode != "max_activation" or logits.shape.rank == 1:
-        return index
-    return tf.argmax(logits, -1, output_type=index.dtype)
-
-
 def relevance_dtype(dtype: Any) -> tf.DType:
     """The dtype of relevance for a model's dtype: at least single precision."""
     dtype = tf.as_dtype(dtype)

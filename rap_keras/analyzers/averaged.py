@@ -12,6 +12,7 @@ from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
+from rap_keras.inputs.target import Target
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import shown
 
@@ -38,8 +39,7 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         super().__init__(model, **options)
-        mode = "all" if self.neuron_selection_mode == "all" else "index"
-        inner = options | {"neuron_selection_mode": mode, "output": None}  # the network knows it
+        inner = options | {"output": None}  # the network knows it
         self._gradient = GradientAnalyzer(self._network, postprocess=postprocess, **inner)
 
     def _use_graph(self) -> None:
@@ -57,20 +57,20 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         """The copies of one sample, one after the other, one per weight."""
         raise NotImplementedError
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = self._batched("logits", self._selecting, arrays, selection)
-        if found is None:
-            return self._nothing(arrays, selection)
-        every = self._explains_all(selection)
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        if not len(arrays[0]) or target.kind == "classes":
+            return super()._explained(arrays, target)
+        logits = self._logits_of(arrays)
+        neurons = target.neurons(logits)
+        known = target.known(neurons)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
-        for k, chosen in enumerate(found["neurons"]):
-            sample = [a[k] for a in arrays]
-            means = self._mean(sample, self._first + k, None if every else chosen)
+        for k in range(len(logits)):
+            means = self._mean([a[k] for a in arrays], self._first + k, known.of_sample(k))
             for own, mean in zip(maps, means, strict=True):
                 own[k] = mean
-        return found | {"maps": maps}
+        return {"maps": maps, "logits": logits, "neurons": neurons}
 
-    def _mean(self, sample: list[np.ndarray], position: int, chosen: Any) -> list[np.ndarray]:
+    def _mean(self, sample: list[np.ndarray], position: int, target: Target) -> list[np.ndarray]:
         """The weighted sum of the gradients at the copies of one sample, float64, one per input."""
         totals = [np.zeros(x.shape) for x in sample]
         weights, copies = self._weights(), self._copies(sample, position)
@@ -83,7 +83,7 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
                 references.append(one.reference)
                 for to, values in zip(batch, self._varied(one.inputs, sample), strict=True):
                     to[k] = values
-            gradients = self._gradient.raw_maps(batch, chosen)
+            gradients = self._gradient.raw_maps(batch, target.repeated(len(own)))
             for k, (weight, reference) in enumerate(zip(own, references, strict=True)):
                 for total, x, gradient in zip(totals, sample, gradients, strict=True):
                     factor = 1 if reference is None else x - reference
@@ -144,13 +144,15 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         ways = [(r, x - r) for x, r in zip(sample, self._references, strict=True)]
         return (Copy([start + place * way for start, way in ways]) for place in places)
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = super()._explained(arrays, selection)
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        found = super()._explained(arrays, target)
+        if target.kind == "classes":
+            return found  # made of those of each class
         for maps, samples, reference in zip(found["maps"], arrays, self._references, strict=True):
             for own, x in zip(maps, samples, strict=True):
                 own *= x - reference
-        if self._gradient.postprocess is None:
-            self._check_sums(arrays, selection, found)
+        if self._gradient.postprocess is None and target.kind != "classes":
+            self._check_sums(arrays, target, found)
         return found
 
 

@@ -4,8 +4,7 @@ import contextlib
 import inspect
 import json
 import math
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.analyzers.binary import BinaryAnalyzer
+from rap_keras.analyzers.batching import Batches
+from rap_keras.analyzers.binary import CLASSES, BinaryAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
 from rap_keras.analyzers.zero_maps import warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
-from rap_keras.backends.network import Run
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
-from rap_keras.inputs.batches import as_batches
-from rap_keras.inputs.neurons import (
-    MODES,
-    TOP_K,
-    are_several,
-    index_of_one,
-    is_region,
-    read_selection,
-)
 from rap_keras.inputs.samples import Pack, refuse_single_samples
+from rap_keras.inputs.target import (
+    MODES,
+    Target,
+    TopK,
+    all_neurons,
+    classes,
+    first_given,
+    is_region,
+    read_target,
+    refuse_several,
+)
 from rap_keras.network.graph import Graph
 from rap_keras.network.turning import less_reference
-from rap_keras.propagate import explained_neurons, forward, relevance_dtype
+from rap_keras.propagate import forward, relevance_dtype
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose, read_boolean, read_integer, read_number
 from rap_keras.support.text import shown
@@ -48,11 +49,9 @@ class Analyzer(BinaryAnalyzer):
             or sigmoid at its end is left out: its logits are explained. Or a model that is open already
             (`Keras3Network`, as `LoadedModel.network`), which several analyzers share: it is traced and
             checked once.
-        neuron_selection_mode: "max_activation": the neuron with the largest logit of each sample, where
-            the output is a vector. "index": the neuron or the region passed to `analyze`; for one output
-            with a sigmoid the class, 1 for its logit z and 0 for -z. "all": every output neuron at
-            once, or of a region. "top_k": the neurons with the largest logits of each sample, a map of
-            each.
+        neuron_selection_mode: What a target of None means, as in iNNvestigate: "max_activation", the
+            class with the largest logit of each sample, where the output is a vector; "all", every
+            output neuron at once; "index", an error.
         output: Which output of a model with several is explained: the name of its layer, its key where
             the model returns a dict, or its number.
         batch_size: Samples that are computed at a time. Results do not depend on it.
@@ -69,6 +68,8 @@ class Analyzer(BinaryAnalyzer):
         UnknownLayerError: A layer has no rule.
     """
 
+    _shares_forward_pass = False  # whether k classes of a sample are computed together
+
     def __init__(
         self,
         model: keras.Model | Keras3Network,
@@ -79,7 +80,7 @@ class Analyzer(BinaryAnalyzer):
         jit_compile: bool = False,
         reference_output: float = 0.0,
     ) -> None:
-        choose("neuron_selection_mode", neuron_selection_mode, (*MODES, TOP_K))
+        choose("neuron_selection_mode", neuron_selection_mode, MODES)
         self._network = open_output(model, output, self._kept_whole())
         self.model = self._network.model
         self.neuron_selection_mode = neuron_selection_mode
@@ -88,15 +89,7 @@ class Analyzer(BinaryAnalyzer):
         self.jit_compile = read_boolean("jit_compile", jit_compile)
         self.reference_output = read_number("reference_output", reference_output, -math.inf)
         self._graph = less_reference(self._prepared(self._network.graph), self.reference_output)
-        shape = self._graph.shapes[self._graph.output]
-        if neuron_selection_mode in ("max_activation", TOP_K) and len(shape) > 2:
-            raise InputError(
-                "Expected a model with outputs of shape (batch, neurons) to explain the neuron with the "
-                f'largest logit, got {shape}: use neuron_selection_mode="all", or "index" and tell '
-                f"analyze the region, neuron_selection={index_of_one(shape[1:])} or a boolean array.",
-                ("neuron_selection_mode", "neuron_selection"),
-            )
-        self._functions: dict[tuple[str, bool, bool], Run] = {}
+        self._batches = Batches(self._network, self.batch_size, self.jit_compile)
         self._first = 0
 
     def _kept_whole(self) -> Collection[type]:
@@ -127,80 +120,91 @@ class Analyzer(BinaryAnalyzer):
         options = ", ".join(f"{key}={shown(value)}" for key, value in self.options().items())
         return f"{type(self).__name__}({self.model.name!r}, {options})"
 
-    def analyze(self, x: Any, neuron_selection: Any = None) -> Any:
+    def analyze(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> Any:
         """Explains samples.
 
         Args:
             x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
                 several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
-            neuron_selection: In mode "index": the output neuron, an integer for all samples or one
-                per sample; or k per sample, of shape (batch, k), which share a forward pass. For one
-                output with a sigmoid, class 0 or 1: class 0 is explained by the negated logit, as if
-                the last layer had its kernel and bias negated. In mode
-                "top_k": how many neurons, 5 if nothing is said. In modes "index" and "all", for outputs
-                of any shape, a region: what indexes the output of one sample as NumPy does,
-                `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or `(mask, class)`, or a list of such tuples,
-                one per sample; or a boolean array of the output's shape, with or without the batch
-                axis. Relevance then starts at the logits of the region.
+            target: What is explained. None: the class with the largest logit of each sample (see
+                `neuron_selection_mode`). A class for all samples, or an array with one per sample: by
+                number, by name where the model's names are known, or as one-hot rows of floats. An
+                array `(batch, k)` of k classes per sample, or `rap_keras.TopK(k)`: k maps per sample,
+                which share a forward pass. "all": every output neuron. For outputs of any shape a
+                region, what indexes the output of one sample as NumPy does, `(y, x, class)`,
+                `np.s_[10:20, 5:9, 3]` or `(mask, class)`, or a list of such tuples, one per sample; or
+                a boolean array of the output's shape, with or without the batch axis. For one output
+                with a sigmoid, class 1 is its logit z and class 0 is -z, as if the last layer had its
+                kernel and bias negated.
+            against: What the target is set against, in place of the option `contrast`, in the same
+                words; for methods that propagate relevance.
+            neuron_selection: iNNvestigate's name of `target`.
 
         Returns:
-            np.ndarray of the shape of x: the relevance (or attribution) of every element; of k neurons
+            np.ndarray of the shape of x: the relevance (or attribution) of every element; of k classes
             per sample of shape (batch, k, ...). A list or dict for several inputs; for a dataset an
             iterator over the maps of each batch.
 
         Raises:
-            InputError: x or the neuron does not fit the model; x or the result is not finite.
+            InputError: x or the target does not fit the model; x or the result is not finite.
+
+        Example:
+            >>> import numpy as np, rap_keras
+            >>> model = rap_keras.embedded.load("digits")
+            >>> x = np.zeros((2, 28, 28, 1), "float32")
+            >>> rap_keras.create_analyzer("rap", model).analyze(x, target=7).shape
+            (2, 28, 28, 1)
         """
-        explained = self.explain(x, neuron_selection)
+        explained = self.explain(x, target, against=against, neuron_selection=neuron_selection)
         if isinstance(x, tf.data.Dataset):
             return (batch.relevance for batch in explained)
         return explained.relevance
 
-    def __call__(self, x: Any, neuron_selection: Any = None) -> Any:
+    def __call__(self, x: Any, target: Any = None, **options: Any) -> Any:
         """As `analyze`."""
-        return self.analyze(x, neuron_selection)
+        return self.analyze(x, target, **options)
 
-    def explain(self, x: Any, neuron_selection: Any = None) -> Any:
-        """Explains samples, and tells the logits and the neurons that are explained.
+    def explain(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> Any:
+        """Explains samples, and tells the logits and the classes that are explained.
 
         Args:
             x: As in `analyze`.
+            target: As in `analyze`.
+            against: As in `analyze`.
             neuron_selection: As in `analyze`.
 
         Returns:
             `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
-            `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the neuron
+            `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the class
             of each sample, `(batch,)` or `(batch, k)`, or its region, a boolean array of the shape of
-            the logits; None in mode "all" without a region. For one output with a sigmoid the neuron is
-            the class, 0 or 1. For a dataset an iterator over the explanations of each batch.
+            the logits; None where all neurons are explained. For one output with a sigmoid the class is
+            0 or 1. For a dataset an iterator over the explanations of each batch.
 
         Raises:
             InputError: As in `analyze`.
         """
+        target = first_given(target, neuron_selection)
         if isinstance(x, tf.data.Dataset):
             refuse_single_samples(x, self._network.inputs)
-            return self._explain_dataset(x, neuron_selection)
+            return self._explain_dataset(x, target, against)
         arrays, pack = self._read(x)
-        if self.neuron_selection_mode == TOP_K:
-            neuron_selection = self._largest(arrays, neuron_selection)
-        if self._explains_classes(neuron_selection):
-            found = self._explained_classes(arrays, neuron_selection)
-        else:
-            explained = self._explained_each if are_several(neuron_selection) else self._explained
-            found = explained(arrays, neuron_selection)
-            if self._graph.is_binary and found["neurons"].dtype != bool:
-                found["neurons"] = np.ones_like(found["neurons"])  # the class of the logit
+        wanted = self._read_target(arrays, target, against)
+        found = self._explained_classes(arrays, wanted)
         self._refuse_overflow(found["maps"], found["logits"])
-        neurons = None if self._explains_all(neuron_selection) else found["neurons"]
         logits = found["logits"]
         if self.reference_output:
             logits = (logits + self.reference_output).astype(logits.dtype)
         told = Explanation(
             pack(found["maps"]),
             logits,
-            neurons,
+            None if wanted.kind == "all" else found["neurons"],
             self.name,
             head=self._network.head,
+            labels=self._network.labels,
             reference_output=self.reference_output,
         )
         warn_of_zero_maps(found["maps"], told, self._one_sided())
@@ -222,11 +226,15 @@ class Analyzer(BinaryAnalyzer):
         """The rule of every layer, of methods that propagate by rules; see `PropagationAnalyzer`."""
         raise self._no_layers()
 
-    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
+    def analyze_layers(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> dict[str, Any]:
         """Relevance layer by layer, of methods that have it; see `PropagationAnalyzer`."""
         raise self._no_layers()
 
-    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
+    def conservation(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> ConservationReport:
         """Sums of relevance layer by layer, of methods that have it; see `PropagationAnalyzer`."""
         raise self._no_layers()
 
@@ -247,51 +255,85 @@ class Analyzer(BinaryAnalyzer):
         return self._network.read(x, self.check_finite)
 
     def _explain_dataset(
-        self, dataset: tf.data.Dataset, neuron_selection: Any
+        self, dataset: tf.data.Dataset, target: Any, against: Any
     ) -> Iterator[Explanation]:
         for element in dataset:
             x = element[0] if isinstance(element, tuple) else element
-            yield self.explain(x, neuron_selection)
+            yield self.explain(x, target, against=against)
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+    def _read_target(self, arrays: list[np.ndarray], target: Any, against: Any) -> Target:
+        """What the user calls the target and what it is set against."""
+        if against is not None:
+            raise InputError(
+                f"Expected no against for {self.name!r}, which has no contrast, got {shown(against)}: "
+                'use a method that propagates relevance, such as "rap".',
+                "against",
+            )
+        size, shape = len(arrays[0]), self._output_shape
+        if isinstance(target, TopK):
+            return self._largest(arrays, target)
+        region = target is not None and is_region(target)
+        if region and None in shape and size:
+            # The output is as large as the input lets it be.
+            shape = self._network.logits([a[:1] for a in arrays]).shape[1:]
+        if self._graph.is_binary and not region:
+            shape = CLASSES
+        labels = self._network.labels
+        return read_target(target, size, shape, labels, self.neuron_selection_mode)
+
+    def _largest(self, arrays: list[np.ndarray], target: TopK) -> Target:
+        if len(self._output_shape) > 1:
+            raise InputError(
+                f"Expected a vector of classes for {target}, got an output of shape "
+                f"{self._output_shape}: pass a region.",
+                "target",
+            )
+        logits = self._logits_of(arrays)
+        if self._graph.is_binary:
+            logits = np.stack([-logits.reshape(-1), logits.reshape(-1)], 1)
+        return classes(target.of(logits))
+
+    def _one_of_each(
+        self, arrays: list[np.ndarray], target: Any, against: Any
+    ) -> tuple[Any, Target]:
+        """The analyzer and the target where only one target of each sample makes sense."""
+        wanted = self._read_target(arrays, target, against)
+        refuse_several(wanted)
+        if wanted.kind == "class" and self._graph.is_binary:
+            return self._of_one_class(wanted.index), classes(np.zeros(len(arrays[0])))
+        return self, wanted
+
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         """The maps of arrays as the model takes them, unchecked; their logits and neurons."""
-        found = self._batched("maps", self._explaining, arrays, selection)
-        return self._nothing(arrays, selection) if found is None else found
+        if not len(arrays[0]):
+            return self._nothing(arrays, target)
+        if target.kind == "classes" and not self._shares_forward_pass:
+            each = [self._explained(arrays, classes(column)) for column in target.index.T]
+            return side_by_side(each, target)
+        found = self._batches.run(self._explaining, arrays, target)
+        if target.kind == "classes":
+            return side_by_side(found, target)
+        return found | {"neurons": target.neurons(found["logits"])}
 
-    def _largest(self, arrays: list[np.ndarray], count: Any) -> np.ndarray:
-        """The neurons with the largest logits of each sample, `(batch, count)`, the largest first."""
-        count = read_integer("neuron_selection", 5 if count is None else count, 1)
+    def _logits_of(self, arrays: list[np.ndarray]) -> np.ndarray:
+        """In the precision of relevance; of no samples too."""
         size = len(arrays[0])
-        found = self._batched("logits", self._selecting, arrays, np.zeros(size, np.int32))
-        logits = self._nothing(arrays, None)["logits"] if found is None else found["logits"]
-        order = np.argsort(-logits.reshape(size, int(np.prod(logits.shape[1:]))), 1, kind="stable")
-        return order[:, :count].astype(np.int32)
+        if size:
+            return self._batches.run(self._logits, arrays, all_neurons(size))
+        dtype = self._dtype(self._network.outputs[self._network.position].dtype)
+        return np.zeros([0, *(n or 0 for n in self._output_shape)], dtype)
 
-    def _explained_each(self, arrays: list[np.ndarray], columns: Any) -> dict[str, Any]:
-        """As `_explained`, of k neurons of each sample, `(batch, k)`."""
-        columns = read_selection(
-            columns, self.neuron_selection_mode, len(arrays[0]), self._output_shape
-        )
-        return _side_by_side([self._explained(arrays, column) for column in columns.T], columns)
-
-    def _nothing(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
+    def _nothing(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         """What is explained of no samples."""
-        shape = [0, *(n or 0 for n in self._output_shape)]
-        return {
-            "maps": [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays],
-            "logits": np.zeros(
-                shape, self._dtype(self._network.outputs[self._network.position].dtype)
-            ),
-            "neurons": np.zeros(shape, bool) if is_region(selection) else np.zeros(0, np.int32),
-        }
+        maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
+        if target.kind == "classes":
+            maps = [np.repeat(m[:, None], target.index.shape[1], 1) for m in maps]
+        return {"maps": maps, "logits": self._logits_of(arrays), "neurons": target.index[:0]}
 
     @property
     def _output_shape(self) -> tuple[int | None, ...]:
         """Of one sample."""
         return self._graph.shapes[self._graph.output][1:]
-
-    def _explains_all(self, selection: Any) -> bool:
-        return self.neuron_selection_mode == "all" and selection is None
 
     def _dtype(self, dtype: Any) -> Any:
         return relevance_dtype(dtype).as_numpy_dtype
@@ -316,77 +358,17 @@ class Analyzer(BinaryAnalyzer):
                     "infinity: train the model again, or load earlier weights."
                 )
 
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> Any:
-        """The function's results over all batches, joined along the first axis; None for no samples."""
-        size = len(arrays[0])
-        index = self._read_selection(arrays, selection)
-        if size == 0:
-            return None
-        # An index for neurons, so that no array of the output's size is made for them.
-        region = index.dtype == bool
-        several = not region and index.ndim == 2
-        kind = (key, region, several)
-        if kind not in self._functions:
-            shape = self._output_shape if region else ()
-            spec = tf.TensorSpec([None, *shape], bool if region else tf.int32)
-            self._functions[kind] = self._compiled(function, spec, several)
-        run = self._functions[kind]
-        try:
-            parts = [
-                run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
-                for chunk in as_batches(size, self.batch_size)
-            ]
-        except tf.errors.InvalidArgumentError as error:
-            unknown = sorted(set(re.findall(r"(\w+) \(No registered .* for XLA", str(error))))
-            if not self.jit_compile or not unknown:
-                raise
-            raise InputError(
-                "Expected a model whose operations XLA compiles, but it knows none of type "
-                f"{', '.join(unknown)}: leave jit_compile=False."
-            ) from None
-        if len(parts) == 1:
-            return parts[0]
-        return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
-
-    def _compiled(self, function: Callable[..., Any], spec: tf.TensorSpec, several: bool) -> Run:
-        """The function, compiled; of several neurons of each sample `(batch, k)` for one at a time."""
-        if not several:
-            if self.jit_compile:
-                function = tf.function(function, autograph=False, jit_compile=True)
-            return self._network.compiled(function, spec)
-        run = self._network.compiled_by_column(function, spec, self.jit_compile)
-        return lambda arrays, columns: _side_by_side(run(arrays, columns), columns)
-
-    def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:
-        """What `read_selection` makes of a selection, for outputs of any size."""
-        size = len(arrays[0])
-        shape = self._output_shape
-        if None in shape and size and is_region(selection):
-            # The output is as large as the input lets it be.
-            shape = self._network.logits([a[:1] for a in arrays]).shape[1:]
-        return read_selection(selection, self.neuron_selection_mode, size, shape)
-
     # What is compiled.
 
-    def _explaining(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
-        maps, logits = self._maps(inputs, index)
-        return self._told(logits, index) | {"maps": maps}
+    def _explaining(self, inputs: list[tf.Tensor], target: Target) -> dict[str, Any]:
+        maps, logits = self._maps(inputs, target)
+        return {"logits": logits, "maps": maps}
 
-    def _selecting(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
-        """Without maps."""
-        return self._told(self._logits(inputs), index)
-
-    def _told(self, logits: tf.Tensor, index: tf.Tensor) -> dict[str, Any]:
-        neurons = explained_neurons(logits, self.neuron_selection_mode, index)
-        return {"logits": logits, "neurons": neurons}
-
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The relevance of each input, and the logits."""
         raise NotImplementedError
 
-    def _logits(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+    def _logits(self, inputs: list[tf.Tensor], target: Target | None = None) -> tf.Tensor:
         logits, _ = forward(self._graph, inputs)
         return tf.cast(logits, relevance_dtype(logits.dtype))
 
@@ -422,8 +404,8 @@ class Analyzer(BinaryAnalyzer):
         (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _side_by_side(found: list[dict[str, Any]], columns: np.ndarray) -> dict[str, Any]:
-    """What is explained of k neurons of each sample, of what is of each of them."""
-    parts = [{key: each[key] for key in each if key != "logits"} for each in found]
+def side_by_side(found: list[dict[str, Any]], target: Target) -> dict[str, Any]:
+    """What is explained of k classes of each sample, of what is of each of them."""
+    parts = [{key: each[key] for key in each if key not in ("logits", "neurons")} for each in found]
     stacked = tf.nest.map_structure(lambda *p: np.stack(p, 1), *parts)
-    return found[0] | stacked | {"neurons": columns}
+    return {"logits": found[0]["logits"], "neurons": target.index} | stacked

@@ -7,14 +7,15 @@ import keras
 import tensorflow as tf
 
 from rap_keras.analyzers.coarse import read_image_shape, spread
-from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.gradient import gradient_composite
 from rap_keras.errors import InputError
+from rap_keras.inputs.target import Target
 from rap_keras.network.feature_maps import default_map, ends, feature_maps
 from rap_keras.network.graph import Node
 from rap_keras.network.receptive_fields import Axes, centres
 from rap_keras.propagate import relevance_dtype
+from rap_keras.propagation import Start, only_selected, started
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import did_you_mean
 
@@ -42,6 +43,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         InputError: The model cannot be explained, or an option is wrong.
     """
 
+    _has_layers = False
     _signed = True  # whether its weights have both signs
 
     def __init__(
@@ -79,14 +81,6 @@ class _CAMAnalyzer(PropagationAnalyzer):
             "relu": self.relu,
             "align": self.align,
         }
-
-    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
-        """Not of this method."""
-        raise self._no_layers()
-
-    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
-        """Not of this method."""
-        raise self._no_layers()
 
     def _default_layer(self) -> Node:
         maps = feature_maps(self._graph)
@@ -150,8 +144,8 @@ class _CAMAnalyzer(PropagationAnalyzer):
 
         return centres(self._graph, self._node.outputs[0], size_of)
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        logits, records, back = self._recorded(inputs)
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+        logits, records = self._propagation.forward(inputs)
         (slot,) = self._node.outputs
         values = dict(zip(self._graph.inputs, inputs, strict=True)) | {
             made: value
@@ -162,15 +156,16 @@ class _CAMAnalyzer(PropagationAnalyzer):
         dtype = relevance_dtype(values[slot].dtype)
         features = tf.cast(values[slot], dtype)
 
-        gradients, _ = back(index)
+        start = started(logits, target, self._start(target))
+        gradients, _ = self._propagation.backward(records, inputs, start)
         gradient = gradients.get(slot)
         gradient = tf.zeros_like(features) if gradient is None else tf.cast(gradient, dtype)
         summed = tf.reduce_sum(self._weights(features, gradient) * features, -1)
         kept = tf.nn.relu(summed) if self.relu else summed
         return [spread(kept, inputs[0], relevance_dtype(inputs[0].dtype), placed)], logits
 
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return selected
+    def _start(self, target: Target) -> Start:
+        return only_selected
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         """The weight of each feature at each place, or of each map, of the gradient of the logit."""

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.analyzers.base import Analyzer
+from rap_keras.inputs.target import Target
 from rap_keras.propagate import relevance_dtype
 from rap_keras.support.options import read_integer, read_number
 
@@ -14,7 +15,7 @@ from rap_keras.support.options import read_integer, read_number
 class InputAnalyzer(Analyzer):
     """The input itself, as a baseline. Options: `Analyzer`."""
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
         return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
 
 
@@ -40,8 +41,10 @@ class RandomAnalyzer(Analyzer):
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"stddev": self.stddev, "seed": self.seed}
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = self._batched("logits", self._selecting, arrays, selection)
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        if target.kind == "classes":
+            return super()._explained(arrays, target)
+        logits = self._logits_of(arrays)
         generator = np.random.default_rng(self.seed)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
         for own in maps:
@@ -49,4 +52,4 @@ class RandomAnalyzer(Analyzer):
                 generator.standard_normal(own.shape[1:])
             for noise in own:
                 noise[...] = generator.normal(0, self.stddev, noise.shape)
-        return (found or self._nothing(arrays, selection)) | {"maps": maps}
+        return {"maps": maps, "logits": logits, "neurons": target.neurons(logits)}

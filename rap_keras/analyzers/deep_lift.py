@@ -6,13 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.composites.deep_lift import deep_lift_composite
 from rap_keras.errors import InputError
-from rap_keras.inputs.bounds import boxes
-from rap_keras.propagate import backward, forward, relevance_dtype
+from rap_keras.inputs.target import Target
+from rap_keras.propagation import Start, only_selected, started
 from rap_keras.rules.arithmetic import total
 from rap_keras.support.text import shown
 
@@ -37,6 +36,8 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         InputError: The model cannot be explained, or an option is wrong.
     """
 
+    _has_layers = False
+
     def __init__(self, model: keras.Model, reference_inputs: Any = 0, **options: Any) -> None:
         super().__init__(model, deep_lift_composite(), **options)
         self._use_references(reference_inputs)
@@ -46,15 +47,9 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
                 'got one of fixed batch size: build it without, or use "integrated_gradients".'
             )
 
-    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
-        """Not of this method."""
-        raise self._no_layers()
-
-    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
-        """Not of this method; see `convergence_delta`."""
-        raise self._no_layers()
-
-    def convergence_delta(self, x: Any, neuron_selection: Any = None) -> np.ndarray:
+    def convergence_delta(
+        self, x: Any, target: Any = None, *, neuron_selection: Any = None
+    ) -> np.ndarray:
         """As `ReferenceAnalyzer.convergence_delta`; without contrast."""
         if self.contrast is not None:
             raise InputError(
@@ -62,39 +57,36 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
                 f"{shown(self.contrast)}: make the analyzer without.",
                 "contrast",
             )
-        return super().convergence_delta(x, neuron_selection)
+        return super().convergence_delta(x, target, neuron_selection=neuron_selection)
 
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return selected
+    def _start(self, target: Target) -> Start:
+        return only_selected
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = super()._explained(arrays, selection)
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        found = super()._explained(arrays, target)
         if len(arrays[0]):
             self._warn_of_delta(found.pop("delta"), found.pop("size"), found["logits"])
         return found
 
-    def _explaining(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, Any]:
+    def _explaining(self, inputs: list[tf.Tensor], target: Target) -> dict[str, Any]:
         references = [
             tf.broadcast_to(tf.cast(r, x.dtype), tf.shape(x)) if has else x
             for r, x, has in zip(self._references, inputs, self._differentiable, strict=True)
         ]
         pairs = [tf.concat(pair, 0) for pair in zip(inputs, references, strict=True)]
-        both, records = forward(self._graph, pairs)
-        logits, at_reference = tf.split(tf.cast(both, relevance_dtype(both.dtype)), 2)
-        box = boxes(self._graph, pairs, self._bounds)
-
-        start = self._started(logits, index)
+        both, records = self._propagation.forward(pairs)
+        logits, at_reference = tf.split(both, 2)
+        start = started(logits, target, self._start(target))
         starts = tf.concat([start] * 2, 0)
-        relevance, _ = backward(self._graph, self._table, records, box, starts)
+        relevance, _ = self._propagation.backward(records, pairs, starts)
         maps = []
         for multipliers, x, r in zip(
-            self._at_inputs(relevance, pairs), inputs, references, strict=True
+            self._at_inputs(relevance, pairs, target), inputs, references, strict=True
         ):
             first, second = tf.split(multipliers, 2)
             difference = tf.cast(x, multipliers.dtype) - tf.cast(r, multipliers.dtype)
             maps.append((first + second) / 2 * difference)
-        found = self._told(logits, index) | {"maps": maps}
-        return found | _missed(maps, start, logits, at_reference)
+        return {"logits": logits, "maps": maps} | _missed(maps, start, logits, at_reference)
 
 
 def _missed(

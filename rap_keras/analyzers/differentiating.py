@@ -28,10 +28,12 @@ class DifferentiatingAnalyzer(Analyzer):
     they are when a method changes its inputs.
     """
 
-    def explain(self, x: Any, neuron_selection: Any = None) -> Any:
+    def explain(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> Any:
         """As `Analyzer.explain`; warns about inputs without a derivative, which get zeros."""
         self._warn_of_whole_numbers()
-        return super().explain(x, neuron_selection)
+        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
 
     def _warn_of_whole_numbers(self) -> None:
         """Warns about inputs without a derivative.

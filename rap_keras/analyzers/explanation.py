@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class Explanation:
     neurons: np.ndarray | None
     method: str
     images: np.ndarray | None = None
-    labels: tuple[str, ...] | None = None
+    labels: Sequence[str] | None = None
     model: str | None = None
     head: str | None = None
     reference_output: float = 0.0

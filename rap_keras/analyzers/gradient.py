@@ -10,6 +10,8 @@ from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
 from rap_keras.composites.gradient import gradient_composite
+from rap_keras.inputs.target import Target
+from rap_keras.propagation import Start, only_selected
 from rap_keras.rules import gradient
 from rap_keras.support.options import choose
 
@@ -36,16 +38,16 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         """The options that make this analyzer again, as JSON knows them."""
         return super().options() | {"postprocess": self.postprocess}
 
-    def raw_maps(self, arrays: list[np.ndarray], neuron_selection: Any = None) -> list[np.ndarray]:
+    def raw_maps(self, arrays: list[np.ndarray], target: Target) -> list[np.ndarray]:
         """The maps of arrays as the model takes them, unchecked, one per input."""
-        return self._explained(arrays, neuron_selection)["maps"]
+        return self._explained(arrays, target)["maps"]
 
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return selected
+    def _start(self, target: Target) -> Start:
+        return only_selected
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
         after = {None: tf.identity, "abs": tf.abs, "square": tf.square}[self.postprocess]
-        gradients, logits = super()._maps(inputs, index)
+        gradients, logits = super()._maps(inputs, target)
         return [after(g) for g in gradients], logits
 
 
@@ -55,11 +57,11 @@ class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, gradient_composite(), **options)
 
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return selected
+    def _start(self, target: Target) -> Start:
+        return only_selected
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        gradients, logits = super()._maps(inputs, index)
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+        gradients, logits = super()._maps(inputs, target)
         return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
 
 

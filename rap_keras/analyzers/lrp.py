@@ -13,9 +13,11 @@ from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.innvestigate_compat import as_innvestigate
 from rap_keras.composites.routing import ADD_SHARES, ATTN_LRP, additions
 from rap_keras.errors import InputError
+from rap_keras.inputs.target import Target
 from rap_keras.network.folding import fold
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import BATCH_NORMALIZATION, NORMALIZATION
+from rap_keras.propagation import Start
 from rap_keras.rules import routing
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import shown
@@ -136,10 +138,11 @@ class LRPAnalyzer(PropagationAnalyzer):
         graph = super()._prepared(graph)
         return fold(graph) if self.batch_norm == "fold" else graph
 
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        start = super()._start(logits, selected)
+    def _start(self, target: Target) -> Start:
+        if self._method.composite != "deep_taylor":
+            return super()._start(target)
         # Deep Taylor decomposition is of functions that are not negative.
-        return tf.nn.relu(start) if self._method.composite == "deep_taylor" else start
+        return lambda logits, selected: tf.nn.relu(logits * selected)
 
     def _one_sided(self) -> str:
         return _SIGNED if self._method.composite == "deep_taylor" else ""

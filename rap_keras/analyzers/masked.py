@@ -13,6 +13,7 @@ from rap_keras.analyzers.coarse import read_image_shape
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
+from rap_keras.inputs.target import Target
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
@@ -75,18 +76,18 @@ class _MaskedAnalyzer(Analyzer):
             logits = self._network.logits([copies])
             yield masks, self._sign * (logits - self.reference_output)
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = self._batched("logits", self._selecting, arrays, selection)
-        if found is None:
-            return self._nothing(arrays, selection)
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        if not len(arrays[0]) or target.kind == "classes":
+            return super()._explained(arrays, target)
         (images,) = arrays
-        every = self._explains_all(selection)
+        logits = self._logits_of(arrays)
+        told = target.neurons(logits)
         maps = np.zeros(images.shape, self._dtype(images.dtype))
         for k, image in enumerate(images):
-            neurons = None if every else found["neurons"][k : k + 1]
-            places = self._map(image, self._first + k, found["logits"][k : k + 1], neurons)
+            neurons = None if target.kind == "all" else told[k : k + 1]
+            places = self._map(image, self._first + k, logits[k : k + 1], neurons)
             maps[k] = places[..., None] / image.shape[-1]
-        return found | {"maps": [maps]}
+        return {"maps": [maps], "logits": logits, "neurons": told}
 
 
 def _sums(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
@@ -222,16 +223,12 @@ class RISEAnalyzer(_MaskedAnalyzer):
         self.score = score
         self.seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, value, **options)
-        if score == "probability" and (
-            self.neuron_selection_mode == "all" or len(self._output_shape) > 1
-        ):
+        if score == "probability" and len(self._output_shape) > 1:
             raise InputError(
-                'Expected one neuron of a vector to take the probability of, got mode "'
-                f'{self.neuron_selection_mode}" and outputs of shape {self._output_shape}: use '
-                'score="logit", which sums the logits.',
-                ("score", "neuron_selection_mode"),
+                "Expected a vector of classes to take the probability of one, got outputs of shape "
+                f'{self._output_shape}: use score="logit", which sums the logits.',
+                "score",
             )
-
         if (
             score == "probability"
             and self._output_shape in ((), (1,))
@@ -277,11 +274,12 @@ class RISEAnalyzer(_MaskedAnalyzer):
         alone = wide.shape[1:] in ((), (1,))
         if self.score == "sigmoid" or alone or self._network.head == "sigmoid":
             return _sums(np.exp(-np.logaddexp(0, -wide)), neurons)
-        if neurons is not None and neurons.dtype == bool:
+        if neurons is None or neurons.dtype == bool:
+            told = "all" if neurons is None else "a region"
             raise InputError(
-                "Expected one neuron to take the probability of, got a region: pass an integer, or use "
-                'score="logit".',
-                "neuron_selection",
+                f"Expected one class to take the probability of, got {told}: pass a class as the "
+                'target, or use score="logit".',
+                ("target", "score"),
             )
         each = np.exp(wide - wide.max(1, keepdims=True))
         return _sums(each / each.sum(1, keepdims=True), neurons)

@@ -10,6 +10,7 @@ from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.registry import read_method
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
+from rap_keras.inputs.target import Target
 from rap_keras.support.text import first_line
 
 
@@ -21,8 +22,7 @@ class FunctionAnalyzer(Analyzer):
     Args:
         model: See `Analyzer`.
         method: The name of the method in the registry.
-        **options: Those of the function, and of `Analyzer`; mode "all" has none, for a neuron of each
-            sample is explained.
+        **options: Those of the function, and of `Analyzer`. A class of each sample is explained.
 
     Raises:
         InputError: The model cannot be explained, or an option is wrong.
@@ -35,12 +35,6 @@ class FunctionAnalyzer(Analyzer):
         known = _own_options(self._function)
         self._own = {name: options.pop(name) for name in list(options) if name in known}
         super().__init__(model, **options)
-        if self.neuron_selection_mode == "all":
-            raise InputError(
-                f"Expected the method {method!r} to explain a neuron of each sample, got "
-                'neuron_selection_mode="all": use "max_activation" or "index".',
-                ("neuron_selection_mode",),
-            )
 
     @property
     def name(self) -> str:
@@ -57,23 +51,25 @@ class FunctionAnalyzer(Analyzer):
         names = [name for name in super().option_names() if name != "method"]
         return [*_own_options(read_method(method).function), *names]
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = self._batched("logits", self._selecting, arrays, selection)
-        if found is None:
-            return self._nothing(arrays, selection)
-        neurons = found["neurons"]
-        if neurons.ndim != 1 or neurons.dtype == bool:
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        if target.kind in ("all", "region"):
+            told = "all" if target.kind == "all" else "a region"
             raise InputError(
-                f"Expected neuron_selection as a neuron of each sample for {self.name!r}, got a region.",
-                "neuron_selection",
+                f"Expected a class of each sample as target for {self.name!r}, got {told}.",
+                "target",
             )
+        if not len(arrays[0]) or target.kind == "classes":
+            return super()._explained(arrays, target)
+        logits = self._logits_of(arrays)
+        neurons = target.neurons(logits)
         # Functions know one neuron of one output, whose maps for class 0 have the other sign.
         sign = self._sign if self._method.signed(self._own) else 1
         parts = [
             self._called([a[chunk] for a in arrays], neurons[chunk])
             for chunk in as_batches(len(neurons), self.batch_size)
         ]
-        return found | {"maps": [sign * np.concatenate(p) for p in zip(*parts, strict=True)]}
+        maps = [sign * np.concatenate(p) for p in zip(*parts, strict=True)]
+        return {"maps": maps, "logits": logits, "neurons": neurons}
 
     def _called(self, arrays: list[np.ndarray], neurons: np.ndarray) -> list[np.ndarray]:
         several = len(arrays) > 1

@@ -8,12 +8,15 @@ import keras
 import tensorflow as tf
 
 from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.inputs.target import Target
 from rap_keras.patterns.composite import PatternComposite
 from rap_keras.patterns.patterns import Patterns, as_patterns
+from rap_keras.propagation import Propagation, Start
 from rap_keras.rules.pattern import projected, projects, start
 from rap_keras.support.options import read_boolean
 
 _FILE = "patterns.npz"
+MODE_OF = {"largest": "max_activation", "all": "all"}  # as iNNvestigate calls kinds of targets
 
 
 class _PatternAnalyzer(PropagationAnalyzer):
@@ -30,10 +33,8 @@ class _PatternAnalyzer(PropagationAnalyzer):
     ) -> None:
         self.patterns = as_patterns(patterns)
         self.project = read_boolean("project", project)
-        self._projects = projects(
-            self.project, options.get("neuron_selection_mode", "max_activation")
-        )
-        composite = PatternComposite(self.name, self.patterns, self._projects)
+        self._without = PatternComposite(self.name, self.patterns, False)
+        composite = PatternComposite(self.name, self.patterns, self.project)
         super().__init__(model, composite, **options)
 
     def options(self) -> dict[str, Any]:
@@ -44,14 +45,25 @@ class _PatternAnalyzer(PropagationAnalyzer):
         super()._write(folder)
         self.patterns.save(folder / _FILE)
 
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        return start(logits * selected, self.neuron_selection_mode, self._projects)
+    def _use_graph(self) -> None:
+        super()._use_graph()
+        self._unprojected = Propagation(self._graph, self._without)
+
+    def _projects(self, target: Target) -> bool:
+        return projects(self.project, MODE_OF.get(target.kind, "index"))
+
+    def _propagation_to(self, target: Target) -> Propagation:
+        return self._propagation if self._projects(target) else self._unprojected
+
+    def _start(self, target: Target) -> Start:
+        mode, projects = MODE_OF.get(target.kind, "index"), self._projects(target)
+        return lambda logits, selected: start(logits * selected, mode, projects)
 
     def _at_inputs(
-        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]
+        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor], target: Target
     ) -> list[tf.Tensor]:
-        maps = super()._at_inputs(relevance, inputs)
-        if not self._projects or not self._graph.bottlenecks.issuperset(self._graph.inputs):
+        maps = super()._at_inputs(relevance, inputs, target)
+        if not self._projects(target) or not self._graph.bottlenecks.issuperset(self._graph.inputs):
             return maps
         return [projected(r) for r in maps]
 
@@ -67,7 +79,7 @@ class PatternNetAnalyzer(_PatternAnalyzer):
         project: Divide relevance by its largest size in each sample, at every tensor of rank 3 or more
             that everything passes, and start from the sign of the largest logit; maps of images then lie
             in [-1, 1]. As iNNvestigate 1.0.9 does (`reverse_project_bottleneck_layers`), which leaves
-            it out in mode "index".
+            it out where the target is told.
         **options: Those of `Analyzer`.
 
     Raises:

@@ -1,7 +1,7 @@
 """Analyzers that propagate relevance, rule by rule."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,11 +12,13 @@ from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.conservation import ConservationReport, Row
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
-from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.inputs.contrast import contrasted, read_contrast, refuse_itself
-from rap_keras.inputs.neurons import refuse_several
-from rap_keras.network.graph import Graph, Shape, batch_axis
-from rap_keras.propagate import Record, backward, forward, relevance_dtype, select
+from rap_keras.inputs.bounds import read_bounds, refuse_outside
+from rap_keras.inputs.contrast import Contrast, read_contrast, refuse_itself
+from rap_keras.inputs.samples import Pack
+from rap_keras.inputs.target import Target, first_given
+from rap_keras.network.graph import Shape, batch_axis
+from rap_keras.propagate import relevance_dtype
+from rap_keras.propagation import Propagation, Start, started
 
 
 class PropagationAnalyzer(Analyzer):
@@ -40,6 +42,9 @@ class PropagationAnalyzer(Analyzer):
         UnknownLayerError: A layer has no rule.
     """
 
+    _shares_forward_pass = True
+    _has_layers = True  # whether relevance means something at every layer
+
     def __init__(
         self,
         model: keras.Model,
@@ -49,11 +54,10 @@ class PropagationAnalyzer(Analyzer):
         **options: Any,
     ) -> None:
         self._bounds = read_bounds(bounds)
-        self._kept = composite.layer_classes()
         self._composite_of_rules = composite
         super().__init__(model, **options)
         self._use_graph()
-        self.contrast = read_contrast(contrast, self._output_shape[-1] if self._output_shape else 1)
+        self.contrast = self._read_contrast(contrast)
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
@@ -61,37 +65,35 @@ class PropagationAnalyzer(Analyzer):
         return super().options() | {"contrast": own}
 
     def _use_graph(self) -> None:
-        self._table = self._composite_of_rules.assign(self._graph)
+        self._propagation = Propagation(self._graph, self._composite_of_rules, self._bounds)
+
+    def _propagation_to(self, target: Target) -> Propagation:
+        return self._propagation
 
     def _kept_whole(self) -> Collection[type]:
-        return self._kept
+        return self._composite_of_rules.layer_classes()
 
-    def _prepared(self, graph: Graph) -> Graph:
-        if self._bounds is None:
-            return graph
-        return dataclasses.replace(graph, images=frozenset(graph.inputs))
-
-    def _batched(
-        self, key: str, function: Callable[..., Any], arrays: list[np.ndarray], selection: Any
-    ) -> Any:
+    def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
+        arrays, pack = super()._read(x)
         refuse_outside(self._bounds, arrays)
-        return super()._batched(key, function, arrays, selection)
+        return arrays, pack
 
-    def _read_selection(self, arrays: list[np.ndarray], selection: Any) -> np.ndarray:
-        index = super()._read_selection(arrays, selection)
-        if self.neuron_selection_mode != "max_activation":
-            refuse_itself(self.contrast, None if self._explains_all(selection) else index)
-        return index
+    def _read_target(self, arrays: list[np.ndarray], target: Any, against: Any) -> Target:
+        wanted = super()._read_target(arrays, target, None)
+        contrast = self.contrast if against is None else self._read_contrast(against)
+        if wanted.kind != "largest":
+            refuse_itself(contrast, None if wanted.kind == "all" else wanted.index)
+        return dataclasses.replace(wanted, contrast=contrast)
 
-    def _explained(self, arrays: list[np.ndarray], selection: Any) -> dict[str, Any]:
-        found = super()._explained(arrays, selection)
-        if self.neuron_selection_mode == "max_activation":
-            refuse_itself(self.contrast, found["neurons"])
+    def _read_contrast(self, contrast: Any) -> Contrast:
+        count = self._output_shape[-1] if self._output_shape else 1
+        return read_contrast(contrast, count, self._network.labels)
+
+    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        found = super()._explained(arrays, target)
+        if target.kind == "largest":
+            refuse_itself(target.contrast, found["neurons"])
         return found
-
-    def _explained_each(self, arrays: list[np.ndarray], columns: Any) -> dict[str, Any]:
-        each = self._explained if len(arrays[0]) else super()._explained_each
-        return each(arrays, columns)
 
     def _bounds_option(self) -> Any:
         """The bounds as JSON knows them."""
@@ -99,13 +101,17 @@ class PropagationAnalyzer(Analyzer):
 
     def rules(self) -> RuleTable:
         """The rule of every layer, in the order of computation; prints as a table."""
-        return self._table
+        return self._propagation.table
 
-    def analyze_layers(self, x: Any, neuron_selection: Any = None) -> dict[str, Any]:
+    def analyze_layers(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> dict[str, Any]:
         """The relevance at every layer's output.
 
         Args:
             x: As in `analyze`.
+            target: As in `analyze`; one of each sample.
+            against: As in `analyze`.
             neuron_selection: As in `analyze`.
 
         Returns:
@@ -114,17 +120,12 @@ class PropagationAnalyzer(Analyzer):
             calls of a shared layer "layer:1".
 
         Raises:
-            InputError: As in `analyze`.
+            InputError: As in `analyze`; or the method has no relevance of layers.
         """
-        refuse_several(neuron_selection, self.neuron_selection_mode)
-        arrays, _ = self._read(x)
-        if self._explains_classes(neuron_selection):
-            analyzer = self._of_one_class(neuron_selection, len(arrays[0]))
-            if analyzer is not self:
-                return analyzer.analyze_layers(x, 0)
-            neuron_selection = 0
-        result = self._batched("layers", self._layers, arrays, neuron_selection)
-        if result is None:
+        analyzer, arrays, wanted = self._of_layers(x, target, against, neuron_selection)
+        if len(arrays[0]):
+            result = analyzer._batches.run(analyzer._layers, arrays, wanted)
+        else:
             result = {
                 name: [np.zeros((0, *(n or 0 for n in shape[1:])), np.float32) for shape in shapes]
                 for name, shapes in self._layer_shapes().items()
@@ -133,79 +134,63 @@ class PropagationAnalyzer(Analyzer):
         order = [*self._graph.input_names, *(node.name for node in self._graph.nodes)]
         return {name: p[0] if len(p := result[name]) == 1 else p for name in order}
 
-    def conservation(self, x: Any, neuron_selection: Any = None) -> ConservationReport:
+    def conservation(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> ConservationReport:
         """How well every layer and the whole keep the sum of relevance.
 
         Args:
             x: As in `analyze`.
+            target: As in `analyze`; one of each sample.
+            against: As in `analyze`.
             neuron_selection: As in `analyze`.
 
         Returns:
             Sums at the outputs and at the inputs of every layer and of the model, per sample.
 
         Raises:
-            InputError: As in `analyze`; x has no samples.
+            InputError: As in `analyze_layers`; x has no samples.
         """
-        refuse_several(neuron_selection, self.neuron_selection_mode)
-        arrays, _ = self._read(x)
-        if self._explains_classes(neuron_selection):
-            analyzer = self._of_one_class(neuron_selection, len(arrays[0]))
-            if analyzer is not self:
-                return analyzer.conservation(x, 0)
-            neuron_selection = 0
-        sums = self._batched("sums", self._sums, arrays, neuron_selection)
-        if sums is None:
+        analyzer, arrays, wanted = self._of_layers(x, target, against, neuron_selection)
+        if not len(arrays[0]):
             raise InputError(
                 "Expected at least one sample to sum relevance over, got a batch of 0."
             )
+        sums = analyzer._batches.run(analyzer._sums, arrays, wanted)
         constants = self._graph.constants
         nodes = reversed(self._graph.nodes)
         names = [node.name for node in nodes if not constants.issuperset(node.inputs)]
         rows = [Row(name, *sums[f"{k}"]) for k, name in enumerate(names)]
         return ConservationReport(rows, Row("model", *sums["model"]))
 
-    def _propagate(self, inputs: list[tf.Tensor], index: tf.Tensor) -> Any:
-        logits, back = self._forward(inputs)
-        relevance, steps = back(index)
+    def _of_layers(
+        self, x: Any, target: Any, against: Any, neuron_selection: Any
+    ) -> tuple[Any, list[np.ndarray], Target]:
+        """The analyzer of the class, the arrays and the target."""
+        if not self._has_layers:
+            raise self._no_layers()
+        arrays, _ = self._read(x)
+        target = first_given(target, neuron_selection)
+        analyzer, wanted = self._one_of_each(arrays, target, against)
+        return analyzer, arrays, wanted
+
+    def _propagate(self, inputs: list[tf.Tensor], target: Target) -> Any:
+        propagation = self._propagation_to(target)
+        logits, records = propagation.forward(inputs)
+        start = started(logits, target, self._start(target))
+        relevance, steps = propagation.backward(records, inputs, start)
         return relevance, steps, logits
 
-    def _forward(self, inputs: list[tf.Tensor]) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-        """The logits, and the way back from the neurons of an index."""
-        logits, _, back = self._recorded(inputs)
-        return logits, back
+    def _start(self, target: Target) -> Start:
+        """The relevance of the logits, from them and 1 at the explained neurons."""
+        return tf.multiply
 
-    def _recorded(
-        self, inputs: list[tf.Tensor]
-    ) -> tuple[tf.Tensor, list[Record], Callable[[tf.Tensor], Any]]:
-        """The logits, what each node computed, and the way back from the neurons of an index."""
-        logits, records = forward(self._graph, inputs)
-        logits = tf.cast(logits, relevance_dtype(logits.dtype))
-
-        def back(index: tf.Tensor) -> Any:
-            start = self._started(logits, index)
-            box = boxes(self._graph, inputs, self._bounds)
-            return backward(self._graph, self._table, records, box, start)
-
-        return logits, records, back
-
-    def _started(self, logits: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-        """The relevance of the logits, for the neurons of an index, against the contrast."""
-        selected = select(logits, self.neuron_selection_mode, index)
-        start = self._start(logits, selected)
-        if self.contrast is None:
-            return start
-        return contrasted(start, logits, selected, self.contrast)
-
-    def _start(self, logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
-        """The relevance of the logits."""
-        return logits * selected
-
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        relevance, _, logits = self._propagate(inputs, index)
-        return self._at_inputs(relevance, inputs), logits
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+        relevance, _, logits = self._propagate(inputs, target)
+        return self._at_inputs(relevance, inputs, target), logits
 
     def _at_inputs(
-        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor]
+        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor], target: Target
     ) -> list[tf.Tensor]:
         """Relevance of the inputs; 0 where the output does not depend on one."""
         return [
@@ -219,9 +204,9 @@ class PropagationAnalyzer(Analyzer):
             for slot, x in zip(self._graph.inputs, inputs, strict=True)
         ]
 
-    def _layers(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
-        relevance, steps, _ = self._propagate(inputs, index)
-        at_inputs = self._at_inputs(relevance, inputs)
+    def _layers(self, inputs: list[tf.Tensor], target: Target) -> dict[str, list[tf.Tensor]]:
+        relevance, steps, _ = self._propagate(inputs, target)
+        at_inputs = self._at_inputs(relevance, inputs, target)
         result = {name: [r] for name, r in zip(self._graph.input_names, at_inputs, strict=True)}
         return result | {node.name: given for node, given, _ in steps}
 
@@ -232,8 +217,8 @@ class PropagationAnalyzer(Analyzer):
             node.name: [shapes[slot] for slot in node.outputs] for node in self._graph.nodes
         }
 
-    def _sums(self, inputs: list[tf.Tensor], index: tf.Tensor) -> dict[str, list[tf.Tensor]]:
-        relevance, steps, _ = self._propagate(inputs, index)
+    def _sums(self, inputs: list[tf.Tensor], target: Target) -> dict[str, list[tf.Tensor]]:
+        relevance, steps, _ = self._propagate(inputs, target)
         constants = self._graph.constants
         sharing = [
             (out, [r for r, slot in zip(into, node.inputs, strict=True) if slot not in constants])
@@ -243,7 +228,9 @@ class PropagationAnalyzer(Analyzer):
         size = tf.shape(inputs[0])[0]
         result = {str(k): _three_sums(out, into, size) for k, (out, into) in enumerate(sharing)}
         start = [relevance[self._graph.output]]
-        return result | {"model": _three_sums(start, self._at_inputs(relevance, inputs), size)}
+        return result | {
+            "model": _three_sums(start, self._at_inputs(relevance, inputs, target), size)
+        }
 
 
 def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor], size: tf.Tensor) -> list[tf.Tensor]:

@@ -10,8 +10,8 @@ from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
-from rap_keras.inputs.neurons import refuse_several
 from rap_keras.inputs.samples import as_dtype, refuse_masked
+from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
@@ -105,17 +105,15 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
                 "convergence_delta(x), and try other reference_inputs or another method.",
             )
 
-    def _check_sums(self, arrays: list[np.ndarray], selection: Any, found: dict[str, Any]) -> None:
+    def _check_sums(self, arrays: list[np.ndarray], target: Target, found: dict[str, Any]) -> None:
         """As `_warn_of_delta`, for methods that have not computed the logits of the reference."""
         if not len(arrays[0]):
             return
         any_number = all(self._graph.shapes[slot][0] is None for slot in self._graph.inputs)
         # Without tokens the reference is the same for all.
         count = 1 if any_number and all(self._differentiable) else len(arrays[0])
-        references = self._reference_of([a[:count] for a in arrays])
-        neurons = None if self._explains_all(selection) else found["neurons"]
-        chosen = None if selection is None else found["neurons"][:count]
-        start = self._batched("logits", self._selecting, references, chosen)["logits"]
+        start = self._logits_of(self._reference_of([a[:count] for a in arrays]))
+        neurons = None if target.kind == "all" else found["neurons"]
         ends = found["logits"], np.broadcast_to(start, found["logits"].shape)
         of_sample, of_reference = (explained_sum(end, neurons) for end in ends)
         sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
@@ -123,11 +121,14 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         size = np.maximum(sum(largest), abs(of_sample) + abs(of_reference))
         self._warn_of_delta(sums - (of_sample - of_reference), size, found["logits"])
 
-    def convergence_delta(self, x: Any, neuron_selection: Any = None) -> np.ndarray:
+    def convergence_delta(
+        self, x: Any, target: Any = None, *, neuron_selection: Any = None
+    ) -> np.ndarray:
         """How far the sum of each map is from the difference of the logits (completeness).
 
         Args:
             x: As in `analyze`.
+            target: As in `analyze`; one of each sample.
             neuron_selection: As in `analyze`.
 
         Returns:
@@ -136,22 +137,22 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         Raises:
             InputError: As in `analyze`.
         """
-        refuse_several(neuron_selection, self.neuron_selection_mode)
         self._warn_of_whole_numbers()
         arrays, _ = self._read(x)
-        if self._explains_classes(neuron_selection):
-            classes = self._read_classes(neuron_selection, len(arrays[0]))
-            each = {k: self._of_class(k)._delta(arrays, 0) for k in (0, 1)}
-            return chosen(classes, each)
-        return self._delta(arrays, neuron_selection)
-
-    def _delta(self, arrays: list[np.ndarray], neuron_selection: Any) -> np.ndarray:
-        at_samples = self._explained(arrays, neuron_selection)
-        references = self._reference_of(arrays)
-        at_references = self._batched("logits", self._selecting, references, neuron_selection)
-        if at_references is None:
+        wanted = self._read_target(arrays, first_given(target, neuron_selection), None)
+        refuse_several(wanted)
+        if not len(arrays[0]):
             return np.zeros(0)
-        neurons = None if self._explains_all(neuron_selection) else at_samples["neurons"]
-        ends = [explained_sum(end["logits"], neurons) for end in (at_samples, at_references)]
-        sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in at_samples["maps"])
-        return sums - (ends[0] - ends[1])
+        if wanted.kind == "class" and self._graph.is_binary:
+            of_logit = wanted.at(np.zeros(len(arrays[0]), np.int32))
+            each = {k: self._of_class(k)._delta(arrays, of_logit) for k in (0, 1)}
+            return chosen(wanted.index, each)
+        return self._delta(arrays, wanted)
+
+    def _delta(self, arrays: list[np.ndarray], target: Target) -> np.ndarray:
+        found = self._explained(arrays, target)
+        neurons = None if target.kind == "all" else found["neurons"]
+        ends = found["logits"], self._logits_of(self._reference_of(arrays))
+        at_sample, at_reference = (explained_sum(end, neurons) for end in ends)
+        sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
+        return sums - (at_sample - at_reference)

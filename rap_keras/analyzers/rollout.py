@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.coarse import read_image_shape, spread
+from rap_keras.inputs.target import Target
 from rap_keras.network.attention import find_attention
 from rap_keras.propagate import forward, relevance_dtype
 
@@ -35,7 +36,7 @@ class AttentionRolloutAnalyzer(Analyzer):
         self._attention = find_attention(self._graph)
         read_image_shape(self._graph, self.name)
 
-    def _maps(self, inputs: list[tf.Tensor], index: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
         (x,), found = inputs, self._attention
         logits, records = forward(self._graph, inputs)
         values = {

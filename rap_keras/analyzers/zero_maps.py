@@ -30,7 +30,7 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
         if other is not None:
             advice.insert(
                 0,
-                f'explain class {other} (neuron_selection_mode="index", neuron_selection={other})',
+                f"explain class {other} (target={other})",
             )
         reason = "because the method shows only what speaks for a positive output"
         reason += (

@@ -36,11 +36,13 @@ class Network(ABC):
     Attributes:
         model: The model.
         graph: Its graph.
+        labels: The names of its classes, where they are known.
 
     Raises:
         InputError: The model cannot be followed, or takes nothing but booleans.
     """
 
+    labels: Sequence[str] | None = None
     _counts_from_end = True  # whether an embedding takes negative tokens
 
     def __init__(self, model: Any, graph: Graph) -> None:

@@ -16,7 +16,7 @@ from rap_keras.benchmark.methods import Method, check_early, check_given, read_m
 from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
-from rap_keras.inputs.neurons import CONTRASTS
+from rap_keras.inputs.contrast import CONTRASTS
 from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.models.request import check_request

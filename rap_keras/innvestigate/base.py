@@ -1,14 +1,12 @@
 """RAP as an analyzer of iNNvestigate."""
 
 import contextlib
-import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import innvestigate.layers as ilayers
 import numpy as np
 import tensorflow as tf
 import tensorflow.keras.layers as klayers
@@ -29,13 +27,18 @@ from rap_keras.backends.network import telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.innvestigate.guards import Guard
-from rap_keras.inputs.bounds import boxes, read_bounds, refuse_outside
-from rap_keras.inputs.contrast import contrasted, read_contrast, refuse_itself
-from rap_keras.inputs.neurons import MODES, index_of_one, is_region, read_selection
-from rap_keras.network.graph import Node
+from rap_keras.inputs.bounds import read_bounds, refuse_outside
+from rap_keras.inputs.contrast import read_contrast, refuse_itself
+from rap_keras.inputs.target import (
+    MODES,
+    Target,
+    as_column,
+    first_given,
+    is_region,
+    read_target,
+)
 from rap_keras.network.layer_types import HEADS, activation_name
-from rap_keras.propagate import compute, relevance_dtype, select, share
-from rap_keras.rules import facts_of
+from rap_keras.propagation import Propagation, contrasted, select
 from rap_keras.support.files import replacing
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import shown
@@ -80,23 +83,23 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             super().__init__(network.model, **options)
             self._bounds = read_bounds(bounds)
             self._guard = Guard(network, check_finite)
-            self._graph, self._slots, self._positions = (
-                network.graph,
-                network.slots,
-                network.positions,
-            )
-            if bounds is not None:
-                self._graph = dataclasses.replace(self._graph, images=frozenset(self._graph.inputs))
+            self._graph, self._positions = network.graph, network.positions
             self._refuse_outputs()
             self._contrast = read_contrast(contrast, self._positions[-1])
             if self._neuron_selection_mode == "all":
                 refuse_itself(self._contrast, None)
-            self._table = composite.assign(self._graph)
+            self._propagation = Propagation(self._graph, composite, self._bounds)
             self._do_model_checks()  # behind: our errors say more
-            self._rules = {node.name: rule for node, rule in self._table.rows if rule}
         self._relevances: dict[int, dict[str, Any]] = {}
         self._own_model: Any = None
         self._layers_model: Any = None
+        self._modes: dict[str, Any] = {}
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Keeps what makes the analyzer again, for another mode."""
+        self = super().__new__(cls)
+        self._made_of = args, options
+        return self
 
     def _refuse_outputs(self) -> None:
         shape = self._graph.shapes[self._graph.output]
@@ -105,12 +108,6 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 "Expected a model with outputs of one known size, of shape (batch, neurons) or (batch, "
                 f"height, width, classes), got {(None, *self._positions)}: build it for one size of its "
                 "input, or use rap_keras.create_analyzer."
-            )
-        if len(self._positions) > 1 and self._neuron_selection_mode == "max_activation":
-            raise InputError(
-                "Expected a model with outputs of shape (batch, neurons) to explain the neuron with the "
-                f'largest logit, got {(None, *self._positions)}: use neuron_selection_mode="index" and '
-                f"tell analyze the neuron, neuron_selection={index_of_one(self._positions)}."
             )
         last = self._guard.network.last
         head = activation_name(last.layer) if last else None
@@ -123,7 +120,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
     def rules(self) -> RuleTable:
         """The rule of every layer, in the order of computation; prints as a table."""
-        return self._table
+        return self._propagation.table
 
     # What iNNvestigate calls to build the analysis.
 
@@ -141,40 +138,26 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
     def _select(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
         """The way back through the selection of a neuron: its logit at its place, 0 elsewhere."""
-        layer, (logits, *index) = reverse_state["layer"], Xs
-        mode = "index" if isinstance(layer, ilayers.NeuronSelection) else "max_activation"
+        logits, *index = Xs
 
         def start(tensors: list[tf.Tensor]) -> tf.Tensor:
             logits, logit, *index = tensors
-            neurons = index[0][:, 1] if index else tf.constant([0])
             # iNNvestigate's MaxNeuronSelection gives the logits the shape (1, batch).
             logit = tf.reshape(tf.cast(logit, logits.dtype), [-1, 1])
-            selected = select(logits, mode, neurons)
-            if self._contrast is None:
-                return selected * logit
+            target = Target("class", index[0][:, 1]) if index else Target("largest", None)
+            selected = select(logits, target)
             # Of a map of classes the others are those at the same position.
             shape = [-1, *self._positions]
-            start, at, of = (tf.reshape(t, shape) for t in (selected * logit, logits, selected))
-            return tf.reshape(contrasted(start, at, of, self._contrast), tf.shape(logits))
+            begin, at, of = (tf.reshape(t, shape) for t in (selected * logit, logits, selected))
+            return tf.reshape(contrasted(begin, at, of, self._contrast), tf.shape(logits))
 
         return [_Step(start, "start")([logits, *reversed_Ys, *index])]
 
     def _propagate(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
-        node = self._graph.producers[self._slots[id(Ys[0])]]
-        inputs = self._model.inputs if self._takes_box(node) else []
-        step = _Step(lambda tensors: self._share(node, tensors), node.name)
+        node = self._graph.producers[self._guard.network.slots[id(Ys[0])]]
+        inputs = self._model.inputs if self._propagation.takes_box(node) else []
+        step = _Step(lambda tensors: self._propagation.share(node, tensors), node.name)
         return tf.nest.flatten(step([*Xs, *reversed_Ys, *inputs]))
-
-    def _takes_box(self, node: Node) -> bool:
-        return "box" in facts_of(self._rules[node.name], {"box"})
-
-    def _share(self, node: Node, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        n, m = len(node.inputs), len(node.outputs)
-        xs, relevances, inputs = tensors[:n], tensors[n : n + m], tensors[n + m :]
-        _, record = compute(self._graph, node, xs)
-        box = boxes(self._graph, inputs, self._bounds) if inputs else {}
-        relevances = [tf.cast(r, relevance_dtype(r.dtype)) for r in relevances]
-        return share(self._graph, record, self._rules[node.name], box, relevances)
 
     def _reverse_model(
         self,
@@ -192,28 +175,33 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
     # What users call.
 
-    def analyze(self, X: Any, neuron_selection: Any = None) -> Any:
+    def analyze(self, X: Any, target: Any = None, *, neuron_selection: Any = None) -> Any:
         """Explains samples.
 
         Args:
             X: Array of shape (batch, ...), as the model takes it; a list or dict of them for several
                 inputs.
-            neuron_selection: In mode "index": the output neuron, an integer for all samples or one per
-                sample. Where the output is no vector: the index of one neuron, such as (y, x, class), or
-                a list of such tuples, one per sample.
+            target: The class that is explained, a number for all samples or one per sample, or one-hot
+                rows of floats. Where the output is no vector: the index of one neuron, such as
+                (y, x, class), or a list of such tuples, one per sample. None is what
+                neuron_selection_mode says.
+            neuron_selection: iNNvestigate's name of `target`.
 
         Returns:
             np.ndarray of the shape of X: the relevance of every element; a list or dict for several
             inputs.
 
         Raises:
-            InputError: X or the neuron does not fit the model; X or the result is not finite; or the
+            InputError: X or the target does not fit the model; X or the result is not finite; or the
                 model does not compute each sample on its own.
         """
+        target = first_given(target, neuron_selection)
+        if self._mode_of(target) != self._neuron_selection_mode:
+            return self._with_mode(self._mode_of(target)).analyze(X, target)
         with graph_scope(self._model):
             if not self._analyzer_model_done:
                 self.create_analyzer_model()
-            feed, pack = self._feed(X, neuron_selection)
+            feed, pack = self._feed(X, target)
             if not len(feed[0]):
                 return pack([np.zeros(x.shape, x.dtype) for x in feed[: len(self._model.inputs)]])
             samples = feed[: len(self._model.inputs)]
@@ -226,11 +214,27 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             _warn_of_zero_maps(type(self).__name__, maps)
             return pack(maps)
 
-    def analyze_layers(self, X: Any, neuron_selection: Any = None) -> dict[str, Any]:
+    def _mode_of(self, target: Any) -> str:
+        """The mode of the analysis that a target asks for."""
+        if target is None:
+            return self._neuron_selection_mode
+        return "all" if isinstance(target, str) and target == "all" else "index"
+
+    def _with_mode(self, mode: str) -> Any:
+        """The same analyzer in another mode, which iNNvestigate builds into its graph."""
+        if mode not in self._modes:
+            args, options = self._made_of
+            self._modes[mode] = type(self)(*args, **options | {"neuron_selection_mode": mode})
+        return self._modes[mode]
+
+    def analyze_layers(
+        self, X: Any, target: Any = None, *, neuron_selection: Any = None
+    ) -> dict[str, Any]:
         """The relevance at every layer's output.
 
         Args:
             X: As in `analyze`.
+            target: As in `analyze`.
             neuron_selection: As in `analyze`.
 
         Returns:
@@ -240,10 +244,13 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         Raises:
             InputError: As in `analyze`.
         """
+        target = first_given(target, neuron_selection)
+        if self._mode_of(target) != self._neuron_selection_mode:
+            return self._with_mode(self._mode_of(target)).analyze_layers(X, target)
         with graph_scope(self._model):
             if not self._analyzer_model_done:
                 self.create_analyzer_model()
-            feed, _ = self._feed(X, neuron_selection)
+            feed, _ = self._feed(X, target)
             names = zip(self._graph.input_names, self._graph.inputs, strict=True)
             slots = {name: [slot] for name, slot in names}
             slots |= {node.name: list(node.outputs) for node in self._graph.nodes}
@@ -251,9 +258,9 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 return {name: self._no_maps(parts) for name, parts in slots.items()}
             if self._layers_model is None:
                 tensors = {
-                    self._slots[i]: t["final_tensor"]
+                    self._guard.network.slots[i]: t["final_tensor"]
                     for i, t in self._relevances.items()
-                    if i in self._slots
+                    if i in self._guard.network.slots
                 }
                 outputs = [tensors[slot] for parts in slots.values() for slot in parts]
                 inputs = self._analyzer_model.inputs
@@ -271,33 +278,27 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         maps = [np.zeros(shape, np.float32) for shape in shapes]
         return maps[0] if len(maps) == 1 else maps
 
-    def _feed(self, X: Any, neuron_selection: Any) -> tuple[list[np.ndarray], Any]:
+    def _feed(self, X: Any, target: Any) -> tuple[list[np.ndarray], Any]:
         """What the analyzer's model takes, and what packs its maps as X was packed."""
         arrays, pack = self._guard.read(X)
         refuse_outside(self._bounds, arrays)
-        size, mode = len(arrays[0]), self._neuron_selection_mode
+        size = len(arrays[0])
         if isinstance(X, list | tuple) and len(arrays) == 1:
             pack = _first  # as iNNvestigate does
         if not size:
             return arrays, pack
-        if len(self._positions) == 1:  # as iNNvestigate does
-            if isinstance(neuron_selection, tuple):
-                neuron_selection = list(neuron_selection)
-            if not is_region(neuron_selection) and np.ndim(neuron_selection) > 1:
-                neuron_selection = np.reshape(neuron_selection, -1)
+        if len(self._positions) == 1 and not is_region(np.asarray(target)):
+            target = as_column(target)
         count = size
         if (
             self._analyzer_model is not self._own_model
         ):  # a wrapper's, which augments behind the input
-            count = max(size, np.size(neuron_selection))
-        index = read_selection(neuron_selection, mode, count, self._positions, several=False)
-        if index.dtype == bool:
-            refuse_itself(self._contrast, index)
-            index = _one_each(index, mode)
-        elif mode == "index":
-            refuse_itself(self._contrast, index)
-        if mode != "index":
+            count = max(size, np.size(target))
+        wanted = read_target(target, count, self._positions, none=self._neuron_selection_mode)
+        if wanted.kind in ("largest", "all"):
             return arrays, pack
+        refuse_itself(self._contrast, wanted.index)
+        index = _one_each(wanted.index) if wanted.kind == "region" else wanted.index
         return [*arrays, self._get_neuron_selection_array(index, size)], pack
 
     # Saving.
@@ -393,14 +394,15 @@ class _Step(klayers.Layer):
         return self._compute(tf.nest.flatten(tensors))
 
 
-def _one_each(masks: np.ndarray, mode: str) -> np.ndarray:
+def _one_each(masks: np.ndarray) -> np.ndarray:
     """The number of the one neuron that each mask selects, in the order of the flattened output."""
     flat = masks.reshape(len(masks), -1)
-    if mode != "index" or (flat.sum(1) != 1).any():
+    if (flat.sum(1) != 1).any():
         raise InputError(
-            'Expected neuron_selection to select one neuron of each sample, in mode "index", got a '
-            f"region of {flat.sum(1).max()} in mode {mode!r}: iNNvestigate starts from one neuron; "
-            "use rap_keras.create_analyzer for regions."
+            "Expected target to select one neuron of each sample, got a region of "
+            f"{flat.sum(1).max()}: iNNvestigate starts from one neuron; use rap_keras.create_analyzer "
+            "for regions.",
+            "target",
         )
     return flat.argmax(1)
 

@@ -13,8 +13,8 @@ from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork
 from rap_keras.backends.network import telling_tokens
 from rap_keras.errors import InputError
-from rap_keras.inputs.neurons import is_region, read_selection
 from rap_keras.inputs.samples import Pack
+from rap_keras.inputs.target import as_column, first_given, is_region, read_target
 from rap_keras.support.options import read_boolean
 
 
@@ -50,16 +50,6 @@ class Guard:
             with self.network.telling_sizes(arrays):
                 self.network.check(arrays)
         return arrays, pack
-
-    def refuse_neuron(self, selection: Any, size: int) -> None:
-        """Refuses a selection that is not a neuron of the model, or one per sample.
-
-        Raises:
-            InputError: It is such.
-        """
-        positions = self.network.positions
-        if len(positions) == 1 and selection is not None and not is_region(selection):
-            read_selection(np.reshape(selection, -1), "index", size, positions, several=False)
 
     def refuse_broken(self, arrays: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
         """Refuses maps that are not finite, or are zero because the logits are not.
@@ -118,19 +108,25 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
     analyze = analyzer.analyze
 
     @functools.wraps(analyze)
-    def checked(X: Any, *args: Any, **kwargs: Any) -> Any:
+    def checked(X: Any, target: Any = None, neuron_selection: Any = None, **options: Any) -> Any:
         arrays, _ = guard.read(X)
-        if analyzer._neuron_selection_mode == "index" and (args or kwargs):
-            told, size = (*args, *kwargs.values())[0], len(arrays[0])
-            guard.refuse_neuron(told, size)
-            if np.size(told) == 1:  # its wrappers take one for each sample, by keyword
-                told = np.broadcast_to(np.reshape(told, -1), (size,))
-            args, kwargs = (), {"neuron_selection": told}
+        target = first_given(target, neuron_selection)
+        if target is not None:
+            if analyzer._neuron_selection_mode == "index":
+                target = _read_target(target, len(arrays[0]), guard.network.positions)
+            options["neuron_selection"] = target
         sizes = guard.network.telling_sizes(arrays)
         with telling_tokens(), sizes, _telling_integers(guard.network):
-            maps = analyze(X, *args, **kwargs)
+            maps = analyze(X, **options)
         guard.refuse_broken(arrays, [np.asarray(m) for m in tf.nest.flatten(maps)])
         return maps
 
     analyzer.analyze = checked
     return analyzer
+
+
+def _read_target(target: Any, size: int, positions: Sequence[int | None]) -> Any:
+    """The class of each sample, as iNNvestigate's wrappers take it, where the output is a vector."""
+    if len(positions) > 1 or is_region(target):
+        return target
+    return read_target(as_column(target), size, positions).index

@@ -1,24 +1,29 @@
 """What the explained class is set against."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.neurons import CONTRASTS
+from rap_keras.inputs.classes import class_called
 from rap_keras.support.options import choose
 from rap_keras.support.text import shown
 
 Contrast = str | tuple[int, ...] | None
+# How the others are weighted, which a neuron is set against.
+CONTRASTS = ("softmax", "uniform")
 
 
-def read_contrast(contrast: Any, classes: int | None) -> Contrast:
+def read_contrast(
+    contrast: Any, classes: int | None, labels: Sequence[str] | None = None
+) -> Contrast:
     """What the user passed: None, a kind, or classes as a tuple.
 
     Args:
-        contrast: None, "softmax", "uniform", or the number of a class, or a list of them.
+        contrast: None, "softmax", "uniform", or a class, or a list of them, by number or name.
         classes: The length of the output's last axis, 1 where it has none; None is unknown.
+        labels: The names of the classes, where they are known.
 
     Raises:
         InputError: It is none of these, there is one output neuron, or there is no such class.
@@ -29,15 +34,18 @@ def read_contrast(contrast: Any, classes: int | None) -> Contrast:
         raise InputError(
             f"Expected several output neurons to contrast, got contrast={shown(contrast)} and a model "
             "with one: leave contrast out. With a sigmoid, the logit already compares class 1 with "
-            "class 0, which neuron_selection=0 explains."
+            "class 0, which target=0 explains."
         )
-    if isinstance(contrast, str):
+    if isinstance(contrast, str) and (contrast in CONTRASTS or not labels):
         choose("contrast", contrast, CONTRASTS)
         return contrast
     try:
         numbers = np.asarray(contrast)
     except (TypeError, ValueError):
         numbers = np.asarray(None)
+    if numbers.dtype.kind == "U":
+        names = numbers.reshape(-1).tolist()
+        numbers = np.asarray([class_called(name, labels, "contrast") for name in names])
     if numbers.dtype.kind not in "iu" or numbers.ndim > 1 or not numbers.size:
         raise InputError(
             "Expected contrast to be None, 'softmax', 'uniform', or the number of a class or a list of "
@@ -47,35 +55,6 @@ def read_contrast(contrast: Any, classes: int | None) -> Contrast:
         last = "" if classes is None else f" to {classes - 1}"
         raise InputError(f"Expected the classes of contrast from 0{last}, got {shown(contrast)}.")
     return tuple(dict.fromkeys(int(k) for k in numbers.reshape(-1)))
-
-
-def contrasted(
-    start: tf.Tensor, logits: tf.Tensor, selected: tf.Tensor, contrast: Contrast
-) -> tf.Tensor:
-    """The explained neurons against the others of the same position: |s_c| e_c - sum_k |s_c| w_k e_k.
-
-    Args:
-        start: Relevance of the selected logits, s, which is 0 elsewhere; the last axis is that of
-            classes.
-        logits: The logits.
-        selected: 1 at the selected neurons, 0 elsewhere.
-        contrast: How the others are weighted. "softmax": by their probabilities among themselves;
-            "uniform": alike; classes: these alike, and no other.
-
-    Returns:
-        The relevance to start from, whose sum is 0. Evidence for the selected is positive, whatever the
-        sign of their logit. It is 0 where all of the classes are selected themselves.
-    """
-    others = 1 - selected
-    if isinstance(contrast, tuple):
-        wanted = tf.reduce_max(tf.one_hot(contrast, tf.shape(logits)[-1], dtype=logits.dtype), 0)
-        others *= wanted
-    weights = others
-    if contrast == "softmax":
-        weights *= tf.nn.softmax(tf.where(others > 0, logits, logits.dtype.min))
-    total = tf.reduce_sum(weights, -1, keepdims=True)
-    size = tf.abs(start) * tf.cast(total > 0, start.dtype)
-    return size - tf.math.divide_no_nan(weights, total) * tf.reduce_sum(size, -1, keepdims=True)
 
 
 def refuse_itself(contrast: Contrast, neurons: np.ndarray | None) -> None:
@@ -93,9 +72,9 @@ def refuse_itself(contrast: Contrast, neurons: np.ndarray | None) -> None:
         return
     if neurons is None:
         raise InputError(
-            f"Expected neurons that are explained against others, got contrast={shown(contrast)} and "
-            'all neurons: explain one, neuron_selection_mode="max_activation" or "index".',
-            ("contrast", "neuron_selection_mode"),
+            f"Expected a class that is explained against others, got contrast={shown(contrast)} and all "
+            "neurons: pass the class as the target.",
+            ("contrast", "target"),
         )
     bad = np.zeros(0, int)
     if neurons.dtype == bool:
@@ -107,6 +86,6 @@ def refuse_itself(contrast: Contrast, neurons: np.ndarray | None) -> None:
         raise InputError(
             f"Expected the explained class to be another than what it is set against, got "
             f"contrast={shown(contrast)}, which is explained itself in sample {bad[0]}: choose other "
-            "classes, or another neuron.",
-            ("contrast", "neuron_selection"),
+            "classes, or another target.",
+            ("contrast", "target"),
         )

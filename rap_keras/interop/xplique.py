@@ -69,8 +69,8 @@ class Explainer:
             )
         analyzer = analyzer_for(self.model, self._method, self._options)
         # xplique knows one neuron of a model with one output: the output itself.
-        neurons = rows.argmax(1) if rows.shape[1] > 1 else analyzer.neuron_of_output(len(rows))
-        maps = np.asarray(analyzer.analyze(np.asarray(inputs), neurons.astype(np.int32)))
+        target = rows.argmax(1) if rows.shape[1] > 1 else analyzer.class_of_output()
+        maps = np.asarray(analyzer.analyze(np.asarray(inputs), target))
         return maps.sum(-1, keepdims=True)
 
     __call__ = explain

@@ -198,7 +198,9 @@ class LoadedModel:
         """
         from rap_keras.backends.choice import open_network
 
-        return open_network(self.model, self.output)
+        network = open_network(self.model, self.output)
+        network.labels = self.labels
+        return network
 
 
 def load_model(

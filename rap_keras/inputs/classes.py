@@ -1,0 +1,42 @@
+"""Classes by name."""
+
+from collections.abc import Sequence
+
+from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
+
+MOST_NAMES = 8  # in an error
+
+
+def class_called(name: str, labels: Sequence[str] | None, argument: str = "target") -> int:
+    """The number of a class.
+
+    Args:
+        name: Its name.
+        labels: The names of all, where they are known.
+        argument: What names it, for errors.
+
+    Raises:
+        InputError: There is no class of that name, or more than one.
+    """
+    found = [k for k, label in enumerate(labels or ()) if label == name]
+    if len(found) == 1:
+        return found[0]
+    if not labels:
+        raise InputError(
+            f"Expected {argument} to be a number, because the classes have no names, got {name!r}.",
+            argument,
+        )
+    if found:
+        numbers = ", ".join(map(str, found))
+        raise InputError(
+            f"Expected the name of one class, got {name!r}, the name of {numbers}: pass a number.",
+            argument,
+        )
+    hint = did_you_mean(name, labels, 1)
+    listed = f" ({', '.join(labels)})" if not hint and len(labels) <= MOST_NAMES else ""
+    raise InputError(
+        f"Expected {argument} to be one of {len(labels)} classes{listed}, got {name!r}"
+        + (f": {hint}" if hint else ": pass a name or a number."),
+        argument,
+    )

@@ -1,0 +1,318 @@
+"""What is explained: which output neurons of each sample."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.inputs.classes import class_called
+from rap_keras.inputs.contrast import Contrast
+from rap_keras.support.options import read_integer
+from rap_keras.support.text import counted, shown
+
+# iNNvestigate's modes: what a target of None means.
+MODES = ("max_activation", "index", "all")
+Kind = Literal["largest", "all", "class", "classes", "region"]
+
+
+@dataclass(frozen=True)
+class TopK:
+    """A target: the k classes with the largest logits of each sample, the largest first.
+
+    Args:
+        k: How many; all, where the output has fewer.
+
+    Raises:
+        InputError: k is not a whole number from 1 on.
+
+    Example:
+        >>> analyzer.analyze(x, target=rap_keras.TopK(3)).shape  # doctest: +SKIP
+        (8, 3, 224, 224, 3)
+    """
+
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", read_integer("k", self.k, 1))
+
+    def of(self, logits: np.ndarray) -> np.ndarray:
+        """The classes of logits `(batch, classes)`, int32 `(batch, k)`."""
+        order = np.argsort(-logits.reshape(len(logits), -1), 1, kind="stable")
+        return order[:, : self.k].astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The output neurons that are explained of the samples of a batch.
+
+    Attributes:
+        kind: "largest": the class with the largest logit. "all": every neuron. "class": one class of
+            each sample; "classes": k of each. "region": a part of an output of any shape.
+        index: Of a class int32 `(batch,)`, of classes `(batch, k)`; of a region a boolean array
+            `(batch, ...)`, or `(1, ...)` if it is the same of all samples; otherwise zeros `(batch,)`.
+            Where a computation is compiled, a tensor.
+        contrast: What the target is set against.
+    """
+
+    kind: Kind
+    index: Any
+    contrast: Contrast = None
+
+    def at(self, index: Any) -> "Target":
+        """A target of the same kind."""
+        return dataclasses.replace(self, index=index)
+
+    def neurons(self, logits: np.ndarray) -> np.ndarray:
+        """The class or the classes of each sample, or its region in the shape of the logits."""
+        if self.kind == "region":
+            return np.broadcast_to(self.index, logits.shape)
+        if self.kind != "largest" or logits.ndim == 1:
+            return self.index
+        return logits.argmax(-1).astype(np.int32)
+
+    def known(self, neurons: np.ndarray) -> "Target":
+        """The same target, where the largest logit has been found."""
+        return Target("class", neurons) if self.kind == "largest" else self.at(neurons)
+
+    def of_sample(self, k: int) -> "Target":
+        """That of one sample."""
+        return self.at(self.index[k : k + 1] if len(self.index) > 1 else self.index)
+
+    def repeated(self, count: int) -> "Target":
+        """That of one sample, for `count` copies of it."""
+        return self if self.kind == "region" else self.at(np.repeat(self.index, count, 0))
+
+
+def all_neurons(size: int) -> Target:
+    """Every neuron of `size` samples."""
+    return Target("all", np.zeros(size, np.int32))
+
+
+def classes(index: Any) -> Target:
+    """A class of each sample, or k classes, from their numbers."""
+    index = np.asarray(index, np.int32)
+    return Target("classes" if index.ndim == 2 else "class", index)
+
+
+def first_given(target: Any, neuron_selection: Any) -> Any:
+    """The target, which iNNvestigate calls neuron_selection.
+
+    Raises:
+        InputError: Both are given.
+    """
+    if target is None or neuron_selection is None:
+        return neuron_selection if target is None else target
+    raise InputError(
+        f"Expected target or neuron_selection, which mean the same, got both, {shown(target)} and "
+        f"{shown(neuron_selection)}: leave neuron_selection out.",
+        ("target", "neuron_selection"),
+    )
+
+
+def refuse_several(target: Target) -> None:
+    """Refuses k classes of each sample.
+
+    Raises:
+        InputError: The target is such.
+    """
+    if target.kind == "classes":
+        raise InputError(
+            f"Expected one target of each sample here, got {target.index.shape[1]}: choose one, or use "
+            "analyze or explain.",
+            "target",
+        )
+
+
+def read_target(
+    target: Any,
+    size: int,
+    shape: Sequence[int | None],
+    labels: Sequence[str] | None = None,
+    none: str = "max_activation",
+) -> Target:
+    """Reads what the user calls the target. `TopK` is not read here, for it needs logits.
+
+    Args:
+        target: None; a class for all samples, or one or k for each, by number, by name, or as one-hot
+            rows; "all"; or a region, see `is_region`.
+        size: The number of samples.
+        shape: The output's shape, without the batch axis; a region needs all of it.
+        labels: The names of the classes, where they are known.
+        none: What None means, as iNNvestigate's neuron_selection_mode has it.
+
+    Raises:
+        InputError: The target does not fit the samples or the model.
+    """
+    if target is None and none == "max_activation" and len(shape) > 1:
+        raise InputError(
+            f"Expected a target, because an output of shape {tuple(shape)} has no largest logit, got "
+            f'none: pass {_wanted(shape)}, or "all".',
+            "target",
+        )
+    if target is None and none == "index":
+        wanted = "a class, or one per sample" if len(shape) < 2 else _wanted(shape)
+        raise InputError(
+            f'Expected a target where neuron_selection_mode is "index", got none: pass {wanted}.',
+            "target",
+        )
+    if target is None or (isinstance(target, str) and target == "all"):
+        kind: Kind = "all" if target is not None or none == "all" else "largest"
+        return Target(kind, np.zeros(size, np.int32))
+    if is_region(target):
+        return Target("region", _mask(target, size, shape))
+    return classes(_index(_numbers(target, shape, labels), size, shape))
+
+
+def as_column(target: Any) -> Any:
+    """What iNNvestigate takes for one class of each sample, as `read_target` takes it."""
+    if isinstance(target, tuple):
+        target = list(target)
+    column = np.ndim(target) > 1 and np.shape(target)[1:] in ((), (1,))
+    return np.reshape(target, -1) if column else target
+
+
+def is_region(target: Any) -> bool:
+    """Whether a target is a region of a sample's output.
+
+    A region is a boolean array, of the output's shape with or without the batch axis; what indexes the
+    output as NumPy does, a tuple, a slice or an Ellipsis; or a list of such tuples, one per sample.
+    """
+    if isinstance(target, tuple | slice) or target is Ellipsis or _are_tuples(target):
+        return True
+    try:
+        return np.asarray(target).dtype.kind == "b"
+    except (TypeError, ValueError):  # lists of several lengths, which nothing takes
+        return False
+
+
+def _are_tuples(target: Any) -> bool:
+    return (
+        isinstance(target, list)
+        and bool(target)
+        and all(isinstance(part, tuple) for part in target)
+    )
+
+
+def _numbers(target: Any, shape: Sequence[int | None], labels: Sequence[str] | None) -> Any:
+    """Names of classes and one-hot rows as numbers; anything else as it is."""
+    try:
+        array = np.asarray(target)
+    except (TypeError, ValueError):
+        return target
+    if array.dtype.kind == "U":
+        found = [class_called(str(name), labels) for name in array.reshape(-1)]
+        return np.reshape(found, array.shape)
+    # Whole numbers of two classes may be both classes of each sample.
+    kinds = "f" if tuple(shape) == (2,) else "fiu"
+    if array.ndim == 2 and array.shape[1:] == tuple(shape) and array.dtype.kind in kinds:
+        zeros_and_ones = bool(((array == 0) | (array == 1)).all())
+        if shape != (1,) and zeros_and_ones and (array.sum(1) == 1).all():
+            return array.argmax(1)
+    return target
+
+
+def _index(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
+    """The numbers of classes, one per sample, or k."""
+    if len(shape) > 1:
+        raise InputError(
+            f"Expected target to tell positions of an output of shape {tuple(shape)}, got "
+            f"{shown(target)}: pass {_wanted(shape)}.",
+            "target",
+        )
+    count = shape[0] if shape else 1
+    try:
+        index = np.asarray(target)
+    except (TypeError, ValueError):
+        index = np.asarray(None)
+    several = index.ndim == 2 and len(index) == size and index.shape[1]
+    if index.dtype.kind not in "iu" or not (
+        several or (index.size in (1, size) and index.ndim < 2)
+    ):
+        raise InputError(
+            f"Expected target to be the number of a class, or {size} of them, one per sample, or of "
+            f"shape ({size}, k), got {shown(target)}.",
+            "target",
+        )
+    if index.size and count is not None and (index.min() < 0 or index.max() >= count):
+        which = index[(index < 0) | (index >= count)][0]
+        told = f"{which} in {shown(target)}" if getattr(target, "ndim", 0) else shown(target)
+        raise InputError(
+            f"Expected target from 0 to {count - 1}, got {told}: the model has "
+            f"{counted(count, 'output neuron')}.",
+            "target",
+        )
+    index = index.astype(np.int32)
+    return index if several else np.broadcast_to(index.reshape(-1), (size,))
+
+
+def _mask(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
+    """A region as a boolean array with a batch axis, of length 1 where it is the same of all."""
+    known = [n or 0 for n in shape]
+    if not size and None in shape:
+        return np.zeros((0, *known), bool)  # nobody knows what there is to select of
+    if _are_tuples(target):
+        if len(target) not in (1, size):
+            raise InputError(
+                f"Expected target to be a tuple, or a list of {size}, one per sample, got a list of "
+                f"{len(target)}.",
+                "target",
+            )
+        mask = np.stack([_indexed(part, known) for part in target])
+    elif isinstance(target, tuple | slice) or target is Ellipsis:
+        mask = _indexed(target, known)[np.newaxis]
+    else:
+        mask = np.asarray(target)
+        if mask.shape == tuple(known):
+            mask = mask[np.newaxis]
+        if mask.shape[1:] != tuple(known) or len(mask) not in (1, size):
+            hint = ""
+            if len(known) > 1 and mask.shape in (tuple(known[:-1]), (size, *known[:-1])):
+                hint = ": (mask, class) selects one class where a mask of positions is True"
+            raise InputError(
+                f"Expected a boolean target of the output's shape {tuple(shape)}, or of "
+                f"{(size, *shape)} with the samples in front, got shape {mask.shape}{hint}.",
+                "target",
+            )
+    empty = [k for k, part in enumerate(mask) if not part.any()] if size else []
+    if empty:
+        of = f" of sample {empty[0]}" if len(mask) > 1 else ""
+        raise InputError(
+            f"Expected target to select at least one of the output's neurons, shape {tuple(shape)}, got "
+            f"{shown(target)}, which selects none{of}.",
+            "target",
+        )
+    return mask
+
+
+def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
+    """True where an index selects, in an array of a shape."""
+    parts = index if isinstance(index, tuple) else (index,)
+    mask = np.zeros(shape, bool)
+    try:
+        # NumPy takes no tensors for indices, and single booleans for new axes.
+        parts = tuple(np.asarray(p) if hasattr(p, "__array__") else p for p in parts)
+        if any(np.asarray(p).dtype.kind == "b" and np.ndim(p) == 0 for p in parts):
+            raise IndexError("a single boolean is no index")
+        mask[parts] = True
+    except (IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected target to index an output of shape {tuple(shape)} as NumPy does, got "
+            f"{shown(index)}: {str(error).rstrip('.')}.",
+            "target",
+        ) from None
+    return mask
+
+
+def index_of_one(shape: Sequence[int | None]) -> str:
+    """What the index of one neuron of an output looks like, for messages."""
+    axes = ("y", "x", "class") if len(shape) == 3 else "ijklmn"[: len(shape)]
+    return f"({', '.join(axes)})"
+
+
+def _wanted(shape: Sequence[int | None]) -> str:
+    """What selects neurons of an output that is no vector."""
+    one = index_of_one(shape)
+    return f"a tuple that indexes it, such as {one}, or a boolean array of its shape"

@@ -1,0 +1,137 @@
+"""Where relevance starts, and its way back by a table of rules: what both backends' analyzers hold."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+
+from rap_keras.composites.composite import Composite, RuleTable
+from rap_keras.inputs.bounds import Bounds, boxes
+from rap_keras.inputs.contrast import Contrast
+from rap_keras.inputs.target import Target
+from rap_keras.network.graph import Graph, Node
+from rap_keras.propagate import Record, backward, compute, forward, relevance_dtype, share
+from rap_keras.rules import facts_of
+
+Start = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Steps = Sequence[tuple[Node, list[tf.Tensor], list[tf.Tensor]]]
+
+
+class Propagation:
+    """A graph with a rule for each node.
+
+    Args:
+        graph: The graph, from the inputs to the logits.
+        composite: The rule of each layer.
+        bounds: Of the inputs, for rules that ask for their box; None: of each image.
+
+    Attributes:
+        graph: The graph.
+        table: The rule of each node.
+
+    Raises:
+        UnknownLayerError: A layer has no rule.
+    """
+
+    def __init__(self, graph: Graph, composite: Composite, bounds: Bounds | None = None) -> None:
+        if bounds is not None:
+            graph = dataclasses.replace(graph, images=frozenset(graph.inputs))
+        self.graph = graph
+        self.table: RuleTable = composite.assign(graph)
+        self._bounds = bounds
+        self._rules = {node.name: rule for node, rule in self.table.rows}
+
+    def forward(self, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
+        """The logits, and what each node computed."""
+        logits, records = forward(self.graph, inputs)
+        return tf.cast(logits, relevance_dtype(logits.dtype)), records
+
+    def backward(
+        self, records: Sequence[Record], inputs: Sequence[tf.Tensor], start: tf.Tensor
+    ) -> tuple[Mapping[int, tf.Tensor], Steps]:
+        """The relevance of every slot, and that of each node, from the relevance of the logits."""
+        box = boxes(self.graph, inputs, self._bounds)
+        return backward(self.graph, self.table, records, box, start)
+
+    def share(self, node: Node, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The relevance of a node's inputs.
+
+        Args:
+            node: The node.
+            tensors: Its inputs, the relevance of its outputs, and the inputs of the graph if the rule
+                `takes_box`.
+        """
+        n, m = len(node.inputs), len(node.outputs)
+        xs, relevances, inputs = tensors[:n], tensors[n : n + m], tensors[n + m :]
+        _, record = compute(self.graph, node, xs)
+        box = boxes(self.graph, inputs, self._bounds) if inputs else {}
+        relevances = [tf.cast(r, relevance_dtype(r.dtype)) for r in relevances]
+        rule = self._rules[node.name]
+        assert rule is not None  # Composite.assign refuses the others
+        return share(self.graph, record, rule, box, relevances)
+
+    def takes_box(self, node: Node) -> bool:
+        """Whether a node's rule asks for the bounds of its input."""
+        rule = self._rules[node.name]
+        return rule is not None and "box" in facts_of(rule, {"box"})
+
+
+def started(logits: tf.Tensor, target: Target, start: Start) -> tf.Tensor:
+    """The relevance of the logits.
+
+    Args:
+        logits: The logits; the last axis is that of classes.
+        target: What is explained, and what it is set against.
+        start: The relevance without contrast: a function of the logits and of 1 at the explained
+            neurons, 0 elsewhere.
+    """
+    selected = select(logits, target)
+    return contrasted(start(logits, selected), logits, selected, target.contrast)
+
+
+def only_selected(logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+    """The start of gradients: 1 at the explained neurons, 0 elsewhere."""
+    return selected
+
+
+def select(logits: tf.Tensor, target: Target) -> tf.Tensor:
+    """1 at the neurons that are explained, 0 elsewhere; the shape of the logits."""
+    if target.kind == "region":
+        return tf.where(target.index, tf.ones_like(logits), tf.zeros_like(logits))
+    if target.kind == "all" or logits.shape.rank == 1:
+        return tf.ones_like(logits)
+    neurons = target.index
+    if target.kind == "largest":
+        neurons = tf.argmax(logits, -1, output_type=tf.int32)
+    return tf.one_hot(neurons, tf.shape(logits)[-1], dtype=logits.dtype)
+
+
+def contrasted(
+    start: tf.Tensor, logits: tf.Tensor, selected: tf.Tensor, contrast: Contrast
+) -> tf.Tensor:
+    """The explained neurons against the others of the same position: |s_c| e_c - sum_k |s_c| w_k e_k.
+
+    Args:
+        start: Relevance of the selected logits, s, which is 0 elsewhere; the last axis is that of
+            classes.
+        logits: The logits.
+        selected: 1 at the selected neurons, 0 elsewhere.
+        contrast: How the others are weighted. "softmax": by their probabilities among themselves;
+            "uniform": alike; classes: these alike, and no other. None: there is no contrast.
+
+    Returns:
+        The relevance to start from, whose sum is 0. Evidence for the selected is positive, whatever the
+        sign of their logit. It is 0 where all of the classes are selected themselves.
+    """
+    if contrast is None:
+        return start
+    others = 1 - selected
+    if isinstance(contrast, tuple):
+        wanted = tf.reduce_max(tf.one_hot(contrast, tf.shape(logits)[-1], dtype=logits.dtype), 0)
+        others *= wanted
+    weights = others
+    if contrast == "softmax":
+        weights *= tf.nn.softmax(tf.where(others > 0, logits, logits.dtype.min))
+    total = tf.reduce_sum(weights, -1, keepdims=True)
+    size = tf.abs(start) * tf.cast(total > 0, start.dtype)
+    return size - tf.math.divide_no_nan(weights, total) * tf.reduce_sum(size, -1, keepdims=True)
