@@ -41,7 +41,7 @@ def main() -> None:
         axes[row, 0].set_title(f"the {label} explained", fontsize=9)
         cases = [(m, {"contrast": c} if c else {}) for m in METHODS for c in (None, "softmax")]
         for ax, (method, options) in zip(axes[row, 1:], cases, strict=True):
-            analyzer = create_analyzer(method, model, neuron_selection_mode="index", **options)
+            analyzer = create_analyzer(method, model, **options)
             relevance = heatmap(analyzer.analyze(preprocess(image[None]), [int(label)])[0])
             either = masks[0] | masks[1]
             share = relevance_share(relevance, masks[row], void=~either)

@@ -457,7 +457,7 @@ def explained(name: str) -> list[str]:
     x = pictures(SIZE, lambda images: images / 127.5 - 1)
     if name in SPATIAL:
         build, output, index = SPATIAL[name]
-        return measured(build(), x, index, output=output, neuron_selection_mode="index")
+        return measured(build(), x, index, output=output)
     model = classifier(BACKBONES[name]())
     return measured(model, x)
 

@@ -48,7 +48,7 @@ def explain(
     options = dict(OPTIONS.get(method, {}))
     if read_method(method).needs_patterns:
         options["patterns"] = patterns.fit(model, data, progress=False)
-    analyzer = rap_keras.create_analyzer(method, model, neuron_selection_mode="index", **options)
+    analyzer = rap_keras.create_analyzer(method, model, **options)
     return analyzer.analyze(x, neurons).sum(-1, dtype="float64")
 
 

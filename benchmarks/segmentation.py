@@ -88,9 +88,7 @@ def rows(count: int, seed: int, figure: str | None) -> Iterator[str]:
     yield "|---" * 6 + "|"
     drawn = {}
     for method, options in METHODS.items():
-        analyzer = rap_keras.create_analyzer(
-            method, model, neuron_selection_mode="index", **options
-        )
+        analyzer = rap_keras.create_analyzer(method, model, **options)
         cells = []
         for what, selection in chosen.items():
             maps = np.stack([heatmap(one) for one in analyzer.analyze(x, selection)])

@@ -14,7 +14,7 @@ import rap_keras
 
 
 def _sizes(method: str, model: Any, x: np.ndarray, neurons: np.ndarray) -> np.ndarray:
-    analyzer = rap_keras.create_analyzer(method, model, neuron_selection_mode="index")
+    analyzer = rap_keras.create_analyzer(method, model)
     return np.abs(analyzer.analyze(x, neuron_selection=neurons))
 
 

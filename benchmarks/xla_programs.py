@@ -104,9 +104,13 @@ def _function(rap_keras: Any, tf: Any, model: Any, method: str) -> Any:
     if method == FORWARD:
         return tf.function(lambda x, i: model(x, training=False), autograph=False, jit_compile=True)
     # Neuron 0 of each image, for which of random logits is the largest may hang on rounding.
-    analyzer = rap_keras.create_analyzer(method, model, neuron_selection_mode="index")
+    from rap_keras.inputs.target import Target
+
+    analyzer = rap_keras.create_analyzer(method, model)
     return tf.function(
-        lambda x, i: analyzer._explaining([x], i)["maps"][0], autograph=False, jit_compile=True
+        lambda x, i: analyzer._explaining([x], Target("class", i))["maps"][0],
+        autograph=False,
+        jit_compile=True,
     )
 
 

@@ -1,11 +1,30 @@
 """Classes by name."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
 MOST_NAMES = 8  # in an error
+
+
+def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target") -> Any:
+    """Classes with numbers in place of names, alone or in lists; anything else as it is.
+
+    Args:
+        given: What the user passed.
+        labels: As in `class_called`.
+        argument: As in `class_called`.
+
+    Raises:
+        InputError: As in `class_called`.
+    """
+    if isinstance(given, str):
+        return class_called(given, labels, argument)
+    if isinstance(given, list) or getattr(getattr(given, "dtype", None), "kind", "") == "U":
+        return [as_numbers(part, labels, argument) for part in given]
+    return given
 
 
 def class_called(name: str, labels: Sequence[str] | None, argument: str = "target") -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.classes import class_called
+from rap_keras.inputs.classes import as_numbers
 from rap_keras.support.options import choose
 from rap_keras.support.text import shown
 
@@ -40,12 +40,9 @@ def read_contrast(
         choose("contrast", contrast, CONTRASTS)
         return contrast
     try:
-        numbers = np.asarray(contrast)
+        numbers = np.asarray(as_numbers(contrast, labels, "contrast"))
     except (TypeError, ValueError):
         numbers = np.asarray(None)
-    if numbers.dtype.kind == "U":
-        names = numbers.reshape(-1).tolist()
-        numbers = np.asarray([class_called(name, labels, "contrast") for name in names])
     if numbers.dtype.kind not in "iu" or numbers.ndim > 1 or not numbers.size:
         raise InputError(
             "Expected contrast to be None, 'softmax', 'uniform', or the number of a class or a list of "

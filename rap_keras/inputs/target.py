@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.classes import class_called
+from rap_keras.inputs.classes import as_numbers
 from rap_keras.inputs.contrast import Contrast
 from rap_keras.support.options import read_integer
 from rap_keras.support.text import counted, shown
@@ -40,7 +40,8 @@ class TopK:
 
     def of(self, logits: np.ndarray) -> np.ndarray:
         """The classes of logits `(batch, classes)`, int32 `(batch, k)`."""
-        order = np.argsort(-logits.reshape(len(logits), -1), 1, kind="stable")
+        flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:])))
+        order = np.argsort(-flat, 1, kind="stable")
         return order[:, : self.k].astype(np.int32)
 
 
@@ -163,7 +164,13 @@ def read_target(
         return Target(kind, np.zeros(size, np.int32))
     if is_region(target):
         return Target("region", _mask(target, size, shape))
-    return classes(_index(_numbers(target, shape, labels), size, shape))
+    if len(shape) > 1:
+        raise InputError(
+            f"Expected target to tell positions of an output of shape {tuple(shape)}, got "
+            f"{shown(target)}: pass {_wanted(shape)}.",
+            "target",
+        )
+    return classes(_index(_from_one_hot(as_numbers(target, labels), shape), size, shape))
 
 
 def as_column(target: Any) -> Any:
@@ -196,32 +203,23 @@ def _are_tuples(target: Any) -> bool:
     )
 
 
-def _numbers(target: Any, shape: Sequence[int | None], labels: Sequence[str] | None) -> Any:
-    """Names of classes and one-hot rows as numbers; anything else as it is."""
+def _from_one_hot(target: Any, shape: Sequence[int | None]) -> Any:
+    """The numbers of the classes of one-hot rows; anything else as it is."""
     try:
         array = np.asarray(target)
     except (TypeError, ValueError):
         return target
-    if array.dtype.kind == "U":
-        found = [class_called(str(name), labels) for name in array.reshape(-1)]
-        return np.reshape(found, array.shape)
     # Whole numbers of two classes may be both classes of each sample.
     kinds = "f" if tuple(shape) == (2,) else "fiu"
-    if array.ndim == 2 and array.shape[1:] == tuple(shape) and array.dtype.kind in kinds:
-        zeros_and_ones = bool(((array == 0) | (array == 1)).all())
-        if shape != (1,) and zeros_and_ones and (array.sum(1) == 1).all():
-            return array.argmax(1)
-    return target
+    if array.ndim != 2 or array.shape[1:] != tuple(shape) or array.dtype.kind not in kinds:
+        return target
+    zeros_and_ones = bool(((array == 0) | (array == 1)).all())
+    one_hot = shape != (1,) and zeros_and_ones and bool((array.sum(1) == 1).all())
+    return array.argmax(1) if one_hot else target
 
 
 def _index(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
     """The numbers of classes, one per sample, or k."""
-    if len(shape) > 1:
-        raise InputError(
-            f"Expected target to tell positions of an output of shape {tuple(shape)}, got "
-            f"{shown(target)}: pass {_wanted(shape)}.",
-            "target",
-        )
     count = shape[0] if shape else 1
     try:
         index = np.asarray(target)

@@ -111,7 +111,7 @@ def test_relevance_sums_to_the_selected_logit(build, images):
     logits = model(images).numpy()
     top = create_analyzer("rap", model).analyze(images)
     np.testing.assert_allclose(top.sum((1, 2, 3)), logits.max(1), rtol=1e-4, atol=1e-5)
-    index = create_analyzer("rap", model, neuron_selection_mode="index")
+    index = create_analyzer("rap", model)
     chosen = index.analyze(images, [3, 7, 0, 9, 3])
     picked = logits[np.arange(5), [3, 7, 0, 9, 3]]
     np.testing.assert_allclose(chosen.sum((1, 2, 3)), picked, rtol=1e-3, atol=1e-5)
@@ -124,7 +124,7 @@ def test_relevance_sums_to_the_selected_logit(build, images):
 
 def test_index_of_the_largest_logit_is_max_activation(images):
     model = plain()
-    index = create_analyzer("rap", model, neuron_selection_mode="index")
+    index = create_analyzer("rap", model)
     expected = create_analyzer("rap", model).analyze(images)
     found = index.analyze(images, model(images).numpy().argmax(1))
     assert_same(found, expected)
@@ -162,7 +162,7 @@ def test_gradient_is_tensorflows(images):
     )
     times_input = create_analyzer("input_t_gradient", model).analyze(images)
     np.testing.assert_allclose(times_input, images * expected, **kwargs)
-    index = create_analyzer("gradient", model, neuron_selection_mode="index", postprocess="abs")
+    index = create_analyzer("gradient", model, postprocess="abs")
     chosen = abs(neuron_gradient(model, images, [4] * 5))
     np.testing.assert_allclose(index.analyze(images, 4), chosen, **kwargs)
 
@@ -349,9 +349,7 @@ def test_options_reach_the_rules(images):
 
 
 def test_saved_analyzers_come_back(tmp_path, images):
-    analyzer = create_analyzer(
-        "rap", residual(), neuron_selection_mode="index", add="positive", bounds=(-5, [5, 5, 6])
-    )
+    analyzer = create_analyzer("rap", residual(), add="positive", bounds=(-5, [5, 5, 6]))
     analyzer.save(tmp_path / "new" / "folder")
     assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
         "analyzer.json",
@@ -635,8 +633,9 @@ def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
 def test_a_neuron_is_selected_only_among_neurons():
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, layers.Conv2D(2, 3)(inputs))
-    with pytest.raises(InputError, match='use neuron_selection_mode="all"'):
-        create_analyzer("rap", model)
     x = np.ones((2, 8, 8, 1), "float32")
-    maps = create_analyzer("rap", model, neuron_selection_mode="all").analyze(x)
+    analyzer = create_analyzer("rap", model)
+    with pytest.raises(InputError, match=r'got none: pass .*, or "all"'):
+        analyzer.analyze(x)
+    maps = analyzer.analyze(x, "all")
     np.testing.assert_allclose(maps.sum((1, 2, 3)), model(x).numpy().sum((1, 2, 3)), rtol=1e-4)

@@ -56,7 +56,7 @@ def opposite():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_class_0_is_class_1_of_the_opposite_model(method, model, opposite):
-    options = METHODS[method] | {"neuron_selection_mode": "index"}
+    options = METHODS[method]
     analyzer = create_analyzer(method, model, **options)
     found = {k: analyzer.explain(X, k) for k in (0, 1)}
     other = create_analyzer(method, opposite, **options).explain(X, 1)
@@ -76,7 +76,7 @@ def test_class_0_is_class_1_of_the_opposite_model(method, model, opposite):
 
 
 def test_the_map_of_class_0_is_more_than_the_other_with_its_sign_turned(model):
-    analyzer = create_analyzer("lrp.alpha_1_beta_0", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("lrp.alpha_1_beta_0", model)
     found = [analyzer.analyze(X, k) for k in (0, 1)]
     assert abs(found[0] + found[1]).max() > 0.01 * abs(found[1]).max()
 
@@ -86,7 +86,7 @@ def test_without_a_target_the_output_is_explained_as_class_1(model):
     assert own.neurons.tolist() == [1] * 4
     assert own.is_binary
     np.testing.assert_array_equal(own.explained_logits, own.logits[:, 0].astype(float))
-    by_index = create_analyzer("rap", model, neuron_selection_mode="index")
+    by_index = create_analyzer("rap", model)
     np.testing.assert_array_equal(own.relevance, by_index.analyze(X, 1))
     assert "neuron 1" in own.decisions[0]
     region = by_index.explain(X, (0,))  # a region of the output is of the output
@@ -94,9 +94,7 @@ def test_without_a_target_the_output_is_explained_as_class_1(model):
 
 
 def test_layers_sums_and_deltas_of_class_0(model, opposite):
-    analyzer, other = (
-        create_analyzer("rap", m, neuron_selection_mode="index") for m in (model, opposite)
-    )
+    analyzer, other = (create_analyzer("rap", m) for m in (model, opposite))
     found, expected = analyzer.analyze_layers(X, 0), other.analyze_layers(X, 1)
     assert list(found.values())[-1].shape == (4, 1)
     assert len(found) == len(expected)
@@ -105,22 +103,22 @@ def test_layers_sums_and_deltas_of_class_0(model, opposite):
     assert analyzer.conservation(X, 0).max_error < 1e-4
     with pytest.raises(InputError, match="one class for all samples here, got both"):
         analyzer.analyze_layers(X, MIXED)
-    lift = create_analyzer("deep_lift", model, neuron_selection_mode="index")
+    lift = create_analyzer("deep_lift", model)
     assert abs(lift.convergence_delta(X, MIXED)).max() < 1e-5
 
 
 def test_a_saved_analyzer_explains_both(model, tmp_path):
-    analyzer = create_analyzer("rap", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("rap", model)
     analyzer.save(tmp_path / "saved")
     loaded = load_analyzer(tmp_path / "saved")
     np.testing.assert_array_equal(loaded.analyze(X, MIXED), analyzer.analyze(X, MIXED))
 
 
 def test_no_other_classes_and_no_samples(model):
-    analyzer = create_analyzer("gradient", model, neuron_selection_mode="index")
-    with pytest.raises(InputError, match="neuron_selection from 0 to 1, got 2"):
+    analyzer = create_analyzer("gradient", model)
+    with pytest.raises(InputError, match="Expected target from 0 to 1, got 2"):
         analyzer.analyze(X, 2)
-    with pytest.raises(InputError, match="which neuron_selection=0 explains"):
+    with pytest.raises(InputError, match="which target=0 explains"):
         create_analyzer("rap", model, contrast="softmax")
     assert analyzer.explain(X[:0], 0).relevance.shape == (0, 8, 8, 3)
 
@@ -131,14 +129,14 @@ def test_functions_of_ones_own_are_asked_about_the_output(model):
         return scale * x
 
     rap_keras.register_method("own.binary", own)
-    analyzer = create_analyzer("own.binary", model, neuron_selection_mode="index", scale=2.0)
+    analyzer = create_analyzer("own.binary", model, scale=2.0)
     signs = np.where(MIXED == 1, 2, -2).reshape(-1, 1, 1, 1)
     assert_same(analyzer.analyze(X, MIXED), signs * X)
 
 
 def test_rise_takes_the_sigmoid_of_an_output_without_axes(model):
     flat = keras.Model(model.input, keras.ops.squeeze(model.output, -1))
-    options = {"masks": 4, "neuron_selection_mode": "index"}
+    options = {"masks": 4}
     analyzers = [create_analyzer("rise", one, **options) for one in (flat, model)]
     for neuron in (0, 1):
         found, expected = (analyzer.analyze(X[:1], neuron) for analyzer in analyzers)
@@ -149,7 +147,7 @@ def test_rise_takes_each_sigmoid_of_several():
     inputs = keras.Input((8, 8, 3))
     flat = layers.Flatten()(inputs)
     several = keras.Model(inputs, layers.Dense(3, activation="sigmoid")(flat))
-    options = {"masks": 5, "neuron_selection_mode": "index"}
+    options = {"masks": 5}
     found = create_analyzer("rise", several, **options).analyze(X, 2)
     expected = create_analyzer("rise", several, score="sigmoid", **options).analyze(X, 2)
     np.testing.assert_array_equal(found, expected)
@@ -169,11 +167,11 @@ def test_a_map_of_zeros_is_told(method):
         found = create_analyzer(method, negative).analyze(X)
     assert not found.any()
     assert len(told) == 1
-    assert "neuron_selection=0" in str(told[0].message)
+    assert "target=0" in str(told[0].message)
     assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        by_class = create_analyzer(method, negative, neuron_selection_mode="index")
+        by_class = create_analyzer(method, negative)
         assert by_class.analyze(X, 0).any((1, 2, 3)).all()
 
 

@@ -86,9 +86,7 @@ def test_maps_are_those_of_the_equations(name, relu, images):
     ]:
         neurons = [1, 7, 0, 9]
         options = {} if default else {"layer": layer}
-        analyzer = create_analyzer(
-            name, model, relu=relu, neuron_selection_mode="index", batch_size=3, **options
-        )
+        analyzer = create_analyzer(name, model, relu=relu, batch_size=3, **options)
         found = analyzer.analyze(images, neurons)
         parts = features_and_gradients(model, layer, images, neurons)
         expected = [
@@ -121,7 +119,7 @@ def test_the_layer_by_default_has_the_axes_of_the_image():
     node = create_analyzer("grad_cam", embedded.load("vit"))._node
     assert isinstance(node.layer, layers.Conv2D)  # of the patches: attention has four axes, too
     model = segmenting()
-    analyzer = create_analyzer("grad_cam", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("grad_cam", model)
     assert isinstance(analyzer._node.layer, layers.Concatenate)
     x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
     assert analyzer.analyze(x, (2, 3, 1)).max() > 0

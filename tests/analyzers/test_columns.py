@@ -8,7 +8,7 @@ from helpers.compare import assert_same
 from helpers.networks import plain
 from keras import layers
 
-from rap_keras import InputError, create_analyzer
+from rap_keras import InputError, TopK, create_analyzer
 from rap_keras.backends.keras3.parts import in_two_parts
 
 COLUMNS = np.array([[1, 2, 0, 9, 4], [3, 9, 9, 8, 5]])
@@ -38,10 +38,10 @@ def traced(analyzer, monkeypatch):
     "method", ["rap", "input_t_gradient", "deep_lift", "grad_cam", "lrp.alpha_2_beta_1"]
 )
 def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):
-    analyzer = create_analyzer(method, model, neuron_selection_mode="index")
+    analyzer = create_analyzer(method, model)
     traces = traced(analyzer, monkeypatch)
     found = {k: analyzer.explain(x, COLUMNS[:, :k]) for k in (2, 3, 5)}
-    assert len(traces) == len(analyzer._functions) == 1
+    assert len(traces) == len(analyzer._batches._runs) == 1
     single = [analyzer.explain(x, column) for column in COLUMNS.T]
     for k, several in found.items():
         assert_same(several.relevance, np.stack([one.relevance for one in single[:k]], 1))
@@ -50,9 +50,9 @@ def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):
 
 
 def test_any_number_of_the_largest(model, x, monkeypatch):
-    analyzer = create_analyzer("rap", model, neuron_selection_mode="top_k", batch_size=1)
+    analyzer = create_analyzer("rap", model, batch_size=1)
     traces = traced(analyzer, monkeypatch)
-    found = [analyzer.analyze(x, k) for k in (4, 1, 2)]
+    found = [analyzer.analyze(x, TopK(k)) for k in (4, 1, 2)]
     assert len(traces) == 1
     assert_same(found[1], found[0][:, :1])
     assert_same(found[2], found[0][:, :2])
@@ -79,7 +79,7 @@ def test_several_inputs_one_of_which_has_no_relevance(rng):
     used = layers.Dense(4)(layers.Dense(5, activation="relu")(inputs[0]))
     model = keras.Model(inputs, used + 0 * layers.Dense(4)(inputs[1]))
     x = [rng.normal(size=(2, 3)).astype("f"), rng.normal(size=(2, 2)).astype("f")]
-    analyzer = create_analyzer("gradient", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("gradient", model)
     found = analyzer.analyze(x, [[0, 3], [1, 1]])
     for k, column in enumerate(([0, 1], [3, 1])):
         for own, one in zip(found, analyzer.analyze(x, column), strict=True):
@@ -89,9 +89,7 @@ def test_several_inputs_one_of_which_has_no_relevance(rng):
 def test_images_of_any_size(rng):
     inputs = keras.Input((None, None, 2))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3, activation="relu")(inputs))
-    analyzer = create_analyzer(
-        "rap", keras.Model(inputs, layers.Dense(4)(x)), neuron_selection_mode="index"
-    )
+    analyzer = create_analyzer("rap", keras.Model(inputs, layers.Dense(4)(x)))
     for size in (6, 8):
         image = rng.normal(size=(1, size, size, 2)).astype("f")
         found = analyzer.analyze(image, [[2, 0]])
@@ -99,6 +97,6 @@ def test_images_of_any_size(rng):
 
 
 def test_completeness_is_of_one_neuron(model, x):
-    analyzer = create_analyzer("deep_lift", model, neuron_selection_mode="index")
-    with pytest.raises(InputError, match="Expected one neuron of each sample here"):
+    analyzer = create_analyzer("deep_lift", model)
+    with pytest.raises(InputError, match="Expected one target of each sample here"):
         analyzer.convergence_delta(x, COLUMNS)

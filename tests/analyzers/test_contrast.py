@@ -9,7 +9,7 @@ from helpers.thinned import pairwise_or_slow, slow_unless
 from keras import layers
 
 import rap_keras
-from rap_keras import InputError, create_analyzer
+from rap_keras import InputError, TopK, create_analyzer
 
 LINEAR = [
     "rap",
@@ -20,7 +20,6 @@ LINEAR = [
     "input_t_gradient",
 ]
 KINDS = ["softmax", "uniform", 1, [0, 3]]
-OF_ONE = {"neuron_selection_mode": "index"}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +50,8 @@ def weights(logits, neuron, contrast):
 )
 def test_a_map_is_that_of_the_class_less_those_of_the_others(name, contrast, model, x):
     neurons = [2, 4, 2, 4]
-    found = create_analyzer(name, model, contrast=contrast, **OF_ONE).analyze(x, neurons)
-    single = create_analyzer(name, model, **OF_ONE)
+    found = create_analyzer(name, model, contrast=contrast).analyze(x, neurons)
+    single = create_analyzer(name, model)
     classes = model.output_shape[-1]
     maps = [single.analyze(x, k).astype(np.float64) for k in range(classes)]
     logits = model.predict(x, verbose=0)
@@ -72,7 +71,7 @@ def test_a_map_is_that_of_the_class_less_those_of_the_others(name, contrast, mod
     "contrast", slow_unless(lambda p: p.values[0] in ("softmax", [0, 3]), KINDS), ids=str
 )
 def test_it_sums_to_0_and_conserves(contrast, model, x):
-    analyzer = create_analyzer("rap", model, contrast=contrast, **OF_ONE)
+    analyzer = create_analyzer("rap", model, contrast=contrast)
     report = analyzer.conservation(x, 2)
     # What two classes have in common cancels out, but not its rounding.
     size = abs(model.predict(x, verbose=0)[:, 2])
@@ -104,7 +103,7 @@ def test_released_rules_start_from_the_same_relevance(model, x):
 def test_deep_taylor_starts_from_positive_logits_alone(model, x):
     logits = model.predict(x, verbose=0)
     neuron = int(abs((logits < 0).sum(0) - 2).argmin())
-    maps = create_analyzer("deep_taylor", model, contrast="uniform", **OF_ONE).analyze(x, neuron)
+    maps = create_analyzer("deep_taylor", model, contrast="uniform").analyze(x, neuron)
     sizes = abs(maps).reshape(len(x), -1).max(1)
     assert ((sizes > 0) == (logits[:, neuron] > 0)).all()
     assert len(set(logits[:, neuron] > 0)) == 2
@@ -116,7 +115,7 @@ def test_positions_of_a_map_are_contrasted_apart(rng):
     model = biased(keras.Model(inputs, outputs))
     x = rng.normal(size=(2, 6, 6, 2)).astype(np.float32)
     region = (np.s_[1:3], 2, 3)
-    analyzer = create_analyzer("rap", model, contrast="softmax", **OF_ONE)
+    analyzer = create_analyzer("rap", model, contrast="softmax")
     start = list(analyzer.analyze_layers(x, region).values())[-1]
     logits = model.predict(x, verbose=0)
     expected = np.zeros_like(start)
@@ -131,14 +130,14 @@ def test_positions_of_a_map_are_contrasted_apart(rng):
 @pytest.mark.parametrize(
     ("contrast", "options", "selection", "message"),
     [
-        ("max", OF_ONE, 0, "Expected contrast to be one of"),
-        (10, OF_ONE, 0, "Expected the classes of contrast from 0 to 9, got 10"),
-        (-1, OF_ONE, 0, "Expected the classes of contrast from 0 to 9"),
-        (1.5, OF_ONE, 0, "Expected contrast to be None"),
-        ([], OF_ONE, 0, "Expected contrast to be None"),
-        (2, OF_ONE, 2, "set against, got contrast=\\(2,\\), which is explained itself in sample 0"),
-        (2, OF_ONE, [0, 1, 2, 3], "explained itself in sample 2"),
-        (2, OF_ONE, [[0, 1], [1, 0], [0, 1], [3, 2]], "explained itself in sample 3"),
+        ("max", {}, 0, "Expected contrast to be one of"),
+        (10, {}, 0, "Expected the classes of contrast from 0 to 9, got 10"),
+        (-1, {}, 0, "Expected the classes of contrast from 0 to 9"),
+        (1.5, {}, 0, "Expected contrast to be None"),
+        ([], {}, 0, "Expected contrast to be None"),
+        (2, {}, 2, "set against, got contrast=\\(2,\\), which is explained itself in sample 0"),
+        (2, {}, [0, 1, 2, 3], "explained itself in sample 2"),
+        (2, {}, [[0, 1], [1, 0], [0, 1], [3, 2]], "explained itself in sample 3"),
         ("softmax", {"neuron_selection_mode": "all"}, None, "explained against others"),
     ],
 )
@@ -160,7 +159,7 @@ def test_one_neuron_has_no_others():
 
 
 def test_contrast_is_saved(model, x, tmp_path):
-    analyzer = create_analyzer("rap", model, contrast=[1, 2], **OF_ONE)
+    analyzer = create_analyzer("rap", model, contrast=[1, 2])
     analyzer.save(tmp_path / "saved")
     loaded = rap_keras.load_analyzer(tmp_path / "saved")
     assert_same(loaded.analyze(x, 0), analyzer.analyze(x, 0))
@@ -175,7 +174,7 @@ def test_contrast_is_saved(model, x, tmp_path):
 )
 def test_several_neurons_are_explained_as_one_by_one(name, model, x):
     seed = {"seed": 3} if name == "random" else {}
-    analyzer = create_analyzer(name, model, **OF_ONE, **seed)
+    analyzer = create_analyzer(name, model, **seed)
     neurons = np.array([[0, 1, 4], [1, 1, 0], [4, 3, 2], [2, 0, 1]])
     found = analyzer.explain(x, neurons)
     assert found.relevance.shape == (4, 3, *x.shape[1:])
@@ -189,35 +188,31 @@ def test_several_neurons_are_explained_as_one_by_one(name, model, x):
 @pytest.mark.parametrize("name", ["rap", "integrated_gradients"])
 def test_the_largest_neurons(name, model, x):
     options = {"steps": 4} if name == "integrated_gradients" else {}
-    found = create_analyzer(name, model, neuron_selection_mode="top_k", **options).explain(x, 3)
+    found = create_analyzer(name, model, **options).explain(x, TopK(3))
     logits = model.predict(x, verbose=0)
     assert np.array_equal(found.neurons, np.argsort(-logits, 1)[:, :3])
-    one = create_analyzer(name, model, **OF_ONE, **options)
+    one = create_analyzer(name, model, **options)
     for k in range(3):
         assert_same(found.relevance[:, k], one.analyze(x, found.neurons[:, k]))
 
 
 def test_no_samples_have_no_neurons(model, x):
-    found = create_analyzer("rap", model, neuron_selection_mode="top_k").explain(x[:0], 2)
+    found = create_analyzer("rap", model).explain(x[:0], TopK(2))
     assert found.relevance.shape == (0, 2, *x.shape[1:])
     assert found.neurons.shape == (0, 2)
 
 
 def test_more_than_there_are_gives_all(model, x):
-    assert create_analyzer("gradient", model, neuron_selection_mode="top_k").explain(
-        x, 99
-    ).neurons.shape == (4, 10)
+    found = create_analyzer("gradient", model).explain(x, TopK(99))
+    assert found.neurons.shape == (4, 10)
 
 
 @pytest.mark.parametrize(
     ("options", "selection", "message"),
     [
-        (OF_ONE, [[0, 1]], r"of shape \(4, k\), got \[\[0, 1\]\]"),
-        (OF_ONE, np.zeros((4, 0), int), r"of shape \(4, k\)"),
-        (OF_ONE, [[0, 10]] * 4, "from 0 to 9"),
-        ({}, [[0, 1]] * 4, "Expected no neuron_selection in mode 'max_activation'"),
-        ({"neuron_selection_mode": "top_k"}, 0, "an integer from 1 on"),
-        ({"neuron_selection_mode": "top_k"}, [[1, 2]] * 4, "an integer from 1 on"),
+        ({}, [[0, 1]], r"of shape \(4, k\), got \[\[0, 1\]\]"),
+        ({}, np.zeros((4, 0), int), r"of shape \(4, k\)"),
+        ({}, [[0, 10]] * 4, "from 0 to 9"),
     ],
 )
 def test_selections_that_fit_nothing(options, selection, message, model, x):
@@ -226,14 +221,11 @@ def test_selections_that_fit_nothing(options, selection, message, model, x):
 
 
 def test_layers_are_of_one_neuron(model, x):
-    analyzer = create_analyzer("rap", model, neuron_selection_mode="top_k")
+    analyzer = create_analyzer("rap", model)
     for ask in (analyzer.analyze_layers, analyzer.conservation):
-        with pytest.raises(InputError, match="Expected one neuron of each sample"):
-            ask(x)
-    analyzer = create_analyzer("rap", model, **OF_ONE)
-    for ask in (analyzer.analyze_layers, analyzer.conservation):
-        with pytest.raises(InputError, match="Expected one neuron of each sample"):
-            ask(x, [[0, 1]] * 4)
+        for target in (TopK(2), [[0, 1]] * 4):
+            with pytest.raises(InputError, match="Expected one target of each sample here, got 2"):
+                ask(x, target)
 
 
 @pytest.mark.parametrize("contrast", [pytest.param(None, marks=pytest.mark.slow), "softmax"])
@@ -243,7 +235,7 @@ def test_a_head_shares_by_positive_contributions(contrast, rng, tmp_path):
     kernel[:, 3] = -abs(kernel[:, 3])  # neuron 3 has no positive contributions
     model.layers[-1].set_weights([kernel, bias])
     x = rng.normal(size=(3, 12, 12, 3))
-    analyzer = create_analyzer("rap", model, head="positive", contrast=contrast, **OF_ONE)
+    analyzer = create_analyzer("rap", model, head="positive", contrast=contrast)
     neurons = [3, 1, 5]
     hidden = keras.Model(model.input, model.layers[-2].output)(x).numpy()
     logits = model(x).numpy()

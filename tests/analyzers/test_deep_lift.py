@@ -50,9 +50,7 @@ def slow(model, x, reference, neuron):
 def test_maps_are_those_of_the_rescale_rule(rng):
     model = perceptron()
     x, reference = rng.normal(size=(20, 7)).astype(np.float32), rng.normal(size=7)
-    analyzer = create_analyzer(
-        "deep_lift", model, neuron_selection_mode="index", reference_inputs=reference, batch_size=8
-    )
+    analyzer = create_analyzer("deep_lift", model, reference_inputs=reference, batch_size=8)
     neurons = np.arange(20) % 3
     expected = [slow(model, np.float64(s), reference, n) for s, n in zip(x, neurons, strict=True)]
     assert_same(analyzer.analyze(x, neurons), np.stack(expected), 1e-4)
@@ -100,10 +98,8 @@ def test_maps_sum_to_the_difference_of_the_logits(build, images, rng):
             found.relevance.sum((1, 2, 3)), ends, atol=1e-4 * abs(found.relevance).sum() / 3
         )
         assert abs(analyzer.convergence_delta(images)).max() < 1e-4 * abs(found.relevance).sum()
-        several = create_analyzer(
-            "deep_lift", model, neuron_selection_mode="top_k", reference_inputs=reference
-        )
-        assert_same(several.analyze(images, 2)[:, 0], found.relevance, 1e-4)
+        several = create_analyzer("deep_lift", model, reference_inputs=reference)
+        assert_same(several.analyze(images, rap_keras.TopK(2))[:, 0], found.relevance, 1e-4)
 
 
 def test_a_sample_that_is_the_reference_has_nothing(images):

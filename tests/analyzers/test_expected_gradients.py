@@ -36,7 +36,7 @@ def test_it_is_the_mean_over_references_and_places(model, data):
     neurons = [2, 0, 1]
     analyzer = create_analyzer(
         "expected_gradients", model, background=background, draws=7, seed=5,
-        neuron_selection_mode="index",
+
     )  # fmt: skip
     found = analyzer.analyze(x, neurons)
     for k, neuron in enumerate(neurons):
@@ -53,7 +53,7 @@ def test_many_draws_sum_to_the_logit_less_the_mean_of_the_background(model, data
     x, background = data
     analyzer = create_analyzer(
         "expected_gradients", model, background=background, draws=3000,
-        neuron_selection_mode="index",
+
     )  # fmt: skip
     sums = analyzer.analyze(x, 1).sum((1, 2, 3))
     difference = model(x).numpy()[:, 1] - model(background).numpy()[:, 1].mean()

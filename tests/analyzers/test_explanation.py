@@ -86,12 +86,12 @@ def test_the_neuron_is_the_one_whose_logit_rap_shares():
     found = made("rap").explain(x)
     sums = found.relevance.sum((1, 2, 3))
     np.testing.assert_allclose(sums, found.logits[np.arange(5), found.neurons], rtol=1e-4)
-    again = made("rap", neuron_selection_mode="index").analyze(x, found.neurons)
+    again = made("rap").analyze(x, found.neurons)
     assert_same(again, found.relevance)
 
 
 def test_one_number_stands_for_all_samples():
-    found = made("rap", neuron_selection_mode="index").explain(samples(), 4)
+    found = made("rap").explain(samples(), 4)
     np.testing.assert_array_equal(found.neurons, [4] * 5)
 
 
@@ -167,21 +167,19 @@ def test_logits_are_in_at_least_single_precision(dtype):
 
 
 def test_random_maps_are_of_a_neuron_that_there_is():
-    index = made("random", neuron_selection_mode="index")
-    for wrong, message in ((None, "pass an integer"), (10, "from 0 to 9, got 10")):
-        with pytest.raises(InputError, match=message):
-            index.analyze(samples(), wrong)
-    with pytest.raises(InputError, match="Expected no neuron_selection"):
-        made("random").analyze(samples(), 3)
+    with pytest.raises(InputError, match="from 0 to 9, got 10"):
+        made("random").analyze(samples(), 10)
+    with pytest.raises(InputError, match="got none: pass a class, or one per sample"):
+        made("random", neuron_selection_mode="index").analyze(samples())
 
 
 def test_an_analyzer_is_called_like_analyze():
-    analyzer = made("gradient", neuron_selection_mode="index")
+    analyzer = made("gradient")
     np.testing.assert_array_equal(analyzer(samples(), 3), analyzer.analyze(samples(), 3))
 
 
 def shown(**changes):
-    found = made("rap", neuron_selection_mode="index").explain(samples(), TOLD["index"])
+    found = made("rap").explain(samples(), TOLD["index"])
     return dataclasses.replace(found, **changes)
 
 
@@ -197,9 +195,9 @@ def test_decisions_in_words():
     together = made("gradient", neuron_selection_mode="all").explain(samples())
     assert together.decisions[0] == f"all neurons, logits {together.logits[0].sum():.4g}"
     regions = np.arange(10) < 4
-    region = made("gradient", neuron_selection_mode="index").explain(samples(), regions)
+    region = made("gradient").explain(samples(), regions)
     assert region.decisions[0] == f"4 neurons, logits {region.logits[0, :4].sum():.4g}"
-    two = made("gradient", neuron_selection_mode="index").explain(samples(), [[1, 2]] * 5)
+    two = made("gradient").explain(samples(), [[1, 2]] * 5)
     assert [line.split(",")[0] for line in two.decisions] == ["neuron 1", "neuron 2"] * 5
 
 
@@ -225,7 +223,7 @@ def test_plot_draws_every_sample():
 
 
 def test_plot_of_one_sample_and_of_several_neurons():
-    analyzer = made("gradient", neuron_selection_mode="index")
+    analyzer = made("gradient")
     one = analyzer.explain(samples()[:1], 3)
     titles = [ax.get_title() for ax in one.plot(np.zeros((1, 12, 12, 3))).axes]
     assert titles == ["image", "gradient", "map over image", ""]  # the last is the colour bar

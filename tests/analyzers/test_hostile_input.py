@@ -173,22 +173,17 @@ def test_wrong_arrays_are_refused_in_one_sentence(message):
 SELECTIONS = {
     "from 0 to 9, got 10": 10,
     "from 0 to 9, got -1": -1,
-    "got none: pass an integer": None,
-    "an integer or 2 of them": [1, 2, 3],
-    r"an integer or 2 of them, one per sample, or of shape \(2, k\), got 1.5": 1.5,
-    r"an integer or 2 of them, one per sample, or of shape \(2, k\), got 'cat'": "cat",
+    "the number of a class, or 2 of them": [1, 2, 3],
+    r"class, or 2 of them, one per sample, or of shape \(2, k\), got 1.5": 1.5,
+    "a number, because the classes have no names, got 'cat'": "cat",
+    r"one per sample, or of shape \(2, k\), got an array of shape \(2, 10\)": np.full((2, 10), 0.1),
 }
 
 
 @pytest.mark.parametrize("message", SELECTIONS)
 def test_wrong_neurons_are_refused_in_one_sentence(message):
     with pytest.raises(InputError, match=message):
-        analyzer("plain", neuron_selection_mode="index").analyze(GOOD, SELECTIONS[message])
-
-
-def test_a_neuron_without_index_mode_is_refused():
-    with pytest.raises(InputError, match='make the analyzer with neuron_selection_mode="index"'):
-        analyzer("plain").analyze(GOOD, 3)
+        analyzer("plain").analyze(GOOD, SELECTIONS[message])
 
 
 def tokens(*before, dtype="int32"):

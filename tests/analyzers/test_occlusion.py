@@ -50,16 +50,12 @@ def slow(model, x, neurons, window, corners, value):
 )
 def test_a_pixel_gets_the_mean_drop(options, window, corners, value, images):
     model = plain()
-    analyzer = create_analyzer(
-        "occlusion", model, neuron_selection_mode="index", batch_size=4, **options
-    )
+    analyzer = create_analyzer("occlusion", model, batch_size=4, **options)
     found = analyzer.analyze(images, [2, 9, 4])
     expected = slow(model, images, [2, 9, 4], window, corners, value)
     assert_same(found.sum(-1), expected, 1e-4)
     np.testing.assert_array_equal(found[..., 0], found[..., 1])
-    whole = create_analyzer(
-        "occlusion", model, neuron_selection_mode="index", batch_size=32, **options
-    )
+    whole = create_analyzer("occlusion", model, batch_size=32, **options)
     assert_same(whole.analyze(images[1:2], 9), found[1:2], 1e-4)
     several = whole.analyze(images, [[1, 2], [3, 9], [0, 4]])
     assert_same(several[:, 1], found, 1e-4)

@@ -29,9 +29,7 @@ def test_released_variant_equals_the_released_code_at_every_layer(file, dtype):
     data = load(file)
     expected, is_residual = expected_by_tensor(data)
     model = arch_model(data, dtype)
-    analyzer = rap_keras.create_analyzer(
-        "rap", model, variant="released", neuron_selection_mode="index"
-    )
+    analyzer = rap_keras.create_analyzer("rap", model, variant="released")
     maps = analyzer.analyze_layers(data["x"], data["class_index"])
     tolerance = 1e-9 if dtype == "float64" else 2e-2 if is_residual else 1e-5
     for name, reference in expected.items():
@@ -50,9 +48,7 @@ def test_default_equals_the_paper_read_literally(file):
     # The literal program applies eq. 10 to images of three channels only; we apply it to all images.
     channels = data["x"].shape[-1]
     rule = "box" if channels == 3 else "inner"
-    analyzer = rap_keras.create_analyzer(
-        "rap", arch_model(data, "float64"), neuron_selection_mode="index", input_rule=rule
-    )
+    analyzer = rap_keras.create_analyzer("rap", arch_model(data, "float64"), input_rule=rule)
     maps = analyzer.analyze(data["x"], data["class_index"])
     reference = data["own_paper64/input"]
     np.testing.assert_allclose(maps, reference, rtol=0, atol=1e-9 * abs(reference).max())

@@ -13,7 +13,7 @@ from keras import layers, ops
 
 import rap_keras
 from rap_keras import InputError, create_analyzer, load_analyzer
-from rap_keras.inputs.neurons import read_selection
+from rap_keras.inputs.target import read_target
 
 LINEAR = {
     "rap": {},
@@ -39,7 +39,7 @@ def samples(n=3):
 
 @functools.cache
 def made(method, **options):
-    options = LINEAR.get(method, {}) | {"neuron_selection_mode": "index"} | options
+    options = LINEAR.get(method, {}) | options
     return create_analyzer(method, network(), **options)
 
 
@@ -59,7 +59,7 @@ def test_a_position_is_the_neuron_of_the_flattened_output(head):
     flat = keras.Model(model.input, layers.Flatten()(model.output))
     number = np.ravel_multi_index((6, 1, 2), (8, 8, 4))
     for method in ("rap", "gradient", "lrp.alpha_1_beta_0"):
-        options = {"neuron_selection_mode": "index"}
+        options = {}
         expected = create_analyzer(method, flat, **options).analyze(x, int(number))
         found = create_analyzer(method, model, **options).explain(x, (6, 1, 2))
         assert_same(found.relevance, expected)
@@ -90,7 +90,7 @@ def test_the_softmax_of_every_position_is_left_out(softmax, tail):
     grow = layers.Resizing(size, size, interpolation="bilinear")
     model = biased(keras.Model(inputs, TAILS[tail](softmax(), grow)(coarse)))
     bare = keras.Model(inputs, TAILS[tail](lambda x: x, grow)(coarse))
-    options = {"neuron_selection_mode": "index"}
+    options = {}
     found = create_analyzer("rap", model, **options).explain(x, (5, 9, 2))
     np.testing.assert_allclose(found.logits, bare(x).numpy(), rtol=1e-4, atol=1e-5)
     expected = create_analyzer("rap", bare, **options).analyze(x, (5, 9, 2))
@@ -181,9 +181,7 @@ def test_relevance_starts_at_the_logits_of_the_region_and_is_conserved():
 
 def test_integrated_gradients_of_a_region_are_complete():
     x, mask = samples(), corner()
-    analyzer = create_analyzer(
-        "integrated_gradients", network(), neuron_selection_mode="index", steps=200
-    )
+    analyzer = create_analyzer("integrated_gradients", network(), steps=200)
     logits = network()(np.concatenate([x, 0 * x])).numpy()
     difference = np.where(mask, logits[:3] - logits[3:], 0).sum((1, 2, 3))
     sums = analyzer.analyze(x, mask).sum((1, 2, 3))
@@ -212,7 +210,7 @@ def test_no_samples_and_datasets(method):
 def test_an_output_as_large_as_its_input():
     x, model = samples(), network(size=None)
     model.set_weights(network().get_weights())
-    analyzer = create_analyzer("rap", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("rap", model)
     assert_same(analyzer.analyze(x, (-1, -2, 1)), made("rap").analyze(x, (-1, -2, 1)))
     assert_same(analyzer.analyze(x, corner()), made("rap").analyze(x, corner()))
     wide = np.concatenate([x, x], 2)
@@ -228,7 +226,7 @@ WRONG = {
     r"tell positions of an output of shape \(8, 8, 4\), got 3: pass .* such as \(y, x, class\)": 3,
     r"tell positions of .* got \[1, 2, 3\]": [1, 2, 3],
     r"tell positions of .* got \[\[1\], \[2, 3\]\]": [[1], [2, 3]],
-    r"tell positions of .* got 'all'": "all",
+    r"tell positions of .* got 'cat'": "cat",
     r"got none: pass a tuple that indexes it": None,
     r"got \(8, 0, 0\): index 8 is out of bounds": (8, 0, 0),
     r"got \(0, 0, 0, 0\): too many indices": (0, 0, 0, 0),
@@ -258,27 +256,27 @@ def test_wrong_regions_are_told_in_one_sentence(message):
 
 
 def test_the_largest_logit_of_a_map_is_no_decision():
-    with pytest.raises(InputError, match=r'got \(None, 8, 8, 4\): use .*"all", or "index"'):
-        create_analyzer("rap", network())
-    every = create_analyzer("rap", network(), neuron_selection_mode="all")
-    with pytest.raises(InputError, match="Expected no neuron_selection in mode 'all', got 3"):
-        every.analyze(samples(), 3)
+    analyzer = create_analyzer("rap", network())
+    told = r"of shape \(8, 8, 4\) has no largest logit, got none: pass .*\(y, x, class\), .*\"all\""
+    with pytest.raises(InputError, match=told):
+        analyzer.analyze(samples())
+    with pytest.raises(InputError, match=r"Expected a vector of classes for TopK\(k=2\)"):
+        analyzer.analyze(samples(), rap_keras.TopK(2))
+    with pytest.raises(InputError, match="Expected target to tell positions of an output"):
+        analyzer.analyze(samples(), 3)
 
 
 def test_classifiers_take_regions_and_indices_make_no_arrays_of_the_outputs_size():
     model, x = plain(), np.random.default_rng(2).normal(size=(2, 12, 12, 3)).astype("float32")
-    analyzer = create_analyzer("rap", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("rap", model)
     mask = np.arange(10) % 4 == 1
     expected = sum(analyzer.analyze(x, k) for k in (1, 5, 9))
     for selection in (mask, np.stack([mask, mask]), ([1, 5, 9],), np.s_[1::4]):
         assert_same(analyzer.analyze(x, selection), expected)
     assert analyzer.explain(x, mask).neurons.shape == (2, 10)
-    assert read_selection(7, "index", 1000, (10**9,)).shape == (1000,)
+    assert read_target(7, 1000, (10**9,)).index.shape == (1000,)
     with pytest.raises(InputError, match=r"index an output of shape \(10,\) .* too many indices"):
         analyzer.analyze(x, (3, 7))
-    largest = create_analyzer("rap", model)
-    with pytest.raises(InputError, match="got an array of shape \\(10,\\): make the analyzer with"):
-        largest.analyze(x, mask)
 
 
 @pytest.mark.parametrize(
@@ -326,13 +324,12 @@ def test_one_output_of_several_is_explained_as_the_model_of_it_alone(position):
     inputs, model = detecting()
     name = list(SELECTIONS)[position]
     alone = keras.Model(inputs, model.output[name])
-    options = {} if name == "count" else {"neuron_selection_mode": "index"}
     as_list = keras.Model(inputs, list(model.output.values()))
     layer = ["corners", "softmax", "number"][position]
     for method in ("rap", "integrated_gradients"):
-        expected = create_analyzer(method, alone, **options).explain(samples(), SELECTIONS[name])
+        expected = create_analyzer(method, alone).explain(samples(), SELECTIONS[name])
         for whole, output in ((model, name), (model, position), (as_list, layer)):
-            analyzer = create_analyzer(method, whole, output=output, **options)
+            analyzer = create_analyzer(method, whole, output=output)
             found = analyzer.explain(samples(), SELECTIONS[name])
             assert_same(found.relevance, expected.relevance)
             assert_same(found.logits, expected.logits)
@@ -345,7 +342,7 @@ def test_one_output_of_several_is_explained_as_the_model_of_it_alone(position):
 
 def test_an_analyzer_of_one_output_is_saved_with_its_whole_model(tmp_path):
     _, model = detecting()
-    analyzer = create_analyzer("rap", model, output="classes", neuron_selection_mode="index")
+    analyzer = create_analyzer("rap", model, output="classes")
     analyzer.save(tmp_path)
     again = load_analyzer(tmp_path)
     assert again.options() == analyzer.options()

@@ -72,13 +72,13 @@ def test_a_function_is_a_method(model, x):
     np.testing.assert_allclose(found.relevance, 3 * x * found.neurons[:, None, None, None])
     assert found.method == analyzer.name == "mine"
     assert [len(s[0]) for s in seen] == [3, 1]
-    told = create_analyzer("mine", model, neuron_selection_mode="index").analyze(x, [0, 1, 2, 1])
+    told = create_analyzer("mine", model).analyze(x, [0, 1, 2, 1])
     np.testing.assert_allclose(told, 2 * x * np.array([0, 1, 2, 1])[:, None, None, None])
 
 
 def test_several_neurons_are_explained_one_after_the_other(model, x):
     register_method("mine", lambda model, x, neurons: x * neurons[:, None, None, None])
-    analyzer = create_analyzer("mine", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("mine", model)
     found = analyzer.analyze(x, np.array([[0, 1]] * 4))
     np.testing.assert_allclose(found[:, 1], x)
     assert not found[:, 0].any()
@@ -153,10 +153,9 @@ def test_what_it_does_wrong_is_told(model, x, function, words):
 
 def test_all_neurons_at_once_are_refused(model, x):
     register_method("mine", lambda model, x, neurons: x)
-    with pytest.raises(InputError, match="max_activation"):
-        create_analyzer("mine", model, neuron_selection_mode="all")
-    with pytest.raises(InputError, match="region"):
-        create_analyzer("mine", model, neuron_selection_mode="index").analyze(x, np.ones(3, bool))
+    for target, told in (("all", "all"), (np.ones(3, bool), "a region")):
+        with pytest.raises(InputError, match=f"a class of each sample .*'mine', got {told}"):
+            create_analyzer("mine", model).analyze(x, target)
     with pytest.raises(InputError, match="options of 'mine' among"):
         create_analyzer("mine", model, steps=3)
 

@@ -35,9 +35,7 @@ def score_of(logits, score):
 def test_a_pixel_gets_the_mean_score_of_what_is_seen_with_it(score, images):
     model = plain()
     options = {"masks": 10, "cells": 3, "p": 0.4, "score": score, "value": [1, 0, -1]}
-    analyzer = create_analyzer(
-        "rise", model, neuron_selection_mode="index", batch_size=4, **options
-    )
+    analyzer = create_analyzer("rise", model, batch_size=4, **options)
     neurons = [3, 0, 8]
     found = analyzer.analyze(images, neurons)
     for k, neuron in enumerate(neurons):
@@ -127,10 +125,6 @@ def test_options_are_kept(images, tmp_path):
             {"score": "odds"},
             "Expected score to be one of 'probability', 'sigmoid', 'logit', got 'odds'",
         ),
-        (
-            {"neuron_selection_mode": "all"},
-            "Expected one neuron of a vector to take the probability",
-        ),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -139,6 +133,7 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_the_probability_of_a_region_is_refused(images):
-    analyzer = create_analyzer("rise", plain(), masks=2, neuron_selection_mode="index")
-    with pytest.raises(InputError, match="to take the probability of, got a region"):
-        analyzer.analyze(images, np.arange(10) < 3)
+    analyzer = create_analyzer("rise", plain(), masks=2)
+    for target, told in ((np.arange(10) < 3, "a region"), ("all", "all")):
+        with pytest.raises(InputError, match=f"to take the probability of, got {told}"):
+            analyzer.analyze(images, target)

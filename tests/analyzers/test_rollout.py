@@ -116,7 +116,7 @@ def test_maps_are_those_of_the_definition(build, token, first, rng):
 def test_maps_are_those_of_every_neuron_and_of_the_sample_alone(rng):
     model = transformer(ClassToken())
     x = rng.normal(size=(3, *SIZE, 3)).astype(np.float32)
-    analyzer = create_analyzer("attention.rollout", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("attention.rollout", model)
     found = analyzer.explain(x, [0, 1, 2])
     assert_same(analyzer.analyze(x, 2), found.relevance)
     assert_same(analyzer.analyze(x[1:2], 0), found.relevance[1:2])

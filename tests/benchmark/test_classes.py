@@ -104,7 +104,7 @@ def test_the_grid_of_an_image_and_its_score(cells, common, monkeypatch):
             assert np.exp(logits.max()) / np.exp(logits).sum() >= 0.5
         assert sorted(labels) == sorted(bench.classes)
         model = bench.loaded.enlarged(size).model if cells == "full" else bench.loaded.model
-        rap = create_analyzer("rap", model, neuron_selection_mode="index")
+        rap = create_analyzer("rap", model)
         x = bench.loaded.preprocess(grid.pixels[None])
         heatmap = evaluation.heatmap(rap.analyze(x, [view.scene.neuron])[0])
         for relevance, name in (("positive", "grid"), ("all", "grid_all")):
@@ -147,7 +147,7 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
         monkeypatch, common, "random_logit", methods=("gradient", "lrp.z"), controls=True
     )
     others = set()
-    lrp = create_analyzer("lrp.z", bench.loaded.model, neuron_selection_mode="index")
+    lrp = create_analyzer("lrp.z", bench.loaded.model)
     for position, by_title in views.items():
         scene = by_title["lrp.z"].scene
         assert scene.other != scene.neuron
@@ -186,9 +186,7 @@ def test_removal_compares_with_what_the_logits_lose():
         e[c] = 0
         margins[:, c] = drops[:, c] - drops @ (e / e.sum())
     for title, options in zip(names, ({}, {"contrast": "softmax"}, {}), strict=True):
-        analyzer = create_analyzer(
-            title.partition(":")[0], model, neuron_selection_mode="index", **options
-        )
+        analyzer = create_analyzer(title.partition(":")[0], model, **options)
         relevance = np.zeros((2, 10))
         for c in range(10):
             heatmap = analyzer.analyze(x, [c])[0].sum(-1)

@@ -65,7 +65,7 @@ def scene(photos, network):
 
 
 def explained(model, method, inputs, neuron):
-    analyzer = rap_keras.create_analyzer(method, model, neuron_selection_mode="index")
+    analyzer = rap_keras.create_analyzer(method, model)
     return analyzer.analyze(inputs, [neuron] * len(inputs)).sum(-1, dtype=np.float64)
 
 

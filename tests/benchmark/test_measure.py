@@ -97,9 +97,7 @@ def test_every_number_of_an_image(name, whole, photos, network):
     view = mask, np.zeros((12, 12), bool), x, neuron, logits[neuron], model
 
     def explained(method, **options):
-        analyzer = rap_keras.create_analyzer(
-            method, model, neuron_selection_mode="index", **options
-        )
+        analyzer = rap_keras.create_analyzer(method, model, **options)
         return analyzer.analyze(x[np.newaxis], [neuron])[0]
 
     relevances = {

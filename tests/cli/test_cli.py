@@ -144,7 +144,7 @@ def test_stems_are_unique(stems, expected):
 def test_explain_a_chosen_neuron_or_all(photos, model, tmp_path):
     network = load_model(model, preprocess="unit").model
     x = warped(photos / "b.png")[np.newaxis] / np.float32(255)
-    by_index = rap_keras.create_analyzer("gradient", network, neuron_selection_mode="index")
+    by_index = rap_keras.create_analyzer("gradient", network)
     every = rap_keras.create_analyzer("gradient", network, neuron_selection_mode="all")
     for neuron, expected in {"3": by_index.analyze(x, 3), "all": every.analyze(x)}.items():
         out = tmp_path / neuron
@@ -192,7 +192,7 @@ def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path)
     with np.load(out / "compare.npz") as maps:
         assert sorted(maps) == sorted(["images", *methods])
         for name in methods:
-            analyzer = rap_keras.create_analyzer(name, network, neuron_selection_mode="index")
+            analyzer = rap_keras.create_analyzer(name, network)
             assert_same(maps[name], analyzer.analyze(x, 1), 1e-5)
     logits = load_model(model, preprocess="unit").logits(x)
     assert [one["logit"] for one in about["images"]] == pytest.approx(list(logits[:, 1]), rel=1e-4)
@@ -231,7 +231,7 @@ def test_layers_writes_the_relevance_of_every_layer(photos, model, tmp_path):
     succeed("layers", photos / "a.png", *arguments, "--maps")
     assert files(out) == ["a-layers.json", "a-layers.npz", "a-layers.png"]
     network = load_model(model, preprocess="unit").model
-    analyzer = rap_keras.create_analyzer("rap", network, neuron_selection_mode="index")
+    analyzer = rap_keras.create_analyzer("rap", network)
     expected = analyzer.analyze_layers(warped(photos / "a.png")[np.newaxis] / np.float32(255), 2)
     with np.load(out / "a-layers.npz") as saved:
         assert list(saved) == list(expected) == ["pixels", "conv", "pool", "mean", "head"]

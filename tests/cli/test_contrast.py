@@ -34,9 +34,7 @@ def test_explained_against_others(scene, tmp_path, flags, contrast, words):
     told = json.loads((out / "explain.json").read_text())
     assert told["contrast"] == contrast
     found = np.load(out / "scene.npy")
-    analyzer = create_analyzer(
-        "rap", embedded.load("vgg"), neuron_selection_mode="index", contrast=contrast
-    )
+    analyzer = create_analyzer("rap", embedded.load("vgg"), contrast=contrast)
     x = preprocess(cluttered_digit_pairs(1).images)
     expected = analyzer.analyze(x, [told["images"][0]["neuron"]])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

@@ -79,7 +79,7 @@ def lime(path):
 
 def analyzer(model):
     network = load_model(model, preprocess="unit").model
-    return rap_keras.create_analyzer("rap", network, neuron_selection_mode="index")
+    return rap_keras.create_analyzer("rap", network)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,6 @@ def test_one_output_of_several(photo, model, tmp_path):
             "rap",
             whole,
             output={"1": "classes"}.get(output, output),
-            neuron_selection_mode="index",
         )
         assert_same(maps, one.analyze(batch(photo), selection), 1e-5)
 

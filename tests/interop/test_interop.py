@@ -52,7 +52,7 @@ class Doubled:
 
 @pytest.mark.parametrize("method", ["rap", "gradient"])
 def test_quantus_gets_the_maps_of_either_layout(model, x, method):
-    expected = create_analyzer(method, model, neuron_selection_mode="index").analyze(x, NEURONS)
+    expected = create_analyzer(method, model).analyze(x, NEURONS)
     found = quantus.explain_func(model, x, NEURONS, method=method, device="cpu")
     np.testing.assert_array_equal(found, expected.sum(-1))
     moved = np.moveaxis(x, -1, 1)
@@ -80,18 +80,14 @@ def test_a_function_of_quantus_form_is_a_method(model, x):
         return inputs * targets[:, None, None, None]
 
     register_method("of_quantus_form", explain)
-    found = create_analyzer("of_quantus_form", model, neuron_selection_mode="index").analyze(
-        x, NEURONS
-    )
+    found = create_analyzer("of_quantus_form", model).analyze(x, NEURONS)
     np.testing.assert_array_equal(found, x * NEURONS[:, None, None, None])
 
 
 def test_an_explainer_of_xpliques_form_is_a_method(model, x):
     Doubled.made = 0
     register_method("of_xpliques_form", xplique.method(Doubled, factor=3), signed=False)
-    analyzer = create_analyzer(
-        "of_xpliques_form", model, neuron_selection_mode="index", batch_size=2
-    )
+    analyzer = create_analyzer("of_xpliques_form", model, batch_size=2)
     maps = analyzer.analyze(x, NEURONS)
     assert maps.shape == x.shape
     for k, neuron in enumerate(NEURONS):
@@ -102,7 +98,7 @@ def test_an_explainer_of_xpliques_form_is_a_method(model, x):
 def test_our_methods_in_xpliques_form(model, x):
     explainer = xplique.Explainer(model, "lrp.epsilon", epsilon=0.01)
     targets = np.eye(5)[NEURONS]
-    expected = create_analyzer("lrp.epsilon", model, neuron_selection_mode="index", epsilon=0.01)
+    expected = create_analyzer("lrp.epsilon", model, epsilon=0.01)
     expected = expected.analyze(x, NEURONS).sum(-1, keepdims=True)
     np.testing.assert_array_equal(explainer(x, targets), expected)
     np.testing.assert_array_equal(
@@ -129,7 +125,7 @@ def test_quantus_own_metric_takes_our_function(model, x):
 def test_xpliques_own_explainer_is_a_method(model, x):
     attributions = pytest.importorskip("xplique.attributions", reason="xplique is not installed")
     register_method("xplique_saliency", xplique.method(attributions.Saliency), signed=False)
-    analyzer = create_analyzer("xplique_saliency", model, neuron_selection_mode="index")
-    gradient = create_analyzer("gradient", model, neuron_selection_mode="index")
+    analyzer = create_analyzer("xplique_saliency", model)
+    gradient = create_analyzer("gradient", model)
     found, expected = analyzer.analyze(x, NEURONS), gradient.analyze(x, NEURONS)
     np.testing.assert_allclose(found.sum(-1), np.abs(expected).max(-1), rtol=1e-4, atol=1e-6)

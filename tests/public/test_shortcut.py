@@ -116,7 +116,7 @@ def test_other_sizes_are_warped(pixels):
 )
 def test_neurons_by_number(pixels, vgg, neuron):
     found = rap_keras.explain("embedded:vgg", pixels, "lrp.epsilon", neuron)
-    analyzer = create_analyzer("lrp.epsilon", vgg, neuron_selection_mode="index")
+    analyzer = create_analyzer("lrp.epsilon", vgg)
     assert_same(found.relevance, analyzer.analyze(preprocess(pixels), neuron), 1e-5)
 
 

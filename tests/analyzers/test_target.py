@@ -1,0 +1,139 @@
+"""What is explained is given with the call."""
+
+import keras
+import numpy as np
+import pytest
+from helpers.networks import plain
+from keras import layers
+
+import rap_keras
+from rap_keras import InputError, TopK, create_analyzer
+from rap_keras.models import load_model
+
+NAMES = tuple(f"digit {k}" for k in range(10))
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(1)
+    return plain()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(3).normal(size=(3, 12, 12, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def analyzer(model):
+    return create_analyzer("rap", model)
+
+
+@pytest.fixture(scope="module")
+def named(model):
+    return create_analyzer(
+        "rap", load_model(model, preprocess="none").with_labels(NAMES).network, contrast="softmax"
+    )
+
+
+ROWS = np.eye(10)[[7, 0, 9]]
+
+
+@pytest.mark.parametrize(
+    ("target", "classes"),
+    [
+        (7, [7, 7, 7]),
+        (np.int64(7), [7, 7, 7]),
+        ([7, 0, 9], [7, 0, 9]),
+        (keras.ops.convert_to_tensor([7, 0, 9]), [7, 0, 9]),
+        (ROWS, [7, 0, 9]),
+        (ROWS.astype("float32"), [7, 0, 9]),
+        (ROWS.astype(int), [7, 0, 9]),
+        (ROWS[:1], [7, 7, 7]),
+        ([[7, 1], [0, 0], [9, 2]], [[7, 1], [0, 0], [9, 2]]),
+    ],
+)
+def test_classes_in_every_spelling(target, classes, analyzer, x):
+    found = analyzer.explain(x, target=target)
+    np.testing.assert_array_equal(found.neurons, classes)
+    np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, np.array(classes)))
+
+
+def test_without_a_target_it_is_the_largest_logit(analyzer, model, x):
+    largest = model.predict(x, verbose=0).argmax(1)
+    np.testing.assert_array_equal(analyzer.explain(x).neurons, largest)
+    np.testing.assert_array_equal(analyzer.analyze(x), analyzer.analyze(x, target=largest))
+    top = analyzer.explain(x, target=TopK(2))
+    np.testing.assert_array_equal(top.neurons[:, 0], largest)
+    assert analyzer.analyze(x, target=TopK()).shape == (3, 5, *x.shape[1:])
+
+
+def test_names_of_classes(named, x):
+    found = named.explain(x, target="digit 7", against=["digit 1", 2])
+    np.testing.assert_array_equal(found.relevance, named.analyze(x, target=7, against=[1, 2]))
+    assert found.decisions[0].startswith("neuron 7 (digit 7), ")
+    each = named.explain(x, target=["digit 7", "digit 0", "digit 9"])
+    np.testing.assert_array_equal(each.neurons, [7, 0, 9])
+    for target, message in {
+        "digit 77": "one of 10 classes, got 'digit 77': did you mean 'digit 7'?",
+        "": "one of 10 classes, got ''",
+    }.items():
+        with pytest.raises(InputError, match=f"Expected target to be {message}"):
+            named.analyze(x, target=target)
+
+
+def test_innvestigates_words_mean_the_same(model, analyzer, x):
+    by_mode = create_analyzer("rap", model, neuron_selection_mode="index")
+    expected = analyzer.analyze(x, target=[7, 0, 9])
+    np.testing.assert_array_equal(by_mode.analyze(x, [7, 0, 9]), expected)
+    np.testing.assert_array_equal(by_mode.analyze(x, neuron_selection=[7, 0, 9]), expected)
+    with pytest.raises(InputError, match="got none: pass a class, or one per sample"):
+        by_mode.analyze(x)
+    with pytest.raises(InputError, match="which mean the same, got both, 1 and 2"):
+        analyzer.analyze(x, target=1, neuron_selection=2)
+    every = create_analyzer("rap", model, neuron_selection_mode="all")
+    np.testing.assert_array_equal(every.analyze(x), analyzer.analyze(x, target="all"))
+    np.testing.assert_array_equal(every.analyze(x, 3), analyzer.analyze(x, 3))
+
+
+def test_against_takes_the_words_of_contrast(model, analyzer, x):
+    for contrast in ("softmax", "uniform", 2, [2, 3]):
+        whole = create_analyzer("rap", model, contrast=contrast)
+        for call in (whole.analyze, whole.analyze_layers):
+            expected, found = call(x, 7), getattr(analyzer, call.__name__)(x, 7, against=contrast)
+            np.testing.assert_equal(found, expected)
+    np.testing.assert_array_equal(whole.analyze(x, 7, against=2), analyzer.analyze(x, 7, against=2))
+    with pytest.raises(InputError, match="another than what it is set against"):
+        analyzer.analyze(x, target=7, against=7)
+    with pytest.raises(InputError, match="'smoothgrad', which has no contrast, got 2"):
+        create_analyzer("smoothgrad", model).analyze(x, target=7, against=2)
+
+
+def test_both_classes_of_one_sigmoid_are_its_largest():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(inputs))
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    analyzer = create_analyzer("rap", model)
+    found = analyzer.explain(x, target=TopK(2))
+    positive = model.predict(x, verbose=0)[:, 0] > 0.5
+    assert 0 < positive.sum() < 5
+    np.testing.assert_array_equal(found.neurons[:, 0], positive)
+    for k in (0, 1):
+        expected = analyzer.analyze(x, target=found.neurons[:, k])
+        np.testing.assert_array_equal(found.relevance[:, k], expected)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion", "random", "grad_cam"])
+def test_every_family_takes_k_classes(method, model, x):
+    options = {"steps": 4} if method == "integrated_gradients" else {}
+    options |= {"seed": 0} if method == "random" else {}
+    analyzer = create_analyzer(method, model, **options)
+    both = analyzer.analyze(x, target=[[7, 1]] * 3)
+    for k, target in enumerate((7, 1)):
+        np.testing.assert_allclose(both[:, k], analyzer.analyze(x, target=target), atol=1e-6)
+
+
+def test_top_k_is_a_whole_number():
+    for k in (0, -1, 1.5, "two"):
+        with pytest.raises(InputError, match="Expected k to be an integer from 1 on"):
+            rap_keras.TopK(k)
