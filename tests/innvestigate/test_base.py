@@ -300,9 +300,11 @@ def test_layers_may_be_called_with_a_tuple():
 
 
 def test_logits_with_several_axes_have_no_largest():
-    model = built(lambda: L.Reshape((3, 2)), lambda: L.Dense(2))
-    with pytest.raises(InputError, match=r"got \(None, 3, 2\): .* neuron_selection=\(i, j\)"):
-        create(model)
+    analyzer = create(built(lambda: L.Reshape((3, 2)), lambda: L.Dense(2)))
+    x = np.ones((2, 6), "float32")
+    with pytest.raises(InputError, match=r"of shape \(3, 2\) has no largest logit.*\(i, j\)"):
+        analyzer.analyze(x)
+    assert analyzer.analyze(x, (2, 1)).shape == (2, 6)
 
 
 # Saving and loading.
@@ -526,11 +528,9 @@ HEAD = (
     "Expected a model whose output is the logits, but layer 'head' ends it with softmax: pass "
     "rap_keras.innvestigate.prepare(model, keep_head=False)."
 )
-RANGE = "Expected neuron_selection from 0 to 3, got {}: the model has 4 output neurons."
-PER_SAMPLE = "Expected neuron_selection to be an integer or 3 of them, one per sample, got {}."
-UNASKED = (
-    "Expected no neuron_selection in mode {!r}, got 0: make the analyzer with "
-    'neuron_selection_mode="index" to choose the neuron.'
+RANGE = "Expected target from 0 to 3, got {}: the model has 4 output neurons."
+PER_SAMPLE = (
+    "Expected target to be the number of a class, or 3 of them, one per sample, .*, got {}."
 )
 SHAPE = "Expected input 'input_[0-9]+' of shape [(]batch, 8, 8, 3[)], got "
 ERRORS = {
@@ -547,14 +547,8 @@ ERRORS = {
     "no neuron": (
         lambda: analyze("index"),
         InputError,
-        'Expected neuron_selection in mode "index", got none: pass an integer, or one per sample.',
+        'Expected a target where .* is "index", got none: pass a class, or one per sample.',
     ),
-    "a neuron unasked": (
-        lambda: analyze("max_activation", 0),
-        InputError,
-        UNASKED.format("max_activation"),
-    ),
-    "a neuron of all": (lambda: analyze("all", 0), InputError, UNASKED.format("all")),
     "neuron too large": (lambda: analyze("index", 4), InputError, RANGE.format("4")),
     "neuron below 0": (lambda: analyze("index", [0, -1, 2]), InputError, RANGE.format(".*")),
     "too few neurons": (lambda: analyze("index", [0, 1]), InputError, PER_SAMPLE.format(".*")),
@@ -787,3 +781,21 @@ def test_rap_is_one_of_innvestigates_analyzers(found):
     _, maps = found
     assert_sums(totals(maps["rap"]), maps["logits"].max(1))
     assert abs(maps["rap"] - maps["lrp.alpha_2_beta_1"]).max() > 0.01
+
+
+@pytest.mark.parametrize("mode", ["max_activation", "all"])
+def test_the_target_is_given_with_the_call(mode):
+    """iNNvestigate builds the mode into its graph; ours takes a target in each of them."""
+    (model, x, _), by_index = subject("conv"), default_analyzer("conv", "index")
+    analyzer, targets = create(model, neuron_selection_mode=mode), [3, 0, 1]
+    expected = by_index.analyze(x, targets)
+    for spelled in (targets, np.eye(4, dtype="float32")[targets]):
+        np.testing.assert_array_equal(analyzer.analyze(x, target=spelled), expected)
+    np.testing.assert_array_equal(analyzer.analyze(x, neuron_selection=targets), expected)
+    np.testing.assert_array_equal(
+        analyzer.analyze(x, target="all"), default_analyzer("conv", "all").analyze(x)
+    )
+    layers, told = analyzer.analyze_layers(x, target=2), by_index.analyze_layers(x, 2)
+    np.testing.assert_equal(layers, told)
+    with pytest.raises(InputError, match="which mean the same"):
+        analyzer.analyze(x, 1, neuron_selection=2)

@@ -177,7 +177,7 @@ def test_models_that_cannot_be_followed_have_the_other_guards():
 def test_neurons_and_shapes_are_told(plain, method):
     analyzer = create(method, plain, neuron_selection_mode="index")
     for neuron in (3, -1, [0, 1, 2, 5]):
-        with pytest.raises(InputError, match="Expected neuron_selection from 0 to 2"):
+        with pytest.raises(InputError, match="Expected target from 0 to 2"):
             analyzer.analyze(samples(), neuron)
     with pytest.raises(InputError, match=r"of shape \(batch, 6\), got \(4, 5\)"):
         analyzer.analyze(samples(4, 5), 0)
