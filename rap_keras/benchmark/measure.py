@@ -29,7 +29,7 @@ from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
-from rap_keras.evaluation import maps, perturbation
+from rap_keras.evaluation import maps, replacement
 from rap_keras.evaluation.heads import Head, both_classes
 from rap_keras.models.classes import read_classes
 
@@ -413,14 +413,14 @@ class Bench:
 
     def _replacement(
         self, sample: Sample, position: int, x: NDArray[np.float32]
-    ) -> NDArray[np.float32] | float | perturbation.Impute:
+    ) -> NDArray[np.float32] | float | replacement.Impute:
         kind = self.settings.replacement
         if kind == "blur":
-            return perturbation.blurred(x)
+            return replacement.blurred(x)
         if kind == "road":
             seed = self._seed(position, Purpose.REPLACEMENT)
             noise = 0.01 * float(x.std())
-            return functools.partial(perturbation.noisy_linear_imputation, noise=noise, seed=seed)
+            return functools.partial(replacement.noisy_linear_imputation, noise=noise, seed=seed)
         if kind == "zero":
             return 0.0
         if kind == "mean":

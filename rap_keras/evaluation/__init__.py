@@ -11,18 +11,19 @@ from rap_keras.evaluation.classes import (
     rank_correlation,
     relevance_share,
 )
+from rap_keras.evaluation.curves import (
+    PerturbationCurve,
+    area_over_perturbation_curve,
+    area_under_curve,
+    symmetric_relevance_gain,
+)
+from rap_keras.evaluation.faithfulness import faithfulness_correlation, infidelity
 from rap_keras.evaluation.localization import (
-    SegmentationCounts,
     average_precision,
-    foreground,
-    intersection_over_union,
-    mean_iou,
     outside_inside_ratio,
-    pixel_accuracy,
     pointing_game,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
-    segmentation_counts,
     top_k_intersection,
 )
 from rap_keras.evaluation.maps import (
@@ -34,19 +35,11 @@ from rap_keras.evaluation.maps import (
     sparsity,
 )
 from rap_keras.evaluation.perturbation import (
-    PerturbationCurve,
-    area_over_perturbation_curve,
-    area_under_curve,
-    blurred,
     deletion_curve,
-    faithfulness_correlation,
     insertion_curve,
-    noisy_linear_imputation,
-    perturb,
     perturbation_curve,
     perturbation_curves,
     perturbation_masks,
-    symmetric_relevance_gain,
 )
 from rap_keras.evaluation.randomisation import (
     entropy_rise,
@@ -54,11 +47,15 @@ from rap_keras.evaluation.randomisation import (
     randomisation_similarity,
     smoothed_map,
 )
-from rap_keras.evaluation.robustness import (
-    infidelity,
-    local_lipschitz,
-    max_sensitivity,
-    neighbours,
+from rap_keras.evaluation.replacement import blurred, noisy_linear_imputation, perturb
+from rap_keras.evaluation.robustness import local_lipschitz, max_sensitivity, neighbours
+from rap_keras.evaluation.segmentation import (
+    SegmentationCounts,
+    foreground,
+    intersection_over_union,
+    mean_iou,
+    pixel_accuracy,
+    segmentation_counts,
 )
 
 __all__ = [

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import entropy
 
 from rap_keras.errors import InputError
+from rap_keras.evaluation.batches import in_batches
 from rap_keras.evaluation.classes import map_similarity
 from rap_keras.evaluation.reading import read_array, read_heatmap, read_seed
-from rap_keras.evaluation.rows import in_batches
 from rap_keras.support.options import read_integer, read_number
 
 

@@ -3,10 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.support.text import shown
+
+Mask = NDArray[np.bool_]
 
 
 def read_heatmap(heatmap: Any) -> NDArray[np.float64]:
@@ -18,16 +20,29 @@ def read_heatmap(heatmap: Any) -> NDArray[np.float64]:
     return read_array("a heatmap", heatmap, 2)
 
 
+def read_image(x: Any, heatmap: Any) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """An image, `(height, width, channels)`, and a heatmap of its height and width.
+
+    Raises:
+        InputError: They are no such arrays.
+    """
+    image = read_array("the input x", x, 3).astype(np.float32)
+    values = read_heatmap(heatmap)
+    if values.shape != image.shape[:2]:
+        raise InputError(
+            f"Expected a heatmap of the height and width of the input, {image.shape[:2]}, got "
+            f"{values.shape}."
+        )
+    return image, values
+
+
 def read_mask(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """A bool array of the heatmap's shape.
 
     Raises:
         InputError: It is none.
     """
-    try:
-        array = np.asarray(mask)
-    except ValueError:
-        array = np.asarray(None)
+    array = _as_array(mask)
     if array.dtype != bool:
         raise InputError(
             f"Expected {name} to be a bool array, got {array.dtype}: compare, as in `{name} == 1`."
@@ -38,6 +53,22 @@ def read_mask(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]
             "other."
         )
     return array
+
+
+def read_regions(
+    heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None
+) -> tuple[NDArray[np.float64], Mask, Mask]:
+    """The heatmap, and where there is object and background; void pixels are neither.
+
+    Raises:
+        InputError: They are no such arrays.
+    """
+    values = read_heatmap(heatmap)
+    inside = read_mask("mask", mask, values.shape)
+    if void is None:
+        return values, inside, ~inside
+    labelled = ~read_mask("void", void, values.shape)
+    return values, inside & labelled, ~inside & labelled
 
 
 def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
@@ -51,10 +82,7 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
     Raises:
         InputError: It is no such array.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        array = np.asarray(None)
+    array = _as_array(values)
     if array.dtype.kind not in "fiu":
         raise InputError(
             f"Expected {name} of real numbers, got {array.dtype}: convert it to floats."
@@ -75,6 +103,14 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         raise InputError(f"Expected {name} of finite numbers, got NaN or infinity: leave it out.")
     return array
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    """The values as an array; of no numbers where their shapes differ."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(None)
 
 
 def read_seed(seed: Any) -> np.random.Generator:

@@ -8,7 +8,7 @@ import numpy as np
 from rap_keras.benchmark.metrics.record import Column, Metric, Record, View, defined, each, means_of
 from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS, RATIO, SEGMENTATION
 from rap_keras.benchmark.statistics import Ratio, Row, column, divide, mean, mean_of_defined
-from rap_keras.evaluation import localization
+from rap_keras.evaluation import localization, segmentation
 
 
 def _ratio(v: View) -> Record:
@@ -20,7 +20,7 @@ def _ratio(v: View) -> Record:
 
 
 def _counts(v: View, threshold: str | float) -> Record:
-    counts = localization.segmentation_counts(v.heatmap, v.scene.mask, threshold, v.scene.void)
+    counts = segmentation.segmentation_counts(v.heatmap, v.scene.mask, threshold, v.scene.void)
     return {
         "correct": int(counts.correct),
         "labelled": int(counts.labelled),

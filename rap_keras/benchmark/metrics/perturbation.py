@@ -21,13 +21,18 @@ from rap_keras.benchmark.metrics.record import (
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.seeds import Purpose
 from rap_keras.benchmark.statistics import Array, Ratio, Row, mean
-from rap_keras.evaluation import perturbation, robustness
+from rap_keras.evaluation import faithfulness, perturbation, replacement
+from rap_keras.evaluation.curves import (
+    PerturbationCurve,
+    area_under_curve,
+    symmetric_relevance_gain,
+)
 
 PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
 """The curves as the summary calls them, and as an image's record does."""
 
 
-Curves = list[perturbation.PerturbationCurve]
+Curves = list[PerturbationCurve]
 
 
 def _curves(views: Sequence[View], order: str, **replaced: Any) -> Curves:
@@ -75,7 +80,7 @@ def _measure(order: str) -> Measure:
 
 
 def _gain(views: Sequence[View]) -> list[Record]:
-    gain = perturbation.symmetric_relevance_gain
+    gain = symmetric_relevance_gain
     return [
         {
             "srg": gain(lerf, morf),
@@ -95,18 +100,20 @@ def _deletion(views: Sequence[View]) -> list[Record]:
 
 def _insertion(views: Sequence[View]) -> list[Record]:
     x = [view.scene.x for view in views]
-    blurred = [perturbation.blurred(image) for image in x]
+    blurred = [replacement.blurred(image) for image in x]
     return _areas("insertion", _curves(views, "morf", x=blurred, replacements=x, logits=None))
 
 
 def _areas(name: str, curves: Curves) -> list[Record]:
-    area = perturbation.area_under_curve
-    return [{name: area(curve.fractions, np.asarray(curve.probabilities))} for curve in curves]
+    return [
+        {name: area_under_curve(curve.fractions, np.asarray(curve.probabilities))}
+        for curve in curves
+    ]
 
 
 def _faithfulness(v: View) -> Record:
     scene = v.scene
-    correlation = perturbation.faithfulness_correlation(
+    correlation = faithfulness.faithfulness_correlation(
         scene.predict,
         scene.x,
         v.heatmap,
@@ -121,7 +128,7 @@ def _faithfulness(v: View) -> Record:
 
 def _infidelity(v: View) -> Record:
     scene = v.scene
-    told, drops = robustness.told_and_lost(
+    told, drops = faithfulness.told_and_lost(
         scene.predict,
         scene.x,
         v.heatmap,
@@ -130,7 +137,7 @@ def _infidelity(v: View) -> Record:
         seed=scene.seed(Purpose.SQUARES),
         batch_size=scene.settings.batch_size,
     )
-    error = robustness.squared_error
+    error = faithfulness.squared_error
     return {
         "infidelity": error(told, drops),
         "infidelity_scaled": error(told, drops, scaled=True),

@@ -13,7 +13,7 @@ from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.statistics import Ratio, Row, column, mean
 from rap_keras.datasets import Sample
 from rap_keras.evaluation.heads import Head
-from rap_keras.evaluation.perturbation import Impute
+from rap_keras.evaluation.replacement import Impute
 
 Record = dict[str, Any]
 T = TypeVar("T")

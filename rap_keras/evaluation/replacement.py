@@ -1,0 +1,172 @@
+"""What takes the place of an image's pixels: a colour, another image, or their neighbours' means."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import spsolve
+
+from rap_keras.errors import InputError
+from rap_keras.evaluation.reading import read_array, read_mask, read_seed
+from rap_keras.support.options import read_number
+
+Impute = Callable[[NDArray[np.float32], NDArray[np.bool_]], ArrayLike]
+
+# Weights of a pixel's neighbours, as row and column offsets: 1/6 beside it, 1/12 at its corners.
+_NEIGHBOURS = {
+    (row, column): (1 / 6 if 0 in (row, column) else 1 / 12)
+    for row in (-1, 0, 1)
+    for column in (-1, 0, 1)
+    if (row, column) != (0, 0)
+}
+
+
+def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.0) -> NDArray[Any]:
+    """Replaces the pixels of an image that the masks mark.
+
+    The result has all perturbed images at once; `perturbation_curve` makes them batch by batch.
+
+    Args:
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        masks: Which pixels to replace, bool `(steps, height, width)`.
+        replacement: What by: a number, an array `(channels,)`, one of x's shape (as `blurred` makes
+            it), or a function from the image and a mask `(height, width)` to one of x's shape, of
+            which the marked pixels are taken (as `noisy_linear_imputation`).
+
+    Returns:
+        The perturbed images, `(steps, height, width, channels)`, of x's dtype (float32 where x holds
+        integers).
+
+    Raises:
+        InputError: The arguments are not as described.
+    """
+    values = read_array("the input x", x, 3)
+    given = np.asarray(x)
+    dtype = given.dtype if given.dtype.kind == "f" else np.dtype(np.float32)
+    where = np.asarray(masks)
+    if where.dtype != bool or where.ndim != 3 or where.shape[1:] != values.shape[:2]:
+        height, width = values.shape[:2]
+        raise InputError(
+            f"Expected masks to be a bool array of shape (steps, {height}, {width}), as "
+            f"perturbation_masks makes them, got {where.dtype} of shape {where.shape}."
+        )
+    image = values.astype(dtype)
+    if callable(replacement):
+        other = np.empty((len(where), *values.shape), dtype)
+        for row, mask in zip(other, where, strict=True):
+            row[...] = imputed(replacement, image, mask)
+    else:
+        other = read_replacement(replacement, values.shape, dtype)
+    return np.where(where[..., np.newaxis], other, image)
+
+
+def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
+    """The image blurred by a Gaussian, as a replacement that keeps its colours.
+
+    Args:
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        sigma: The standard deviation of the Gaussian, in pixels; that of Petsiuk et al. by default.
+
+    Returns:
+        The blurred image, float32; beyond its border, the image goes on mirrored.
+
+    Raises:
+        InputError: The arguments are not as described.
+    """
+    width = read_number("sigma", sigma, 0)
+    image = read_array("the input x", x, 3)
+    return np.asarray(gaussian_filter(image, (width, width, 0)), np.float32)
+
+
+def noisy_linear_imputation(
+    x: ArrayLike, mask: ArrayLike, noise: float = 0.01, seed: int | Sequence[int] = 0
+) -> NDArray[np.float32]:
+    """Replaces pixels by weighted means of their neighbours, so that their place cannot be told.
+
+    Of Rong et al., "A consistent and efficient evaluation strategy for attribution methods" (ROAD), ICML
+    2022, arXiv 2202.00449: each missing pixel is the mean of its eight neighbours, with weights 1/6
+    beside it and 1/12 at its corners, whether these are known or missing themselves, which makes a
+    sparse linear system; beyond the border there are none. Then a little noise is added.
+
+    Args:
+        x: The model's input as preprocessed, `(height, width, channels)`.
+        mask: The pixels to replace, bool `(height, width)`.
+        noise: The standard deviation of the noise, in the unit of x.
+        seed: That of the noise.
+
+    Returns:
+        The image, float32. Where no pixel is known, all are the mean of x, with noise.
+
+    Raises:
+        InputError: The arguments are not as described.
+    """
+    deviation, generator = read_number("noise", noise, 0), read_seed(seed)
+    image = read_array("the input x", x, 3)
+    missing = read_mask("mask", mask, image.shape[:2])
+    found = image.astype(np.float32)
+    if missing.all():
+        filled = np.broadcast_to(image.mean(axis=(0, 1)), (missing.size, image.shape[-1]))
+    elif missing.any():
+        filled = _imputation(image, missing)
+    else:
+        return found
+    found[missing] = filled + generator.normal(scale=deviation, size=filled.shape)
+    return found
+
+
+def _imputation(image: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The solution of the linear system, a row for each missing pixel."""
+    height, width = missing.shape
+    count = int(missing.sum())
+    unknown = np.full(missing.shape, -1)
+    unknown[missing] = np.arange(count)
+    rows, columns = np.nonzero(missing)
+    totals, known = np.zeros(count), np.zeros((count, image.shape[-1]))
+    entries: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+    for (down, right), weight in _NEIGHBOURS.items():
+        y, x = rows + down, columns + right
+        (there,) = np.nonzero((y >= 0) & (y < height) & (x >= 0) & (x < width))
+        y, x = y[there], x[there]
+        totals[there] += weight
+        free = missing[y, x]
+        known[there[~free]] += weight * image[y[~free], x[~free]]
+        entries.append((there[free], unknown[y[free], x[free]], np.full(int(free.sum()), -weight)))
+    entries.append((np.arange(count), np.arange(count), totals))
+    i, j, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    system = csc_array((weights, (i, j)), shape=(count, count))
+    # The ordering for systems whose pattern is symmetric.
+    return np.asarray(spsolve(system, known, permc_spec="MMD_AT_PLUS_A")).reshape(known.shape)
+
+
+def imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """What a function makes of an image without the pixels of a mask.
+
+    Raises:
+        InputError: It returns no image of the same shape.
+    """
+    found = read_array("what the replacement returns", impute(image.copy(), mask), None)
+    if found.shape != image.shape:
+        raise InputError(
+            f"Expected the replacement to return an image of shape {image.shape}, got {found.shape}."
+        )
+    return found.astype(image.dtype)
+
+
+def read_replacement(
+    replacement: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """A number, colour or image, as an image of a shape.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    array = read_array("the replacement", replacement, None)
+    if array.shape not in ((), shape[-1:], shape):
+        raise InputError(
+            f"Expected the replacement to be a number or an array of shape {shape[-1:]} or {shape}, "
+            f"got shape {array.shape}."
+        )
+    return np.broadcast_to(array.astype(dtype), shape)
