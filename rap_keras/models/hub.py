@@ -3,26 +3,17 @@
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.models.applications import IMAGENET_CLASSES, imagenet_classes
+from rap_keras.models.loaded import RawModel
 from rap_keras.models.names import HUB as PREFIX
 from rap_keras.models.preprocessing import Preprocess
 from rap_keras.support.text import first_line
-
-
-class Preset(NamedTuple):
-    """A classifier of KerasHub and what it takes to show it an image."""
-
-    model: Any
-    preprocess: Preprocess | None
-    size: tuple[int, int] | None
-    synsets: tuple[str, ...] | None
-    labels: tuple[str, ...] | None
 
 
 def check_installed(spec: str) -> None:
@@ -39,7 +30,7 @@ def _not_installed(spec: str, why: str) -> InputError:
     return InputError(f"{spec} needs KerasHub ({why}): pip install 'keras-hub>=0.32'.")
 
 
-def load_preset(spec: str, published: bool = True) -> Preset:
+def load_preset(spec: str, published: bool = True) -> RawModel:
     """Loads an image classifier of KerasHub, downloaded where it is not on this machine.
 
     Args:
@@ -76,7 +67,8 @@ def load_preset(spec: str, published: bool = True) -> Preset:
         ) from error
     imagenet = published and _is_imagenet(preset, model)
     synsets, labels = imagenet_classes() if imagenet else (None, None)
-    return Preset(model, *_preprocessing(model), synsets, labels)
+    preprocess, size = _preprocessing(model)
+    return RawModel(model, spec, preprocess, labels, size, synsets)
 
 
 def _preprocessing(model: Any) -> tuple[Preprocess | None, tuple[int, int] | None]:

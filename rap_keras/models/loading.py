@@ -1,11 +1,8 @@
 """Models of images by name: applications of Keras, presets of KerasHub, embedded ones, one's own."""
 
-import dataclasses
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +12,7 @@ from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.hub import PREFIX, load_preset
 from rap_keras.models.legacy import raw_operations, with_axes
+from rap_keras.models.loaded import LoadedModel, RawModel, channels_of
 from rap_keras.models.names import EMBEDDED
 from rap_keras.models.preprocessing import (
     SCALINGS,
@@ -22,185 +20,9 @@ from rap_keras.models.preprocessing import (
     application_preprocess,
     chosen_preprocess,
 )
-from rap_keras.models.randomisation import randomised
-from rap_keras.models.request import check_saved, check_size, existing, no_model, own_weights
-from rap_keras.support.memory import check_memory
-from rap_keras.support.python_files import load_function
-from rap_keras.support.text import did_you_mean, first_line
-
-if TYPE_CHECKING:  # it loads TensorFlow
-    from rap_keras.backends.network import Network
-
-
-MOST_NAMES = 8
-"""Classes that an error lists."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model of images, most often a classifier, and what it takes to show it one.
-
-    Attributes:
-        model: The Keras model: one input `(height, width, 3)`.
-        name: What it was asked for by.
-        input_size: The `(height, width)` of its images; `None` if it takes any.
-        preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
-        labels: The names of its classes, if they are known.
-        weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
-        synsets: WordNet's ids of its classes, if they are ImageNet's.
-        output: Which output of a model with several is meant, by name or number.
-    """
-
-    model: Any
-    name: str
-    input_size: tuple[int, int] | None
-    preprocess: Preprocess
-    labels: tuple[str, ...] | None = None
-    weights: str = "own"
-    synsets: tuple[str, ...] | None = None
-    output: str | int | None = None
-
-    def check_classifier(self) -> None:
-        """Refuses a model that has something else than one output vector of classes.
-
-        Raises:
-            InputError: It is no such classifier.
-        """
-        from rap_keras.backends.choice import ends_of
-
-        _, outputs = ends_of(self.model)
-        if len(outputs) != 1:
-            raise InputError(
-                f"{self.name} is no classifier with one output, but has {len(outputs)}."
-            )
-        if len(outputs[0].shape) != 2:
-            raise InputError(
-                f"{self.name} is no classifier: its output is not one vector of classes, but has the "
-                f"shape {tuple(outputs[0].shape)}."
-            )
-        if outputs[0].shape[-1] == 1 and not self.is_binary:
-            raise InputError(
-                f"{self.name} is not a classifier: its output is one number without a sigmoid. If that "
-                "is the logit of two classes, end the model with a sigmoid."
-            )
-
-    @property
-    def head(self) -> str | None:
-        """The activation that makes probabilities of the logits, "softmax" or "sigmoid", or None."""
-        return self.network.head
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether its output is one number with a sigmoid, for class 1 against class 0."""
-        shape = self.network.graph.shapes[self.network.graph.output]
-        return self.head == "sigmoid" and shape[1:] in ((), (1,))
-
-    def logits(self, x: NDArray[Any]) -> NDArray[Any]:
-        """What the model computes of preprocessed images, before any softmax.
-
-        Args:
-            x: A batch, as `preprocess` gives it.
-
-        Returns:
-            The logits, `(n, classes)` of a classifier.
-
-        Raises:
-            InputError: If the model's graph cannot be followed, or x does not fit it.
-        """
-        arrays, _ = self.network.read(x, check_finite=False)
-        return self.network.logits(arrays)
-
-    def enlarged(self, size: tuple[int, int]) -> "LoadedModel":
-        """The same model for images of another size than its own.
-
-        Args:
-            size: Height and width.
-
-        Returns:
-            A copy with the same weights.
-
-        Raises:
-            InputError: Its weights depend on the size, or it cannot be copied.
-        """
-        import keras
-
-        try:
-            clone = keras.models.clone_model(
-                self.model, input_tensors=keras.Input((*size, _channels(self.model)))
-            )
-            clone.set_weights(self.model.get_weights())
-        except Exception as error:  # whatever a layer says of a size that it was not made for
-            raise InputError(
-                f"Expected a model that takes images of {size[0]} x {size[1]} pixels as well, but "
-                f"{self.name} is made for {self.input_size} alone ({first_line(error)})."
-            ) from error
-        return dataclasses.replace(self, model=clone, input_size=size)
-
-    def with_labels(self, labels: Sequence[str]) -> "LoadedModel":
-        """The same model with names for its classes.
-
-        Args:
-            labels: A name for each neuron; for one output with a sigmoid, the names of classes 0 and 1,
-                or one NAME for class 1, which makes class 0 "not NAME".
-
-        Raises:
-            InputError: There are more or fewer names than neurons.
-        """
-        graph = self.network.graph
-        shape = graph.shapes[graph.output]
-        count = shape[-1] if len(shape) > 1 else 1
-        what = f"neurons of {self.name}"
-        if self.is_binary:
-            count, what = 2, f"classes, 0 and 1, of the sigmoid of {self.name}"
-            if len(labels) == 1:
-                labels = (f"not {labels[0]}", *labels)
-        if len(labels) != count:
-            raise InputError(
-                f"Expected a name for each of the {count} {what}, got {len(labels)}.",
-                "classes",
-            )
-        return dataclasses.replace(self, labels=tuple(labels))
-
-    def neuron_called(self, label: str) -> int:
-        """The neuron of a class.
-
-        Raises:
-            InputError: No class is called so, or several are.
-        """
-        labels = self.labels or ()
-        found = [k for k, known in enumerate(labels) if known == label]
-        if len(found) == 1:
-            return found[0]
-        hint = did_you_mean(label, labels, 1)
-        known = (
-            f"one of its {len(labels)} classes"
-            if labels
-            else "a number, because its classes have no names"
-        )
-        if not hint and 0 < len(labels) <= MOST_NAMES:
-            known += f" ({', '.join(labels)})"
-        raise InputError(
-            f"Expected neuron to be {known}, got {label!r}"
-            + (f", which {len(found)} of them are called" if found else "")
-            + (f"; {hint}" if hint and not found else "."),
-            "neuron",
-        )
-
-    def randomised(self, stage: str, seed: int) -> "LoadedModel":
-        """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""
-        return dataclasses.replace(self, model=randomised(self.model, stage, seed))
-
-    @functools.cached_property
-    def network(self) -> "Network":
-        """The model at work, traced and checked once for all that compute with it.
-
-        `create_analyzer` and `patterns.Statistics` take it in place of the model.
-        """
-        from rap_keras.backends.choice import open_network
-
-        network = open_network(self.model, self.output)
-        network.labels = self.labels
-        return network
+from rap_keras.models.request import check_request, no_model, own_weights
+from rap_keras.support.python_files import load_function, names_function
+from rap_keras.support.text import first_line
 
 
 def load_model(
@@ -241,15 +63,16 @@ def load_model(
         InputError: If there is no such model, weights or preprocessing, or they do not fit.
     """
     # What can be checked at once comes before a download.
+    check_request(spec, weights, preprocess, mean, std, size)
     chosen = chosen_preprocess(preprocess, mean, std)
     if not isinstance(spec, str):
-        loaded = _Model(spec, str(getattr(spec, "name", type(spec).__name__)))
+        loaded = RawModel(spec, str(getattr(spec, "name", type(spec).__name__)))
     elif spec.lower() in applications():
         loaded = _application(spec.lower(), weights)
     elif spec.startswith(EMBEDDED):
         loaded = _embedded(spec)
     elif spec.startswith(PREFIX):
-        loaded = _preset(spec, weights)
+        loaded = load_preset(spec, published=weights == "imagenet")
     else:
         loaded = _own(spec)
     if weights not in ("imagenet", "none"):
@@ -267,7 +90,7 @@ def load_model(
             ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
-    if _channels(loaded.model) == 1:
+    if channels_of(loaded.model) == 1:
         chosen = _of_grey(chosen, loaded.name)
     if output is not None:
         from rap_keras.backends.choice import names_of_outputs
@@ -278,23 +101,9 @@ def load_model(
     )
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A model as it comes, before the choices of the user."""
-
-    model: Any
-    name: str
-    preprocess: Preprocess | None = None
-    labels: tuple[str, ...] | None = None
-    default_size: tuple[int, int] | None = None
-    synsets: tuple[str, ...] | None = None
-
-
-def _application(name: str, weights: str) -> _Model:
+def _application(name: str, weights: str) -> RawModel:
     application = applications()[name]
     published = weights == "imagenet"
-    if not published and weights != "none":
-        existing(weights, "weights file")
     try:
         # Relevance starts at logits, so the model need not go on to probabilities.
         model = application.build(
@@ -309,7 +118,7 @@ def _application(name: str, weights: str) -> _Model:
             "weights",
         ) from error
     synsets, labels = imagenet_classes() if published else (None, None)
-    return _Model(
+    return RawModel(
         model,
         name,
         application_preprocess(name),
@@ -319,30 +128,21 @@ def _application(name: str, weights: str) -> _Model:
     )
 
 
-def _embedded(spec: str) -> _Model:
+def _embedded(spec: str) -> RawModel:
     from rap_keras.datasets import preprocess
     from rap_keras.models import embedded
 
     name = cast(embedded.Name, spec.removeprefix(EMBEDDED))
-    return _Model(embedded.load(name), spec, preprocess, embedded.labels(name))
+    return RawModel(embedded.load(name), spec, preprocess, embedded.labels(name))
 
 
-def _preset(spec: str, weights: str) -> _Model:
-    if weights not in ("imagenet", "none"):
-        existing(weights, "weights file")
-    preset = load_preset(spec, published=weights == "imagenet")
-    return _Model(preset.model, spec, preset.preprocess, preset.labels, preset.size, preset.synsets)
-
-
-def _own(spec: str) -> _Model:
-    path, separator, function = spec.rpartition(":")
-    if separator and path.endswith(".py"):
-        model = _call(existing(path, "model file"), function)
-    elif spec.endswith((".keras", ".h5")):
-        model = _read(existing(spec, "model file"))
-    else:
-        raise no_model(spec)
-    return _Model(model, spec)
+def _own(spec: str) -> RawModel:
+    if names_function(spec):
+        path, _, function = spec.rpartition(":")
+        return RawModel(_call(Path(path), function), spec)
+    if spec.endswith((".keras", ".h5")):
+        return RawModel(_read(Path(spec)), spec)
+    raise no_model(spec)
 
 
 # What Keras says of a class that it does not find.
@@ -354,7 +154,6 @@ def _read(path: Path) -> Any:
 
     from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
 
-    check_saved(path)
     try:
         if path.suffix == ".keras":
             return keras.saving.load_model(path, compile=False)
@@ -376,6 +175,15 @@ def _read(path: Path) -> Any:
         ) from error
 
 
+def _load_weights(model: Any, weights: str) -> None:
+    try:
+        model.load_weights(Path(weights))
+    except Exception as error:
+        raise InputError(
+            f"The weights file {weights!r} does not fit {model.name} ({first_line(error)})."
+        ) from error
+
+
 def _call(path: Path, function: str) -> Any:
     """The model a function of a Python file returns."""
     try:
@@ -386,17 +194,7 @@ def _call(path: Path, function: str) -> Any:
         ) from error
 
 
-def _load_weights(model: Any, weights: str) -> None:
-    path = existing(weights, "weights file")
-    try:
-        model.load_weights(path)
-    except Exception as error:
-        raise InputError(
-            f"The weights file {weights!r} does not fit {model.name} ({first_line(error)})."
-        ) from error
-
-
-def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _input_size(loaded: RawModel, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """The size of the model's images, which also makes sure that it takes images."""
     from rap_keras.backends.choice import ends_of
 
@@ -413,25 +211,12 @@ def _input_size(loaded: _Model, size: int | tuple[int, int] | None) -> tuple[int
             f"{name} does not take images (height, width, 3) or (height, width, 1), but {shape[1:]}."
         )
     wanted = (size, size) if isinstance(size, int) else size
-    if wanted is not None:
-        check_size(wanted)
     height, width = shape[1:3]
     if height is not None and width is not None:
         if wanted not in (None, (height, width)):
             raise InputError(f"{name} takes images of {height} x {width} only: leave out the size.")
         return height, width
-    if wanted is None and loaded.default_size is not None:
-        return loaded.default_size
-    if wanted is not None:
-        check_memory(wanted)
-    return wanted
-
-
-def _channels(model: Any) -> int:
-    """Of a model that takes images: 3, or 1 for grey ones."""
-    from rap_keras.backends.choice import ends_of
-
-    return int(ends_of(model)[0][0].shape[-1])
+    return wanted or loaded.default_size
 
 
 def _of_grey(scale: Preprocess, name: str) -> Preprocess:

@@ -4,6 +4,7 @@ import os.path
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -16,30 +17,32 @@ from rap_keras.support.memory import check_memory
 
 
 def check_request(
-    spec: str,
+    spec: Any,
     weights: str = "imagenet",
     preprocess: str = "auto",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> None:
-    """Refuses what `load_model` would refuse, as far as that is known without loading Keras.
+    """Refuses what `load_model` cannot load, as far as that is known without loading Keras.
 
-    Args:
-        spec: As in `load_model`, like the others.
-        weights: See there.
-        preprocess: See there.
-        mean: See there.
-        std: See there.
-        size: See there.
+    The arguments are those of `load_model`.
 
     Raises:
         InputError: There is no such model, weights file or preprocessing, or the size is invalid.
     """
     check_preprocess(preprocess, mean, std)
     if size is not None:
-        check_size((size, size))
-        check_memory((size, size))
+        _check_size((size, size) if isinstance(size, int) else size)
+    has_choice = isinstance(spec, str) and _check_named(spec)
+    if weights not in ("imagenet", "none"):
+        existing(weights, "weights file")
+    elif weights == "none" and isinstance(spec, str) and application_names() and not has_choice:
+        raise own_weights(spec)
+
+
+def _check_named(spec: str) -> bool:
+    """Refuses models that cannot be there; whether there is a choice of weights."""
     before, _, _ = spec.rpartition(":")
     file = before if before.endswith(".py") else spec
     applications = application_names()
@@ -49,15 +52,12 @@ def check_request(
     elif file.endswith((".py", ".keras", ".h5")) and not has_choice:
         path = existing(file, "model file")
         if not file.endswith(".py"):
-            check_saved(path)
+            _check_saved(path)
     elif applications and not has_choice and not _is_saved_model(spec):
         raise no_model(spec)
     elif spec.startswith(PREFIX):
         check_installed(spec)
-    if weights not in ("imagenet", "none"):
-        existing(weights, "weights file")
-    elif weights == "none" and applications and not has_choice:
-        raise own_weights(spec)
+    return has_choice
 
 
 def own_weights(name: str) -> InputError:
@@ -79,7 +79,7 @@ def no_model(spec: str) -> InputError:
     return InputError(known) if known else unknown_model(spec)
 
 
-def check_saved(path: Path) -> None:
+def _check_saved(path: Path) -> None:
     """Refuses a file that is not a Keras model by its name or its first bytes."""
     if path.name.endswith(".weights.h5"):
         raise InputError(
@@ -94,13 +94,14 @@ def check_saved(path: Path) -> None:
         )
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Refuses images without pixels."""
+def _check_size(size: tuple[int, int]) -> None:
+    """Refuses images without pixels, or too large for memory."""
     if min(size) < 1:
         raise InputError(
             f"Expected an image size of at least 1 pixel, got {size[0]} x {size[1]}.",
             "size",
         )
+    check_memory(size)
 
 
 def existing(path: str, what: str) -> Path:
