@@ -1,36 +1,20 @@
 """Real handwritten digits on cluttered scenes, with the exact mask of every digit and without it.
 
 The digits are the 1797 scans of `sklearn.datasets.load_digits`, which ship with scikit-learn: no
-download. Each is enlarged, turned, coloured and put somewhere on a textured scene among
-distractors (blobs, strokes, digit fragments, small shapes). A digit is lighter than the texture
-behind it, but so are many distractors, and half of them have its very colour. Since the digit is
-drawn here, its mask is known by construction rather than annotated, and so is the scene without it:
-what a digit does to a classifier's logits is measured, not estimated (as FunnyBirds has it for the
-parts of birds; Hesse et al., ICCV 2023, arXiv 2308.06248).
+download. Since they are drawn here, their masks are known by construction rather than annotated, and so
+are the scenes without them: what a digit does to a classifier's logits is measured, not estimated (as
+FunnyBirds has it for the parts of birds; Hesse et al., ICCV 2023, arXiv 2308.06248).
 """
 
-import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from rap_keras.datasets.drawing import SIZE, SPLITS, Split, box_of, draw
 from rap_keras.datasets.masks import Size, masked_sample
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
-
-Split = Literal["train", "test"]
-
-SIZE = 64
-"""Height and width of a scene, in pixels."""
-
-_SPLITS: tuple[Split, ...] = get_args(Split)
-_TEST_EVERY = 6  # Every sixth digit of scikit-learn's set is a test digit.
-_EDGE = 0.3  # Opacity below which a stroke's soft edge is cut off, so that the mask is exact.
-_CONTRAST = 0.25  # How much lighter (mean of RGB, 0 to 1) a digit is than its background.
 
 
 @dataclass(frozen=True)
@@ -75,8 +59,10 @@ def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
     masks = np.empty((n, SIZE, SIZE), bool)
     boxes = np.empty((n, 4), np.int64)
     for i in range(n):
-        images[i], labels[i], masks[i] = draw_scene(i, seed, split)
-        boxes[i] = _box(masks[i])
+        scene = draw(i, seed, split, 1)
+        (digit,) = scene.digits
+        images[i], labels[i], masks[i] = scene.render(), digit.label, digit.mask
+        boxes[i] = box_of(digit.mask)
     return Scenes(images, labels, masks, boxes)
 
 
@@ -116,11 +102,11 @@ def cluttered_digit_pairs(n: int, seed: int = 0, split: Split = "test") -> PairS
         InputError: If `n`, `seed` or `split` is not one of the values above.
     """
     _check(n, seed, split)
-    scenes = [_scene(i, seed, split, 2) for i in range(n)]
+    scenes = [draw(i, seed, split, 2) for i in range(n)]
     return PairScenes(
         np.stack([s.render() for s in scenes]),
         np.array([[d.label for d in s.digits] for s in scenes], np.int64),
-        np.stack([[d.opacity > 0 for d in s.digits] for s in scenes]),
+        np.stack([[d.mask for d in s.digits] for s in scenes]),
         np.stack([[s.render(without=d) for d in s.digits] for s in scenes]),
     )
 
@@ -130,22 +116,8 @@ def _check(n: int, seed: int, split: str) -> None:
         raise InputError(f"Expected at least 1 scene, got n={n}; pass a positive n.")
     if seed < 0:
         raise InputError(f"Expected a non-negative seed, got seed={seed}; pass 0 or more.")
-    if split not in _SPLITS:
-        raise InputError(f"Expected split to be one of {_SPLITS}, got {split!r}; pass one of them.")
-
-
-def draw_scene(
-    index: int, seed: int = 0, split: Split = "test"
-) -> tuple[np.ndarray, int, np.ndarray]:
-    """Draw the one scene that `cluttered_digits` has at `index`: its image, label and mask."""
-    scene = _scene(index, seed, split, 1)
-    (digit,) = scene.digits
-    return scene.render(), digit.label, digit.opacity > 0
-
-
-def _scene(index: int, seed: int, split: Split, digits: int) -> "_Scene":
-    stream = [seed, _SPLITS.index(split), index] + [digits] * (digits > 1)
-    return _draw_scene(np.random.default_rng(stream), split, digits)
+    if split not in SPLITS:
+        raise InputError(f"Expected split to be one of {SPLITS}, got {split!r}; pass one of them.")
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
@@ -169,254 +141,38 @@ def preprocess(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Digit:
-    """A digit where it stands."""
-
-    label: int
-    opacity: np.ndarray  # Zero off the mask, at least `_EDGE` on it.
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """The layers of one scene, colours from 0 to 255."""
-
-    digits: Sequence[_Digit]
-    backdrop: np.ndarray
-    ink: np.ndarray
-    grain: np.ndarray
-
-    def render(self, without: _Digit | None = None) -> np.ndarray:
-        cover = sum((d.opacity for d in self.digits if d is not without), np.float32(0))
-        cover = np.broadcast_to(cover, (SIZE, SIZE))[..., None]
-        painted = self.backdrop + cover * (self.ink - self.backdrop) + self.grain
-        return np.clip(painted + 0.5, 0, 255).astype(np.uint8)
-
-
-def _draw_digit(rng: np.random.Generator, pool: "_Pool", but: Sequence[_Digit] = ()) -> _Digit:
-    scans, labels = pool
-    # The class first, then a digit of it: classes stay balanced.
-    label = int(rng.choice(np.setdiff1d(np.arange(10), [d.label for d in but])))
-    scan = scans[rng.choice(np.flatnonzero(labels == label))]
-    return _Digit(label, _move_anywhere(rng, _enlarge(rng, scan)))
-
-
-def _halo(digits: Sequence[_Digit]) -> Image.Image:
-    """The digits and two pixels around: a stroke joined to a 1 would honestly make it a 7."""
-    covered = np.any([d.opacity > 0 for d in digits], axis=0)
-    return Image.fromarray(covered).convert("L").filter(ImageFilter.BoxBlur(2))
-
-
-def _draw_digits(rng: np.random.Generator, pool: "_Pool", count: int) -> list[_Digit]:
-    """Digits of different classes that keep clear of each other."""
-    digits = [_draw_digit(rng, pool)]
-    while len(digits) < count:
-        more = _draw_digit(rng, pool, digits)
-        if not (np.asarray(_halo(digits)) > 0)[more.opacity > 0].any():
-            digits.append(more)
-    return digits
-
-
-def _draw_scene(rng: np.random.Generator, split: Split, count: int = 1) -> _Scene:
-    pool = _pool(split)
-    digits = _draw_digits(rng, pool, count)
-
-    first, second, ink = _palette(rng)
-    pattern = _texture(rng)[..., None]
-    backdrop = Image.fromarray(_to_uint8(first + pattern * (second - first)))
-    halo = _halo(digits)  # which distractors keep clear of
-    for _ in range(rng.integers(6, 13)):
-        shape = _distractor(rng, pool[0])
-        # Half of them wear the digit's colour, so that colour alone does not give it away.
-        lookalike = rng.random() < 0.5
-        colour = ink + rng.normal(0, 0.06, 3) if lookalike else rng.random(3)
-        if ImageChops.darker(halo, shape).getbbox() is None:
-            backdrop.paste(tuple(_to_uint8(colour).tolist()), mask=shape)
-    grain = rng.uniform(2, 12) * rng.standard_normal((SIZE, SIZE, 3), np.float32)
-    return _Scene(digits, np.asarray(backdrop, np.float32), 255 * ink.astype(np.float32), grain)
-
-
-_Pool = tuple[np.ndarray, np.ndarray]
-
-
-@functools.cache
-def _pool(split: Split) -> _Pool:
-    """The scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
-    from sklearn.datasets import load_digits  # here, for it takes seconds
-
-    digits: Any = load_digits()
-    is_test = np.arange(len(digits.target)) % _TEST_EVERY == 0
-    chosen = is_test if split == "test" else ~is_test
-    return (digits.images[chosen] / 16).astype(np.float32), digits.target[chosen]
-
-
-def _enlarge(rng: np.random.Generator, scan: np.ndarray) -> np.ndarray:
-    """A scan enlarged to 20-32 pixels, slightly turned and sheared, in the middle of a canvas."""
-    cell = rng.uniform(20, 32) / 8  # Pixels of the scene per pixel of the scan.
-    height, width = cell, cell * rng.uniform(0.9, 1.15)
-    angle, shear = rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12)
-    cos, sin = math.cos(angle), math.sin(angle)
-    # PIL maps scene to scan: turn, shear, shrink, and put the middle on the middle.
-    a, b = (cos + shear * sin) / width, (-sin + shear * cos) / width
-    c, d = sin / height, cos / height
-    blank = np.zeros((16, 16), np.float32)
-    blank[4:12, 4:12] = scan  # Room around the scan, for PIL interpolates inside an image only.
-    middle, centre = 8.0, SIZE / 2
-    terms = (a, b, middle - (a + b) * centre, c, d, middle - (c + d) * centre)
-    return _opacity(
-        Image.fromarray(blank).transform(
-            (SIZE, SIZE), Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC
-        )
-    )
-
-
-def _opacity(scan: Image.Image) -> np.ndarray:
-    """Where an enlarged scan covers the scene and how much: nothing, or `_EDGE` to 1."""
-    cover = np.clip((np.asarray(scan) - 0.2) / 0.6, 0, 1)
-    return np.where(cover >= _EDGE, cover, np.float32(0))
-
-
-def _move_anywhere(rng: np.random.Generator, opacity: np.ndarray) -> np.ndarray:
-    """The drawing moved to a random place where it still fits, one pixel off the border."""
-    x_min, y_min, x_max, y_max = _box(opacity > 0)
-    down = rng.integers(1 - y_min, SIZE - y_max)
-    right = rng.integers(1 - x_min, SIZE - x_max)
-    return np.roll(opacity, (down, right), axis=(0, 1))
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _palette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two colours for the background and a lighter one for the digit."""
-    while True:
-        first = 0.6 * rng.random(3)
-        second = np.clip(first + rng.uniform(-0.3, 0.3, 3), 0, 1)
-        ink = 1 - 0.6 * rng.random(3)
-        if ink.mean() - max(first.mean(), second.mean()) >= _CONTRAST:
-            return first, second, ink
-
-
-def _texture(rng: np.random.Generator) -> np.ndarray:
-    """A pattern of values 0 to 1: cloudy noise, a gradient, stripes or a chequerboard."""
-    kind = rng.integers(4)
-    if kind == 0:
-        cells = rng.integers(4, 17)
-        coarse = Image.fromarray(rng.random((cells, cells), np.float32))
-        return np.clip(np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC)), 0, 1)
-    x = np.arange(SIZE, dtype=np.float32) / SIZE
-    y = x[:, None]
-    angle = rng.uniform(0, 2 * math.pi)
-    along = x * math.cos(angle) + y * math.sin(angle)
-    if kind == 1:
-        return (along - along.min()) / (along.max() - along.min())
-    across = y * math.cos(angle) - x * math.sin(angle)
-    waves, shift = rng.uniform(3, 10), rng.uniform(0, 2 * math.pi)
-    wave = np.sin(2 * math.pi * waves * along + shift)
-    if kind == 3:
-        wave = wave * np.sin(2 * math.pi * waves * across + shift)
-    return np.clip(0.5 + 2 * wave, 0, 1)
-
-
-def _distractor(rng: np.random.Generator, scans: np.ndarray) -> Image.Image:
-    """The opacity of a blob, a stroke, a piece of a digit or a small shape, 14 pixels at most.
-
-    They are smaller than any digit, so that none can be read as one (a long stroke is a 1, a large
-    ring is a 0).
-    """
-    plate = Image.new("L", (SIZE, SIZE))
-    draw = ImageDraw.Draw(plate)
-    x, y = rng.uniform(2, SIZE - 2, 2).tolist()
-    reach, degrees = rng.uniform(3, 7), rng.uniform(0, 360)
-    around = (x - reach, y - reach, x + reach, y + reach)
-    match rng.integers(6):
-        case 0:
-            squeeze = rng.uniform(0, reach - 2)
-            draw.ellipse((x - reach, y - reach + squeeze, x + reach, y + reach - squeeze), fill=255)
-        case 1:
-            top, left = rng.integers(0, 5, 2)
-            piece = Image.fromarray(
-                scans[rng.integers(len(scans)), top : top + 4, left : left + 4]
-            ).resize((round(2 * reach), round(2 * reach)), Image.Resampling.BICUBIC)
-            opacity = Image.fromarray(_to_uint8(_opacity(piece)))
-            plate.paste(opacity, (round(x - reach), round(y - reach)))
-        case 2:
-            turn = math.radians(degrees)
-            dx, dy = reach * math.cos(turn), reach * math.sin(turn)
-            draw.line((x - dx, y - dy, x + dx, y + dy), fill=255, width=int(rng.integers(2, 4)))
-        case 3:
-            draw.arc(around, degrees, degrees + rng.uniform(60, 180), fill=255, width=2)
-        case 4:
-            draw.regular_polygon((x, y, reach), int(rng.integers(3, 7)), degrees, fill=255)
-        case 5:
-            draw.regular_polygon((x, y, reach), int(rng.integers(3, 7)), degrees, outline=255)
-    return plate
-
-
-def _to_uint8(share: np.ndarray) -> np.ndarray:
-    """Values 0 to 1, cut off at both ends, as 0 to 255."""
-    return np.clip(share * 255 + 0.5, 0, 255).astype(np.uint8)
-
-
 _MOST = 100_000
+# Digits in a scene => the kind of the data set, and what its masks are.
+_KINDS = {
+    1: ("cluttered-digits", "pixels of the digit"),
+    2: ("cluttered-digit-pairs", "pixels of each of two digits"),
+}
 
 
 class DrawnDigits:
-    """Scenes, each drawn when it is read.
+    """The first scenes of `cluttered_digits` or of `cluttered_digit_pairs`, each drawn when it is read.
 
     Args:
         n: How many scenes, 1 to 100,000.
+        digits: How many digits in each, 1 or 2.
 
     Raises:
         InputError: If `n` is not one of these.
     """
 
-    kind: str
     source = ""
-    objects: str
-    digits: int
 
-    def __init__(self, n: int = 100) -> None:
+    def __init__(self, n: int = 100, digits: int = 1) -> None:
         if not 1 <= n <= _MOST:
             raise InputError(f"Expected 1 to {_MOST} scenes, got {n}; ask for a number in between.")
+        self.kind, self.objects = _KINDS[digits]
         self.names: Sequence[str] = tuple(f"scene-{i:05}" for i in range(n))
+        self._digits = digits
 
     def read(self, index: int, size: Size | None = None) -> Sample:
         """Draws one scene; see `Dataset.read`."""
         index = range(len(self.names))[index]
-        scene = _scene(index, 0, "test", self.digits)
-        objects = {str(d.label): d.opacity > 0 for d in scene.digits}
+        scene = draw(index, 0, "test", self._digits)
+        objects = {str(d.label): d.mask for d in scene.digits}
         without = {str(d.label): scene.render(without=d) for d in scene.digits}
         return masked_sample(self.names[index], scene.render(), objects, size, without=without)
-
-
-class ClutteredDigits(DrawnDigits):
-    """The first scenes of `cluttered_digits()`, each drawn when it is read.
-
-    Args:
-        n: How many scenes, 1 to 100,000.
-
-    Raises:
-        InputError: If `n` is not one of these.
-    """
-
-    kind = "cluttered-digits"
-    objects = "pixels of the digit"
-    digits = 1
-
-
-class ClutteredDigitPairs(DrawnDigits):
-    """The first scenes of `cluttered_digit_pairs()`, each drawn when it is read.
-
-    Args:
-        n: How many scenes, 1 to 100,000.
-
-    Raises:
-        InputError: If `n` is not one of these.
-    """
-
-    kind = "cluttered-digit-pairs"
-    objects = "pixels of each of two digits"
-    digits = 2

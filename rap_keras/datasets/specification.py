@@ -4,7 +4,7 @@ import functools
 import os.path
 from collections.abc import Callable
 
-from rap_keras.datasets.cluttered_digits import ClutteredDigitPairs, ClutteredDigits, DrawnDigits
+from rap_keras.datasets.cluttered_digits import DrawnDigits
 from rap_keras.datasets.folder import MaskFolder, open_folder
 from rap_keras.datasets.imagenet_boxes import ImageNetBoxes
 from rap_keras.datasets.imagenet_segmentation import ImageNetSegmentation
@@ -57,17 +57,15 @@ def _voc(place: str) -> Dataset:
     return Voc(folder, split) if colon and not os.path.isdir(place) else Voc(place)
 
 
-def _drawn(scenes: type[DrawnDigits], count: str) -> Dataset:
-    if not count:
-        return scenes()
+def _drawn(kind: str, digits: int, count: str) -> Dataset:
     try:
-        n = int(count)
+        n = int(count or 100)
     except ValueError:
         raise InputError(
-            f"Expected a number of scenes after '{scenes.kind}:', got {count!r}; write for example "
-            f"{scenes.kind}:100."
+            f"Expected a number of scenes after '{kind}:', got {count!r}; write for example "
+            f"{kind}:100."
         ) from None
-    return scenes(n)
+    return DrawnDigits(n, digits)
 
 
 _KINDS: dict[str, tuple[str, Callable[[str], Dataset]]] = {
@@ -76,8 +74,8 @@ _KINDS: dict[str, tuple[str, Callable[[str], Dataset]]] = {
     Voc.kind: ("voc:DIR", _voc),
     MaskFolder.kind: ("folder:DIR", open_folder),
     **{
-        scenes.kind: (f"{scenes.kind}[:N]", functools.partial(_drawn, scenes))
-        for scenes in (ClutteredDigits, ClutteredDigitPairs)
+        kind: (f"{kind}[:N]", functools.partial(_drawn, kind, digits))
+        for kind, digits in (("cluttered-digits", 1), ("cluttered-digit-pairs", 2))
     },
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from rap_keras.datasets.cluttered_digits import SIZE
+from rap_keras.datasets.drawing import SIZE
 from rap_keras.errors import InputError
 from rap_keras.network.own_layers import ClassToken, LayerScale, PositionEmbedding
 

@@ -738,17 +738,17 @@ def test_digits_are_those_of_cluttered_digits():
 
 
 def test_reading_a_digit_draws_no_other(monkeypatch):
-    from rap_keras.datasets.cluttered_digits import _draw_scene, draw_scene
+    from rap_keras.datasets.cluttered_digits import DrawnDigits, draw
 
     drawn = []
 
-    def spy(rng, split, digits):
-        drawn.append(split)
-        return _draw_scene(rng, split, digits)
+    def spy(index, seed, split, count):
+        drawn.append((index, split))
+        return draw(index, seed, split, count)
 
-    monkeypatch.setitem(draw_scene.__globals__, "_draw_scene", spy)
+    monkeypatch.setitem(DrawnDigits.read.__globals__, "draw", spy)
     open_dataset("cluttered-digits").read(99)
-    assert drawn == ["test"]
+    assert drawn == [(99, "test")]
 
 
 @pytest.mark.parametrize("kind", ["cluttered-digits", "cluttered-digit-pairs"])
