@@ -40,8 +40,9 @@ except ImportError as error:
 import innvestigate.analyzer as _analyzer
 from innvestigate.analyzer.base import AnalyzerBase as _AnalyzerBase
 
+from rap_keras.backends.keras2.conversion import from_keras3
 from rap_keras.backends.keras2.graphs import entering, fast_building, graph_scope, new_graph
-from rap_keras.backends.keras2.rebuild import from_keras3, prepare
+from rap_keras.backends.keras2.rebuild import prepare
 from rap_keras.innvestigate.base import PropagationAnalyzer
 from rap_keras.innvestigate.guards import guarded
 from rap_keras.innvestigate.pattern import PatternAttribution, PatternNet

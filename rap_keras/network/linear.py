@@ -12,14 +12,8 @@ import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types
-from rap_keras.network.kernels import (
-    Apply,
-    affine,
-    along,
-    channel_axis,
-    channels_first,
-    type_of,
-)
+from rap_keras.network.convolutions import Apply, channels_first
+from rap_keras.network.kernels import affine, along, channel_axis, type_of
 from rap_keras.network.normalization import affine_of_sample
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import EMBEDDING, KERNEL, is_a, is_layer
+from rap_keras.network.node import nodes_to
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,10 @@ def _lookup(graph: Graph, node: Node) -> Lookup | None:
 
 def pruned(graph: Graph, output: int) -> Graph:
     """The part of a graph that leads to a slot."""
-    wanted = {output}
-    nodes = []
-    for node in reversed(graph.nodes):
-        if wanted.intersection(node.outputs):
-            nodes.append(node)
-            wanted.update(node.inputs + node.masks)
-    return dataclasses.replace(graph, nodes=tuple(reversed(nodes)), output=output)
+    return dataclasses.replace(graph, nodes=nodes_to(output, graph.nodes), output=output)
 
 
 def leading_to(graph: Graph, slot: int) -> set[int]:
     """The slots of the inputs that lead to a slot."""
-    taken = {s for node in pruned(graph, slot).nodes for s in node.inputs + node.masks}
+    taken = {s for node in nodes_to(slot, graph.nodes) for s in node.inputs + node.masks}
     return {slot, *taken}.intersection(graph.inputs)

@@ -10,6 +10,7 @@ from rap_keras.errors import InputError
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import activation_name, is_a
+from rap_keras.network.node import nodes_to
 
 # The identity at inference.
 _IDENTITY = {
@@ -190,13 +191,8 @@ class _Walk:
 
     def finished(self, output: int) -> Graph:
         """The graph up to an output."""
-        wanted, kept = {output}, []
-        for node in reversed(self._nodes):
-            if not wanted.isdisjoint(node.outputs):
-                wanted.update(node.inputs + node.masks)
-                kept.append(node)
         nodes: dict[str, Node] = {}
-        for node in reversed(kept):
+        for node in nodes_to(output, self._nodes):
             # A layer whose output is also used unchanged appears twice.
             name = f"{node.name}:negated" if node.name in nodes else node.name
             nodes[name] = dataclasses.replace(node, name=name)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from helpers.compare import FLOAT64, assert_same
 from helpers.layer_cases import unoptimized_graphs  # noqa: F401
 
-from rap_keras.network import kernels
+from rap_keras.network import convolutions
 
 pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
 
@@ -37,10 +37,10 @@ SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
 def test_gradients_are_those_of_group_by_group(
     sizes, lengths, strides, dilations, padding, groups, rng, monkeypatch
 ):
-    monkeypatch.setattr(kernels, "_transposed_faster_as_forward", lambda shape: True)
+    monkeypatch.setattr(convolutions, "_transposed_faster_as_forward", lambda shape: True)
     rank = len(sizes)
     layer = _Layer((strides,) * rank, (dilations,) * rank)
-    apply = kernels._grouped(layer, groups)
+    apply = convolutions._grouped(layer, groups)
     x = rng.normal(size=(2, *sizes, 6))
     kernel = rng.normal(size=(*lengths, 6 // groups, 9))
 

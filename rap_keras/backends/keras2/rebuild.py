@@ -1,9 +1,6 @@
 """Models that iNNvestigate can analyze, rebuilt from models that it cannot."""
 
-import importlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,19 +12,15 @@ import tensorflow.keras.models as kmodels
 from rap_keras.backends.keras2.graphs import (
     entering,
     graph_scope,
-    new_graph,
     reserve_names,
     valid_name,
 )
 from rap_keras.backends.keras2.opening import is_bare_operation
 from rap_keras.backends.keras2.operations import OF_KERAS, layer_of
 from rap_keras.backends.keras2.trace import has_insides, is_itself, takes_tuples, trace
-from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
-from rap_keras.inputs.outputs import read_output
 from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import HEADS, activation_name, is_a, is_layer
-from rap_keras.propagate import forward
 from rap_keras.support.text import first_line
 
 Copy = Callable[[Any, str], Any]
@@ -62,7 +55,7 @@ def prepare(model: Any, keep_head: bool = True, negated: bool = False) -> Any:
         if not keep_head:
             flat = _without_head(flat)
         if negated:
-            flat = _negated(flat)
+            flat = negated_logit(flat)
         reserve_names(flat)
     return entering(flat, flat)
 
@@ -85,11 +78,11 @@ def _logits(output: Any) -> Any:
     name = layer.name if len(layer._inbound_nodes) == 1 else f"{layer.name}/logits"
     copy = type(layer).from_config(layer.get_config() | {"name": name, "activation": "linear"})
     logits = copy(given)
-    _assign(copy.weights, kbackend.batch_get_value(layer.weights))
+    assign(copy.weights, kbackend.batch_get_value(layer.weights))
     return logits
 
 
-def _negated(model: Any) -> Any:
+def negated_logit(model: Any) -> Any:
     """The model with the negated logit."""
     output = model.outputs[0]
     layer, call, _ = output._keras_history
@@ -102,7 +95,7 @@ def _negated(model: Any) -> Any:
         )
     copy = type(layer).from_config(layer.get_config())
     logit = copy(layer.get_input_at(call))
-    _assign(copy.weights, [-w for w in kbackend.batch_get_value(layer.weights)])
+    assign(copy.weights, [-w for w in kbackend.batch_get_value(layer.weights)])
     return kmodels.Model(model.inputs, logit, name=model.name)
 
 
@@ -127,108 +120,15 @@ def flattened(model: Any) -> Any:
         copies.append((layer, new))
         return new
 
-    flat = _built(graph, copy, [t.dtype.name for t in model.inputs], model.name)
+    flat = built(graph, copy, [t.dtype.name for t in model.inputs], model.name)
     sources = [v for old, _ in copies for v in old.weights]
     targets = [v for _, new in copies for v in new.weights]
-    _assign(targets, kbackend.batch_get_value(sources))
+    assign(targets, kbackend.batch_get_value(sources))
     _compare_copy(model, flat)
     return flat
 
 
-def from_keras3(
-    model: Any,
-    keep_head: bool = True,
-    custom_objects: Mapping[str, type] | None = None,
-    output: str | int | None = None,
-    negated: bool = False,
-) -> Any:
-    """Rebuilds a Keras 3 model on Keras 2, so that iNNvestigate can analyze it.
-
-    The new model lives in a TensorFlow graph of its own; eager execution stays on. Its methods, and
-    the analyzers of `rap_keras.innvestigate.create_analyzer`, enter that graph by themselves; for
-    anything else use `with rap_keras.innvestigate.graph_scope(model):`.
-
-    Args:
-        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. Or the path
-            of a file that Keras 3 can load. It is not changed. Nested models are flattened.
-        keep_head: Keep the softmax or sigmoid at the end. False ends the new model with the logits, as
-            most analyzers need it.
-        custom_objects: Keras 2 classes for layers that Keras does not define, by class name.
-        output: Which output of a model with several the new model gives, by name or number.
-        negated: See `prepare`.
-
-    Returns:
-        The Keras 2 model, with one output. It takes a list where the original takes a dict of inputs.
-
-    Raises:
-        InputError: The file cannot be read, the model cannot be followed, or a layer has no counterpart
-            in Keras 2 that computes the same.
-    """
-    keras = _keras3()
-    if isinstance(model, str | Path):
-        model = _loaded(keras, Path(model))
-    from rap_keras.backends.keras3.source import Source
-    from rap_keras.backends.keras3.trace import trace as trace3
-
-    source = Source.of(model)
-    whole = {
-        type(layer)
-        for layer in model._flatten_layers()
-        if type(layer).__name__ in (custom_objects or {})
-    }
-    graph = trace3(source, keep_head, read_output(output, source.output_names), whole)
-    copies: list[tuple[Any, Any]] = []
-    fused = graph.producers[graph.fused].layer if graph.fused is not None else None
-
-    def copy(layer: Any, name: str) -> Any:
-        config = layer.get_config() | {"name": name}
-        if layer is fused:
-            config["activation"] = "linear"
-        new = _counterpart(layer, config, custom_objects or {})
-        copies.append((layer, new))
-        return new
-
-    dtypes = [tf.as_dtype(t.dtype).name for t in source.inputs]
-    operations = [node for node in graph.nodes if not is_layer(node.layer)]
-    constants = {id(c): np.asarray(c) for node in operations for c in node.call.constants()}
-    with new_graph():
-        new = _built(graph, copy, dtypes, model.name, constants)
-    arrays = [np.asarray(v) for old, _ in copies for v in old.weights]
-    with graph_scope(new):
-        _assign([v for _, layer in copies for v in layer.weights], arrays)
-    entering(new, new)
-    _compare(graph, source, new)
-    if negated:
-        with graph_scope(new):
-            new = _negated(new)
-        entering(new, new)
-    return new
-
-
-def _keras3() -> Any:
-    keras = importlib.import_module("keras")
-    if not has_keras3():
-        raise InputError(
-            f"Expected Keras 3 to read the model, got Keras {keras.__version__}: convert it where "
-            "TensorFlow 2.16 or newer is installed, rap_keras.innvestigate.from_keras3(model)"
-            '.save("model.h5"), and load that file here.'
-        )
-    return keras
-
-
-def _loaded(keras: Any, path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"Expected a model file, got {str(path)!r}: there is no such file.")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"Expected a file that Keras can load, got {str(path)!r}: {reason}"
-        ) from error
-
-
-def _built(
+def built(
     graph: Graph,
     copy: Copy,
     dtypes: Sequence[str],
@@ -264,7 +164,7 @@ def _built(
     return kmodels.Model(inputs, values[graph.output], name=valid_name(name))
 
 
-def _assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+def assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     """All weights in one run of the session; one by one takes minutes."""
     pairs = list(zip(variables, arrays, strict=True))
     for variable, array in pairs:
@@ -274,61 +174,6 @@ def _assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
                 f"it, got {array.shape}: the layer differs between the versions of Keras."
             )
     kbackend.batch_set_value(pairs)
-
-
-def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str, type]) -> Any:
-    """The Keras 2 layer that does what a Keras 3 layer does."""
-    kind = type(layer).__name__
-    library = type(layer).__module__.startswith("keras.")
-    cls: Any = custom_objects.get(kind) or (getattr(klayers, kind, None) if library else None)
-    if cls is None:
-        raise InputError(
-            f"Expected layers that Keras 2 knows, but layer {layer.name!r} is a {kind}: pass a Keras 2 "
-            f"class that computes the same, custom_objects={{{kind!r}: MyLayer}}."
-        )
-    options = {}
-    for key, value in config.items():
-        if key.endswith(("_regularizer", "_constraint")) or key in _NOT_IN_KERAS_2:
-            continue
-        if key.endswith("_initializer"):
-            value = "zeros"  # the weights come from the original
-        options[_RENAMED.get((kind, key), key)] = value
-    options["dtype"] = layer.compute_dtype
-    if isinstance(options.get("activation"), str):
-        options["activation"] = _ACTIVATIONS.get(options["activation"], options["activation"])
-    options = _accepted(cls, layer, options)
-    try:
-        return cls.from_config(options)
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"Expected a layer that Keras 2 can make, but {kind} {layer.name!r} it cannot: {error}"
-        ) from error
-
-
-_NOT_IN_KERAS_2 = {"quantization_config", "autocast", "build_config"}
-_RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
-_ACTIVATIONS = {"silu": "swish"}
-
-
-def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Without the options that are new in Keras 3, if they are left at their defaults."""
-    known = {"name", "trainable", "dtype"}
-    for base in cls.__mro__:
-        if "__init__" in vars(base) and base is not klayers.Layer:
-            known |= inspect.signature(vars(base)["__init__"]).parameters.keys()
-    defaults = {
-        key: parameter.default
-        for base in reversed(type(layer).__mro__)
-        if "__init__" in vars(base)
-        for key, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
-    }
-    for key in options.keys() - known:
-        if options[key] not in (None, False, defaults.get(key)):
-            raise InputError(
-                f"Expected options that Keras 2 has too, but {type(layer).__name__} {layer.name!r} has "
-                f"{key}={options[key]!r}: rebuild the model without it."
-            )
-    return {key: value for key, value in options.items() if key in known}
 
 
 def _operation(
@@ -349,30 +194,20 @@ def _operation(
     return layer, taken if len(taken) > 1 else taken[0]
 
 
-def _compare(graph: Graph, original: Any, rebuilt: Any) -> None:
-    """Refuses a model that does not compute what the original does."""
-    sample = _sample(original)
-    expected = np.asarray(forward(graph, [tf.constant(x) for x in sample])[0])
-    _refuse_other(
-        expected, rebuilt.predict_on_batch(sample), "a layer means something else in Keras 2"
-    )
-
-
 def _compare_copy(model: Any, flat: Any) -> None:
     """Refuses a flat copy that does not compute what the model does."""
-    sample = _sample(model)
+    sample = sample_of(model)
     session = tf.compat.v1.keras.backend.get_session()
     expected, got = (
         session.run(m.outputs[0], dict(zip(m.inputs, sample, strict=True))) for m in (model, flat)
     )
-    _refuse_other(
-        expected,
-        got,
-        "its class computes something else than its graph, or a layer is called with training=True",
+    why = (
+        "its class computes something else than its graph, or a layer is called with training=True"
     )
+    refuse_other(expected, got, why)
 
 
-def _sample(model: Any) -> list[np.ndarray]:
+def sample_of(model: Any) -> list[np.ndarray]:
     """Two samples, for layers may treat a lone one in another way, the second of either sign.
 
     Numbers below 1 are token 0.
@@ -386,7 +221,12 @@ def _sample(model: Any) -> list[np.ndarray]:
     return samples
 
 
-def _refuse_other(expected: np.ndarray, got: np.ndarray, why: str) -> None:
+def refuse_other(expected: np.ndarray, got: np.ndarray, why: str) -> None:
+    """Refuses a model that does not compute what the original does.
+
+    Raises:
+        InputError: Their outputs differ.
+    """
     scale = np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max()
     if not np.allclose(got, expected, rtol=1e-3, atol=1e-4 * scale, equal_nan=True):
         raise InputError(

@@ -22,6 +22,7 @@ from rap_keras.backends.keras2.operations import layer_of
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node, Shape
+from rap_keras.network.node import nodes_to
 
 
 def trace(model: Any) -> tuple[Graph, dict[int, int]]:
@@ -61,7 +62,7 @@ def trace(model: Any) -> tuple[Graph, dict[int, int]]:
         output = walk.model(model, scope, "")
     booleans = frozenset(s for s, t in zip(inputs, model.inputs, strict=True) if t.dtype == tf.bool)
     graph = Graph(
-        nodes=_leading_to(output, walk.nodes),
+        nodes=nodes_to(output, walk.nodes),
         inputs=inputs,
         input_names=tuple(model.input_names),
         output=output,
@@ -210,15 +211,6 @@ class _Walk:
             shape = layer.compute_output_shape(spec.shape)
             (slot,) = self._layer(layer, own, [slot], call, ((spec,), {}), [shape])
         return [slot]
-
-
-def _leading_to(output: int, nodes: Sequence[Node]) -> tuple[Node, ...]:
-    wanted, found = {output}, []
-    for node in reversed(nodes):
-        if wanted.intersection(node.outputs):
-            found.append(node)
-            wanted.update(node.inputs)
-    return tuple(reversed(found))
 
 
 # Operations that give what they take.
