@@ -1,6 +1,5 @@
 """Relative Attributing Propagation (RAP) and fair baselines for Keras."""
 
-import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from rap_keras.analyzers import (
     register_method,
 )
 from rap_keras.errors import InputError, UnknownLayerError
+from rap_keras.support.lazy import lazy
 
-if TYPE_CHECKING:  # what __getattr__ loads
+if TYPE_CHECKING:  # what `lazy` loads
     from rap_keras import (  # noqa: F401 (innvestigate, which `import *` leaves out)
         benchmark,
         callbacks,
@@ -65,23 +65,18 @@ __all__ = [
     "rules",
 ]
 
-_HOMES = {
-    "Composite": "rap_keras.composites",
-    "RAPAnalyzer": "rap_keras.analyzers.rap",
-    "TopK": "rap_keras.inputs.target",
-    "explain": "rap_keras.shortcut",
-    "register_rule": "rap_keras.composites",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Loads TensorFlow and matplotlib only when they are needed."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    # The plugin is not in __all__: it says what it lacks where iNNvestigate is not installed.
-    if name in __all__ or name == "innvestigate":
-        return importlib.import_module(f"rap_keras.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# TensorFlow and matplotlib are loaded only when they are needed. The plugin is not in __all__: it says
+# what it lacks where iNNvestigate is not installed.
+__getattr__ = lazy(
+    __name__,
+    {
+        "Composite": "composites",
+        "RAPAnalyzer": "analyzers.rap",
+        "explain": "shortcut",
+        "register_rule": "composites",
+    },
+    modules=[*__all__, "innvestigate"],
+)
 
 
 def __dir__() -> list[str]:
