@@ -28,11 +28,7 @@ def is_folder(path: Path) -> bool:
 
 
 def existing_folder(folder: str | Path) -> Path:
-    """The folder, if it is one.
-
-    Raises:
-        InputError: If it is not.
-    """
+    """The folder, if it is one."""
     folder = Path(folder)
     if not is_folder(folder):
         raise InputError(f"There is no folder {str(folder)!r}; check the path of the data set.")
@@ -86,9 +82,6 @@ def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str
 
     Returns:
         The number of each row's line and its cells by column, stripped; a missing cell is empty.
-
-    Raises:
-        InputError: If the file cannot be read or lacks a column.
     """
     text = read_text(path, "table")
     with understood(

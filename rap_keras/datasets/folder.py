@@ -27,9 +27,6 @@ def open_folder(folder: str | Path) -> Dataset:
     Args:
         folder: The folder; see `MaskFolder` and `BoxFolder` for what is in it.
 
-    Returns:
-        The data set.
-
     Raises:
         InputError: If the folder is not there, or has both or neither, or no images.
     """

@@ -50,9 +50,6 @@ def boxed_sample(
         boxes: The boxes on it.
         size: The size to warp to; `None` for the image's own.
 
-    Returns:
-        The sample.
-
     Raises:
         InputError: If a box is inside out, lies off the image, or refers to an impossible size.
     """
@@ -84,9 +81,6 @@ def read_mask(
 
     Returns:
         The values, `(height, width)`.
-
-    Raises:
-        InputError: If the file is missing, damaged or of another mode.
     """
     if not os.path.exists(path):
         raise InputError(
@@ -123,9 +117,6 @@ def masked_sample(
         size: The size to warp to; `None` for the image's own.
         void: The pixels that do not count; none by default.
         without: The image without the object of a class, where that is known.
-
-    Returns:
-        The sample.
 
     Raises:
         InputError: If a mask is not of the image's size.

@@ -54,9 +54,6 @@ class Dataset(Protocol):
             index: Its place in `names`.
             size: The `(height, width)` that image and masks are warped to; default: the image's own.
 
-        Returns:
-            The image with its objects.
-
         Raises:
             InputError: The image, its mask or its boxes are missing, damaged or do not fit together.
         """

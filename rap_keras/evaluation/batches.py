@@ -15,11 +15,7 @@ Predict = Callable[[NDArray[np.float32]], ArrayLike]
 def in_batches(
     rows: Iterable[ArrayLike], count: int, shape: tuple[int, ...], batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Groups `count` rows of one shape into batches, each a new array; only one is in memory.
-
-    Raises:
-        InputError: The batch size is not a positive integer.
-    """
+    """Groups `count` rows of one shape into batches, each a new array; only one is in memory."""
     most = read_integer("batch_size", batch_size, 1)
     queue = iter(rows)
 
@@ -45,9 +41,6 @@ def logits_of(
     """The logits of each row, `(count, classes)`, in as few batches as possible, of equal size.
 
     The last batch is filled up with copies of the last row.
-
-    Raises:
-        InputError: The batch size is not a positive integer, or the logits are not as described.
     """
     batches = max(1, -(-count // read_integer("batch_size", batch_size, 1)))
     size = -(-count // batches)

@@ -37,9 +37,6 @@ def relevance_share(
 
     Returns:
         The share, 0 to 1. NaN where there is no such relevance.
-
-    Raises:
-        InputError: The heatmap, the masks or the option are not as described.
     """
     choose("relevance", relevance, ("positive", "all"))
     values = read_heatmap(heatmap)
@@ -139,9 +136,6 @@ def map_similarity(heatmap: ArrayLike, other: ArrayLike, absolute: bool = False)
     Returns:
         -1 to 1; 1 for maps with the same order of pixels, 0 for unrelated ones. NaN where a map is the
         same everywhere.
-
-    Raises:
-        InputError: The maps are not as described.
     """
     maps = [read_heatmap(heatmap), read_heatmap(other)]
     if maps[0].shape != maps[1].shape:
@@ -163,9 +157,6 @@ def rank_correlation(values: ArrayLike, others: ArrayLike) -> float:
 
     Returns:
         -1 to 1. NaN where one side is the same throughout.
-
-    Raises:
-        InputError: They are no such numbers, or not as many.
     """
     first = read_array("values", values, None).ravel()
     second = read_array("others", others, None).ravel()

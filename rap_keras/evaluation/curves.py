@@ -48,9 +48,6 @@ def symmetric_relevance_gain(
 
     Returns:
         The gain, in units of these, the greater the better; 0 for a map that tells nothing.
-
-    Raises:
-        InputError: The curves have different steps, or the option is none of these.
     """
     choose("of", of, ("logits", "probabilities", "correct"))
     if getattr(lerf, of) is None or getattr(morf, of) is None:
@@ -76,9 +73,6 @@ def area_over_perturbation_curve(values: ArrayLike) -> float:
 
     Returns:
         The AOPC, in units of the values.
-
-    Raises:
-        InputError: The values are no such array of finite numbers.
     """
     numbers = read_array("the values of a curve", values, 1)
     return float((numbers[0] - numbers).mean())

@@ -49,9 +49,6 @@ def faithfulness_correlation(
 
     Returns:
         -1 to 1, the greater the better. NaN where all sums, or all logits, are the same.
-
-    Raises:
-        InputError: The arguments or the logits are not as described.
     """
     image, values = read_image(x, heatmap)
     neuron = read_integer("neuron", neuron, 0)
@@ -120,9 +117,6 @@ def infidelity(
 
     Returns:
         0 or more, in the unit of the logit squared; the smaller the better.
-
-    Raises:
-        InputError: The arguments or the logits are not as described.
     """
     told, drops = told_and_lost(
         predict, x, attribution, neuron, perturbation, size, samples, seed, batch_size, head

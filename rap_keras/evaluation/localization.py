@@ -45,9 +45,6 @@ def outside_inside_ratio(
     Returns:
         The ratio, 0 (all is in its place) or more, without a unit. NaN where it is undefined: no
         pixel inside, none outside, or no relevance in its place (a denominator of 0).
-
-    Raises:
-        InputError: The heatmap, the masks or the option are not as described.
     """
     choose("relevance", relevance, ("all", "positive"))
     values, inside, outside = read_regions(heatmap, mask, void)
@@ -208,9 +205,6 @@ def top_k_intersection(
 
     Returns:
         The share, 0 to 1, or, weighted, 0 or more. NaN where the mask is empty.
-
-    Raises:
-        InputError: The heatmap, the masks or the options are not as described.
     """
     count = read_integer("k", k, 1)
     relative = read_boolean("weighted", weighted)

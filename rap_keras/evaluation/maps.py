@@ -18,9 +18,6 @@ def heatmap(relevance: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         The heatmap, `(height, width)`, float64.
-
-    Raises:
-        InputError: It is no such array of finite numbers.
     """
     return np.asarray(read_array("a relevance map", relevance, 3).sum(axis=-1))
 
@@ -79,9 +76,6 @@ def complexity(heatmap: ArrayLike) -> float:
     Returns:
         0 where one pixel has it all, up to log n where it is spread evenly over n pixels; in nats.
         NaN for the map that is zero everywhere.
-
-    Raises:
-        InputError: The heatmap is no such array of finite numbers.
     """
     return float(entropy(_relative(read_heatmap(heatmap)), axis=None))
 
@@ -99,9 +93,6 @@ def effective_pixels(heatmap: ArrayLike, threshold: float = 0.01) -> int:
 
     Returns:
         The number of pixels; 0 for the map that is zero everywhere.
-
-    Raises:
-        InputError: The heatmap or the threshold are not as described.
     """
     share = read_number("threshold", threshold, 0)
     return int((_relative(read_heatmap(heatmap)) > share).sum())
@@ -126,9 +117,6 @@ def sparsity(heatmap: ArrayLike) -> float:
     Returns:
         0 where it is spread evenly, up to 1 - 1/n where one of n pixels has it all; 0 for the map
         that is zero everywhere.
-
-    Raises:
-        InputError: The heatmap is no such array of finite numbers.
     """
     sizes = np.sort(np.abs(read_heatmap(heatmap)), axis=None)
     if sizes[-1] == 0:

@@ -85,12 +85,6 @@ def perturbation_curve(
             other. "sigmoid": one logit z is two classes, `neuron` 1 for z and 0 for -z; several logits
             are classes that do not exclude each other. None: several outputs count as for "softmax", one
             as a regression. `LoadedModel.head` knows a model's head.
-
-    Returns:
-        The curve.
-
-    Raises:
-        InputError: The arguments or the logits are not as described.
     """
     return perturbation_curves(
         predict,
@@ -137,12 +131,6 @@ def perturbation_curves(
         logits: Those of the images as they are, `(n, classes)`, if they are known: then step 0 is not
             computed, which saves one forward pass of `steps + 1`.
         head: See `perturbation_curve`.
-
-    Returns:
-        The curve of each image.
-
-    Raises:
-        InputError: The arguments or the logits are not as described.
     """
     if replacements is None:
         replacements = [0.0] * len(x)
@@ -254,12 +242,6 @@ def deletion_curve(
         neuron: The index of the explained neuron among the logits.
         replacement: What pixels become, see `perturb`.
         **options: `steps`, `pixels_per_step`, `batch_size`, `patch`, `head` of `perturbation_curve`.
-
-    Returns:
-        The curve.
-
-    Raises:
-        InputError: The arguments or the logits are not as described.
     """
     return perturbation_curve(
         predict, x, heatmap, neuron, order="morf", replacement=replacement, **options
@@ -287,12 +269,6 @@ def insertion_curve(
         neuron: The index of the explained neuron among the logits.
         start: The image to begin with, of x's shape; default: `blurred(x)`.
         **options: `steps`, `pixels_per_step`, `batch_size`, `patch`, `head` of `perturbation_curve`.
-
-    Returns:
-        The curve, from the blurred image on.
-
-    Raises:
-        InputError: The arguments or the logits are not as described.
     """
     begin = blurred(x) if start is None else start
     return perturbation_curve(

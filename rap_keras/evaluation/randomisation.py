@@ -29,9 +29,6 @@ def randomisation_similarity(heatmap: ArrayLike, others: ArrayLike) -> NDArray[n
     Returns:
         Spearman's rank correlation of the sizes of relevance, `(stages,)`, -1 to 1: the nearer to 0 the
         better. NaN where a map is the same everywhere.
-
-    Raises:
-        InputError: The maps are not as described.
     """
     maps = read_array("the other maps", others, 3)
     return np.array([map_similarity(heatmap, other, absolute=True) for other in maps])
@@ -61,9 +58,6 @@ def smoothed_map(
 
     Returns:
         The map, `(height, width)`.
-
-    Raises:
-        InputError: The arguments or the maps are not as described.
     """
     image, deviation = read_array("the input x", x, 3), read_number("noise", noise, 0)
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
@@ -89,9 +83,6 @@ def map_entropy(heatmap: ArrayLike, bins: int = 100) -> float:
 
     Returns:
         0 (all pixels are in one bin) to log(bins), in nats; it does not depend on the map's scale.
-
-    Raises:
-        InputError: The heatmap or the option are not as described.
     """
     counts, _ = np.histogram(read_heatmap(heatmap), read_integer("bins", bins, 1))
     return float(entropy(counts))
@@ -109,9 +100,6 @@ def entropy_rise(heatmap: ArrayLike, other: ArrayLike, bins: int = 100) -> float
 
     Returns:
         -1 or more, the greater the better. NaN where the map has an entropy of 0.
-
-    Raises:
-        InputError: The maps or the option are not as described.
     """
     before, after = map_entropy(heatmap, bins), map_entropy(other, bins)
     return (after - before) / before if before > 0 else math.nan

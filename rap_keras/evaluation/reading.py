@@ -1,4 +1,4 @@
-"""Reads heat maps and masks as users pass them."""
+"""Reads heat maps and masks as users pass them; anything else is an `InputError`."""
 
 from typing import Any
 
@@ -12,20 +12,12 @@ Mask = NDArray[np.bool_]
 
 
 def read_heatmap(heatmap: Any) -> NDArray[np.float64]:
-    """A heatmap as float64 `(height, width)`.
-
-    Raises:
-        InputError: It is no such array of finite numbers.
-    """
+    """A heatmap as float64 `(height, width)`."""
     return read_array("a heatmap", heatmap, 2)
 
 
 def read_image(x: Any, heatmap: Any) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """An image, `(height, width, channels)`, and a heatmap of its height and width.
-
-    Raises:
-        InputError: They are no such arrays.
-    """
+    """An image, `(height, width, channels)`, and a heatmap of its height and width."""
     image = read_array("the input x", x, 3).astype(np.float32)
     values = read_heatmap(heatmap)
     if values.shape != image.shape[:2]:
@@ -37,11 +29,7 @@ def read_image(x: Any, heatmap: Any) -> tuple[NDArray[np.float32], NDArray[np.fl
 
 
 def read_mask(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A bool array of the heatmap's shape.
-
-    Raises:
-        InputError: It is none.
-    """
+    """A bool array of the heatmap's shape."""
     array = _as_array(mask)
     if array.dtype != bool:
         raise InputError(
@@ -58,11 +46,7 @@ def read_mask(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]
 def read_regions(
     heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None
 ) -> tuple[NDArray[np.float64], Mask, Mask]:
-    """The heatmap, and where there is object and background; void pixels are neither.
-
-    Raises:
-        InputError: They are no such arrays.
-    """
+    """The heatmap, and where there is object and background; void pixels are neither."""
     values = read_heatmap(heatmap)
     inside = read_mask("mask", mask, values.shape)
     if void is None:
@@ -78,9 +62,6 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
         name: What it is, for the error.
         values: The array.
         ndim: How many axes it must have; None: any.
-
-    Raises:
-        InputError: It is no such array.
     """
     array = _as_array(values)
     if array.dtype.kind not in "fiu":
@@ -114,11 +95,7 @@ def _as_array(values: Any) -> NDArray[Any]:
 
 
 def read_seed(seed: Any) -> np.random.Generator:
-    """A generator of random numbers from a seed: an integer, or several.
-
-    Raises:
-        InputError: It is no seed.
-    """
+    """A generator of random numbers from a seed: an integer, or several."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

@@ -39,9 +39,6 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.
     Returns:
         The perturbed images, `(steps, height, width, channels)`, of x's dtype (float32 where x holds
         integers).
-
-    Raises:
-        InputError: The arguments are not as described.
     """
     values = read_array("the input x", x, 3)
     given = np.asarray(x)
@@ -72,9 +69,6 @@ def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
 
     Returns:
         The blurred image, float32; beyond its border, the image goes on mirrored.
-
-    Raises:
-        InputError: The arguments are not as described.
     """
     width = read_number("sigma", sigma, 0)
     image = read_array("the input x", x, 3)
@@ -99,9 +93,6 @@ def noisy_linear_imputation(
 
     Returns:
         The image, float32. Where no pixel is known, all are the mean of x, with noise.
-
-    Raises:
-        InputError: The arguments are not as described.
     """
     deviation, generator = read_number("noise", noise, 0), read_seed(seed)
     image = read_array("the input x", x, 3)
@@ -158,11 +149,7 @@ def imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDA
 def read_replacement(
     replacement: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """A number, colour or image, as an image of a shape.
-
-    Raises:
-        InputError: It is none of these.
-    """
+    """A number, colour or image, as an image of a shape."""
     array = read_array("the replacement", replacement, None)
     if array.shape not in ((), shape[-1:], shape):
         raise InputError(

@@ -25,9 +25,6 @@ def neighbours(
 
     Returns:
         The inputs, `(samples, height, width, channels)`.
-
-    Raises:
-        InputError: The arguments are not as described.
     """
     return next(neighbour_batches(x, radius, samples, seed, read_integer("samples", samples, 1)))
 
@@ -35,11 +32,7 @@ def neighbours(
 def neighbour_batches(
     x: ArrayLike, radius: float, samples: int, seed: int | Sequence[int] = 0, batch_size: int = 32
 ) -> Iterator[NDArray[np.float32]]:
-    """`neighbours` in batches `(n, height, width, channels)` of at most `batch_size`.
-
-    Raises:
-        InputError: The arguments are not as described.
-    """
+    """`neighbours` in batches `(n, height, width, channels)` of at most `batch_size`."""
     image, size = read_array("the input x", x, 3), read_number("radius", radius, 0)
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     rows = (image + generator.uniform(-size, size, image.shape) for _ in range(count))
@@ -59,9 +52,6 @@ def max_sensitivity(heatmap: ArrayLike, others: ArrayLike) -> float:
 
     Returns:
         0 or more, the smaller the better. NaN for the map that is zero everywhere.
-
-    Raises:
-        InputError: The maps are not as described.
     """
     return largest_change(heatmap, distances(read_heatmap(heatmap), others))
 

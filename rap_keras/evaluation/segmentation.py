@@ -43,9 +43,6 @@ def foreground(heatmap: ArrayLike, threshold: str | float = "mean") -> Mask:
     Returns:
         Where the relevance is greater than the threshold, bool `(height, width)`; nowhere, in a map
         that is the same everywhere, for "mean" and percentiles.
-
-    Raises:
-        InputError: The heatmap or the threshold are not as described.
     """
     values = read_heatmap(heatmap)
     return values > _level(values, threshold)
@@ -71,12 +68,6 @@ def segmentation_counts(
             gives as many pixels as the object has, whatever its scale and shift; ties at the cut are
             left out.
         void: The pixels that are not counted, bool `(height, width)`; default: none.
-
-    Returns:
-        The counts, in pixels.
-
-    Raises:
-        InputError: The heatmap, the masks or the threshold are not as described.
     """
     values, inside, outside = read_regions(heatmap, mask, void)
     labelled = inside | outside
@@ -102,9 +93,6 @@ def pixel_accuracy(counts: Iterable[SegmentationCounts], pooled: bool = True) ->
 
     Returns:
         The accuracy, 0 to 1; NaN without any labelled pixel.
-
-    Raises:
-        InputError: There are no counts.
     """
     _, _, correct, labelled = _sums(counts, pooled)
     return _mean(_share(correct, labelled))
@@ -123,9 +111,6 @@ def intersection_over_union(counts: Iterable[SegmentationCounts], pooled: bool =
     Returns:
         The values of background and foreground, `(2,)`, 0 to 1; NaN for a class that is nowhere
         (the script has 0).
-
-    Raises:
-        InputError: There are no counts.
     """
     intersection, union, _, _ = _sums(counts, pooled)
     shares = _share(intersection, union)
@@ -143,9 +128,6 @@ def mean_iou(counts: Iterable[SegmentationCounts], pooled: bool = True) -> float
     Returns:
         The mean, 0 to 1, over the classes with a value, see `intersection_over_union`; NaN without
         any labelled pixel.
-
-    Raises:
-        InputError: There are no counts.
     """
     intersection, union, _, _ = _sums(counts, pooled)
     return _mean(np.array([_mean(classes) for classes in _share(intersection, union)]))

@@ -15,11 +15,7 @@ Bounds = tuple[np.ndarray, np.ndarray]
 
 
 def read_bounds(bounds: Any) -> Bounds | None:
-    """What the user passed as (low, high), as arrays; None stays None.
-
-    Raises:
-        InputError: These are not two finite numbers or arrays with low <= high.
-    """
+    """What the user passed as (low, high), as arrays; None stays None."""
     if bounds is None:
         return None
     try:
@@ -41,11 +37,7 @@ def _read_bound(bound: Any) -> np.ndarray:
 
 
 def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:
-    """Refuses inputs that lie outside the bounds, for which eq. 10 does not hold.
-
-    Raises:
-        InputError: Values lie outside, or the shapes do not fit.
-    """
+    """Refuses inputs that lie outside the bounds, for which eq. 10 does not hold."""
     if bounds is None:
         return
     low, high = bounds

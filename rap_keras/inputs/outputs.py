@@ -14,9 +14,6 @@ def read_output(output: str | int | None, names: Sequence[str]) -> int:
     Args:
         output: What the user passed.
         names: What the outputs are called.
-
-    Raises:
-        InputError: There is no such output, or none is told of several.
     """
     listed = ", ".join(map(repr, names))
     if output is None:

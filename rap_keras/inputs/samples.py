@@ -39,9 +39,6 @@ def read_inputs(
     Returns:
         The arrays in the model's order, and a function that packs results as x was packed (a list
         for several inputs).
-
-    Raises:
-        InputError: Number, shape, dtype or values do not fit, or values are masked.
     """
     names = list(names)
     if isinstance(x, tf.data.Dataset):
@@ -73,9 +70,6 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
     Args:
         dataset: Its elements, or the first of each pair, are the model's inputs.
         specs: The model's inputs: anything with a shape.
-
-    Raises:
-        InputError: Every input lacks one axis.
     """
     spec = dataset.element_spec
     parts = tf.nest.flatten(spec[0] if isinstance(spec, tuple) else spec)
@@ -96,9 +90,6 @@ def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: s
         rows: The number of rows.
         from_end: Whether negative indices count from the end, as in Keras 3.
         place: Where the rows are, in the message before "has".
-
-    Raises:
-        InputError: A value is not a row.
     """
     whole = np.trunc(numbers)
     unknown = whole[(whole < (-rows if from_end else 0)) | (whole >= rows)]
@@ -116,9 +107,6 @@ def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: 
         graph: The model. Embeddings that take an input as it is, or in another form, are looked at.
         arrays: Its inputs.
         from_end: See `refuse_missing_rows`.
-
-    Raises:
-        InputError: A value is not a row.
     """
     for node in graph.nodes:
         if not is_a(node.layer, EMBEDDING):
@@ -215,11 +203,7 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
 
 
 def refuse_masked(value: Any, name: str) -> None:
-    """Refuses masked values, also in a list of arrays: NumPy would unmask them.
-
-    Raises:
-        InputError: Values are masked.
-    """
+    """Refuses masked values, also in a list of arrays: NumPy would unmask them."""
     parts = value if isinstance(value, list | tuple) else [value]
     count = sum(int(np.ma.count_masked(p)) for p in parts if isinstance(p, np.ma.MaskedArray))
     if count:

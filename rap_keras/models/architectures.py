@@ -18,9 +18,6 @@ def build_vgg(normalised: bool = False) -> keras.Model:
     Args:
         normalised: The convolutions but the first (the largest, where it would cost most) are followed
             by batch normalisation, for training.
-
-    Returns:
-        The model with random weights.
     """
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
@@ -39,11 +36,7 @@ def build_vgg(normalised: bool = False) -> keras.Model:
 
 
 def build_residual() -> keras.Model:
-    """Residual blocks with batch normalisation, read out by global average pooling.
-
-    Returns:
-        The model with random weights.
-    """
+    """Residual blocks with batch normalisation, read out by global average pooling."""
 
     def conv(x: Any, name: str, width: int, size: int, stride: int = 1) -> Any:
         x = layers.Conv2D(
@@ -72,9 +65,6 @@ def build_vit() -> keras.Model:
     Four blocks of Dosovitskiy et al. 2021 (arXiv 2010.11929) with normalization first. The patches are
     embedded by three convolutions of stride 2, with which small transformers train better (Xiao et al.
     2021, arXiv 2106.14881).
-
-    Returns:
-        The model with random weights.
 
     Raises:
         InputError: If Keras is older than 3.
@@ -112,11 +102,7 @@ def build_vit() -> keras.Model:
 
 
 def build_convnext() -> keras.Model:
-    """A small ConvNeXt (Liu et al. 2022, arXiv 2201.03545): two stages, of 16 x 16 and 8 x 8 cells.
-
-    Returns:
-        The model with random weights.
-    """
+    """A small ConvNeXt (Liu et al. 2022, arXiv 2201.03545): two stages, of 16 x 16 and 8 x 8 cells."""
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
     for stage, (width, size, blocks) in enumerate([(48, 4, 3), (96, 2, 4)], start=1):

@@ -16,9 +16,6 @@ def read_classes(text: str) -> tuple[str, ...]:
 
     Returns:
         The names, in the order of the neurons.
-
-    Raises:
-        InputError: The file cannot be read, or names are missing or come twice.
     """
     path = Path(text)
     if path.suffix not in (".csv", ".txt"):

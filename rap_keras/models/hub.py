@@ -17,11 +17,7 @@ from rap_keras.support.text import first_line
 
 
 def check_installed(spec: str) -> None:
-    """Refuses a preset if KerasHub is not installed, without loading it.
-
-    Raises:
-        InputError: There is none.
-    """
+    """Refuses a preset if KerasHub is not installed, without loading it."""
     if "keras_hub" not in sys.modules and importlib.util.find_spec("keras_hub") is None:
         raise _not_installed(spec, "No module named 'keras_hub'")
 

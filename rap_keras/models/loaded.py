@@ -56,11 +56,7 @@ class LoadedModel:
     output: str | int | None = None
 
     def check_classifier(self) -> None:
-        """Refuses a model that has something else than one output vector of classes.
-
-        Raises:
-            InputError: It is no such classifier.
-        """
+        """Refuses a model that has something else than one output vector of classes."""
         from rap_keras.backends.choice import ends_of
 
         _, outputs = ends_of(self.model)

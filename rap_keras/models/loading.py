@@ -56,9 +56,6 @@ def load_model(
         output: Which output of a model with several is meant: the name of its layer, its key where the
             model returns a dict, or its number.
 
-    Returns:
-        The model with its input size and its preprocessing.
-
     Raises:
         InputError: If there is no such model, weights or preprocessing, or they do not fit.
     """

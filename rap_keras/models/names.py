@@ -56,11 +56,7 @@ _FORMS = (
 
 
 def check_embedded(name: str) -> None:
-    """Refuses unknown embedded networks.
-
-    Raises:
-        InputError: There is no network of that name.
-    """
+    """Refuses unknown embedded networks."""
     if name not in get_args(EmbeddedName):
         hint = did_you_mean(name, get_args(EmbeddedName)) or (
             f"choose one of {', '.join(get_args(EmbeddedName))}."

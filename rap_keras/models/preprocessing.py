@@ -28,11 +28,7 @@ def chosen_preprocess(
 
 
 def check_preprocess(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-    """Refuses unknown preprocessing, as far as that is known without loading Keras.
-
-    Raises:
-        InputError: There is no such preprocessing, or mean or std is invalid.
-    """
+    """Refuses unknown preprocessing, as far as that is known without loading Keras."""
     _per_channel("mean", mean, 0.0)
     if np.any(_per_channel("std", std, 1.0) <= 0):
         raise InputError(

@@ -24,9 +24,6 @@ def randomised(model: "keras.Model", stage: str = "all", seed: int = 0) -> "kera
             "all".
         seed: That of the shuffling.
 
-    Returns:
-        The copy.
-
     Raises:
         InputError: There is no such stage.
     """

@@ -64,9 +64,6 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
         slot: The slot of the feature map, `(batch, rows, columns, channels)`.
         size_of: Height and width of each slot of such a shape.
 
-    Returns:
-        Rows and columns.
-
     Raises:
         InputError: A layer before the map places cells in an unknown way.
     """

@@ -75,9 +75,6 @@ class Patterns(Mapping[str, np.ndarray]):
         Args:
             path: The file.
 
-        Returns:
-            The patterns.
-
         Raises:
             InputError: The file is none of `save`.
         """

@@ -260,9 +260,6 @@ class Statistics:
             path: The file.
             model: Their model, to go on with them.
 
-        Returns:
-            The statistics.
-
         Raises:
             InputError: The file is none of `save`, or of another model.
         """

@@ -58,9 +58,6 @@ def heatmap(
         colormap: A colour map of matplotlib, by name or as it is, whose middle stands for zero:
             "seismic", "RdBu_r", "PuOr_r", ...
 
-    Returns:
-        The axes drawn on.
-
     Raises:
         InputError: If the map is not a single one, or not finite, or the image is not an image.
     """
@@ -109,9 +106,6 @@ def overlay(
         channel_axis: The axis of the channels of `relevance`, as in `heatmap`.
         alpha: The opacity (0..1) of the strongest relevance; that of zero is always 0.
         colormap: As in `heatmap`.
-
-    Returns:
-        The axes drawn on.
 
     Raises:
         InputError: As for `heatmap`, or if `alpha` is not in 0..1.
@@ -168,9 +162,6 @@ def grid(
         regions: What is explained of each image, as in `explanation`: outlined in the images.
         colormap: As in `heatmap`.
         caption: A line above the figure.
-
-    Returns:
-        The figure.
 
     Raises:
         InputError: As for `heatmap`, or if there is not one map and one title for each image.
@@ -250,9 +241,6 @@ def explanation(
             size: outlined in the image and in the map over it.
         colormap: As in `heatmap`.
         caption: A line above the figure, such as the class, its logit and the model.
-
-    Returns:
-        The figure.
 
     Raises:
         InputError: As for `overlay`, or the region is no such array.

@@ -60,9 +60,6 @@ def layers(
         colormap: As in `heatmap`.
         caption: A line above the figure.
 
-    Returns:
-        The figure.
-
     Raises:
         InputError: As for `heatmap`, if a name is not a layer that can be drawn, if no layer can
             be, or if there are several samples and `sample` does not choose one.

@@ -111,11 +111,7 @@ def replacing_together(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be written to; a missing folder is not left behind.
-
-    Raises:
-        InputError: It cannot be written to.
-    """
+    """Refuses a folder that cannot be written to; a missing folder is not left behind."""
     with replacing_together(folder):
         pass
 

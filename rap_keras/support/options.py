@@ -1,4 +1,4 @@
-"""Reading numbers that users pass as options; each becomes a plain Python number, as JSON knows it."""
+"""Options as users pass them: plain Python numbers, as JSON knows them, or an `InputError`."""
 
 import math
 import operator
@@ -11,11 +11,7 @@ from rap_keras.support.text import did_you_mean, shown
 
 
 def read_integer(option: str, value: Any, least: int) -> int:
-    """An integer from `least` on.
-
-    Raises:
-        InputError: The value is none.
-    """
+    """An integer from `least` on."""
     try:
         number = None if _is_boolean(value) else operator.index(value)
     except TypeError:
@@ -28,11 +24,7 @@ def read_integer(option: str, value: Any, least: int) -> int:
 
 
 def read_number(option: str, value: Any, least: float) -> float:
-    """A finite number from `least` on.
-
-    Raises:
-        InputError: The value is none.
-    """
+    """A finite number from `least` on."""
     try:
         number = math.nan if _is_boolean(value) else float(value)
     except (TypeError, ValueError):
@@ -44,11 +36,7 @@ def read_number(option: str, value: Any, least: float) -> float:
 
 
 def read_boolean(option: str, value: Any) -> bool:
-    """True or False.
-
-    Raises:
-        InputError: The value is neither.
-    """
+    """True or False."""
     if not _is_boolean(value):
         raise InputError(f"Expected {option} to be True or False, got {shown(value)}.", option)
     return bool(value)

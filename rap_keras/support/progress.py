@@ -20,9 +20,6 @@ def track(
         description: Stands before the bar.
         total: The number of items, if known.
         show: False shows nothing.
-
-    Returns:
-        An iterator of the items.
     """
     from rich.console import Console
     from rich.progress import track as rich_track

@@ -64,21 +64,13 @@ def opened(path: str | Path, what: str = "file", most: int | None = None) -> Ite
 
 
 def check_file(path: str | Path, what: str = "file") -> None:
-    """Refuses a file that cannot be opened.
-
-    Raises:
-        InputError: It is missing, is not a file, or cannot be read.
-    """
+    """Refuses a file that cannot be opened."""
     with opened(path, what):
         pass
 
 
 def check_npz(path: str | Path, what: str) -> None:
-    """Refuses a file that is not `.npz`, without reading its arrays.
-
-    Raises:
-        InputError: It cannot be read, or is not `.npz`.
-    """
+    """Refuses a file that is not `.npz`, without reading its arrays."""
     with opened(path, what) as file:
         _check_zip(file, path, what)
 
@@ -124,9 +116,6 @@ def read_text(path: str | Path, what: str = "file") -> str:
     Args:
         path: The file.
         what: What it is, for messages.
-
-    Raises:
-        InputError: It cannot be read, is larger than `MOST_TEXT`, or is no such text.
     """
     with opened(path, what, MOST_TEXT) as file:
         content = file.read()
@@ -135,11 +124,7 @@ def read_text(path: str | Path, what: str = "file") -> str:
 
 
 def read_json(path: str | Path, what: str = "file") -> Any:
-    """What a file of JSON says.
-
-    Raises:
-        InputError: It cannot be read, or is none.
-    """
+    """What a file of JSON says."""
     text = read_text(path, what)
     with understood(f"Expected the {what} {str(path)!r} to be JSON, got a file that is not"):
         return json.loads(text)
@@ -178,9 +163,6 @@ def read_headed(
         path: The file.
         kind: What its header calls it.
         expected: The other entries that its header must have, and their types.
-
-    Raises:
-        InputError: It cannot be read, or is of another kind.
     """
     arrays = read_arrays(path, f"file with {kind}")
     sentence = f"Expected a file with {kind}, got {str(path)!r}, which holds something else"
