@@ -14,6 +14,7 @@ from rap_keras.plot.drawing import (
     BESIDE_BARS,
     COLORMAP,
     PERCENTILE,
+    Array,
     add_colorbar,
     as_grey,
     as_image,
@@ -63,22 +64,10 @@ def heatmap(
     """
     if image is not None:
         return overlay(
-            relevance,
-            image,
-            ax=ax,
-            percentile=percentile,
-            colorbar=colorbar,
-            title=title,
-            channel_axis=channel_axis,
-            colormap=colormap,
+            relevance, image, ax, percentile, colorbar, title, channel_axis, colormap=colormap
         )
     spatial = channel_sum(relevance, channel_axis)
-    norm = Normalize(*color_scale(spatial, percentile))
-    ax = prepared(ax, title)
-    drawn = ax.imshow(spatial, cmap=colors_of(colormap), norm=norm, interpolation="nearest")
-    if colorbar:
-        add_colorbar(ax, drawn)
-    return ax
+    return _draw(prepared(ax, title), spatial, percentile, colormap, colorbar)
 
 
 def overlay(
@@ -114,17 +103,30 @@ def overlay(
         raise InputError(f"alpha is an opacity from 0 to 1, not {alpha}.")
     spatial = channel_sum(relevance, channel_axis)
     grey = as_grey(as_image(image))
-    low, high = color_scale(spatial, percentile)
     ax = prepared(ax, title)
     height, width = grey.shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     # The image keeps to the light half: both ends of the colour map are dark.
     ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, interpolation="nearest", extent=extent)
+    return _draw(ax, spatial, percentile, colormap, colorbar, extent=extent, alpha=alpha)
+
+
+def _draw(
+    ax: Axes,
+    spatial: Array,
+    percentile: float,
+    colormap: str | Colormap,
+    colorbar: bool,
+    extent: tuple[float, float, float, float] | None = None,
+    alpha: float | None = None,
+) -> Axes:
+    """Draws a map; with `alpha`, the more opaque the stronger the relevance."""
+    low, high = color_scale(spatial, percentile)
     drawn = ax.imshow(
         spatial,
         cmap=colors_of(colormap),
         norm=Normalize(low, high),
-        alpha=alpha * np.minimum(np.abs(spatial) / high, 1.0),
+        alpha=None if alpha is None else alpha * np.minimum(np.abs(spatial) / high, 1.0),
         interpolation="nearest",
         extent=extent,
     )
