@@ -35,7 +35,7 @@ class Axis:
         return Axis(self.first + self.step * inner.first, self.step * inner.step)
 
 
-Axes = tuple[Axis, Axis]
+Axes = Sequence[Axis]  # of rows and of columns
 _SAME: Axes = (Axis(), Axis())
 _ELEMENT_BY_ELEMENT = (
     layer_types.ACTIVATION
@@ -71,11 +71,11 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
     lost: dict[int, Node] = {}
     for node in graph.nodes:
         taken = [s for s in node.inputs if s not in graph.constants]
-        before = [(s, known[s]) for s in taken if s in known and not _is_one_place(graph, s)]
+        before = [(s, known[s]) for s in taken if s in known and graph.shapes[s][1:3] != (1, 1)]
         cells = _cells(graph, node, before[0][0], size_of) if before else None
         for made in node.outputs:
             if cells is not None and len(graph.shapes[made]) == 4:
-                known[made] = _mean([_on(axes, cells) for _, axes in before])
+                known[made] = _mean_on([axes for _, axes in before], cells)
             elif before:
                 lost[made] = node
             elif any(s in lost for s in taken):
@@ -93,21 +93,14 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
     return known[slot]
 
 
-def _is_one_place(graph: Graph, slot: int) -> bool:
-    return graph.shapes[slot][1:3] == (1, 1)
-
-
-def _on(outer: Axes, cells: Axes) -> Axes:
-    rows, columns = (one.then(inner) for one, inner in zip(outer, cells, strict=True))
-    return rows, columns
-
-
-def _mean(several: Sequence[Axes]) -> Axes:
-    rows, columns = (
-        Axis(sum(a.first for a in axes) / len(axes), sum(a.step for a in axes) / len(axes))
-        for axes in zip(*several, strict=True)
-    )
-    return rows, columns
+def _mean_on(several: Sequence[Axes], cells: Axes) -> Axes:
+    """The mean of the centres of cells that lie on those of several tensors."""
+    found = []
+    for *outer, inner in zip(*several, cells, strict=True):
+        axes = [axis.then(inner) for axis in outer]
+        first, step = sum(axis.first for axis in axes), sum(axis.step for axis in axes)
+        found.append(Axis(first / len(axes), step / len(axes)))
+    return found
 
 
 def _operation(node: Node) -> Any:
@@ -135,43 +128,31 @@ def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) 
 
 def _windows(node: Node, sizes: Sequence[Size]) -> Axes:
     """Placement by convolutions and pooling."""
-    layer = _operation(node)
-    lengths, strides, dilations = _settings(node)
-    same = layer.padding == "same"
-    rows, columns = (
-        Axis((reach - (_padding(n, m, reach + 1, stride) if same else 0) * 2) / 2, float(stride))
-        for (n, m), reach, stride in zip(
-            sizes,
-            [(k - 1) * d for k, d in zip(lengths, dilations, strict=True)],
-            strides,
-            strict=True,
-        )
-    )
-    return rows, columns
+    return [
+        Axis((reach - _padding(node, n, m, reach, stride) * 2) / 2, float(stride))
+        for (n, m), reach, stride in zip(sizes, *_settings(node), strict=True)
+    ]
 
 
 def _transposed(node: Node, sizes: Sequence[Size]) -> Axes:
-    layer = _operation(node)
-    lengths, strides, dilations = _settings(node)
-    same = layer.padding == "same"
-    axes = []
-    for (n, m), k, stride, d in zip(sizes, lengths, strides, dilations, strict=True):
-        reach = (k - 1) * d
-        before = _padding(m, n, reach + 1, stride) if same else 0
-        axes.append(Axis((before * 2 - reach) / (2 * stride), 1 / stride))
-    return axes[0], axes[1]
+    return [
+        Axis((_padding(node, m, n, reach, stride) * 2 - reach) / (2 * stride), 1 / stride)
+        for (n, m), reach, stride in zip(sizes, *_settings(node), strict=True)
+    ]
 
 
-def _padding(n: Any, m: Any, reach: int, stride: int) -> Any:
-    """How much "same" padding precedes n cells that become m."""
-    padded = (m - 1) * stride + reach - n
+def _padding(node: Node, n: Any, m: Any, reach: int, stride: int) -> Any:
+    """How much padding precedes n cells that become m."""
+    if _operation(node).padding != "same":
+        return 0
+    padded = (m - 1) * stride + reach + 1 - n
     if isinstance(padded, int):
         return max(padded, 0) // 2
     return tf.cast(tf.maximum(padded, 0) // 2, tf.float64)
 
 
-def _settings(node: Node) -> tuple[list[int], list[int], list[int]]:
-    """Kernel sizes, strides and dilations of a layer or an operation."""
+def _settings(node: Node) -> tuple[list[int], list[int]]:
+    """How far the kernel of a layer or an operation reaches, and its strides."""
     layer = _operation(node)
     lengths = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if lengths is None:  # an operation, whose kernel is an argument
@@ -181,7 +162,7 @@ def _settings(node: Node) -> tuple[list[int], list[int], list[int]]:
     lengths, strides, dilations = (
         [n] * 2 if isinstance(n, int) else list(n) for n in (lengths, strides, dilations)
     )
-    return lengths, strides, dilations
+    return [(k - 1) * d for k, d in zip(lengths, dilations, strict=True)], strides
 
 
 def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
@@ -189,24 +170,18 @@ def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
     layer = _operation(node)
     if any(getattr(layer, f"{how}_to_aspect_ratio", False) for how in ("crop", "pad")):
         return None
-    axes = []
-    for n, m in sizes:
-        step = n / m  # float64 of tensors, too
-        axes.append(Axis((step - 1) / 2, step))
-    return axes[0], axes[1]
+    steps = [n / m for n, m in sizes]  # float64 of tensors, too
+    return [Axis((step - 1) / 2, step) for step in steps]
 
 
 def _padded(node: Node, sizes: Sequence[Size]) -> Axes | None:
     layer = _operation(node)
     told = layer.padding if hasattr(layer, "padding") else layer.pad_width[1:3]
-    if len(told) != 2:
-        return None
-    return Axis(-float(told[0][0])), Axis(-float(told[1][0]))
+    return [Axis(-float(before)) for before, _ in told] if len(told) == 2 else None
 
 
 def _cropped(node: Node, sizes: Sequence[Size]) -> Axes:
-    told = _operation(node).cropping
-    return Axis(float(told[0][0])), Axis(float(told[1][0]))
+    return [Axis(float(before)) for before, _ in _operation(node).cropping]
 
 
 _PLACED: list[tuple[set[str], Callable[[Node, Sequence[Size]], Axes | None]]] = [
@@ -247,4 +222,4 @@ def _asked(node: Node, shape: Sequence[int | None]) -> Axes | None:
         if not even or step == 0 or not (moved[0] == line).all():
             return None
         axes.append(told)
-    return axes[0], axes[1]
+    return axes
