@@ -150,14 +150,10 @@ _KINDS = {
 
 
 class DrawnDigits:
-    """The first scenes of `cluttered_digits` or of `cluttered_digit_pairs`, each drawn when it is read.
-
-    Args:
-        n: How many scenes, 1 to 100,000.
-        digits: How many digits in each, 1 or 2.
+    """Scenes of `cluttered_digits`, or with two digits of `cluttered_digit_pairs`, drawn when read.
 
     Raises:
-        InputError: If `n` is not one of these.
+        InputError: If `n` is not 1 to 100,000.
     """
 
     source = ""

@@ -36,14 +36,9 @@ def existing_folder(folder: str | Path) -> Path:
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
-    """Lists files without opening any, those in folders of ImageNet classes (`n01440764`) included.
+    """The files with these endings by their names without ending, sorted; none is opened.
 
-    Args:
-        folder: Where to look; it need not exist.
-        suffixes: The endings that count, in small letters.
-
-    Returns:
-        The files by their names without ending, sorted.
+    Those in folders of ImageNet classes (`n01440764`) are included. The folder need not exist.
 
     Raises:
         InputError: If the folder cannot be read or two files differ in their ending or class only.
@@ -74,11 +69,7 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Reads a CSV file with a header.
-
-    Args:
-        path: The file, UTF-8.
-        columns: The columns it must have.
+    """Reads a CSV file (UTF-8) with a header that has these columns, and perhaps more.
 
     Returns:
         The number of each row's line and its cells by column, stripped; a missing cell is empty.
@@ -104,11 +95,7 @@ def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str
 
 
 def inner_name(name: str, where: str) -> str:
-    """The name of a file of a data set, as a table of it gives it.
-
-    Args:
-        name: Relative to a folder of the data set.
-        where: The table and the line, for messages.
+    """The name of a file, relative to a folder of the data set, as a table has it at `where`.
 
     Raises:
         InputError: It leads out of that folder; links in the folder itself may.
@@ -123,14 +110,10 @@ def inner_name(name: str, where: str) -> str:
 
 
 def read_pixels(text: str, kind: type[Number]) -> Number:
-    """A number of pixels in an annotation.
-
-    Args:
-        text: As it is written.
-        kind: `int` for the side of an image, `float` for the edge of a box.
+    """The side of an image (`int`) or the edge of a box (`float`), as an annotation has it.
 
     Raises:
-        ValueError: It is none, or beyond any image.
+        ValueError: It is no number, or beyond any image.
     """
     try:
         number = kind(text)

@@ -22,10 +22,7 @@ _OBJECT = 127  # A pixel belongs to the object if its grey value is above.
 
 
 def open_folder(folder: str | Path) -> Dataset:
-    """Opens a folder of images with masks (`masks/`) or with boxes (`boxes.csv`).
-
-    Args:
-        folder: The folder; see `MaskFolder` and `BoxFolder` for what is in it.
+    """Opens a `MaskFolder`, which has a folder `masks`, or a `BoxFolder`, which has a file `boxes.csv`.
 
     Raises:
         InputError: If the folder is not there, or has both or neither, or no images.

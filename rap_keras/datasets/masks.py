@@ -38,17 +38,11 @@ class Box:
 def boxed_sample(
     name: str, image: NDArray[np.uint8], boxes: Iterable[Box], size: Size | None
 ) -> Sample:
-    """An image with the boxes of each class united to a mask.
+    """An image at another size (None: its own), with the boxes of each class united to a mask.
 
     Boxes are scaled from the size they were drawn at, and a pixel belongs to one if its centre lies
     in it (on the lower edge: yes, on the upper edge: no). A box that holds no centre gets the pixel
     that its own centre lies in. What reaches over the image is cut off.
-
-    Args:
-        name: What the image is called.
-        image: The pixels, `(height, width, 3)`.
-        boxes: The boxes on it.
-        size: The size to warp to; `None` for the image's own.
 
     Raises:
         InputError: If a box is inside out, lies off the image, or refers to an impossible size.
@@ -71,16 +65,10 @@ def boxed_sample(
 def read_mask(
     path: Path, name: str, modes: Collection[str], convert: str | None = None
 ) -> NDArray[np.uint8]:
-    """Reads the file of a mask; palette images as indices, unless they are converted.
+    """The values `(height, width)` in the mask file of an image called `name`.
 
-    Args:
-        path: The image file.
-        name: The image whose mask it is, for messages.
-        modes: The modes of Pillow that it may have.
-        convert: The mode to convert it to.
-
-    Returns:
-        The values, `(height, width)`.
+    Palette images are read as indices, unless they are converted to another mode. `modes` are those of
+    Pillow that the file may have.
     """
     if not os.path.exists(path):
         raise InputError(
@@ -106,17 +94,10 @@ def masked_sample(
     void: Mask | None = None,
     without: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Sample:
-    """An image with masks of its own size, all warped to the size that is asked for.
+    """An image with masks of its own size, all warped to another size (None: left as they are).
 
-    A class is left out where no pixel of it is left.
-
-    Args:
-        name: What the image is called.
-        image: The pixels, `(height, width, 3)`.
-        objects: The pixels of each class.
-        size: The size to warp to; `None` for the image's own.
-        void: The pixels that do not count; none by default.
-        without: The image without the object of a class, where that is known.
+    A class is left out where no pixel of it is left. Pixels of `void` do not count. `without` is the
+    image without the object of a class, where that is known.
 
     Raises:
         InputError: If a mask is not of the image's size.

@@ -11,13 +11,9 @@ from rap_keras.network.lookups import leading_to, lookups
 
 
 def sizes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """How large the values of each input are in each sample.
+    """The largest absolute value of each input in each sample, `(batch, inputs)`.
 
-    Args:
-        arrays: The inputs, a batch.
-
-    Returns:
-        The largest absolute values, `(batch, inputs)`, 1 for booleans; NaN where values are not finite.
+    1 for booleans; NaN where values are not finite.
     """
     return np.stack([_sizes(a) for a in arrays], 1)
 
@@ -67,15 +63,12 @@ class Comparison:
                 self._rows[lookup.slot] = min(known, lookup.rows)
 
     def draw(self, count: int, spread: float = 1) -> list[np.ndarray]:
-        """A batch of random samples.
+        """A batch of random samples, none of which equals the given one.
 
         Args:
             count: How many.
             spread: The range of the values, as a multiple of the sample's range. Tokens stay in their
                 vocabulary.
-
-        Returns:
-            Arrays like those of the sample. None of the samples equals it.
         """
         return [
             self._like(np.repeat(value, count, 0), slot, spread)

@@ -83,13 +83,9 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
 
 
 def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: str) -> None:
-    """Refuses indices of rows that a table does not have.
+    """Refuses indices of rows that a table at a place does not have.
 
-    Args:
-        numbers: The indices.
-        rows: The number of rows.
-        from_end: Whether negative indices count from the end, as in Keras 3.
-        place: Where the rows are, in the message before "has".
+    `from_end` is whether negative indices count from the end, as in Keras 3.
     """
     whole = np.trunc(numbers)
     unknown = whole[(whole < (-rows if from_end else 0)) | (whole >= rows)]
@@ -103,10 +99,7 @@ def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: s
 def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: bool) -> None:
     """Refuses inputs that ask an embedding for rows that it does not have.
 
-    Args:
-        graph: The model. Embeddings that take an input as it is, or in another form, are looked at.
-        arrays: Its inputs.
-        from_end: See `refuse_missing_rows`.
+    Embeddings that take an input as it is, or in another form, are looked at.
     """
     for node in graph.nodes:
         if not is_a(node.layer, EMBEDDING):
@@ -163,13 +156,9 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
 
 
 def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True) -> np.ndarray:
-    """An array in the model's dtype, with the same values up to rounding.
+    """An array of real numbers in the model's dtype, with the same values up to rounding.
 
-    Args:
-        array: Real numbers.
-        dtype: The model's dtype.
-        name: The name of the array in messages.
-        check_finite: Refuse NaN and infinity, also what only this dtype makes infinite.
+    `check_finite` refuses NaN and infinity, also what only this dtype makes infinite.
 
     Raises:
         InputError: Values are not finite, or change in this dtype.

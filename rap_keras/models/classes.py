@@ -8,14 +8,11 @@ from rap_keras.errors import InputError
 
 
 def read_classes(text: str) -> tuple[str, ...]:
-    """The names of a model's classes.
+    """The names of a model's classes, in the order of the neurons.
 
     Args:
         text: Names, separated by commas; or a file with one name a line; or a .csv file with the columns
             class_index and synset (or class).
-
-    Returns:
-        The names, in the order of the neurons.
     """
     path = Path(text)
     if path.suffix not in (".csv", ".txt"):

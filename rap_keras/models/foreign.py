@@ -25,13 +25,9 @@ _KINDS = {
 
 
 def what_it_is(spec: str) -> str:
-    """The format of an existing file or folder and what to do with it, in one sentence.
+    """The format of a file or folder that is no Keras model, and what to do with it, in one sentence.
 
-    Args:
-        spec: A path that cannot be loaded as a model.
-
-    Returns:
-        The sentence; "" if there is no such file, or its format is unknown.
+    "" if there is no such file, or its format is unknown.
     """
     path = Path(spec)
     if path.name == "saved_model.pb" and path.is_file():

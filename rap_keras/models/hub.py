@@ -34,13 +34,9 @@ def load_preset(spec: str, published: bool = True) -> RawModel:
             Face (`hub:hf://keras/resnet_50_imagenet`), or the folder of a saved one.
         published: With the preset's own weights, or else with random ones.
 
-    Returns:
-        The model, its preprocessing without the resizing, the `(height, width)` it resizes to, and the
-        classes where they are known to be ImageNet's; what the preset does not have is `None`.
-
     Raises:
-        InputError: KerasHub is not installed, or has no such preset, or not as an image classifier, or
-            it cannot be downloaded.
+        InputError: KerasHub is not installed, or has no such image classifier, or it cannot be
+            downloaded.
     """
     preset = spec.removeprefix(PREFIX)
     try:

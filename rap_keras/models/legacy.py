@@ -12,14 +12,7 @@ from rap_keras.backends.version import has_keras3, keras_release
 
 
 def raw_operations(path: Path) -> dict[str, Any]:
-    """What makes Keras read the raw operations of a file.
-
-    Args:
-        path: A model saved as HDF5.
-
-    Returns:
-        The `custom_objects` for `keras.saving.load_model`; none for a file without raw operations.
-    """
+    """The `custom_objects` with which Keras reads the raw operations of an HDF5 file, if it has any."""
     found = set(_operation_names(_config(path)))
     if not found or not has_keras3():
         return {}
@@ -33,13 +26,8 @@ def raw_operations(path: Path) -> dict[str, Any]:
 def with_axes(path: Path) -> Iterator[Path]:
     """A file whose layers Keras reads with their axes, which Keras before 3.9 forgets.
 
-    It forgets `axis=1`, silently, but not `axis=[1]`, as Keras 2 wrote.
-
-    Args:
-        path: A model saved as HDF5.
-
-    Yields:
-        The file itself, or, where an axis would be forgotten, a copy that is removed afterwards.
+    It forgets `axis=1`, silently, but not `axis=[1]`, as Keras 2 wrote: then this is a copy that is
+    removed afterwards, else the file itself.
     """
     import h5py
 

@@ -12,13 +12,7 @@ def fold(graph: Graph) -> Graph:
 
     Into the linear layer before it, if that has no activation and feeds nothing else; otherwise into
     the linear layer behind it, if it feeds nothing else. A folded pair is one node, named as its linear
-    layer. Others, as in ReLU-BN-ReLU or behind a concatenation, stay.
-
-    Args:
-        graph: The graph of a model; its layers are not changed.
-
-    Returns:
-        A graph with the same inputs, output and slots, the folded ones left out.
+    layer. Others, as in ReLU-BN-ReLU or behind a concatenation, stay. Layers are not changed.
     """
     nodes = {node.name: node for node in graph.nodes}
     for norm in graph.nodes:

@@ -173,17 +173,10 @@ def is_library_class(cls: type) -> bool:
 
 
 def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
-    """The entry of a layer's type in a table keyed by class or by the name of a Keras class.
+    """The entry of a layer or operation in a table keyed by class, or by the name of a Keras class.
 
     The class and its bases are tried in order. A class that defines a `call` of its own (or what Keras'
     `call` builds on) and is not in the table ends the search: it does not compute what its bases do.
-
-    Args:
-        layer: A Keras layer or operation.
-        table: Maps classes, or names of Keras' own classes, to entries.
-
-    Returns:
-        The entry of the nearest class, or None.
     """
     for cls in type(layer).__mro__:
         if cls in table:

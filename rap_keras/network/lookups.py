@@ -13,13 +13,7 @@ from rap_keras.network.node import nodes_to
 
 @dataclass(frozen=True)
 class Lookup:
-    """One look-up of rows.
-
-    Attributes:
-        node: The node of the look-up.
-        slot: The slot of the indices.
-        rows: The number of rows.
-    """
+    """One look-up of rows, by the indices in a slot, in a table with a number of rows."""
 
     node: Node
     slot: int

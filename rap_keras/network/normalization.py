@@ -10,14 +10,9 @@ Affine = tuple[tf.Tensor, tf.Tensor]
 
 
 def affine_of_sample(layer: Any, x: tf.Tensor) -> Affine:
-    """Scale and shift that a layer applies to x, with the statistics of x taken for constants.
+    """a and b with layer(x) = a x + b, broadcast to x, with the statistics of x taken for constants.
 
-    Args:
-        layer: A built LayerNormalization, RMSNormalization, GroupNormalization or UnitNormalization.
-        x: Its input, shape (batch, ...).
-
-    Returns:
-        a and b, of shapes that broadcast to x, with layer(x) = a x + b.
+    The layer is a LayerNormalization, RMSNormalization, GroupNormalization or UnitNormalization.
     """
     (affine,) = (affine for name, affine in _AFFINE.items() if is_a(layer, {name}))
     return affine(layer, x)

@@ -54,21 +54,13 @@ class _Call:
 
 
 def negated(graph: Graph, kernels: bool = True) -> Graph:
-    """A graph whose output is the negated output of another.
+    """A graph with the same inputs whose output is the negated output of another.
 
     The kernel layers that feed the output get negated kernels and biases if only sums, averages, maxima
     and layers that move or scale values follow them. Rules that separate positive from negative
     contributions then see the contributions to the negated output. Where other operations follow
     (products of tensors, activations), and with `kernels=False`, the sign changes there, and relevance
-    starts there as it would at the output.
-
-    Args:
-        graph: A graph.
-        kernels: Whether to negate kernels.
-
-    Returns:
-        A graph with the same inputs. Nodes keep their names; those that negate are of the class
-        `Negative`.
+    starts there as it would at the output. Nodes keep their names; those that negate are `Negative`.
     """
     walk = _Walk(graph)
     turned = walk.turned(graph.output) if kernels else None

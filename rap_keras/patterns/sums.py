@@ -55,15 +55,10 @@ def _decision(graph: Graph, node: Node) -> int | None:
 def batch_sums(
     graph: Graph, inputs: Sequence[tf.Tensor], cases: Sequence[str]
 ) -> dict[str, dict[str, tf.Tensor]]:
-    """The sums of each kernel layer over one batch.
+    """The sums of each kernel layer over one batch, a tensor per input.
 
-    Args:
-        graph: The model.
-        inputs: One batch, a tensor per input.
-        cases: Those of which x and x y are summed, "positive" or "negative".
-
-    Returns:
-        The name of each kernel layer's map => "count", "y", "yy", "x" and "xy", each ".case" => float64.
+    The name of each kernel layer's map => "count", "y", "yy", "x" and "xy", each ".case" => float64; x
+    and x y are summed over the given cases only.
     """
     _, records = forward(graph, inputs)
     makers = {slot: record for record in records for slot in record.node.outputs}

@@ -14,10 +14,7 @@ def share_gpu() -> None:
 def choose_tensorflow() -> str | None:
     """Makes TensorFlow the backend of Keras in this process and its children; call it before the import.
 
-    The environment overrides `keras.json`.
-
-    Returns:
-        The previous KERAS_BACKEND, if it was another backend.
+    The environment overrides `keras.json`. Returns the previous KERAS_BACKEND, if it was another.
     """
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = "tensorflow"

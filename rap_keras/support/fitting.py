@@ -51,19 +51,11 @@ def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
 
 
 def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[np.floating]:
-    """A map of a fitted image at the size of the image that it was made from.
+    """A map `(height, width, channels)` of a fitted image, at the size of the image it was made from.
 
     Each pixel's relevance goes to those that it was made from, bilinear, so that the map keeps its sum
     and an even map stays even. What lies on the bars of "pad" is left out; what "crop" has cut off is
-    0.
-
-    Args:
-        relevance: `(height, width, channels)`.
-        shape: The `(height, width)` of the image.
-        fit: How it was fitted.
-
-    Returns:
-        The map, `(*shape, channels)`, in the precision of `relevance`.
+    0. The precision stays.
     """
     source, target = _boxes(shape, relevance.shape[:2], fit)
     inner = relevance[target.pixels].astype(np.float64)

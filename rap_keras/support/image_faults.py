@@ -32,10 +32,7 @@ _COPY = "copy or download it again, or leave it out"
 def fault_of(file: BinaryIO, error: Exception, recognised: bool) -> str:
     """What is wrong with a file that Pillow refuses and what to do, as the end of a sentence.
 
-    Args:
-        file: The file; it is read from its start.
-        error: What Pillow raised.
-        recognised: Whether Pillow knew the format, so that only the pixels could not be read.
+    `recognised` is whether Pillow knew the format, so that only the pixels could not be read.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)

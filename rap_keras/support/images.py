@@ -27,14 +27,11 @@ MOST_PIXELS = 100_000_000
 
 
 def collect_images(sources: Iterable[str | Path]) -> list[Path]:
-    """Finds the image files that are meant.
+    """Finds image files: sorted, each once even if it was named twice.
 
     Args:
         sources: Files, folders (the image files right in them) and patterns such as
             `photos/**/*.jpg`.
-
-    Returns:
-        The files, sorted, each once even if it was named twice.
 
     Raises:
         InputError: If a source does not exist or holds no image.
@@ -49,19 +46,15 @@ def collect_images(sources: Iterable[str | Path]) -> list[Path]:
 def read_image(
     path: str | Path, size: tuple[int, int] | None = None, fit: str = "warp"
 ) -> NDArray[np.uint8]:
-    """Reads one image as RGB, turned upright where its EXIF data say how.
+    """The pixels `(height, width, 3)` of an image file, RGB, turned upright where its EXIF data say how.
 
     Args:
         path: The image file; of several frames the first is read.
         size: The `(height, width)` to bring the image to; default: its own.
         fit: How, one of `rap_keras.support.fitting.FITS`.
 
-    Returns:
-        The pixels, `(height, width, 3)`.
-
     Raises:
-        InputError: If the file is missing, is not an image that can be read, or has more than
-            `MOST_PIXELS` pixels.
+        InputError: If the file is missing, no image, or has more than `MOST_PIXELS` pixels.
     """
     with open_image(path, size=size) as file:
         ImageOps.exif_transpose(file, in_place=True)
@@ -139,11 +132,7 @@ def warp_image(
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
-    """An image of Pillow or an array as RGB pixels `(height, width, 3)`.
-
-    Args:
-        image: The image; an array is uint8 `(height, width)`, `(height, width, 1)` or `(height, width,
-            3)`.
+    """An image of Pillow, or an array uint8 `(height, width)`, with 1 or 3 channels or without, as RGB.
 
     Raises:
         InputError: It is something else.

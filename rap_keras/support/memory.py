@@ -10,14 +10,9 @@ BYTES_A_PIXEL = 16 * 3 * 4
 
 
 def check_memory(size: tuple[int, int], images: int = 1) -> None:
-    """Refuses images that need more than all the memory of the machine.
+    """Refuses images that need more than all the memory of the machine, computed so many at a time.
 
-    Args:
-        size: Their `(height, width)`.
-        images: How many are computed at a time.
-
-    Raises:
-        InputError: They need more. What fits by this estimate may still be too much for a large model.
+    What fits by this estimate may still be too much for a large model.
     """
     height, width = size
     needed, there = images * height * width * BYTES_A_PIXEL, physical_memory()

@@ -13,14 +13,7 @@ Item = TypeVar("Item")
 def track(
     items: Iterable[Item], description: str, total: int | None = None, show: bool = True
 ) -> Iterator[Item]:
-    """Shows a bar on a terminal's stderr while the items come; it goes away at the end.
-
-    Args:
-        items: What is gone through.
-        description: Stands before the bar.
-        total: The number of items, if known.
-        show: False shows nothing.
-    """
+    """The items, with a bar on a terminal's stderr while they come; it goes away at the end."""
     from rich.console import Console
     from rich.progress import track as rich_track
 

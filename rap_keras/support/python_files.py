@@ -19,10 +19,6 @@ def names_function(text: str) -> bool:
 def load_function(path: Path, function: str) -> Callable[..., Any]:
     """Runs a file, and gives a function of it, which may import the file's neighbours when called.
 
-    Args:
-        path: The file.
-        function: The function's name.
-
     Raises:
         Exception: Whatever the file raises; AttributeError where it has no such function.
     """

@@ -97,9 +97,6 @@ def understood(sentence: str, advice: str = "") -> Iterator[None]:
     Args:
         sentence: What was expected and what came, up to the reason.
         advice: What to do.
-
-    Raises:
-        InputError: Anything was raised inside; an `InputError` stays as it is.
     """
     try:
         yield
@@ -111,12 +108,7 @@ def understood(sentence: str, advice: str = "") -> Iterator[None]:
 
 
 def read_text(path: str | Path, what: str = "file") -> str:
-    """The text of a file in UTF-8, without the mark that some editors put before it.
-
-    Args:
-        path: The file.
-        what: What it is, for messages.
-    """
+    """The text of a file in UTF-8, without the mark that some editors put before it."""
     with opened(path, what, MOST_TEXT) as file:
         content = file.read()
     with understood(f"Expected the {what} {str(path)!r} to be UTF-8 text, got a file that is not"):
@@ -134,13 +126,7 @@ def read_arrays(path: str | Path, what: str) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file, by name; no pickle is read.
 
     Nothing is taken of memory before it is known that the file holds as much as its headers claim.
-
-    Args:
-        path: The file.
-        what: What it is, for messages, as in "file with patterns".
-
-    Raises:
-        InputError: It cannot be read or is none, or its arrays are larger than it, or than memory.
+    `what` it is, as in "file with patterns", is for messages.
     """
     sentence = f"Expected a {what}, got {str(path)!r}"
     with opened(path, what) as file:

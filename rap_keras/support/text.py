@@ -77,15 +77,10 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(word: str, words: Iterable[str], count: int = 3) -> str:
-    """A suggestion of what was meant; "" if nothing is near.
+    """A suggestion of what was meant, at most `count` words; "" if nothing is near.
 
     Case and separators are ignored. The same word comes first, then initials ("ig" for
     "integrated_gradients"), then words that are near or contain it.
-
-    Args:
-        word: What was typed.
-        words: What is known.
-        count: The most suggestions.
     """
     wanted = _plain(word)
     by_name: dict[str, list[str]] = {}

@@ -137,13 +137,10 @@ def _module(name: str) -> Any:
 
 @contextlib.contextmanager
 def safe_loading(safe: bool) -> Iterator[None]:
-    """Keras 2's safe mode, for models built from JSON: Lambda layers of Python code are refused.
-
-    Args:
-        safe: False lets them through.
+    """Keras 2's safe mode, for models built from JSON.
 
     Raises:
-        InputError: There is one.
+        InputError: It is on, and there is a Lambda layer of Python code.
     """
     try:
         with _module("saving.serialization_lib").SafeModeScope(safe):
