@@ -12,14 +12,7 @@ from rap_keras.network.layer_types import EMBEDDING, is_a
 
 # The values of the input, all of them, in another form.
 _RESHAPED = {
-    "Cast",
-    "Identity",
-    "Flatten",
-    "Reshape",
-    "ExpandDims",
-    "Squeeze",
-    "Permute",
-    "Transpose",
+    *("Cast", "Identity", "Flatten", "Reshape", "ExpandDims", "Squeeze", "Permute", "Transpose")
 }
 
 Pack = Callable[[list[np.ndarray]], Any]

@@ -12,23 +12,11 @@ IMAGENET_CLASSES = 1000
 
 _DEFAULT_SIZE = 224
 _OTHER_SIZES = {
-    "inceptionresnetv2": 299,
-    "inceptionv3": 299,
-    "xception": 299,
+    **dict.fromkeys(("inceptionresnetv2", "inceptionv3", "xception"), 299),
     "nasnetlarge": 331,
-    "efficientnetb1": 240,
-    "efficientnetb2": 260,
-    "efficientnetb3": 300,
-    "efficientnetb4": 380,
-    "efficientnetb5": 456,
-    "efficientnetb6": 528,
-    "efficientnetb7": 600,
-    "efficientnetv2b1": 240,
-    "efficientnetv2b2": 260,
-    "efficientnetv2b3": 300,
-    "efficientnetv2s": 384,
-    "efficientnetv2m": 480,
-    "efficientnetv2l": 480,
+    **{f"efficientnetb{k}": n for k, n in enumerate((240, 260, 300, 380, 456, 528, 600), start=1)},
+    **{f"efficientnetv2b{k}": n for k, n in enumerate((240, 260, 300), start=1)},
+    **{"efficientnetv2s": 384, "efficientnetv2m": 480, "efficientnetv2l": 480},
 }
 
 

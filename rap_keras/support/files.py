@@ -18,7 +18,6 @@ import numpy as np
 
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support import signals
-from rap_keras.support.processes import runs
 
 # The folder that files are written to; then come its machine and its process, which tell whose it is.
 _STAGING = ".rap-keras-"
@@ -44,7 +43,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
             found = leftover.fullmatch(left.name)
-            if found and not runs(int(found[1])):
+            if found and not _runs(int(found[1])):
                 with contextlib.suppress(OSError):  # somebody else's, or a folder
                     left.unlink()
         with temporary.open("xb") as file:  # never through a link
@@ -121,8 +120,21 @@ def _clear(folder: Path) -> None:
     ours = f"{_STAGING}{platform.node()}-"
     for left in folder.glob(f"{_STAGING}*"):
         process = left.name.removeprefix(ours).partition("-")[0]
-        if left.name.startswith(ours) and process.isdigit() and not runs(int(process)):
+        if left.name.startswith(ours) and process.isdigit() and not _runs(int(process)):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there; true where that cannot be told."""
+    if os.name != "posix":
+        return True  # to ask elsewhere may end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # somebody else's
+    return True
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
