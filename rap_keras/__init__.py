@@ -72,6 +72,7 @@ __getattr__ = lazy(
     {
         "Composite": "composites",
         "RAPAnalyzer": "analyzers.rap",
+        "TopK": "inputs.target",
         "explain": "shortcut",
         "register_rule": "composites",
     },

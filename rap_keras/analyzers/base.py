@@ -34,7 +34,7 @@ from rap_keras.inputs.target import (
     refuse_several,
 )
 from rap_keras.network.graph import Graph
-from rap_keras.network.turning import less_reference
+from rap_keras.network.negation import less_reference
 from rap_keras.propagate import forward, relevance_dtype
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose, read_boolean, read_integer, read_number

@@ -10,7 +10,7 @@ from rap_keras.analyzers.batching import Batches
 from rap_keras.errors import InputError
 from rap_keras.inputs.target import Target, classes
 from rap_keras.network.graph import Graph
-from rap_keras.network.turning import negated
+from rap_keras.network.negation import negated
 
 CLASSES = (2,)
 """The output shape of a model with one neuron per class."""

@@ -6,7 +6,7 @@ from typing import Any
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.turning import Negative
+from rap_keras.network.negation import Negative
 from rap_keras.rules import Rule, name_of, required_facts, routing
 
 LayerType = str | type

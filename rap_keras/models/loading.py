@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.models.applications import applications, imagenet_classes
+from rap_keras.models.h5_files import raw_operations, with_axes
 from rap_keras.models.hub import PREFIX, load_preset
-from rap_keras.models.legacy import raw_operations, with_axes
 from rap_keras.models.loaded import LoadedModel, RawModel, channels_of
 from rap_keras.models.names import EMBEDDED
 from rap_keras.models.preprocessing import (

@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 
 from rap_keras.errors import InputError
-from rap_keras.models.foreign import what_it_is
 from rap_keras.models.hub import PREFIX, check_installed
 from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
+from rap_keras.models.other_formats import what_it_is
 from rap_keras.models.preprocessing import check_preprocess
 from rap_keras.support.memory import check_memory
 

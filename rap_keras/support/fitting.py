@@ -14,7 +14,7 @@ FITS = ("warp", "crop", "pad")
 Size = tuple[int, int]
 
 
-class Box(NamedTuple):
+class Part(NamedTuple):
     """A part of an image, in pixels."""
 
     top: int
@@ -39,11 +39,11 @@ def check_fit(fit: str) -> None:
 
 def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
     """An image of Pillow at another `(height, width)`, bilinear."""
-    source, target = _boxes((image.height, image.width), size, fit)
+    source, target = _parts((image.height, image.width), size, fit)
     part = (source.left, source.top, source.left + source.width, source.top + source.height)
     kept = image if part == (0, 0, *image.size) else image.crop(part)
     resized = kept.resize((target.width, target.height), Image.Resampling.BILINEAR)
-    if target == Box(0, 0, *size):
+    if target == Part(0, 0, *size):
         return resized
     whole = Image.new(image.mode, size[::-1])
     whole.paste(resized, (target.left, target.top))
@@ -57,7 +57,7 @@ def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[
     and an even map stays even. What lies on the bars of "pad" is left out; what "crop" has cut off is
     0. The precision stays.
     """
-    source, target = _boxes(shape, relevance.shape[:2], fit)
+    source, target = _parts(shape, relevance.shape[:2], fit)
     inner = relevance[target.pixels].astype(np.float64)
     down, across = _shares(target.height, source.height), _shares(target.width, source.width)
     found = np.zeros((*shape, relevance.shape[-1]), relevance.dtype)
@@ -65,7 +65,7 @@ def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[
     return found
 
 
-def _boxes(shape: Size, size: Size, fit: str) -> tuple[Box, Box]:
+def _parts(shape: Size, size: Size, fit: str) -> tuple[Part, Part]:
     """The part of an image that is kept, and the part of the fitted one that shows it."""
     (height, width), (rows, columns) = shape, size
     if fit == "crop":
@@ -73,22 +73,22 @@ def _boxes(shape: Size, size: Size, fit: str) -> tuple[Box, Box]:
             min(height, _scaled(width, rows, columns)),
             min(width, _scaled(height, columns, rows)),
         )
-        return _centred(kept, shape), Box(0, 0, *size)
+        return _centred(kept, shape), Part(0, 0, *size)
     if fit == "pad":
         shown = (
             min(rows, _scaled(columns, height, width)),
             min(columns, _scaled(rows, width, height)),
         )
-        return Box(0, 0, *shape), _centred(shown, size)
-    return Box(0, 0, *shape), Box(0, 0, *size)
+        return Part(0, 0, *shape), _centred(shown, size)
+    return Part(0, 0, *shape), Part(0, 0, *size)
 
 
 def _scaled(length: int, numerator: int, denominator: int) -> int:
     return max(1, round(length * numerator / denominator))
 
 
-def _centred(part: Size, within: Size) -> Box:
-    return Box((within[0] - part[0]) // 2, (within[1] - part[1]) // 2, *part)
+def _centred(part: Size, within: Size) -> Part:
+    return Part((within[0] - part[0]) // 2, (within[1] - part[1]) // 2, *part)
 
 
 def _shares(count: int, new: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from rap_keras.composites.gradient import gradient_composite
 from rap_keras.composites.rap import rap_composite
 from rap_keras.inputs.bounds import boxes
 from rap_keras.network.folding import fold
-from rap_keras.network.turning import Negative, less_reference, negated
+from rap_keras.network.negation import Negative, less_reference, negated
 from rap_keras.propagate import backward, forward
 
 COMPOSITES = {

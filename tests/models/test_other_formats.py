@@ -12,8 +12,8 @@ if not keras.__version__.startswith("3"):
 from keras import layers
 
 from rap_keras import InputError, create_analyzer
-from rap_keras.models.foreign import what_it_is
 from rap_keras.models.loading import load_model
+from rap_keras.models.other_formats import what_it_is
 
 FILES = {
     "m.tflite": "is a TensorFlow Lite model, ",
