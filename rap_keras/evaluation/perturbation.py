@@ -117,20 +117,10 @@ def perturbation_curves(
 ) -> list[PerturbationCurve]:
     """`perturbation_curve` of several images of one size, whose steps share batches.
 
-    Args:
-        predict: See `perturbation_curve`; it is called `ceil(n * (steps + 1) / batch_size)` times.
-        x: The model's inputs as preprocessed, n times `(height, width, channels)`.
-        heatmaps: The relevance of their pixels, n times `(height, width)`.
-        neurons: The index of the explained neuron of each.
-        steps: See `perturbation_curve`, as `pixels_per_step`, `order`, `batch_size` and `patch`.
-        pixels_per_step: See there.
-        order: See there.
-        replacements: What to replace the pixels of each image by, n times `replacement`; default: 0.
-        batch_size: See there.
-        patch: See there.
-        logits: Those of the images as they are, `(n, classes)`, if they are known: then step 0 is not
-            computed, which saves one forward pass of `steps + 1`.
-        head: See `perturbation_curve`.
+    `x`, `heatmaps`, `neurons` and `replacements` (default: 0) have one for each image. `logits` are
+    those of the images as they are, `(n, classes)`; where they are known, step 0 is not computed, which
+    saves one forward pass of `steps + 1`. The rest is as in `perturbation_curve`; `predict` is called
+    `ceil(n * (steps + 1) / batch_size)` times.
     """
     if replacements is None:
         replacements = [0.0] * len(x)
@@ -233,15 +223,7 @@ def deletion_curve(
 
     Deletion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421, whose score is the area
     under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`: the smaller the
-    better. It is `perturbation_curve` with the most relevant pixels first.
-
-    Args:
-        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
-        x: The model's input as preprocessed, `(height, width, channels)`.
-        heatmap: The relevance of its pixels, `(height, width)`.
-        neuron: The index of the explained neuron among the logits.
-        replacement: What pixels become, see `perturb`.
-        **options: `steps`, `pixels_per_step`, `batch_size`, `patch`, `head` of `perturbation_curve`.
+    better. It is `perturbation_curve`, whose arguments it takes, with the most relevant pixels first.
     """
     return perturbation_curve(
         predict, x, heatmap, neuron, order="morf", replacement=replacement, **options
@@ -260,15 +242,8 @@ def insertion_curve(
 
     Insertion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421, whose score is the area
     under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`: the greater the
-    better.
-
-    Args:
-        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
-        x: The model's input as preprocessed, `(height, width, channels)`.
-        heatmap: The relevance of its pixels, `(height, width)`.
-        neuron: The index of the explained neuron among the logits.
-        start: The image to begin with, of x's shape; default: `blurred(x)`.
-        **options: `steps`, `pixels_per_step`, `batch_size`, `patch`, `head` of `perturbation_curve`.
+    better. It takes the arguments of `perturbation_curve` except for `replacement`; it begins with the
+    image `start`, of x's shape, or else with `blurred(x)`.
     """
     begin = blurred(x) if start is None else start
     return perturbation_curve(
