@@ -1,6 +1,5 @@
 """Relative Attributing Propagation (RAP) and fair baselines for Keras."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from rap_keras import errors
@@ -12,6 +11,7 @@ from rap_keras.analyzers import (
 )
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.support.lazy import lazy
+from rap_keras.version import __version__
 
 if TYPE_CHECKING:  # what `lazy` loads
     from rap_keras import (  # noqa: F401 (innvestigate, which `import *` leaves out)
@@ -31,12 +31,7 @@ if TYPE_CHECKING:  # what `lazy` loads
     from rap_keras.analyzers.rap import RAPAnalyzer
     from rap_keras.composites import Composite, register_rule
     from rap_keras.inputs.target import TopK
-    from rap_keras.shortcut import explain
-
-try:
-    __version__ = version("rap-keras")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0+unknown"
+    from rap_keras.pipeline.explain import explain
 
 __all__ = [
     "Composite",
@@ -73,7 +68,7 @@ __getattr__ = lazy(
         "Composite": "composites",
         "RAPAnalyzer": "analyzers.rap",
         "TopK": "inputs.target",
-        "explain": "shortcut",
+        "explain": "pipeline.explain",
         "register_rule": "composites",
     },
     modules=[*__all__, "innvestigate"],

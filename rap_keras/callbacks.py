@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rap_keras.analyzers import create_analyzer
 from rap_keras.errors import InputError
+from rap_keras.pipeline.explainer import Explainer
+from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.options import read_integer
 
 DPI = 100
@@ -25,11 +26,12 @@ class HeatMaps(keras.callbacks.Callback):
     Args:
         log_dir: The folder that TensorBoard reads.
         x: The samples, as the model takes them, `(batch, height, width, channels)`.
-        images: Their pixels, to be drawn beside the maps, as `rap_keras.plot.overlay` takes them; None
+        images: Their pixels, to be drawn next to the maps, as `rap_keras.plot.overlay` takes them; None
             draws the maps alone.
         method: The method; `rap_keras.analyzer_names()` lists them.
-        neuron: The neuron, or one of each sample `(batch,)`, such as the right class; None: the one with
-            the largest logit, which may be another after each epoch.
+        target: What is explained, as in `Analyzer.analyze`: a class, or one for each sample `(batch,)`,
+            such as the right one. None: the class with the largest logit, which may be another after
+            each epoch.
         every: Epochs from one picture to the next.
         **options: Those of the method, as `create_analyzer` takes them.
 
@@ -43,21 +45,20 @@ class HeatMaps(keras.callbacks.Callback):
         x: Any,
         images: Any = None,
         method: str = "rap",
-        neuron: Any = None,
+        target: Any = None,
         every: int = 1,
         **options: Any,
     ) -> None:
         super().__init__()
         self.every = read_integer("every", every, 1)
-        self._x, self._images, self._method, self._neuron = x, images, method, neuron
+        self._x, self._images, self._target = x, images, target
+        self._method = MethodSpec(method, method, options)
         if images is not None and len(images) != len(x):
             raise InputError(
                 f"Expected an image of each of the {len(x)} samples, got {len(images)}.", "images"
             )
-        mode = "max_activation" if neuron is None else "index"
-        self._options = {"neuron_selection_mode": mode} | options
         self._log_dir = str(log_dir)
-        self._analyzer: Any = None
+        self._explainer: Any = None
         self._writer: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -76,15 +77,15 @@ class HeatMaps(keras.callbacks.Callback):
         self._writer.close()
 
     def _open(self) -> None:
-        self._analyzer = create_analyzer(self._method, self.model, **self._options)
+        self._explainer = Explainer(self.model, self._method)
 
     def _write(self, step: int) -> None:
         try:
-            found = self._analyzer.explain(self._x, self._neuron)
+            found = self._explainer.explain(self._x, self._target)
         except InputError:
             # Weights that a layer turns into a constant are those of the time when it was opened.
             self._open()
-            found = self._analyzer.explain(self._x, self._neuron)
+            found = self._explainer.explain(self._x, self._target)
         figure, picture = found.plot(self._images), io.BytesIO()
         figure.savefig(picture, format="png", dpi=DPI)
         width, height = (str(round(inches * DPI)) for inches in figure.get_size_inches())

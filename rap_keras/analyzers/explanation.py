@@ -1,8 +1,9 @@
 """What an analyzer says of samples."""
 
 import base64
+import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from rap_keras.errors import InputError
 from rap_keras.support.files import replacing, save_npz
+from rap_keras.support.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +26,8 @@ PICTURES = (".jpg", ".pdf", ".png", ".svg")
 class Explanation:
     """The relevance of samples, and what it is the relevance of; all from one forward pass.
 
-    A notebook shows it as a picture.
+    A notebook shows it as a picture. `explanation[k]` is that of sample k, still with the batch axis;
+    `len(explanation)` samples can be looped over.
 
     Attributes:
         relevance: What `analyze` returns: an array of the shape of x, of k neurons per sample of shape
@@ -33,7 +36,7 @@ class Explanation:
         neurons: The output neuron that is explained of each sample, int32 of shape `(batch,)`, or the
             k neurons, `(batch, k)`; of a region a boolean array of the shape of the logits; None where
             all neurons are explained.
-        method: The name of the method, as `create_analyzer` takes it.
+        method: The method, as `create_analyzer` takes it, or NAME:OPTION=VALUE as it was written.
         images: The pixels that were explained, uint8 `(batch, height, width, 3)`, as `rap_keras.explain`
             knows them; None from an analyzer, which gets what the model takes.
         labels: The names of the classes, where they are known.
@@ -41,6 +44,8 @@ class Explanation:
         head: What turns the logits into probabilities: "softmax", "sigmoid", or None. With a sigmoid
             and one logit z, neuron 1 is z and neuron 0 is -z.
         reference_output: The value that the output of a regression is compared with.
+        against: What the classes are set against, as the option `contrast` takes it.
+        fit: How the images were fitted whose maps were brought back to their size.
     """
 
     relevance: Any
@@ -52,6 +57,27 @@ class Explanation:
     model: str | None = None
     head: str | None = None
     reference_output: float = 0.0
+    against: Any = None
+    fit: str = "warp"
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __iter__(self) -> "Iterator[Explanation]":
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, k: int | slice) -> "Explanation":
+        if not isinstance(k, slice):
+            if not -len(self) <= k < len(self):
+                raise IndexError(f"Expected a sample from 0 to {len(self) - 1}, got {k}.")
+            k = slice(k % len(self), k % len(self) + 1)
+        return dataclasses.replace(
+            self,
+            relevance=_each(self.relevance, lambda part: part[k]),
+            logits=self.logits[k],
+            neurons=None if self.neurons is None else self.neurons[k],
+            images=None if self.images is None else self.images[k],
+        )
 
     @property
     def explained_logits(self) -> np.ndarray:
@@ -73,25 +99,94 @@ class Explanation:
         return self.head == "sigmoid" and self.logits.shape[1:] in ((), (1,))
 
     @property
+    def is_several(self) -> bool:
+        """Whether k neurons of each sample are explained, a map of each."""
+        return self.neurons is not None and self.neurons.dtype != bool and self.neurons.ndim == 2
+
+    @property
     def decisions(self) -> list[str]:
         """What is explained of each sample, in words; of k neurons per sample, of each of them."""
-        logits = self.explained_logits
-        if self.neurons is None:
-            return [f"all neurons, logits {logit:.4g}" for logit in logits]
-        if self.neurons.dtype == bool:
-            counts = self.neurons.reshape(len(logits), -1).sum(1)
-            return [f"{n} neurons, logits {v:.4g}" for n, v in zip(counts, logits, strict=True)]
-        pairs = zip(self.neurons.ravel(), logits.ravel(), strict=True)
-        return [f"{self._called(int(neuron))}, logit {logit:.4g}" for neuron, logit in pairs]
+        logits = self.explained_logits.ravel()
+        return [
+            f"{what} {logit:.4g}" for what, logit in zip(self._explained(), logits, strict=True)
+        ]
 
-    def plot(self, images: Any = None, count: int | None = None, **options: Any) -> "Figure":
-        """Draws the samples beside their maps; one sample as `rap_keras.plot.explanation` does.
+    def _explained(self) -> list[str]:
+        against = ""
+        if self.against is not None:
+            some = [self.against] if isinstance(self.against, int) else self.against
+            others = "the others" if isinstance(some, str) else ", ".join(map(str, some))
+            against = f" against {others}"
+        if self.neurons is None:
+            return [f"all neurons{against}, logits"] * len(self)
+        if self.neurons.dtype != bool:
+            return [f"{self._called(int(k))}{against}, logit" for k in self.neurons.ravel()]
+        return [f"{words}{against}, {logit}" for words, logit in map(self._region, self.neurons)]
+
+    def _region(self, mask: np.ndarray) -> tuple[str, str]:
+        """A region in words."""
+        classes, positions = _parts(mask)
+        count = int(positions.sum())
+        where = "" if positions.all() else f" at {counted(count, 'position')}"
+        if mask.ndim > 1 and len(classes) == 1:
+            return self._called(int(classes[0])) + where, "logit"
+        if mask.ndim > 1 and mask.sum() == count * mask.shape[-1]:
+            return f"all neurons{where}", "logits"
+        return f"{mask.sum()} neurons", "logits"
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """What is explained of each sample, and what its map sums to; as JSON knows it.
+
+        Returns:
+            For each sample "neuron" ("all" for all together), "class" (its name), "positions" (their
+            number, of a region), "logit" and "relevance_sum"; lists of them for k neurons.
+        """
+        sums = self._maps().sum((2, 3, 4), dtype=np.float64).reshape(self.explained_logits.shape)
+        found: list[dict[str, Any]] = []
+        for k, logits in enumerate(self.explained_logits):
+            neurons: Any = "all"
+            where = {}
+            if self.neurons is not None:
+                neurons = self.neurons[k].tolist()
+            if self.neurons is not None and self.neurons.dtype == bool:
+                classes, positions = _parts(self.neurons[k])
+                neurons = [int(one) for one in classes]
+                if len(neurons) == self.neurons.shape[-1] > 1:
+                    neurons = "all"
+                neurons = neurons[0] if len(neurons) == 1 else neurons
+                where = {} if positions.all() else {"positions": int(positions.sum())}
+            found.append(
+                {"neuron": neurons, "class": self._label(neurons), **where}
+                | {"logit": logits.tolist(), "relevance_sum": sums[k].tolist()}
+            )
+        return found
+
+    @property
+    def regions(self) -> list[np.ndarray | None]:
+        """Of each sample the positions of a map of classes that are explained, if not all are."""
+        if self.neurons is None or self.neurons.dtype != bool or self.neurons.ndim != 4:
+            return [None] * len(self)
+        # An output's positions are those of the fitted image.
+        masks = np.any(self.neurons, -1) & (self.fit == "warp")
+        return [mask if mask.any() and not mask.all() else None for mask in masks]
+
+    def plot(
+        self,
+        images: Any = None,
+        count: int | None = None,
+        title: str | None = None,
+        **options: Any,
+    ) -> "Figure":
+        """Draws the samples next to their maps; one sample as `rap_keras.plot.explanation` does.
+
+        A region of the output that is explained is outlined in the samples.
 
         Args:
             images: The pixels of the samples, `(batch, height, width, 3)`, `(..., 1)` or without
                 channels, as `rap_keras.plot.overlay` takes them. Default: `images`; without any the maps
                 alone are drawn.
             count: At most so many samples, the first.
+            title: What the maps are called; default: the method.
             **options: As `rap_keras.plot.grid` takes them: percentile, colormap, ...
 
         Returns:
@@ -107,19 +202,21 @@ class Explanation:
         if pixels is not None:
             pixels = pixels[:count]
         decisions = self.decisions[: maps.shape[0] * maps.shape[1]]
+        title = self.method if title is None else title
         drawing: dict[str, Any] = {"caption": self.model} | options
         if len(maps) == 1 and maps.shape[1] == 1 and pixels is not None and len(pixels) == 1:
             above = f"{self.model}: {decisions[0]}" if self.model else decisions[0]
-            drawing = {"title": self.method, "caption": above} | options
+            drawing = {"title": title, "caption": above, "region": self.regions[0]} | options
             return plot.explanation(maps[0, 0], pixels[0], **drawing)
         if maps.shape[1] == 1:
-            columns, rows = {self.method: maps[:, 0]}, decisions
+            columns, rows = {title: maps[:, 0]}, decisions
         else:
-            columns = {f"{self.method}, {k + 1}": maps[:, k] for k in range(maps.shape[1])}
+            columns = {f"{title}, {k + 1}": maps[:, k] for k in range(maps.shape[1])}
             rows = [
                 "\n".join(decisions[i * maps.shape[1] :][: maps.shape[1]]) for i in range(len(maps))
             ]
-        return plot.grid(pixels, columns, row_titles=rows, **drawing)
+        regions = None if pixels is None else self.regions[:count]
+        return plot.grid(pixels, columns, row_titles=rows, **{"regions": regions} | drawing)
 
     def save(self, path: str | Path) -> Path:
         """Writes the arrays, or the picture, whole or not at all.
@@ -171,15 +268,19 @@ class Explanation:
         words = html.escape(f"Heat maps of {self.method}", quote=True)
         return "<br>".join(lines) + f'<br><img alt="{words}" src="data:image/png;base64,{data}">'
 
+    def _label(self, neuron: Any) -> Any:
+        if isinstance(neuron, list):
+            return [self._label(one) for one in neuron]
+        return self.labels[neuron] if self.labels and neuron != "all" else None
+
     def _called(self, neuron: int) -> str:
-        label = self.labels[neuron] if self.labels else None
+        label = self._label(neuron)
         return f"neuron {neuron}" + (f" ({label})" if label not in (None, str(neuron)) else "")
 
     def _maps(self) -> np.ndarray:
         """The maps `(batch, k, height, width, channels)`, k being 1 of one neuron per sample."""
-        each = self.neurons is not None and self.neurons.dtype != bool and self.neurons.ndim == 2
         maps = self.relevance if isinstance(self.relevance, np.ndarray) else np.zeros(0)
-        maps = maps if each else np.expand_dims(maps, 1)
+        maps = maps if self.is_several else np.expand_dims(maps, 1)
         if maps.ndim != 5 or not len(maps):
             raise InputError(
                 "Expected the relevance of images (height, width, channels) to draw, got that of "
@@ -195,6 +296,20 @@ class Explanation:
         rest = {} if several else {"relevance": self.relevance}
         rest |= {"logits": self.logits, "neurons": self.neurons, "images": self.images}
         return maps | {name: array for name, array in rest.items() if array is not None}
+
+
+def _each(relevance: Any, function: Callable[[Any], Any]) -> Any:
+    """The relevance with a function applied to that of each input."""
+    if isinstance(relevance, dict):
+        return {name: function(part) for name, part in relevance.items()}
+    if isinstance(relevance, list | tuple):
+        return type(relevance)(map(function, relevance))
+    return function(relevance)
+
+
+def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a region, and its positions, a boolean array."""
+    return np.flatnonzero(mask.reshape(-1, mask.shape[-1]).any(0)), np.asarray(mask.any(-1))
 
 
 def _shapes(relevance: Any) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-import rap_keras
 from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import names_function
+from rap_keras.version import __version__
 
 
 def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
     """
     names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as the file system has them
     return settings.recorded() | {
-        "rap_keras": rap_keras.__version__,
+        "rap_keras": __version__,
         "versions": {"python": platform.python_version(), "numpy": np.__version__}
         | backend.versions,
         "device": backend.device,

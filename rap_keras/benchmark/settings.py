@@ -7,9 +7,10 @@ from typing import Any
 
 from rap_keras.analyzers.registry import check_name, is_seeded
 from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.methods import Method, check_given, read_method, with_patterns
+from rap_keras.benchmark.methods import Method, read_method
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.errors import InputError
+from rap_keras.pipeline.methods import check_given, with_patterns
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import did_you_mean
 

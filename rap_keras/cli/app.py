@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-import rap_keras
 from rap_keras.cli import patterns
 from rap_keras.cli.benchmark import benchmark, merge, report
 from rap_keras.cli.demo import demo
@@ -16,13 +15,14 @@ from rap_keras.cli.doctor import doctor
 from rap_keras.cli.explain import compare, explain, layers
 from rap_keras.cli.lists import methods, models
 from rap_keras.cli.options import Commands
+from rap_keras.version import __version__
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rap-keras {rap_keras.__version__}")
+        typer.echo(f"rap-keras {__version__}")
         raise typer.Exit
 
 

@@ -13,7 +13,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from rap_keras.benchmark.methods import check_early
 from rap_keras.benchmark.settings import Settings, described
 from rap_keras.cli.options import A_PATH, ModelFlags, read_numbers, read_path
 from rap_keras.cli.session import import_tensorflow, tell
@@ -21,6 +20,7 @@ from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 from rap_keras.models.request import check_request
+from rap_keras.pipeline.methods import check_early
 from rap_keras.support.files import check_writable
 from rap_keras.support.reading import read_text, understood
 from rap_keras.support.signals import Stopped

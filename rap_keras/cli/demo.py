@@ -7,10 +7,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from rap_keras.benchmark.methods import Method
-from rap_keras.cli.explainer import Explainer
 from rap_keras.cli.options import OutOption
 from rap_keras.cli.session import import_native, results_in, tell
+from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.files import save_npz
 from rap_keras.support.text import one_line
 
@@ -42,21 +41,22 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
     """Writes what one model makes of the scenes, prints it, and returns the RAP maps."""
     from rap_keras import plot
     from rap_keras.models.loading import load_model
+    from rap_keras.pipeline.explainer import Explainer
 
     loaded = load_model(f"embedded:{name}")
-    explainers = {name: Explainer(loaded, Method(name, name)) for name in DEMO_METHODS}
+    explainers = {name: Explainer(loaded, MethodSpec(name, name)) for name in DEMO_METHODS}
     x = loaded.preprocess(scenes.images)
     explained = {method: one.explain(x) for method, one in explainers.items()}
-    maps = {method: np.stack([one.relevance for one in all_]) for method, all_ in explained.items()}
+    maps = {method: one.relevance for method, one in explained.items()}
 
     typer.echo(f"\nThe {name} model, explained by rap:")
     typer.echo(
         "  digit  predicted    logit  sum of relevance  positive relevance in digit  its area"
     )
     inside, area = _share_inside(maps["rap"], scenes.masks), scenes.masks.mean(axis=(1, 2))
-    for k, one in enumerate(explained["rap"]):
+    for k, one in enumerate(explained["rap"].summaries()):
         typer.echo(
-            f"{scenes.labels[k]:>7}{one.label:>11}{one.logit:>9.4g}{one.relevance.sum():>18.4g}"
+            f"{scenes.labels[k]:>7}{one['class']:>11}{one['logit']:>9.4g}{one['relevance_sum']:>18.4g}"
             f"{inside[k]:>29.0%}{area[k]:>10.0%}"
         )
     means = (f"{method} {_share_inside(maps[method], scenes.masks).mean():.0%}" for method in maps)
@@ -65,7 +65,7 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
     figure = plot.grid(scenes.images, maps, row_titles=_digit_titles(scenes))
     figure.savefig(folder / f"{name}-grid.png")
     save_npz(folder / f"{name}-maps.npz", {"images": scenes.images} | maps)
-    layer_maps = explainers["rap"].layers(x[:1])[0]
+    layer_maps = explainers["rap"].layers(x[:1])
     plot.layers(layer_maps, image=scenes.images[0]).savefig(folder / f"{name}-layers.png")
     save_npz(folder / f"{name}-layers.npz", layer_maps)
     return maps["rap"]

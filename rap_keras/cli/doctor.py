@@ -9,11 +9,11 @@ import numpy as np
 import typer
 
 from rap_keras.cli.flags import shared_flags
-from rap_keras.cli.images import Images
-from rap_keras.cli.options import ModelFlags
+from rap_keras.cli.options import ModelFlags, open_image
 from rap_keras.cli.session import import_native, tell
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network.graph import Graph
+from rap_keras.pipeline.images import Images
 from rap_keras.support.text import counted, one_line
 
 TOLERATED = 1e-3
@@ -34,9 +34,7 @@ def doctor(
     """Shows whether and how RAP explains a model: input, output, rules, and whether the sum is kept."""
     if named is not None:
         model = dataclasses.replace(model, model=named)
-    images = None if image is None else Images([image])
-    if images is not None and len(images) > 1:
-        raise InputError(f"Expected one image, got {len(images)} in {image!r}: name one.")
+    images = None if image is None else open_image(image)
     import_native()
     loaded, model = _loaded(model)
     from rap_keras import create_analyzer
@@ -69,7 +67,7 @@ def doctor(
     x = _sample(loaded, images)
     explained = analyzer.explain(x)
     report = analyzer.conservation(x)
-    what = "noise" if images is None else images.paths[0].name
+    what = "noise" if images is None else images.sources[0].name
     logit = float(explained.explained_logits[0])
     _say("checked on", f"{what}: {explained.decisions[0]}")
     worst = max([*report.layers, report.model], key=lambda row: float(row.error.max()))
@@ -133,7 +131,7 @@ def _command(model: ModelFlags, image: str | None, is_map: bool) -> str:
         value = getattr(model, field.name)
         if field.name != "model" and value != field.default:
             words += [f"--{field.name}", str(value)]
-    return shlex.join([*words, *(["--neuron", "all"] if is_map else [])])
+    return shlex.join([*words, *(["--target", "all"] if is_map else [])])
 
 
 def _size(size: tuple[int, int] | None) -> str:

@@ -1,5 +1,6 @@
 """The commands `rap-keras explain`, `compare` and `layers`."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,9 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from rap_keras.cli.explainer import Explained, Explainer
+from rap_keras.analyzers.explanation import Explanation
 from rap_keras.cli.flags import shared_flags
-from rap_keras.cli.images import Images, unique_stems
 from rap_keras.cli.options import (
     BatchSizeOption,
     ImageArgument,
@@ -20,12 +20,17 @@ from rap_keras.cli.options import (
     ModelFlags,
     OutOption,
     StrictOption,
+    open_image,
+    open_images,
 )
-from rap_keras.cli.session import import_native, results_in, tell
+from rap_keras.cli.session import import_native, results_in, tell, unique_stems
 from rap_keras.errors import InputError
+from rap_keras.models.loading import LoadedModel
+from rap_keras.pipeline.explain import at_size_of
+from rap_keras.pipeline.explainer import Explainer
+from rap_keras.pipeline.images import pixels_of
+from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.files import save_npz
-from rap_keras.support.fitting import restored
-from rap_keras.support.images import read_image
 from rap_keras.support.progress import track
 from rap_keras.support.text import counted, one_line, printable
 
@@ -47,52 +52,40 @@ def explain(
 ) -> None:
     """Explains images: a figure and the raw map of each, and explain.json about all."""
     (asked,) = shown.methods([method])
-    others = asked.options.get("contrast")
-    files = Images(images, strict, shown.fit)
+    files = open_images(images, shown.fit, strict)
     with results_in(out) as folder:
-        import_native()
-        from rap_keras import plot
-
-        loaded = shown.named(model.load())
-        explainer = Explainer(loaded, asked, shown.neuron, shown.where, batch_size)
-        stems = dict(zip(files.paths, unique_stems(files.paths), strict=True))
-        records = []
+        explainer, loaded = _explainer(asked, model, shown, batch_size)
+        stems = dict(zip(files.sources, unique_stems(files.sources), strict=True))
+        records, lines = [], []
         work = (
-            item
+            (path, one)
             for paths, pixels, x in files.batches(loaded, batch_size)
-            for item in zip(paths, pixels, explainer.explain(x, paths), strict=True)
+            for path, one in zip(
+                paths,
+                dataclasses.replace(explainer.explain(x, *shown.wanted, paths), images=pixels),
+                strict=True,
+            )
         )
-        for path, image, explained in track(work, "explaining", len(files)):
+        for path, one in track(work, "explaining", len(files)):
             stem = stems[path]
             record = {"file": str(path), "figure": f"{stem}.png", "map": f"{stem}.npy"}
-            record = {key: printable(name) for key, name in record.items()}
-            record |= {"method": method} | explained.summary()
-            records.append(record)
-            relevance = explained.relevance
+            record = {key: printable(name) for key, name in record.items()} | {"method": method}
+            (summary,) = one.summaries()
+            records.append(record | summary)
+            lines.append(f"{one_line(record['file'])}: {_with_sums(one, summary)}")
             if original_size:
-                image = read_image(path)
-                relevance = restored(relevance, image.shape[:2], shown.fit)
-            figure = plot.explanation(
-                relevance,
-                image,
-                title=method,
-                # An output's positions are those of the fitted image.
-                region=None if original_size and shown.fit != "warp" else explained.outlined,
-                caption=f"{loaded.name}: {_decision(record, others)}",
-                **shown.drawing,
-            )
-            figure.savefig(folder / f"{stem}.png")
-            np.save(folder / f"{stem}.npy", relevance)
+                one = at_size_of(pixels_of(path)[np.newaxis], one, shown.fit)
+            one.plot(**shown.drawing).savefig(folder / f"{stem}.png")
+            np.save(folder / f"{stem}.npy", one.relevance[0])
         about = _about(model, loaded, shown) | {
             "original_size": original_size,
-            "contrast": others,
+            "contrast": asked.options.get("contrast"),
             "images": records,
             "skipped": files.skipped,
         }
         _write_json(folder / "explain.json", about)
-    for record in records:
-        total = f"the map sums to {record['relevance_sum']:.4g}"
-        tell(f"{one_line(record['file'])}: {_decision(record, others)}, {total}")
+    for line in lines:
+        tell(line)
     tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {one_line(out)}.")
 
 
@@ -120,52 +113,58 @@ def compare(
             f"methods are different names, separated by commas, not {methods!r}.", "methods"
         )
     asked = shown.methods(names)
-    files = Images(images, strict, shown.fit)
+    files = open_images(images, shown.fit, strict)
     with results_in(out) as folder:
         import_native()
         from rap_keras import plot
 
         loaded = shown.named(model.load())
-        explainers = {
-            method.title: Explainer(loaded, method, shown.neuron, shown.where, batch_size)
-            for method in asked
-        }
+        explainers = {one.title: Explainer(loaded, one, batch_size=batch_size) for one in asked}
         pixels: list[Any] = []
-        firsts: list[Explained] = []
+        firsts: list[Explanation] = []
         maps: dict[str, list[Any]] = {name: [] for name in names}
 
-        def work() -> Iterator[tuple[str, Explained]]:
+        def work() -> Iterator[tuple[str, Explanation]]:
             for paths, batch, x in files.batches(loaded, batch_size):
                 pixels.extend(batch)
                 if batch[0].shape != pixels[0].shape:
                     raise InputError("One figure needs images of one shape: pass size=N.", "size")
                 for name, explainer in explainers.items():
-                    yield from ((name, one) for one in explainer.explain(x, paths))
+                    found = explainer.explain(x, *shown.wanted, paths)
+                    if found.is_several:
+                        raise InputError(
+                            "Expected one target, of which each method draws a map, got several, "
+                            f"target={shown.target}: name one, or use rap-keras explain.",
+                            "target",
+                        )
+                    yield from ((name, one) for one in found)
 
         for name, one in track(work(), "explaining", len(files) * len(names)):
-            maps[name].append(one.relevance)
+            maps[name].append(one.relevance[0])
             if name == names[0]:
-                firsts.append(one)
+                firsts.append(dataclasses.replace(one, against=None))
         stacked = {name: np.stack(parts) for name, parts in maps.items()}
-        stems = unique_stems(files.paths)
-        explained = [one.decision() for one in firsts]
+        stems = unique_stems(files.sources)
         figure = plot.grid(
             np.stack(pixels),
             stacked,
             row_titles=[
-                f"{one_line(s)}\n{_decision(d)}" for s, d in zip(stems, explained, strict=True)
+                f"{one_line(stem)}\n{one.decisions[0]}"
+                for stem, one in zip(stems, firsts, strict=True)
             ],
-            regions=[one.outlined for one in firsts],
+            regions=[one.regions[0] for one in firsts],
             caption=loaded.name,
             **shown.drawing,
         )
         figure.savefig(folder / "compare.png")
         save_npz(folder / "compare.npz", {"images": np.stack(pixels)} | stacked)
-        images_told = [
-            {"file": printable(str(path))} | told
-            for path, told in zip(files.paths, explained, strict=True)
+        records = [
+            {"file": printable(str(path))} | one.summaries()[0]
+            for path, one in zip(files.sources, firsts, strict=True)
         ]
-        about = _about(model, loaded, shown) | {"methods": names, "images": images_told}
+        for record in records:
+            del record["relevance_sum"]  # which each method has its own of
+        about = _about(model, loaded, shown) | {"methods": names, "images": records}
         _write_json(folder / "compare.json", about | {"skipped": files.skipped})
     tell(
         f"{counted(len(files), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
@@ -191,36 +190,31 @@ def layers(
 ) -> None:
     """Draws the relevance of an image layer by layer, from the output to the input."""
     (asked,) = shown.methods([method])
-    files = Images([image], fit=shown.fit)
-    if len(files) > 1:
-        raise InputError(f"Expected one image, got {len(files)} in {image!r}: name one.", "image")
-    (path,) = files.paths
+    files = open_image(image, shown.fit)
+    (path,) = files.sources
     figure_name, maps_name, about_name = (
         f"{path.stem}-layers.{kind}" for kind in ("png", "npz", "json")
     )
     with results_in(out) as folder:
-        import_native()
+        explainer, loaded = _explainer(asked, model, shown)
         from rap_keras import plot
 
-        loaded = shown.named(model.load())
-        explainer = Explainer(loaded, asked, shown.neuron, shown.where)
         ((paths, (pixels,), x),) = files.batches(loaded, 1)
-        relevance, region = explainer.layers(x, paths)
-        told = explainer.explain(x, paths)[0].summary()
-        decision = _decision(told, asked.options.get("contrast"))
+        relevance = explainer.layers(x, *shown.wanted, paths)
+        found = explainer.explain(x, *shown.wanted, paths)
         figure = plot.layers(
             relevance,
             image=pixels,
             names=layer or None,
-            region=region,
-            caption=f"{method}, {loaded.name}: {decision}",
+            region=found.regions[0],
+            caption=f"{method}, {loaded.name}: {found.decisions[0]}",
             **shown.drawing,
         )
         figure.savefig(folder / figure_name)
         if maps:
             save_npz(folder / maps_name, relevance)
         about = _about(model, loaded, shown) | {"contrast": asked.options.get("contrast")}
-        about |= {"file": printable(str(path)), "method": method} | told
+        about |= {"file": printable(str(path)), "method": method} | found.summaries()[0]
         _write_json(folder / about_name, about)
     figure_name, maps_name, about_name = map(one_line, (figure_name, maps_name, about_name))
     written = f"The figure {figure_name} of {counted(len(relevance), 'layer')}"
@@ -228,7 +222,16 @@ def layers(
     tell(f"{written}{parts} and what it is of, {about_name}, are in {one_line(out)}.")
 
 
-def _about(model: ModelFlags, loaded: Any, shown: MapFlags) -> dict[str, Any]:
+def _explainer(
+    method: MethodSpec, model: ModelFlags, shown: MapFlags, batch_size: int = 8
+) -> tuple[Explainer, LoadedModel]:
+    """The method on the model, and the model."""
+    import_native()
+    loaded = shown.named(model.load())
+    return Explainer(loaded, method, batch_size=batch_size), loaded
+
+
+def _about(model: ModelFlags, loaded: LoadedModel, shown: MapFlags) -> dict[str, Any]:
     """What was explained by which model: what every command writes down."""
     return {
         "model": model.model,
@@ -237,6 +240,7 @@ def _about(model: ModelFlags, loaded: Any, shown: MapFlags) -> dict[str, Any]:
         "mean": model.shift,
         "std": model.scale,
         "output": loaded.output,
+        "target": shown.target,
         "region": shown.region,
         "fit": shown.fit,
     }
@@ -246,16 +250,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
-def _decision(summary: Mapping[str, Any], others: str | int | list[int] | None = None) -> str:
-    """What is explained, and its logit."""
-    what = "all neurons" if summary["neuron"] == "all" else f"neuron {summary['neuron']}"
-    # The digits' labels are their neurons' numbers.
-    if summary["class"] not in (None, str(summary["neuron"])):
-        what += f" ({summary['class']})"
-    if "positions" in summary:
-        what += f" at {counted(summary['positions'], 'position')}"
-    if others is not None:
-        some = [others] if isinstance(others, int) else others
-        listed = "the others" if isinstance(some, str) else ", ".join(map(str, some))
-        what += f" against {listed}"
-    return f"{what}, logit {summary['logit']:.4g}"
+def _with_sums(one: Explanation, summary: Mapping[str, Any]) -> str:
+    """What is explained of an image, and what its maps sum to."""
+    sums = np.atleast_1d(summary["relevance_sum"])
+    parts = zip(one.decisions, sums, strict=True)
+    return "; ".join(f"{decision}, the map sums to {total:.4g}" for decision, total in parts)

@@ -12,15 +12,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rap_keras.benchmark.methods import Method, check_early, check_given, read_method, with_patterns
-from rap_keras.cli.region import Region, read_region
 from rap_keras.cli.session import tell
 from rap_keras.errors import InputError
-from rap_keras.inputs.contrast import CONTRASTS
 from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.models.request import check_request
+from rap_keras.pipeline.images import Images
+from rap_keras.pipeline.methods import (
+    MethodSpec,
+    check_early,
+    check_given,
+    read_spec,
+    with_patterns,
+)
+from rap_keras.pipeline.target import Region, read_against, read_region, read_target
 from rap_keras.support.fitting import check_fit
+from rap_keras.support.images import collect_images
 from rap_keras.support.progress import announced
 from rap_keras.support.text import one_line, printable
 
@@ -30,15 +37,16 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
+        typed = list(ctx.args)
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _tell_warning
+                warnings.showwarning = lambda message, *place, **more: warn(str(message))
                 return super().invoke(ctx)
         except InputError as error:
             # Tables that a message goes on with are for Python sessions.
             sentence = " ".join(str(error).partition("\n\n")[0].split())
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
-            flags = {p.name: max(p.opts, key=len) for p in command.params} if command else {}
+            flags = {p.name: _flag(p.opts, typed) for p in command.params} if command else {}
             tell(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
         except Exception as error:
@@ -47,16 +55,16 @@ class Commands(TyperGroup):
             raise
 
 
-def _tell_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """Prints a warning in one line, without its place in the code."""
-    tell(f"rap-keras: {' '.join(str(message).split())}", err=True)
+def _flag(names: Sequence[str], typed: Sequence[str]) -> str:
+    """Of the names of a flag the one that was typed, or the first long one."""
+    words = {word.partition("=")[0] for word in typed}
+    return next((name for name in names if name in words), max(names, key=len))
+
+
+def warn(text: str) -> None:
+    """Prints a warning of the library in one line."""
+    text = re.sub(r'\bfit="(\w+)"', r"--fit \1", " ".join(text.split()))
+    tell(f"rap-keras: {text}", err=True)
 
 
 def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
@@ -131,11 +139,14 @@ MethodOption = Annotated[
         "rap:variant=released."
     ),
 ]
-NeuronOption = Annotated[
+TargetOption = Annotated[
     str,
     typer.Option(
-        help="What to explain: max (the largest logit), all, an INDEX or a class name. For one output "
-        "with a sigmoid: class 0 or 1 (max is 1)."
+        "--target",
+        "--neuron",
+        help="What to explain: max (the class with the largest logit), all, a class by INDEX or name, "
+        "or several separated by commas, with a map of each. For one output with a sigmoid: class 0 or "
+        "1 (max is 1).",
     ),
 ]
 ClassesOption = Annotated[
@@ -156,7 +167,7 @@ RegionOption = Annotated[
     str | None,
     typer.Option(
         help="Where, if the output is a map of classes: a pixel Y,X of it, a box Y0:Y1,X0:X1, the image "
-        "FILE of a mask, or class: where the class --neuron is the largest. Default: everywhere."
+        "FILE of a mask, or class: where the class --target is the largest. Default: everywhere."
     ),
 ]
 ContrastOption = Annotated[
@@ -184,13 +195,21 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images computed at a 
 OutOption = Annotated[Path, typer.Option(help="The folder for the results.", **A_PATH)]
 
 
-def check_neuron(text: str) -> None:
-    """Refuses negative numbers; other values depend on the model."""
-    if re.fullmatch(r"-\d+", text.strip()):
-        raise InputError(
-            f"Expected neuron to be max, all, a class or an index from 0 on, got {text}.",
-            "neuron",
-        )
+def open_images(sources: Sequence[str], fit: str | None = None, strict: bool = True) -> Images:
+    """The images of files, folders and patterns, each once; warnings are printed."""
+    return Images(collect_images(sources), fit or "warp", strict, warn, fit is not None)
+
+
+def open_image(source: str, fit: str | None = None) -> Images:
+    """The image of a file.
+
+    Raises:
+        InputError: There is more than one.
+    """
+    images = open_images([source], fit)
+    if len(images) > 1:
+        raise InputError(f"Expected one image, got {len(images)} in {source!r}: name one.")
+    return images
 
 
 def read_numbers(argument: str, text: str | None) -> list[float] | None:
@@ -249,7 +268,7 @@ class MapFlags:
     """What is explained and how it is drawn: the flags of every command that explains."""
 
     patterns: PatternsOption = None
-    neuron: NeuronOption = "max"
+    target: TargetOption = "max"
     classes: ClassesOption = None
     fit: FitOption = "warp"
     region: RegionOption = None
@@ -260,9 +279,8 @@ class MapFlags:
 
     def __post_init__(self) -> None:
         """Refuses at once what cannot be read."""
-        _ = self.where, self.others, self.names
+        _ = self.wanted, self.names
         check_fit(self.fit)
-        check_neuron(self.neuron)
         if self.colormap is not None:
             from rap_keras.plot.drawing import colors_of  # it takes time: matplotlib
 
@@ -288,34 +306,11 @@ class MapFlags:
         return loaded if self.names is None else loaded.with_labels(self.names)
 
     @functools.cached_property
-    def where(self) -> Region | None:
-        """The region."""
-        return None if self.region is None else read_region(self.region)
+    def wanted(self) -> tuple[Any, Region | None]:
+        """The target and the region, as `Explainer.explain` takes them."""
+        return read_target(self.target), read_region(self.region)
 
-    @functools.cached_property
-    def others(self) -> str | list[int] | None:
-        """What the explained class is set against, as analyzers take it."""
-        if self.against is None:
-            if self.contrast not in (None, *CONTRASTS):
-                raise InputError(
-                    f"contrast is {' or '.join(CONTRASTS)}, not {self.contrast!r}; classes are told by "
-                    "against=INDEX.",
-                    ("contrast", "against"),
-                )
-            return self.contrast
-        if self.contrast is not None:
-            raise InputError(
-                "contrast weights all other classes, against names some: pass one of them.",
-                ("contrast", "against"),
-            )
-        numbers = self.against.split(",")
-        if not all(number.strip().isdecimal() for number in numbers):
-            raise InputError(
-                f"against is INDEX or INDEX,INDEX,..., not {self.against!r}.", "against"
-            )
-        return [int(number) for number in numbers]
-
-    def methods(self, texts: Sequence[str]) -> list[Method]:
+    def methods(self, texts: Sequence[str]) -> list[MethodSpec]:
         """The methods, each with all its options; an option of its own wins over a flag.
 
         Args:
@@ -325,7 +320,7 @@ class MapFlags:
             InputError: A method cannot be read; or patterns are needed and not given, or given and not
                 needed.
         """
-        methods = [read_method(text) for text in texts]
+        methods = [read_spec(text) for text in texts]
         for method in methods:
             check_given(method, "command")
         if self.patterns is not None and not any(method.lacks_patterns for method in methods):
@@ -334,7 +329,8 @@ class MapFlags:
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
-        shared = {} if self.others is None else {"contrast": self.others}
+        others = read_against(self.contrast, self.against)
+        shared = {} if others is None else {"contrast": others}
         completed = [
             dataclasses.replace(method, options=shared | dict(method.options))
             for method in (with_patterns(method, self.patterns) for method in methods)

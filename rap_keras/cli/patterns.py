@@ -6,8 +6,14 @@ from typing import Annotated
 import typer
 
 from rap_keras.cli.flags import shared_flags
-from rap_keras.cli.images import Images
-from rap_keras.cli.options import A_PATH, BatchSizeOption, Commands, ImageArguments, ModelFlags
+from rap_keras.cli.options import (
+    A_PATH,
+    BatchSizeOption,
+    Commands,
+    ImageArguments,
+    ModelFlags,
+    open_images,
+)
 from rap_keras.cli.session import import_tensorflow, tell
 from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.support.files import replacing_together
@@ -53,7 +59,7 @@ def fit(
 ) -> None:
     """Estimates a model's patterns from images, in one pass."""
     choose("pattern_type", pattern_type, PATTERN_TYPES)
-    files = Images(images, strict=True)  # patterns are of all images that were named
+    files = open_images(images)  # patterns are of all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:
         import_tensorflow()

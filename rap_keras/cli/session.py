@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -38,6 +38,21 @@ def results_in(out: Path) -> Iterator[Path]:
     parts = [f"{counted(len(names), 'file')} {what}" for what, names in told.items() if names]
     if parts:
         tell(f"rap-keras: {one_line(out)} was not empty: {', '.join(parts)}.", err=True)
+
+
+def unique_stems(paths: Sequence[Path]) -> list[str]:
+    """A name for each file's results; files that are called alike get a number."""
+    taken: set[str] = set()
+    stems = []
+    for path in paths:
+        stem, number = path.stem, 1
+        # Some file systems take names that differ in case only for the same.
+        while stem.lower() in taken:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.lower())
+        stems.append(stem)
+    return stems
 
 
 def import_tensorflow() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.interop.analyzers import analyzer_for
+from rap_keras.interop.explainers import explainer_for
 
 
 def explain_func(
@@ -42,8 +42,6 @@ def explain_func(
         InputError: The inputs fit the model in neither layout, or as in `create_analyzer`.
     """
     x = np.asarray(inputs)
-    analyzer = analyzer_for(model, method, options)
-    neurons = np.asarray(targets, np.int32).reshape(-1)
     shape = tuple(model.inputs[0].shape[1:])
     if not _fits(x.shape[1:], shape) and x.ndim > 2:
         x = np.moveaxis(x, 1, -1)
@@ -52,7 +50,8 @@ def explain_func(
             f"Expected inputs of the model's shape {shape}, with the channels last or first, got "
             f"{np.shape(inputs)[1:]}: resize them."
         )
-    maps = np.asarray(analyzer.analyze(x, neurons))
+    classes = np.asarray(targets, np.int32).reshape(-1)
+    maps = explainer_for(model, method, options).explain(x, classes).relevance
     return maps.sum(-1) if x.ndim > 2 else maps
 
 

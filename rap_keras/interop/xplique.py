@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.errors import InputError
-from rap_keras.interop.analyzers import analyzer_for
+from rap_keras.interop.explainers import explainer_for
 
 
 def method(explainer: Callable[..., Any], **settings: Any) -> Callable[..., np.ndarray]:
@@ -67,10 +67,9 @@ class Explainer:
                 f"Expected targets of shape (batch, neurons), one row for each of {len(inputs)} inputs, "
                 f"got {rows.shape}: use one-hot rows."
             )
-        analyzer = analyzer_for(self.model, self._method, self._options)
-        # xplique knows one neuron of a model with one output: the output itself.
-        target = rows.argmax(1) if rows.shape[1] > 1 else analyzer.class_of_output()
-        maps = np.asarray(analyzer.analyze(np.asarray(inputs), target))
-        return maps.sum(-1, keepdims=True)
+        explainer = explainer_for(self.model, self._method, self._options)
+        # One row of a model with one output stands for the output itself, which is the largest.
+        classes = rows.argmax(1).astype(np.int32) if rows.shape[1] > 1 else None
+        return explainer.explain(np.asarray(inputs), classes).relevance.sum(-1, keepdims=True)
 
     __call__ = explain

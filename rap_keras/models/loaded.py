@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.classes import class_called
 from rap_keras.models.preprocessing import Preprocess
 from rap_keras.models.randomisation import randomised
-from rap_keras.support.text import did_you_mean, first_line
+from rap_keras.support.text import first_line
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from rap_keras.backends.network import Network
@@ -157,24 +158,13 @@ class LoadedModel:
         Raises:
             InputError: No class is called so, or several are.
         """
-        labels = self.labels or ()
-        found = [k for k, known in enumerate(labels) if known == label]
-        if len(found) == 1:
-            return found[0]
-        hint = did_you_mean(label, labels, 1)
-        known = (
-            f"one of its {len(labels)} classes"
-            if labels
-            else "a number, because its classes have no names"
-        )
-        if not hint and 0 < len(labels) <= _MOST_NAMES:
-            known += f" ({', '.join(labels)})"
-        raise InputError(
-            f"Expected neuron to be {known}, got {label!r}"
-            + (f", which {len(found)} of them are called" if found else "")
-            + (f"; {hint}" if hint and not found else "."),
-            "neuron",
-        )
+        if not self.labels:
+            raise InputError(
+                "Expected target to be a number, because its classes have no names (classes=NAMES gives "
+                f"them), got {label!r}.",
+                ("target", "classes"),
+            )
+        return class_called(label, self.labels)
 
     def randomised(self, stage: str, seed: int) -> "LoadedModel":
         """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""

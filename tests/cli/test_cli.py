@@ -13,12 +13,13 @@ from helpers.thinned import pairwise_or_slow
 from PIL import Image
 
 import rap_keras
-from rap_keras.cli import images as cli_images
 from rap_keras.cli.demo import _share_inside as share_inside
-from rap_keras.cli.images import Images, unique_stems
+from rap_keras.cli.session import unique_stems
 from rap_keras.datasets import cluttered_digits
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
+from rap_keras.pipeline import images as pipeline_images
+from rap_keras.pipeline.images import Images
 from rap_keras.support.files import save_npz
 
 MODEL = """
@@ -311,13 +312,12 @@ def test_one_batch_of_images_is_in_memory(monkeypatch):
         return np.zeros((4, 4 if path.stem < "6" else 5, 3), np.uint8)
 
     paths = [Path(f"{name}.png") for name in range(9)]
-    monkeypatch.setattr(cli_images, "collect_images", lambda sources: paths)
-    monkeypatch.setattr(cli_images, "check_image", lambda path: None)
-    monkeypatch.setattr(cli_images, "has_alpha", lambda path: False)
-    monkeypatch.setattr(cli_images, "read_image", read_image)
+    monkeypatch.setattr(pipeline_images, "check_image", lambda path: None)
+    monkeypatch.setattr(pipeline_images, "has_alpha", lambda path: False)
+    monkeypatch.setattr(pipeline_images, "read_image", read_image)
     loaded = LoadedModel(None, "any", None, lambda images: images + np.float32(1))
     found, ahead = [], []
-    for part, pixels, x in Images(["."]).batches(loaded, 4):
+    for part, pixels, x in Images(paths).batches(loaded, 4):
         assert len(part) == len(pixels)
         np.testing.assert_array_equal(x, pixels + 1.0)
         found.append(list(part))
@@ -403,9 +403,15 @@ def common(photos, model, tmp_path):
     ("added", "message"),
     [
         (["--method", "rapp"], "'rap'"),
-        (["--neuron", "5"], "neurons 0 to 4, but no neuron 5"),
+        (
+            ["--neuron", "5"],
+            "Expected --neuron from 0 to 4, got 5: {tmp}/net.py:make has 5 output neurons.",
+        ),
         (["--neuron", "-1"], "an index from 0 on, got -1"),
-        (["--neuron", "cat"], "--neuron is max, all or an index, not 'cat'"),
+        (
+            ["--neuron", "cat"],
+            "--neuron to be a number, because its classes have no names (--classes NAMES gives them)",
+        ),
         (["--model", "vgg17"], "no model 'vgg17'"),
         (["--model", "missing.keras"], "no model file"),
         (["--model", "{tmp}/bad.keras"], "not a valid Keras archive"),
@@ -427,7 +433,7 @@ def test_bad_options_leave_nothing_behind(command, added, message, photos, commo
     (tmp_path / "bad.keras").write_bytes(b"no model")
     before = files(tmp_path)
     added = [text.format(tmp=tmp_path) for text in added]
-    assert message in fail(command, photos / "a.png", *common, *added)
+    assert message.format(tmp=tmp_path) in fail(command, photos / "a.png", *common, *added)
     assert files(tmp_path) == before
 
 

@@ -161,7 +161,7 @@ def test_completion_can_be_installed():
             "scaled by its own Rescaling (scale): --preprocess none",
         ),
         ([":dividing"], "--preprocess none", "its own "),
-        ([":map"], "--preprocess none --neuron all", "pass --preprocess"),
+        ([":map"], "--preprocess none --target all", "pass --preprocess"),
         ([":two", "--output", "b"], "--preprocess none --output b", "pass --preprocess"),
     ],
 )

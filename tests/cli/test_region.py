@@ -9,9 +9,9 @@ from helpers.compare import assert_same
 from PIL import Image
 
 import rap_keras
-from rap_keras.cli.region import read_region
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
+from rap_keras.pipeline.target import read_region
 
 MODEL = """
 import keras
@@ -183,8 +183,8 @@ def test_compare_and_layers_outline_the_region(photo, model, tmp_path):
 
 
 WRONG = {
-    "pass --region WHERE, or --neuron CLASS, or both": [],
-    "tell which, --neuron CLASS": ["--region", "class"],
+    "pass --region WHERE, or --target CLASS, or both": [],
+    "tell which, --target CLASS": ["--region", "class"],
     "--region 6,0 does not fit the positions of the output, 6 x 6: the first is 0": [
         *("--region", "6,0", "--neuron", 1)
     ],
@@ -195,8 +195,8 @@ WRONG = {
     "--region is a pixel y,x, a box y0:y1,x0:x1, class, or the image file of a mask, not 'x,y'": [
         *("--region", "x,y")
     ],
-    "neurons 0 to 3, but no neuron 4": ["--region", "1,1", "--neuron", 4],
-    "--neuron is max, all or an index": ["--region", "1,1", "--neuron", "cat"],
+    "Expected --target from 0 to 3, got 4: ": ["--region", "1,1", "--target", 4],
+    "Expected --neuron to be a number, because": ["--region", "1,1", "--neuron", "cat"],
     "Expected --output to be one of 'maps', or a number from 0 to 0, got 'logits'": [
         *("--output", "logits", "--neuron", 1)
     ],

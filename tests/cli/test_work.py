@@ -14,10 +14,10 @@ from helpers.command_line import fail, files, run, succeed
 from PIL import Image
 
 from rap_keras import patterns
-from rap_keras.cli import images as cli_images
 from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import ModelFlags
 from rap_keras.models.loading import load_model
+from rap_keras.pipeline import images as pipeline_images
 from rap_keras.support import images, signals
 from rap_keras.support.files import replacing_together
 from rap_keras.support.progress import track
@@ -68,7 +68,7 @@ def counted_calls(monkeypatch):
         return call
 
     counted_read = counting("read", images.read_image)
-    monkeypatch.setattr(cli_images, "read_image", counted_read)
+    monkeypatch.setattr(pipeline_images, "read_image", counted_read)
     monkeypatch.setattr(images, "read_image", counted_read)
     monkeypatch.setattr(Analyzer, "explain", counting("explain", Analyzer.explain))
     monkeypatch.setattr(LoadedModel, "logits", counting("logits", LoadedModel.logits))

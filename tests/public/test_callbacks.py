@@ -76,7 +76,7 @@ def test_maps_of_every_epoch(more, data, tmp_path):
 
 def test_every_second_epoch_of_given_neurons(data, tmp_path):
     x, y = data
-    maps = HeatMaps(tmp_path, x[:2], method="gradient", neuron=y[:2], every=2, postprocess="abs")
+    maps = HeatMaps(tmp_path, x[:2], method="gradient", target=y[:2], every=2, postprocess="abs")
     network().fit(x, y, epochs=5, verbose=0, callbacks=[maps])
     assert [(step, tag) for step, tag, _ in pictures(tmp_path)] == [
         (k, "gradient") for k in (0, 2, 4)

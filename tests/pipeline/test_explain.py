@@ -46,13 +46,13 @@ def test_images_are_fitted_and_maps_brought_back(rng):
     assert whole.relevance.shape == (2, 56, 84, 3)
     np.testing.assert_allclose(whole.relevance.sum((1, 2, 3)), whole.explained_logits, rtol=1e-4)
     assert not whole.relevance[:, :, :14].any()
-    several = rap_keras.explain("embedded:vgg", image, neuron=[[3, 5]], original_size=True)
+    several = rap_keras.explain("embedded:vgg", image, target=[[3, 5]], original_size=True)
     assert several.relevance.shape == (1, 2, 56, 84, 3)
 
 
 def test_names_of_classes(pixels, tmp_path):
     grey, names = grey_model(), list("abcde")
-    found = rap_keras.explain(grey, pixels, preprocess="unit", classes=names, neuron="c")
+    found = rap_keras.explain(grey, pixels, preprocess="unit", classes=names, target="c")
     assert found.labels == tuple(names)
     assert set(found.neurons) == {2}
     (tmp_path / "names.txt").write_text("\n".join(names))
@@ -121,9 +121,9 @@ def test_neurons_by_number(pixels, vgg, neuron):
 
 
 def test_neurons_by_name_and_all(pixels):
-    by_name = rap_keras.explain("embedded:vgg", pixels, neuron="7")
+    by_name = rap_keras.explain("embedded:vgg", pixels, target="7")
     assert by_name.neurons.tolist() == [7, 7, 7]
-    together = rap_keras.explain("embedded:vgg", pixels, neuron="all")
+    together = rap_keras.explain("embedded:vgg", pixels, target="all")
     assert together.neurons is None
     np.testing.assert_allclose(
         together.relevance.sum((1, 2, 3)), together.logits.sum(1), rtol=1e-4, atol=1e-3
@@ -171,7 +171,7 @@ def test_grey_models_take_the_luma(pixels):
 
 
 WRONG = {
-    "a number, because its classes have no names, got 'cat'": {"neuron": "cat"},
+    r"because its classes have no names \(classes=NAMES gives them\), got 'cat'": {"target": "cat"},
     "Expected at least one image, got none": {"images": []},
     "There is no image or folder 'nowhere.png'": {"images": "nowhere.png"},
     r"uint8 \(height, width, 3\) or \(height, width\), got int": {"images": 3},
@@ -197,9 +197,9 @@ def test_names_of_classes_are_proposed(pixels):
     with pytest.raises(
         InputError, match="one of its 10 classes, got 'tabby'; did you mean 'tabby cat'"
     ):
-        rap_keras.explain(loaded, pixels, neuron="tabby")
+        rap_keras.explain(loaded, pixels, target="tabby")
     with pytest.raises(InputError, match="got 'crane', which 2 of them are called"):
-        rap_keras.explain(loaded, pixels, neuron="crane")
+        rap_keras.explain(loaded, pixels, target="crane")
     object.__setattr__(loaded, "labels", ("not yes", "yes"))
     with pytest.raises(InputError, match=r"one of its 2 classes \(not yes, yes\), got 'no'"):
         loaded.neuron_called("no")

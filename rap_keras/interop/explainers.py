@@ -1,0 +1,18 @@
+"""The explainer of the last call: metrics call with the same model again and again."""
+
+import json
+from typing import Any
+
+from rap_keras.pipeline.explainer import Explainer
+from rap_keras.pipeline.methods import MethodSpec
+
+_LAST: list[tuple[Any, str, Explainer]] = []
+
+
+def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer:
+    """A method on a model, made anew only for another model, method or options."""
+    key = json.dumps([method, options], default=repr)
+    if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
+        explainer = Explainer(model, MethodSpec(method, method, options))
+        _LAST[:] = [(model, key, explainer)]
+    return _LAST[0][2]

@@ -1,0 +1,1 @@
+"""The one road from images to an explanation, which every front end takes."""

@@ -1,0 +1,94 @@
+"""A method on a loaded model."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rap_keras.analyzers.explanation import Explanation
+from rap_keras.analyzers.factory import create_analyzer
+from rap_keras.models.loading import LoadedModel
+from rap_keras.pipeline.methods import MethodSpec
+from rap_keras.pipeline.target import Region, selected
+
+
+class Explainer:
+    """A method on a loaded model.
+
+    Args:
+        model: The model, loaded, or of Keras as it is.
+        method: The method with its options.
+        **options: Options of the analyzer that are not part of the method, such as batch_size.
+
+    Raises:
+        InputError: The model cannot be explained so.
+        UnknownLayerError: A layer has no rule.
+    """
+
+    def __init__(self, model: Any, method: MethodSpec, **options: Any) -> None:
+        self._name = model.name if isinstance(model, LoadedModel) else None
+        self._method = method
+        self._options = options | dict(method.options)
+        output = self._options.pop("output", None)
+        self._loaded = _loaded(model, output)
+        self._analyzers: dict[str, Any] = {}
+        self._analyzer(0)
+
+    def explain(
+        self,
+        x: Any,
+        target: Any = None,
+        region: Region | None = None,
+        sources: Sequence[Any] = (),
+    ) -> Explanation:
+        """The relevance of the images of a batch.
+
+        Args:
+            x: As `loaded.preprocess` gives it.
+            target: What is explained; see `rap_keras.pipeline.target.selected`.
+            region: Where, if the output is a map of classes; None: everywhere.
+            sources: Where the images are from, for messages about what a map holds.
+
+        Raises:
+            InputError: Something does not fit the model.
+        """
+        analyzer, selection = self._analyzer(selected(self._loaded, x, target, region, sources))
+        return dataclasses.replace(
+            analyzer.explain(x, selection),
+            method=self._method.title,
+            labels=self._loaded.labels,
+            model=self._name,
+            against=self._options.get("contrast"),
+        )
+
+    def layers(
+        self,
+        x: Any,
+        target: Any = None,
+        region: Region | None = None,
+        sources: Sequence[Any] = (),
+    ) -> dict[str, Any]:
+        """The relevance at every layer, of the images of a batch; as `explain`."""
+        analyzer, selection = self._analyzer(selected(self._loaded, x, target, region, sources))
+        return analyzer.analyze_layers(x, selection)
+
+    def _analyzer(self, target: Any) -> tuple[Any, Any]:
+        """The analyzer, and what it is told."""
+        mode, selection = "index", target
+        if target is None:
+            mode = "max_activation"
+        elif isinstance(target, str):
+            mode, selection = "all", None
+        if mode not in self._analyzers:
+            options = {"neuron_selection_mode": mode} | self._options
+            self._analyzers[mode] = create_analyzer(
+                self._method.name, self._loaded.network, **options
+            )
+        return self._analyzers[mode], selection
+
+
+def _loaded(model: Any, output: str | int | None) -> LoadedModel:
+    if not isinstance(model, LoadedModel):
+        return LoadedModel(model, model.name, None, np.asarray, output=output)
+    return model if output is None else dataclasses.replace(model, output=output)

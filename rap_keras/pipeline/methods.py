@@ -1,0 +1,130 @@
+"""A method with its options, as it is written: NAME:OPTION=VALUE."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rap_keras.analyzers.registry import check_name, find_method, needs_patterns
+from rap_keras.errors import InputError
+from rap_keras.support.reading import check_npz
+
+# Options of every analyzer that are not part of a method.
+_GIVEN = ("neuron_selection_mode", "output", "batch_size")
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method and its options.
+
+    Attributes:
+        title: As it was written: NAME or NAME:OPTION=VALUE:...
+        name: The method, one of `rap_keras.analyzer_names()`.
+        options: The options of its analyzer.
+    """
+
+    title: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lacks_patterns(self) -> bool:
+        """Whether it needs patterns that its options do not name."""
+        return needs_patterns(self.name) and "patterns" not in self.options
+
+    @property
+    def is_contrasted(self) -> bool:
+        """Whether it explains a class against others, so that relevance sums to 0."""
+        return self.options.get("contrast") is not None
+
+
+Spec = TypeVar("Spec", bound=MethodSpec)
+
+
+def read_spec(text: str) -> MethodSpec:
+    """Reads a method with its options.
+
+    Args:
+        text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE, where NAME may be FILE.py:function; values are
+            numbers, true, false, null or words.
+
+    Returns:
+        The method. Its name and its options are not checked here; see `check_early`.
+
+    Raises:
+        InputError: An option has no value or is given twice.
+
+    Example:
+        >>> read_spec("smoothgrad:augment_by_n=8").options
+        {'augment_by_n': 8}
+    """
+    name, *assignments = (part.strip() for part in text.strip().split(":"))
+    if name.endswith(".py") and assignments:  # FILE.py:function
+        name = f"{name}:{assignments.pop(0)}"
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        option, equals, value = (part.strip() for part in assignment.partition("="))
+        if not (option and equals and value) or option in options:
+            raise InputError(
+                f"Expected a method as NAME:OPTION=VALUE with each option once, got {text!r}."
+            )
+        try:
+            options[option] = json.loads(value)
+        except ValueError:
+            options[option] = value
+    return MethodSpec(text.strip(), name, options)
+
+
+def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
+    """The method with the patterns that it needs, if it needs any.
+
+    Args:
+        method: The method. Patterns among its options have precedence.
+        patterns: The file of patterns of all methods.
+
+    Raises:
+        InputError: It needs patterns, and there are none.
+    """
+    if not method.lacks_patterns:
+        return method
+    if patterns is None:
+        raise InputError(
+            f"The method {method.title!r} needs patterns=FILE.npz, as rap-keras patterns fit writes it.",
+            "patterns",
+        )
+    return dataclasses.replace(method, options={"patterns": patterns} | dict(method.options))
+
+
+def check_early(method: MethodSpec) -> None:
+    """Refuses a wrong name, options or patterns without loading TensorFlow.
+
+    Raises:
+        InputError: There is no such method, option or file.
+    """
+    check_name(method.name)
+    record = find_method(method.name)
+    if record is not None:
+        record.check_options(method.options)
+    if needs_patterns(method.name) and isinstance(
+        file := method.options.get("patterns"), str | Path
+    ):
+        check_npz(file, "file with patterns")
+
+
+def check_given(method: MethodSpec, by: str) -> None:
+    """Refuses options that are the same for all methods.
+
+    Args:
+        method: The method.
+        by: What sets them: "command" or "benchmark".
+
+    Raises:
+        InputError: It has one.
+    """
+    for option in method.options:
+        if option in _GIVEN:
+            raise InputError(
+                f"Expected no {option} in the method {method.title!r}: it is the {by}'s own."
+            )
