@@ -201,6 +201,70 @@ def test_decisions_in_words():
     assert [line.split(",")[0] for line in two.decisions] == ["neuron 1", "neuron 2"] * 5
 
 
+def test_one_sample_of_an_explanation():
+    images = np.zeros((5, 12, 12, 3), np.uint8)
+    whole = shown(images=images, labels=tuple("abcdefghij"), model="net")
+    assert len(whole) == 5
+    assert [one.decisions for one in whole] == [[words] for words in whole.decisions]
+    for one in (whole[3], whole[-2], whole[np.int64(3)]):
+        np.testing.assert_array_equal(one.relevance, whole.relevance[3:4])
+        assert one.images.shape == (1, 12, 12, 3)
+        assert (one.neurons, one.model) == ([9], "net")
+    assert whole[1:3].decisions == whole.decisions[1:3]
+    several = shown(relevance={"a": whole.relevance, "b": whole.relevance[:, :4]})[2]
+    np.testing.assert_array_equal(several.relevance["b"], whole.relevance[2:3, :4])
+    with pytest.raises(IndexError, match="from 0 to 4, got 5"):
+        whole[5]
+    every = dataclasses.replace(whole, neurons=None)
+    assert every[0].decisions == every.decisions[:1]
+
+
+def test_what_is_explained_as_json_knows_it():
+    one = shown(labels=tuple("abcdefghij")).summaries()[1]
+    logit = shown().logits[1, 7]
+    assert one == {
+        "neuron": 7,
+        "class": "h",
+        "logit": pytest.approx(logit),
+        "relevance_sum": pytest.approx(logit, rel=1e-4),
+    }
+    assert shown(neurons=None).summaries()[0]["neuron"] == "all"
+    two = made("rap", neuron_selection_mode="index").explain(samples(), [[1, 2]] * 5).summaries()[0]
+    assert (two["neuron"], two["class"]) == ([1, 2], [None, None])
+    assert two["relevance_sum"] == pytest.approx(two["logit"], rel=1e-4)
+
+
+def of_a_map(where, **changes):
+    """An explanation of a map of four classes at 3 x 2 positions."""
+    mask = np.zeros((1, 3, 2, 4), bool)
+    mask[0][where] = True
+    found = Explanation(np.ones((1, 6, 4, 3)), np.ones((1, 3, 2, 4)), mask, "rap")
+    return dataclasses.replace(found, **changes)
+
+
+@pytest.mark.parametrize(
+    ("where", "words", "outlined"),
+    [
+        (np.s_[1, 0, 2], "neuron 2 at 1 position, logit 1", True),
+        (np.s_[:2, :, 2], "neuron 2 at 4 positions, logit 4", True),
+        (np.s_[..., 2], "neuron 2, logit 6", False),
+        (np.s_[1], "all neurons at 2 positions, logits 8", True),
+        (np.s_[:], "all neurons, logits 24", False),
+        (np.s_[1, :, 1:3], "4 neurons, logits 4", True),
+    ],
+)
+def test_regions_in_words_and_in_pictures(where, words, outlined):
+    found = of_a_map(where)
+    assert found.decisions == [words]
+    assert (found.regions[0] is not None) == outlined
+    assert of_a_map(where, fit="crop").regions == [None]
+    figure = found.plot(np.zeros((1, 6, 4, 3), np.uint8))
+    assert bool(figure.axes[0].collections) == outlined
+    assert of_a_map(where, against="softmax").decisions == [
+        words.replace(", ", " against the others, ")
+    ]
+
+
 def maps_drawn(figure):
     """What the colours stand for, without photographs."""
     images = [ax.images[-1] for ax in figure.axes if ax.images]

@@ -17,9 +17,7 @@ from rap_keras.cli.demo import _share_inside as share_inside
 from rap_keras.cli.session import unique_stems
 from rap_keras.datasets import cluttered_digits
 from rap_keras.errors import InputError
-from rap_keras.models.loading import LoadedModel, load_model
-from rap_keras.pipeline import images as pipeline_images
-from rap_keras.pipeline.images import Images
+from rap_keras.models.loading import load_model
 from rap_keras.support.files import save_npz
 
 MODEL = """
@@ -154,6 +152,39 @@ def test_explain_a_chosen_neuron_or_all(photos, model, tmp_path):
         np.testing.assert_allclose(np.load(out / "b.npy"), expected[0], rtol=1e-4, atol=1e-7)
         (record,) = summary(out)["images"]
         assert str(record["neuron"]) == neuron
+
+
+def test_a_map_of_each_of_several_classes(photos, model, tmp_path):
+    arguments = ["--model", model, "--preprocess", "unit", "--classes", "a,b,c,d,e"]
+    out = tmp_path / "out"
+    told = succeed("explain", photos / "b.png", *arguments, "--target", "3, b", "--out", out)
+    network = load_model(model, preprocess="unit").model
+    x = warped(photos / "b.png")[np.newaxis] / np.float32(255)
+    index = rap_keras.create_analyzer("rap", network, neuron_selection_mode="index")
+    assert_same(np.load(out / "b.npy"), index.analyze(x, [[3, 1]])[0], 1e-5)
+    about = summary(out)
+    assert about["target"] == "3, b"
+    (record,) = about["images"]
+    assert (record["neuron"], record["class"]) == ([3, 1], ["d", "b"])
+    assert record["relevance_sum"] == pytest.approx(record["logit"], rel=1e-4)
+    first, second = told.splitlines()[0].split("; ")
+    assert f"b.png: neuron 3 (d), logit {record['logit'][0]:.4g}, the map sums to" in first
+    assert second.startswith("neuron 1 (b), logit ")
+    for command, words in (
+        ("compare", "which each method draws a map, got several, --target 3,1: name one, or use"),
+        ("layers", "several"),
+    ):
+        no = ["--target", "3,1", "--out", tmp_path / "no"]
+        assert words in fail(command, photos / "b.png", *arguments, *no)
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("flag", ["--target", "--neuron"])
+def test_errors_name_the_flag_that_was_typed(flag, photos, model):
+    common = ["explain", photos / "a.png", "--model", model, "--preprocess", "unit"]
+    for typed in ([flag, "-1"], [f"{flag}=-1"]):
+        assert f"Expected {flag} to be max, all" in fail(*common, *typed)
+    assert f"Expected {flag} from 0 to 4, got 7" in fail(*common, flag, "7")
 
 
 def test_a_model_of_any_size_sees_the_images_as_they_are(photos, model, tmp_path):
@@ -302,28 +333,6 @@ def test_demo(tmp_path):
             np.testing.assert_allclose(
                 layers[first].sum(), logits[0].max(), rtol=1e-3, err_msg=first
             )
-
-
-def test_one_batch_of_images_is_in_memory(monkeypatch):
-    read = []
-
-    def read_image(path, size, fit):
-        read.append(path)
-        return np.zeros((4, 4 if path.stem < "6" else 5, 3), np.uint8)
-
-    paths = [Path(f"{name}.png") for name in range(9)]
-    monkeypatch.setattr(pipeline_images, "check_image", lambda path: None)
-    monkeypatch.setattr(pipeline_images, "has_alpha", lambda path: False)
-    monkeypatch.setattr(pipeline_images, "read_image", read_image)
-    loaded = LoadedModel(None, "any", None, lambda images: images + np.float32(1))
-    found, ahead = [], []
-    for part, pixels, x in Images(paths).batches(loaded, 4):
-        assert len(part) == len(pixels)
-        np.testing.assert_array_equal(x, pixels + 1.0)
-        found.append(list(part))
-        ahead.append(len(read) - sum(map(len, found)))
-    assert found == [paths[:4], paths[4:6], paths[6:]]  # the seventh image has another size
-    assert max(ahead) <= 1
 
 
 def spoilt(folder, how):

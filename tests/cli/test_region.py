@@ -9,9 +9,7 @@ from helpers.compare import assert_same
 from PIL import Image
 
 import rap_keras
-from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
-from rap_keras.pipeline.target import read_region
 
 MODEL = """
 import keras
@@ -238,12 +236,6 @@ def test_errors_that_a_model_or_an_image_decides(photo, model, tmp_path):
 def _wins(model, photo, k):
     maps = load_model(model, preprocess="unit").model(batch(photo)).numpy()
     return all((one.argmax(-1) == k).any() for one in maps)
-
-
-@pytest.mark.parametrize("text", ["", "1;2", "1.5,2", "1:2:3,4", "missing.png", "a" * 5000, "\0"])
-def test_texts_that_are_no_region(text):
-    with pytest.raises(InputError, match="region is a pixel"):
-        read_region(text)
 
 
 def test_patterns_of_one_output(photo, model, tmp_path):

@@ -1,0 +1,162 @@
+"""What is explained, from values and from text."""
+
+import keras
+import numpy as np
+import pytest
+from helpers.compare import assert_same
+from keras import layers
+from PIL import Image
+
+import rap_keras
+from rap_keras import InputError
+from rap_keras.models.loading import load_model
+from rap_keras.pipeline.explainer import Explainer
+from rap_keras.pipeline.methods import MethodSpec
+from rap_keras.pipeline.target import Region, read_against, read_region, read_target
+
+NAMES = ("cat", "dog", "dog, wet", "fox")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(4),
+        ],
+        name="net",
+    )
+    return load_model(model, preprocess="unit").with_labels(NAMES)
+
+
+@pytest.fixture(scope="module")
+def segmentation():
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(4, 3, padding="same"),
+        ],
+        name="parts",
+    )
+    return load_model(model, preprocess="unit").with_labels(NAMES)
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(1, 256, (2, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("max", None), ("all", "all"), (" 7 ", 7), ("cat", "cat"), ("1,cat", "1,cat")],
+)
+def test_targets_as_they_are_typed(text, expected):
+    assert read_target(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "neurons"),
+    [
+        ("dog", [1, 1]),
+        ("dog, wet", [2, 2]),
+        ("3, dog", [[3, 1], [3, 1]]),
+        ([[2, 0]], [[2, 0], [2, 0]]),
+        ([2, 0], [2, 0]),
+        (np.int64(3), [3, 3]),
+    ],
+)
+def test_classes_by_number_and_name(target, neurons, classifier, pixels):
+    found = rap_keras.explain(classifier, pixels, "gradient", target)
+    np.testing.assert_array_equal(found.neurons, neurons)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (4, "Expected target from 0 to 3, got 4: net has 4 output neurons"),
+        ("dgo", "did you mean 'dog'"),
+        ("1,dgo", "did you mean 'dog'"),
+    ],
+)
+def test_classes_that_are_none(target, message, classifier, pixels):
+    with pytest.raises(InputError, match=message) as told:
+        rap_keras.explain(classifier, pixels, target=target)
+    assert told.value.arguments == ("target",)
+
+
+def test_a_class_against_another(classifier, pixels):
+    found = rap_keras.explain(classifier, pixels, target="dog", against=3)
+    same = rap_keras.explain(classifier, pixels, target=1, contrast=3)
+    np.testing.assert_array_equal(found.relevance, same.relevance)
+    assert found.decisions[0].startswith("neuron 1 (dog) against 3, logit ")
+    with pytest.raises(InputError, match="Expected against or contrast"):
+        rap_keras.explain(classifier, pixels, against=3, contrast=2)
+    assert read_against(None, "1, 2") == [1, 2]
+    assert read_against("softmax", None) == "softmax"
+
+
+def test_regions_of_every_kind(segmentation, pixels, tmp_path):
+    mask = np.zeros((8, 8), bool)
+    mask[2:6, 4:] = True
+    Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "mask.png")
+    analyzer = Explainer(segmentation, MethodSpec("rap", "rap"))
+    expected = analyzer.explain(segmentation.preprocess(pixels), np.s_[1:3, 2:, 1])
+    for region in ("1:3,2:", mask, tmp_path / "mask.png"):
+        found = rap_keras.explain(segmentation, pixels, target="dog", region=region)
+        np.testing.assert_array_equal(found.neurons, expected.neurons)
+        assert_same(found.relevance, expected.relevance, 1e-6)
+        assert found.decisions[0].startswith("neuron 1 (dog) at 4 positions, logit ")
+        assert found.regions[0].sum() == 4
+
+
+def test_a_class_of_a_map_is_explained_wherever_it_is(segmentation, pixels):
+    found = rap_keras.explain(segmentation, pixels, target=2)
+    np.testing.assert_array_equal(found.neurons[1], np.broadcast_to(np.arange(4) == 2, (4, 4, 4)))
+    assert found.decisions[0].startswith("neuron 2 (dog, wet), logit ")
+    assert found.regions == [None, None]
+    largest = rap_keras.explain(segmentation, pixels, region="1,2")
+    logits = segmentation.logits(segmentation.preprocess(pixels))
+    assert [one.summaries()[0]["neuron"] for one in largest] == logits[:, 1, 2].argmax(-1).tolist()
+    together = rap_keras.explain(segmentation, pixels, target="all", region="1,2")
+    assert together.summaries()[0]["neuron"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "pass region=WHERE, or target=CLASS, or both"),
+        ({"region": "class"}, "tell which, target=CLASS"),
+        ({"region": "9,9", "target": 1}, "does not fit the positions of the output, 4 x 4"),
+        ({"region": "1,1", "target": [1, 2]}, 'Expected one class, "all" or nothing'),
+        ({"region": "1,1", "target": 4}, "Expected target from 0 to 3, got 4"),
+        ({"region": 3}, "region is a pixel y,x"),
+    ],
+)
+def test_regions_that_do_not_fit(given, message, segmentation, pixels):
+    with pytest.raises(InputError, match=message):
+        rap_keras.explain(segmentation, pixels, **given)
+
+
+def test_a_vector_has_no_positions(classifier, pixels):
+    with pytest.raises(InputError, match="net gives one vector of 4, which has no positions"):
+        rap_keras.explain(classifier, pixels, region="1,1")
+
+
+@pytest.mark.parametrize("text", ["", "1;2", "1.5,2", "1:2:3,4", "missing.png", "a" * 5000, "\0"])
+def test_texts_that_are_no_region(text):
+    with pytest.raises(InputError, match="region is a pixel"):
+        read_region(text)
+
+
+def test_a_region_is_read_once():
+    assert read_region(None) is None
+    assert read_region("class").is_class
+    region = read_region("1, 2:")
+    assert isinstance(region, Region)
+    assert region.index == (1, slice(2, None))
