@@ -1,7 +1,7 @@
-"""Beside other libraries: maps for their metrics, and their methods in the benchmark.
+"""Adapters for Quantus and xplique: maps for their metrics, and their methods in the benchmark.
 
-Neither Quantus nor xplique is imported: the adapters keep to their calling conventions, and so work with
-whatever version can be installed beside the TensorFlow at hand.
+Neither library is imported. The adapters follow their calling conventions, so they work with any version
+that can be installed.
 """
 
 from rap_keras.interop import quantus, xplique

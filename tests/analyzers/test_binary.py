@@ -231,7 +231,7 @@ def test_both_classes_have_names(model):
     assert loaded.with_labels(["yes"]).labels == ("not yes", "yes")
     with pytest.raises(InputError, match="each of the 2 classes, 0 and 1, of the sigmoid of"):
         loaded.with_labels("abc")
-    found = rap_keras.explain(model, X, neuron="no", classes=["no", "yes"])
+    found = rap_keras.explain(model, X, target="no", classes=["no", "yes"])
     assert found.neurons.tolist() == [0] * 4
     assert found.decisions[0].startswith("neuron 0 (no), logit -")
     told = dataclasses.replace(found, neurons=MIXED)

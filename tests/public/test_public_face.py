@@ -24,7 +24,13 @@ SUBMODULES = {
     "plot": "explanation",
     "rules": "name_of",
 }
-LIGHT = ("analyzers", "benchmark", "errors")  # these load nothing large either
+LIGHT = (
+    "analyzers",
+    "benchmark",
+    "errors",
+    "explain",
+    "interop",
+)  # these load nothing large either
 
 
 def in_forks(cases, before=""):
