@@ -31,19 +31,139 @@ known:
     padded        where the input of a max-pooling is padding, right before it; None where nothing is
     drops         whether relevance may arrive at constants: padding, or what a tensor is joined with
     weights       for each input, whether it is bounded, as the weights of an attention are
+
+Two decorators make such functions of shorter ones. A `layer_rule` takes only what it names of layer,
+inputs, outputs, relevances and these facts. A `kernel_rule` is one step back through a linear map of a
+kernel layer:
+
+    @kernel_rule
+    def z_plus(stage, relevance, facts):
+        z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
+        return stage.x * back(divide(relevance, z))
 """
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import tensorflow as tf
 
+from rap_keras.network import linear
+from rap_keras.network.linear import Stage
+
 Tensors = Sequence[tf.Tensor]
-Rule = Callable[..., list[Any]]
+Shares = list[Any]
+Rule = Callable[..., Shares]
 TensorMap = Callable[[Any], list[Any]]
 Samples = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a step back through one map of a kernel layer may ask.
+
+    Attributes:
+        layer: The layer.
+        nonnegative: Whether the input of this map is known to be >= 0.
+        rectified: Whether a ReLU cuts every output of the layer.
+        is_first: Whether this is the layer's first map, whose input is that of the layer.
+        is_last: Whether this is its last. Only separable convolutions have more than one.
+    """
+
+    layer: Any
+    nonnegative: bool
+    rectified: bool
+    is_first: bool
+    is_last: bool
+
+
+def kernel_rule(step: Callable[..., tf.Tensor]) -> Rule:
+    """Makes a rule of kernel layers from the way back through one of their maps.
+
+    Args:
+        step: `step(stage, relevance, facts, *, options) -> relevance`, from the relevance at the output
+            of a `rap_keras.network.linear.Stage` to that at its input. It may also ask for facts of the
+            layer, as keyword-only parameters: `box`.
+    """
+
+    @functools.wraps(step)
+    def rule(
+        layer: Any,
+        inputs: Tensors,
+        outputs: Tensors,
+        relevances: Tensors,
+        *,
+        stages: Sequence[Stage] | None = None,
+        nonnegative: bool = False,
+        rectified: bool = False,
+        **options: Any,
+    ) -> Shares:
+        stages = stages or linear.stages(layer, inputs[0])
+        relevance, last = relevances[0], len(stages) - 1
+        for k in range(last, -1, -1):
+            # Only the input of the first map is that of the layer.
+            facts = Facts(layer, nonnegative and k == 0, rectified, k == 0, k == last)
+            relevance = step(stages[k], relevance, facts, **options)
+        return [relevance]
+
+    own = list(inspect.signature(step).parameters.values())[3:]
+    return _signed(rule, [*_parameters(rule)[:-1], *own])
+
+
+def layer_rule(function: Callable[..., Shares]) -> Rule:
+    """Makes a rule of a function that takes only what it names.
+
+    Args:
+        function: Its parameters are any of layer, inputs, outputs, relevances and the facts, and its
+            options. Where the caller does not know `transposed`, `recompute` or `samples`, they are
+            filled in.
+    """
+    asked = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def rule(
+        layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors, **known: Any
+    ) -> Shares:
+        for fact in asked.keys() & _FILLED.keys():
+            if known.get(fact) is None:
+                known[fact] = _FILLED[fact](layer, inputs, outputs)
+        given = {"layer": layer, "inputs": inputs, "outputs": outputs, "relevances": relevances}
+        return function(**{name: given[name] for name in asked.keys() & given.keys()}, **known)
+
+    general = _parameters(rule)[:-1]
+    own = [
+        p.replace(kind=p.KEYWORD_ONLY, default=None if p.name in _FILLED else p.default)
+        for p in asked.values()
+        if p.name not in {other.name for other in general}
+    ]
+    return _signed(rule, [*general, *own])
+
+
+def _parameters(rule: Rule) -> list[inspect.Parameter]:
+    return list(inspect.signature(rule, follow_wrapped=False).parameters.values())
+
+
+def _signed(rule: Rule, parameters: Iterable[inspect.Parameter]) -> Rule:
+    """The rule with the signature that others read: that of the general form, with its options."""
+    cast(Any, rule).__signature__ = inspect.Signature(list(parameters))
+    return rule
+
+
+def _vjp(outputs: Tensors, inputs: Tensors, relevances: Tensors) -> list[Any]:
+    """The transposed map of a layer, in the layer's dtype; relevances keep theirs."""
+    values = [tf.cast(r, y.dtype) for r, y in zip(relevances, outputs, strict=True)]
+    gradients = tf.gradients(list(outputs), list(inputs), values, unconnected_gradients="zero")
+    return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
+
+
+# What `layer_rule` fills in.
+_FILLED: dict[str, Callable[[Any, Tensors, Tensors], Any]] = {
+    "transposed": lambda layer, inputs, outputs: functools.partial(_vjp, outputs, inputs),
+    "recompute": lambda layer, inputs, outputs: lambda xs: [layer(*xs)],
+    "samples": lambda layer, inputs, outputs: ([0] * len(inputs), [0] * len(outputs)),
+}
 
 
 def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:

@@ -1,15 +1,11 @@
 """Small operations that several rules share."""
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import tensorflow as tf
 
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import TensorMap
 
-# stage, relevance at its output, whether its input is >= 0 => relevance at its input
-Step = Callable[[Stage, tf.Tensor, bool], tf.Tensor]
+Box = tuple[tf.Tensor, tf.Tensor]  # the lowest and the highest value of each element
 
 
 def tiny(dtype: tf.DType) -> float:
@@ -32,32 +28,6 @@ def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     # Not by tf.where, which takes several times as long.
     limit = tf.constant(tiny(b.dtype), b.dtype)
     return tf.math.divide_no_nan(a, b - tf.minimum(tf.maximum(b, -limit), limit))
-
-
-def vjp(
-    outputs: Sequence[tf.Tensor],
-    inputs: Sequence[tf.Tensor],
-    relevances: Sequence[tf.Tensor],
-    transposed: TensorMap | None = None,
-) -> list[tf.Tensor]:
-    """The transposed map of a layer, in the layer's dtype; relevances keep theirs.
-
-    Where the rule was told `transposed`, that; it is faster.
-    """
-    if transposed:
-        return transposed(relevances)
-    values = [tf.cast(r, y.dtype) for r, y in zip(relevances, outputs, strict=True)]
-    gradients = tf.gradients(list(outputs), list(inputs), values, unconnected_gradients="zero")
-    return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
-
-
-def stage_by_stage(
-    steps: Sequence[Step], stages: Sequence[Stage], relevance: tf.Tensor, nonnegative: bool
-) -> tf.Tensor:
-    """One step for each map of the layer; only the first map's input is known to be >= 0."""
-    for index in reversed(range(len(stages))):
-        relevance = steps[index](stages[index], relevance, nonnegative and index == 0)
-    return relevance
 
 
 def total(x: tf.Tensor, samples: int = 0) -> tf.Tensor:
@@ -149,10 +119,8 @@ def _is_larger(kernel: tf.Tensor, z: tf.Tensor) -> bool:
     return sizes.is_fully_defined() and elements is not None and elements > sizes.num_elements()
 
 
-def in_box(
-    stage: Stage, relevance: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor], even: bool = False
-) -> tf.Tensor:
-    """Eq. 10 for one map; with `even`, neurons without contributions share in equal parts."""
+def in_box(stage: Stage, relevance: tf.Tensor, box: Box, even: bool = True) -> tf.Tensor:
+    """RAP's eq. 10, z^B; with `even`, neurons without contributions share in equal parts."""
     low, high = box
     above, below = stage.x - low, stage.x - high
     z_above, back_above = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), above)
@@ -161,18 +129,3 @@ def in_box(
     s = tf.math.divide_no_nan(relevance, summed)
     shared = above * back_above(s) + below * back_below(s)
     return with_rest(shared, stage, relevance, summed <= 0) if even else shared
-
-
-def box_first(
-    rest: Step,
-    stages: Sequence[Stage],
-    relevance: tf.Tensor,
-    box: tuple[tf.Tensor, tf.Tensor],
-    even: bool = True,
-) -> tf.Tensor:
-    """Eq. 10 for the layer's first map, whose inputs lie in the box; `rest` for its others."""
-
-    def bounded(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        return in_box(stage, relevance, box, even)
-
-    return stage_by_stage([bounded, *[rest] * (len(stages) - 1)], stages, relevance, False)

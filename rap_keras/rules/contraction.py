@@ -12,20 +12,21 @@ from typing import Any
 import tensorflow as tf
 
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import Rule, Samples, TensorMap, Tensors
+from rap_keras.rules import Rule, Samples, Shares, TensorMap, Tensors, layer_rule
 
 
+@layer_rule
 def contraction(
     layer: Any,
     inputs: Tensors,
     outputs: Tensors,
     relevances: Tensors,
+    recompute: TensorMap,
+    samples: Samples,
     *,
     rule: Rule,
-    recompute: TensorMap,
-    samples: Samples | None = None,
     weights: Sequence[bool] = (),
-) -> list[tf.Tensor | None]:
+) -> Shares:
     """Matmul, Einsum and the like of two tensors: linear in each while the other is a constant.
 
     The weights (a softmax, or another bounded factor) take nothing and the values all, by `rule`, the
@@ -35,29 +36,28 @@ def contraction(
     takes = [not bounded for bounded in weights]
     if not any(takes):
         takes = [True] * len(inputs)
-    shares: list[tf.Tensor | None] = []
+    part = relevances[0] / sum(takes)
+    to, (at,) = samples
+    shares: Shares = []
     for place, x in enumerate(inputs):
         if not takes[place]:
             shares.append(None)
             continue
         stage = _stage(recompute, inputs, place)
-        if samples:
-            to, (at,) = samples
-            stage = dataclasses.replace(stage, samples=(to[place], at))
-        part = relevances[0] / sum(takes)
+        stage = dataclasses.replace(stage, samples=(to[place], at))
         shares += rule(layer, [x], outputs, [part], stages=[stage])
     return shares
 
 
+@layer_rule
 def bilinear(
-    layer: Any,
     inputs: Tensors,
     outputs: Tensors,
     relevances: Tensors,
-    *,
     recompute: TensorMap,
+    *,
     epsilon: float = 1e-6,
-) -> list[tf.Tensor]:
+) -> Shares:
     """AttnLRP, proposition 3.3: R_i = sum_j z_ij R_j / (2 z_j + epsilon), for each of both factors."""
     z = outputs[0]
     added = tf.constant(epsilon, z.dtype)
@@ -65,12 +65,8 @@ def bilinear(
     return [x * _stage(recompute, inputs, place).back(s) for place, x in enumerate(inputs)]
 
 
-def softmax(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-) -> list[tf.Tensor]:
+@layer_rule
+def softmax(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> Shares:
     """Softmax by AttnLRP, proposition 3.1.
 
     R_i = x_i (R_i - s_i sum_j R_j) for s = softmax(x).

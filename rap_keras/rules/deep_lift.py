@@ -12,8 +12,8 @@ import tensorflow as tf
 from rap_keras.network import layer_types
 from rap_keras.network.layer_types import ACTIVATION, WINNER, activation_name, is_a
 from rap_keras.network.linear import Stage
-from rap_keras.rules import Samples, TensorMap, Tensors
-from rap_keras.rules.arithmetic import divide, vjp
+from rap_keras.rules import Samples, Shares, TensorMap, Tensors, layer_rule
+from rap_keras.rules.arithmetic import divide
 from rap_keras.rules.differences import (
     between,
     differences,
@@ -44,22 +44,23 @@ _LINEAR = (
 )
 
 
+@layer_rule
 def rescale(
     layer: Any,
     inputs: Tensors,
     outputs: Tensors,
     relevances: Tensors,
-    *,
     samples: Samples,
     recompute: TensorMap,
-    stages: list[Stage] | None = None,
-    before_activation: TensorMap | None = None,
-    transposed: TensorMap | None = None,
+    transposed: TensorMap,
+    before_activation: TensorMap,
+    *,
+    stages: Sequence[Stage] | None = None,
     starts_constant: bool = False,
     left_out: bool = False,
     gates: Sequence[bool] = (),
     weights: Sequence[bool] = (),
-) -> list[tf.Tensor]:
+) -> Shares:
     """The rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685, eq. 3 and section 3.5.2).
 
     Linear maps: their transposed map. Functions of each element: the difference of the outputs over that
@@ -71,24 +72,23 @@ def rescale(
     """
     if not any(x.dtype.is_floating for x in inputs):
         return [None for _ in inputs]
-    (of_input, *_), (axis, *_) = samples
+    _, (axis, *_) = samples
     both = [mean_of(r, axis) for r in relevances]
     function = activation_name(layer)
     one = len(inputs) == 1
     if stages and (function is None or left_out):
         return [_back(stages, both[0])]
-    if stages and before_activation:
+    if stages:
         z = stages[-1].output
         return [_back(stages, _activation(layer, z, outputs[0], both[0], before_activation, axis))]
     if is_a(layer, ACTIVATION) and one and function != "sparsemax":
-        back = transposed or (lambda r: vjp(outputs, inputs, r))
-        return [_activation(layer, inputs[0], outputs[0], both[0], back, axis)]
+        return [_activation(layer, inputs[0], outputs[0], both[0], transposed, axis)]
     if is_a(layer, WINNER):
-        return _to_winners(layer, inputs, outputs, both[0], transposed, (of_input, axis))
+        return _to_winners(layer, inputs, outputs, both[0], transposed, samples)
     if is_a(layer, layer_types.DIVISION) and len(inputs) == 2:
         return of_quotient(inputs, outputs, both[0], axis)
     if starts_constant and is_a(layer, layer_types.DIVISION) and _alike(inputs, outputs):
-        (slope,) = vjp(outputs, inputs, both, transposed)
+        (slope,) = transposed(both)
         return [_quotient(inputs[0], outputs[0], both[0], slope, axis)]
     scales = [gate and not weight for gate, weight in zip(gates, weights, strict=True)]
     if is_a(layer, layer_types.MULTIPLICATION) and len(inputs) == 2 and sum(scales) == 1:
@@ -98,11 +98,11 @@ def rescale(
         return [of_normalization(layer, inputs[0], both[0], epsilon)]
     linear = (one and is_a(layer, _LINEAR)) or (len(inputs) < 3 and is_a(layer, _MULTILINEAR))
     if linear and not (starts_constant and is_a(layer, layer_types.DIVISION)):
-        return vjp(outputs, inputs, both, transposed)
+        return transposed(both)
     # Beside values there may be their places, as of the largest ones.
     values = [k for k, y in enumerate(outputs) if y.dtype.is_floating]
     if not values or not all(x.dtype.is_floating for x in inputs):
-        return vjp(outputs, inputs, both, transposed)
+        return transposed(both)
     each = is_a(layer, layer_types.SELECTION) and _alike(inputs, outputs)
     outputs, both, at = ([part[k] for k in values] for part in (outputs, both, samples[1]))
 
@@ -128,7 +128,7 @@ def _epsilon(layer: Any) -> float | None:
     return layer.epsilon if known else None
 
 
-def _back(stages: list[Stage], relevance: tf.Tensor) -> tf.Tensor:
+def _back(stages: Sequence[Stage], relevance: tf.Tensor) -> tf.Tensor:
     for stage in reversed(stages):
         relevance = tf.cast(stage.back(tf.cast(relevance, stage.z.dtype)), relevance.dtype)
     return relevance
@@ -164,14 +164,14 @@ def _to_winners(
     inputs: Tensors,
     outputs: Tensors,
     multiplier: tf.Tensor,
-    transposed: TensorMap | None,
-    axes: tuple[int, int],
+    transposed: TensorMap,
+    samples: Samples,
 ) -> list[tf.Tensor]:
-    of_input, axis = axes
+    (of_input, *_), (axis, *_) = samples
     dy = tf.split(tf.cast(differences(outputs[0], axis), multiplier.dtype), 2, axis)[0]
     least = is_a(layer, {"Min", "Amin", "Minimum"})
     parts = [tf.minimum(dy, 0), tf.maximum(dy, 0)] if least else [tf.nn.relu(dy), -tf.nn.relu(-dy)]
-    given = vjp(outputs, inputs, [multiplier * tf.concat(parts, axis)], transposed)
+    given = transposed([multiplier * tf.concat(parts, axis)])
     result = []
     for part, x in zip(given, inputs, strict=True):
         halves = tf.split(part, 2, of_input)

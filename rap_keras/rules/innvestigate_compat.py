@@ -9,12 +9,11 @@ import tensorflow as tf
 from rap_keras.network import linear
 from rap_keras.network.kernels import along, channel_axis
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import Rule, Tensors
+from rap_keras.rules import Rule, Shares, Tensors, layer_rule
 
 
-def normalization(
-    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors, *, rule: Rule
-) -> list[tf.Tensor]:
+@layer_rule
+def normalization(layer: Any, inputs: Tensors, relevances: Tensors, *, rule: Rule) -> Shares:
     """BatchNormalization as a linear layer with iNNvestigate's weights, by the given rule.
 
     Its scale is gamma / sqrt(variance² + eps) and its shift beta - mean / sqrt(variance² + eps).
@@ -35,17 +34,13 @@ def normalization(
         shift = shift + value(layer.beta)
     z, back = pullback(lambda x: apply(x, kernel), x)
     stage = Stage(apply, kernel, x, z, back, along(shift, channel_axis(layer, rank), rank))
-    return rule(layer, inputs, outputs, relevances, stages=[stage])
+    return rule(layer, inputs, [], relevances, stages=[stage])
 
 
+@layer_rule
 def separable(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    rule: functools.partial[Any],
-) -> list[tf.Tensor]:
+    layer: Any, inputs: Tensors, relevances: Tensors, *, rule: functools.partial[Any]
+) -> Shares:
     """Separable convolutions as one map of both kernels, each split by sign on its own."""
     depthwise, pointwise = linear.stages(layer, inputs[0])
     kernels = (depthwise.kernel, pointwise.kernel)
@@ -67,9 +62,9 @@ def separable(
         rule = functools.partial(rule, bias="whole")
     beta = rule.keywords.get("beta", 0.0)
     if not beta:
-        return rule(layer, inputs, outputs, relevances, stages=[stage])
+        return rule(layer, inputs, [], relevances, stages=[stage])
     alpha = rule.keywords["alpha"]
-    part = functools.partial(rule, layer, inputs, outputs, relevances, alpha=1.0, beta=0.0)
+    part = functools.partial(rule, layer, inputs, [], relevances, alpha=1.0, beta=0.0)
     # The map is quadratic in the kernels: with the other sign it is not the other map.
     negated = dataclasses.replace(stage, kernel=-kernel)
     (positive,), (negative,) = part(stages=[stage]), part(stages=[negated])

@@ -10,70 +10,51 @@ with `even`, neurons without contributions and bias share their relevance in equ
 see.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.network import kernels, linear
+from rap_keras.network import kernels
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import (
-    Step,
-    above_tiny,
-    box_first,
-    divide,
-    stage_by_stage,
-    tiny,
-    vjp,
-    with_rest,
-)
+from rap_keras.rules import Facts, Shares, TensorMap, Tensors, kernel_rule, layer_rule
+from rap_keras.rules.arithmetic import Box, above_tiny, divide, in_box, tiny, with_rest
 
 Pieces = list[tuple[tf.Tensor, tf.Tensor]]
 
 
+@kernel_rule
 def epsilon(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
+    stage: Stage,
+    relevance: tf.Tensor,
+    facts: Facts,
     *,
-    stages: list[Stage] | None = None,
-    nonnegative: bool = False,
     epsilon: float = 1e-7,
     bias: bool = True,
     even: bool = True,
-) -> list[tf.Tensor]:
+) -> tf.Tensor:
     """LRP-epsilon (Bach et al., eq. 58): R_i = sum_j z_ij R_j / (z_j + epsilon sign z_j), sign 0 = 1.
 
     `epsilon=0` is LRP-z (eq. 56). Without `bias`, z_j has no b_j. Only LRP-z can have `even`
     shares: epsilon takes the relevance of neurons with z_j = 0.
     """
-
-    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        z = stage.output if bias else stage.z
-        share = stage.x * stage.back(_ratio(relevance, z, epsilon))
-        return with_rest(share, stage, relevance, _is_zero(z)) if even and not epsilon else share
-
-    return _backwards(step, layer, inputs, relevances, stages, nonnegative)
+    z = stage.output if bias else stage.z
+    share = stage.x * stage.back(_ratio(relevance, z, epsilon))
+    return with_rest(share, stage, relevance, _is_zero(z)) if even and not epsilon else share
 
 
+@kernel_rule
 def alpha_beta(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
+    stage: Stage,
+    relevance: tf.Tensor,
+    facts: Facts,
     *,
-    stages: list[Stage] | None = None,
-    nonnegative: bool = False,
-    rectified: bool = False,
     alpha: float = 1.0,
     beta: float = 0.0,
     bias: str = "split",
     positive_inputs: bool = False,
     one_sided: bool = False,
     even: bool = True,
-) -> list[tf.Tensor]:
+) -> tf.Tensor:
     """LRP-alpha-beta (Bach et al., eq. 60): R_i = sum_j (alpha z+_ij / P_j - beta z-_ij / N_j) R_j.
 
     P_j and N_j are the sums over i of the positive and of the negative contributions, with `bias`:
@@ -81,63 +62,53 @@ def alpha_beta(
     "whole": all of b to both, as iNNvestigate 2.1 has it. `positive_inputs` sets negative inputs to 0,
     as the rule of iNNvestigate's presets for BatchNormalization does. With beta = 0, `one_sided` keeps
     the relevance of neurons with P_j = 0, which share in proportion to their negative contributions.
-    Behind a ReLU (`rectified`) none of them has relevance.
+    Behind a ReLU none of them has relevance.
     """
+    x = tf.nn.relu(stage.x) if positive_inputs else stage.x
+    known = facts.nonnegative or positive_inputs
+    positive = _Part(stage, _contributions(x, stage.kernel, known, 1), bias, 1)
 
-    def one_side_more(
-        shared: tf.Tensor, stage: Stage, relevance: tf.Tensor, x: tf.Tensor, without: tf.Tensor
-    ) -> tf.Tensor:
-        def more() -> tf.Tensor:
-            rest = tf.where(without, relevance, tf.zeros_like(relevance))
-            negative_sum = stage.z if bias == "none" else stage.output
-            summed = shared + x * stage.back(divide(rest, negative_sum))
-            none = tf.logical_and(without, _is_zero(negative_sum))
-            return with_rest(summed, stage, relevance, none) if even else summed
+    def one_side_more(shared: tf.Tensor) -> tf.Tensor:
+        rest = tf.where(positive.is_zero, relevance, tf.zeros_like(relevance))
+        negative_sum = stage.z if bias == "none" else stage.output  # where P = 0, z is N
+        summed = shared + x * stage.back(divide(rest, negative_sum))
+        none = tf.logical_and(positive.is_zero, _is_zero(negative_sum))
+        return with_rest(summed, stage, relevance, none) if even else summed
 
-        # A map less, for such neurons are rare.
-        some = tf.reduce_any(tf.logical_and(without, tf.not_equal(relevance, 0)))
-        return tf.cond(some, more, lambda: shared)
-
-    def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-        x = tf.nn.relu(stage.x) if positive_inputs else stage.x
-        known = nonnegative or positive_inputs
-        positive = _Part(stage, _contributions(x, stage.kernel, known, 1), bias, 1)
-        if not beta:
-            shared = alpha * positive.back(relevance)
-            if one_sided and not rectified:  # where P = 0, z is N
-                return one_side_more(shared, stage, relevance, x, positive.is_zero)
+    if not beta:
+        shared = alpha * positive.back(relevance)
+        if not one_sided or facts.rectified:
             return shared
-        negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
-        shared = positive.back(alpha * relevance) - negative.back(beta * relevance)
-        if even and not rectified:
-            none = tf.logical_and(positive.is_zero, negative.is_zero)
-            shared = with_rest(shared, stage, relevance, none)
+        # A map less, for such neurons are rare.
+        some = tf.reduce_any(tf.logical_and(positive.is_zero, tf.not_equal(relevance, 0)))
+        return tf.cond(some, lambda: one_side_more(shared), lambda: shared)
+    negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
+    shared = positive.back(alpha * relevance) - negative.back(beta * relevance)
+    if not even or facts.rectified:
         return shared
+    none = tf.logical_and(positive.is_zero, negative.is_zero)
+    return with_rest(shared, stage, relevance, none)
 
-    return _backwards(step, layer, inputs, relevances, stages, nonnegative)
 
-
+@kernel_rule
 def gamma(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
+    stage: Stage,
+    relevance: tf.Tensor,
+    facts: Facts,
     *,
-    stages: list[Stage] | None = None,
-    nonnegative: bool = False,
-    rectified: bool = False,
     gamma: float = 0.25,
     signed: bool = False,
     even: bool = True,
-) -> list[tf.Tensor]:
+) -> tf.Tensor:
     """LRP-gamma (Montavon et al. 2019, table 10.1), for x of any sign.
 
     R_i = sum_j (z_ij + gamma z+_ij) R_j / (z_j + gamma (sum_k z+_kj + b+_j)). With `signed`, neurons
-    with z_j < 0, which have relevance only where no ReLU follows (`rectified`), favour their negative
-    contributions in the same way: the denominators cannot cancel.
+    with z_j < 0, which have relevance only where no ReLU follows, favour their negative contributions
+    in the same way: the denominators cannot cancel.
     """
 
-    def favouring(stage: Stage, relevance: tf.Tensor, pieces: Pieces, sign: int) -> tf.Tensor:
+    def favouring(relevance: tf.Tensor, sign: int) -> tf.Tensor:
+        pieces = _contributions(stage.x, stage.kernel, facts.nonnegative, sign)
         mapped = _mapped(stage, pieces)
         favoured = tf.add_n([z for _, z, _ in mapped])
         if stage.bias is not None:
@@ -148,139 +119,79 @@ def gamma(
         share = sign * stage.x * stage.back(s) + gamma * share
         return with_rest(share, stage, relevance, _is_zero(denominator)) if even else share
 
-    def step(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-        positive = _contributions(stage.x, stage.kernel, nonnegative, 1)
-        if not signed or rectified:
-            return favouring(stage, relevance, positive, 1)
-        above = tf.where(stage.output >= 0, relevance, tf.zeros_like(relevance))
-        negative = _contributions(stage.x, stage.kernel, nonnegative, -1)
-        below = favouring(stage, relevance - above, negative, -1)
-        return favouring(stage, above, positive, 1) + below
-
-    return _backwards(step, layer, inputs, relevances, stages, nonnegative)
+    if not signed or facts.rectified:
+        return favouring(relevance, 1)
+    above = tf.where(stage.output >= 0, relevance, tf.zeros_like(relevance))
+    below = favouring(relevance - above, -1)
+    return favouring(above, 1) + below
 
 
-def z_plus(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    stages: list[Stage] | None = None,
-) -> list[tf.Tensor]:
+@kernel_rule
+def z_plus(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """z+ (Montavon et al. 2017, eq. 13), for x >= 0: R_i = sum_j x_i w+_ij R_j / sum_k x_k w+_kj.
 
     It takes x >= 0 for granted; `alpha_beta(alpha=1, beta=0, bias="none")` is the same there and right
     everywhere.
     """
-
-    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
-        return stage.x * back(divide(relevance, z))
-
-    return _backwards(step, layer, inputs, relevances, stages, False)
+    z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
+    return stage.x * back(divide(relevance, z))
 
 
-def w_square(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    stages: list[Stage] | None = None,
-    even: bool = True,
-) -> list[tf.Tensor]:
+@kernel_rule
+def w_square(stage: Stage, relevance: tf.Tensor, facts: Facts, *, even: bool = True) -> tf.Tensor:
     """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w."""
-    mixes = kernels.mixes_channels(layer)
-
-    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        kernel, ones = tf.square(stage.kernel), tf.ones_like(stage.x)
-        total, back = pullback(stage.with_kernel(kernel), ones)
-        # The same for all samples, and convolutions can sum the channels before.
-        if mixes and kernel.shape.rank > 2:
-            summed = tf.reduce_sum(kernel, -2, keepdims=True)
-            total = stage.apply(_one_channel(layer, ones[:1]), summed)
-        share = back(divide(relevance, total))
-        none = tf.broadcast_to(_is_zero(total), tf.shape(relevance))
-        return with_rest(share, stage, relevance, none) if even else share
-
-    return _backwards(step, layer, inputs, relevances, stages, False)
+    kernel, ones = tf.square(stage.kernel), tf.ones_like(stage.x)
+    total, back = pullback(stage.with_kernel(kernel), ones)
+    # The same for all samples, and convolutions can sum the channels before.
+    if kernel.shape.rank > 2 and kernels.mixes_channels(facts.layer):
+        summed = tf.reduce_sum(kernel, -2, keepdims=True)
+        total = stage.apply(_one_channel(facts.layer, ones[:1]), summed)
+    share = back(divide(relevance, total))
+    none = tf.broadcast_to(_is_zero(total), tf.shape(relevance))
+    return with_rest(share, stage, relevance, none) if even else share
 
 
-def flat(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    stages: list[Stage] | None = None,
-) -> list[tf.Tensor]:
+@kernel_rule
+def flat(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field."""
-    mixes = kernels.mixes_channels(layer)
-
-    def step(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        ones = tf.ones_like(stage.x)
-        if not mixes:
-            total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel)), ones)
-            return back(divide(relevance, total))
-        # All channels are alike: one does for all of them.
-        axis = kernels.channel_axis(layer, stage.x.shape.rank)
-        one = _one_channel(layer, ones)
-        total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel[..., :1, :1])), one)
-        summed = tf.reduce_sum(relevance, axis, keepdims=True)
-        return ones * back(divide(summed, total * stage.kernel.shape[-2]))
-
-    return _backwards(step, layer, inputs, relevances, stages, False)
+    ones = tf.ones_like(stage.x)
+    if not kernels.mixes_channels(facts.layer):
+        total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel)), ones)
+        return back(divide(relevance, total))
+    # All channels are alike: one does for all of them.
+    axis = kernels.channel_axis(facts.layer, stage.x.shape.rank)
+    one = _one_channel(facts.layer, ones)
+    total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel[..., :1, :1])), one)
+    summed = tf.reduce_sum(relevance, axis, keepdims=True)
+    return ones * back(divide(summed, total * stage.kernel.shape[-2]))
 
 
+@kernel_rule
 def box(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    box: tuple[tf.Tensor, tf.Tensor],
-    stages: list[Stage] | None = None,
-    even: bool = True,
-) -> list[tf.Tensor]:
+    stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box, even: bool = True
+) -> tf.Tensor:
     """z^B (Montavon et al. 2017, eq. 14), for inputs between the bounds l and h.
 
     R_i = sum_j (z_ij - l_i w+_ij - h_i w-_ij) R_j / sum_k (the same).
     """
-
-    def z(stage: Stage, relevance: tf.Tensor, _: bool) -> tf.Tensor:
-        share = stage.x * stage.back(divide(relevance, stage.z))
-        return with_rest(share, stage, relevance, _is_zero(stage.z)) if even else share
-
-    return [box_first(z, stages or linear.stages(layer, inputs[0]), relevances[0], box, even)]
+    if facts.is_first:
+        return in_box(stage, relevance, box, even)
+    share = stage.x * stage.back(divide(relevance, stage.z))
+    return with_rest(share, stage, relevance, _is_zero(stage.z)) if even else share
 
 
+@layer_rule
 def ratio(
-    layer: Any,
     inputs: Tensors,
     outputs: Tensors,
     relevances: Tensors,
+    transposed: TensorMap,
     *,
-    transposed: TensorMap | None = None,
     epsilon: float = 0.0,
-) -> list[tf.Tensor]:
+) -> Shares:
     """LRP-epsilon for layers that are linear without a kernel, as average pooling."""
     s = [_ratio(r, y, epsilon) for r, y in zip(relevances, outputs, strict=True)]
-    gradients = vjp(outputs, inputs, s, transposed)
-    return [x * g for x, g in zip(inputs, gradients, strict=True)]
-
-
-def _backwards(
-    step: Step,
-    layer: Any,
-    inputs: Tensors,
-    relevances: Tensors,
-    stages: Sequence[Stage] | None,
-    nonnegative: bool,
-) -> list[tf.Tensor]:
-    """The same step for every map of the layer."""
-    stages = stages or linear.stages(layer, inputs[0])
-    return [stage_by_stage([step] * len(stages), stages, relevances[0], nonnegative)]
+    return [x * g for x, g in zip(inputs, transposed(s), strict=True)]
 
 
 def _ratio(relevance: tf.Tensor, z: tf.Tensor, epsilon: float) -> tf.Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import TensorMap, Tensors
+from rap_keras.rules import Shares, TensorMap, Tensors, layer_rule
 from rap_keras.rules.arithmetic import divide
 
 
@@ -25,37 +25,33 @@ def stage_names(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
 
 
+@layer_rule
 def net(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
     relevances: Tensors,
-    *,
-    patterns: Mapping[str, Any],
     stages: Sequence[Stage],
     before_activation: TensorMap,
     name: str,
     bottleneck: bool,
+    *,
+    patterns: Mapping[str, Any],
     project: bool = True,
-) -> list[tf.Tensor]:
+) -> Shares:
     """PatternNet: the transposed map with the pattern as kernel, R_i = sum_j a_ij f'(z_j) R_j."""
     kernels = _kernels(patterns, stages, name)
     return _back(kernels, stages, before_activation, received(relevances, project and bottleneck))
 
 
+@layer_rule
 def attribution(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
     relevances: Tensors,
-    *,
-    patterns: Mapping[str, Any],
     stages: Sequence[Stage],
     before_activation: TensorMap,
     name: str,
     bottleneck: bool,
+    *,
+    patterns: Mapping[str, Any],
     project: bool = True,
-) -> list[tf.Tensor]:
+) -> Shares:
     """PatternAttribution: kernel times pattern as kernel, R_i = sum_j w_ij a_ij f'(z_j) R_j."""
     pairs = zip(_kernels(patterns, stages, name), stages, strict=True)
     kernels = [kernel * stage.kernel for kernel, stage in pairs]
@@ -86,17 +82,15 @@ def _back(
     return [tf.cast(relevance, relevances[0].dtype)]
 
 
+@layer_rule
 def scaling(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
     relevances: Tensors,
-    *,
     transposed: TensorMap,
     bottleneck: bool,
+    *,
     project: bool = True,
     patterns: bool = True,
-) -> list[tf.Tensor]:
+) -> Shares:
     """Fixed affine maps of each element, y = g x + c: BatchNormalization, Rescaling, Dropout.
 
     As a linear layer of one weight g, its pattern is 1 / g: all of x is signal. So PatternNet divides by
@@ -110,16 +104,10 @@ def scaling(
     return [divide(r, g) for r, g in zip(given, scale, strict=True)]
 
 
+@layer_rule
 def follow(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    transposed: TensorMap,
-    bottleneck: bool,
-    project: bool = True,
-) -> list[tf.Tensor]:
+    relevances: Tensors, transposed: TensorMap, bottleneck: bool, *, project: bool = True
+) -> Shares:
     """Activations, pooling, sums and what only moves values: the gradient."""
     return transposed(received(relevances, project and bottleneck))
 

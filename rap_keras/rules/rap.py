@@ -8,19 +8,16 @@ The paper is silent about neurons without contributions, whose sums are all 0. T
 relevance; here they share it in equal parts over what they see.
 """
 
-from typing import Any
-
 import tensorflow as tf
 
-from rap_keras.network import linear
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import Tensors
+from rap_keras.rules import Facts, kernel_rule
 from rap_keras.rules.arithmetic import (
+    Box,
     Contributions,
     above_tiny,
-    box_first,
+    in_box,
     per_sample,
-    stage_by_stage,
     total,
     with_rest,
 )
@@ -31,59 +28,36 @@ WIDE = 48
 CANCELLED = 0.02
 
 
-def inner(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    stages: list[Stage] | None = None,
-    nonnegative: bool = False,
-) -> list[tf.Tensor]:
+@kernel_rule
+def inner(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """Every linear layer but the first and the last, eqs. 7-9.
 
     C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), less the uniform shift over the activated
     neurons x_i != 0 (over all, where none is) that restores the sum. The sign is that of the
     contribution, whatever the sign of x. The bias takes nothing.
     """
-    stages = stages or linear.stages(layer, inputs[0])
-    return [stage_by_stage([_share] * len(stages), stages, relevances[0], nonnegative)]
+    return _share(stage, relevance, facts.nonnegative)
 
 
-def head(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    stages: list[Stage] | None = None,
-    nonnegative: bool = False,
-) -> list[tf.Tensor]:
+@kernel_rule
+def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """The last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
 
     For one selected neuron this is eqs. 5-6: positive and negative contributions get the logit in
     proportion to their absolute values; the bias cancels, for the logit that is shared includes it.
     """
-    stages = stages or linear.stages(layer, inputs[0])
-    steps = [*[_share] * (len(stages) - 1), _absolute]
-    return [stage_by_stage(steps, stages, relevances[0], nonnegative)]
+    share = _absolute if facts.is_last else _share
+    return share(stage, relevance, facts.nonnegative)
 
 
-def first(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    box: tuple[tf.Tensor, tf.Tensor],
-    stages: list[Stage] | None = None,
-) -> list[tf.Tensor]:
+@kernel_rule
+def first(stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box) -> tf.Tensor:
     """The first linear layer of an image model, eq. 10 (z^B): the inputs lie in the box [l, h].
 
     R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same), for l <= x <= h. The
     box is 0 where the image is padded, so that padding gets no relevance.
     """
-    return [box_first(_share, stages or linear.stages(layer, inputs[0]), relevances[0], box)]
+    return in_box(stage, relevance, box) if facts.is_first else _share(stage, relevance, False)
 
 
 def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:

@@ -11,35 +11,25 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.network import layer_types, linear
+from rap_keras.network import layer_types
 from rap_keras.network.linear import Stage, pullback
-from rap_keras.rules import TensorMap, Tensors, lrp
-from rap_keras.rules.arithmetic import divide, in_box
+from rap_keras.rules import Facts, Shares, TensorMap, Tensors, kernel_rule, layer_rule, lrp
+from rap_keras.rules.arithmetic import Box, divide, in_box
 from rap_keras.rules.rap import shift
 
 
+@kernel_rule
 def linear_layer(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    stages: list[Stage] | None = None,
-    box: tuple[tf.Tensor, tf.Tensor] | None = None,
-    nonnegative: bool = False,
-) -> list[tf.Tensor]:
+    stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box | None = None
+) -> tf.Tensor:
     """Dense and convolution layers: z^B on three channels, else the rule on x+ and on x- apart."""
-    relevance = relevances[0]
-    convolution = not layer_types.is_a(layer, {"Dense", "EinsumDense"})
-    for stage in reversed(stages or linear.stages(layer, inputs[0])):
-        if _has_three_channels(layer, stage):
-            relevance = in_box(stage, relevance, box or _own_box(stage.x))
-            continue
-        parts = [tf.nn.relu(stage.x)]
-        if not nonnegative or stage.x is not inputs[0]:
-            parts.append(tf.nn.relu(-stage.x))
-        relevance = tf.add_n([_propagate(stage, x, relevance, convolution) for x in parts])
-    return [relevance]
+    if _has_three_channels(facts.layer, stage):
+        return in_box(stage, relevance, box or _own_box(stage.x), even=False)
+    convolution = not layer_types.is_a(facts.layer, {"Dense", "EinsumDense"})
+    parts = [tf.nn.relu(stage.x)]
+    if not facts.nonnegative:
+        parts.append(tf.nn.relu(-stage.x))
+    return tf.add_n([_propagate(stage, x, relevance, convolution) for x in parts])
 
 
 def _has_three_channels(layer: Any, stage: Stage) -> bool:
@@ -49,7 +39,7 @@ def _has_three_channels(layer: Any, stage: Stage) -> bool:
     return stage.kernel.shape[-2] * layer.groups == 3
 
 
-def _own_box(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _own_box(x: tf.Tensor) -> Box:
     axes = list(range(1, x.shape.rank))
     low = tf.reduce_min(x, axes, keepdims=True)
     high = tf.reduce_max(x, axes, keepdims=True)
@@ -68,9 +58,8 @@ def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bo
     return shift(shared, tf.cast(tf.not_equal(shared, 0), shared.dtype), relevance)
 
 
-def batch_normalization(
-    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
-) -> list[tf.Tensor]:
+@layer_rule
+def batch_normalization(layer: Any, inputs: Tensors, relevances: Tensors) -> Shares:
     """Relevance passes where x gamma != 0."""
     x = inputs[0]
     product = x
@@ -81,13 +70,7 @@ def batch_normalization(
     return [tf.where(tf.equal(product, 0), tf.zeros_like(relevances[0]), relevances[0])]
 
 
-def simple(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    transposed: TensorMap | None = None,
-) -> list[tf.Tensor]:
+@layer_rule
+def simple(inputs: Tensors, outputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Shares:
     """Pooling: x times the transposed map of R / z."""
-    return lrp.ratio(layer, inputs, outputs, relevances, transposed=transposed)
+    return lrp.ratio(None, inputs, outputs, relevances, transposed=transposed)

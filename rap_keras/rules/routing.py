@@ -8,49 +8,43 @@ import tensorflow as tf
 
 from rap_keras.network.layer_types import is_a, is_layer
 from rap_keras.network.linear import pullback
-from rap_keras.rules import Samples, TensorMap, Tensors
-from rap_keras.rules.arithmetic import divide, per_sample, tiny, total, vjp
+from rap_keras.rules import Samples, Shares, TensorMap, Tensors, layer_rule
+from rap_keras.rules.arithmetic import divide, per_sample, tiny, total
 
 
-def pass_on(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> list[tf.Tensor]:
+@layer_rule
+def pass_on(relevances: Tensors) -> Shares:
     """Relevance stays with its neuron: activations, dropout, batch normalization, scaling."""
     return list(relevances)
 
 
-def follow(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    transposed: TensorMap | None = None,
-) -> list[tf.Tensor]:
+@layer_rule
+def follow(relevances: Tensors, transposed: TensorMap) -> Shares:
     """Relevance goes where the value came from.
 
     Reshaping, padding, slices of a concatenation, and the winner of a maximum, which takes all.
     """
-    return vjp(outputs, inputs, relevances, transposed)
+    return transposed(relevances)
 
 
+@layer_rule
 def follow_and_spread(
-    layer: Any,
     inputs: Tensors,
-    outputs: Tensors,
     relevances: Tensors,
+    transposed: TensorMap,
+    samples: Samples,
     *,
     drops: bool = False,
-    samples: Samples | None = None,
-    transposed: TensorMap | None = None,
-) -> list[tf.Tensor]:
+) -> Shares:
     """Relevance goes where the value came from; what came from a constant, to all that are activated.
 
     The relevance of padding, of a token that is put before others, and of other constants is spread
     evenly over the inputs x != 0 (over all, where none is), as eq. 9 restores the sum.
     """
-    shares = follow(layer, inputs, outputs, relevances, transposed=transposed)
+    shares = transposed(relevances)
     if not drops:
         return shares
-    to, at = samples or ([0] * len(inputs), [0] * len(outputs))
+    to, at = samples
     lost = _totals(relevances, at) - _totals(shares, to)
     activated = [tf.cast(tf.not_equal(x, 0), lost.dtype) for x in inputs]
     none = tf.cast(_totals(activated, to) <= 0, lost.dtype)
@@ -65,16 +59,16 @@ def _totals(tensors: Tensors, samples: Sequence[int]) -> tf.Tensor:
     return tf.add_n([total(x, axis) for x, axis in zip(tensors, samples, strict=True)])
 
 
+@layer_rule
 def winner(
     layer: Any,
     inputs: Tensors,
-    outputs: Tensors,
     relevances: Tensors,
+    recompute: TensorMap,
+    transposed: TensorMap,
     *,
     padded: tf.Tensor | None = None,
-    recompute: TensorMap | None = None,
-    transposed: TensorMap | None = None,
-) -> list[tf.Tensor]:
+) -> Shares:
     """Max-pooling: the largest element takes all, the first of several that are equal.
 
     Padding right before the pooling wins where all that is real is negative or 0. The largest real
@@ -82,15 +76,13 @@ def winner(
     """
     x = inputs[0]
     if padded is None and x.shape.rank < 5:
-        return follow(layer, inputs, outputs, relevances, transposed=transposed)
+        return transposed(relevances)
     if padded is not None:
         x = tf.where(padded, x.dtype.min, x)
     # TensorFlow's gradient for volumes gives to each element near the largest, and to each the whole.
 
     def pool(x: tf.Tensor) -> tf.Tensor:
-        if x.shape.rank == 5:
-            return _by_planes(layer, x)
-        return recompute([x])[0] if recompute else layer(x)
+        return _by_planes(layer, x) if x.shape.rank == 5 else recompute([x])[0]
 
     return [pullback(pool, x)[1](relevances[0])]
 
@@ -115,15 +107,10 @@ def _three(value: Any) -> tuple[int, ...]:
     return (value,) * 3 if isinstance(value, int) else tuple(value)
 
 
+@layer_rule
 def in_proportion(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    nonnegative: bool = False,
-    recompute: TensorMap | None = None,
-) -> list[tf.Tensor]:
+    inputs: Tensors, relevances: Tensors, recompute: TensorMap, *, nonnegative: bool = False
+) -> Shares:
     """Average pooling and the like: each output's relevance is shared in proportion to a_ji |x_i|.
 
     a_ji >= 0 are the fixed weights of the average. For x >= 0 this is in proportion to x. An output
@@ -132,7 +119,7 @@ def in_proportion(
     x, relevance = inputs[0], relevances[0]
 
     def average(other: tf.Tensor) -> tf.Tensor:
-        return recompute([other])[0] if recompute else layer(other)
+        return recompute([other])[0]
 
     size = x if nonnegative else tf.abs(x)
     averages, back = pullback(average, size)
@@ -143,15 +130,15 @@ def in_proportion(
     return [share + back(divide(left, weights))]
 
 
+@layer_rule
 def share_sum(
     layer: Any,
     inputs: Tensors,
-    outputs: Tensors,
     relevances: Tensors,
     *,
     statistics: Sequence[bool] = (),
     by: str = "absolute",
-) -> list[tf.Tensor | None]:
+) -> Shares:
     """Sums of several tensors (Add, Average, Subtract). The RAP paper is silent about them.
 
     What is made of the statistics of another summand, as in x - mean(x), takes nothing.
@@ -159,7 +146,6 @@ def share_sum(
     Args:
         layer: The layer.
         inputs: The summands x_k. One alone (the other is a constant) gets all.
-        outputs: Their sum.
         relevances: Relevance of the sum.
         statistics: For each summand, whether it is made of statistics of another, or of constants.
         by: "absolute": in proportion to |x_k|. "positive": to max(x_k, 0), to |x_k| where none is
@@ -170,7 +156,7 @@ def share_sum(
         return [reduced(relevances[0], inputs[0])]
     if any(statistics):
         values = [k for k, statistic in enumerate(statistics) if not statistic]
-        shared = share_sum(layer, [inputs[k] for k in values], outputs, relevances, by=by)
+        shared = share_sum(layer, [inputs[k] for k in values], [], relevances, by=by)
         return [shared[values.index(k)] if k in values else None for k in range(len(inputs))]
     relevance, shape = relevances[0], tf.shape(relevances[0])
     wide = aligned(layer, inputs)
@@ -190,27 +176,19 @@ def share_sum(
     return narrowed([size * s for size in sizes], wide, inputs)
 
 
+@layer_rule
 def share_scaled_sum(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    by: str = "absolute",
-) -> list[tf.Tensor]:
+    layer: Any, inputs: Tensors, relevances: Tensors, *, by: str = "absolute"
+) -> Shares:
     """x + scale y: `share_sum` of the two summands."""
     summands = [inputs[0], inputs[1] * layer.scale]
-    return share_sum(layer, summands, outputs, relevances, by=by)
+    return share_sum(layer, summands, [], relevances, by=by)
 
 
+@layer_rule
 def share_product(
-    layer: Any,
-    inputs: Tensors,
-    outputs: Tensors,
-    relevances: Tensors,
-    *,
-    gates: Sequence[bool] = (),
-) -> list[tf.Tensor]:
+    layer: Any, inputs: Tensors, relevances: Tensors, *, gates: Sequence[bool] = ()
+) -> Shares:
     """Products: the signal takes all, gates take nothing; equal shares where that does not decide.
 
     A gate only scales what it multiplies (Arras et al. 2017, signal-take-all). The RAP paper is silent.
@@ -223,21 +201,20 @@ def share_product(
     return [part if take else None for part, take in zip(parts, takes, strict=True)]
 
 
-def numerator(
-    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
-) -> list[tf.Tensor]:
+@layer_rule
+def numerator(inputs: Tensors, relevances: Tensors) -> Shares:
     """Quotients: the numerator takes all, for the denominator only scales it."""
     return [reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
 
 
-def sum_vector(
-    layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors
-) -> list[tf.Tensor]:
+@layer_rule
+def sum_vector(relevances: Tensors) -> Shares:
     """Embedding: a token's relevance is the sum over its vector."""
     return [tf.reduce_sum(relevances[0], -1)]
 
 
-def nothing(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> list[tf.Tensor]:
+@layer_rule
+def nothing(inputs: Tensors) -> Shares:
     """Masks have no relevance to share."""
     return [None for _ in inputs]
 
