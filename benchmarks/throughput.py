@@ -74,18 +74,18 @@ def bare(bench: Bench) -> Iterator[None]:
     for text in settings.methods:
         name, *options = text.split(":")
         given = {key: int(value) for key, value in (option.split("=") for option in options)}
-        analyzers.append(rap_keras.create_analyzer(name, bench.loaded.network, **given))
+        analyzers.append(rap_keras.create_analyzer(name, bench.scenes.loaded.network, **given))
     rng = np.random.default_rng(0)
     for chunk in bench.chunks:
         x = rng.normal(size=(len(chunk), 224, 224, 3)).astype("float32")
         # One step of a curve is the image's own forward pass.
-        passes = len(chunk) * len(bench.rows) * settings.steps
+        passes = len(chunk) * len(bench.maker.rows) * settings.steps
         batch = np.resize(x, (settings.batch_size, *x.shape[1:]))
-        bench.loaded.logits(x)
+        bench.scenes.loaded.logits(x)
         for analyzer in analyzers:
             analyzer.analyze(x)
         for _ in range(math.ceil(passes / settings.batch_size)):
-            bench.loaded.logits(batch)
+            bench.scenes.loaded.logits(batch)
         yield
 
 

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench, Measured
-from rap_keras.benchmark.metrics import Record
+from rap_keras.benchmark.measure import Bench, Measured, Record
 from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError

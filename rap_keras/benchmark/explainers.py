@@ -21,7 +21,7 @@ class Explain(Protocol):
     """See `Backend.explainer`."""
 
     def __call__(  # noqa: D102
-        self, x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+        self, x: NDArray[np.float32], targets: Sequence[int], first: int = 0
     ) -> NDArray[np.floating]: ...
 
 
@@ -130,10 +130,10 @@ class _Keras:
             raise
 
         def explain(
-            x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+            x: NDArray[np.float32], targets: Sequence[int], first: int = 0
         ) -> NDArray[np.floating]:
             with analyzer.counting_from(first):
-                return np.asarray(analyzer.analyze(x, list(neurons)))
+                return np.asarray(analyzer.analyze(x, list(targets)))
 
         return explain
 
@@ -185,9 +185,9 @@ class _Innvestigate:
         others: list[Explain] = []
 
         def explain(
-            x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+            x: NDArray[np.float32], targets: Sequence[int], first: int = 0
         ) -> NDArray[np.floating]:
-            zero = np.asarray(neurons) == 0
+            zero = np.asarray(targets) == 0
             if zero.any() and needs_patterns(method.name):
                 raise InputError(
                     f'{method.title} explains only class 1 with backend="innvestigate", because its '
@@ -224,10 +224,10 @@ class _Innvestigate:
         build = self._plugin.fast_building
 
         def explain(
-            x: NDArray[np.float32], neurons: Sequence[int], first: int = 0
+            x: NDArray[np.float32], targets: Sequence[int], first: int = 0
         ) -> NDArray[np.floating]:
             with build(), _without_keras2_warning():  # analyzers are built when first used
-                return np.asarray(analyzer.analyze(x, neuron_selection=list(neurons)))
+                return np.asarray(analyzer.analyze(x, neuron_selection=list(targets)))
 
         return explain
 

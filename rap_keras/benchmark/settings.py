@@ -94,25 +94,14 @@ def _grid(name: str, value: Any) -> str:
     return f"{numbers[0]}x{numbers[1]}"
 
 
-def _probability(name: str, value: Any) -> float:
-    number = read_number(name, value, 0)
-    if number > 1:
-        raise InputError(f"Expected {name} to lie between 0 and 1, got {number:g}.", name)
-    return number
+def _number(where: str, lies: Callable[[float], bool]) -> Check:
+    def check(name: str, value: Any) -> float:
+        number = read_number(name, value, 0)
+        if not lies(number):
+            raise InputError(f"Expected {name} to lie {where}, got {number:g}.", name)
+        return number
 
-
-def _share(name: str, value: Any) -> float:
-    number = read_number(name, value, 0)
-    if not 0 < number <= 1:
-        raise InputError(f"Expected {name} to lie above 0, at most 1, got {number:g}.", name)
-    return number
-
-
-def _percentile(name: str, value: Any) -> float:
-    number = read_number(name, value, 0)
-    if not 0 < number < 100:
-        raise InputError(f"Expected {name} to lie between 0 and 100, got {number:g}.", name)
-    return number
+    return check
 
 
 def _replacement(name: str, value: Any) -> Any:
@@ -217,7 +206,7 @@ class Settings:
         None,
         "Foreground is above this percentile of each map; default: above its mean where no "
         "relevance is negative, else above 0.",
-        check=_percentile,
+        check=_number("between 0 and 100", lambda number: 0 < number < 100),
         recorded=False,
     )
     pooled: bool = _setting(
@@ -265,7 +254,7 @@ class Settings:
     radius: float = _setting(
         0.05,
         "How far they are changed, as a share of the range of the input.",
-        check=_share,
+        check=_number("above 0, at most 1", lambda number: 0 < number <= 1),
         recorded=False,
     )
     tolerance: int = _setting(
@@ -290,7 +279,7 @@ class Settings:
     grid_confidence: float = _setting(
         0.9,
         "The least probability that the model gives each image of a grid.",
-        check=_probability,
+        check=_number("between 0 and 1", lambda number: number <= 1),
         recorded=False,
     )
     backend: str = _setting(
@@ -376,7 +365,34 @@ class Settings:
     @property
     def draws_changes(self) -> bool:
         """Whether a metric changes inputs by chance."""
-        return any(metric.draws for metric in chosen(self.metrics))
+        return any({"draws", "neighbours"} & {*metric.settings} for metric in chosen(self.metrics))
+
+    def check_steps(self, size: Sequence[int] | None) -> None:
+        """Refuses more steps of a perturbation than an image of this size has pixels for.
+
+        Args:
+            size: Height and width; None for a model that takes images of any size.
+        """
+        if not self.perturbs:
+            return
+        if size is None:
+            if self.pixels_per_step is not None:
+                raise InputError(
+                    "pixels_per_step=N is another share of images of another size: pass size=N, or "
+                    "steps=N alone.",
+                    ("pixels_per_step", "size", "steps"),
+                )
+            return
+        regions = self.regions(size)
+        wanted = self.steps * max(self.pixels_each_step(size) // self.patch**2, 1)
+        if wanted > regions:
+            patch = self.patch
+            what = "pixels" if patch == 1 else f"patches of {patch} x {patch} pixels"
+            raise InputError(
+                f"Expected at most the {regions} {what} of an image to be replaced, but "
+                f"{self.steps} steps ask for {wanted}: lower steps or pixels_per_step.",
+                ("steps", "pixels_per_step"),
+            )
 
     def regions(self, size: Sequence[int]) -> int:
         """How many patches, or pixels, an image of this size has."""

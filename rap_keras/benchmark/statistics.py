@@ -19,7 +19,7 @@ ROUNDING = 1e-12
 DIGITS = 10
 
 Array = NDArray[Any]
-Row = Mapping[str, Any]
+Numbers = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def mean(values: Array) -> Ratio:
     return Ratio(np.where(finite, values, 0.0)[:, None], finite.astype(np.float64)[:, None])
 
 
-def column(rows: Sequence[Row], name: str) -> Array:
+def column(rows: Sequence[Numbers], name: str) -> Array:
     """A number of each image, NaN where it is undefined."""
     return np.array([row[name] for row in rows], dtype=np.float64)
 

@@ -8,8 +8,8 @@ from rap_keras.benchmark.metrics import Column, Metric, chosen, columns
 from rap_keras.benchmark.metrics.perturbation import curves, parts_of
 from rap_keras.benchmark.statistics import (
     Array,
+    Numbers,
     Ratio,
-    Row,
     difference,
     estimated,
     mean_curve,
@@ -158,12 +158,12 @@ def _agreement(
 
 
 def _ratios(
-    metrics: Sequence[Metric], protocol: Mapping[str, Any], rows: Sequence[Row]
+    metrics: Sequence[Metric], protocol: Mapping[str, Any], rows: Sequence[Numbers]
 ) -> dict[str, Ratio]:
     """The quantities of one method."""
     ratios: dict[str, Ratio] = {}
     for metric in metrics:
-        ratios |= metric.summarize(protocol, rows)
+        ratios |= metric.quantities(protocol, rows)
     return ratios
 
 
@@ -180,7 +180,7 @@ def _quantities(
 
 
 def _curves(
-    metrics: Sequence[Metric], rows: Sequence[Row], weights: Array
+    metrics: Sequence[Metric], rows: Sequence[Numbers], weights: Array
 ) -> dict[str, dict[str, Any]]:
     """The mean curves, with a standard error at each step."""
     return {

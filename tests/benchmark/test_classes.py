@@ -10,7 +10,8 @@ from helpers.command_line import fail, succeed
 from rap_keras import create_analyzer, embedded, evaluation
 from rap_keras.benchmark.grids import companions, make_grid
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import METRICS, Metric, each, means_of
+from rap_keras.benchmark.metrics import METRICS, Metric, each
+from rap_keras.benchmark.metrics.classes import other_target
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import cluttered_digit_pairs, preprocess
 from rap_keras.errors import InputError
@@ -34,13 +35,13 @@ def seen(monkeypatch, common, metric, **options):
         views.append(view)
         return {"seen": 0}
 
-    monkeypatch.setitem(METRICS, "seen", Metric("seen", see, means_of("seen"), (), ""))
+    monkeypatch.setitem(METRICS, "seen", Metric("seen", see, (), ""))
     bench = Bench(settings(common, metrics=("seen", metric), **options))
     found = {}
     for position in drawn(bench):
         views.clear()
         if measure_one(bench, position)[0]["status"] == "kept":
-            found[position] = dict(zip((row.title for row in bench.rows), views, strict=True))
+            found[position] = dict(zip((row.title for row in bench.maker.rows), views, strict=True))
     return bench, found
 
 
@@ -93,20 +94,26 @@ def test_the_grid_of_an_image_and_its_score(cells, common, monkeypatch):
         extent = (12, size[1] // 3)
         labels = []
         for column, other in enumerate(grid.positions):
-            sample = bench.dataset.read(other, (12, 12))
+            sample = bench.scenes.dataset.read(other, (12, 12))
             (label,) = sample.objects
             labels.append(label)
-            image = bench.dataset.read(other).image
+            image = bench.scenes.dataset.read(other).image
             pixels = grid.pixels[evaluation.cell_mask(size, (0, column), (1, 3))]
             np.testing.assert_array_equal(pixels.reshape(*extent, 3), warp_image(image, extent))
-            logits = bench.loaded.logits(bench.loaded.preprocess(sample.image[None]))[0]
-            assert bench.classes[np.argmax(logits)] == label
+            logits = bench.scenes.loaded.logits(bench.scenes.loaded.preprocess(sample.image[None]))[
+                0
+            ]
+            assert bench.scenes.classes[np.argmax(logits)] == label
             assert np.exp(logits.max()) / np.exp(logits).sum() >= 0.5
-        assert sorted(labels) == sorted(bench.classes)
-        model = bench.loaded.enlarged(size).model if cells == "full" else bench.loaded.model
-        rap = create_analyzer("rap", model)
-        x = bench.loaded.preprocess(grid.pixels[None])
-        heatmap = evaluation.heatmap(rap.analyze(x, [view.scene.neuron])[0])
+        assert sorted(labels) == sorted(bench.scenes.classes)
+        model = (
+            bench.scenes.loaded.enlarged(size).model
+            if cells == "full"
+            else bench.scenes.loaded.model
+        )
+        rap = create_analyzer("rap", model, neuron_selection_mode="index")
+        x = bench.scenes.loaded.preprocess(grid.pixels[None])
+        heatmap = evaluation.heatmap(rap.analyze(x, [view.scene.target])[0])
         for relevance, name in (("positive", "grid"), ("all", "grid_all")):
             score = evaluation.grid_pointing_game(heatmap, grid.cell, grid.shape, relevance)
             record = measure_one(bench, position)[0]["results"]["rap"]
@@ -147,14 +154,14 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
         monkeypatch, common, "random_logit", methods=("gradient", "lrp.z"), controls=True
     )
     others = set()
-    lrp = create_analyzer("lrp.z", bench.loaded.model)
+    lrp = create_analyzer("lrp.z", bench.scenes.loaded.model, neuron_selection_mode="index")
     for position, by_title in views.items():
         scene = by_title["lrp.z"].scene
-        assert scene.other != scene.neuron
-        others.add((scene.other - scene.neuron) % 3)
+        other = other_target(scene, seed=0)
+        assert other != scene.target
+        others.add((other - scene.target) % 3)
         pair = [
-            evaluation.heatmap(lrp.analyze(scene.x[None], [n])[0])
-            for n in (scene.neuron, scene.other)
+            evaluation.heatmap(lrp.analyze(scene.x[None], [n])[0]) for n in (scene.target, other)
         ]
         results = measure_one(bench, position)[0]["results"]
         found = results["lrp.z"]
@@ -202,15 +209,15 @@ def test_removal_compares_with_what_the_logits_lose():
 def test_energy_is_the_share_on_the_object_and_among_the_objects():
     chosen = settings((), methods=("rap",), data="cluttered-digit-pairs:9", metrics=("energy",))
     bench = Bench(chosen)
-    analyzer = create_analyzer("rap", bench.loaded.model)
+    analyzer = create_analyzer("rap", bench.scenes.loaded.model)
     kept = 0
     for position in drawn(bench):
         record, _ = measure_one(bench, position)
         if record["status"] != "kept":
             continue
         kept += 1
-        sample = bench.dataset.read(position)
-        relevance = analyzer.analyze(bench.loaded.preprocess(sample.image[None]))[0]
+        sample = bench.scenes.dataset.read(position)
+        relevance = analyzer.analyze(bench.scenes.loaded.preprocess(sample.image[None]))[0]
         positive = np.maximum(evaluation.heatmap(relevance), 0)
         own = positive[sample.objects[record["label"]]].sum()
         both = sum(positive[mask].sum() for mask in sample.objects.values())

@@ -177,8 +177,8 @@ def test_what_controls_have(results):
 def test_curves_are_computed_once(common):
     chosen = settings(common, metrics=("srg", "lerf", "morf", "deletion"), steps=4)
     bench, batches = Bench(chosen), []
-    predict = bench.backend.logits
-    bench.backend.logits = lambda batch: batches.append(len(batch)) or predict(batch)
+    predict = bench.scenes.backend.logits
+    bench.scenes.backend.logits = lambda batch: batches.append(len(batch)) or predict(batch)
     result = measured(bench)["gradient"]
     assert batches == [1, 4, 4]  # the image, which is their step 0 too, LeRF, MoRF
     area = evaluation.area_under_curve
@@ -191,9 +191,9 @@ def test_curves_are_computed_once(common):
 def test_neighbours_are_explained_once(common):
     chosen = settings(common, metrics=("max_sensitivity", "local_lipschitz"), neighbours=4)
     bench, seen = Bench(chosen), []
-    (title,) = bench._explainers
-    explain = bench._explainers[title]
-    bench._explainers[title] = lambda x, *rest: seen.append(x) or explain(x, *rest)
+    (title,) = bench.maker.explainers[None]
+    explain = bench.maker.explainers[None][title]
+    bench.maker.explainers[None][title] = lambda x, *rest: seen.append(x) or explain(x, *rest)
     measured(bench)
     assert [len(x) for x in seen] == [1, 4]
 
@@ -267,7 +267,10 @@ def test_completeness_of_a_contrast_is_the_distance_of_its_sum_from_nothing(comm
     methods = ("rap", "gradient", "gradient:contrast=softmax")
     bench = Bench(settings(common, methods=methods, metrics=("completeness",)))
     found = measured(bench)
-    model, x = bench.loaded.model, bench.loaded.preprocess(bench.dataset.read(POSITION).image[None])
+    model, x = (
+        bench.scenes.loaded.model,
+        bench.scenes.loaded.preprocess(bench.scenes.dataset.read(POSITION).image[None]),
+    )
     for title, options in (
         ("gradient", {}),
         ("gradient:contrast=softmax", {"contrast": "softmax"}),

@@ -166,15 +166,15 @@ def test_noise_does_not_depend_on_the_images_before(common):
 def test_an_image_that_cannot_be_explained_takes_no_other_with_it(common):
     bench = Bench(settings(common, methods=("gradient",), metrics=("ratio",), controls=False))
     readings = bench.read(bench.chunks[0])
-    (title,) = bench._explainers
-    explain, wrong = bench._explainers[title], readings[1].x
+    (title,) = bench.maker.explainers[None]
+    explain, wrong = bench.maker.explainers[None][title], readings[1].x
 
     def fails(x, neurons):
         if any((one == wrong).all() for one in x):
             raise InputError("It cannot be explained.")
         return explain(x, neurons)
 
-    bench._explainers[title] = fails
+    bench.maker.explainers[None][title] = fails
     measured = bench.measure(readings)
     assert measured[1][0]["status"] == "skipped"
     assert measured[1][0]["reason"] == "It cannot be explained."
@@ -428,7 +428,7 @@ def test_one_sigmoid_is_measured_for_both_classes(common, tmp_path):
     assert len(areas) > len(kept)
 
     one = Bench(settings(common, **own, **chosen, classes="red"))
-    assert one.classes == ("not red", "red")
+    assert one.scenes.classes == ("not red", "red")
     with pytest.raises(InputError, match="output is one number without a sigmoid"):
         Bench(settings(common, **own | {"model": f"{tmp_path / 'binary.py'}:regression"}, **chosen))
 

@@ -14,19 +14,19 @@ from helpers.command_line import succeed
 
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import FURTHER, METRICS, TABLES, Column, Metric, each, means_of
+from rap_keras.benchmark.metrics import FURTHER, METRICS, TABLES, one_number
 from rap_keras.benchmark.running import report
 from rap_keras.benchmark.store import FILE
 
 BEFORE = Path(__file__).parent / "before"
 DOCS = Path(__file__).parents[2] / "docs"
-PEAK = Metric(
-    name="peak",
-    measure=each(lambda view: {"peak": float(view.heatmap.max())}),
-    summarize=means_of("peak"),
-    columns=(Column("peak", "peak", "higher", difference="peak", terminal="peak"),),
-    table=FURTHER,
-    words="Peak: the largest relevance.",
+PEAK = one_number(
+    "peak",
+    lambda view: view.heatmap.max(),
+    "higher",
+    FURTHER,
+    "Peak: the largest relevance.",
+    terminal="peak",
 )
 HELP = """
 from dataclasses import replace
@@ -102,7 +102,7 @@ def test_records_fit_together():
     taken: set[str] = set()
     for metric in METRICS.values():
         assert metric.table in TABLES
-        quantities = set(metric.summarize(protocol, [row]))
+        quantities = set(metric.quantities(protocol, [row]))
         assert set(metric.medians) <= quantities
         named = quantities | {f"{name}_median" for name in metric.medians}
         assert {column.quantity for column in metric.columns} <= named

@@ -70,27 +70,29 @@ def test_the_benchmark_explains_neighbours_batch_by_batch():
     """Each part of them is told its place, so that methods with noise do not give it anew."""
     calls = []
 
-    def explain_inputs(x, stage=None, first=0):
+    def of_inputs(scene, x, stage=None, first=0):
         calls.append((len(x), stage, first))
         noise = [np.random.default_rng(first + k).normal(size=MAP.shape) for k in range(len(x))]
         return x.sum(-1) + np.stack(noise)
 
-    settings = SimpleNamespace(neighbours=7, batch_size=3, radius=0.1)
-    scene = SimpleNamespace(x=X, settings=settings, seed=lambda purpose: [1, purpose.value])
+    changes = {"neighbours": 7, "batch_size": 3, "radius": 0.1, "seed": 1}
+    scene = SimpleNamespace(x=X, position=2)
     shared = {}
 
     def once(name, compute):
         return shared[name] if name in shared else shared.setdefault(name, compute())
 
-    view = SimpleNamespace(scene=scene, heatmap=MAP, explain_inputs=explain_inputs, once=once)
-    (sensitivity,) = METRICS["max_sensitivity"].measure([view])
-    (lipschitz,) = METRICS["local_lipschitz"].measure([view])
+    view = SimpleNamespace(
+        scene=scene, heatmap=MAP, maps=SimpleNamespace(of_inputs=of_inputs), once=once
+    )
+    (sensitivity,) = METRICS["max_sensitivity"].measure([view], **changes)
+    (lipschitz,) = METRICS["local_lipschitz"].measure([view], **changes)
     assert calls == [(3, None, 0), (3, None, 3), (1, None, 6)]
-    near = evaluation.neighbours(X, 0.1 * float(np.ptp(X)), 7, [1, Purpose.NEIGHBOURS.value])
-    maps = explain_inputs(near)
+    near = evaluation.neighbours(X, 0.1 * float(np.ptp(X)), 7, [1, 2, Purpose.NEIGHBOURS.value])
+    maps = of_inputs(scene, near)
     assert sensitivity == {"max_sensitivity": evaluation.max_sensitivity(MAP, maps)}
     assert lipschitz == {"local_lipschitz": evaluation.local_lipschitz(MAP, maps, X, near)}
     del calls[:]
-    METRICS["smprt"].measure([view])
+    METRICS["smprt"].measure([view], **changes)
     assert {size for size, *_ in calls} == {3, 1}
     assert [first for *_, first in calls] == [0, 3, 6] * (len(calls) // 3)

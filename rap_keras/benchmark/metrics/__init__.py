@@ -4,15 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rap_keras.benchmark.metrics import classes, localization, maps, perturbation, robustness
-from rap_keras.benchmark.metrics.record import (
+from rap_keras.benchmark.metrics.metric import (
     Column,
     Curve,
     Metric,
-    Record,
-    Scene,
-    View,
     each,
     means_of,
+    one_number,
 )
 from rap_keras.benchmark.metrics.tables import (
     CLASSES,
@@ -23,6 +21,7 @@ from rap_keras.benchmark.metrics.tables import (
     SEGMENTATION,
     TABLES,
 )
+from rap_keras.benchmark.metrics.view import Reading, RowMaps, Scene, View
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -33,7 +32,7 @@ METRICS: dict[str, Metric] = {
 
 
 def default_metrics() -> tuple[str, ...]:
-    """Those that are measured if nothing is said."""
+    """Those that are measured if no metrics are named."""
     return tuple(name for name, metric in METRICS.items() if metric.default)
 
 
@@ -43,24 +42,14 @@ def chosen(names: Iterable[str]) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.name in names]
 
 
-def columns(metrics: Iterable[Metric]) -> list[Column]:
-    """The columns of these metrics, with what tells those of the same label apart."""
-    metrics = list(metrics)
+def columns(metrics: Sequence[Metric]) -> list[Column]:
+    """The columns of these metrics, with what distinguishes those of the same label."""
     names = {metric.name for metric in metrics}
     return [
         replace(column, qualifier=metric.beside[1]) if metric.beside[0] in names else column
         for metric in metrics
         for column in metric.columns
     ]
-
-
-def measured(views: Sequence[View], names: Iterable[str]) -> list[Record]:
-    """The numbers of these metrics, of one method on each image of a chunk."""
-    records: list[Record] = [{} for _ in views]
-    for name in names:
-        for record, numbers in zip(records, METRICS[name].measure(views), strict=True):
-            record |= numbers
-    return records
 
 
 __all__ = [
@@ -75,7 +64,8 @@ __all__ = [
     "Column",
     "Curve",
     "Metric",
-    "Record",
+    "Reading",
+    "RowMaps",
     "Scene",
     "View",
     "chosen",
@@ -83,5 +73,5 @@ __all__ = [
     "default_metrics",
     "each",
     "means_of",
-    "measured",
+    "one_number",
 ]

@@ -4,56 +4,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rap_keras.benchmark.metrics.record import (
-    Column,
-    Metric,
-    Record,
-    View,
-    defined,
-    each,
-    means_of,
-    where,
-)
+from rap_keras.benchmark.metrics.metric import Column, Metric, compared, each
 from rap_keras.benchmark.metrics.tables import CLASSES
+from rap_keras.benchmark.metrics.view import Scene, View
+from rap_keras.benchmark.seeds import Purpose, seed_of
+from rap_keras.benchmark.statistics import Array, Numbers
 from rap_keras.datasets import Sample
 from rap_keras.errors import InputError
 from rap_keras.evaluation import classes
 
 
-def _energy(v: View) -> Record:
-    scene, sample = v.scene, v.scene.sample
-    everything = np.logical_or.reduce(list(sample.objects.values()))
-    others = everything & ~scene.mask
+def _energy(v: View) -> Numbers:
+    scene, share = v.scene, classes.relevance_share
+    everything = np.logical_or.reduce(list(scene.sample.objects.values()))
+    has_others = (everything & ~scene.mask).any()
     nothing = scene.void | ~everything
-    share = classes.relevance_share
     return {
-        "energy": defined(share(v.heatmap, scene.mask, "positive", scene.void)),
-        "energy_all": defined(share(v.heatmap, scene.mask, "all", scene.void)),
-        "own_object": defined(share(v.heatmap, scene.mask, "positive", nothing))
-        if others.any()
-        else None,
+        "energy": share(v.heatmap, scene.mask, "positive", scene.void),
+        "energy_all": share(v.heatmap, scene.mask, "all", scene.void),
+        "own_object": share(v.heatmap, scene.mask, "positive", nothing) if has_others else None,
     }
 
 
-def _grid(views: Sequence[View]) -> list[Record]:
-    def play(views: Sequence[View]) -> list[Record]:
-        grids = [view.scene.grid for view in views]
-        neurons = [view.scene.neuron for view in views]
-        maps = views[0].explain(views, np.stack([grid.pixels for grid in grids if grid]), neurons)
-        game = classes.grid_pointing_game
-        return [
-            {
-                "grid": defined(game(heatmap, grid.cell, grid.shape, "positive")),
-                "grid_all": defined(game(heatmap, grid.cell, grid.shape, "all")),
-            }
-            for heatmap, grid in zip(maps, grids, strict=True)
-            if grid
-        ]
-
-    undefined = {"grid": None, "grid_all": None}
-    return where(views, lambda view: view.scene.grid is not None, play, undefined)
+def _grid(views: Sequence[View]) -> list[Numbers]:
+    scenes = [view.scene for view in views]
+    grids = [scene.grid for scene in scenes if scene.grid is not None]
+    pixels = np.stack([grid.pixels for grid in grids])
+    maps = views[0].maps.of_pixels(scenes, pixels, [scene.target for scene in scenes])
+    game = classes.grid_pointing_game
+    return [
+        {
+            "grid": game(heatmap, grid.cell, grid.shape, "positive"),
+            "grid_all": game(heatmap, grid.cell, grid.shape, "all"),
+        }
+        for heatmap, grid in zip(maps, grids, strict=True)
+    ]
 
 
 def _grid_words(protocol: Mapping[str, Any]) -> str:
@@ -67,46 +53,54 @@ def _grid_words(protocol: Mapping[str, Any]) -> str:
     )
 
 
-def _random_logit(views: Sequence[View]) -> list[Record]:
-    def compare(views: Sequence[View]) -> list[Record]:
-        images = np.stack([view.scene.sample.image for view in views])
-        others = [view.scene.other for view in views if view.scene.other is not None]
-        like = classes.map_similarity
-        return [
-            {
-                "random_logit": defined(like(view.heatmap, heatmap, absolute=True)),
-                "random_logit_signed": defined(like(view.heatmap, heatmap)),
-            }
-            for view, heatmap in zip(views, views[0].explain(views, images, others), strict=True)
-        ]
-
-    undefined = {"random_logit": None, "random_logit_signed": None}
-    return where(views, lambda view: view.scene.other is not None, compare, undefined)
+def other_target(scene: Scene, seed: int) -> int:
+    """Another neuron, the same for the same seed and place in the data set."""
+    generator = np.random.default_rng(seed_of(seed, scene.position, Purpose.OTHER_NEURON))
+    count = len(scene.logits)
+    return int((scene.target + generator.integers(1, count)) % count)
 
 
-def _removal(v: View) -> Record:
-    scene = v.scene
-    effects = scene.effects
-    if effects is None:
-        return {"removal": None, "removal_margin": None}
-    neurons = range(effects.shape[1])
-    images = np.stack([scene.sample.image] * len(neurons))
-    maps = v.explain([v] * len(neurons), images, neurons)
-    relevance = [[m[scene.sample.objects[label]].sum() for m in maps] for label in scene.removable]
+def _random_logit(views: Sequence[View], seed: int) -> list[Numbers]:
+    scenes = [view.scene for view in views]
+    images = np.stack([scene.sample.image for scene in scenes])
+    others = [other_target(scene, seed) for scene in scenes]
+    maps = views[0].maps.of_pixels(scenes, images, others)
+    like = classes.map_similarity
+    return [
+        {
+            "random_logit": like(view.heatmap, heatmap, absolute=True),
+            "random_logit_signed": like(view.heatmap, heatmap),
+        }
+        for view, heatmap in zip(views, maps, strict=True)
+    ]
+
+
+def _removal(v: View) -> Numbers:
+    scene, effects = v.scene, np.asarray(v.scene.effects)
+    targets = range(len(scene.logits))
+    images = np.stack([scene.sample.image] * len(targets))
+    maps = v.maps.of_pixels([scene] * len(targets), images, targets)
+    masks = [scene.sample.objects[label] for label in removable(scene.sample)]
+    relevance = [[heatmap[mask].sum() for heatmap in maps] for mask in masks]
     correlation = classes.rank_correlation
     return {
-        "removal": defined(correlation(relevance, effects)),
-        "removal_margin": defined(correlation(relevance, _margins(effects, scene.logits))),
+        "removal": correlation(relevance, effects),
+        "removal_margin": correlation(relevance, _margins(effects, scene.logits)),
     }
 
 
-def _margins(effects: NDArray[np.floating], logits: NDArray[np.floating]) -> NDArray[np.floating]:
+def removable(sample: Sample) -> list[str]:
+    """The classes on the image whose objects can be taken away."""
+    return [label for label in sample.objects if label in sample.without]
+
+
+def _margins(effects: Array, logits: Array) -> Array:
     """Effects on each logit less its alternatives, weighted as by contrast="softmax"."""
     margins = np.array(effects, np.float64)
-    for neuron in range(len(logits)):
-        others = np.delete(np.arange(len(logits)), neuron)
+    for target in range(len(logits)):
+        others = np.delete(np.arange(len(logits)), target)
         weights = np.exp(logits[others] - logits[others].max())
-        margins[:, neuron] -= effects[:, others] @ (weights / weights.sum())
+        margins[:, target] -= effects[:, others] @ (weights / weights.sum())
     return margins
 
 
@@ -121,77 +115,61 @@ def _needs_removal(sample: Sample) -> None:
 
 METRICS = (
     Metric(
-        name="energy",
-        measure=each(_energy),
-        summarize=means_of("energy", "energy_all", "own_object"),
-        columns=(
-            Column("energy", "energy", "higher", difference="energy", terminal="energy"),
+        "energy",
+        each(_energy),
+        (
+            compared("energy", "energy", "higher", "energy"),
             Column("energy, signed", "energy_all", "higher"),
-            Column("own object", "own_object", "higher", difference="own object"),
+            compared("own object", "own_object", "higher"),
         ),
-        table=CLASSES,
-        words="Energy: the share of the positive relevance that is on the object (energy-based pointing "
+        CLASSES,
+        "Energy: the share of the positive relevance that is on the object (energy-based pointing "
         "game); signed: negative relevance outside of it counts as right, that inside as wrong. Own "
         "object: of the positive relevance that is on any object, the share on the explained one, where "
         "there are others.",
-        reference="Wang et al. 2020",
-        default=False,
+        "Wang et al. 2020",
     ),
     Metric(
-        name="grid",
-        measure=_grid,
-        summarize=means_of("grid", "grid_all"),
-        columns=(
-            Column(
-                "grid pointing game",
-                "grid",
-                "higher",
-                difference="grid pointing game",
-                terminal="grid",
-            ),
+        "grid",
+        _grid,
+        (
+            compared("grid pointing game", "grid", "higher", "grid"),
             Column("grid, signed", "grid_all", "higher"),
         ),
-        table=CLASSES,
-        words=_grid_words,
-        reference="Böhle et al. 2021",
-        default=False,
+        CLASSES,
+        _grid_words,
+        "Böhle et al. 2021",
+        defined=lambda v: v.scene.grid is not None,
     ),
     Metric(
-        name="random_logit",
-        measure=_random_logit,
-        summarize=means_of("random_logit", "random_logit_signed"),
-        columns=(
-            Column(
-                "random logit",
-                "random_logit",
-                "lower",
-                difference="random logit",
-                terminal="random",
-            ),
+        "random_logit",
+        _random_logit,
+        (
+            compared("random logit", "random_logit", "lower", "random"),
             Column("random logit, signed", "random_logit_signed"),
         ),
-        table=CLASSES,
-        words="Random logit: the rank correlation of the sizes of relevance with those of the map of "
+        CLASSES,
+        "Random logit: the rank correlation of the sizes of relevance with those of the map of "
         "another neuron, drawn for each image; 1 for a map that shows the same places for each class. "
         "Signed: that of the relevance itself, which a logit of the other sign turns round.",
-        reference="Sixt et al. 2020",
-        default=False,
+        "Sixt et al. 2020",
+        settings=("seed",),
+        defined=lambda v: len(v.scene.logits) > 1,
     ),
     Metric(
-        name="removal",
-        measure=each(_removal),
-        summarize=means_of("removal", "removal_margin"),
-        columns=(
-            Column("removal", "removal", "higher", difference="removal", terminal="removal"),
+        "removal",
+        each(_removal),
+        (
+            compared("removal", "removal", "higher", "removal"),
             Column("removal, margin", "removal_margin", "higher"),
         ),
-        table=CLASSES,
-        words="Removal: for each object and each neuron, the relevance on the object and what the "
+        CLASSES,
+        "Removal: for each object and each neuron, the relevance on the object and what the "
         "logit loses where the object is not on the image; their rank correlation, image by image. "
         "Margin: what the logit loses less what the others lose, weighted by their probability among "
         "themselves.",
-        reference="Hesse et al. 2023",
+        "Hesse et al. 2023",
+        defined=lambda v: v.scene.effects is not None,
         check=_needs_removal,
-        default=False,
     ),
 )

@@ -5,137 +5,114 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.metrics.record import (
+from rap_keras.benchmark.metrics.metric import (
     Column,
     Curve,
     Measure,
     Metric,
-    Record,
-    Summarize,
-    View,
-    defined,
+    compared,
     each,
-    means_of,
-    together,
+    one_number,
 )
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
-from rap_keras.benchmark.seeds import Purpose
-from rap_keras.benchmark.statistics import Array, Ratio, Row, mean
-from rap_keras.evaluation import faithfulness, perturbation, replacement
+from rap_keras.benchmark.metrics.view import View, together
+from rap_keras.benchmark.seeds import Purpose, seed_of
+from rap_keras.benchmark.statistics import Array, Numbers, Ratio, mean
+from rap_keras.evaluation import faithfulness, perturbation
 from rap_keras.evaluation.curves import (
     PerturbationCurve,
     area_under_curve,
     symmetric_relevance_gain,
 )
+from rap_keras.evaluation.replacement import blurred
 
 PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
 """The curves as the summary calls them, and as an image's record does."""
 
+STEPS = ("steps", "pixels_per_step", "patch", "batch_size")
+DRAWS = ("draws", "seed", "batch_size")
 
 Curves = list[PerturbationCurve]
 
 
-def _curves(views: Sequence[View], order: str, **replaced: Any) -> Curves:
+def _curves(views: Sequence[View], order: str, given: Mapping[str, Any], **replaced: Any) -> Curves:
     """Those of a method's maps of the images of a chunk, whose steps share batches."""
     scenes = [view.scene for view in views]
     options: dict[str, Any] = {
         "x": [scene.x for scene in scenes],
         "replacements": [scene.replacement for scene in scenes],
         "logits": np.stack([scene.logits for scene in scenes]),
-    } | replaced
-    s = scenes[0].settings
+    }
     return perturbation.perturbation_curves(
         scenes[0].predict,
         heatmaps=[view.heatmap for view in views],
-        neurons=[scene.neuron for scene in scenes],
-        steps=s.steps,
-        pixels_per_step=s.pixels_per_step,
+        neurons=[scene.target for scene in scenes],
         order=order,
-        batch_size=s.batch_size,
-        patch=s.patch,
         head=scenes[0].head,
-        **options,
+        **given,
+        **options | replaced,
     )
 
 
-def _ordered(views: Sequence[View], order: str) -> Curves:
+def _ordered(views: Sequence[View], order: str, given: Mapping[str, Any]) -> Curves:
     """The curves of an order, computed once for all metrics."""
-    return together(views, order, lambda views: _curves(views, order))
+    return together(views, order, lambda views: _curves(views, order, given))
 
 
-def _measure(order: str) -> Measure:
-    def measure(views: Sequence[View]) -> list[Record]:
-        return [
-            {
-                order: {
-                    "correct": np.asarray(curve.correct, int).tolist(),
-                    "logit": curve.logits.tolist(),
-                    "probability": np.asarray(curve.probabilities).tolist(),
-                }
-            }
-            for curve in _ordered(views, order)
-        ]
-
-    return measure
-
-
-def _gain(views: Sequence[View]) -> list[Record]:
+def _gain(views: Sequence[View], **given: Any) -> list[Numbers]:
     gain = symmetric_relevance_gain
+    orders = (_ordered(views, order, given) for order in ("lerf", "morf"))
     return [
         {
             "srg": gain(lerf, morf),
             "srg_probability": gain(lerf, morf, "probabilities"),
             "srg_accuracy": gain(lerf, morf, "correct"),
         }
-        for lerf, morf in zip(_ordered(views, "lerf"), _ordered(views, "morf"), strict=True)
+        for lerf, morf in zip(*orders, strict=True)
     ]
 
 
-def _deletion(views: Sequence[View]) -> list[Record]:
+def _deletion(views: Sequence[View], **given: Any) -> list[Numbers]:
     replacement = views[0].scene.replacement
-    zero = isinstance(replacement, float) and replacement == 0
-    curves = _ordered(views, "morf") if zero else _curves(views, "morf", replacements=None)
-    return _areas("deletion", curves)
+    if isinstance(replacement, float) and replacement == 0:
+        return _areas("deletion", _ordered(views, "morf", given))
+    return _areas("deletion", _curves(views, "morf", given, replacements=None))
 
 
-def _insertion(views: Sequence[View]) -> list[Record]:
+def _insertion(views: Sequence[View], **given: Any) -> list[Numbers]:
     x = [view.scene.x for view in views]
-    blurred = [replacement.blurred(image) for image in x]
-    return _areas("insertion", _curves(views, "morf", x=blurred, replacements=x, logits=None))
+    soft = [blurred(image) for image in x]
+    sharp = _curves(views, "morf", given, x=soft, replacements=x, logits=None)
+    return _areas("insertion", sharp)
 
 
-def _areas(name: str, curves: Curves) -> list[Record]:
-    return [
-        {name: area_under_curve(curve.fractions, np.asarray(curve.probabilities))}
-        for curve in curves
-    ]
+def _areas(name: str, curves: Curves) -> list[Numbers]:
+    area = area_under_curve
+    return [{name: area(curve.fractions, np.asarray(curve.probabilities))} for curve in curves]
 
 
-def _faithfulness(v: View) -> Record:
-    scene = v.scene
-    correlation = faithfulness.faithfulness_correlation(
-        scene.predict,
-        scene.x,
+def _faithfulness(v: View, draws: int, seed: int, batch_size: int) -> float:
+    return faithfulness.faithfulness_correlation(
+        v.scene.predict,
+        v.scene.x,
         v.heatmap,
-        scene.neuron,
-        samples=scene.settings.draws,
-        replacement=scene.replacement,
-        seed=scene.seed(Purpose.SETS_OF_PIXELS),
-        batch_size=scene.settings.batch_size,
+        v.scene.target,
+        samples=draws,
+        replacement=v.scene.replacement,
+        seed=seed_of(seed, v.scene.position, Purpose.SETS_OF_PIXELS),
+        batch_size=batch_size,
     )
-    return {"faithfulness_correlation": defined(correlation)}
 
 
-def _infidelity(v: View) -> Record:
-    scene = v.scene
+def _infidelity(v: View, draws: int, seed: int, batch_size: int) -> Numbers:
     told, drops = faithfulness.told_and_lost(
-        scene.predict,
-        scene.x,
+        v.scene.predict,
+        v.scene.x,
         v.heatmap,
-        scene.neuron,
-        samples=scene.settings.draws,
-        seed=scene.seed(Purpose.SQUARES),
-        batch_size=scene.settings.batch_size,
+        v.scene.target,
+        samples=draws,
+        seed=seed_of(seed, v.scene.position, Purpose.SQUARES),
+        batch_size=batch_size,
     )
     error = faithfulness.squared_error
     return {
@@ -144,8 +121,22 @@ def _infidelity(v: View) -> Record:
     }
 
 
-def _summarize(order: str) -> Summarize:
-    def summarize(protocol: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Ratio]:
+def _curve_metric(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
+    """LeRF or MoRF."""
+
+    def measure(views: Sequence[View], **given: Any) -> list[Numbers]:
+        return [
+            {
+                order: {
+                    "correct": np.asarray(curve.correct, int).tolist(),
+                    "logit": curve.logits.tolist(),
+                    "probability": np.asarray(curve.probabilities).tolist(),
+                }
+            }
+            for curve in _ordered(views, order, given)
+        ]
+
+    def summarize(protocol: Mapping[str, Any], rows: Sequence[Numbers]) -> dict[str, Ratio]:
         fractions = np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
         accuracy, logit = curves(rows, order, "correct"), curves(rows, order, "logit")
         return {
@@ -154,15 +145,24 @@ def _summarize(order: str) -> Summarize:
             f"{order}_logit_aopc": mean(_mean_drop(logit)),
         }
 
-    return summarize
+    known = columns, FURTHER, FURTHER_WORDS, reference, summarize, STEPS
+    return Metric(order, measure, *known, perturbs=True, **more)
 
 
-def parts_of(rows: Sequence[Row], name: str) -> dict[str, str]:
+def _areas_metric(
+    name: str, measure: Measure, columns: tuple[Column, ...], words: str, reference: str
+) -> Metric:
+    """A metric of the areas under curves."""
+    known = columns, FAITHFULNESS, words, reference, None, STEPS
+    return Metric(name, measure, *known, perturbs=True)
+
+
+def parts_of(rows: Sequence[Numbers], name: str) -> dict[str, str]:
     """Those of `PARTS` that every image has; the version before had no probabilities."""
     return {label: part for label, part in PARTS.items() if all(part in row[name] for row in rows)}
 
 
-def curves(rows: Sequence[Row], name: str, part: str) -> Array:
+def curves(rows: Sequence[Numbers], name: str, part: str) -> Array:
     """A curve of each image, (images, steps + 1)."""
     return np.array([row[name][part] for row in rows], dtype=np.float64)
 
@@ -178,112 +178,76 @@ def _mean_drop(curves: Array) -> Array:
 
 
 METRICS = (
-    Metric(
-        name="lerf",
-        measure=_measure("lerf"),
-        summarize=_summarize("lerf"),
-        columns=(
-            Column(
-                "LeRF area", "lerf_area", "higher", difference="LeRF area", terminal="LeRF area"
-            ),
+    _curve_metric(
+        "lerf",
+        (
+            compared("LeRF area", "lerf_area", "higher", "LeRF area"),
             Column("LeRF AOPC", "lerf_logit_aopc", "lower", place=1),
         ),
-        table=FURTHER,
-        words=FURTHER_WORDS,
-        reference="Fig. 7",
+        "Fig. 7",
         curve=Curve("LeRF", "least", "high"),
-        perturbs=True,
+        default=True,
     ),
-    Metric(
-        name="morf",
-        measure=_measure("morf"),
-        summarize=_summarize("morf"),
-        columns=(
+    _curve_metric(
+        "morf",
+        (
             Column("MoRF area", "morf_area", "lower"),
             Column("MoRF AOPC", "morf_logit_aopc", "higher", place=1),
         ),
-        table=FURTHER,
-        words=FURTHER_WORDS,
-        reference="Samek et al. 2017",
+        "Samek et al. 2017",
         curve=Curve("MoRF", "most", "low"),
-        perturbs=True,
-        default=False,
     ),
-    Metric(
-        name="srg",
-        measure=_gain,
-        summarize=means_of("srg", "srg_probability", "srg_accuracy"),
-        columns=(
-            Column("SRG", "srg", "higher", difference="SRG", terminal="SRG"),
+    _areas_metric(
+        "srg",
+        _gain,
+        (
+            compared("SRG", "srg", "higher", "SRG"),
             Column("SRG, probability", "srg_probability", "higher"),
             Column("SRG, accuracy", "srg_accuracy", "higher"),
         ),
-        table=FAITHFULNESS,
-        words="SRG: symmetric relevance gain, the area between the curves of LeRF and MoRF: of the "
+        "SRG: symmetric relevance gain, the area between the curves of LeRF and MoRF: of the "
         "explained logit, of its probability, of the accuracy. What the replacement does to every order "
         "alike drops out; noise has 0.",
-        reference="Blücher et al. 2024",
-        default=False,
-        perturbs=True,
+        "Blücher et al. 2024",
     ),
-    Metric(
-        name="insertion",
-        measure=_insertion,
-        summarize=means_of("insertion"),
-        columns=(Column("insertion", "insertion", "higher", difference="insertion"),),
-        table=FAITHFULNESS,
-        words="Insertion: the area under the probability while the pixels of a blurred image (Gaussian "
+    _areas_metric(
+        "insertion",
+        _insertion,
+        (compared("insertion", "insertion", "higher"),),
+        "Insertion: the area under the probability while the pixels of a blurred image (Gaussian "
         "of 5 pixels) become sharp from the most relevant on.",
-        reference="Petsiuk et al. 2018",
-        default=False,
-        perturbs=True,
+        "Petsiuk et al. 2018",
     ),
-    Metric(
-        name="deletion",
-        measure=_deletion,
-        summarize=means_of("deletion"),
-        columns=(Column("deletion", "deletion", "lower", difference="deletion"),),
-        table=FAITHFULNESS,
-        words="Deletion: that while pixels become 0 from the most relevant on.",
-        reference="Petsiuk et al. 2018",
-        default=False,
-        perturbs=True,
+    _areas_metric(
+        "deletion",
+        _deletion,
+        (compared("deletion", "deletion", "lower"),),
+        "Deletion: that while pixels become 0 from the most relevant on.",
+        "Petsiuk et al. 2018",
     ),
-    Metric(
-        name="faithfulness_correlation",
-        measure=each(_faithfulness),
-        summarize=means_of("faithfulness_correlation"),
-        columns=(
-            Column(
-                "faithfulness correlation",
-                "faithfulness_correlation",
-                "higher",
-                difference="faithfulness correlation",
-            ),
-        ),
-        table=FAITHFULNESS,
-        words="Faithfulness correlation: of the relevance of random sets, each of a tenth of the "
+    one_number(
+        "faithfulness_correlation",
+        _faithfulness,
+        "higher",
+        FAITHFULNESS,
+        "Faithfulness correlation: of the relevance of random sets, each of a tenth of the "
         "pixels, with what the logit loses where they are replaced.",
-        reference="Bhatt et al. 2020",
-        default=False,
+        "Bhatt et al. 2020",
+        settings=DRAWS,
         perturbs=True,
-        draws=True,
     ),
     Metric(
-        name="infidelity",
-        measure=each(_infidelity),
-        summarize=means_of("infidelity", "infidelity_scaled"),
-        medians=("infidelity", "infidelity_scaled"),
-        columns=(
+        "infidelity",
+        each(_infidelity),
+        (
             Column("infidelity, median", "infidelity_median", "lower"),
             Column("infidelity, scaled, median", "infidelity_scaled_median", "lower"),
         ),
-        table=FAITHFULNESS,
-        words="Infidelity: the mean square of the relevance on random squares, a quarter of the image's "
+        FAITHFULNESS,
+        "Infidelity: the mean square of the relevance on random squares, a quarter of the image's "
         "side, less what the logit loses where they are 0; scaled: after each map is multiplied by the "
         "number that suits it best.",
-        reference="Yeh et al. 2019",
-        default=False,
-        draws=True,
+        "Yeh et al. 2019",
+        settings=DRAWS,
     ),
 )

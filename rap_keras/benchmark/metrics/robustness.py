@@ -5,116 +5,105 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rap_keras.benchmark.metrics.record import (
-    Column,
-    ExplainInputs,
-    Metric,
-    Record,
-    View,
-    defined,
-    each,
-    means_of,
-)
+from rap_keras.benchmark.metrics.metric import Column, Metric, each, one_number
 from rap_keras.benchmark.metrics.tables import ROBUSTNESS
-from rap_keras.benchmark.seeds import Purpose
-from rap_keras.benchmark.statistics import Array
+from rap_keras.benchmark.metrics.view import Stack, View
+from rap_keras.benchmark.seeds import Purpose, seed_of
+from rap_keras.benchmark.statistics import Array, Numbers
 from rap_keras.evaluation import randomisation, robustness
 from rap_keras.models.randomisation import STAGES
 
-Stack = NDArray[np.floating]
+CHANGES = ("radius", "neighbours", "seed", "batch_size")
 
 
-def _radius(v: View) -> float:
-    return v.scene.settings.radius * float(np.ptp(v.scene.x))
+def _changes(v: View, purpose: Purpose, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """How the input is changed: radius, number, seed and batch size, as the functions take them."""
+    radius = given["radius"] * float(np.ptp(v.scene.x))
+    seed = seed_of(given["seed"], v.scene.position, purpose)
+    return radius, given["neighbours"], seed, given["batch_size"]
 
 
-def _near(v: View, explain: ExplainInputs) -> tuple[Array, Array]:
+def _near(v: View, given: Mapping[str, Any]) -> tuple[Array, Array]:
     """How far the maps of neighbours of the input are from its map, and they from the input."""
 
     def compute() -> tuple[Array, Array]:
-        scene, s = v.scene, v.scene.settings
-        seed = scene.seed(Purpose.NEIGHBOURS)
-        batches = robustness.neighbour_batches(
-            scene.x, _radius(v), s.neighbours, seed, s.batch_size
-        )
-        heatmap, x = np.asarray(v.heatmap, np.float64), np.asarray(scene.x, np.float64)
-        found = [
-            (
-                robustness.distances(heatmap, explain(inputs, first=k * s.batch_size)),
-                robustness.distances(x, inputs),
+        heatmap, x = np.asarray(v.heatmap, np.float64), np.asarray(v.scene.x, np.float64)
+        changes, steps, first = [], [], 0
+        for inputs in robustness.neighbour_batches(
+            v.scene.x, *_changes(v, Purpose.NEIGHBOURS, given)
+        ):
+            changes.append(
+                robustness.distances(heatmap, v.maps.of_inputs(v.scene, inputs, first=first))
             )
-            for k, inputs in enumerate(batches)
-        ]
-        changes, steps = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return changes, steps
+            steps.append(robustness.distances(x, inputs))
+            first += len(inputs)
+        return np.concatenate(changes), np.concatenate(steps)
 
     return v.once("neighbours", compute)
 
 
-def _sensitivity(v: View) -> Record:
-    if v.explain_inputs is None:
-        return {"max_sensitivity": None}
-    changes, _ = _near(v, v.explain_inputs)
-    return {"max_sensitivity": defined(robustness.largest_change(v.heatmap, changes))}
+def _sensitivity(v: View, **given: Any) -> float:
+    return robustness.largest_change(v.heatmap, _near(v, given)[0])
 
 
-def _lipschitz(v: View) -> Record:
-    if v.explain_inputs is None or np.ptp(v.scene.x) == 0:
-        return {"local_lipschitz": None}
-    return {"local_lipschitz": defined(robustness.steepest_change(*_near(v, v.explain_inputs)))}
+def _lipschitz(v: View, **given: Any) -> Numbers:
+    return {"local_lipschitz": robustness.steepest_change(*_near(v, given))}
 
 
-def _randomised(v: View, explain: ExplainInputs, stage: str) -> Stack:
+def _randomised(v: View, stage: str) -> Stack:
     """The map by the randomised model."""
     x = v.scene.x[np.newaxis]
-    return v.once(f"randomised {stage}", lambda: explain(x, stage)[0])
+    return v.once(f"randomised {stage}", lambda: v.maps.of_inputs(v.scene, x, stage)[0])
 
 
-def _similarities(
-    prefix: str, v: View, maps: Callable[[ExplainInputs], tuple[Stack, list[Stack]]]
-) -> Record:
-    names = [f"{prefix}_{stage}" for stage in STAGES]
-    if v.explain_inputs is None:
-        return dict.fromkeys(names)
-    found = randomisation.randomisation_similarity(*maps(v.explain_inputs))
-    return dict(zip(names, map(defined, found), strict=True))
+def _smoothed(v: View, stage: str | None, given: Mapping[str, Any]) -> Stack:
+    radius, count, seed, batch_size = _changes(v, Purpose.NOISE, given)
+    places = itertools.count(0, batch_size)  # of the first input of each batch
+
+    def explain(inputs: Array) -> Stack:
+        return v.maps.of_inputs(v.scene, inputs, stage, next(places))
+
+    return randomisation.smoothed_map(explain, v.scene.x, radius, count, seed, batch_size)
 
 
-def _mprt(v: View) -> Record:
-    return _similarities(
-        "mprt",
-        v,
-        lambda explain: (v.heatmap, [_randomised(v, explain, stage) for stage in STAGES]),
+def _emprt(v: View) -> float:
+    return randomisation.entropy_rise(v.heatmap, _randomised(v, "all"))
+
+
+def _follow_inputs(v: View) -> bool:
+    return v.maps.follow_inputs
+
+
+def _by_stage(
+    title: str,
+    map_at: Callable[[View, str | None, Mapping[str, Any]], Stack],
+    words: str | Callable[[Mapping[str, Any]], str],
+    reference: str,
+    **more: Any,
+) -> Metric:
+    """A metric of how alike the maps by the model and by each of its randomised copies are."""
+    names = [f"{title.lower()}_{stage}" for stage in STAGES]
+
+    def measure(v: View, **given: Any) -> Numbers:
+        before, *after = (map_at(v, stage, given) for stage in (None, *STAGES))
+        return dict(zip(names, randomisation.randomisation_similarity(before, after), strict=True))
+
+    columns = tuple(
+        Column(f"{title}, {stage}", name, "lower" if stage == "all" else "")
+        for stage, name in zip(STAGES, names, strict=True)
     )
-
-
-def _smprt(v: View) -> Record:
-    def smoothed(explain: ExplainInputs, stage: str | None) -> Stack:
-        s = v.scene.settings
-        places = itertools.count(0, s.batch_size)  # of the first input of each batch
-        return randomisation.smoothed_map(
-            lambda inputs: explain(inputs, stage, next(places)),
-            v.scene.x,
-            _radius(v),
-            s.neighbours,
-            v.scene.seed(Purpose.NOISE),
-            s.batch_size,
-        )
-
-    return _similarities(
-        "smprt",
-        v,
-        lambda explain: (smoothed(explain, None), [smoothed(explain, s) for s in STAGES]),
+    return Metric(
+        title.lower(),
+        each(measure),
+        columns,
+        ROBUSTNESS,
+        words,
+        reference,
+        defined=_follow_inputs,
+        stages=STAGES,
+        **more,
     )
-
-
-def _emprt(v: View) -> Record:
-    if v.explain_inputs is None:
-        return {"emprt": None}
-    other = _randomised(v, v.explain_inputs, "all")
-    return {"emprt": defined(randomisation.entropy_rise(v.heatmap, other))}
 
 
 def _near_words(protocol: Mapping[str, Any]) -> str:
@@ -135,74 +124,47 @@ def _smooth_words(protocol: Mapping[str, Any]) -> str:
     )
 
 
-def _stage_columns(title: str, name: str) -> tuple[Column, ...]:
-    return tuple(
-        Column(f"{title}, {stage}", f"{name}_{stage}", "lower" if stage == "all" else "")
-        for stage in STAGES
-    )
-
-
 METRICS = (
-    Metric(
-        name="max_sensitivity",
-        measure=each(_sensitivity),
-        summarize=means_of("max_sensitivity"),
-        columns=(
-            Column("max-sensitivity", "max_sensitivity", "lower", difference="max-sensitivity"),
-        ),
-        table=ROBUSTNESS,
-        words=_near_words,
-        reference="Yeh et al. 2019",
-        default=False,
-        draws=True,
+    one_number(
+        "max_sensitivity",
+        _sensitivity,
+        "lower",
+        ROBUSTNESS,
+        _near_words,
+        "Yeh et al. 2019",
+        label="max-sensitivity",
+        settings=CHANGES,
+        defined=_follow_inputs,
     ),
     Metric(
-        name="local_lipschitz",
-        measure=each(_lipschitz),
-        summarize=means_of("local_lipschitz"),
-        medians=("local_lipschitz",),
-        columns=(Column("local Lipschitz, median", "local_lipschitz_median"),),
-        table=ROBUSTNESS,
-        words=_near_words,
-        reference="Alvarez-Melis and Jaakkola 2018",
-        default=False,
-        draws=True,
+        "local_lipschitz",
+        each(_lipschitz),
+        (Column("local Lipschitz, median", "local_lipschitz_median"),),
+        ROBUSTNESS,
+        _near_words,
+        "Alvarez-Melis and Jaakkola 2018",
+        settings=CHANGES,
+        defined=lambda v: v.maps.follow_inputs and bool(np.ptp(v.scene.x)),
     ),
-    Metric(
-        name="mprt",
-        measure=each(_mprt),
-        summarize=means_of(*(f"mprt_{stage}" for stage in STAGES)),
-        columns=_stage_columns("MPRT", "mprt"),
-        table=ROBUSTNESS,
-        words="MPRT: the rank correlation of the sizes of relevance with those by a copy of the model "
+    _by_stage(
+        "MPRT",
+        lambda v, stage, given: v.heatmap if stage is None else _randomised(v, stage),
+        "MPRT: the rank correlation of the sizes of relevance with those by a copy of the model "
         "whose parameters are shuffled within each array: in the layer of the logits, in the later half "
         "of the layers, in all. Near 0 for a map that depends on what was learned.",
-        reference="Adebayo et al. 2018",
-        default=False,
-        stages=STAGES,
+        "Adebayo et al. 2018",
     ),
-    Metric(
-        name="smprt",
-        measure=each(_smprt),
-        summarize=means_of(*(f"smprt_{stage}" for stage in STAGES)),
-        columns=_stage_columns("sMPRT", "smprt"),
-        table=ROBUSTNESS,
-        words=_smooth_words,
-        reference="Hedström et al. 2024",
-        default=False,
-        draws=True,
-        stages=STAGES,
-    ),
-    Metric(
-        name="emprt",
-        measure=each(_emprt),
-        summarize=means_of("emprt"),
-        columns=(Column("eMPRT", "emprt", "higher", difference="eMPRT"),),
-        table=ROBUSTNESS,
-        words="eMPRT: how much more complex the map by the copy with all parameters shuffled is, "
+    _by_stage("sMPRT", _smoothed, _smooth_words, "Hedström et al. 2024", settings=CHANGES),
+    one_number(
+        "emprt",
+        _emprt,
+        "higher",
+        ROBUSTNESS,
+        "eMPRT: how much more complex the map by the copy with all parameters shuffled is, "
         "relative to the map: by the entropy of their histograms (100 bins).",
-        reference="Hedström et al. 2024",
-        default=False,
+        "Hedström et al. 2024",
+        label="eMPRT",
+        defined=_follow_inputs,
         stages=("all",),
     ),
 )

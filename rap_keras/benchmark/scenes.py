@@ -1,0 +1,255 @@
+"""What a benchmark measures: images, the objects and classes on them, grids and replacements."""
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from rap_keras.benchmark.explainers import Backend, open_backend
+from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
+from rap_keras.benchmark.metrics import Reading, Scene, chosen
+from rap_keras.benchmark.metrics.classes import removable
+from rap_keras.benchmark.protocol import protocol
+from rap_keras.benchmark.seeds import Purpose, seed_of
+from rap_keras.benchmark.settings import Settings
+from rap_keras.datasets import NO_CLASS, Sample, open_dataset
+from rap_keras.errors import InputError
+from rap_keras.evaluation import replacement
+from rap_keras.evaluation.heads import Head, both_classes
+from rap_keras.models.classes import read_classes
+
+
+class SettingsError(InputError):
+    """What is wrong with every image, and so ends the run."""
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """An image that does not count, because the model is wrong about it.
+
+    Attributes:
+        label: The classes that are on it.
+        predicted: The class that the model predicts.
+    """
+
+    position: int
+    label: str
+    predicted: str
+
+
+class Scenes:
+    """The images of a data set as a model sees them.
+
+    Args:
+        settings: What to measure, and how.
+
+    Attributes:
+        dataset: Where the images come from.
+        backend: The model with its methods.
+        loaded: The model.
+        classes: What the data set calls the model's classes; None where that is not known.
+        drawn: The places in the data set of the images that were drawn, in its order.
+
+    Raises:
+        InputError: The model or the data set is not available, or they do not fit together.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.dataset = open_dataset(settings.data)
+        self.drawn = _drawn(len(self.dataset.names), settings)
+        self.backend: Backend = open_backend(settings)
+        self.loaded = self.backend.loaded
+        # Logits without a head get a softmax.
+        self._head: Head = "sigmoid" if self.loaded.head == "sigmoid" else "softmax"
+        if settings.classes is None:
+            # Data sets call the classes of ImageNet by WordNet's ids.
+            self.classes = self.loaded.synsets or self.loaded.labels
+        else:
+            self.classes = self.loaded.with_labels(read_classes(settings.classes)).labels
+        self._surely: dict[int, int | None] = {}
+        settings.check_steps(self.loaded.input_size)
+        self._check_first_image()
+
+    def protocol(self) -> dict[str, Any]:
+        """Everything that the results depend on, as JSON knows it."""
+        return protocol(self._settings, self.dataset, self.backend, len(self.drawn))
+
+    def read(self, position: int) -> Reading:
+        """Reads an image.
+
+        Raises:
+            InputError: It cannot be read, or its classes are not known.
+        """
+        sample = self.dataset.read(position, self.loaded.input_size)
+        self._check_classes(sample)
+        x = self.loaded.preprocess(sample.image[np.newaxis])[0]
+        return Reading(position=position, sample=sample, x=x)
+
+    def see(self, readings: Sequence[Reading]) -> list[Scene | Misclassified]:
+        """What is measured of images of one size.
+
+        Raises:
+            InputError: An image of a grid cannot be read.
+        """
+        x = np.stack([reading.x for reading in readings])
+        return [
+            self._seen(reading, np.array(logits))
+            for reading, logits in zip(readings, self._logits(x), strict=True)
+        ]
+
+    def _seen(self, reading: Reading, logits: NDArray[np.floating]) -> Scene | Misclassified:
+        target = int(np.argmax(logits))
+        found = self._object(reading.sample, target, logits)
+        if found is None:
+            label = ", ".join(reading.sample.objects)
+            return Misclassified(reading.position, label, self._class(target))
+        return Scene(
+            **vars(reading),
+            label=found[0],
+            mask=found[1],
+            target=target,
+            logits=logits,
+            head=self._head,
+            predict=self._logits,
+            replacement=self._replacement(reading),
+            grid=self._grid(reading, logits) if "grid" in self._settings.metrics else None,
+            effects=self._effects(reading, logits) if "removal" in self._settings.metrics else None,
+        )
+
+    def _logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        """The logits of a batch, `(n, classes)`; for one sigmoid those of classes 0 and 1."""
+        return both_classes(self.backend.logits(x), self._head)
+
+    def _object(
+        self, sample: Sample, target: int, logits: NDArray[np.floating]
+    ) -> tuple[str | None, NDArray[np.bool_]] | None:
+        """The object that is explained and its mask; None if the image is to be left out."""
+        everything = np.logical_or.reduce(list(sample.objects.values()))
+        if NO_CLASS in sample.objects or self.classes is None:
+            return None if self.classes is None else self._class(target), everything
+        label = self.classes[target]
+        # Sigmoids may predict no class at all.
+        is_predicted = self._head == "softmax" or logits[target] >= 0
+        if label in sample.objects and (is_predicted or self._settings.keep == "all"):
+            by_class = self._settings.foreground == "class"
+            return label, sample.objects[label] if by_class else everything
+        return (label, everything) if self._settings.keep == "all" else None
+
+    def _class(self, target: int) -> str:
+        return self.classes[target] if self.classes else str(target)
+
+    def _check_classes(self, sample: Sample) -> None:
+        if not sample.objects:
+            raise InputError(f"Expected an object on the image {sample.name!r}, got none.")
+        if NO_CLASS in sample.objects or self._settings.keep == "all":
+            return
+        objects = ", ".join(sample.objects)
+        if self.classes is None:
+            raise SettingsError(
+                f"Which of the classes of {self.loaded.name} is {objects} is not known: pass "
+                'classes=NAMES, or keep="all".',
+                ("classes", "keep"),
+            )
+        if not set(self.classes) & set(sample.objects):
+            raise InputError(
+                f"Expected an object of the model's classes on the image {sample.name!r}, got {objects} "
+                'only; pass classes=NAMES, or keep="all".',
+                ("classes", "keep"),
+            )
+
+    def _check_first_image(self) -> None:
+        """Refuses unknown classes, and metrics that are not for the data set, before all else."""
+        try:
+            sample = self.dataset.read(self.drawn[0], self.loaded.input_size)
+            self._check_classes(sample)
+        except SettingsError:
+            raise
+        except InputError:
+            return  # It will be skipped.
+        for metric in chosen(self._settings.metrics):
+            metric.check(sample)
+
+    def _effects(
+        self, reading: Reading, logits: NDArray[np.floating]
+    ) -> NDArray[np.floating] | None:
+        """What each logit loses without each class whose objects can be taken away."""
+        images = [reading.sample.without[label] for label in removable(reading.sample)]
+        if not images:
+            return None
+        return logits - self._logits(self.loaded.preprocess(np.stack(images)))
+
+    def _replacement(self, reading: Reading) -> NDArray[np.float32] | float | replacement.Impute:
+        """What perturbed pixels become."""
+        kind, x, image = self._settings.replacement, reading.x, reading.sample.image
+        if kind == "blur":
+            return replacement.blurred(x)
+        if kind == "zero":
+            return 0.0
+        if kind == "mean":
+            return x.mean(axis=(0, 1))
+        seed = seed_of(self._settings.seed, reading.position, Purpose.REPLACEMENT)
+        if kind == "road":
+            noise = 0.01 * float(x.std())
+            return functools.partial(replacement.noisy_linear_imputation, noise=noise, seed=seed)
+        if kind == "uniform":
+            pixels = np.random.default_rng(seed).integers(0, 256, image.shape, np.uint8)
+        else:
+            pixels = np.full_like(image, self._settings.grey or 0)
+        return self.loaded.preprocess(pixels[np.newaxis])[0]
+
+    def _grid(self, reading: Reading, logits: NDArray[np.floating]) -> Grid | None:
+        """The image between others; None where the model is not sure of it, or of too few others."""
+        settings, position = self._settings, reading.position
+        if not self._is_sure(logits):
+            return None
+        rows, columns = shape = settings.grid_shape
+        generator = np.random.default_rng(seed_of(settings.seed, position, Purpose.GRID))
+        place = int(generator.integers(rows * columns))
+        order = generator.permutation(len(self.dataset.names))
+        target, count = int(np.argmax(logits)), rows * columns - 1
+        others = companions(target, count, map(int, order), self._sure_of)
+        if len(others) < count:
+            return None
+        height, width = reading.sample.image.shape[:2]
+        if settings.grid_cells == "full":
+            height, width = height * rows, width * columns
+        positions = [*others[:place], position, *others[place:]]
+        return make_grid(positions, place, shape, (height, width), self._pixels)
+
+    def _pixels(self, position: int, size: Size) -> NDArray[np.uint8]:
+        return self.dataset.read(position, size).image
+
+    def _is_sure(self, logits: NDArray[np.floating]) -> bool:
+        """Whether the largest logit has the probability that images of grids need."""
+        largest = np.float64(logits.max())
+        if self._head == "sigmoid":
+            probability = float(expit(largest))
+        else:
+            probability = float(1 / np.exp(np.float64(logits) - logits.max()).sum())
+        return probability >= self._settings.grid_confidence
+
+    def _sure_of(self, position: int) -> int | None:
+        """The neuron of an image that is classified right and surely; None for others."""
+        if position not in self._surely:
+            self._surely[position] = None
+            with contextlib.suppress(InputError):
+                reading = self.read(position)
+                logits = self._logits(reading.x[np.newaxis])[0]
+                target = int(np.argmax(logits))
+                if self._is_sure(logits) and self._object(reading.sample, target, logits):
+                    self._surely[position] = target
+        return self._surely[position]
+
+
+def _drawn(count: int, settings: Settings) -> list[int]:
+    """All images, or as many as the limit says, drawn by the seed; in the data set's order."""
+    if settings.limit is None or settings.limit >= count:
+        return list(range(count))
+    generator = np.random.default_rng(settings.seed)
+    return sorted(generator.choice(count, settings.limit, replace=False).tolist())
