@@ -1,6 +1,7 @@
 """Everything that a benchmark can be told: each setting one field, which all that need it read."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,17 +26,17 @@ class Setting:
     """What is known of a setting beside its name, type and default.
 
     Attributes:
-        help: What it is, for `--help` and for `Settings`; a function where it hangs on what there is.
-        label: What the report calls it; "": as it is called.
-        values: What the report says for some of its values.
-        check: From its name and a value that is not None to the value, if it is one.
-        recorded: Whether the protocol holds it as it is; else it is there in another form.
+        help: What it is, for `--help` and for `Settings`; or a function that says it.
+        check: From its name and a value that is not None to the value, if it is allowed.
+        label: What the report calls it; "": its name.
+        values: What the report says for its values, if these are few.
+        recorded: Whether the protocol holds it as it is; otherwise it is there in another form.
     """
 
     help: str | Callable[[], str]
+    check: Check | None = None
     label: str = ""
     values: Mapping[Any, str] = dataclasses.field(default_factory=dict)
-    check: Check | None = None
     recorded: bool = True
 
     @property
@@ -49,11 +50,14 @@ def described() -> dict[str, Setting]:
     return {field.name: field.metadata["setting"] for field in dataclasses.fields(Settings)}
 
 
-def _setting(default: Any, help: str | Callable[[], str], **known: Any) -> Any:
-    described = {"setting": Setting(help, **known)}
+def _setting(default: Any, *known: Any, **more: Any) -> Any:
+    metadata = {"setting": Setting(*known, **more)}
     if callable(default):
-        return dataclasses.field(default_factory=default, metadata=described)
-    return dataclasses.field(default=default, metadata=described)
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+_derived = functools.partial(_setting, recorded=False)
 
 
 def _integer(least: int) -> Check:
@@ -66,6 +70,11 @@ def _one_of(*choices: str) -> Check:
         return value
 
     return check
+
+
+def _choice(label: str, help: str, values: Mapping[str, str]) -> Any:
+    """A setting that takes one of a few words, by default the first."""
+    return _setting(next(iter(values)), help, _one_of(*values), label, values)
 
 
 def _listed(name: str, value: Any) -> tuple[str, ...]:
@@ -133,7 +142,7 @@ class Settings:
         "embedded:vgg",
         "The model, as `rap_keras.models.load_model` takes it, and so are the next five.",
     )
-    weights: str = _setting("imagenet", "The weights of an application.", recorded=False)
+    weights: str = _derived("imagenet", "The weights of an application.")
     preprocess: str = _setting("auto", "From pixels to the model's input.", label="preprocessing")
     mean: tuple[float, ...] | None = _setting(
         None, "What to subtract after that.", label="subtracted after that"
@@ -141,11 +150,8 @@ class Settings:
     std: tuple[float, ...] | None = _setting(
         None, "What to divide by after that.", label="divided by after that"
     )
-    size: int | None = _setting(
-        None,
-        "Height and width of the images, for models that take any.",
-        check=_integer(1),
-        recorded=False,
+    size: int | None = _derived(
+        None, "Height and width of the images, for models that take any.", _integer(1)
     )
     classes: str | None = _setting(
         None,
@@ -158,56 +164,43 @@ class Settings:
         "cluttered-digits[:N] or cluttered-digit-pairs[:N].",
         label="data set",
     )
-    methods: tuple[str, ...] = _setting(
+    methods: tuple[str, ...] = _derived(
         (
-            "rap",
-            "lrp.alpha_1_beta_0",
-            "lrp.alpha_2_beta_1",
-            "gradient",
-            "input_t_gradient",
-            "integrated_gradients",
-            "guided_backprop",
+            *("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "input_t_gradient"),
+            *("integrated_gradients", "guided_backprop"),
         ),
         "Methods, separated by commas, with options: NAME:OPTION=VALUE:...; FILE.py:function is a "
         "method of your own.",
-        check=_listed,
-        recorded=False,
+        _listed,
     )
-    controls: bool = _setting(
-        True, "Add the control maps: random, mean-shifted, edges.", recorded=False
-    )
-    patterns: str | None = _setting(
-        None, "The patterns of pattern.net and pattern.attribution, .npz.", recorded=False
+    controls: bool = _derived(True, "Add the control maps: random, mean-shifted, edges.")
+    patterns: str | None = _derived(
+        None, "The patterns of pattern.net and pattern.attribution, .npz."
     )
     metrics: tuple[str, ...] = _setting(
         default_metrics,
         lambda: f"Metrics, separated by commas, of {', '.join(METRICS)}.",
-        check=_metrics,
+        _metrics,
     )
     limit: int | None = _setting(
-        None, "Images drawn from the data set; default: all.", label="at most", check=_integer(1)
+        None, "Images drawn from the data set; default: all.", _integer(1), "at most"
     )
-    seed: int = _setting(0, "Of the images drawn, random maps and bootstrap.", check=_seed)
-    keep: str = _setting(
-        "correct",
+    seed: int = _setting(0, "Of the images drawn, random maps and bootstrap.", _seed)
+    keep: str = _choice(
+        "images that count",
         "correct: only images that are classified right; or all.",
-        label="images that count",
-        values={"correct": "those that are classified correctly", "all": "all"},
-        check=_one_of("correct", "all"),
+        {"correct": "those that are classified correctly", "all": "all"},
     )
-    foreground: str = _setting(
-        "class",
+    foreground: str = _choice(
+        "objects that count",
         "class: pixels of the explained class only; any: of all objects.",
-        label="objects that count",
-        values={"class": "those of the explained class", "any": "all"},
-        check=_one_of("class", "any"),
+        {"class": "those of the explained class", "any": "all"},
     )
-    percentile: float | None = _setting(
+    percentile: float | None = _derived(
         None,
         "Foreground is above this percentile of each map; default: above its mean where no "
         "relevance is negative, else above 0.",
-        check=_number("between 0 and 100", lambda number: 0 < number < 100),
-        recorded=False,
+        _number("between 0 and 100", lambda number: 0 < number < 100),
     )
     pooled: bool = _setting(
         True,
@@ -218,94 +211,66 @@ class Settings:
             False: "mean over the images, each counted by itself",
         },
     )
-    steps: int = _setting(40, "Steps of LeRF and MoRF.", check=_integer(1), recorded=False)
-    pixels_per_step: int | None = _setting(
-        None,
-        "Pixels replaced at each; default: all are, at the end.",
-        check=_integer(1),
-        recorded=False,
+    steps: int = _derived(40, "Steps of LeRF and MoRF.", _integer(1))
+    pixels_per_step: int | None = _derived(
+        None, "Pixels replaced at each; default: all are, at the end.", _integer(1)
     )
-    replacement: str = _setting(
+    replacement: str = _derived(
         "zero",
         "By what: zero (of the model's input), mean (colour of the image), uniform (random "
         "colours), blur, road (imputed from the neighbours) or a level of grey, 0 to 255.",
-        check=_replacement,
-        recorded=False,
+        _replacement,
     )
-    patch: int = _setting(
-        1,
-        "Squares of that many pixels a side are replaced as a whole.",
-        check=_integer(1),
-        recorded=False,
+    patch: int = _derived(
+        1, "Squares of that many pixels a side are replaced as a whole.", _integer(1)
     )
-    top_k: int = _setting(1000, "Pixels of the metric top_k.", check=_integer(1), recorded=False)
-    draws: int = _setting(
-        100,
-        "Sets of pixels of faithfulness_correlation, squares of infidelity.",
-        check=_integer(2),
-        recorded=False,
+    top_k: int = _derived(1000, "Pixels of the metric top_k.", _integer(1))
+    draws: int = _derived(
+        100, "Sets of pixels of faithfulness_correlation, squares of infidelity.", _integer(2)
     )
-    neighbours: int = _setting(
-        10,
-        "Changed inputs of max_sensitivity, local_lipschitz and smprt.",
-        check=_integer(1),
-        recorded=False,
+    neighbours: int = _derived(
+        10, "Changed inputs of max_sensitivity, local_lipschitz and smprt.", _integer(1)
     )
-    radius: float = _setting(
+    radius: float = _derived(
         0.05,
         "How far they are changed, as a share of the range of the input.",
-        check=_number("above 0, at most 1", lambda number: 0 < number <= 1),
-        recorded=False,
+        _number("above 0, at most 1", lambda number: 0 < number <= 1),
     )
     tolerance: int = _setting(
-        0,
-        "Of the pointing game, in pixels.",
-        label="tolerance of the pointing game",
-        check=_integer(0),
+        0, "Of the pointing game, in pixels.", _integer(0), "tolerance of the pointing game"
     )
-    grid: str = _setting(
-        "2x2",
-        "Rows and columns of the grid pointing game.",
-        check=_grid,
-        recorded=False,
-    )
-    grid_cells: str = _setting(
+    grid: str = _derived("2x2", "Rows and columns of the grid pointing game.", _grid)
+    grid_cells: str = _derived(
         "shrunk",
         "The images in a grid are shrunk, so that it is of the model's input size; or full, each of "
         "that size, for models that take larger images.",
-        check=_one_of("shrunk", "full"),
-        recorded=False,
+        _one_of("shrunk", "full"),
     )
-    grid_confidence: float = _setting(
+    grid_confidence: float = _derived(
         0.9,
         "The least probability that the model gives each image of a grid.",
-        check=_number("between 0 and 1", lambda number: number <= 1),
-        recorded=False,
+        _number("between 0 and 1", lambda number: number <= 1),
     )
     backend: str = _setting(
         "keras",
         "keras, or innvestigate: its own baselines, on Keras 2.",
-        check=_one_of("keras", "innvestigate"),
+        _one_of("keras", "innvestigate"),
     )
     chunk: int = _setting(
         8,
         "Images explained as one batch, and stored together; results depend on it by rounding.",
-        label="images explained together",
-        check=_integer(1),
+        _integer(1),
+        "images explained together",
     )
-    batch_size: int = _setting(
-        32, "Steps or samples computed at a time.", check=_integer(1), recorded=False
-    )
+    batch_size: int = _derived(32, "Steps or samples computed at a time.", _integer(1))
     figures: int = _setting(
         6,
         "Images whose heat maps are kept, for maps.html; the first twelve are in a figure too.",
-        label="images in the figure",
-        check=_integer(0),
+        _integer(0),
+        "images in the figure",
     )
     photos: bool = _setting(True, "Show the images in it, beside their maps.")
-    resamples: int = _setting(
-        1000, "Of the bootstrap.", label="bootstrap resamples", check=_integer(2)
-    )
+    resamples: int = _setting(1000, "Of the bootstrap.", _integer(2), "bootstrap resamples")
 
     def __post_init__(self) -> None:
         """Checks what can be checked without the model and the data.
