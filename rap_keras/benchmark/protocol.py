@@ -11,6 +11,7 @@ import numpy as np
 
 from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.steps import recorded_steps
 from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import names_function
@@ -27,72 +28,62 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         images: How many images were drawn.
     """
     names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as the file system has them
-    return settings.recorded() | {
-        "rap_keras": __version__,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__}
-        | backend.versions,
-        "device": backend.device,
-        "command": command(settings),
-        "weights": backend.loaded.weights,
-        "weights_crc32": _weights_checksum(backend),
-        "input_size": backend.loaded.input_size,
-        "objects": dataset.objects,
-        "data_images": len(dataset.names),
-        "data_crc32": zlib.crc32(names),
-        "images": images,
-        "neuron": "predicted class",
-        "methods": [
-            {
-                "title": row.title,
-                "method": row.name,
-                "options": dict(row.options),
-                "threshold": settings.threshold(row),
-                "control": row.is_control,
-            }
-            | _own_file(row.name)
-            for row in settings.rows()
-        ],
-        "patterns_crc32": None if settings.patterns is None else _file_checksum(settings.patterns),
-        "perturbation": _perturbation(settings, backend.loaded.input_size)
-        if settings.perturbs
-        else None,
-        **({"head": "sigmoid"} if backend.loaded.head == "sigmoid" else {}),
-        **({"grid": _grid(settings)} if "grid" in settings.metrics else {}),
-        **({"top_k": settings.top_k} if "top_k" in settings.metrics else {}),
-        **({"changes": _drawn(settings)} if settings.draws_changes else {}),
-    }
+    return (
+        settings.recorded()
+        | {
+            "rap_keras": rap_keras.__version__,
+            "versions": {"python": platform.python_version(), "numpy": np.__version__}
+            | backend.versions,
+            "device": backend.device,
+            "command": command(settings),
+            "weights": backend.loaded.weights,
+            "weights_crc32": _weights_checksum(backend),
+            "input_size": backend.loaded.input_size,
+            "objects": dataset.objects,
+            "data_images": len(dataset.names),
+            "data_crc32": zlib.crc32(names),
+            "images": images,
+            "neuron": "predicted class",
+            "methods": [
+                {
+                    "title": row.title,
+                    "method": row.name,
+                    "options": dict(row.options),
+                    "threshold": settings.threshold(row),
+                    "control": row.is_control,
+                }
+                | _own_file(row.name)
+                for row in settings.rows()
+            ],
+            "patterns_crc32": None
+            if settings.patterns is None
+            else _file_checksum(settings.patterns),
+            "perturbation": recorded_steps(settings, backend.loaded.input_size)
+            if settings.perturbs
+            else None,
+        }
+        | _of_metrics(settings, backend)
+    )
 
 
-def _grid(settings: Settings) -> dict[str, Any]:
-    rows, columns = settings.grid_shape
-    return {
-        "shape": settings.grid,
-        "count": rows * columns,
-        "cells": settings.grid_cells,
-        "confidence": settings.grid_confidence,
-    }
-
-
-def _perturbation(settings: Settings, size: tuple[int, int] | None) -> dict[str, Any]:
-    steps = range(settings.steps + 1)
-    pixels = None if size is None else settings.pixels_each_step(size)
-    return {
-        "steps": settings.steps,
-        "pixels_per_step": pixels,
-        "replacement": settings.replacement,
-        "fractions": [k / settings.steps for k in steps]
-        if size is None or pixels is None
-        else [k * pixels / (settings.regions(size) * settings.patch**2) for k in steps],
-        **({} if settings.patch == 1 else {"patch": settings.patch}),
-    }
-
-
-def _drawn(settings: Settings) -> dict[str, Any]:
-    return {
-        "draws": settings.draws,
-        "neighbours": settings.neighbours,
-        "radius": settings.radius,
-    }
+def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
+    """What only some models and metrics need."""
+    s, found = settings, {}
+    if backend.loaded.head == "sigmoid":
+        found["head"] = "sigmoid"
+    if "grid" in s.metrics:
+        rows, columns = s.grid_shape
+        found["grid"] = {
+            "shape": s.grid,
+            "count": rows * columns,
+            "cells": s.grid_cells,
+            "confidence": s.grid_confidence,
+        }
+    if "top_k" in s.metrics:
+        found["top_k"] = s.top_k
+    if s.draws_changes:
+        found["changes"] = {name: getattr(s, name) for name in ("draws", "neighbours", "radius")}
+    return found
 
 
 def _own_file(name: str) -> dict[str, int]:

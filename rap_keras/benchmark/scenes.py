@@ -17,6 +17,7 @@ from rap_keras.benchmark.metrics.classes import removable
 from rap_keras.benchmark.protocol import protocol
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.steps import check_steps
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
 from rap_keras.evaluation import replacement
@@ -73,7 +74,7 @@ class Scenes:
         else:
             self.classes = self.loaded.with_labels(read_classes(settings.classes)).labels
         self._surely: dict[int, int | None] = {}
-        settings.check_steps(self.loaded.input_size)
+        check_steps(settings, self.loaded.input_size)
         self._check_first_image()
 
     def protocol(self) -> dict[str, Any]:

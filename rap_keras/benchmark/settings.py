@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -331,41 +331,6 @@ class Settings:
     def draws_changes(self) -> bool:
         """Whether a metric changes inputs by chance."""
         return any({"draws", "neighbours"} & {*metric.settings} for metric in chosen(self.metrics))
-
-    def check_steps(self, size: Sequence[int] | None) -> None:
-        """Refuses more steps of a perturbation than an image of this size has pixels for.
-
-        Args:
-            size: Height and width; None for a model that takes images of any size.
-        """
-        if not self.perturbs:
-            return
-        if size is None:
-            if self.pixels_per_step is not None:
-                raise InputError(
-                    "pixels_per_step=N is another share of images of another size: pass size=N, or "
-                    "steps=N alone.",
-                    ("pixels_per_step", "size", "steps"),
-                )
-            return
-        regions = self.regions(size)
-        wanted = self.steps * max(self.pixels_each_step(size) // self.patch**2, 1)
-        if wanted > regions:
-            patch = self.patch
-            what = "pixels" if patch == 1 else f"patches of {patch} x {patch} pixels"
-            raise InputError(
-                f"Expected at most the {regions} {what} of an image to be replaced, but "
-                f"{self.steps} steps ask for {wanted}: lower steps or pixels_per_step.",
-                ("steps", "pixels_per_step"),
-            )
-
-    def regions(self, size: Sequence[int]) -> int:
-        """How many patches, or pixels, an image of this size has."""
-        return -(-size[0] // self.patch) * -(-size[1] // self.patch)
-
-    def pixels_each_step(self, size: Sequence[int]) -> int:
-        """How many pixels of an image of this size are replaced at each step."""
-        return self.pixels_per_step or self.regions(size) // self.steps * self.patch**2
 
     @property
     def grid_shape(self) -> tuple[int, int]:
