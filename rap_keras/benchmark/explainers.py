@@ -4,6 +4,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,13 +17,14 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
 
+Inputs = NDArray[np.float32]
+Stack = NDArray[np.floating]
+
 
 class Explain(Protocol):
     """See `Backend.explainer`."""
 
-    def __call__(  # noqa: D102
-        self, x: NDArray[np.float32], targets: Sequence[int], first: int = 0
-    ) -> NDArray[np.floating]: ...
+    def __call__(self, x: Inputs, targets: Sequence[int], first: int = 0) -> Stack: ...  # noqa: D102
 
 
 class Backend(Protocol):
@@ -31,14 +33,14 @@ class Backend(Protocol):
     Attributes:
         loaded: The model, its preprocessing and its size.
         versions: The libraries that compute.
-        device: What computes, as the protocol tells it.
+        device: What computes, for the protocol.
     """
 
     loaded: LoadedModel
     versions: dict[str, str]
     device: str
 
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+    def logits(self, x: Inputs) -> Stack:
         """The logits of a batch of preprocessed images, `(n, classes)`."""
         ...
 
@@ -47,10 +49,10 @@ class Backend(Protocol):
         ...
 
     def explainer(self, method: Method) -> Explain:
-        """A function of preprocessed images `(n, height, width, channels)` and a neuron of each.
+        """A function of preprocessed images `(n, height, width, channels)` and the target of each.
 
-        It returns the relevance, of the images' shape. Of images that are explained part by part it is
-        told the number of the first, so that methods with noise give what they give of all at once.
+        It returns the relevance, of the images' shape. Images that are explained part by part come with
+        the number of the first, so that methods with noise give the same as for all at once.
         """
         ...
 
@@ -80,16 +82,6 @@ def open_backend(settings: Settings) -> Backend:
     return (_Keras if settings.backend == "keras" else _Innvestigate)(settings)
 
 
-def _load(settings: Settings) -> LoadedModel:
-    import keras
-
-    s = settings
-    keras.utils.set_random_seed(s.seed)  # random weights are the same in each process
-    loaded = load_model(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
-    loaded.check_classifier()
-    return loaded
-
-
 class _Keras:
     """Keras 3: rap_keras' own analyzers."""
 
@@ -108,7 +100,7 @@ class _Keras:
         self.loaded = loaded or _load(settings)
         self._settings = settings
 
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+    def logits(self, x: Inputs) -> Stack:
         return self.loaded.logits(x)
 
     def weights(self) -> Iterable[NDArray[Any]]:
@@ -129,9 +121,7 @@ class _Keras:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
 
-        def explain(
-            x: NDArray[np.float32], targets: Sequence[int], first: int = 0
-        ) -> NDArray[np.floating]:
+        def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
             with analyzer.counting_from(first):
                 return np.asarray(analyzer.analyze(x, list(targets)))
 
@@ -157,20 +147,22 @@ class _Innvestigate:
                 f'backend="innvestigate" cannot be used: {error}', "backend"
             ) from error
         self._plugin = plugin
-        own = not has_keras3()
-        with plugin.new_graph() if own else contextlib.nullcontext():
-            self.loaded = _load(settings)
-            if own:
-                model = plugin.prepare(self.loaded.model, keep_head=False)
         self.device = _device()
-        self._model = model if own else plugin.from_keras3(self.loaded.model, keep_head=False)
+        with contextlib.nullcontext() if has_keras3() else plugin.new_graph():
+            self.loaded = _load(settings)
+            self._model = self._made()
         self.versions = {
             "tensorflow": tf.__version__,
-            "keras": _version("keras" if own else "tf_keras"),
-            "innvestigate": _version("innvestigate"),
+            "keras": version("tf_keras" if has_keras3() else "keras"),
+            "innvestigate": version("innvestigate"),
         }
 
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+    def _made(self, **options: Any) -> Any:
+        """The model as iNNvestigate takes it."""
+        make = self._plugin.from_keras3 if has_keras3() else self._plugin.prepare
+        return make(self.loaded.model, keep_head=False, **options)
+
+    def logits(self, x: Inputs) -> Stack:
         with self._plugin.graph_scope(self._model), _without_keras2_warning():
             return self._model.predict_on_batch(x)
 
@@ -182,38 +174,38 @@ class _Innvestigate:
         analyze = self._analyzer(method, self._model)
         if not self.loaded.is_binary:
             return analyze
-        others: list[Explain] = []
+        by_class = {1: analyze}
 
-        def explain(
-            x: NDArray[np.float32], targets: Sequence[int], first: int = 0
-        ) -> NDArray[np.floating]:
-            zero = np.asarray(targets) == 0
-            if zero.any() and needs_patterns(method.name):
-                raise InputError(
-                    f'{method.title} explains only class 1 with backend="innvestigate", because its '
-                    'patterns belong to that logit: choose backend="keras".',
-                    "backend",
-                )
-            if zero.any() and not others:
-                others.append(self._analyzer(method, self._opposite))
-            maps = np.zeros(x.shape)
-            for where, of_class in ((~zero, [analyze]), (zero, others)):
-                if where.any():
-                    maps[where] = of_class[0](x[where], [0] * int(where.sum()))
+        def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
+            chosen, maps = np.asarray(targets), np.zeros(x.shape)
+            for target in np.unique(chosen).tolist():
+                if target not in by_class:
+                    by_class[target] = self._of_class_0(method)
+                where = chosen == target
+                maps[where] = by_class[target](x[where], [0] * int(where.sum()))
             return maps
 
         return explain
 
+    def _of_class_0(self, method: Method) -> Explain:
+        if needs_patterns(method.name):
+            raise InputError(
+                f'{method.title} explains only class 1 with backend="innvestigate", because its '
+                'patterns belong to that logit: choose backend="keras".',
+                "backend",
+            )
+        return self._analyzer(method, self._opposite)
+
     @functools.cached_property
     def _opposite(self) -> Any:
         """The model with the logit of class 0, for one sigmoid."""
-        make = self._plugin.prepare if not has_keras3() else self._plugin.from_keras3
-        return make(self.loaded.model, keep_head=False, negated=True)
+        return self._made(negated=True)
 
     def _analyzer(self, method: Method, model: Any) -> Explain:
-        """A function of images and the neuron of each, by iNNvestigate's analyzer."""
+        """A function of images and the target of each, by iNNvestigate's analyzer."""
+        build = self._plugin.fast_building
         try:
-            with self._plugin.fast_building():
+            with build():
                 analyzer = self._plugin.create_analyzer(
                     method.name, model, neuron_selection_mode="index", **method.options
                 )
@@ -221,11 +213,8 @@ class _Innvestigate:
             raise InputError(
                 f"iNNvestigate has no method {method.title!r} with these options ({error})."
             ) from error
-        build = self._plugin.fast_building
 
-        def explain(
-            x: NDArray[np.float32], targets: Sequence[int], first: int = 0
-        ) -> NDArray[np.floating]:
+        def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
             with build(), _without_keras2_warning():  # analyzers are built when first used
                 return np.asarray(analyzer.analyze(x, neuron_selection=list(targets)))
 
@@ -244,6 +233,16 @@ class _Innvestigate:
         )
 
 
+def _load(settings: Settings) -> LoadedModel:
+    import keras
+
+    s = settings
+    keras.utils.set_random_seed(s.seed)  # random weights are the same in each process
+    loaded = load_model(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
+    loaded.check_classifier()
+    return loaded
+
+
 @contextlib.contextmanager
 def _without_keras2_warning() -> Iterator[None]:
     """Silences what Keras 2 says of its own code at each prediction in graph mode."""
@@ -253,16 +252,10 @@ def _without_keras2_warning() -> Iterator[None]:
 
 
 def _device() -> str:
-    """What computes; GPUs are told to sum in one order, or results would differ each time."""
+    """What computes; GPUs sum in one order, because results would otherwise differ each time."""
     import tensorflow as tf
 
     if not tf.config.list_logical_devices("GPU"):
         return "CPU"
     tf.config.experimental.enable_op_determinism()
     return "GPU, deterministic operations"
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)

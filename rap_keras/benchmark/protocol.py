@@ -68,7 +68,8 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
 
 def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
     """What only some models and metrics need."""
-    s, found = settings, {}
+    s = settings
+    found: dict[str, Any] = {}
     if backend.loaded.head == "sigmoid":
         found["head"] = "sigmoid"
     if "grid" in s.metrics:
