@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rap_keras.benchmark.comparison import agreement, compared, holm, mean_ranks, per_image
-from rap_keras.benchmark.metrics import Column, Metric, chosen, columns
+from rap_keras.benchmark.metrics import Metric, chosen, columns
 from rap_keras.benchmark.metrics.perturbation import curves, parts_of
 from rap_keras.benchmark.statistics import (
     Array,
@@ -19,6 +19,7 @@ from rap_keras.benchmark.statistics import (
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
+STATUSES = ("kept", "misclassified", "skipped")
 REFERENCE = "rap"
 """The title of the method that the others are compared to, where no other is chosen."""
 
@@ -70,10 +71,7 @@ def summarize(
     """
     if resamples < 2:
         raise InputError(f"A standard error needs at least 2 resamples, not {resamples}.")
-    counts = {
-        status: sum(record["status"] == status for record in images)
-        for status in ("kept", "misclassified", "skipped")
-    }
+    counts = {s: sum(record["status"] == s for record in images) for s in STATUSES}
     if counts["kept"] == 0:
         raise InputError(
             f"There is nothing to summarize: no image was kept, {counts['misclassified']} "
@@ -86,7 +84,10 @@ def summarize(
         method["title"]: [record["results"][method["title"]] for record in kept]
         for method in protocol["methods"]
     }
-    ratios = {title: _ratios(metrics, protocol, of_method) for title, of_method in rows.items()}
+    ratios = {
+        title: {n: r for m in metrics for n, r in m.quantities(protocol, of_method).items()}
+        for title, of_method in rows.items()
+    }
     shown = [column for column in columns(metrics) if column.difference]
     if reference is None:
         reference = REFERENCE if REFERENCE in ratios else next(iter(ratios))
@@ -100,7 +101,7 @@ def summarize(
         title: {column.quantity: per_image(of_method[column.quantity]) for column in shown}
         for title, of_method in ratios.items()
     }
-    methods = {}
+    methods: dict[str, dict[str, Any]] = {}
     for method in protocol["methods"]:
         title = method["title"]
         methods[title] = {
@@ -116,20 +117,20 @@ def summarize(
             }
     for column in shown:
         _correct(methods, column.quantity)
-    listed = [title for title, method in methods.items() if not method["control"]]
+    listed = {title: method for title, method in methods.items() if not method["control"]}
+    better = {column.quantity: column.better for column in shown if column.better}
     return {
         **counts,
         "resamples": resamples,
         "reference": reference,
         "methods": methods,
         "ranks": {
-            column.quantity: mean_ranks(
-                {title: values[title][column.quantity] for title in listed}, column.better
-            )
-            for column in shown
-            if column.better
+            name: mean_ranks({title: values[title][name] for title in listed}, direction)
+            for name, direction in better.items()
         },
-        "agreement": _agreement(methods, listed, shown),
+        "agreement": agreement(
+            {n: [m["quantities"][n]["value"] for m in listed.values()] for n in better}, better
+        ),
     }
 
 
@@ -145,26 +146,6 @@ def _correct(methods: Mapping[str, Any], quantity: str) -> None:
     corrected = holm({title: entry["p_value"] for title, entry in found.items()})
     for title, entry in found.items():
         entry["p_value"] = corrected[title]
-
-
-def _agreement(
-    methods: Mapping[str, Any], listed: Sequence[str], shown: Sequence[Column]
-) -> dict[str, dict[str, float | None]]:
-    better = {column.quantity: column.better for column in shown if column.better}
-    values = {
-        name: [methods[title]["quantities"][name]["value"] for title in listed] for name in better
-    }
-    return agreement(values, better)
-
-
-def _ratios(
-    metrics: Sequence[Metric], protocol: Mapping[str, Any], rows: Sequence[Numbers]
-) -> dict[str, Ratio]:
-    """The quantities of one method."""
-    ratios: dict[str, Ratio] = {}
-    for metric in metrics:
-        ratios |= metric.quantities(protocol, rows)
-    return ratios
 
 
 def _quantities(

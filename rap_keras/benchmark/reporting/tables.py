@@ -1,6 +1,6 @@
 """The tables of the report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -29,20 +29,10 @@ def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> li
     shown = [c for c in columns(chosen(protocol["metrics"])) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
     for title, method in summary["methods"].items():
-        entries = [(method["quantities"][c.quantity], c.scale) for c in shown]
-        rows.append(
-            [title]
-            + [
-                format_estimate(entry["value"], entry["standard_error"], scale)
-                for entry, scale in entries
-            ]
-        )
+        rows.append([title, *_estimates(method, shown, "quantities")])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for title, *cells in rows:
-        padded = [f"{title:{widths[0]}}"]
-        padded += [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join(padded))
+    aligned = (f"<{widths[0]}", *(f">{width}" for width in widths[1:]))
+    lines = ["  ".join(map(format, row, aligned)) for row in rows]
     few = [few_images(summary)] if summary["kept"] < FEW_IMAGES else []
     return [what_was_run(protocol, summary), *few, *lines]
 
@@ -75,12 +65,8 @@ def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[
 def _tests(
     numbers: Iterator[int], summary: Mapping[str, Any], compared: Sequence[Column]
 ) -> Iterator[Block]:
-    listed = {t: m for t, m in summary["methods"].items() if "differences" in m}
-    rows: dict[bool, list[list[str]]] = {False: [], True: []}
-    for title, method in listed.items():
-        cells = [_tested(method["differences"][column.quantity]) for column in compared]
-        rows[method["control"]].append([title, *cells])
-    if all(cell == UNDEFINED for part in rows.values() for row in part for cell in row[1:]):
+    table = _rows(summary, compared, "differences", _tests_of)
+    if all(cell == UNDEFINED for row in (*table.rows, *table.controls) for cell in row[1:]):
         return
     yield Heading(f"Table {next(numbers)}. Tests of the differences")
     yield Paragraph(
@@ -90,8 +76,33 @@ def _tests(
         "difference of this mean and spread needs to be found at 0.05 with a probability of 0.8. "
         "Each image counts by its own value, of pooled measures too. –: fewer than six images differ."
     )
-    heads = ["method", *(column.title for column in compared)]
-    yield Table(heads, rows[False], rows[True], numbers=True)
+    yield table
+
+
+def _rows(
+    summary: Mapping[str, Any],
+    columns: Sequence[Column],
+    part: str,
+    cells: Callable[[Mapping[str, Any], Sequence[Column], str], list[str]],
+) -> Table:
+    """A table of the methods, and of the controls below them, that have a part of the summary."""
+    rows: dict[bool, list[list[str]]] = {False: [], True: []}
+    for title, method in summary["methods"].items():
+        if part in method:
+            rows[method["control"]].append([title, *cells(method, columns, part)])
+    heads = ["method", *(column.head for column in columns)]
+    return Table(heads, rows[False], rows[True], numbers=True)
+
+
+def _estimates(method: Mapping[str, Any], columns: Sequence[Column], part: str) -> list[str]:
+    """A method's values with their standard errors."""
+    entries = [(method[part][column.quantity], column.scale) for column in columns]
+    signed = part == "differences"
+    return [format_estimate(e["value"], e["standard_error"], s, signed) for e, s in entries]
+
+
+def _tests_of(method: Mapping[str, Any], columns: Sequence[Column], part: str) -> list[str]:
+    return [_tested(method[part][column.quantity]) for column in columns]
 
 
 def _tested(entry: Mapping[str, Any]) -> str:
@@ -139,24 +150,13 @@ def _sheet(
 
 
 def _table(summary: Mapping[str, Any], columns: Sequence[Column], part: str) -> Table:
-    listed = {title: method for title, method in summary["methods"].items() if part in method}
-    rows: dict[bool, list[list[str]]] = {False: [], True: []}
-    for title, method in listed.items():
-        entries = (method[part][column.quantity] for column in columns)
-        signed = part == "differences"
-        cells = [
-            format_estimate(entry["value"], entry["standard_error"], column.scale, signed)
-            for entry, column in zip(entries, columns, strict=True)
-        ]
-        rows[method["control"]].append([title, *cells])
-    methods = [method for method in listed.values() if not method["control"]]
+    of_methods = [m[part] for m in summary["methods"].values() if part in m and not m["control"]]
     bold = {
         (row, index)
         for index, column in enumerate(columns, start=1)
-        for row in _best([method[part][column.quantity]["value"] for method in methods], column)
+        for row in _best([entries[column.quantity]["value"] for entries in of_methods], column)
     }
-    heads = ["method", *(column.head for column in columns)]
-    return Table(heads, rows[False], rows[True], frozenset(bold), numbers=True)
+    return replace(_rows(summary, columns, part, _estimates), bold=frozenset(bold))
 
 
 def _best(values: Sequence[float | None], column: Column) -> list[int]:

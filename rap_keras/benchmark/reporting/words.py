@@ -6,48 +6,35 @@ from typing import Any
 from rap_keras.analyzers.registry import find_method
 from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
 from rap_keras.benchmark.settings import described
+from rap_keras.benchmark.summary import STATUSES
 from rap_keras.support.text import counted
 
 MAX_LISTED = 20
 FEW_IMAGES = 100
 
+_ORDER = (
+    *("model", "weights", "weights_crc32", "preprocess", "mean", "std", "input_size", "backend"),
+    *("neuron", "data", "data_images", "data_crc32", "patterns_crc32", "classes", "objects"),
+    *("foreground", "images", "limit", "seed", "keep", "chunk", "metrics", "pooled", "tolerance"),
+    *("perturbation", "grid", "top_k", "changes", "figures", "resamples", "device", "rap_keras"),
+    "versions",
+)
+"""The protocol's entries in the order of the report."""
 
-_ROWS = {
-    "model": "",
-    "weights": "",
+_LABELS = {
     "weights_crc32": "CRC-32 of the weights",
-    "preprocess": "",
-    "mean": "",
-    "std": "",
     "input_size": "input size",
-    "backend": "",
     "neuron": "explained neuron",
-    "data": "",
     "data_images": "images in the data set",
     "data_crc32": "CRC-32 of their names",
     "patterns_crc32": "CRC-32 of the patterns",
-    "classes": "",
     "objects": "masks",
-    "foreground": "",
     "images": "images drawn",
-    "limit": "",
-    "seed": "",
-    "keep": "",
-    "chunk": "",
-    "metrics": "",
-    "pooled": "",
-    "tolerance": "",
-    "perturbation": "",
-    "grid": "",
     "top_k": "pixels of top-k intersection",
     "changes": "changes drawn by chance",
-    "figures": "",
-    "resamples": "",
     "device": "computed by",
-    "rap_keras": "",
-    "versions": "",
 }
-"""The protocol's entries in the order of the report, with the labels of those that are no settings."""
+"""Those of entries that are no settings."""
 
 
 def introduction(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Block]:
@@ -80,7 +67,7 @@ def few_images(summary: Mapping[str, Any]) -> str:
 
 def what_was_run(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """What was run, in one sentence."""
-    total = sum(summary[status] for status in ("kept", "misclassified", "skipped"))
+    total = sum(summary[status] for status in STATUSES)
     return (
         f"{protocol['model']} on {protocol['data']}: {summary['kept']} of {counted(total, 'image')} "
         f"kept, {summary['misclassified']} misclassified, {summary['skipped']} skipped."
@@ -97,14 +84,12 @@ def protocol_blocks(
     if "command" in protocol:
         yield Code(protocol["command"])
     # What is not known here is shown nevertheless.
-    keys = [key for key in _ROWS if key in protocol]
-    keys += [key for key in protocol if key not in {*_ROWS, "methods", "command"}]
+    keys = [key for key in _ORDER if key in protocol]
+    keys += [key for key in protocol if key not in {*_ORDER, "methods", "command"}]
     rows = [
         [_label(key), _readable(key, protocol[key])] for key in keys if protocol[key] is not None
     ]
-    rows.append(["images kept", str(summary["kept"])])
-    rows.append(["images misclassified", str(summary["misclassified"])])
-    rows.append(["images skipped", str(summary["skipped"])])
+    rows += [[f"images {name}", str(summary[name])] for name in STATUSES]
     yield Table(["what", "value"], rows)
     yield Heading("Methods", 3)
     yield Table(
@@ -132,7 +117,7 @@ def _method_row(method: Mapping[str, Any]) -> list[str]:
 
 def _label(key: str) -> str:
     setting = described().get(key)
-    return _ROWS.get(key) or (setting.label if setting else "") or key
+    return _LABELS.get(key) or (setting.label if setting else "") or key
 
 
 def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Block]:
