@@ -31,7 +31,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
     return (
         settings.recorded()
         | {
-            "rap_keras": rap_keras.__version__,
+            "rap_keras": __version__,
             "versions": {"python": platform.python_version(), "numpy": np.__version__}
             | backend.versions,
             "device": backend.device,
