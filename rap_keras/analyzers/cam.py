@@ -9,19 +9,15 @@ import tensorflow as tf
 from rap_keras.analyzers.coarse import read_image_shape, spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.gradient import gradient_composite
-from rap_keras.errors import InputError
 from rap_keras.inputs.target import Target
-from rap_keras.network.feature_maps import default_map, ends, feature_maps
-from rap_keras.network.graph import Node
+from rap_keras.network.feature_maps import read_layer
 from rap_keras.network.receptive_fields import Axes, centres
 from rap_keras.propagate import relevance_dtype
 from rap_keras.propagation import Start, only_selected, started
 from rap_keras.support.options import choose, read_boolean
-from rap_keras.support.text import did_you_mean
 
 PLACES = (1, 2)  # the axes of height and width
 ALIGNMENTS = ("image", "receptive_field")
-MOST_NAMES = 8  # in an error
 
 
 class _CAMAnalyzer(PropagationAnalyzer):
@@ -59,7 +55,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         self.align = align
         super().__init__(model, gradient_composite(), **options)
         read_image_shape(self._graph, self.name)
-        self._node = self._default_layer() if layer is None else self._find_layer(layer)
+        self._node = read_layer(self._graph, layer, self.name)
         self.layer = layer
         if align != "image":
             self._centres({})  # refuses layers whose centres are unknown
@@ -81,57 +77,6 @@ class _CAMAnalyzer(PropagationAnalyzer):
             "relu": self.relu,
             "align": self.align,
         }
-
-    def _default_layer(self) -> Node:
-        maps = feature_maps(self._graph)
-        if not maps:
-            raise InputError(
-                f"Expected a model with a layer of feature maps for {self.name!r}, got one without, "
-                "or with maps of one place only: name a layer with outputs (rows, columns, channels), "
-                'layer="...", or use another method.',
-                "layer",
-            )
-        found = default_map(self._graph, maps)
-        if found is None:
-            last = [repr(self._called(node)) for node in ends(self._graph, maps)]
-            more = f" and {len(last) - MOST_NAMES} more" if len(last) > MOST_NAMES else ""
-            raise InputError(
-                f"Expected a layer of feature maps on every path to the output for {self.name!r}, got "
-                f"{len(last)} branches: choose the layer of one, layer="
-                f"{', '.join(last[:MOST_NAMES])}{more}, or use another method.",
-                "layer",
-            )
-        return found
-
-    def _called(self, node: Node) -> str:
-        """A node's unique name: with ":0" for the first call of a layer that is called several times."""
-        calls = [other for other in self._graph.nodes if other.layer is node.layer]
-        return f"{node.name}:0" if len(calls) > 1 and node is calls[0] else node.name
-
-    def _find_layer(self, name: str) -> Node:
-        nodes = {self._called(node): node for node in self._graph.nodes}
-        if f"{name}:0" in nodes:
-            layer = nodes[f"{name}:0"].layer
-            calls = [repr(called) for called, node in nodes.items() if node.layer is layer]
-            raise InputError(
-                f"Expected layer to name one call of {name!r}, which the model calls {len(calls)} "
-                f"times, got only its name: choose {' or '.join(calls)}.",
-                "layer",
-            )
-        if name not in nodes:
-            hint = did_you_mean(str(name), nodes) or "rules() lists them."
-            raise InputError(
-                f"Expected layer to be a layer of the model, got {name!r}: {hint}", "layer"
-            )
-        shapes = [self._graph.shapes[slot] for slot in nodes[name].outputs]
-        first = getattr(nodes[name].layer, "data_format", None) == "channels_first"
-        if len(shapes) != 1 or len(shapes[0]) != 4 or first:
-            raise InputError(
-                f"Expected a layer with one output of shape (batch, rows, columns, channels), got "
-                f"{name!r} with {shapes}{', channels first' if first else ''}: tell another layer.",
-                "layer",
-            )
-        return nodes[name]
 
     def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
         """The centres of receptive fields; `values` give the sizes that the model leaves open."""

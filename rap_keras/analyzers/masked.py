@@ -19,7 +19,7 @@ from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
 
 
-class _MaskedAnalyzer(Analyzer):
+class MaskedAnalyzer(Analyzer):
     """Weighs masks of an image by what the model says of the image under them.
 
     Args:
@@ -55,7 +55,7 @@ class _MaskedAnalyzer(Analyzer):
             )
         return numbers.tolist()
 
-    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
         """Masks (n, height, width) of one image, at most `batch_size` at a time: 0 is hidden, 1 seen."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class _MaskedAnalyzer(Analyzer):
     def _seen(self, image: np.ndarray, position: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Masks, and the logits of the image under them."""
         value = np.asarray(self.value)
-        for masks in self._masks(image.shape[:2], position):
+        for masks in self._masks(image, position):
             copies = np.empty((len(masks), *image.shape), image.dtype)
             for one, mask in zip(copies, masks, strict=True):
                 kept = mask[..., None]
@@ -90,13 +90,13 @@ class _MaskedAnalyzer(Analyzer):
         return {"maps": [maps], "logits": logits, "neurons": told}
 
 
-def _sums(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+def explained_logits(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
     """The explained logit under each mask, of neurons of one image."""
     every = None if neurons is None else np.repeat(neurons, len(logits), 0)
     return explained_sum(logits, every)
 
 
-class OcclusionAnalyzer(_MaskedAnalyzer):
+class OcclusionAnalyzer(MaskedAnalyzer):
     """Occlusion (Zeiler and Fergus, ECCV 2014, section 4.2): how far the logit drops.
 
     A window slides over the image and is replaced by `value`. A pixel gets the mean drop of the logit
@@ -155,7 +155,8 @@ class OcclusionAnalyzer(_MaskedAnalyzer):
             starts.append(along if along[-1] == n - w else [*along, n - w])
         return window, starts
 
-    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
+        size = image.shape[:2]
         (height, width), (rows, columns) = self._steps(size)
         count = len(rows) * len(columns)
         for chunk in as_batches(count, self.batch_size):
@@ -169,16 +170,16 @@ class OcclusionAnalyzer(_MaskedAnalyzer):
     def _map(
         self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
     ) -> np.ndarray:
-        whole = _sums(logits, neurons)
+        whole = explained_logits(logits, neurons)
         drops, covered = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
         for masks, seen in self._seen(image, position):
             hidden = 1 - masks
-            drops += np.tensordot(whole - _sums(seen, neurons), hidden, 1)
+            drops += np.tensordot(whole - explained_logits(seen, neurons), hidden, 1)
             covered += hidden.sum(0)
         return drops / covered
 
 
-class RISEAnalyzer(_MaskedAnalyzer):
+class RISEAnalyzer(MaskedAnalyzer):
     """RISE (Petsiuk et al., BMVC 2018, eq. 6): random masks, weighted by the score of what they show.
 
     A mask is a coarse grid of cells that are shown with probability p, resized to the image, bilinear,
@@ -244,7 +245,8 @@ class RISEAnalyzer(_MaskedAnalyzer):
         own = {name: getattr(self, name) for name in ("masks", "cells", "p", "score", "seed")}
         return super().options() | own
 
-    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
+        size = image.shape[:2]
         generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
         cell = [-(-n // self.cells) for n in size]
         rise = [_bilinear(self.cells, (self.cells + 1) * c) for c in cell]
@@ -269,11 +271,11 @@ class RISEAnalyzer(_MaskedAnalyzer):
 
     def _scores(self, logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
         if self.score == "logit":
-            return _sums(logits, neurons)
+            return explained_logits(logits, neurons)
         wide = logits.astype(np.float64)
         alone = wide.shape[1:] in ((), (1,))
         if self.score == "sigmoid" or alone or self._network.head == "sigmoid":
-            return _sums(np.exp(-np.logaddexp(0, -wide)), neurons)
+            return explained_logits(np.exp(-np.logaddexp(0, -wide)), neurons)
         if neurons is None or neurons.dtype == bool:
             told = "all" if neurons is None else "a region"
             raise InputError(
@@ -282,7 +284,7 @@ class RISEAnalyzer(_MaskedAnalyzer):
                 ("target", "score"),
             )
         each = np.exp(wide - wide.max(1, keepdims=True))
-        return _sums(each / each.sum(1, keepdims=True), neurons)
+        return explained_logits(each / each.sum(1, keepdims=True), neurons)
 
 
 def _read_pair(option: str, value: Any) -> list[int] | None:

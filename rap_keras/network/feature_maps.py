@@ -2,8 +2,28 @@
 
 from collections.abc import Collection
 
+from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import KERNEL, is_a
+from rap_keras.support.text import did_you_mean
+
+MOST_NAMES = 8  # in an error
+
+
+def read_layer(graph: Graph, layer: str | None, method: str) -> Node:
+    """The layer whose feature maps a method weighs.
+
+    Args:
+        graph: A network of one image.
+        layer: Its name; "layer:0" is the first call of a layer that is called several times. None: the
+            last layer that keeps the axes of the image, has more than one place, and lies on every path
+            from the image to the output.
+        method: The name of the method.
+
+    Raises:
+        InputError: There is no such layer, or it has no feature maps.
+    """
+    return _default_layer(graph, method) if layer is None else _find_layer(graph, layer)
 
 
 def feature_maps(graph: Graph) -> list[Node]:
@@ -66,3 +86,57 @@ def _made_by_weights(graph: Graph) -> set[int]:
         if is_a(node.layer, KERNEL) or not found.isdisjoint(node.inputs):
             found.update(node.outputs)
     return found
+
+
+def _default_layer(graph: Graph, method: str) -> Node:
+    maps = feature_maps(graph)
+    if not maps:
+        raise InputError(
+            f"Expected a model with a layer of feature maps for {method!r}, got one without, "
+            "or with maps of one place only: name a layer with outputs (rows, columns, channels), "
+            'layer="...", or use another method.',
+            "layer",
+        )
+    found = default_map(graph, maps)
+    if found is None:
+        last = [repr(_called(graph, node)) for node in ends(graph, maps)]
+        more = f" and {len(last) - MOST_NAMES} more" if len(last) > MOST_NAMES else ""
+        raise InputError(
+            f"Expected a layer of feature maps on every path to the output for {method!r}, got "
+            f"{len(last)} branches: choose the layer of one, layer="
+            f"{', '.join(last[:MOST_NAMES])}{more}, or use another method.",
+            "layer",
+        )
+    return found
+
+
+def _called(graph: Graph, node: Node) -> str:
+    """A node's unique name: with ":0" for the first call of a layer that is called several times."""
+    calls = [other for other in graph.nodes if other.layer is node.layer]
+    return f"{node.name}:0" if len(calls) > 1 and node is calls[0] else node.name
+
+
+def _find_layer(graph: Graph, name: str) -> Node:
+    nodes = {_called(graph, node): node for node in graph.nodes}
+    if f"{name}:0" in nodes:
+        layer = nodes[f"{name}:0"].layer
+        calls = [repr(called) for called, node in nodes.items() if node.layer is layer]
+        raise InputError(
+            f"Expected layer to name one call of {name!r}, which the model calls {len(calls)} "
+            f"times, got only its name: choose {' or '.join(calls)}.",
+            "layer",
+        )
+    if name not in nodes:
+        hint = did_you_mean(str(name), nodes) or "rules() lists them."
+        raise InputError(
+            f"Expected layer to be a layer of the model, got {name!r}: {hint}", "layer"
+        )
+    shapes = [graph.shapes[slot] for slot in nodes[name].outputs]
+    first = getattr(nodes[name].layer, "data_format", None) == "channels_first"
+    if len(shapes) != 1 or len(shapes[0]) != 4 or first:
+        raise InputError(
+            f"Expected a layer with one output of shape (batch, rows, columns, channels), got "
+            f"{name!r} with {shapes}{', channels first' if first else ''}: tell another layer.",
+            "layer",
+        )
+    return nodes[name]

@@ -1,0 +1,72 @@
+"""Score-CAM: feature maps, weighted by what the model says of the image that they show."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from rap_keras.analyzers.masked import MaskedAnalyzer, explained_logits
+from rap_keras.inputs.batches import as_batches
+from rap_keras.inputs.target import Target, all_neurons
+from rap_keras.network.feature_maps import read_layer
+from rap_keras.propagate import forward
+
+
+class ScoreCAMAnalyzer(MaskedAnalyzer):
+    """Score-CAM (Wang et al., CVPR Workshops 2020, algorithm 1): no gradients.
+
+    Each feature map of a layer, resized to the image and scaled to [0, 1], is a mask of the image. The
+    weight of a map is the softmax, over the maps, of the logit under its mask. The weighted sum, cut at
+    0, is resized to the image and divided among the channels. A model call for each feature map.
+
+    Args:
+        model: See `Analyzer`; one input of images, channels last.
+        layer: The layer of the feature maps, as in `GradCAMAnalyzer`.
+        value: What replaces the image where a mask is 0, in the units of the model's input: a number,
+            or one per channel.
+        **options: Those of `Analyzer`; `batch_size` counts masked images.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is wrong.
+    """
+
+    def __init__(
+        self, model: keras.Model, layer: str | None = None, value: Any = 0, **options: Any
+    ) -> None:
+        super().__init__(model, value, **options)
+        self.layer = layer
+        (self._slot,) = read_layer(self._graph, layer, self.name).outputs
+
+    def options(self) -> dict[str, Any]:
+        """The options that make this analyzer again, as JSON knows them."""
+        return super().options() | {"layer": self.layer}
+
+    def _feature_maps(self, inputs: list[tf.Tensor], target: Target) -> tf.Tensor:
+        _, records = forward(self._graph, inputs)
+        made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}
+        return tf.cast(made[self._slot], tf.float32)
+
+    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
+        features = self._batches.run(self._feature_maps, [image[None]], all_neurons(1))
+        for chunk in as_batches(features.shape[-1], self.batch_size):
+            masks = _resized(features[..., chunk], image)
+            low, high = (f(masks, (1, 2), keepdims=True) for f in (np.min, np.max))
+            spread = np.where(high > low, high - low, 1)  # a map of one value shows nothing
+            yield (masks - low) / spread
+
+    def _map(
+        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+    ) -> np.ndarray:
+        scores = [explained_logits(seen, neurons) for _, seen in self._seen(image, position)]
+        weights = softmax(np.concatenate(scores))
+        features = self._batches.run(self._feature_maps, [image[None]], all_neurons(1))
+        return _resized(np.maximum(features @ weights, 0)[..., None], image)[0]
+
+
+def _resized(maps: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Maps (1, rows, columns, n) at the size of the image, (n, height, width), float64."""
+    resized = tf.image.resize(maps, image.shape[:2], "bilinear").numpy()[0]
+    return np.moveaxis(resized, -1, 0).astype(np.float64)
