@@ -13,7 +13,9 @@ from rap_keras.cli.options import ModelFlags, open_image
 from rap_keras.cli.session import import_native, tell
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network.graph import Graph
+from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.images import Images
+from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.text import counted, one_line
 
 TOLERATED = 1e-3
@@ -37,11 +39,10 @@ def doctor(
     images = None if image is None else open_image(image)
     import_native()
     loaded, model = _loaded(model)
-    from rap_keras import create_analyzer
     from rap_keras.rules import name_of
 
-    network = loaded.network
-    shape = network.graph.shapes[network.graph.output][1:]
+    graph = loaded.network.graph
+    shape = graph.shapes[graph.output][1:]
     classes = "with names" if loaded.labels else "without names"
     if loaded.is_binary:
         classes += ", 0 and 1 by a sigmoid"
@@ -52,21 +53,20 @@ def doctor(
     _say("input", f"{_size(loaded.input_size)} pixels")
     _say("output", f"logits of shape {tuple(shape)}, classes {classes}")
     try:
-        analyzer = create_analyzer(
-            "rap", network, neuron_selection_mode="all" if len(shape) > 1 else "max_activation"
-        )
+        explainer = Explainer(loaded, MethodSpec("rap", "rap"))
     except UnknownLayerError as error:
         sentence, _, table = str(error).partition("\n\n")
         tell(f"rules\n{table}\n")
         raise UnknownLayerError(sentence) from error
-    rows = analyzer.rules().rows
+    rows = explainer.analyzer.rules().rows
     counts = Counter((type(node.layer).__name__, name_of(rule)) for node, rule in rows if rule)
     _say("rules", counted(len(rows), "layer"))
     for (kind, rule), count in counts.items():
         tell(f"  {count:4} x {kind}: {rule}")
     x = _sample(loaded, images)
-    explained = analyzer.explain(x)
-    report = analyzer.conservation(x)
+    target = "all" if len(shape) > 1 else None
+    explained = explainer.explain(x, target)
+    report = explainer.analyzer.conservation(x, target)
     what = "noise" if images is None else images.sources[0].name
     logit = float(explained.explained_logits[0])
     _say("checked on", f"{what}: {explained.decisions[0]}")

@@ -25,7 +25,7 @@ from rap_keras.pipeline.methods import (
     read_spec,
     with_patterns,
 )
-from rap_keras.pipeline.target import Region, read_against, read_region, read_target
+from rap_keras.pipeline.target import Region, parse_contrast, parse_target, read_region
 from rap_keras.support.fitting import check_fit
 from rap_keras.support.images import collect_images
 from rap_keras.support.progress import announced
@@ -47,6 +47,10 @@ class Commands(TyperGroup):
             sentence = " ".join(str(error).partition("\n\n")[0].split())
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             flags = {p.name: _flag(p.opts, typed) for p in command.params} if command else {}
+            if flags.get("against") in _words(
+                typed
+            ):  # which sets the option contrast of the methods
+                flags["contrast"] = flags["against"]
             tell(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
         except Exception as error:
@@ -57,8 +61,13 @@ class Commands(TyperGroup):
 
 def _flag(names: Sequence[str], typed: Sequence[str]) -> str:
     """Of the names of a flag the one that was typed, or the first long one."""
-    words = {word.partition("=")[0] for word in typed}
+    words = _words(typed)
     return next((name for name in names if name in words), max(names, key=len))
+
+
+def _words(typed: Sequence[str]) -> set[str]:
+    """What was typed, without the values that are joined to flags."""
+    return {word.partition("=")[0] for word in typed}
 
 
 def warn(text: str) -> None:
@@ -145,8 +154,8 @@ TargetOption = Annotated[
         "--target",
         "--neuron",
         help="What to explain: max (the class with the largest logit), all, a class by INDEX or name, "
-        "or several separated by commas, with a map of each. For one output with a sigmoid: class 0 or "
-        "1 (max is 1).",
+        "several separated by commas, or top:K, with a map of each. For one output with a sigmoid: "
+        "class 0 or 1 (max is 1).",
     ),
 ]
 ClassesOption = Annotated[
@@ -175,7 +184,8 @@ ContrastOption = Annotated[
     typer.Option(help="Explain against the other classes, weighted by softmax or uniform."),
 ]
 AgainstOption = Annotated[
-    str | None, typer.Option(help="Explain against these classes: INDEX or INDEX,INDEX,...")
+    str | None,
+    typer.Option(help="Explain against these classes: one or several, by INDEX or name."),
 ]
 PercentileOption = Annotated[
     float | None,
@@ -308,7 +318,7 @@ class MapFlags:
     @functools.cached_property
     def wanted(self) -> tuple[Any, Region | None]:
         """The target and the region, as `Explainer.explain` takes them."""
-        return read_target(self.target), read_region(self.region)
+        return parse_target(self.target), read_region(self.region)
 
     def methods(self, texts: Sequence[str]) -> list[MethodSpec]:
         """The methods, each with all its options; an option of its own wins over a flag.
@@ -329,7 +339,7 @@ class MapFlags:
                 "pattern.net or pattern.attribution.",
                 "patterns",
             )
-        others = read_against(self.contrast, self.against)
+        others = parse_contrast(self.contrast, self.against)
         shared = {} if others is None else {"contrast": others}
         completed = [
             dataclasses.replace(method, options=shared | dict(method.options))

@@ -39,18 +39,22 @@ def read_contrast(
     if isinstance(contrast, str) and (contrast in CONTRASTS or not labels):
         choose("contrast", contrast, CONTRASTS)
         return contrast
+    contrast = as_numbers(contrast, labels, "contrast")
     try:
-        numbers = np.asarray(as_numbers(contrast, labels, "contrast"))
+        numbers = np.asarray(contrast)
     except (TypeError, ValueError):
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "iu" or numbers.ndim > 1 or not numbers.size:
         raise InputError(
             "Expected contrast to be None, 'softmax', 'uniform', or the number of a class or a list of "
-            f"them, got {shown(contrast)}."
+            f"them, got {shown(contrast)}.",
+            "contrast",
         )
     if numbers.min() < 0 or (classes is not None and numbers.max() >= classes):
         last = "" if classes is None else f" to {classes - 1}"
-        raise InputError(f"Expected the classes of contrast from 0{last}, got {shown(contrast)}.")
+        raise InputError(
+            f"Expected the classes of contrast from 0{last}, got {shown(contrast)}.", "contrast"
+        )
     return tuple(dict.fromkeys(int(k) for k in numbers.reshape(-1)))
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.classes import class_called
 from rap_keras.models.preprocessing import Preprocess
 from rap_keras.models.randomisation import randomised
 from rap_keras.support.text import first_line
@@ -151,20 +150,6 @@ class LoadedModel:
                 "classes",
             )
         return dataclasses.replace(self, labels=tuple(labels))
-
-    def neuron_called(self, label: str) -> int:
-        """The neuron of a class.
-
-        Raises:
-            InputError: No class is called so, or several are.
-        """
-        if not self.labels:
-            raise InputError(
-                "Expected target to be a number, because its classes have no names (classes=NAMES gives "
-                f"them), got {label!r}.",
-                ("target", "classes"),
-            )
-        return class_called(label, self.labels)
 
     def randomised(self, stage: str, seed: int) -> "LoadedModel":
         """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""

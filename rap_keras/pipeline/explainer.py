@@ -21,6 +21,9 @@ class Explainer:
         method: The method with its options.
         **options: Options of the analyzer that are not part of the method, such as batch_size.
 
+    Attributes:
+        analyzer: The method's analyzer.
+
     Raises:
         InputError: The model cannot be explained so.
         UnknownLayerError: A layer has no rule.
@@ -29,11 +32,10 @@ class Explainer:
     def __init__(self, model: Any, method: MethodSpec, **options: Any) -> None:
         self._name = model.name if isinstance(model, LoadedModel) else None
         self._method = method
-        self._options = options | dict(method.options)
-        output = self._options.pop("output", None)
-        self._loaded = _loaded(model, output)
-        self._analyzers: dict[str, Any] = {}
-        self._analyzer(0)
+        options |= method.options
+        self._loaded = _loaded(model, options.pop("output", None))
+        self._against = options.get("contrast")
+        self.analyzer = create_analyzer(method.name, self._loaded.network, **options)
 
     def explain(
         self,
@@ -53,13 +55,9 @@ class Explainer:
         Raises:
             InputError: Something does not fit the model.
         """
-        analyzer, selection = self._analyzer(selected(self._loaded, x, target, region, sources))
+        found = self.analyzer.explain(x, selected(self._loaded, x, target, region, sources))
         return dataclasses.replace(
-            analyzer.explain(x, selection),
-            method=self._method.title,
-            labels=self._loaded.labels,
-            model=self._name,
-            against=self._options.get("contrast"),
+            found, method=self._method.title, model=self._name, against=self._against
         )
 
     def layers(
@@ -70,22 +68,8 @@ class Explainer:
         sources: Sequence[Any] = (),
     ) -> dict[str, Any]:
         """The relevance at every layer, of the images of a batch; as `explain`."""
-        analyzer, selection = self._analyzer(selected(self._loaded, x, target, region, sources))
-        return analyzer.analyze_layers(x, selection)
-
-    def _analyzer(self, target: Any) -> tuple[Any, Any]:
-        """The analyzer, and what it is told."""
-        mode, selection = "index", target
-        if target is None:
-            mode = "max_activation"
-        elif isinstance(target, str):
-            mode, selection = "all", None
-        if mode not in self._analyzers:
-            options = {"neuron_selection_mode": mode} | self._options
-            self._analyzers[mode] = create_analyzer(
-                self._method.name, self._loaded.network, **options
-            )
-        return self._analyzers[mode], selection
+        wanted = selected(self._loaded, x, target, region, sources)
+        return self.analyzer.analyze_layers(x, wanted)
 
 
 def _loaded(model: Any, output: str | int | None) -> LoadedModel:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from rap_keras.datasets.masks import Mask, warp_mask
 from rap_keras.errors import InputError
+from rap_keras.inputs.classes import as_numbers, class_called
 from rap_keras.inputs.contrast import CONTRASTS
+from rap_keras.inputs.target import TopK
 from rap_keras.models.loading import LoadedModel
 from rap_keras.support.images import read_image
 from rap_keras.support.text import counted, shown
@@ -97,34 +99,41 @@ def read_region(region: Any) -> Region | None:
     )
 
 
-def read_target(text: str) -> Any:
-    """Reads a target as it is typed: a class as a number or a name, several by commas, max, all.
+def parse_target(text: str) -> Any:
+    """A target as it is typed, as `selected` takes it.
 
     Args:
-        text: The target. Names are looked up when the model is known.
-
-    Returns:
-        The target as `Explainer.explain` takes it.
+        text: max, all, top:K, or a class as a number or a name, or several of them, separated by commas.
+            Names are looked up when the model is known.
 
     Raises:
-        InputError: A number is negative.
+        InputError: A number is negative, or K is 0.
+
+    Example:
+        >>> parse_target("top:3")
+        TopK(k=3)
     """
     text = text.strip()
     if text in ("max", "all"):
         return None if text == "max" else text
-    if re.fullmatch(r"-\d+", text):
+    top = re.fullmatch(r"top:(\d+)", text)
+    if top and int(top[1]):
+        return TopK(int(top[1]))
+    if top or re.fullmatch(r"-\d+", text):
         raise InputError(
-            f"Expected target to be max, all, a class or an index from 0 on, got {text}.", "target"
+            "Expected target to be max, all, top:K with K from 1 on, a class or an index from 0 on, got "
+            f"{text}.",
+            "target",
         )
     return int(text) if text.isdecimal() else text
 
 
-def read_against(contrast: str | None, against: str | None) -> str | list[int] | None:
+def parse_contrast(contrast: str | None, against: str | None) -> str | list[int | str] | None:
     """Reads what a class is compared with, as the option `contrast` of the methods takes it.
 
     Args:
         contrast: How all other classes are weighted.
-        against: The numbers of some classes, separated by commas.
+        against: Some classes, by number or name, separated by commas.
 
     Raises:
         InputError: Both are given, or one cannot be read.
@@ -132,8 +141,8 @@ def read_against(contrast: str | None, against: str | None) -> str | list[int] |
     if against is None:
         if contrast not in (None, *CONTRASTS):
             raise InputError(
-                f"contrast is {' or '.join(CONTRASTS)}, not {contrast!r}; classes are told by "
-                "against=INDEX.",
+                f"contrast is {' or '.join(CONTRASTS)}, not {contrast!r}; classes are named by "
+                "against=CLASS.",
                 ("contrast", "against"),
             )
         return contrast
@@ -142,10 +151,14 @@ def read_against(contrast: str | None, against: str | None) -> str | list[int] |
             "contrast weights all other classes, against names some: pass one of them.",
             ("contrast", "against"),
         )
-    numbers = against.split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise InputError(f"against is INDEX or INDEX,INDEX,..., not {against!r}.", "against")
-    return [int(number) for number in numbers]
+    parts = [part.strip() for part in against.split(",")]
+    if not all(parts) or any(re.fullmatch(r"-\d+", part) for part in parts):
+        raise InputError(
+            f"against is a class or several, CLASS,CLASS,..., by name or by index from 0 on, not "
+            f"{against!r}.",
+            "against",
+        )
+    return [int(part) if part.isdecimal() else part for part in parts]
 
 
 def selected(
@@ -247,13 +260,22 @@ def _won(logits: NDArray[np.floating], target: int, source: Any) -> NDArray[np.b
 
 
 def _numbers(target: Any, loaded: LoadedModel) -> Any:
-    """Names of classes in a text as numbers; several as one row."""
-    if not isinstance(target, str) or target == "all":
+    """Names of classes as numbers; several in a text as one row."""
+    labels = loaded.labels
+    if not isinstance(target, str):
+        return as_numbers(target, labels)
+    if target == "all":
         return target
-    if "," not in target or target in (loaded.labels or ()):
-        return loaded.neuron_called(target)
-    parts = [part.strip() for part in target.split(",")]
-    return [[int(p) if p.isdecimal() else loaded.neuron_called(p) for p in parts]]
+    parts = [target] if target in (labels or ()) else [part.strip() for part in target.split(",")]
+    if not labels and not all(part.isdecimal() for part in parts):
+        raise InputError(
+            f"Expected target to be a number, because {loaded.name} has no names for its classes, got "
+            f"{target!r}: pass a number, or classes=NAMES.",
+            ("target", "classes"),
+        )
+    if len(parts) == 1:
+        return class_called(parts[0], labels)
+    return [[int(part) if part.isdecimal() else class_called(part, labels) for part in parts]]
 
 
 def _check_class(target: int, loaded: LoadedModel, shape: Sequence[int | None]) -> None:

@@ -183,7 +183,7 @@ def test_a_map_of_each_of_several_classes(photos, model, tmp_path):
 def test_errors_name_the_flag_that_was_typed(flag, photos, model):
     common = ["explain", photos / "a.png", "--model", model, "--preprocess", "unit"]
     for typed in ([flag, "-1"], [f"{flag}=-1"]):
-        assert f"Expected {flag} to be max, all" in fail(*common, *typed)
+        assert f"Expected {flag} to be max, all, top:K" in fail(*common, *typed)
     assert f"Expected {flag} from 0 to 4, got 7" in fail(*common, flag, "7")
 
 
@@ -419,7 +419,7 @@ def common(photos, model, tmp_path):
         (["--neuron", "-1"], "an index from 0 on, got -1"),
         (
             ["--neuron", "cat"],
-            "--neuron to be a number, because its classes have no names (--classes NAMES gives them)",
+            "--neuron to be a number, because {tmp}/net.py:make has no names for its classes",
         ),
         (["--model", "vgg17"], "no model 'vgg17'"),
         (["--model", "missing.keras"], "no model file"),

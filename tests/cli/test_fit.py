@@ -107,7 +107,7 @@ def test_names_of_classes(common, photo, tmp_path):
         (
             "cat,dog,fox",
             "dig",
-            "--neuron to be one of its 3 classes, got 'dig'; did you mean 'dog'",
+            "--neuron to be one of 3 classes, got 'dig': did you mean 'dog'",
         ),
         (str(tmp_path / "none.txt"), "0", "cannot be read"),
     ):

@@ -12,7 +12,7 @@ from rap_keras import InputError
 from rap_keras.models.loading import load_model
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.methods import MethodSpec
-from rap_keras.pipeline.target import Region, read_against, read_region, read_target
+from rap_keras.pipeline.target import Region, parse_contrast, parse_target, read_region
 
 NAMES = ("cat", "dog", "dog, wet", "fox")
 
@@ -54,10 +54,17 @@ def pixels(rng):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("max", None), ("all", "all"), (" 7 ", 7), ("cat", "cat"), ("1,cat", "1,cat")],
+    [
+        ("max", None),
+        ("all", "all"),
+        (" 7 ", 7),
+        ("cat", "cat"),
+        ("1,cat", "1,cat"),
+        ("top:2", rap_keras.TopK(2)),
+    ],
 )
 def test_targets_as_they_are_typed(text, expected):
-    assert read_target(text) == expected
+    assert parse_target(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,7 @@ def test_targets_as_they_are_typed(text, expected):
         ([[2, 0]], [[2, 0], [2, 0]]),
         ([2, 0], [2, 0]),
         (np.int64(3), [3, 3]),
+        (["fox", "cat"], [3, 0]),
     ],
 )
 def test_classes_by_number_and_name(target, neurons, classifier, pixels):
@@ -97,8 +105,10 @@ def test_a_class_against_another(classifier, pixels):
     assert found.decisions[0].startswith("neuron 1 (dog) against 3, logit ")
     with pytest.raises(InputError, match="Expected against or contrast"):
         rap_keras.explain(classifier, pixels, against=3, contrast=2)
-    assert read_against(None, "1, 2") == [1, 2]
-    assert read_against("softmax", None) == "softmax"
+    named = rap_keras.explain(classifier, pixels, target="dog", against="fox")
+    np.testing.assert_array_equal(named.relevance, same.relevance)
+    assert parse_contrast(None, "1, cat") == [1, "cat"]
+    assert parse_contrast("softmax", None) == "softmax"
 
 
 def test_regions_of_every_kind(segmentation, pixels, tmp_path):
