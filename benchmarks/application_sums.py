@@ -15,7 +15,7 @@ from rap_keras import create_analyzer
 from rap_keras.analyzers.registry import METHODS
 
 NETWORKS = ["ResNet50", "EfficientNetB0", "DenseNet121"]
-PRESETS = [method.name for method in METHODS if method.composite]
+PRESETS = [method.name for method in METHODS if method.preset]
 OPTIONS = {"lrp.alpha_beta": {"alpha": 1.5}}
 
 

@@ -31,8 +31,8 @@ gradients) explain every layer that Keras can run and differentiate.
 COLUMNS: dict[str, Mapping[Any, Any]] = {
     "rap": rap.RAP,
     "rap:variant=released": rap.RAP_RELEASED,
-    "lrp.epsilon": lrp.epsilon().rules,
-    "lrp.alpha_1_beta_0": lrp.alpha_beta(alpha=1, beta=0, bias=True).rules,
+    "lrp.epsilon": lrp.composite("epsilon", epsilon=1e-7, bias=True).rules,
+    "lrp.alpha_1_beta_0": lrp.composite("alpha_beta", alpha=1, beta=0).rules,
 }
 
 

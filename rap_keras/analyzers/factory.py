@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rap_keras.analyzers.registry import read_method, refuse_unknown
+from rap_keras.analyzers.method import refuse_unknown
+from rap_keras.analyzers.registry import read_method
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.support.options import read_boolean

@@ -1,5 +1,6 @@
 """Layer-wise relevance propagation and deep Taylor decomposition on Keras 3."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.registry import read_method
 from rap_keras.composites import lrp
 from rap_keras.composites.composite import Composite, table
-from rap_keras.composites.innvestigate_compat import as_innvestigate
+from rap_keras.composites.innvestigate_compat import innvestigate_composite
 from rap_keras.composites.routing import ADD_SHARES, ATTN_LRP, additions
 from rap_keras.errors import InputError
 from rap_keras.inputs.target import Target
@@ -79,7 +80,14 @@ class LRPAnalyzer(PropagationAnalyzer):
             input_layer_rule = "Bounded"
         if (low is None) != (high is None):
             raise InputError(f"Expected low and high, got low={shown(low)} and high={shown(high)}.")
-        known = self._method.composite_options()
+        self._preset = self._method.preset
+        if innvestigate_compat and self._preset is None:
+            raise InputError(
+                "Expected innvestigate_compat for a method of iNNvestigate, got it for a composite of "
+                "your own: leave it out.",
+                "innvestigate_compat",
+            )
+        known = self._preset.options if self._preset else {}
         self._own = {key: options.pop(key) for key in known if key in options}
         self._shared = {
             "add": add,
@@ -99,8 +107,8 @@ class LRPAnalyzer(PropagationAnalyzer):
         return self._method.name
 
     def _composite(self, own: Composite | None) -> Composite:
-        made_by = self._method.composite
-        if (own is None) != bool(made_by):
+        """The composite, with the rules that the analyzer's options change."""
+        if (own is None) == (self._preset is None):
             raise InputError(
                 f"Expected a composite for the method 'lrp', and for no other, got {own!r} for "
                 f"{self.name!r}."
@@ -110,10 +118,7 @@ class LRPAnalyzer(PropagationAnalyzer):
                 f"Expected composite to be a rap_keras.Composite, got {type(own).__name__}: make it of "
                 "rules, rap_keras.Composite({layer type: rule})."
             )
-        rules = own if own is not None else self._method.make_composite(self._own)
-        if self._shared["innvestigate_compat"]:
-            rules = as_innvestigate(made_by, rules, self.batch_norm == "innvestigate")
-        first = rules.first
+        rules = copy.copy(own or self._preset_composite())
         changed: dict[Any, Any] = {}
         if self.batch_norm == "identity":
             changed |= table((BATCH_NORMALIZATION | NORMALIZATION, routing.pass_on))
@@ -122,30 +127,39 @@ class LRPAnalyzer(PropagationAnalyzer):
         if self._shared["add"] is not None:
             choose("add", self._shared["add"], ADD_SHARES)
             changed |= additions(self._shared["add"])
+        rules.rules = rules.rules | changed
         if self._shared["input_layer_rule"] is not None:
             choose("input_layer_rule", self._shared["input_layer_rule"], tuple(lrp.INPUT_RULES))
-            first = lrp.INPUT_RULES[self._shared["input_layer_rule"]]
-        return type(rules)(rules.rules | changed, first, rules.last, rules.default)
+            rules.first = lrp.INPUT_RULES[self._shared["input_layer_rule"]]
+        return rules
 
-    @classmethod
-    def option_names(cls, method: str = "lrp") -> list[str]:
-        """The options of a method."""
-        record = read_method(method)
-        names = [n for n in super().option_names() if n not in ("method", "composite", "bounds")]
-        return [*names, *(record.composite_options() if record.composite else ["composite"])]
+    def _preset_composite(self) -> Composite:
+        preset = self._preset
+        assert preset is not None
+        chosen: dict[str, Any] = {
+            "kernel": preset.kernel,
+            "dense": preset.dense,
+            "first": preset.first,
+        }
+        chosen |= {**preset.fixed, **preset.options, **self._own}
+        if not self._shared["innvestigate_compat"]:
+            return lrp.composite(**chosen)
+        departures = {"deep_taylor": preset.deep_taylor, **preset.innvestigate}
+        wrong_norm = self.batch_norm == "innvestigate"
+        return innvestigate_composite(wrong_norm=wrong_norm, **departures, **chosen)
 
     def _prepared(self, graph: Graph) -> Graph:
         graph = super()._prepared(graph)
         return fold(graph) if self.batch_norm == "fold" else graph
 
     def _start(self, target: Target) -> Start:
-        if self._method.composite != "deep_taylor":
+        if not (self._preset and self._preset.deep_taylor):
             return super()._start(target)
         # Deep Taylor decomposition is of functions that are not negative.
         return lambda logits, selected: tf.nn.relu(logits * selected)
 
     def _one_sided(self) -> str:
-        return _SIGNED if self._method.composite == "deep_taylor" else ""
+        return _SIGNED if self._preset and self._preset.deep_taylor else ""
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
@@ -164,7 +178,7 @@ class LRPAnalyzer(PropagationAnalyzer):
             InputError: The composite is the user's own, which JSON cannot hold; or the folder cannot be
                 written to.
         """
-        if not self._method.composite:
+        if self._preset is None:
             raise InputError(
                 "Expected a method that has a name to save the analyzer, got a composite of your own: "
                 "save the model, and make the analyzer again with the composite."

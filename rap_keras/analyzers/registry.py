@@ -1,30 +1,28 @@
-"""Every method once, in one table. TensorFlow is loaded only when the options of one are asked for."""
+"""Every method once, in one table. TensorFlow is loaded only when one is made."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rap_keras.analyzers.sources import documentation, parameters
+from rap_keras.analyzers.method import (
+    AGAINST,
+    LESS,
+    LRP,
+    SHARED,
+    SLOPE,
+    Method,
+    Options,
+    Preset,
+    always,
+    never,
+)
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import load_function, names_function
 from rap_keras.support.reading import check_file
 from rap_keras.support.text import did_you_mean, first_line
-
-Options = Mapping[str, Any]
-_COMPOSITES = "rap_keras.composites.lrp"
-
-
-def _always(options: Options) -> bool:
-    return True
-
-
-def _never(options: Options) -> bool:
-    return False
 
 
 def _not_postprocessed(options: Options) -> bool:
@@ -47,184 +45,119 @@ def _has_beta(options: Options) -> bool:
     return options.get("beta") != 0 and options.get("alpha") != 1
 
 
-# What negative relevance, blue in figures, means.
-LESS = "what has less influence than the rest"
-AGAINST = "what speaks against the class"
-OTHERS = "what speaks for the other classes"
-SLOPE = "where a larger value would lower the score"
+_NONE: Options = {}
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method: what it is called, where it is, and what others must know of it.
+def _forward(
+    name: str, home: str, summary: str, options: str = "", negative: str = "", **known: Any
+) -> Method:
+    """A method that does not go back by rules."""
+    names = (*options.split(), *SHARED)
+    return Method(name, home, summary, names, negative=negative, **known)
 
-    Attributes:
-        name: As `create_analyzer` takes it.
-        home: "module:class" of its analyzer; modules of this package may be told relatively, ".module".
-        signs: Whether its maps have both signs for a logit of one sign, by the options of its own.
-        cut: Whether `signs` holds for relevance of both signs, too: what is negative is cut.
-        seeded: Whether it draws at random, and has the option `seed`.
-        needs_patterns: Whether it has the option `patterns`, which it cannot do without.
-        composite: For a preset of LRP: the function of `rap_keras.composites.lrp` that makes its table.
-        fixed: What the preset gives to that function; its other parameters are options of the method.
-        function: Of a method of one's own: the function that explains, see `register_method`.
-        negative: What its negative relevance means; "" if it has no clear meaning.
-    """
 
-    name: str
-    home: str
-    signs: Callable[[Options], bool] = _always
-    cut: bool = False
-    seeded: bool = False
-    needs_patterns: bool = False
-    composite: str = ""
-    fixed: Options = field(default_factory=dict)
-    function: Callable[..., Any] | None = None
-    negative: str = ""
-
-    def signed(self, options: Options) -> bool:
-        """Whether its maps have both signs for a logit of one sign, by the options given."""
-        contrasted = options.get("contrast") is not None and options.get("postprocess") is None
-        return self.signs(options) or (contrasted and not self.cut)
-
-    def negative_means(self, options: Options) -> str:
-        """What negative relevance means with the given options.
-
-        "" if there is none for a positive logit, or if it has no clear meaning.
-        """
-        if not self.signed(options):
-            return ""
-        contrasted = options.get("contrast") is not None
-        return OTHERS if contrasted and self.negative in (LESS, AGAINST) else self.negative
-
-    @property
-    def description(self) -> str:
-        """What it is and which options it has: its documentation, read without loading TensorFlow."""
-        if self.function is not None:
-            return (
-                inspect.getdoc(self.function) or f"A method of one's own, {self.function.__name__}."
-            )
-        home = (_COMPOSITES, self.composite) if self.composite else self._home()
-        return documentation(*home)
-
-    def _home(self) -> tuple[str, str]:
-        """The module, in full, and the name of its analyzer's class."""
-        module, _, name = self.home.partition(":")
-        return (f"{__package__}{module}" if module.startswith(".") else module), name
-
-    def check_options(self, options: Iterable[str]) -> None:
-        """Refuses options that the method does not have, without loading TensorFlow.
-
-        Raises:
-            InputError: There is no such option.
-        """
-        module, name = self._home()
-        if self.function is not None or not module.startswith("rap_keras."):
-            return
-        known = parameters(module, name) - {"model", "method"}
-        known -= set() if self.name == "lrp" else {"composite"}
-        if self.composite:
-            known |= parameters(_COMPOSITES, self.composite)
-            known -= {"bounds", *self.fixed}
-        refuse_unknown(self.name, options, sorted(known))
-
-    def load(self) -> type[Any]:
-        """The class of its analyzer."""
-        module, name = self._home()
-        return getattr(importlib.import_module(module), name)
-
-    def option_names(self) -> list[str]:
-        """The options of its analyzer, read from the signatures."""
-        return self.load().option_names(self.name)
-
-    def composite_options(self) -> list[str]:
-        """The options that a preset hands to its composite, read from the signature."""
-        if not self.composite:
-            return []
-        return [n for n in inspect.signature(self._table()).parameters if n not in self.fixed]
-
-    def make_composite(self, options: Options) -> Any:
-        """The composite of a preset."""
-        return self._table()(**self.fixed, **options)
-
-    def _table(self) -> Callable[..., Any]:
-        return getattr(importlib.import_module(_COMPOSITES), self.composite)
+def _back(
+    name: str, home: str, summary: str, options: str = "", *more: Any, **known: Any
+) -> Method:
+    """A method that goes back by rules."""
+    return _forward(name, home, summary, f"{options} bounds contrast", *more, **known)
 
 
 def _preset(
-    name: str, composite: str, signs: Callable[[Options], bool] = _always, **fixed: Any
+    name: str,
+    kernel: str,
+    dense: str = "",
+    first: str = "",
+    *,
+    options: Options = _NONE,
+    signs: Callable[[Options], bool] = always,
+    deep_taylor: bool = False,
+    innvestigate: Options = _NONE,
+    **fixed: Any,
 ) -> Method:
-    home = ".lrp:LRPAnalyzer"
-    return Method(name, home, signs, composite=composite, fixed=fixed, negative=AGAINST)
+    """A preset of LRP, see `Preset`."""
+    preset = Preset(kernel, dense, first, fixed, options, deep_taylor, innvestigate)
+    names = (*LRP, *SHARED, *options)
+    return Method(name, _LRP, preset.summary, names, signs, negative=AGAINST, preset=preset)
 
 
+_CAM = "layer relu align"
+_LRP = ".lrp:LRPAnalyzer"
+_ALPHA_BETA: Options = {"alpha": None, "beta": None, "bias": True}
+_Z_PLUS: Options = {"alpha": 1, "beta": 0, "bias": False}
+_SEQUENTIAL: Options = {"options": {"epsilon": 0.1}, "innvestigate": {"positive_norm": True}}
 # A new method is a line here, and a file with its class; a new preset of LRP a line.
+# fmt: off
 METHODS = [
-    Method("rap", ".rap:RAPAnalyzer", negative=LESS),
-    Method("gradient", ".gradient:GradientAnalyzer", signs=_not_postprocessed, negative=SLOPE),
-    Method("input_t_gradient", ".gradient:InputTimesGradientAnalyzer", negative=AGAINST),
-    Method("guided_backprop", ".gradient:GuidedBackpropAnalyzer"),
-    Method("deconvnet", ".gradient:DeconvnetAnalyzer"),
-    Method("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer", negative=AGAINST),
-    Method(
-        "smoothgrad",
-        ".averaged:SmoothGradAnalyzer",
-        signs=_not_postprocessed,
-        seeded=True,
-        negative=SLOPE,
-    ),
-    Method(
-        "expected_gradients",
-        ".expected_gradients:ExpectedGradientsAnalyzer",
-        seeded=True,
-        negative=AGAINST,
-    ),
-    Method("pattern.net", ".pattern:PatternNetAnalyzer", needs_patterns=True),
-    Method(
-        "pattern.attribution",
-        ".pattern:PatternAttributionAnalyzer",
-        needs_patterns=True,
-        negative=AGAINST,
-    ),
-    Method("attention.rollout", ".rollout:AttentionRolloutAnalyzer", signs=_never),
-    Method("grad_cam", ".cam:GradCAMAnalyzer", signs=_not_cut, cut=True, negative=AGAINST),
-    Method(
-        "grad_cam_plus_plus",
-        ".cam:GradCAMPlusPlusAnalyzer",
-        signs=_not_cut,
-        cut=True,
-        negative=AGAINST,
-    ),
-    Method(
-        "hires_cam", ".cam:HiResCAMAnalyzer", signs=_not_cut_by_default, cut=True, negative=AGAINST
-    ),
-    Method("layer_cam", ".cam:LayerCAMAnalyzer", signs=_not_cut, cut=True, negative=AGAINST),
-    Method("deep_lift", ".deep_lift:DeepLIFTAnalyzer", negative=AGAINST),
-    Method("occlusion", ".masked:OcclusionAnalyzer", negative=AGAINST),
-    Method("rise", ".masked:RISEAnalyzer", signs=_of_logits, seeded=True),
-    Method("input", ".controls:InputAnalyzer"),
-    Method("random", ".controls:RandomAnalyzer", seeded=True),
-    Method("lrp", ".lrp:LRPAnalyzer"),
+    _back("rap", ".rap:RAPAnalyzer", "Relative Attributing Propagation (Nam et al. 2020)",
+        "variant add input_rule head", LESS),
+    _back("gradient", ".gradient:GradientAnalyzer", "Gradient of the logit (Simonyan et al. 2014)",
+        "postprocess", SLOPE, signs=_not_postprocessed),
+    _back("input_t_gradient", ".gradient:InputTimesGradientAnalyzer",
+        "Input times gradient (Shrikumar et al. 2016)", negative=AGAINST),
+    _back("guided_backprop", ".gradient:GuidedBackpropAnalyzer",
+        "Guided backpropagation (Springenberg et al. 2015)"),
+    _back("deconvnet", ".gradient:DeconvnetAnalyzer", "Deconvolution (Zeiler and Fergus 2014)"),
+    _forward("integrated_gradients", ".averaged:IntegratedGradientsAnalyzer",
+        "Integrated gradients (Sundararajan et al. 2017)",
+        "steps reference_inputs integration postprocess", AGAINST),
+    _forward("smoothgrad", ".averaged:SmoothGradAnalyzer",
+        "Mean gradient of noisy copies (Smilkov et al. 2017)",
+        "augment_by_n noise_level noise_scale seed postprocess", SLOPE,
+        signs=_not_postprocessed, seeded=True),
+    _forward("expected_gradients", ".expected_gradients:ExpectedGradientsAnalyzer",
+        "Expected gradients (Erion et al. 2021)", "background draws seed", AGAINST, seeded=True),
+    _back("pattern.net", ".pattern:PatternNetAnalyzer", "PatternNet (Kindermans et al. 2018)",
+        "patterns project", needs_patterns=True),
+    _back("pattern.attribution", ".pattern:PatternAttributionAnalyzer",
+        "PatternAttribution (Kindermans et al. 2018)",
+        "patterns project", AGAINST, needs_patterns=True),
+    _forward("attention.rollout", ".rollout:AttentionRolloutAnalyzer",
+        "Attention rollout (Abnar and Zuidema 2020)", signs=never),
+    _back("grad_cam", ".cam:GradCAMAnalyzer", "Grad-CAM (Selvaraju et al. 2017)",
+        _CAM, AGAINST, signs=_not_cut, cut=True),
+    _back("grad_cam_plus_plus", ".cam:GradCAMPlusPlusAnalyzer", "Grad-CAM++ (Chattopadhay et al. 2018)",
+        _CAM, AGAINST, signs=_not_cut, cut=True),
+    _back("hires_cam", ".cam:HiResCAMAnalyzer", "HiResCAM (Draelos and Carin 2020)",
+        _CAM, AGAINST, signs=_not_cut_by_default, cut=True),
+    _back("layer_cam", ".cam:LayerCAMAnalyzer", "LayerCAM (Jiang et al. 2021)",
+        _CAM, AGAINST, signs=_not_cut, cut=True),
+    _back("deep_lift", ".deep_lift:DeepLIFTAnalyzer", "DeepLIFT, rescale rule (Shrikumar et al. 2017)",
+        "reference_inputs", AGAINST),
+    _forward("occlusion", ".masked:OcclusionAnalyzer", "Occlusion (Zeiler and Fergus 2014)",
+        "window stride value", AGAINST),
+    _forward("rise", ".masked:RISEAnalyzer", "RISE, random masks (Petsiuk et al. 2018)",
+        "masks cells p score value seed", signs=_of_logits, seeded=True),
+    _forward("input", ".controls:InputAnalyzer", "The input itself, as a baseline"),
+    _forward("random", ".controls:RandomAnalyzer", "Gaussian noise, as a baseline",
+        "stddev seed", seeded=True),
+    Method("lrp", _LRP, "LRP by your own table of rules", (*LRP, *SHARED, "composite")),
     _preset("lrp.z", "z"),
-    _preset("lrp.epsilon", "epsilon"),
-    _preset("lrp.w_square", "w_square", _never),
-    _preset("lrp.flat", "flat", _never),
-    _preset("lrp.alpha_beta", "alpha_beta", _has_beta),
+    _preset("lrp.epsilon", "epsilon", options={"epsilon": 1e-7, "bias": True}),
+    _preset("lrp.w_square", "w_square", signs=never),
+    _preset("lrp.flat", "flat", signs=never),
+    _preset("lrp.alpha_beta", "alpha_beta", options=_ALPHA_BETA, signs=_has_beta),
     _preset("lrp.alpha_2_beta_1", "alpha_beta", alpha=2, beta=1, bias=True),
     _preset("lrp.alpha_2_beta_1_IB", "alpha_beta", alpha=2, beta=1, bias=False),
-    _preset("lrp.alpha_1_beta_0", "alpha_beta", _never, alpha=1, beta=0, bias=True),
-    _preset("lrp.alpha_1_beta_0_IB", "alpha_beta", _never, alpha=1, beta=0, bias=False),
-    _preset("lrp.z_plus", "alpha_beta", _never, alpha=1, beta=0, bias=False),
-    _preset("lrp.z_plus_fast", "z_plus_fast", _never),
-    _preset("lrp.sequential_preset_a", "sequential", alpha=1, flat=False),
-    _preset("lrp.sequential_preset_b", "sequential", alpha=2, flat=False),
-    _preset("lrp.sequential_preset_a_flat", "sequential", alpha=1, flat=True),
-    _preset("lrp.sequential_preset_b_flat", "sequential", alpha=2, flat=True),
-    _preset("lrp.epsilon_plus", "epsilon_plus"),
-    _preset("lrp.epsilon_gamma_box", "epsilon_gamma_box"),
-    _preset("deep_taylor", "deep_taylor", _never, bounded=False),
-    _preset("deep_taylor.bounded", "deep_taylor", _never, bounded=True),
+    _preset("lrp.alpha_1_beta_0", "alpha_beta", signs=never, alpha=1, beta=0, bias=True),
+    _preset("lrp.alpha_1_beta_0_IB", "alpha_beta", signs=never, **_Z_PLUS),
+    _preset("lrp.z_plus", "alpha_beta", signs=never, **_Z_PLUS),
+    _preset("lrp.z_plus_fast", "alpha_beta", first="z_plus",
+        signs=never, **_Z_PLUS, innvestigate={"z_plus": True}),
+    _preset("lrp.sequential_preset_a", "alpha_beta", "epsilon", **_SEQUENTIAL, alpha=1, beta=0),
+    _preset("lrp.sequential_preset_b", "alpha_beta", "epsilon", **_SEQUENTIAL, alpha=2, beta=1),
+    _preset("lrp.sequential_preset_a_flat", "alpha_beta", "epsilon", "flat",
+        **_SEQUENTIAL, alpha=1, beta=0),
+    _preset("lrp.sequential_preset_b_flat", "alpha_beta", "epsilon", "flat",
+        **_SEQUENTIAL, alpha=2, beta=1),
+    _preset("lrp.epsilon_plus", "alpha_beta", "epsilon", options={"epsilon": 1e-6}, alpha=1, beta=0),
+    _preset("lrp.epsilon_gamma_box", "gamma", "epsilon", "box",
+        options={"epsilon": 1e-6, "gamma": 0.25}),
+    _preset("deep_taylor", "alpha_beta", signs=never, **_Z_PLUS, deep_taylor=True),
+    _preset("deep_taylor.bounded", "alpha_beta", first="box",
+        signs=never, **_Z_PLUS, deep_taylor=True),
 ]
+# fmt: on
 
 
 _OWN: dict[str, Method] = {}
@@ -271,7 +204,10 @@ def _own(name: str, function: Callable[..., Any], signed: bool) -> Method:
             f"{getattr(function, '__name__', 'one')}{inspect.signature(function)}.",
             "function",
         )
-    return Method(name, ".own:FunctionAnalyzer", _always if signed else _never, function=function)
+    home, signs = ".own:FunctionAnalyzer", always if signed else never
+    named = f"Your own method {getattr(function, '__name__', name)}"
+    summary = (inspect.getdoc(function) or named).partition("\n")[0]
+    return Method(name, home, summary, signs=signs, function=function)
 
 
 def find_method(name: str) -> Method | None:
@@ -323,26 +259,6 @@ def check_name(name: str) -> None:
         check_file(Path(name.rpartition(":")[0]), "Python file")
     elif find_method(name) is None:
         raise unknown_method(name)
-
-
-def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> None:
-    """Refuses options that a method does not have.
-
-    Args:
-        name: The method.
-        options: The given options.
-        known: The options that it has.
-
-    Raises:
-        InputError: An option is unknown.
-    """
-    for option in options:
-        if option not in known:
-            hint = did_you_mean(option, known, 1)
-            raise InputError(
-                f"Expected options of {name!r} among {', '.join(known)}, got {option!r}"
-                + (f"; {hint}" if hint else ".")
-            )
 
 
 def unknown_method(name: object) -> InputError:

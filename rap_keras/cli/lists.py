@@ -20,14 +20,14 @@ def methods(
         record = read_method(name)  # a user's file may load Keras
         meaning = record.negative_means({})
         negative = f"\n\nBlue in its maps: {meaning}." if meaning else ""
-        typer.echo(f"{record.description}{negative}\n\nOptions: {', '.join(record.option_names())}")
+        typer.echo(
+            f"{record.description()}{negative}\n\nOptions: {', '.join(record.option_names())}"
+        )
         return
     records = [read_method(one) for one in analyzer_names()]
     width = max(len(record.name) for record in records)
     for record in records:
-        fixed = ", ".join(f"{key}={value}" for key, value in record.fixed.items())
-        line = record.description.partition("\n")[0] + (f" Here: {fixed}." if fixed else "")
-        typer.echo(f"{record.name:{width}}  {line}")
+        typer.echo(f"{record.name:{width}}  {record.summary}")
 
 
 def models() -> None:

@@ -5,6 +5,7 @@ import inspect
 from typing import Any
 
 from rap_keras.composites.composite import Composite, table
+from rap_keras.composites.lrp import CHOICES, DENSE, composite, read_alpha_beta
 from rap_keras.composites.routing import additions
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph
@@ -13,6 +14,7 @@ from rap_keras.rules import Rule, gradient, innvestigate_compat, lrp, routing
 X_POSITIVE: Rule = functools.partial(
     lrp.alpha_beta, alpha=2.0, beta=1.0, positive_inputs=True, even=False
 )
+BY_GRADIENT = types.ADDITION | types.AVERAGING | types.ACTIVATION | types.BATCH_NORMALIZATION
 
 
 class _InnvestigateComposite(Composite):
@@ -30,47 +32,76 @@ class _InnvestigateComposite(Composite):
         return {n.name for n in graph.nodes if n.name in first and all(map(at_input, n.inputs))}
 
 
-def as_innvestigate(made_by: str, rules: Composite, own_norm: bool) -> Composite:
-    """The composite with what iNNvestigate 2.1 does otherwise; docs/baselines.md lists it.
+def innvestigate_composite(
+    kernel: str,
+    dense: str = "",
+    first: str = "",
+    *,
+    wrong_norm: bool,
+    deep_taylor: bool = False,
+    z_plus: bool = False,
+    positive_norm: bool = False,
+    **options: Any,
+) -> Composite:
+    """The composite of a preset with what iNNvestigate 2.1 does otherwise; docs/baselines.md lists it.
 
     The whole bias is in both denominators of alpha-beta; padding and neurons without contributions lose
-    their relevance; sums and averages are shared by signed values (deep Taylor: all layers without a
-    kernel pass the gradient); BatchNormalization has its own rule in the presets, and with `own_norm`
-    wrong weights; separable convolutions are one map; ZeroPadding hides the first layer.
+    their relevance; sums and averages are shared by signed values; separable convolutions are one map;
+    ZeroPadding hides the first layer.
 
     Args:
-        made_by: The function of `rap_keras.composites.lrp` that made it; "" for the user's own.
-        rules: The composite.
-        own_norm: BatchNormalization gets its wrong weights.
+        kernel: As in `composite`.
+        dense: As in `composite`.
+        first: As in `composite`.
+        wrong_norm: BatchNormalization gets its wrong weights.
+        deep_taylor: All layers without a kernel pass the gradient.
+        z_plus: Kernel layers take their inputs for non-negative.
+        positive_norm: BatchNormalization gets a rule of its own.
+        **options: As in `composite`.
+
+    Returns:
+        The composite.
+
+    Raises:
+        InputError: An option is wrong.
     """
 
-    def own(rule: Any) -> Any:
-        if "even" not in inspect.signature(rule).parameters:
-            return rule
-        rule = functools.partial(rule, even=False)
-        if rule.func is not lrp.alpha_beta:
-            return rule
-        bias = "whole" if rule.keywords["bias"] == "split" else "none"
-        return functools.partial(rule, bias=bias, one_sided=False)
+    def departing(name: str) -> Rule:
+        rule = CHOICES[name].made(options)
+        if name == "alpha_beta":
+            bias = "whole" if options.get("bias", True) else "none"
+            return functools.partial(rule, even=False, bias=bias, one_sided=False)
+        has_even = "even" in inspect.signature(rule).parameters
+        return functools.partial(rule, even=False) if has_even else rule
 
-    entries = {kind: own(rule) for kind, rule in rules.rules.items()}
-    if made_by == "z_plus_fast":
-        entries |= table((types.KERNEL | types.BATCH_NORMALIZATION, lrp.z_plus))
-    for kind in types.SEPARABLE:
-        entries[kind] = functools.partial(
-            innvestigate_compat.separable, rule=functools.partial(entries[kind])
+    rules = composite(kernel, dense, first, **options).rules
+    rules |= table(
+        (types.KERNEL | types.BATCH_NORMALIZATION | types.NORMALIZATION, departing(kernel)),
+        (DENSE, departing(dense or kernel)),
+    )
+    if z_plus:
+        rules |= table((types.KERNEL | types.BATCH_NORMALIZATION, lrp.z_plus))
+    one_map: Rule = functools.partial(innvestigate_compat.separable, rule=rules["SeparableConv2D"])
+    if kernel == "alpha_beta" and not z_plus:
+        alpha, beta = read_alpha_beta(options.get("alpha"), options.get("beta"))
+        # "whole" takes sums of either sign, as this map has them.
+        one_map = functools.partial(
+            innvestigate_compat.separable,
+            rule=functools.partial(lrp.alpha_beta, even=False, bias="whole"),
+            alpha=alpha,
+            beta=beta,
+            bias=options.get("bias", True),
         )
-    entries |= table((types.JOINS | types.PADDING | types.MAX_POOLING, routing.follow))
-    if made_by == "deep_taylor":
-        by_gradient = (
-            types.ADDITION | types.AVERAGING | types.ACTIVATION | types.BATCH_NORMALIZATION
-        )
-        entries |= table((by_gradient, gradient.gradient))
+    rules |= table(
+        (types.SEPARABLE, one_map),
+        (types.JOINS | types.PADDING | types.MAX_POOLING, routing.follow),
+    )
+    if deep_taylor:
+        rules |= table((BY_GRADIENT, gradient.gradient))
     else:
-        norm = X_POSITIVE if made_by == "sequential" else entries["BatchNormalization"]
-        if own_norm:
+        norm = X_POSITIVE if positive_norm else rules["BatchNormalization"]
+        if wrong_norm:
             norm = functools.partial(innvestigate_compat.normalization, rule=norm)
-        entries |= additions("signed") | table((types.AVERAGING, lrp.ratio))
-        entries |= table((types.BATCH_NORMALIZATION, norm))
-    first = rules.first and own(rules.first)
-    return _InnvestigateComposite(entries, first, rules.last)
+        rules |= additions("signed") | table((types.AVERAGING, lrp.ratio))
+        rules |= table((types.BATCH_NORMALIZATION, norm))
+    return _InnvestigateComposite(rules, departing(first) if first else None)

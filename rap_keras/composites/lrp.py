@@ -1,11 +1,15 @@
 """The composites of layer-wise relevance propagation and deep Taylor decomposition.
 
 Each is a table, layer type => rule, with another rule for the first linear layer where there is one. The
-methods that they make are in `rap_keras.analyzers.registry`.
+presets, which name the rules of kernel layers and their options, are in `rap_keras.analyzers.registry`.
 """
 
 import functools
+import inspect
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.routing import ROUTING, additions, products
@@ -14,6 +18,7 @@ from rap_keras.network import layer_types as types
 from rap_keras.rules import Rule, lrp, routing
 from rap_keras.support.options import read_boolean, read_number
 
+DENSE = {"Dense", "EinsumDense"}
 Z: Rule = functools.partial(lrp.epsilon, epsilon=0.0)
 INPUT_RULES: dict[str, Rule] = {
     "Flat": lrp.flat,
@@ -23,52 +28,12 @@ INPUT_RULES: dict[str, Rule] = {
 }
 
 
-def composite(
-    kernel: Rule,
-    dense: Rule | None = None,
-    first: Rule | None = None,
-    norm: Rule | None = None,
-    add: str = "positive",
-    averaging: Rule | None = None,
-) -> Composite:
-    """Rules of kernel layers, and what follows from them for the others.
+def read_alpha_beta(alpha: float | None, beta: float | None) -> tuple[float, float]:
+    """Alpha and beta, of which one follows from the other.
 
-    Args:
-        kernel: The rule of convolutions, and of Dense layers if `dense` is None.
-        dense: The rule of Dense layers.
-        first: The rule of the first linear layer.
-        norm: The rule of BatchNormalization layers that are not folded; None is `kernel`.
-        add: How sums are shared: "signed", as the z rule does, with averages alike; or "positive" or
-            "absolute", which conserve where signed sums cancel.
-        averaging: The rule of average pooling; None follows `add`.
-
-    Returns:
-        The composite.
+    Raises:
+        InputError: Both are missing, or they do not fit together.
     """
-    rules = (
-        ROUTING
-        | additions(add)
-        | products(kernel)
-        | table(
-            (
-                types.AVERAGING,
-                averaging or (lrp.ratio if add == "signed" else routing.in_proportion),
-            ),
-            (types.KERNEL, kernel),
-            ({"Dense", "EinsumDense"}, dense or kernel),
-            (types.BATCH_NORMALIZATION | types.NORMALIZATION, norm or kernel),
-        )
-    )
-    return Composite(rules, first=first)
-
-
-def _epsilon(epsilon: float, bias: bool = True) -> Rule:
-    if not read_number("epsilon", epsilon, -math.inf) > 0:
-        raise InputError(f"Expected epsilon > 0, got {epsilon!r}: use lrp.z for no epsilon.")
-    return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=read_boolean("bias", bias))
-
-
-def _alpha_beta(alpha: float | None, beta: float | None, bias: bool = True) -> Rule:
     if alpha is None and beta is None:
         raise InputError("Expected alpha or beta for lrp.alpha_beta, got neither: pass alpha=2.")
     if alpha is not None:
@@ -79,67 +44,87 @@ def _alpha_beta(alpha: float | None, beta: float | None, bias: bool = True) -> R
         raise InputError(
             f"Expected alpha >= 1 and alpha - beta = 1, got alpha={alpha:g} and beta={beta:g}."
         )
+    return alpha, beta
+
+
+def _alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Rule:
+    alpha, beta = read_alpha_beta(alpha, beta)
     taken = "split" if read_boolean("bias", bias) else "none"
     # With beta, the formula is taken literally; without, it would lose the relevance of neurons with
     # negative contributions only, as there are behind swish.
-    one_sided = beta == 0
     return functools.partial(
-        lrp.alpha_beta, alpha=alpha, beta=beta, bias=taken, one_sided=one_sided
+        lrp.alpha_beta, alpha=alpha, beta=beta, bias=taken, one_sided=beta == 0
     )
 
 
-def z() -> Composite:
-    """LRP-z."""
-    return composite(Z, add="signed")
+def _epsilon(epsilon: float, bias: bool = True) -> Rule:
+    if not read_number("epsilon", epsilon, -math.inf) > 0:
+        raise InputError(f"Expected epsilon > 0, got {epsilon!r}: use lrp.z for no epsilon.")
+    return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=read_boolean("bias", bias))
 
 
-def epsilon(epsilon: float = 1e-7, bias: bool = True) -> Composite:
-    """LRP-epsilon; without `bias`, biases take no part."""
-    return composite(_epsilon(epsilon, bias), add="signed")
+def _gamma(gamma: float) -> Rule:
+    return functools.partial(lrp.gamma, gamma=read_number("gamma", gamma, 0), signed=True)
 
 
-def w_square() -> Composite:
-    """The squares of the weights alone."""
-    return composite(lrp.w_square, averaging=lrp.ratio)
+@dataclass(frozen=True)
+class Choice:
+    """A rule of kernel layers that presets choose, and what follows from it for other layers.
+
+    Attributes:
+        make: Makes the rule from its options.
+        add: How sums are shared: "signed", as the z rule does; or "positive", which conserves where
+            signed sums cancel.
+        averaging: The rule of average pooling.
+    """
+
+    make: Callable[..., Rule]
+    add: str = "positive"
+    averaging: Rule = routing.in_proportion
+
+    def made(self, options: Mapping[str, Any]) -> Rule:
+        """The rule, with those of the options that it has."""
+        own = inspect.signature(self.make).parameters
+        return self.make(**{name: value for name, value in options.items() if name in own})
 
 
-def flat() -> Composite:
-    """Equal shares, whatever the weights."""
-    return composite(lrp.flat, averaging=lrp.ratio)
+CHOICES = {
+    "z": Choice(lambda: Z, "signed", lrp.ratio),
+    "epsilon": Choice(_epsilon, "signed", lrp.ratio),
+    "alpha_beta": Choice(_alpha_beta),
+    "gamma": Choice(_gamma),
+    "z_plus": Choice(lambda: lrp.z_plus),
+    "w_square": Choice(lambda: lrp.w_square, averaging=lrp.ratio),
+    "flat": Choice(lambda: lrp.flat, averaging=lrp.ratio),
+    "box": Choice(lambda: lrp.box),
+}
 
 
-def alpha_beta(
-    alpha: float | None = None, beta: float | None = None, bias: bool = True
-) -> Composite:
-    """LRP-alpha-beta with any alpha - beta = 1; without `bias`, biases take no part."""
-    return composite(_alpha_beta(alpha, beta, bias))
+def composite(kernel: str, dense: str = "", first: str = "", **options: Any) -> Composite:
+    """The composite of a preset.
 
+    Args:
+        kernel: The rule of convolutions, a key of `CHOICES`, and of normalizations that are not folded.
+        dense: The rule of Dense layers; "" is `kernel`.
+        first: The rule of the first linear layer; "" is that of its type.
+        **options: Those of the rules.
 
-def sequential(epsilon: float = 0.1, *, alpha: float, flat: bool) -> Composite:
-    """iNNvestigate's presets: epsilon for Dense layers, alpha-beta for convolutions."""
-    return composite(
-        _alpha_beta(alpha, None),
-        dense=_epsilon(epsilon),
-        first=lrp.flat if flat else None,
+    Returns:
+        The composite.
+
+    Raises:
+        InputError: An option is wrong.
+    """
+    chosen = CHOICES[kernel]
+    rule = chosen.made(options)
+    rules = (
+        ROUTING
+        | additions(chosen.add)
+        | products(rule)
+        | table(
+            (types.AVERAGING, chosen.averaging),
+            (types.KERNEL | types.BATCH_NORMALIZATION | types.NORMALIZATION, rule),
+            (DENSE, CHOICES[dense or kernel].made(options)),
+        )
     )
-
-
-def epsilon_plus(epsilon: float = 1e-6) -> Composite:
-    """Epsilon for Dense layers, alpha 1 beta 0 for convolutions (Montavon et al. 2019)."""
-    return composite(_alpha_beta(1, 0), dense=_epsilon(epsilon))
-
-
-def epsilon_gamma_box(epsilon: float = 1e-6, gamma: float = 0.25) -> Composite:
-    """z^B at the input, gamma for convolutions, epsilon for Dense layers (Montavon et al. 2019)."""
-    rule = functools.partial(lrp.gamma, gamma=read_number("gamma", gamma, 0), signed=True)
-    return composite(rule, dense=_epsilon(epsilon), first=lrp.box)
-
-
-def z_plus_fast() -> Composite:
-    """z+ with iNNvestigate's short cut at the input, which takes it for non-negative."""
-    return composite(_alpha_beta(1, 0, False), first=lrp.z_plus)
-
-
-def deep_taylor(bounded: bool = False) -> Composite:
-    """z+ for every linear layer; z^B at the input if `bounded`."""
-    return composite(_alpha_beta(1, 0, False), first=lrp.box if bounded else None)
+    return Composite(rules, first=CHOICES[first].made(options) if first else None)

@@ -1,12 +1,11 @@
 """What iNNvestigate 2.1 computes where it departs from the definitions, to compare with its results."""
 
 import dataclasses
-import functools
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.network import linear
 from rap_keras.network.kernels import along, channel_axis
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Rule, Shares, Tensors, layer_rule
@@ -39,10 +38,29 @@ def normalization(layer: Any, inputs: Tensors, relevances: Tensors, *, rule: Rul
 
 @layer_rule
 def separable(
-    layer: Any, inputs: Tensors, relevances: Tensors, *, rule: functools.partial[Any]
+    layer: Any,
+    inputs: Tensors,
+    relevances: Tensors,
+    stages: Sequence[Stage],
+    *,
+    rule: Rule,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    bias: bool = True,
 ) -> Shares:
-    """Separable convolutions as one map of both kernels, each split by sign on its own."""
-    depthwise, pointwise = linear.stages(layer, inputs[0])
+    """Separable convolutions as one map of both kernels, each split by sign on its own.
+
+    Args:
+        layer: The layer.
+        inputs: Its input.
+        relevances: The relevance of its output.
+        stages: Its two maps.
+        rule: The rule of the one map; of alpha-beta, that of alpha 1 beta 0.
+        alpha: That of alpha-beta.
+        beta: That of alpha-beta.
+        bias: Whether the bias takes part.
+    """
+    depthwise, pointwise = stages
     kernels = (depthwise.kernel, pointwise.kernel)
     sizes = [k.shape.num_elements() for k in kernels]
 
@@ -55,17 +73,11 @@ def separable(
 
     kernel = tf.concat([tf.reshape(k, [-1]) for k in kernels], 0)
     z, back = pullback(lambda x: apply(x, kernel), inputs[0])
-    stage = Stage(apply, kernel, inputs[0], z, back, pointwise.bias)
-    if rule.keywords.get("bias") == "none":
-        # "whole" takes sums of either sign, as this map has them.
-        stage = dataclasses.replace(stage, bias=None)
-        rule = functools.partial(rule, bias="whole")
-    beta = rule.keywords.get("beta", 0.0)
+    stage = Stage(apply, kernel, inputs[0], z, back, pointwise.bias if bias else None)
+    (positive,) = rule(layer, inputs, [], relevances, stages=[stage])
     if not beta:
-        return rule(layer, inputs, [], relevances, stages=[stage])
-    alpha = rule.keywords["alpha"]
-    part = functools.partial(rule, layer, inputs, [], relevances, alpha=1.0, beta=0.0)
+        return [positive]
     # The map is quadratic in the kernels: with the other sign it is not the other map.
     negated = dataclasses.replace(stage, kernel=-kernel)
-    (positive,), (negative,) = part(stages=[stage]), part(stages=[negated])
-    return [alpha * positive - beta * negative]
+    (taken,) = rule(layer, inputs, [], relevances, stages=[negated])
+    return [alpha * positive - beta * taken]

@@ -27,7 +27,7 @@ METHODS = {
     "rise": {"masks": 8},
     **dict.fromkeys(["input", "random"], NONE),
     "lrp": {"composite": rap_keras.Composite({}, default=gradient.gradient)},
-    **dict.fromkeys((m.name for m in registry.METHODS if m.composite), NONE),
+    **dict.fromkeys((m.name for m in registry.METHODS if m.preset), NONE),
     "lrp.alpha_beta": {"alpha": 1.5},
 }
 

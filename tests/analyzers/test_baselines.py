@@ -14,7 +14,7 @@ from rap_keras import Composite, InputError, create_analyzer, load_analyzer
 from rap_keras.analyzers.registry import METHODS, read_method
 from rap_keras.rules import lrp, routing
 
-PRESETS = [method.name for method in METHODS if method.composite]
+PRESETS = [method.name for method in METHODS if method.preset]
 FILES = fixture_files("innvestigate/innv212_*.npz")
 
 
@@ -154,7 +154,7 @@ SAVED = ("lrp.epsilon", "lrp.alpha_beta", "deep_taylor.bounded", "lrp.sequential
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] in SAVED, PRESETS))
 def test_saved_baselines_come_back(method, tmp_path, rng):
     own = {"epsilon": 0.2, "bias": False, "gamma": 0.5, "alpha": 3.0}
-    options = {key: own[key] for key in read_method(method).composite_options() if key in own}
+    options = {key: own[key] for key in read_method(method).preset.options if key in own}
     options |= {"batch_norm": "rule", "add": "absolute"}
     if "bounded" in method:
         options |= {"low": -6.0, "high": [6.0, 7.0, 8.0]}

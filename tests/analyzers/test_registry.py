@@ -10,6 +10,7 @@ from helpers.networks import plain
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
+from rap_keras.analyzers import method as methods
 from rap_keras.analyzers import registry
 from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.analyzers.registry import METHODS, Method, find_method, read_method
@@ -58,7 +59,9 @@ def test_a_new_method_is_one_line(monkeypatch):
 
 
 def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
-    line = registry._preset("lrp.toy", "alpha_beta", registry._never, beta=0, bias=False)
+    line = registry._preset(
+        "lrp.toy", "alpha_beta", options={"alpha": None}, signs=methods.never, beta=0, bias=False
+    )
     monkeypatch.setattr(registry, "METHODS", [*METHODS, line])
     assert rap_keras.analyzer_names()[-1] == "lrp.toy"
     x = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
@@ -67,7 +70,7 @@ def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
     same = create_analyzer("lrp.z_plus", model).analyze(x)
     np.testing.assert_allclose(toy.analyze(x), same, atol=1e-6 * abs(same).max())
     assert toy.name == "lrp.toy"
-    assert line.composite_options() == ["alpha"]
+    assert list(line.preset.options) == ["alpha"]
     toy.save(tmp_path)
     assert rap_keras.load_analyzer(tmp_path).options() == toy.options()
     assert Settings().threshold(read_row("lrp.toy")) == "mean"
@@ -79,7 +82,7 @@ def test_what_the_records_say(method):
     assert method.needs_patterns == ("patterns" in method.option_names())
     assert method.seeded == ("seed" in method.option_names())
     assert set(SHARED) <= set(method.option_names())
-    assert method.composite_options() == OPTIONS.get(method.name, [])
+    assert list(method.preset.options if method.preset else ()) == OPTIONS.get(method.name, [])
     if not method.home.startswith(".lrp:"):
         assert registry.name_of(method.load()) == method.name
 
@@ -144,20 +147,20 @@ def test_the_table_needs_no_tensorflow():
 @pytest.mark.parametrize(
     ("row", "meaning"),
     [
-        ("rap", registry.LESS),
-        ("rap:head=positive", registry.LESS),
-        ("rap:contrast=softmax", registry.OTHERS),
+        ("rap", methods.LESS),
+        ("rap:head=positive", methods.LESS),
+        ("rap:contrast=softmax", methods.OTHERS),
         ("lrp.alpha_1_beta_0", ""),
-        ("lrp.alpha_1_beta_0:contrast=3", registry.OTHERS),
-        ("lrp.epsilon", registry.AGAINST),
-        ("deep_lift", registry.AGAINST),
-        ("gradient", registry.SLOPE),
+        ("lrp.alpha_1_beta_0:contrast=3", methods.OTHERS),
+        ("lrp.epsilon", methods.AGAINST),
+        ("deep_lift", methods.AGAINST),
+        ("gradient", methods.SLOPE),
         ("gradient:postprocess=abs", ""),
-        ("gradient:contrast=softmax", registry.SLOPE),
+        ("gradient:contrast=softmax", methods.SLOPE),
         ("grad_cam", ""),
-        ("grad_cam:relu=false", registry.AGAINST),
-        ("grad_cam:relu=false:contrast=softmax", registry.OTHERS),
-        ("hires_cam", registry.AGAINST),
+        ("grad_cam:relu=false", methods.AGAINST),
+        ("grad_cam:relu=false:contrast=softmax", methods.OTHERS),
+        ("hires_cam", methods.AGAINST),
         ("guided_backprop", ""),
     ],
 )
@@ -173,6 +176,11 @@ def test_of_a_method_of_ones_own_nothing_is_claimed():
 
 def test_options_are_known_without_loading_the_method():
     for method in METHODS:
+        taken = set(method.load().option_names()) - {"method"}
+        if method.home.startswith(".lrp:"):
+            taken -= {"bounds"}  # its names are low and high
+            taken |= set(method.preset.options) if method.preset else {"composite"}
+        assert set(method.option_names()) == taken, method.name
         method.check_options(method.option_names())
         with pytest.raises(InputError, match=f"Expected options of '{method.name}' among .*seede"):
             method.check_options(["seede"])

@@ -21,9 +21,9 @@ from rap_keras.network.negation import Negative, less_reference, negated
 from rap_keras.propagate import backward, forward
 
 COMPOSITES = {
-    "alpha_beta": lrp.alpha_beta(1, 0),
-    "deep_taylor": lrp.deep_taylor(),
-    "epsilon": lrp.epsilon(),
+    "alpha_beta": lrp.composite("alpha_beta", alpha=1, beta=0),
+    "deep_taylor": lrp.composite("alpha_beta", alpha=1, beta=0, bias=False),
+    "epsilon": lrp.composite("epsilon", epsilon=1e-7),
     "rap": rap_composite(),
 }
 

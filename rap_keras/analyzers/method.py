@@ -1,0 +1,175 @@
+"""What others must know of a method, without loading TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rap_keras.errors import InputError
+from rap_keras.support.text import did_you_mean
+
+Options = Mapping[str, Any]
+
+# What negative relevance, blue in figures, means.
+LESS = "what has less influence than the rest"
+AGAINST = "what speaks against the class"
+OTHERS = "what speaks for the other classes"
+SLOPE = "where a larger value would lower the score"
+
+# Options that families of analyzers share.
+SHARED = (
+    "neuron_selection_mode",
+    "output",
+    "batch_size",
+    "check_finite",
+    "jit_compile",
+    "reference_output",
+)
+LRP = (
+    "batch_norm",
+    "add",
+    "input_layer_rule",
+    "low",
+    "high",
+    "innvestigate_compat",
+    "attention",
+    "contrast",
+)
+
+
+def always(options: Options) -> bool:
+    """Of maps that have both signs, whatever the options are."""
+    return True
+
+
+def never(options: Options) -> bool:
+    """Of maps that have one sign."""
+    return False
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset of LRP: the rules of kernel layers and their options.
+
+    Attributes:
+        kernel: The rule of convolutions, by its name in `rap_keras.composites.lrp.CHOICES`.
+        dense: The rule of Dense layers; "" is `kernel`.
+        first: The rule of the first linear layer; "" is that of its type.
+        fixed: What the preset sets of the rules' options.
+        options: What the user sets of them, with its default.
+        deep_taylor: Whether it explains the positive part of the logit alone.
+        innvestigate: How iNNvestigate departs from it, as `innvestigate_composite` has it.
+    """
+
+    kernel: str
+    dense: str = ""
+    first: str = ""
+    fixed: Options = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
+    deep_taylor: bool = False
+    innvestigate: Options = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """Its rules, in a few words."""
+        parts = [
+            self.kernel,
+            f"{self.dense} for Dense layers" if self.dense else "",
+            f"{self.first} at the input" if self.first else "",
+            ", ".join(f"{key}={value}" for key, value in self.fixed.items()),
+        ]
+        name = "Deep Taylor decomposition" if self.deep_taylor else "LRP"
+        return f"{name}: {', '.join(filter(None, parts))}"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: what it is called, where it is, and what others must know of it.
+
+    Attributes:
+        name: As `create_analyzer` takes it.
+        home: "module:class" of its analyzer; ".module" is one of this package.
+        summary: What it is, in a few words.
+        options: The options of its analyzer; None reads them from the signatures.
+        signs: Whether its maps have both signs for a logit of one sign, given its options.
+        cut: Whether `signs` holds for relevance of both signs, too: what is negative is cut.
+        seeded: Whether it draws at random, and has the option `seed`.
+        needs_patterns: Whether it has the option `patterns`, which it cannot do without.
+        negative: What its negative relevance means; "" if it has no clear meaning.
+        preset: Of a preset of LRP: its rules.
+        function: Of a custom method: the function that explains, see `register_method`.
+    """
+
+    name: str
+    home: str
+    summary: str = ""
+    options: Sequence[str] | None = None
+    signs: Callable[[Options], bool] = always
+    cut: bool = False
+    seeded: bool = False
+    needs_patterns: bool = False
+    negative: str = ""
+    preset: Preset | None = None
+    function: Callable[..., Any] | None = None
+
+    def signed(self, options: Options) -> bool:
+        """Whether its maps have both signs for a logit of one sign, by the options given."""
+        contrasted = options.get("contrast") is not None and options.get("postprocess") is None
+        return self.signs(options) or (contrasted and not self.cut)
+
+    def negative_means(self, options: Options) -> str:
+        """What negative relevance means with the given options.
+
+        "" if there is none for a positive logit, or if it has no clear meaning.
+        """
+        if not self.signed(options):
+            return ""
+        contrasted = options.get("contrast") is not None
+        return OTHERS if contrasted and self.negative in (LESS, AGAINST) else self.negative
+
+    def description(self) -> str:
+        """Its documentation; loads TensorFlow."""
+        return inspect.getdoc(self.function or self.load()) or self.summary
+
+    def load(self) -> type[Any]:
+        """The class of its analyzer."""
+        module, _, name = self.home.partition(":")
+        return getattr(importlib.import_module(module, __package__), name)
+
+    def option_names(self) -> list[str]:
+        """The options of its analyzer."""
+        if self.options is None:
+            return self.load().option_names(self.name)
+        return list(self.options)
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Refuses options that the method does not have, without loading TensorFlow.
+
+        Raises:
+            InputError: There is no such option.
+        """
+        if self.options is not None:
+            refuse_unknown(self.name, options, self.options)
+
+
+def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> None:
+    """Refuses options that a method does not have.
+
+    Args:
+        name: The method.
+        options: The given options.
+        known: The options that it has.
+
+    Raises:
+        InputError: An option is unknown.
+    """
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known, 1)
+            raise InputError(
+                f"Expected options of {name!r} among {', '.join(known)}, got {option!r}"
+                + (f"; {hint}" if hint else ".")
+            )
