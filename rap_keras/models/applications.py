@@ -16,7 +16,9 @@ _OTHER_SIZES = {
     "nasnetlarge": 331,
     **{f"efficientnetb{k}": n for k, n in enumerate((240, 260, 300, 380, 456, 528, 600), start=1)},
     **{f"efficientnetv2b{k}": n for k, n in enumerate((240, 260, 300), start=1)},
-    **{"efficientnetv2s": 384, "efficientnetv2m": 480, "efficientnetv2l": 480},
+    "efficientnetv2s": 384,
+    "efficientnetv2m": 480,
+    "efficientnetv2l": 480,
 }
 
 

@@ -10,7 +10,7 @@ from rap_keras.errors import InputError
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import activation_name, is_a
-from rap_keras.network.node import nodes_to
+from rap_keras.network.node import Call, nodes_to
 
 # The identity at inference.
 _IDENTITY = {
@@ -31,25 +31,12 @@ class Negative:
     axis = ()  # it works on no axis
 
 
-class _Call:
+class _Negate(Call):
     """Calls `Negative`."""
-
-    def first_argument(self, inputs: Sequence[Any]) -> Any:
-        """The tensor."""
-        return inputs[0]
-
-    def operands(self, inputs: Sequence[Any]) -> list[Any]:
-        """The tensor."""
-        return list(inputs)
-
-    def constants(self) -> list[Any]:
-        """None."""
-        return []
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
-        """The negative."""
         return [tf.negative(inputs[0])]
 
 
@@ -165,7 +152,7 @@ class _Walk:
     def negative(self, slot: int) -> int:
         """The slot of a tensor negated by a node of its own."""
         made = self._new_slot(slot)
-        self._nodes.append(Node(Negative(), f"negative:{made}", (slot,), (), (made,), _Call()))
+        self._nodes.append(Node(Negative(), f"negative:{made}", (slot,), (), (made,), _Negate()))
         return made
 
     def _copied(self, node: Node, inputs: Sequence[int]) -> int:

@@ -2,27 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 Shape = tuple[int | None, ...]
 
 
-class Call(Protocol):
+class Call:
     """Calls a layer as the model does, at inference, with other tensors."""
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
         """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+        raise NotImplementedError
 
     def first_argument(self, inputs: Sequence[Any]) -> Any:
         """The inputs in the structure that the layer takes as its first argument."""
+        return inputs[0] if inputs else None
 
     def operands(self, inputs: Sequence[Any]) -> list[Any]:
         """The inputs and the constants that an operation takes, in order."""
+        return list(inputs)
 
     def constants(self) -> list[Any]:
         """The arrays, tensors and variables that it takes beside its inputs."""
+        return []
 
 
 @dataclass(frozen=True)

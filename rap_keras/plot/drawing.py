@@ -231,13 +231,12 @@ def panels(
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def add_colorbar(ax: Axes, drawn: Any, label: str | None = "relevance") -> None:
+def add_colorbar(ax: Axes, drawn: Any) -> None:
     """Adds a colour bar that takes no room from other axes."""
     # A bar per axes takes its room from these axes alone, so that maps of a table stay aligned.
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.04)
     bar.ax.tick_params(labelsize="x-small")
-    if label is not None:
-        bar.set_label(label, fontsize="x-small")
+    bar.set_label("relevance", fontsize="x-small")
     bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     bar.ax.yaxis.get_offset_text().set_fontsize("x-small")
     # The overlay's opacity is the map's, not the bar's.

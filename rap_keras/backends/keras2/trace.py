@@ -22,7 +22,7 @@ from rap_keras.backends.keras2.operations import layer_of
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node, Shape
-from rap_keras.network.node import nodes_to
+from rap_keras.network.node import Call, nodes_to
 
 
 def trace(model: Any) -> tuple[Graph, dict[int, int]]:
@@ -161,7 +161,7 @@ class _Walk:
                     f"it calls {kind} of {len(taken)} tensors and {len(given) - len(taken)} constants, "
                     "which no layer of Keras 2 does"
                 )
-        call = _Call(layer, args, {id(t) for t in taken})
+        call = _LayerCall(layer, args, {id(t) for t in taken})
         slots = [scope[id(t)] for t in taken]
         found = self._layer(layer, name, slots, call, (args, kwargs), [t.shape for t in outputs])
         scope.update((id(t), slot) for t, slot in zip(outputs, found, strict=True))
@@ -171,7 +171,7 @@ class _Walk:
         layer: Any,
         name: str,
         inputs: Sequence[int],
-        call: "_Call",
+        call: Call,
         arguments: tuple[Any, Any],
         shapes: Sequence[Any],
     ) -> list[int]:
@@ -207,7 +207,7 @@ class _Walk:
         for layer in inner.layers:
             own = self._name(f"{name}/{layer.name}")
             spec = tf.TensorSpec(self.shapes[slot], layer.compute_dtype)
-            call = _Call(layer, (spec,), {id(spec)})
+            call = _LayerCall(layer, (spec,), {id(spec)})
             shape = layer.compute_output_shape(spec.shape)
             (slot,) = self._layer(layer, own, [slot], call, ((spec,), {}), [shape])
         return [slot]
@@ -217,7 +217,7 @@ class _Walk:
 _PASSING = {"Identity", "IdentityN"}
 
 
-class _Call:
+class _LayerCall(Call):
     """Calls a layer as the model does, at inference, with other tensors; leaves no node on the layer."""
 
     def __init__(self, layer: Any, args: Any, symbolic: Set[int]) -> None:
@@ -226,7 +226,6 @@ class _Call:
         self._symbolic = symbolic
 
     def first_argument(self, inputs: Sequence[Any]) -> Any:
-        """The inputs in the structure that the layer takes as its first argument."""
         values = list(inputs)
         first = tf.nest.map_structure(
             lambda leaf: values.pop(0) if id(leaf) in self._symbolic else leaf, self._args[0]
@@ -239,17 +238,14 @@ class _Call:
         return first
 
     def operands(self, tensors: Sequence[Any]) -> list[Any]:
-        """The tensors and constants that a bare TensorFlow operation takes, in order."""
         return operands(self._layer, tensors)
 
     def constants(self) -> list[Any]:
-        """The constants that a bare TensorFlow operation takes."""
         return list(getattr(self._layer, "constants", {}).values())
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
-        """The flat outputs."""
         kwargs = {}
         if "training" in inspect.signature(self._layer.call).parameters:
             kwargs["training"] = False

@@ -22,6 +22,7 @@ from rap_keras.backends.keras3.opening import (
 )
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
+from rap_keras.network import node
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class _Repeated:
     axis: int
 
 
-class Call:
+class Call(node.Call):
     """Calls an operation as the model does, with other tensors in the places of the symbolic ones.
 
     Args:
@@ -173,23 +174,11 @@ def untouched(op: Any) -> Iterator[None]:
             part._loss_ids.update(ids)
 
 
-class Constant:
+class Constant(node.Call):
     """In the place of a call that returns the same whatever it takes."""
 
     def __init__(self, value: Any) -> None:
         self._value = tf.convert_to_tensor(value)
-
-    def first_argument(self, inputs: Sequence[Any]) -> Any:
-        """Nothing."""
-        return None
-
-    def operands(self, tensors: Sequence[Any]) -> list[Any]:
-        """None."""
-        return []
-
-    def constants(self) -> list[Any]:
-        """None."""
-        return []
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
