@@ -40,14 +40,11 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         super().__init__(model, **options)
         inner = options | {"output": None}  # the network knows it
+        self.postprocess = postprocess
         self._gradient = GradientAnalyzer(self._network, postprocess=postprocess, **inner)
 
     def _use_graph(self) -> None:
         self._gradient = self._gradient._of_class(0)
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"postprocess": self._gradient.postprocess}
 
     def _weights(self) -> np.ndarray:
         """The weight of each copy."""
@@ -126,10 +123,6 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         self.integration = integration
         self._use_references(reference_inputs)
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"steps": self.steps, "integration": self.integration}
-
     def _weights(self) -> np.ndarray:
         if self.integration == "left":
             return np.full(self.steps, 1 / self.steps)
@@ -203,12 +196,6 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
         self.noise_level = noise_level
         self.noise_scale = noise_scale
         self.seed = seed
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        relative = self.noise_scale is None
-        noise = {"noise_level": self.noise_level} if relative else {"noise_scale": self.noise_scale}
-        return super().options() | {"augment_by_n": self.augment_by_n, "seed": self.seed} | noise
 
     def _weights(self) -> np.ndarray:
         return np.full(self.augment_by_n, 1 / self.augment_by_n)

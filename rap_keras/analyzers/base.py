@@ -37,7 +37,7 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.negation import less_reference
 from rap_keras.propagate import forward, relevance_dtype
 from rap_keras.support.files import replacing_together
-from rap_keras.support.options import choose, read_boolean, read_integer, read_number
+from rap_keras.support.options import as_json, choose, read_boolean, read_integer, read_number
 from rap_keras.support.text import shown
 
 
@@ -107,14 +107,12 @@ class Analyzer(BinaryAnalyzer):
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
-        return {
-            "neuron_selection_mode": self.neuron_selection_mode,
-            "output": self._network.output,
-            "batch_size": self.batch_size,
-            "check_finite": self.check_finite,
-            "jit_compile": self.jit_compile,
-            "reference_output": self.reference_output,
-        }
+        return {name: as_json(getattr(self, name)) for name in self.option_names()}
+
+    @property
+    def output(self) -> str | int | None:
+        """Which output is explained, as it was told."""
+        return self._network.output
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={shown(value)}" for key, value in self.options().items())
@@ -382,7 +380,7 @@ class Analyzer(BinaryAnalyzer):
             for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
                 if parameter.kind is not parameter.VAR_KEYWORD:
                     names[parameter.name] = None
-        return [n for n in names if n not in ("self", "model", "composite")]
+        return [n for n in names if n not in ("self", "model", "composite", "method")]
 
     def save(self, folder: str | Path) -> None:
         """Writes the model and the analyzer's name and options to a folder, whole or not at all.

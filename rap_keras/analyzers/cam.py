@@ -70,14 +70,6 @@ class _CAMAnalyzer(PropagationAnalyzer):
             return "pass relu=False" if self.relu else ""
         return 'use "hires_cam", or "grad_cam" with relu=False,'
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {
-            "layer": self.layer,
-            "relu": self.relu,
-            "align": self.align,
-        }
-
     def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
         """The centres of receptive fields; `values` give the sizes that the model leaves open."""
 

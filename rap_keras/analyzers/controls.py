@@ -37,10 +37,6 @@ class RandomAnalyzer(Analyzer):
         self.stddev = read_number("stddev", stddev, 0)
         self.seed = None if seed is None else read_integer("seed", seed, 0)
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"stddev": self.stddev, "seed": self.seed}
-
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         if target.kind == "classes":
             return super()._explained(arrays, target)

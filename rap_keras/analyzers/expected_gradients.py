@@ -54,13 +54,6 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         if dtype.is_floating:
             as_dtype(self.background, dtype, "background")
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        told = super().options()
-        del told["postprocess"]
-        own = {"background": self.background.tolist(), "draws": self.draws, "seed": self.seed}
-        return told | own
-
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
         """The options; the gradient is taken as it is."""

@@ -34,10 +34,6 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         self.postprocess = postprocess
         super().__init__(model, gradient_composite(), **options)
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"postprocess": self.postprocess}
-
     def raw_maps(self, arrays: list[np.ndarray], target: Target) -> list[np.ndarray]:
         """The maps of arrays as the model takes them, unchecked, one per input."""
         return self._explained(arrays, target)["maps"]

@@ -89,14 +89,11 @@ class LRPAnalyzer(PropagationAnalyzer):
             )
         known = self._preset.options if self._preset else {}
         self._own = {key: options.pop(key) for key in known if key in options}
-        self._shared = {
-            "add": add,
-            "input_layer_rule": input_layer_rule,
-            "low": low,
-            "high": high,
-            "innvestigate_compat": read_boolean("innvestigate_compat", innvestigate_compat),
-            "attention": attention,
-        }
+        self.add = add
+        self.input_layer_rule = input_layer_rule
+        self.low, self.high = low, high
+        self.innvestigate_compat = read_boolean("innvestigate_compat", innvestigate_compat)
+        self.attention = attention
         rules = self._composite(composite)
         bounds = None if low is None else (low, high)
         super().__init__(model, rules, bounds=bounds, **options)
@@ -122,15 +119,15 @@ class LRPAnalyzer(PropagationAnalyzer):
         changed: dict[Any, Any] = {}
         if self.batch_norm == "identity":
             changed |= table((BATCH_NORMALIZATION | NORMALIZATION, routing.pass_on))
-        if self._shared["attention"] == "attnlrp":
+        if self.attention == "attnlrp":
             changed |= ATTN_LRP
-        if self._shared["add"] is not None:
-            choose("add", self._shared["add"], ADD_SHARES)
-            changed |= additions(self._shared["add"])
+        if self.add is not None:
+            choose("add", self.add, ADD_SHARES)
+            changed |= additions(self.add)
         rules.rules = rules.rules | changed
-        if self._shared["input_layer_rule"] is not None:
-            choose("input_layer_rule", self._shared["input_layer_rule"], tuple(lrp.INPUT_RULES))
-            rules.first = lrp.INPUT_RULES[self._shared["input_layer_rule"]]
+        if self.input_layer_rule is not None:
+            choose("input_layer_rule", self.input_layer_rule, tuple(lrp.INPUT_RULES))
+            rules.first = lrp.INPUT_RULES[self.input_layer_rule]
         return rules
 
     def _preset_composite(self) -> Composite:
@@ -142,7 +139,7 @@ class LRPAnalyzer(PropagationAnalyzer):
             "first": preset.first,
         }
         chosen |= {**preset.fixed, **preset.options, **self._own}
-        if not self._shared["innvestigate_compat"]:
+        if not self.innvestigate_compat:
             return lrp.composite(**chosen)
         departures = {"deep_taylor": preset.deep_taylor, **preset.innvestigate}
         wrong_norm = self.batch_norm == "innvestigate"
@@ -163,10 +160,10 @@ class LRPAnalyzer(PropagationAnalyzer):
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
-        bounds = self._bounds_option() or [None, None]
-        plain = {k: bool(v) if k == "bias" else float(v) for k, v in self._own.items()}
-        own = plain | self._shared | {"low": bounds[0], "high": bounds[1]}
-        return super().options() | {"batch_norm": self.batch_norm} | own
+        own = {k: bool(v) if k == "bias" else float(v) for k, v in self._own.items()}
+        told = super().options() | own
+        del told["bounds"]  # low and high
+        return told
 
     def save(self, folder: str | Path) -> None:
         """Writes the model and the analyzer's name and options to a folder, whole or not at all.

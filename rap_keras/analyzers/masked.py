@@ -37,10 +37,6 @@ class MaskedAnalyzer(Analyzer):
         self._channels = read_image_shape(self._graph, self.name)[2]
         self.value = self._read_value(value)
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"value": self.value}
-
     def _read_value(self, value: Any) -> Any:
         try:
             array = np.asarray(value)
@@ -131,10 +127,6 @@ class OcclusionAnalyzer(MaskedAnalyzer):
         size = read_image_shape(self._graph, self.name)[:2]
         if None not in size:
             self._steps(size)
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"window": self.window, "stride": self.stride}
 
     def _steps(self, size: Sequence[int]) -> tuple[list[int], list[list[int]]]:
         """Height and width of the window, and where windows begin on each axis."""
@@ -239,11 +231,6 @@ class RISEAnalyzer(MaskedAnalyzer):
                 "RISE weights masks by the sigmoid of the model's only output, which has no sigmoid "
                 'itself: pass score="logit" if it is a regression.',
             )
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        own = {name: getattr(self, name) for name in ("masks", "cells", "p", "score", "seed")}
-        return super().options() | own
 
     def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
         size = image.shape[:2]

@@ -11,6 +11,7 @@ from rap_keras.analyzers.registry import read_method
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target
+from rap_keras.support.options import as_json
 from rap_keras.support.text import first_line
 
 
@@ -43,13 +44,13 @@ class FunctionAnalyzer(Analyzer):
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | self._own
+        shared = {name: as_json(getattr(self, name)) for name in Analyzer.option_names()}
+        return shared | self._own
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
         """The options of a method: its function's, and those of every analyzer."""
-        names = [name for name in super().option_names() if name != "method"]
-        return [*_own_options(read_method(method).function), *names]
+        return [*_own_options(read_method(method).function), *super().option_names()]
 
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         if target.kind in ("all", "region"):

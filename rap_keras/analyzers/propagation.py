@@ -53,16 +53,11 @@ class PropagationAnalyzer(Analyzer):
         contrast: str | int | Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        self._bounds = read_bounds(bounds)
+        self.bounds = self._bounds = read_bounds(bounds)
         self._composite_of_rules = composite
         super().__init__(model, **options)
         self._use_graph()
         self.contrast = self._read_contrast(contrast)
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        own = list(self.contrast) if isinstance(self.contrast, tuple) else self.contrast
-        return super().options() | {"contrast": own}
 
     def _use_graph(self) -> None:
         self._propagation = Propagation(self._graph, self._composite_of_rules, self._bounds)
@@ -94,10 +89,6 @@ class PropagationAnalyzer(Analyzer):
         if target.kind == "largest":
             refuse_itself(target.contrast, found["neurons"])
         return found
-
-    def _bounds_option(self) -> Any:
-        """The bounds as JSON knows them."""
-        return None if self._bounds is None else [b.tolist() for b in self._bounds]
 
     def rules(self) -> RuleTable:
         """The rule of every layer, in the order of computation; prints as a table."""

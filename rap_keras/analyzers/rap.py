@@ -49,8 +49,3 @@ class RAPAnalyzer(PropagationAnalyzer):
         self.head = head
         composite = rap_composite(variant, add, input_rule, head)
         super().__init__(model, composite, bounds=bounds, **options)
-
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        own = {name: getattr(self, name) for name in ("variant", "add", "input_rule", "head")}
-        return super().options() | own | {"bounds": self._bounds_option()}

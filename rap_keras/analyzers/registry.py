@@ -128,6 +128,8 @@ METHODS = [
         "window stride value", AGAINST),
     _forward("rise", ".masked:RISEAnalyzer", "RISE, random masks (Petsiuk et al. 2018)",
         "masks cells p score value seed", signs=_of_logits, seeded=True),
+    _forward("score_cam", ".score_cam:ScoreCAMAnalyzer", "Score-CAM (Wang et al. 2020)",
+        "layer value", signs=never),
     _forward("input", ".controls:InputAnalyzer", "The input itself, as a baseline"),
     _forward("random", ".controls:RandomAnalyzer", "Gaussian noise, as a baseline",
         "stddev seed", seeded=True),

@@ -40,10 +40,6 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
         self.layer = layer
         (self._slot,) = read_layer(self._graph, layer, self.name).outputs
 
-    def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        return super().options() | {"layer": self.layer}
-
     def _feature_maps(self, inputs: list[tf.Tensor], target: Target) -> tf.Tensor:
         _, records = forward(self._graph, inputs)
         made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}

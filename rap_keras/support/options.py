@@ -56,3 +56,10 @@ def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
             + (f"; {hint}" if hint else "."),
             option,
         )
+
+
+def as_json(value: Any) -> Any:
+    """An option as JSON knows it: arrays and tuples are lists."""
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    return np.asarray(value).tolist() if hasattr(value, "__array__") else value

@@ -19,7 +19,7 @@ NONE: dict = {}
 METHODS = {
     **dict.fromkeys(["rap", "gradient", "input_t_gradient", "guided_backprop", "deconvnet"], NONE),
     **dict.fromkeys(
-        ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "deep_lift"], NONE
+        ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam", "deep_lift"], NONE
     ),
     "integrated_gradients": {"steps": 4},
     "smoothgrad": {"augment_by_n": 3},

@@ -22,6 +22,7 @@ POSITIVE = {
     *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
     *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
     *("attention.rollout", "grad_cam", "grad_cam_plus_plus", "layer_cam", "rise"),
+    "score_cam",
 }
 OPTIONS = {
     "lrp.epsilon": ["epsilon", "bias"],

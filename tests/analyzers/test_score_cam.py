@@ -1,0 +1,62 @@
+"""Score-CAM against its definition, map by map."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.compare import assert_same
+from helpers.networks import plain
+
+import rap_keras
+from rap_keras import InputError, create_analyzer
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(1)
+    return plain()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype("float32")
+
+
+def slow(model, x, target, layer, value):
+    """Algorithm 1 of the paper."""
+    features = keras.Model(model.input, model.get_layer(layer).output)(x[None]).numpy()[0]
+    scores, resized = [], []
+    for k in range(features.shape[-1]):
+        mask = tf.image.resize(features[..., k : k + 1], x.shape[:2]).numpy()[..., 0]
+        low, high = mask.min(), mask.max()
+        mask = (mask - low) / (high - low) if high > low else np.zeros_like(mask)
+        seen = x * mask[..., None] + value * (1 - mask[..., None])
+        scores.append(float(model(seen[None].astype("float32"))[0, target]))
+        resized.append(features[..., k])
+    weights = np.exp(np.array(scores) - max(scores))
+    weights /= weights.sum()
+    summed = np.maximum(sum(w * m for w, m in zip(weights, resized, strict=True)), 0)
+    return tf.image.resize(summed[..., None], x.shape[:2]).numpy()[..., 0]
+
+
+@pytest.mark.parametrize("value", [0, [0.5, -1, 2]])
+def test_it_is_what_the_paper_defines(value, model, x):
+    layer = next(name for name in (one.name for one in model.layers[::-1]) if "conv" in name)
+    analyzer = create_analyzer("score_cam", model, layer=layer, value=value, batch_size=3)
+    found = analyzer.analyze(x, target=[7, 0])
+    for k, target in enumerate((7, 0)):
+        expected = slow(model, x[k], target, layer, np.asarray(value))
+        assert_same(found[k].sum(-1), expected)
+    assert found.any((1, 2, 3)).all()
+    assert (found >= 0).all()
+
+
+def test_it_is_saved_and_takes_images_only(model, x, tmp_path):
+    analyzer = create_analyzer("score_cam", model)
+    analyzer.save(tmp_path / "saved")
+    again = rap_keras.load_analyzer(tmp_path / "saved")
+    assert again.options() == analyzer.options()
+    np.testing.assert_array_equal(again.analyze(x), analyzer.analyze(x))
+    flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(InputError, match="one input of images"):
+        create_analyzer("score_cam", flat)
