@@ -132,7 +132,9 @@ class Method:
 
     def description(self) -> str:
         """Its documentation; loads TensorFlow."""
-        return inspect.getdoc(self.function or self.load()) or self.summary
+        documented = self.function or self.load()
+        parts = [documented, *filter(None, [getattr(documented, "settings", None)])]
+        return "\n\n".join(filter(None, map(inspect.getdoc, parts))) or self.summary
 
     def load(self) -> type[Any]:
         """The class of its analyzer."""

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.inputs.target import Target
-from rap_keras.patterns.composite import PatternComposite
-from rap_keras.patterns.patterns import Patterns, as_patterns
+from rap_keras.patterns.composite import PatternComposite, PatternOptions
+from rap_keras.patterns.patterns import Patterns
 from rap_keras.propagation import Propagation, Start
 from rap_keras.rules.pattern import projected, projects, start
-from rap_keras.support.options import read_boolean
 
 _FILE = "patterns.npz"
 MODE_OF = {"largest": "max_activation", "all": "all"}  # as iNNvestigate calls kinds of targets
@@ -22,6 +21,7 @@ MODE_OF = {"largest": "max_activation", "all": "all"}  # as iNNvestigate calls k
 class _PatternAnalyzer(PropagationAnalyzer):
     """What both analyzers share; the rules differ."""
 
+    settings = PatternOptions
     _negates_kernels = False  # a pattern is of its kernel
 
     def __init__(
@@ -31,8 +31,8 @@ class _PatternAnalyzer(PropagationAnalyzer):
         project: bool = True,
         **options: Any,
     ) -> None:
-        self.patterns = as_patterns(patterns)
-        self.project = read_boolean("project", project)
+        own = PatternOptions(patterns, project)
+        self.patterns, self.project = own.patterns, own.project
         self._without = PatternComposite(self.name, self.patterns, False)
         composite = PatternComposite(self.name, self.patterns, self.project)
         super().__init__(model, composite, **options)
@@ -75,11 +75,8 @@ class PatternNetAnalyzer(_PatternAnalyzer):
 
     Args:
         model: See `Analyzer`.
-        patterns: What `rap_keras.patterns.fit(model, data)` returned, or the path of its file.
-        project: Divide relevance by its largest size in each sample, at every tensor of rank 3 or more
-            that everything passes, and start from the sign of the largest logit; maps of images then lie
-            in [-1, 1]. As iNNvestigate 1.0.9 does (`reverse_project_bottleneck_layers`), which leaves
-            it out where the target is told.
+        patterns: See `rap_keras.patterns.composite.PatternOptions`.
+        project: See there.
         **options: Those of `Analyzer`.
 
     Raises:
@@ -96,8 +93,8 @@ class PatternAttributionAnalyzer(_PatternAnalyzer):
 
     Args:
         model: See `Analyzer`.
-        patterns: As in `PatternNetAnalyzer`.
-        project: As in `PatternNetAnalyzer`.
+        patterns: See `rap_keras.patterns.composite.PatternOptions`.
+        project: See there.
         **options: Those of `Analyzer`.
 
     Raises:

@@ -1,6 +1,9 @@
 """The composites of Relative Attributing Propagation."""
 
+import dataclasses
 import functools
+from dataclasses import dataclass
+from typing import Any
 
 from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.routing import ADD_SHARES, ROUTING, additions, products
@@ -27,36 +30,67 @@ HEADS: dict[str, Rule] = {
 }
 
 
+@dataclass(frozen=True)
+class RAPOptions:
+    """The options of RAP that choose its rules.
+
+    Attributes:
+        variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": what the authors' released code
+            computes.
+        add: How sums of several tensors are shared: "absolute", "positive" or "signed", see
+            `rap_keras.rules.routing.share_sum`; None is the variant's own ("absolute" and "signed"). The
+            paper is silent.
+        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
+            eqs. 7-9 there too. The released code decides by itself.
+        head: How the last linear layer shares. "absolute": eqs. 5-6, by the sizes of contributions.
+            "positive": by positive contributions alone (by the negative ones where there are none),
+            which tells classes apart (docs/contrast.md).
+
+    Raises:
+        InputError: An option is none of its choices.
+    """
+
+    variant: str = "paper"
+    add: str | None = None
+    input_rule: str = "box"
+    head: str = "absolute"
+
+    def __post_init__(self) -> None:
+        choose("variant", self.variant, VARIANTS)
+        choose("input_rule", self.input_rule, ("box", "inner"))
+        choose("head", self.head, tuple(HEADS))
+        if self.add is not None:
+            choose("add", self.add, ADD_SHARES)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the options."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> "RAPOptions":
+        """Those of an analyzer's options; they are removed from them."""
+        return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+
+    def composite(self) -> Composite:
+        """The rule of each layer."""
+        released = self.variant == "released"
+        rules = dict(RAP_RELEASED if released else RAP)
+        if self.add is not None:
+            rules |= additions(self.add)
+        in_box = self.input_rule == "box" and not released
+        return Composite(rules, first=rap.first if in_box else None, last=HEADS[self.head])
+
+
 def rap_composite(
     variant: str = "paper",
     add: str | None = None,
     input_rule: str = "box",
     head: str = "absolute",
 ) -> Composite:
-    """The composite of Relative Attributing Propagation.
-
-    Args:
-        variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": the authors' released code.
-        add: How sums of several tensors are shared, see `rap_keras.rules.routing.share_sum`;
-            None is "absolute" for the paper and "signed" for the released code.
-        input_rule: "box": eq. 10 at the first linear layer of an image model. "inner": the rule of the
-            other layers there too. The released code decides by itself.
-        head: How the last linear layer shares: "absolute", eqs. 5-6. "positive": by positive
-            contributions alone (by the negative ones where there are none).
-
-    Returns:
-        The composite.
+    """The composite of Relative Attributing Propagation, of the options of `RAPOptions`.
 
     Raises:
         InputError: An option is none of its choices.
     """
-    choose("variant", variant, VARIANTS)
-    choose("input_rule", input_rule, ("box", "inner"))
-    choose("head", head, tuple(HEADS))
-    rules = dict(RAP if variant == "paper" else RAP_RELEASED)
-    if add is not None:
-        choose("add", add, ADD_SHARES)
-        rules |= additions(add)
-    if variant == "released":
-        return Composite(rules, last=HEADS[head])
-    return Composite(rules, first=rap.first if input_rule == "box" else None, last=HEADS[head])
+    return RAPOptions(variant, add, input_rule, head).composite()

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rap_keras.innvestigate.base import PropagationAnalyzer, _Step
-from rap_keras.patterns.composite import PatternComposite
-from rap_keras.patterns.patterns import Patterns, as_patterns
+from rap_keras.patterns.composite import PatternComposite, PatternOptions
+from rap_keras.patterns.patterns import Patterns
 from rap_keras.rules.pattern import projected, projects, start
 
 
@@ -22,8 +22,8 @@ class _PatternAnalyzer(PropagationAnalyzer):
         project: bool = True,
         **options: Any,
     ) -> None:
-        self._patterns = as_patterns(patterns)
-        self._project = project
+        own = PatternOptions(patterns, project)
+        self._patterns, self._project = own.patterns, own.project
         self._projects = projects(project, options.get("neuron_selection_mode", "max_activation"))
         composite = PatternComposite(self.method, self._patterns, self._projects)
         super().__init__(model, composite, **options)
@@ -61,11 +61,8 @@ class PatternNet(_PatternAnalyzer):
 
     Args:
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
-        patterns: What `rap_keras.patterns.fit(model, data)` returned, or the path of its file.
-        project: Divide relevance by its largest size in each sample, at every tensor of rank 3 or more
-            that everything passes, and start from the sign of the largest logit; maps of images then lie
-            in [-1, 1]. As iNNvestigate 1.0.9 does (`reverse_project_bottleneck_layers`), which leaves
-            it out in mode "index".
+        patterns: See `rap_keras.patterns.composite.PatternOptions`.
+        project: See there.
         **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:
@@ -85,8 +82,8 @@ class PatternAttribution(_PatternAnalyzer):
 
     Args:
         model: As in `PatternNet`.
-        patterns: As in `PatternNet`.
-        project: As in `PatternNet`.
+        patterns: See `rap_keras.patterns.composite.PatternOptions`.
+        project: See there.
         **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:

@@ -1,8 +1,9 @@
 """RAP as an analyzer of iNNvestigate."""
 
+from dataclasses import asdict
 from typing import Any
 
-from rap_keras.composites.rap import rap_composite
+from rap_keras.composites.rap import RAPOptions
 from rap_keras.innvestigate.base import PropagationAnalyzer
 
 
@@ -14,17 +15,11 @@ class RAPAnalyzer(PropagationAnalyzer):
 
     Args:
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
-        variant: "paper": eqs. 5-10. "released": what the authors' released code computes.
-        add: How sums of several tensors are shared: "absolute", "positive" or "signed"; None is the
-            variant's own. The paper is silent.
-        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
-            eqs. 7-9 there too.
-        head: How the last linear layer shares. "absolute": eqs. 5-6, by the sizes of contributions.
-            "positive": by positive contributions alone, which tells classes apart (docs/contrast.md).
         bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
             None takes the minimum and maximum of each image.
-        contrast: What the explained class is set against, see docs/contrast.md.
-        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+        **options: variant, add, input_rule and head, see `rap_keras.composites.rap.RAPOptions`;
+            contrast, what the explained class is set against, see docs/contrast.md; and those of
+            iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:
         InputError: The model cannot be explained, or an option is wrong.
@@ -32,31 +27,16 @@ class RAPAnalyzer(PropagationAnalyzer):
         NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        variant: str = "paper",
-        add: str | None = None,
-        input_rule: str = "box",
-        head: str = "absolute",
-        bounds: Any = None,
-        **options: Any,
-    ) -> None:
-        self._rap: dict[str, Any] = {
-            "variant": variant,
-            "add": add,
-            "input_rule": input_rule,
-            "head": head,
-        }
-        super().__init__(model, rap_composite(**self._rap), bounds, **options)
+    def __init__(self, model: Any, bounds: Any = None, **options: Any) -> None:
+        self._rap = RAPOptions.taken_from(options)
+        super().__init__(model, self._rap.composite(), bounds, **options)
 
     def _get_state(self) -> dict[str, Any]:
         bounds = None if self._bounds is None else [b.tolist() for b in self._bounds]
-        return super()._get_state() | self._rap | {"bounds": bounds}
+        return super()._get_state() | asdict(self._rap) | {"bounds": bounds}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
-        own = {key: state.pop(key) for key in ("variant", "add", "input_rule", "bounds")}
-        own["head"] = state.pop("head", "absolute")  # saved before there was a choice
+        own = asdict(RAPOptions.taken_from(state)) | {"bounds": state.pop("bounds")}
         return super()._state_to_kwargs(state) | own

@@ -1,14 +1,40 @@
 """The composites of PatternNet and PatternAttribution."""
 
 import functools
+from dataclasses import dataclass
+from typing import Any
 
 from rap_keras.composites.composite import Composite, RuleTable, table
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph
-from rap_keras.patterns.patterns import Patterns
+from rap_keras.patterns.patterns import Patterns, as_patterns
 from rap_keras.rules import pattern
+from rap_keras.support.options import read_boolean
 
 _RULES = {"pattern.net": pattern.net, "pattern.attribution": pattern.attribution}
+
+
+@dataclass
+class PatternOptions:
+    """The options of PatternNet and PatternAttribution.
+
+    Attributes:
+        patterns: What `rap_keras.patterns.fit(model, data)` returned, or the path of its file.
+        project: Divide relevance by its largest size in each sample, at every tensor of rank 3 or more
+            that everything passes, and start from the sign of the largest logit; maps of images then lie
+            in [-1, 1]. As iNNvestigate 1.0.9 does (`reverse_project_bottleneck_layers`), which leaves
+            it out where the target is told.
+
+    Raises:
+        InputError: An option is wrong.
+    """
+
+    patterns: Any = None
+    project: bool = True
+
+    def __post_init__(self) -> None:
+        self.patterns = as_patterns(self.patterns)
+        self.project = read_boolean("project", self.project)
 
 
 class PatternComposite(Composite):

@@ -33,6 +33,7 @@ def test_a_method_is_described_with_its_options():
     assert told.startswith("RISE (Petsiuk")
     options = told.splitlines()[-1].removeprefix("Options: ").split(", ")
     assert options == registry.read_method("rise").option_names()
+    assert 'input_rule: "box": eq. 10 at the first linear layer' in succeed("methods", "rap")
     assert "did you mean 'rise'" in fail("methods", "rize")
 
 
