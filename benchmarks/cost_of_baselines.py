@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import rap_keras
-from rap_keras.benchmark.methods import read_method
+from rap_keras.pipeline.methods import read_spec
 
 METHODS = [
     "gradient",
@@ -72,7 +72,7 @@ def rows(name, methods, batches, repeats):
     rng = np.random.default_rng(0)
     calls = {"forward": lambda x: forward(tf.constant(x)).numpy()}
     for method in methods:
-        asked = read_method(method)
+        asked = read_spec(method)
         options = dict(asked.options)
         if asked.name == "expected_gradients":
             options["background"] = rng.uniform(-1, 1, (4, *model.input_shape[1:]))

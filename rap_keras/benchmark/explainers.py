@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.backends.version import has_keras3
-from rap_keras.benchmark.methods import Method
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
+from rap_keras.pipeline.methods import MethodSpec
 
 Inputs = NDArray[np.float32]
 Stack = NDArray[np.floating]
@@ -48,7 +48,7 @@ class Backend(Protocol):
         """The model's weights."""
         ...
 
-    def explainer(self, method: Method) -> Explain:
+    def explainer(self, method: MethodSpec) -> Explain:
         """A function of preprocessed images `(n, height, width, channels)` and the target of each.
 
         It returns the relevance, of the images' shape. Images that are explained part by part come with
@@ -106,7 +106,7 @@ class _Keras:
     def weights(self) -> Iterable[NDArray[Any]]:
         return (np.asarray(weight) for weight in self.loaded.model.weights)
 
-    def explainer(self, method: Method) -> Explain:
+    def explainer(self, method: MethodSpec) -> Explain:
         from rap_keras.analyzers.factory import create_analyzer
 
         try:
@@ -170,7 +170,7 @@ class _Innvestigate:
         with self._plugin.graph_scope(self._model):
             return self._model.get_weights()
 
-    def explainer(self, method: Method) -> Explain:
+    def explainer(self, method: MethodSpec) -> Explain:
         analyze = self._analyzer(method, self._model)
         if not self.loaded.is_binary:
             return analyze
@@ -187,7 +187,7 @@ class _Innvestigate:
 
         return explain
 
-    def _of_class_0(self, method: Method) -> Explain:
+    def _of_class_0(self, method: MethodSpec) -> Explain:
         if needs_patterns(method.name):
             raise InputError(
                 f'{method.title} explains only class 1 with backend="innvestigate", because its '
@@ -201,7 +201,7 @@ class _Innvestigate:
         """The model with the logit of class 0, for one sigmoid."""
         return self._made(negated=True)
 
-    def _analyzer(self, method: Method, model: Any) -> Explain:
+    def _analyzer(self, method: MethodSpec, model: Any) -> Explain:
         """A function of images and the target of each, by iNNvestigate's analyzer."""
         build = self._plugin.fast_building
         try:

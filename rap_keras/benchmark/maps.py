@@ -18,11 +18,11 @@ from rap_keras.benchmark.controls import (
 )
 from rap_keras.benchmark.explainers import Backend, Explain
 from rap_keras.benchmark.grids import Size
-from rap_keras.benchmark.methods import Method
 from rap_keras.benchmark.metrics import Scene, View, chosen
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps
+from rap_keras.pipeline.methods import MethodSpec
 
 Stack = NDArray[np.floating]
 
@@ -47,9 +47,11 @@ class MapMaker:
         self.rows = settings.rows()
         self._settings = settings
         self.backend = backend
-        self._methods = {row.title: row for row in self.rows if not row.is_control}
+        self._methods: dict[str, MethodSpec] = {
+            row.title: row for row in self.rows if not row.is_control
+        }
         if settings.controls:
-            self._methods.setdefault(SHIFTED_METHOD, Method(SHIFTED_METHOD, SHIFTED_METHOD))
+            self._methods.setdefault(SHIFTED_METHOD, MethodSpec(SHIFTED_METHOD, SHIFTED_METHOD))
         self.explainers: dict[Size | str | None, dict[str, Explain]] = {None: self._made(backend)}
         for stage in sorted({stage for m in chosen(settings.metrics) for stage in m.stages}):
             self.explainers[stage] = self._made(backend.randomised(stage))
@@ -93,7 +95,7 @@ class MapMaker:
                     scene,
                     None if relevance is None else relevance[k],
                     heatmaps[k],
-                    self._settings.threshold(row),
+                    row.threshold,
                     row.is_contrasted,
                     found,
                 )

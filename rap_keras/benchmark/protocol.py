@@ -49,7 +49,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
                     "title": row.title,
                     "method": row.name,
                     "options": dict(row.options),
-                    "threshold": settings.threshold(row),
+                    "threshold": row.threshold,
                     "control": row.is_control,
                 }
                 | _own_file(row.name)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rap_keras.analyzers.registry import check_name, is_seeded
+from rap_keras.analyzers.registry import check_name
 from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.methods import Method, read_method
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
+from rap_keras.benchmark.rows import Row, read_row
 from rap_keras.errors import InputError
-from rap_keras.pipeline.methods import check_given, with_patterns
+from rap_keras.pipeline.methods import check_given
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import did_you_mean
 
@@ -288,39 +288,24 @@ class Settings:
                 f"got {self.pixels_per_step}.",
                 ("pixels_per_step", "patch"),
             )
-        for method in map(read_method, self.methods):
-            self._check_method(method)
-        titles = [method.title for method in self.rows()]
+        for row in map(read_row, self.methods):
+            if row.is_control:
+                raise InputError(f"{row.name} is no method: controls adds it.", "controls")
+            check_given(row, "benchmark")
+            if self.backend == "keras":  # iNNvestigate has methods of its own
+                check_name(row.name)
+        titles = [row.title for row in self.rows()]
         if not self.methods or len(set(titles)) < len(titles):
             raise InputError(
                 f"Expected methods to name each method once, got {self.methods}.", "methods"
             )
 
-    def _check_method(self, method: Method) -> None:
-        if method.is_control:
-            raise InputError(f"{method.name} is no method: controls adds it.", "controls")
-        check_given(method, "benchmark")
-        with_patterns(method, self.patterns)
-        if self.backend == "keras":  # iNNvestigate has methods of its own
-            check_name(method.name)
-
-    def rows(self) -> list[Method]:
+    def rows(self) -> list[Row]:
         """The methods and then the controls."""
-        methods = [read_method(text) for text in self.methods]
-        controls = [Method(name, name) for name in CONTROLS] if self.controls else []
-        return [self._completed(method) for method in methods] + controls
-
-    def _completed(self, method: Method) -> Method:
-        """The method with the options that concern all: the file of patterns, and the seed of noise."""
-        method = with_patterns(method, self.patterns)
-        seed = {"seed": self.seed} if is_seeded(method.name) and self.backend == "keras" else {}
-        return dataclasses.replace(method, options=seed | dict(method.options))
-
-    def threshold(self, method: Method) -> str | float:
-        """Where the foreground of a method's maps begins: "mean", "zero" or a percentile."""
-        if self.percentile is None or method.own_threshold is not None:
-            return method.threshold
-        return self.percentile
+        seed = self.seed if self.backend == "keras" else None
+        rows = [read_row(text) for text in self.methods]
+        rows += [Row(name, name) for name in CONTROLS if self.controls]
+        return [row.completed(self.patterns, seed, self.percentile) for row in rows]
 
     @property
     def perturbs(self) -> bool:

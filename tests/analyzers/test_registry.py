@@ -14,7 +14,7 @@ from rap_keras.analyzers import method as methods
 from rap_keras.analyzers import registry
 from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.analyzers.registry import METHODS, Method, find_method, read_method
-from rap_keras.benchmark.methods import read_method as read_row
+from rap_keras.benchmark.rows import read_row
 from rap_keras.benchmark.settings import Settings
 
 # As they were told before there was one table.
@@ -56,7 +56,7 @@ def test_a_new_method_is_one_line(monkeypatch):
     settings = Settings(methods=("toy",), seed=9)
     (row, *_) = settings.rows()
     assert row.options == {"seed": 9}
-    assert settings.threshold(row) == "mean"
+    assert row.threshold == "mean"
 
 
 def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
@@ -74,7 +74,7 @@ def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
     assert list(line.preset.options) == ["alpha"]
     toy.save(tmp_path)
     assert rap_keras.load_analyzer(tmp_path).options() == toy.options()
-    assert Settings().threshold(read_row("lrp.toy")) == "mean"
+    assert read_row("lrp.toy").threshold == "mean"
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
@@ -136,7 +136,7 @@ def test_the_table_needs_no_tensorflow():
         "from rap_keras.benchmark.settings import Settings\n"
         "import rap_keras\n"
         "settings = Settings(methods=('smoothgrad', 'lrp.z_plus', 'pattern.net:patterns=a.npz'))\n"
-        "assert [settings.threshold(row) for row in settings.rows()][:3] == ['zero', 'mean', 'zero']\n"
+        "assert [row.threshold for row in settings.rows()][:3] == ['zero', 'mean', 'zero']\n"
         "assert read_method('pattern.net').needs_patterns\n"
         "assert 'rap' in rap_keras.analyzer_names()\n"
         "loaded = {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"

@@ -9,8 +9,8 @@ from helpers.command_line import run
 from rap_keras.benchmark import running
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.distributed import Workers
-from rap_keras.benchmark.methods import read_method
 from rap_keras.benchmark.protocol import command
+from rap_keras.benchmark.rows import read_row
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
@@ -152,7 +152,7 @@ def test_options_that_concern_all_methods():
     ],
 )
 def test_methods_with_options(text, options):
-    method = read_method(text)
+    method = read_row(text)
     assert method.name == text.partition(":")[0].strip()
     assert method.title == text.strip()
     assert dict(method.options) == options
@@ -161,7 +161,7 @@ def test_methods_with_options(text, options):
 @pytest.mark.parametrize("text", ["m:a", "m:=1", "m:a=", "m:", "m:a=1:a=2"])
 def test_methods_that_cannot_be_read(text):
     with pytest.raises(InputError, match="NAME:OPTION=VALUE"):
-        read_method(text)
+        read_row(text)
 
 
 @pytest.mark.parametrize(
@@ -182,24 +182,24 @@ def test_methods_that_cannot_be_read(text):
     ],
 )
 def test_where_foreground_begins(text, threshold):
-    method = read_method(text)
-    assert Settings().threshold(method) == threshold
-    assert Settings(percentile=90.0).threshold(method) == 90
+    row = read_row(text)
+    assert row.threshold == threshold
+    assert row.completed(None, None, percentile=90.0).threshold == 90
 
 
 @pytest.mark.parametrize(
     ("value", "threshold"), [("mean", "mean"), ("zero", "zero"), ("75", 75), ("2.5", 2.5)]
 )
 def test_a_threshold_of_its_own(value, threshold):
-    method = read_method(f"pattern.attribution:project=false:threshold={value}")
-    assert Settings(percentile=90.0).threshold(method) == threshold
+    method = read_row(f"pattern.attribution:project=false:threshold={value}")
+    assert method.completed("a.npz", None, percentile=90.0).threshold == threshold
     assert method.options == {"project": False}
 
 
 @pytest.mark.parametrize("value", ["median", "0", "100", "-1", "true", "null"])
 def test_thresholds_that_are_none(value):
     with pytest.raises(InputError, match="threshold"):
-        read_method(f"rap:threshold={value}")
+        read_row(f"rap:threshold={value}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""A row of a benchmark: a method with its options, or a control map that explains nothing."""
+
+from dataclasses import dataclass, replace
+
+from rap_keras.analyzers.registry import find_method, is_seeded
+from rap_keras.benchmark.controls import CONTROLS, EDGES
+from rap_keras.errors import InputError
+from rap_keras.pipeline.methods import MethodSpec, read_spec, with_patterns
+
+
+@dataclass(frozen=True)
+class Row(MethodSpec):
+    """A row of the benchmark.
+
+    Attributes:
+        chosen_threshold: Where the foreground of its maps begins: "mean", "zero" or a percentile; None:
+            where `threshold` says by default.
+    """
+
+    chosen_threshold: str | float | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this is a map that explains nothing, one of `CONTROLS`."""
+        return self.name in CONTROLS
+
+    @property
+    def threshold(self) -> str | float:
+        """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
+        if self.chosen_threshold is not None:
+            return self.chosen_threshold
+        record = find_method(self.name)
+        signed = self.name != EDGES if record is None else record.signed(self.options)
+        return "zero" if signed else "mean"
+
+    def completed(self, patterns: str | None, seed: int | None, percentile: float | None) -> "Row":
+        """The row with what concerns all of them, as far as it has no such option.
+
+        Args:
+            patterns: The file of patterns.
+            seed: That of methods that draw at random; None: they keep their default.
+            percentile: Where foreground begins.
+
+        Raises:
+            InputError: It needs patterns, and there are none.
+        """
+        row = with_patterns(self, patterns)
+        seeded = {"seed": seed} if seed is not None and is_seeded(row.name) else {}
+        threshold = percentile if row.chosen_threshold is None else row.chosen_threshold
+        return replace(row, options=seeded | dict(row.options), chosen_threshold=threshold)
+
+
+def read_row(text: str) -> Row:
+    """A method of the benchmark, as it is written.
+
+    Args:
+        text: See `read_spec`; threshold is an option more: mean, zero or a percentile.
+
+    Raises:
+        InputError: The text is no method, or the threshold is none.
+    """
+    spec = read_spec(text)
+    options = dict(spec.options)
+    threshold = options.pop("threshold", None)
+    is_percentile = type(threshold) in (int, float) and 0 < threshold < 100
+    if "threshold" in spec.options and threshold not in ("mean", "zero") and not is_percentile:
+        raise InputError(
+            f"Expected the threshold of {text!r} to be mean, zero or a percentile between 0 and 100."
+        )
+    return Row(spec.title, spec.name, options, threshold)
