@@ -113,7 +113,6 @@ class _Keras:
             analyzer = create_analyzer(
                 method.name,
                 self.loaded.network,
-                neuron_selection_mode="index",
                 batch_size=self._settings.batch_size,
                 **method.options,
             )
@@ -123,7 +122,7 @@ class _Keras:
 
         def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
             with analyzer.counting_from(first):
-                return np.asarray(analyzer.analyze(x, list(targets)))
+                return np.asarray(analyzer.analyze(x, target=list(targets)))
 
         return explain
 
