@@ -160,7 +160,7 @@ def test_a_map_of_each_of_several_classes(photos, model, tmp_path):
     told = succeed("explain", photos / "b.png", *arguments, "--target", "3, b", "--out", out)
     network = load_model(model, preprocess="unit").model
     x = warped(photos / "b.png")[np.newaxis] / np.float32(255)
-    index = rap_keras.create_analyzer("rap", network, neuron_selection_mode="index")
+    index = rap_keras.create_analyzer("rap", network)
     assert_same(np.load(out / "b.npy"), index.analyze(x, [[3, 1]])[0], 1e-5)
     about = summary(out)
     assert about["target"] == "3, b"
@@ -172,7 +172,7 @@ def test_a_map_of_each_of_several_classes(photos, model, tmp_path):
     assert second.startswith("neuron 1 (b), logit ")
     for command, words in (
         ("compare", "which each method draws a map, got several, --target 3,1: name one, or use"),
-        ("layers", "several"),
+        ("layers", "Expected one --target of each sample here, got 2"),
     ):
         no = ["--target", "3,1", "--out", tmp_path / "no"]
         assert words in fail(command, photos / "b.png", *arguments, *no)
