@@ -65,11 +65,10 @@ def main() -> None:
 def _score(method: str, model: Any, pairs: Any) -> str:
     found = []
     for contrast in (None, "softmax"):
-        options = {"neuron_selection_mode": "index", "contrast": contrast, "batch_size": 32}
-        analyzer = create_analyzer(method, model, **options)
+        analyzer = create_analyzer(method, model, contrast=contrast)
         shares = np.full(pairs.labels.shape, np.nan)
         for digit in range(pairs.labels.shape[1]):
-            maps = analyzer.analyze(preprocess(pairs.images), pairs.labels[:, digit])
+            maps = analyzer.analyze(preprocess(pairs.images), target=pairs.labels[:, digit])
             for k, relevance in enumerate(maps):
                 either = pairs.masks[k].any(0)
                 shares[k, digit] = relevance_share(

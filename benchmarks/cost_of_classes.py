@@ -39,10 +39,10 @@ def main() -> None:
     for name in arguments.models:
         keras.utils.set_random_seed(0)
         model = MODELS[name](weights=None, classifier_activation=None)
-        one = rap_keras.create_analyzer("rap", model)
-        several = rap_keras.create_analyzer("rap", model, neuron_selection_mode="top_k")
-        calls = {1: lambda a=one: a.analyze(x)}
-        calls[arguments.classes] = lambda a=several: a.analyze(x, arguments.classes)
+        analyzer = rap_keras.create_analyzer("rap", model)
+        largest = rap_keras.TopK(arguments.classes)
+        calls = {1: lambda a=analyzer: a.analyze(x)}
+        calls[arguments.classes] = lambda a=analyzer: a.analyze(x, target=largest)
         seconds: dict[int, list[float]] = {count: [] for count in calls}
         for repeat in range(arguments.repeats + 1):
             for count, call in calls.items():

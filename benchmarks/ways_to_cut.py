@@ -15,7 +15,7 @@ import rap_keras
 
 def _sizes(method: str, model: Any, x: np.ndarray, neurons: np.ndarray) -> np.ndarray:
     analyzer = rap_keras.create_analyzer(method, model)
-    return np.abs(analyzer.analyze(x, neuron_selection=neurons))
+    return np.abs(analyzer.analyze(x, target=neurons))
 
 
 def gradient_maximum(model: Any, x: np.ndarray, neurons: np.ndarray) -> np.ndarray:

@@ -178,19 +178,19 @@ def gallery() -> None:
 
 
 def _map(name: str, network: str, model: Any, x: Any, training: Any, label: int) -> np.ndarray:
-    options: dict[str, Any] = {"neuron_selection_mode": "index"}
-    neuron: Any = label
+    options: dict[str, Any] = {}
+    target: Any = label
     if network == "segmentation":  # where the digit's class wins
         logits = model.predict(x, verbose=0)
-        neuron = np.zeros(logits.shape, bool)
-        neuron[..., label + 1] = logits.argmax(-1) == label + 1
+        target = np.zeros(logits.shape, bool)
+        target[..., label + 1] = logits.argmax(-1) == label + 1
     if name.startswith("pattern."):
         options["patterns"] = patterns.fit(model, training)
     if name == "lrp.alpha_beta":
         options["alpha"] = 2
     if name == "expected_gradients":
         options["background"] = training
-    return create_analyzer(name, model, **options).analyze(x, neuron)[0]
+    return create_analyzer(name, model, **options).analyze(x, target=target)[0]
 
 
 def main() -> None:
