@@ -35,14 +35,14 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+    top = rap_keras.TopK(arguments.classes)
     print(f"| model | one class | {arguments.classes} classes | ratio (range) |\n|---|---|---|---|")
     for name in arguments.models:
         keras.utils.set_random_seed(0)
         model = MODELS[name](weights=None, classifier_activation=None)
         analyzer = rap_keras.create_analyzer("rap", model)
-        largest = rap_keras.TopK(arguments.classes)
         calls = {1: lambda a=analyzer: a.analyze(x)}
-        calls[arguments.classes] = lambda a=analyzer: a.analyze(x, target=largest)
+        calls[arguments.classes] = lambda a=analyzer: a.analyze(x, target=top)
         seconds: dict[int, list[float]] = {count: [] for count in calls}
         for repeat in range(arguments.repeats + 1):
             for count, call in calls.items():
