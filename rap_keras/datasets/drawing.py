@@ -104,7 +104,7 @@ _Pool = tuple[np.ndarray, np.ndarray]
 @functools.cache
 def _pool(split: Split) -> _Pool:
     """The scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
-    from sklearn.datasets import load_digits  # here, for it takes seconds
+    from sklearn.datasets import load_digits  # here, because it takes seconds
 
     digits: Any = load_digits()
     is_test = np.arange(len(digits.target)) % _TEST_EVERY == 0
@@ -122,7 +122,7 @@ def _enlarge(rng: np.random.Generator, scan: np.ndarray) -> np.ndarray:
     a, b = (cos + shear * sin) / width, (-sin + shear * cos) / width
     c, d = sin / height, cos / height
     blank = np.zeros((16, 16), np.float32)
-    blank[4:12, 4:12] = scan  # Room around the scan, for PIL interpolates inside an image only.
+    blank[4:12, 4:12] = scan  # Room around the scan: PIL interpolates only inside an image.
     middle, centre = 8.0, SIZE / 2
     terms = (a, b, middle - (a + b) * centre, c, d, middle - (c + d) * centre)
     return _opacity(

@@ -1,4 +1,4 @@
-"""A folder of one's own images with masks, or with a table of boxes."""
+"""Your own folder of images with masks, or with a table of boxes."""
 
 import os.path
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ def open_dataset(specification: str) -> Dataset:
     Args:
         specification: One of `imagenet-boxes:DIR`, `imagenet-segmentation:FILE.mat`, `voc:DIR` or
             `voc:DIR:SPLIT`, `folder:DIR`, `cluttered-digits` or `cluttered-digits:N`, and
-            likewise `cluttered-digit-pairs`.
+            `cluttered-digit-pairs` in the same way.
 
     Returns:
         The data set. Its files are listed but not read yet.

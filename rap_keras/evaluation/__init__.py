@@ -1,4 +1,4 @@
-"""How good an attribution is: where it lands, whether it tells classes apart, what its pixels do.
+"""How good an attribution is: where it lands, whether it distinguishes classes, what its pixels do.
 
 Plain functions of NumPy arrays. A heatmap is an array `(height, width)`: relevance summed over the
 channels, see `heatmap`. A mask is a bool array of the same shape, true on the object. An argument or a

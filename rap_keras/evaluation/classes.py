@@ -1,4 +1,4 @@
-"""Does a map tell classes apart? What it says of one class, beside another."""
+"""Does a map distinguish classes? Maps of one class compared with those of another."""
 
 import math
 

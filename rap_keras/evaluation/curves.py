@@ -38,7 +38,7 @@ def symmetric_relevance_gain(
 
     The area under the curve of the least relevant first less that of the most relevant first, of
     Blücher, Vielhaben and Strodthoff, "Decoupling pixel flipping and occlusion strategy for consistent
-    XAI benchmarks", TMLR 2024, arXiv 2401.06654. What the replacement does to all images alike drops
+    XAI benchmarks", TMLR 2024, arXiv 2401.06654. What the replacement does to all images equally drops
     out, so that orders of methods depend less on it.
 
     Args:
@@ -47,7 +47,7 @@ def symmetric_relevance_gain(
         of: "logits", "probabilities" or "correct".
 
     Returns:
-        The gain, in units of these, the greater the better; 0 for a map that tells nothing.
+        The gain, in units of these, the greater the better; 0 for a map without information.
     """
     choose("of", of, ("logits", "probabilities", "correct"))
     if getattr(lerf, of) is None or getattr(morf, of) is None:

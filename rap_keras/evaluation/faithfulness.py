@@ -1,4 +1,4 @@
-"""Whether an attribution tells what changes of the input do to the logit."""
+"""Whether an attribution predicts what changes of the input do to the logit."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ def faithfulness_correlation(
     batch_size: int = 32,
     head: Head = None,
 ) -> float:
-    """Whether the relevance of pixels tells what the logit loses without them.
+    """Whether the relevance of pixels predicts what the logit loses without them.
 
     Of Bhatt, Weller and Moura, "Evaluating and aggregating feature-based model explanations", IJCAI
     2020, arXiv 2005.00631: Pearson's correlation, over random sets S of pixels, of sum_S R with

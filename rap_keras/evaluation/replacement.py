@@ -15,7 +15,7 @@ from rap_keras.support.options import read_number
 
 Impute = Callable[[NDArray[np.float32], NDArray[np.bool_]], ArrayLike]
 
-# Weights of a pixel's neighbours, as row and column offsets: 1/6 beside it, 1/12 at its corners.
+# Weights of a pixel's neighbours, as row and column offsets: 1/6 next to it, 1/12 at its corners.
 _NEIGHBOURS = {
     (row, column): (1 / 6 if 0 in (row, column) else 1 / 12)
     for row in (-1, 0, 1)
@@ -78,11 +78,11 @@ def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
 def noisy_linear_imputation(
     x: ArrayLike, mask: ArrayLike, noise: float = 0.01, seed: int | Sequence[int] = 0
 ) -> NDArray[np.float32]:
-    """Replaces pixels by weighted means of their neighbours, so that their place cannot be told.
+    """Replaces pixels by weighted means of their neighbours, so that their place does not show.
 
     Of Rong et al., "A consistent and efficient evaluation strategy for attribution methods" (ROAD), ICML
     2022, arXiv 2202.00449: each missing pixel is the mean of its eight neighbours, with weights 1/6
-    beside it and 1/12 at its corners, whether these are known or missing themselves, which makes a
+    next to it and 1/12 at its corners, whether these are known or missing themselves, which makes a
     sparse linear system; beyond the border there are none. Then a little noise is added.
 
     Args:

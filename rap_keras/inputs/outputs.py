@@ -9,7 +9,7 @@ from rap_keras.support.text import shown
 
 
 def read_output(output: str | int | None, names: Sequence[str]) -> int:
-    """The number of an output that is told by name or number; None is that of a model with one.
+    """The number of an output that is given by name or number; None is that of a model with one.
 
     Args:
         output: What the user passed.

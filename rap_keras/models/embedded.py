@@ -1,6 +1,6 @@
 """The small networks that ship with the package, ready without download or training.
 
-They are built in code and get their weights from arrays, for no model file is read by every Keras.
+They are built in code and get their weights from arrays, because no model file is read by every Keras.
 """
 
 from collections.abc import Callable

@@ -66,7 +66,7 @@ def _list_axes(config: Any) -> bool:
 
 
 class _Reader:
-    """Makes the operation of a name, or the layer, for there are both `ops.Add` and `layers.Add`."""
+    """Makes the operation of a name, or the layer: there are both `ops.Add` and `layers.Add`."""
 
     def __init__(self, name: str, operation: Any) -> None:
         import keras

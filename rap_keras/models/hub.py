@@ -81,7 +81,7 @@ def _preprocessing(model: Any) -> tuple[Preprocess | None, tuple[int, int] | Non
 
 
 def _is_imagenet(preset: str, model: Any) -> bool:
-    """Presets do not name their classes; those of ImageNet's 1000 tell it by their own name."""
+    """Presets do not name their classes; those with ImageNet's 1000 have it in their own name."""
     name = preset.rstrip("/").rpartition("/")[2]
     classes = model.output_shape[-1] == IMAGENET_CLASSES
     return classes and ("imagenet" in name or "in1k" in name)

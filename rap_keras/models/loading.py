@@ -1,4 +1,4 @@
-"""Models of images by name: applications of Keras, presets of KerasHub, embedded ones, one's own."""
+"""Models of images by name: Keras applications, KerasHub presets, bundled networks, your own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def load_model(
         preprocess: How pixels in 0..255 become the model's input: `auto` (as the application, the
             preset or the embedded model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
             `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, over standard
-            deviation), or the name of an application. A model of one's own needs one of these, or
+            deviation), or the name of an application. Your own model needs one of these, or
             `mean` or `std`. A model of grey images takes the luma of the pixels (ITU-R BT.601).
         mean: What to subtract from each channel, or from all, after `preprocess`; with `auto`, from
             the pixels in 0..255.

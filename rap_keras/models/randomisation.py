@@ -16,7 +16,7 @@ def randomised(model: "keras.Model", stage: str = "all", seed: int = 0) -> "kera
     """A copy of a model whose last layers have random parameters.
 
     After Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292. Each array
-    of parameters is shuffled, so that the sizes of weights stay; biases and normalizations likewise.
+    of parameters is shuffled, so that the sizes of weights stay; those of biases and normalizations too.
 
     Args:
         model: The model; it is not changed.

@@ -69,7 +69,7 @@ def own_weights(name: str) -> InputError:
 
 
 def _is_saved_model(spec: str) -> bool:
-    """Whether this may be a SavedModel, which only Keras can tell."""
+    """Whether this may be a SavedModel, which only Keras can read."""
     return os.path.isdir(spec) or os.path.basename(spec) == "saved_model.pb"
 
 

@@ -63,10 +63,10 @@ def find_attention(graph: Graph) -> Attention:
 
     Weights are the results of a softmax over the last axis that a product of two tensors takes. Patches
     are the places of a map `(height, width, channels)` that is flattened to tokens; others may be joined
-    before or behind them.
+    before or after them.
 
     Raises:
-        InputError: There is none; the patches cannot be told; or other tokens attend in another block.
+        InputError: There is none; the patches are not known; or other tokens attend in another block.
     """
     nodes = list(_attending(graph))
     if not nodes:

@@ -110,7 +110,7 @@ def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], t
 
     def apart(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         z = convolve(x, kernel, padding)
-        # Without oneDNN, TensorFlow cannot fuse it with a bias or ReLU behind it, but tries.
+        # Without oneDNN, TensorFlow cannot fuse it with a bias or ReLU after it, but tries.
         return tf.ensure_shape(z, z.shape)
 
     # On a CPU TensorFlow has grouped convolutions of sequences and images, but not their gradient.

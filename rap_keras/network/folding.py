@@ -1,4 +1,4 @@
-"""BatchNormalization folded into the kernels of the linear layers beside it: the output stays."""
+"""BatchNormalization folded into the kernels of the linear layers next to it: the output stays."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ def fold(graph: Graph) -> Graph:
     """The graph with each BatchNormalization folded away where that is exact.
 
     Into the linear layer before it, if that has no activation and feeds nothing else; otherwise into
-    the linear layer behind it, if it feeds nothing else. A folded pair is one node, named as its linear
-    layer. Others, as in ReLU-BN-ReLU or behind a concatenation, stay. Layers are not changed.
+    the linear layer after it, if it feeds nothing else. A folded pair is one node, named as its linear
+    layer. Others, as in ReLU-BN-ReLU or after a concatenation, stay. Layers are not changed.
     """
     nodes = {node.name: node for node in graph.nodes}
     for norm in graph.nodes:

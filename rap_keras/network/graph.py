@@ -1,4 +1,4 @@
-"""A model as a list of nodes, and what its structure alone tells about them.
+"""A model as a list of nodes, and what its structure alone shows about them.
 
 A *node* is one call of one layer or operation: a shared layer has several. A *slot* is the place of
 one tensor, numbered. Nothing here computes; the backends fill the slots.
@@ -33,7 +33,7 @@ class Graph:
         input_names: Their names.
         output: Slot of the explained output: the logits.
         shapes: Static shape of each slot, batch axis first.
-        images: Slots of the inputs whose values have bounds; those with spatial axes, unless told.
+        images: Slots of the inputs whose values have bounds; those with spatial axes, unless given.
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
         head: The head that is left out: "softmax" or "sigmoid".
@@ -180,17 +180,17 @@ class Graph:
         return all(self._nonnegative[slot] for slot in node.inputs)
 
     def rectified(self, node: Node) -> bool:
-        """Whether a ReLU, the node's own or one behind it, cuts all that is made of its output."""
+        """Whether a ReLU, the node's own or one after it, cuts all that is made of its output."""
         if self.ends_before_activation(node) or self.output in node.outputs:
             return False
         name = activation_name(node.layer)
         if name is not None:
             return name in layer_types.RELUS
-        behind = [user for slot in node.outputs for user in self.consumers.get(slot, [])]
+        after = [user for slot in node.outputs for user in self.consumers.get(slot, [])]
         return all(
             is_a(user.layer, layer_types.ACTIVATION)
             and activation_name(user.layer) in layer_types.RELUS
-            for user in behind
+            for user in after
         )
 
     def gates(self, node: Node) -> list[bool]:

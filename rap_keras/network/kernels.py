@@ -2,7 +2,7 @@
 
 A kernel layer is a linear map (x, kernel) -> z of its input, or two of them one after the other. A
 layer type that has a record here, and a name in `layer_types.KERNEL`, has every linear rule, is folded
-with the normalization beside it, and gets patterns.
+with the normalization next to it, and gets patterns.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class KernelType:
         neurons: For each map, the axes of its kernel that tell neurons (output channels) apart. Empty
             where there are no such axes; then there are no patterns.
         output_scaled: The kernel of a layer's last map with a scale for each output channel folded into
-            it. None: a normalization behind the layer cannot be folded into it.
+            it. None: a normalization after the layer cannot be folded into it.
         input_scaled: The kernel of the first map with a scale for each input channel. None as above.
         mixes_channels: Whether every output of a layer sums over all input channels, with a kernel of
             shape (..., inputs, outputs).

@@ -77,9 +77,9 @@ ROUTING = {
 # Those of them that add zeros or other constants.
 PADDING = _numbered("ZeroPadding") | {"Pad"}
 CONCATENATION = {"Concatenate"}
-# Each output element is that of one of the inputs, as a condition tells.
+# Each output element is that of one of the inputs, as a condition says.
 SELECTION = {"Where", "Select"}
-# Those that may take a constant beside tensors, whose values then lie beside theirs.
+# Those that may take a constant next to tensors, whose values then lie next to theirs.
 JOINS = CONCATENATION | SELECTION | {"Stack"}
 MAX_POOLING = _numbered("MaxPooling") | {"MaxPool"}
 # The largest (or smallest) element wins and takes all.
@@ -212,7 +212,7 @@ def activation_name(layer: Any) -> str | None:
     """The name of the activation that ends a layer, or None where there is none.
 
     A fused activation (`Dense(..., activation="relu")`), an activation layer and an activation
-    operation are named alike: "relu", "softmax", ... "linear" counts as none. A function that Keras
+    operation have the same name: "relu", "softmax", ... "linear" counts as none. A function that Keras
     does not define is "custom".
     """
     if is_a(layer, {"ReLU"}):

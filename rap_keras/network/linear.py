@@ -79,7 +79,7 @@ def pullback(
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """A differentiable function's value at x, and its transposed derivative there.
 
-    It sees the function alone; `tf.gradients` would search the whole graph behind x at every call.
+    It sees the function alone; `tf.gradients` would search the whole graph before x at every call.
     """
     with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
         tape.watch(x)
@@ -110,7 +110,7 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
             constants.
         x: The layer's input, shape (batch, ...), floating point.
         before: A BatchNormalization layer between x and the layer, to be folded into its kernel.
-        after: A BatchNormalization layer behind the layer, to be folded into its kernel.
+        after: A BatchNormalization layer after the layer, to be folded into its kernel.
 
     Returns:
         One stage, or for a separable convolution two: depthwise, then pointwise. The `output` of the
@@ -120,7 +120,7 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
         InputError: The layer is quantized, so that its kernel is not what it multiplies with.
     """
     policy = getattr(layer, "dtype_policy", None)
-    # Keras before 3.6 tells it of the policy alone.
+    # Before Keras 3.6 only the policy has it.
     mode = getattr(layer, "quantization_mode", getattr(policy, "quantization_mode", None))
     if mode:
         raise InputError(
@@ -145,7 +145,7 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
         assert known.input_scaled is not None
         apply, kernel = steps[0]
         scale, shift = affine(before, x.dtype)
-        # Not a bias of the layer: where it pads, it adds zeros behind the normalization.
+        # Not a bias of the layer: where it pads, it adds zeros after the normalization.
         shifted = apply(tf.ones_like(x) * _spread(shift, layer, x), kernel)
         biases[0] = shifted if biases[0] is None else shifted + biases[0]
         steps[0] = (apply, known.input_scaled(layer, kernel, scale))

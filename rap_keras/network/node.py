@@ -25,7 +25,7 @@ class Call:
         return list(inputs)
 
     def constants(self) -> list[Any]:
-        """The arrays, tensors and variables that it takes beside its inputs."""
+        """The arrays, tensors and variables that it takes besides its inputs."""
         return []
 
 
@@ -36,7 +36,7 @@ class Node:
     Attributes:
         layer: The Keras layer or operation.
         name: Unique in the graph: the layer's name, with the names of the models around it before it
-            ("block/conv") and the number of the call behind it where there are several ("conv:1").
+            ("block/conv") and the number of the call after it where there are several ("conv:1").
         inputs: Slots of the tensors that it takes, in the order of its arguments.
         masks: Slots of the boolean tensors that it takes. They get no relevance.
         outputs: Slots of the tensors that it returns.

@@ -151,6 +151,6 @@ def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 
 def dtype_of(graph: Graph) -> str:
-    """The dtype of patterns: single precision but for double precision models."""
+    """The dtype of patterns: single precision, except for double precision models."""
     layers = (node.layer for node in kernel_nodes(graph))
     return "float64" if any(la.compute_dtype == "float64" for la in layers) else "float32"

@@ -45,7 +45,7 @@ _DTYPES = ("float32", "float64")
 class Statistics:
     """Sums over samples that patterns follow from, in float64.
 
-    They can be updated batch by batch, saved, loaded and gone on with, and merged over shards of the
+    They can be updated batch by batch, saved, loaded and resumed, and merged over shards of the
     data; the result is that of one pass over all of it.
 
     Args:
@@ -152,7 +152,7 @@ class Statistics:
                 "function that turns uint8 RGB images into the model's input."
             )
         size = None
-        if self._network is not None:  # update tells what is missing
+        if self._network is not None:  # update says what is missing
             shapes = [self._network.graph.shapes[slot] for slot in self._network.graph.inputs]
             if len(shapes) != 1 or len(shapes[0]) != 4:
                 raise InputError(
@@ -258,7 +258,7 @@ class Statistics:
 
         Args:
             path: The file.
-            model: Their model, to go on with them.
+            model: Their model, to resume them.
 
         Raises:
             InputError: The file is none of `save`, or of another model.
@@ -288,7 +288,7 @@ def fit(
 ) -> Patterns:
     """Estimates the patterns of a model's kernel layers in one pass over data.
 
-    For statistics that serve all types, or that are saved, merged or gone on with: `Statistics`.
+    For statistics that serve all types, or that are saved, merged or resumed: `Statistics`.
 
     Args:
         model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it.

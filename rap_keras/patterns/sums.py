@@ -25,7 +25,7 @@ Sums = dict[str, dict[str, Any]]
 
 
 def _decision(graph: Graph, node: Node) -> int | None:
-    """The slot whose sign tells whether a neuron is active: what goes into the next activation.
+    """The slot whose sign shows whether a neuron is active: what goes into the next activation.
 
     On the way there are BatchNormalization, layers that are the identity at inference, and sums of
     tensors of one shape. Where no activation follows the sums, they do not count. None: it is the
@@ -92,7 +92,7 @@ def _without_shift(record: Record, normalization: Record) -> list[Stage]:
 def _layer_sums(
     node: Node, stages: Sequence[Stage], decision: tf.Tensor, cases: Sequence[str]
 ) -> dict[str, dict[str, tf.Tensor]]:
-    """The sums of each stage of a kernel layer; the decision's sign tells the active neurons."""
+    """The sums of each stage of a kernel layer; the decision's sign shows the active neurons."""
     layer = node.layer
     # No activation follows the first of two maps; its sign alone decides, as for a layer of its own.
     signs = [stage.output for stage in stages[:-1]] + [decision]

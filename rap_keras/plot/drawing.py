@@ -25,7 +25,7 @@ BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colo
 # Beyond these, far beyond float32, matplotlib's arithmetic over- or underflows: a map of less than
 # the smallest is drawn as zero, one of more than the largest is refused.
 SMALLEST, LARGEST = 1e-250, 1e250
-# The largest value that tells a float image in 0..255 from one in 0..1; between, nothing does.
+# A float image in 0..255 has a larger value than this, one in 0..1 does not.
 DARKEST = 2
 FRAME_COLOR = "0.6"
 REGION_COLOR = "lime"  # neither in the colour map nor grey

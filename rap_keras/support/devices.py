@@ -24,7 +24,7 @@ def choose_tensorflow() -> str | None:
 def uses_onednn() -> bool:
     """Whether TensorFlow computes by oneDNN's kernels: by default on processors with AVX-512 VNNI.
 
-    TensorFlow tells it nowhere in its public interface; where it does not tell it at all, True.
+    TensorFlow's public interface does not say; True where it is unknown.
     """
     try:
         from tensorflow.python.util import _pywrap_util_port

@@ -19,7 +19,7 @@ import numpy as np
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support import signals
 
-# The folder that files are written to; then come its machine and its process, which tell whose it is.
+# The folder that files are written to; then come its machine and its process, which show whose it is.
 _STAGING = ".rap-keras-"
 
 
@@ -125,7 +125,7 @@ def _clear(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process is there; true where that cannot be told."""
+    """Whether a process is there; true where that is unknown."""
     if os.name != "posix":
         return True  # to ask elsewhere may end it
     try:

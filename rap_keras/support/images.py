@@ -90,7 +90,7 @@ def has_alpha(path: str | Path) -> bool:
 def open_image(
     path: str | Path, subject: str = "", size: tuple[int, int] | None = None
 ) -> Iterator[Image.Image]:
-    """An image file whose pixels are not read yet; what is raised inside is told in one sentence.
+    """An image file whose pixels are not read yet; an error raised inside becomes one sentence.
 
     Args:
         path: The image file.

@@ -1,4 +1,4 @@
-"""What cannot fit into memory, told before it is tried."""
+"""What cannot fit into memory, refused before it is tried."""
 
 import os
 
@@ -26,7 +26,7 @@ def check_memory(size: tuple[int, int], images: int = 1) -> None:
 
 
 def physical_memory() -> int | None:
-    """The bytes of memory of this machine, free or not; None where it does not tell."""
+    """The bytes of memory of this machine, free or not; None where that is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Functions of a user's own Python files, told as `FILE.py:function`."""
+"""Functions of a user's own Python files, named as `FILE.py:function`."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ def load_function(path: Path, function: str) -> Callable[..., Any]:
     Raises:
         Exception: Whatever the file raises; AttributeError where it has no such function.
     """
-    # A name of its own: two files may be called alike, and like an installed module.
+    # A name of its own: two files may have the same name, or that of an installed module.
     name = f"_rap_keras_{uuid.uuid4().hex}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

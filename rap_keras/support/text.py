@@ -71,7 +71,7 @@ def reason(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error is and why, where Keras or another library tells it on pages."""
+    """What an error is and why, where Keras or another library writes pages."""
     name, why = type(error).__name__, reason(error)
     return name if why == name else f"{name}: {why}"
 

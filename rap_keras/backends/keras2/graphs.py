@@ -177,7 +177,7 @@ _METHODS = (
 def _entered(thing: Any, name: str, model: Any) -> Any:
     @functools.wraps(getattr(type(thing), name))
     def inside(*args: Any, **kwargs: Any) -> Any:
-        with graph_scope(model):  # looked up inside, for the bases of the class differ there
+        with graph_scope(model):  # looked up inside: the bases of the class differ there
             return getattr(type(thing), name)(thing, *args, **kwargs)
 
     return inside

@@ -110,7 +110,7 @@ def needed(node: Any) -> list[Any]:
 
 
 def _nodes_to(outputs: Sequence[Any]) -> list[Any]:
-    """The nodes that lead to tensors, each behind those that it takes tensors from."""
+    """The nodes that lead to tensors, each after those that it takes tensors from."""
     found: dict[int, Any] = {}
     left = [_maker(t) for t in outputs]
     while left:

@@ -216,7 +216,7 @@ def _concatenate(operands: Sequence[Any], options: Any, attributes: Any) -> Any:
 
 
 def _product(operands: Sequence[Any], options: Any, attributes: Any) -> Any:
-    """A matrix of weights behind one tensor, or two tensors."""
+    """A matrix of weights after one tensor, or two tensors."""
     x, other = operands
     keys = ("transpose_a", "transpose_b") if "transpose_a" in attributes else ("adj_x", "adj_y")
     first, second = (attributes[key].b for key in keys)
@@ -243,7 +243,7 @@ def _einsum(operands: Sequence[Any], options: Any, attributes: Any) -> Any:
     return Einsum(equation, **options)
 
 
-# Of one tensor, and constants behind it.
+# Of one tensor, and constants after it.
 _OF_ONE: dict[str, Callable[..., Any]] = {
     "LeakyRelu": _leaky_relu,
     "StridedSlice": _get_item,

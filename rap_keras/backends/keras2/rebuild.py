@@ -208,7 +208,7 @@ def _compare_copy(model: Any, flat: Any) -> None:
 
 
 def sample_of(model: Any) -> list[np.ndarray]:
-    """Two samples, for layers may treat a lone one in another way, the second of either sign.
+    """Two samples, the second of either sign: layers may treat a single sample in another way.
 
     Numbers below 1 are token 0.
     """

@@ -202,7 +202,7 @@ class _Walk:
                 )
             scope = {id(t): slot for t, slot in zip(inner.inputs, inputs, strict=True)}
             return [self.model(inner, scope, name + "/")]
-        # A Sequential that was never told its input shape has no nodes.
+        # A Sequential without an input shape has no nodes.
         (slot,) = inputs
         for layer in inner.layers:
             own = self._name(f"{name}/{layer.name}")
