@@ -1,7 +1,6 @@
 """The analyzers of the native backend."""
 
 import contextlib
-import inspect
 import json
 import math
 from collections.abc import Collection, Iterator
@@ -12,13 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.analyzers.batching import Batches
+from rap_keras.analyzers.batching import Batches, side_by_side
 from rap_keras.analyzers.binary import CLASSES, BinaryAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.registry import name_of
 from rap_keras.analyzers.zero_maps import warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
+from rap_keras.backends.network import not_finite
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import Pack, refuse_single_samples
@@ -31,13 +31,19 @@ from rap_keras.inputs.target import (
     first_given,
     is_region,
     read_target,
-    refuse_several,
 )
 from rap_keras.network.graph import Graph
 from rap_keras.network.negation import less_reference
 from rap_keras.propagate import forward, relevance_dtype
 from rap_keras.support.files import replacing_together
-from rap_keras.support.options import as_json, choose, read_boolean, read_integer, read_number
+from rap_keras.support.options import (
+    as_json,
+    choose,
+    parameters_of,
+    read_boolean,
+    read_integer,
+    read_number,
+)
 from rap_keras.support.text import shown
 
 
@@ -68,6 +74,8 @@ class Analyzer(BinaryAnalyzer):
         UnknownLayerError: A layer has no rule.
     """
 
+    # What to use instead of a method that shows only what speaks for a positive output; "" of others.
+    _one_sided = ""
     _shares_forward_pass = False  # whether k classes of a sample are computed together
 
     def __init__(
@@ -82,7 +90,7 @@ class Analyzer(BinaryAnalyzer):
     ) -> None:
         choose("neuron_selection_mode", neuron_selection_mode, MODES)
         self._network = open_output(model, output, self._kept_whole())
-        self.model = self._network.model
+        self.model, self.output = self._network.model, self._network.output
         self.neuron_selection_mode = neuron_selection_mode
         self.batch_size = read_integer("batch_size", batch_size, 1)
         self.check_finite = read_boolean("check_finite", check_finite)
@@ -108,11 +116,6 @@ class Analyzer(BinaryAnalyzer):
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""
         return {name: as_json(getattr(self, name)) for name in self.option_names()}
-
-    @property
-    def output(self) -> str | int | None:
-        """Which output is explained, as it was told."""
-        return self._network.output
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={shown(value)}" for key, value in self.options().items())
@@ -188,7 +191,8 @@ class Analyzer(BinaryAnalyzer):
         target = first_given(target, neuron_selection)
         if isinstance(x, tf.data.Dataset):
             refuse_single_samples(x, self._network.inputs)
-            return self._explain_dataset(x, target, against)
+            firsts = (e[0] if isinstance(e, tuple) else e for e in x)
+            return (self.explain(first, target, against=against) for first in firsts)
         arrays, pack = self._read(x)
         wanted = self._read_target(arrays, target, against)
         found = self._explained_classes(arrays, wanted)
@@ -205,7 +209,7 @@ class Analyzer(BinaryAnalyzer):
             labels=self._network.labels,
             reference_output=self.reference_output,
         )
-        warn_of_zero_maps(found["maps"], told, self._one_sided())
+        warn_of_zero_maps(found["maps"], told, self._one_sided)
         return told
 
     @contextlib.contextmanager
@@ -242,22 +246,8 @@ class Analyzer(BinaryAnalyzer):
             'such as "rap".'
         )
 
-    def _one_sided(self) -> str:
-        """What to use instead of a method that shows only what speaks for a positive output.
-
-        Empty for other methods.
-        """
-        return ""
-
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return self._network.read(x, self.check_finite)
-
-    def _explain_dataset(
-        self, dataset: tf.data.Dataset, target: Any, against: Any
-    ) -> Iterator[Explanation]:
-        for element in dataset:
-            x = element[0] if isinstance(element, tuple) else element
-            yield self.explain(x, target, against=against)
 
     def _read_target(self, arrays: list[np.ndarray], target: Any, against: Any) -> Target:
         """What the user calls the target and what it is set against."""
@@ -268,38 +258,16 @@ class Analyzer(BinaryAnalyzer):
                 "against",
             )
         size, shape = len(arrays[0]), self._output_shape
-        if isinstance(target, TopK):
-            return self._largest(arrays, target)
         region = target is not None and is_region(target)
         if region and None in shape and size:
             # The output is as large as the input lets it be.
             shape = self._network.logits([a[:1] for a in arrays]).shape[1:]
         if self._graph.is_binary and not region:
             shape = CLASSES
+        if isinstance(target, TopK):
+            return target.read(self._logits_of(arrays), shape)
         labels = self._network.labels
         return read_target(target, size, shape, labels, self.neuron_selection_mode)
-
-    def _largest(self, arrays: list[np.ndarray], target: TopK) -> Target:
-        if len(self._output_shape) > 1:
-            raise InputError(
-                f"Expected a vector of classes for {target}, got an output of shape "
-                f"{self._output_shape}: pass a region.",
-                "target",
-            )
-        logits = self._logits_of(arrays)
-        if self._graph.is_binary:
-            logits = np.stack([-logits.reshape(-1), logits.reshape(-1)], 1)
-        return classes(target.of(logits))
-
-    def _one_of_each(
-        self, arrays: list[np.ndarray], target: Any, against: Any
-    ) -> tuple[Any, Target]:
-        """The analyzer and the target where only one target of each sample makes sense."""
-        wanted = self._read_target(arrays, target, against)
-        refuse_several(wanted)
-        if wanted.kind == "class" and self._graph.is_binary:
-            return self._of_one_class(wanted.index), classes(np.zeros(len(arrays[0])))
-        return self, wanted
 
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         """The maps of arrays as the model takes them, unchecked; their logits and neurons."""
@@ -307,10 +275,8 @@ class Analyzer(BinaryAnalyzer):
             return self._nothing(arrays, target)
         if target.kind == "classes" and not self._shares_forward_pass:
             each = [self._explained(arrays, classes(column)) for column in target.index.T]
-            return side_by_side(each, target)
+            return side_by_side(each) | {"neurons": target.index}
         found = self._batches.run(self._explaining, arrays, target)
-        if target.kind == "classes":
-            return side_by_side(found, target)
         return found | {"neurons": target.neurons(found["logits"])}
 
     def _logits_of(self, arrays: list[np.ndarray]) -> np.ndarray:
@@ -340,21 +306,8 @@ class Analyzer(BinaryAnalyzer):
         # Rules may cut NaN to 0. A logit of -inf is a class that is masked out.
         broken = logits is not None and bool(np.isnan(logits).any())
         if self.check_finite and (broken or not all(np.isfinite(m).all() for m in maps)):
-            self._refuse_broken_weights()
-            raise InputError(
-                "Expected finite relevance, got NaN or infinity from finite inputs: the model's own "
-                "values overflow, or its slope is infinite there, as of a square root at 0; scale the "
-                "input as the model expects it, or set check_finite=False."
-            )
-
-    def _refuse_broken_weights(self) -> None:
-        for weight in self.model.weights:
-            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-                layer = weight.path.rpartition("/")[0]
-                raise InputError(
-                    f"Expected a model with finite weights, but those of layer {layer!r} hold NaN or "
-                    "infinity: train the model again, or load earlier weights."
-                )
+            values = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
+            raise not_finite(values)
 
     # What is compiled.
 
@@ -373,14 +326,7 @@ class Analyzer(BinaryAnalyzer):
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
         """The names of the options; of one method where a class has several."""
-        names: dict[str, None] = {}
-        for base in cls.__mro__[:-1]:
-            if "__init__" not in vars(base):
-                continue
-            for parameter in inspect.signature(vars(base)["__init__"]).parameters.values():
-                if parameter.kind is not parameter.VAR_KEYWORD:
-                    names[parameter.name] = None
-        return [n for n in names if n not in ("self", "model", "composite", "method")]
+        return [n for n in parameters_of(cls) if n not in ("model", "composite", "method")]
 
     def save(self, folder: str | Path) -> None:
         """Writes the model and the analyzer's name and options to a folder, whole or not at all.
@@ -400,10 +346,3 @@ class Analyzer(BinaryAnalyzer):
         self.model.save(folder / "model.keras")
         text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
         (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")
-
-
-def side_by_side(found: list[dict[str, Any]], target: Target) -> dict[str, Any]:
-    """What is explained of k classes of each sample, of what is of each of them."""
-    parts = [{key: each[key] for key in each if key not in ("logits", "neurons")} for each in found]
-    stacked = tf.nest.map_structure(lambda *p: np.stack(p, 1), *parts)
-    return {"logits": found[0]["logits"], "neurons": target.index} | stacked

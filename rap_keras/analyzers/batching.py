@@ -41,7 +41,7 @@ class Batches:
         Args:
             function: A method of an analyzer; it is known by its name.
             arrays: The inputs, of one sample or more.
-            target: Of each sample. Where it is of k classes of each, results are lists of k.
+            target: Of each sample. Of k classes of each, results are `side_by_side`.
         """
         key = function.__name__, target.kind, target.contrast
         if key not in self._runs:
@@ -61,9 +61,9 @@ class Batches:
                 "Expected a model whose operations XLA compiles, but it knows none of type "
                 f"{', '.join(unknown)}: leave jit_compile=False."
             ) from None
-        if len(parts) == 1:
-            return parts[0]
-        return tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)
+        if len(parts) > 1:
+            parts = [tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)]
+        return side_by_side(parts[0]) if target.kind == "classes" else parts[0]
 
     def _compiled(self, function: Compute, target: Target) -> Run:
         kind = target.at(None)
@@ -78,3 +78,10 @@ class Batches:
         if self._jit_compile:
             compute = tf.function(compute, autograph=False, jit_compile=True)
         return self._network.compiled(compute, spec)
+
+
+def side_by_side(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is explained of k classes of each sample, `(batch, k, ...)`; logits are the same of all."""
+    parts = [{key: each[key] for key in each if key != "logits"} for each in found]
+    stacked = tf.nest.map_structure(lambda *p: np.stack(p, 1), *parts)
+    return {"logits": found[0]["logits"]} | stacked

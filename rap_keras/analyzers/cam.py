@@ -51,6 +51,10 @@ class _CAMAnalyzer(PropagationAnalyzer):
         **options: Any,
     ) -> None:
         self.relu = read_boolean("relu", relu)
+        if not self._signed:
+            self._one_sided = 'use "hires_cam", or "grad_cam" with relu=False,'
+        elif self.relu:
+            self._one_sided = "pass relu=False"
         choose("align", align, ALIGNMENTS)
         self.align = align
         super().__init__(model, gradient_composite(), **options)
@@ -64,11 +68,6 @@ class _CAMAnalyzer(PropagationAnalyzer):
         super()._use_graph()
         if hasattr(self, "_node"):
             self._node = next(n for n in self._graph.nodes if n.name == self._node.name)
-
-    def _one_sided(self) -> str:
-        if self._signed:
-            return "pass relu=False" if self.relu else ""
-        return 'use "hires_cam", or "grad_cam" with relu=False,'
 
     def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
         """The centres of receptive fields; `values` give the sizes that the model leaves open."""

@@ -74,8 +74,7 @@ class GuidedBackpropAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.guided), **options)
 
-    def _one_sided(self) -> str:
-        return _SIGNED
+    _one_sided = _SIGNED
 
 
 class DeconvnetAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
@@ -88,5 +87,4 @@ class DeconvnetAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.deconvnet), **options)
 
-    def _one_sided(self) -> str:
-        return _SIGNED
+    _one_sided = _SIGNED

@@ -81,6 +81,8 @@ class LRPAnalyzer(PropagationAnalyzer):
         if (low is None) != (high is None):
             raise InputError(f"Expected low and high, got low={shown(low)} and high={shown(high)}.")
         self._preset = self._method.preset
+        if self._preset and self._preset.deep_taylor:
+            self._one_sided = _SIGNED
         if innvestigate_compat and self._preset is None:
             raise InputError(
                 "Expected innvestigate_compat for a method of iNNvestigate, got it for a composite of "
@@ -154,9 +156,6 @@ class LRPAnalyzer(PropagationAnalyzer):
             return super()._start(target)
         # Deep Taylor decomposition is of functions that are not negative.
         return lambda logits, selected: tf.nn.relu(logits * selected)
-
-    def _one_sided(self) -> str:
-        return _SIGNED if self._preset and self._preset.deep_taylor else ""
 
     def options(self) -> dict[str, Any]:
         """The options that make this analyzer again, as JSON knows them."""

@@ -15,7 +15,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import read_bounds, refuse_outside
 from rap_keras.inputs.contrast import Contrast, read_contrast, refuse_itself
 from rap_keras.inputs.samples import Pack
-from rap_keras.inputs.target import Target, first_given
+from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape, batch_axis
 from rap_keras.propagate import relevance_dtype
 from rap_keras.propagation import Propagation, Start, started
@@ -162,8 +162,12 @@ class PropagationAnalyzer(Analyzer):
             raise self._no_layers()
         arrays, _ = self._read(x)
         target = first_given(target, neuron_selection)
-        analyzer, wanted = self._one_of_each(arrays, target, against)
-        return analyzer, arrays, wanted
+        wanted = self._read_target(arrays, target, against)
+        refuse_several(wanted)
+        if wanted.kind == "class" and self._graph.is_binary:
+            of_logit = wanted.at(np.zeros(len(arrays[0]), np.int32))
+            return self._of_one_class(wanted.index), arrays, of_logit
+        return self, arrays, wanted
 
     def _propagate(self, inputs: list[tf.Tensor], target: Target) -> Any:
         propagation = self._propagation_to(target)

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -298,6 +298,25 @@ def telling_tokens() -> Iterator[None]:
             f"Expected tokens from 0 to {int(found[2]) - 1}, as an embedding or table of the model has "
             f"{found[2]} rows, got {found[1]}: use the vocabulary of the model."
         ) from None
+
+
+def not_finite(weights: Iterable[tuple[str, np.ndarray]]) -> InputError:
+    """The error about maps that are not finite.
+
+    Args:
+        weights: Those of the model, by name.
+    """
+    for name, value in weights:
+        if not np.isfinite(value).all():
+            return InputError(
+                f"Expected a model with finite weights, but {name!r} holds NaN or infinity: train the "
+                "model again, or load earlier weights."
+            )
+    return InputError(
+        "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
+        "overflow, or its slope is infinite there, as of a square root at 0; scale the input as the "
+        "model expects it, or set check_finite=False."
+    )
 
 
 def _joined(*batches: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -1,32 +1,29 @@
 """RAP as an analyzer of iNNvestigate."""
 
 import contextlib
-import json
-import zipfile
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
-import tensorflow.keras.layers as klayers
 import tensorflow.keras.models as kmodels
-from innvestigate.analyzer.base import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
-from rap_keras.analyzers.zero_maps import are_zero
 from rap_keras.backends.keras2.graphs import (
     graph_scope,
     new_graph,
     reserve_names,
     safe_loading,
-    valid_name,
 )
 from rap_keras.backends.keras2.network import Keras2Network
 from rap_keras.backends.network import telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
-from rap_keras.innvestigate.guards import Guard
+from rap_keras.innvestigate.files import read_npz, write_npz
+from rap_keras.innvestigate.guards import Guard, warn_of_zero_maps
+from rap_keras.innvestigate.step import Step
 from rap_keras.inputs.bounds import read_bounds, refuse_outside
 from rap_keras.inputs.contrast import read_contrast, refuse_itself
 from rap_keras.inputs.target import (
@@ -37,12 +34,9 @@ from rap_keras.inputs.target import (
     is_region,
     read_target,
 )
-from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.propagation import Propagation, contrasted, select
-from rap_keras.support.files import replacing
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import shown
-from rap_keras.support.warn import warn
 
 
 class PropagationAnalyzer(ReverseAnalyzerBase):
@@ -84,7 +78,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             self._bounds = read_bounds(bounds)
             self._guard = Guard(network, check_finite)
             self._graph, self._positions = network.graph, network.positions
-            self._refuse_outputs()
+            self._guard.refuse_outputs(head_too=not self._disable_model_checks)
             self._contrast = read_contrast(contrast, self._positions[-1])
             if self._neuron_selection_mode == "all":
                 refuse_itself(self._contrast, None)
@@ -100,23 +94,6 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         self = super().__new__(cls)
         self._made_of = args, options
         return self
-
-    def _refuse_outputs(self) -> None:
-        shape = self._graph.shapes[self._graph.output]
-        if len(shape) != 2 or None in self._positions:
-            raise InputError(
-                "Expected a model with outputs of one known size, of shape (batch, neurons) or (batch, "
-                f"height, width, classes), got {(None, *self._positions)}: build it for one size of its "
-                "input, or use rap_keras.create_analyzer."
-            )
-        last = self._guard.network.last
-        head = activation_name(last.layer) if last else None
-        if head in HEADS and not self._disable_model_checks:
-            assert last is not None
-            raise NotAnalyzeableModelException(
-                f"Expected a model whose output is the logits, but layer {last.name!r} ends it with "
-                f"{head}: pass rap_keras.innvestigate.prepare(model, keep_head=False)."
-            )
 
     def rules(self) -> RuleTable:
         """The rule of every layer, in the order of computation; prints as a table."""
@@ -151,12 +128,12 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             begin, at, of = (tf.reshape(t, shape) for t in (selected * logit, logits, selected))
             return tf.reshape(contrasted(begin, at, of, self._contrast), tf.shape(logits))
 
-        return [_Step(start, "start")([logits, *reversed_Ys, *index])]
+        return [Step(start, "start")([logits, *reversed_Ys, *index])]
 
     def _propagate(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
         node = self._graph.producers[self._guard.network.slots[id(Ys[0])]]
         inputs = self._model.inputs if self._propagation.takes_box(node) else []
-        step = _Step(lambda tensors: self._propagation.share(node, tensors), node.name)
+        step = Step(lambda tensors: self._propagation.share(node, tensors), node.name)
         return tf.nest.flatten(step([*Xs, *reversed_Ys, *inputs]))
 
     def _reverse_model(
@@ -199,19 +176,15 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         if self._mode_of(target) != self._neuron_selection_mode:
             return self._with_mode(self._mode_of(target)).analyze(X, target)
         with graph_scope(self._model):
-            if not self._analyzer_model_done:
-                self.create_analyzer_model()
-            feed, pack = self._feed(X, target)
-            if not len(feed[0]):
-                return pack([np.zeros(x.shape, x.dtype) for x in feed[: len(self._model.inputs)]])
-            samples = feed[: len(self._model.inputs)]
-            with telling_tokens(), self._guard.network.telling_sizes(samples):
-                maps = _as_list(self._analyzer_model.predict_on_batch(feed))
+            samples, index, pack = self._feed(X, target)
+            if not len(samples[0]):
+                return pack([np.zeros(x.shape, x.dtype) for x in samples])
+            maps = self._computed(self._analyzer_model, samples, index)
             if self._n_debug_output:
                 self._handle_debug_output(maps[-self._n_debug_output :])
                 maps = maps[: -self._n_debug_output]
             self._guard.refuse_broken(samples, maps)
-            _warn_of_zero_maps(type(self).__name__, maps)
+            warn_of_zero_maps(type(self).__name__, maps)
             return pack(maps)
 
     def _mode_of(self, target: Any) -> str:
@@ -248,26 +221,20 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         if self._mode_of(target) != self._neuron_selection_mode:
             return self._with_mode(self._mode_of(target)).analyze_layers(X, target)
         with graph_scope(self._model):
-            if not self._analyzer_model_done:
-                self.create_analyzer_model()
-            feed, _ = self._feed(X, target)
+            samples, index, _ = self._feed(X, target)
             names = zip(self._graph.input_names, self._graph.inputs, strict=True)
             slots = {name: [slot] for name, slot in names}
             slots |= {node.name: list(node.outputs) for node in self._graph.nodes}
-            if not len(feed[0]):
+            if not len(samples[0]):
                 return {name: self._no_maps(parts) for name, parts in slots.items()}
             if self._layers_model is None:
-                tensors = {
-                    self._guard.network.slots[i]: t["final_tensor"]
-                    for i, t in self._relevances.items()
-                    if i in self._guard.network.slots
-                }
+                known = self._guard.network.slots.items()
+                made = self._relevances
+                tensors = {slot: made[i]["final_tensor"] for i, slot in known if i in made}
                 outputs = [tensors[slot] for parts in slots.values() for slot in parts]
                 inputs = self._analyzer_model.inputs
                 self._layers_model = kmodels.Model(inputs, outputs, name="relevance_of_layers")
-            samples = feed[: len(self._model.inputs)]
-            with telling_tokens(), self._guard.network.telling_sizes(samples):
-                found = _as_list(self._layers_model.predict_on_batch(feed))
+            found = self._computed(self._layers_model, samples, index)
             self._guard.refuse_broken(samples, found[: len(self._graph.inputs)])
             maps = iter(found)
         layers = {name: [next(maps) for _ in parts] for name, parts in slots.items()}
@@ -278,28 +245,34 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         maps = [np.zeros(shape, np.float32) for shape in shapes]
         return maps[0] if len(maps) == 1 else maps
 
-    def _feed(self, X: Any, target: Any) -> tuple[list[np.ndarray], Any]:
-        """What the analyzer's model takes, and what packs its maps as X was packed."""
+    def _computed(
+        self, model: Any, samples: list[np.ndarray], index: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        with telling_tokens(), self._guard.network.telling_sizes(samples):
+            found = model.predict_on_batch([*samples, *index])
+        return found if isinstance(found, list) else [found]
+
+    def _feed(self, X: Any, target: Any) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
+        """The samples, the index of the target if there is one, and what packs maps as X was packed."""
+        if not self._analyzer_model_done:
+            self.create_analyzer_model()
         arrays, pack = self._guard.read(X)
         refuse_outside(self._bounds, arrays)
         size = len(arrays[0])
         if isinstance(X, list | tuple) and len(arrays) == 1:
-            pack = _first  # as iNNvestigate does
+            pack = operator.itemgetter(0)  # as iNNvestigate does
         if not size:
-            return arrays, pack
+            return arrays, [], pack
         if len(self._positions) == 1 and not is_region(np.asarray(target)):
             target = as_column(target)
-        count = size
-        if (
-            self._analyzer_model is not self._own_model
-        ):  # a wrapper's, which augments behind the input
-            count = max(size, np.size(target))
+        wrapped = self._analyzer_model is not self._own_model  # it augments behind the input
+        count = max(size, np.size(target)) if wrapped else size
         wanted = read_target(target, count, self._positions, none=self._neuron_selection_mode)
         if wanted.kind in ("largest", "all"):
-            return arrays, pack
+            return arrays, [], pack
         refuse_itself(self._contrast, wanted.index)
         index = _one_each(wanted.index) if wanted.kind == "region" else wanted.index
-        return [*arrays, self._get_neuron_selection_array(index, size)], pack
+        return arrays, [self._get_neuron_selection_array(index, size)], pack
 
     # Saving.
 
@@ -328,15 +301,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             InputError: The file cannot be written.
         """
         class_name, state = self.save()
-        weights = state.pop("model_weights")
-        arrays = {f"weight_{k:05d}": w for k, w in enumerate(weights)}
-        for key in self._array_states:
-            arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
-        text = json.dumps({"class_name": class_name, "state": state})
-        path = Path(fname)
-        path = path if path.name.endswith(".npz") else path.with_name(f"{path.name}.npz")
-        with replacing(path) as file:
-            np.savez(file, analyzer=np.array(text), **arrays)
+        write_npz(Path(fname), class_name, state, self._array_states)
 
     @staticmethod
     def load_npz(fname: Any, safe_mode: bool = True) -> Any:
@@ -353,45 +318,9 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         Raises:
             InputError: The file is none of `save_npz`.
         """
-        try:
-            with open(fname, "rb") as opened, np.load(opened) as file:
-                saved = json.loads(str(file["analyzer"]))
-                weights = [file[key] for key in sorted(file.files) if key.startswith("weight_")]
-                for key in file.files:
-                    state, _, name = key.partition("/")
-                    if name:
-                        saved["state"].setdefault(state, {})[name] = file[key]
-                saved["state"]["model_weights"] = weights
-                class_name = saved["class_name"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
-            ) from error
+        class_name, state = read_npz(fname)
         with safe_loading(read_boolean("safe_mode", safe_mode)):
-            return ReverseAnalyzerBase.load(class_name, saved["state"])
-
-
-def _warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
-    """Warns about samples whose maps are zero at every input."""
-    count = int(are_zero(maps, maps[0].shape[:1]).sum())
-    if count:
-        warn(
-            f"The map of {name} is zero everywhere for {count} of {len(maps[0])} samples: it finds "
-            "nothing that speaks for the neuron. For class 0 of a model with one sigmoid, analyze "
-            "rap_keras.innvestigate.prepare(model, keep_head=False, negated=True).",
-        )
-
-
-class _Step(klayers.Layer):
-    """A computation as one layer, for Keras would make a layer of every operation."""
-
-    def __init__(self, compute: Callable[[list[tf.Tensor]], Any], name: str) -> None:
-        super().__init__(name=valid_name(f"relevance/{name}"), autocast=False)
-        self._compute = compute
-
-    @tf.autograph.experimental.do_not_convert
-    def call(self, tensors: Any) -> Any:
-        return self._compute(tf.nest.flatten(tensors))
+            return ReverseAnalyzerBase.load(class_name, state)
 
 
 def _one_each(masks: np.ndarray) -> np.ndarray:
@@ -418,11 +347,3 @@ def _read_range(values: Any) -> Any:
             f"Expected reverse_clip_values to be False or (low, high), got {shown(values)}."
         ) from None
     return low, high
-
-
-def _first(maps: list[np.ndarray]) -> np.ndarray:
-    return maps[0]
-
-
-def _as_list(result: Any) -> list[Any]:
-    return result if isinstance(result, list) else [result]

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow.keras.backend as kbackend
+from innvestigate.analyzer.base import NotAnalyzeableModelException
 
+from rap_keras.analyzers.zero_maps import are_zero
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork
-from rap_keras.backends.network import telling_tokens
+from rap_keras.backends.network import not_finite, telling_tokens
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import Pack
 from rap_keras.inputs.target import as_column, first_given, is_region, read_target
+from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.support.options import read_boolean
+from rap_keras.support.warn import warn
 
 
 class Guard:
@@ -51,6 +55,32 @@ class Guard:
                 self.network.check(arrays)
         return arrays, pack
 
+    def refuse_outputs(self, head_too: bool) -> None:
+        """Refuses outputs that iNNvestigate has no place for.
+
+        Args:
+            head_too: Refuse a softmax or sigmoid at the end.
+
+        Raises:
+            InputError: Their size is not known.
+            NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+        """
+        shape = self.network.graph.shapes[self.network.graph.output]
+        if len(shape) != 2 or None in self.network.positions:
+            raise InputError(
+                "Expected a model with outputs of one known size, of shape (batch, neurons) or (batch, "
+                f"height, width, classes), got {(None, *self.network.positions)}: build it for one size "
+                "of its input, or use rap_keras.create_analyzer."
+            )
+        last = self.network.last
+        head = activation_name(last.layer) if last else None
+        if head in HEADS and head_too:
+            assert last is not None
+            raise NotAnalyzeableModelException(
+                f"Expected a model whose output is the logits, but layer {last.name!r} ends it with "
+                f"{head}: pass rap_keras.innvestigate.prepare(model, keep_head=False)."
+            )
+
     def refuse_broken(self, arrays: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
         """Refuses maps that are not finite, or are zero because the logits are not.
 
@@ -68,17 +98,8 @@ class Guard:
                 return
         with graph_scope(self.network.model):
             weights = self.network.model.weights
-            for weight, value in zip(weights, kbackend.batch_get_value(weights), strict=True):
-                if not np.isfinite(value).all():
-                    raise InputError(
-                        f"Expected a model with finite weights, but {weight.name!r} holds NaN or "
-                        "infinity: train the model again, or load earlier weights."
-                    )
-        raise InputError(
-            "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
-            "overflow, or its slope is infinite there, as of a square root at 0; scale the input as "
-            "the model expects it, or set check_finite=False."
-        )
+            values = kbackend.batch_get_value(weights)
+        raise not_finite((w.name, v) for w, v in zip(weights, values, strict=True))
 
 
 @contextlib.contextmanager
@@ -130,3 +151,14 @@ def _read_target(target: Any, size: int, positions: Sequence[int | None]) -> Any
     if len(positions) > 1 or is_region(target):
         return target
     return read_target(as_column(target), size, positions).index
+
+
+def warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
+    """Warns about samples whose maps are zero at every input."""
+    count = int(are_zero(maps, maps[0].shape[:1]).sum())
+    if count:
+        warn(
+            f"The map of {name} is zero everywhere for {count} of {len(maps[0])} samples: it finds "
+            "nothing that speaks for the neuron. For class 0 of a model with one sigmoid, analyze "
+            "rap_keras.innvestigate.prepare(model, keep_head=False, negated=True).",
+        )

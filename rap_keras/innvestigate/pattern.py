@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rap_keras.innvestigate.base import PropagationAnalyzer, _Step
+from rap_keras.innvestigate.base import PropagationAnalyzer
+from rap_keras.innvestigate.step import Step
 from rap_keras.patterns.composite import PatternComposite, PatternOptions
 from rap_keras.patterns.patterns import Patterns
 from rap_keras.rules.pattern import projected, projects, start
@@ -31,12 +32,12 @@ class _PatternAnalyzer(PropagationAnalyzer):
     def _select(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
         (selected,) = super()._select(Xs, Ys, reversed_Ys, reverse_state)
         mode = self._neuron_selection_mode
-        return [_Step(lambda t: start(t[0], mode, self._projects), "sign")([selected])]
+        return [Step(lambda t: start(t[0], mode, self._projects), "sign")([selected])]
 
     def _at_inputs(self, maps: list[Any]) -> list[Any]:
         if not self._projects or not self._graph.bottlenecks.issuperset(self._graph.inputs):
             return maps
-        step = _Step(lambda tensors: projected(tensors[0]), "projected")
+        step = Step(lambda tensors: projected(tensors[0]), "projected")
         (tensor,) = self._model.inputs
         maps = [step(maps)]
         self._relevances[id(tensor)]["final_tensor"] = maps[0]

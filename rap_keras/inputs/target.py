@@ -38,11 +38,26 @@ class TopK:
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", read_integer("k", self.k, 1))
 
-    def of(self, logits: np.ndarray) -> np.ndarray:
-        """The classes of logits `(batch, classes)`, int32 `(batch, k)`."""
+    def read(self, logits: np.ndarray, shape: Sequence[int | None]) -> "Target":
+        """The classes of samples.
+
+        Args:
+            logits: Of the samples; of two classes with one output its logit, that of class 1.
+            shape: That of the classes of one sample.
+
+        Raises:
+            InputError: There is no vector of classes.
+        """
+        if len(shape) > 1:
+            raise InputError(
+                f"Expected a vector of classes for {self}, got an output of shape {tuple(shape)}: pass "
+                "a region.",
+                "target",
+            )
         flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:])))
-        order = np.argsort(-flat, 1, kind="stable")
-        return order[:, : self.k].astype(np.int32)
+        if shape == (2,) and flat.shape[1] == 1:
+            flat = np.concatenate([-flat, flat], 1)
+        return classes(np.argsort(-flat, 1, kind="stable")[:, : self.k])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Options as users pass them: plain Python numbers, as JSON knows them, or an `InputError`."""
 
+import inspect
 import math
 import operator
 from typing import Any
@@ -63,3 +64,13 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(part) for part in value]
     return np.asarray(value).tolist() if hasattr(value, "__array__") else value
+
+
+def parameters_of(cls: type) -> list[str]:
+    """The names of the options that a class and its bases take, by the signatures of `__init__`."""
+    found: dict[str, None] = {}
+    for base in cls.__mro__[:-1]:
+        if "__init__" in vars(base):
+            given = inspect.signature(vars(base)["__init__"]).parameters.values()
+            found |= dict.fromkeys(p.name for p in given if p.kind is not p.VAR_KEYWORD)
+    return [name for name in found if name != "self"]

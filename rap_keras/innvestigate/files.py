@@ -1,0 +1,55 @@
+"""Analyzers as files without pickle."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.support.files import replacing
+
+
+def write_npz(
+    path: Path, class_name: str, state: dict[str, Any], array_states: Sequence[str]
+) -> None:
+    """Writes what iNNvestigate's `save` gives, whole or not at all.
+
+    Args:
+        path: The file; ".npz" is added where it is missing, as `numpy.savez` does.
+        class_name: The name of the analyzer's class.
+        state: Its state.
+        array_states: The parts of the state that are dicts of arrays.
+    """
+    weights = state.pop("model_weights")
+    arrays = {f"weight_{k:05d}": w for k, w in enumerate(weights)}
+    for key in array_states:
+        arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
+    text = json.dumps({"class_name": class_name, "state": state})
+    path = path if path.name.endswith(".npz") else path.with_name(f"{path.name}.npz")
+    with replacing(path) as file:
+        np.savez(file, analyzer=np.array(text), **arrays)
+
+
+def read_npz(fname: Any) -> tuple[str, dict[str, Any]]:
+    """The class name and the state that `write_npz` wrote.
+
+    Raises:
+        InputError: The file is none of `write_npz`.
+    """
+    try:
+        with open(fname, "rb") as opened, np.load(opened) as file:
+            saved = json.loads(str(file["analyzer"]))
+            weights = [file[key] for key in sorted(file.files) if key.startswith("weight_")]
+            for key in file.files:
+                state, _, name = key.partition("/")
+                if name:
+                    saved["state"].setdefault(state, {})[name] = file[key]
+            saved["state"]["model_weights"] = weights
+            return saved["class_name"], saved["state"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
+        ) from error
