@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from rap_keras.analyzers.coarse import read_image_shape, spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
-from rap_keras.composites.gradient import gradient_composite
+from rap_keras.composites.composite import Composite
 from rap_keras.inputs.target import Target
 from rap_keras.network.feature_maps import read_layer
 from rap_keras.network.receptive_fields import Axes, centres
 from rap_keras.propagate import relevance_dtype
 from rap_keras.propagation import Start, only_selected, started
+from rap_keras.rules import gradient
 from rap_keras.support.options import choose, read_boolean
 
 PLACES = (1, 2)  # the axes of height and width
@@ -57,7 +58,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
             self._one_sided = "pass relu=False"
         choose("align", align, ALIGNMENTS)
         self.align = align
-        super().__init__(model, gradient_composite(), **options)
+        super().__init__(model, Composite({}, default=gradient.gradient), **options)
         read_image_shape(self._graph, self.name)
         self._node = read_layer(self._graph, layer, self.name)
         self.layer = layer

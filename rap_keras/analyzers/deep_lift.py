@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
-from rap_keras.composites.deep_lift import deep_lift_composite
+from rap_keras.composites.composite import Composite
 from rap_keras.errors import InputError
 from rap_keras.inputs.target import Target
 from rap_keras.propagation import Start, only_selected, started
+from rap_keras.rules import deep_lift
 from rap_keras.rules.arithmetic import total
 from rap_keras.support.text import shown
 
@@ -39,7 +40,7 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     _has_layers = False
 
     def __init__(self, model: keras.Model, reference_inputs: Any = 0, **options: Any) -> None:
-        super().__init__(model, deep_lift_composite(), **options)
+        super().__init__(model, Composite({}, default=deep_lift.rescale), **options)
         self._use_references(reference_inputs)
         if any(self._graph.shapes[slot][0] is not None for slot in self._graph.inputs):
             raise InputError(

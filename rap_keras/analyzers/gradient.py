@@ -9,7 +9,6 @@ import tensorflow as tf
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
-from rap_keras.composites.gradient import gradient_composite
 from rap_keras.inputs.target import Target
 from rap_keras.propagation import Start, only_selected
 from rap_keras.rules import gradient
@@ -32,7 +31,7 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         if postprocess is not None:
             choose("postprocess", postprocess, ("abs", "square"))
         self.postprocess = postprocess
-        super().__init__(model, gradient_composite(), **options)
+        super().__init__(model, Composite({}, default=gradient.gradient), **options)
 
     def raw_maps(self, arrays: list[np.ndarray], target: Target) -> list[np.ndarray]:
         """The maps of arrays as the model takes them, unchecked, one per input."""
@@ -51,7 +50,7 @@ class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, gradient_composite(), **options)
+        super().__init__(model, Composite({}, default=gradient.gradient), **options)
 
     def _start(self, target: Target) -> Start:
         return only_selected

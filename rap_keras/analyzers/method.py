@@ -12,6 +12,7 @@ from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
 Options = Mapping[str, Any]
+Signs = bool | Callable[[Options], bool]
 
 # What negative relevance, blue in figures, means.
 LESS = "what has less influence than the rest"
@@ -20,34 +21,8 @@ OTHERS = "what speaks for the other classes"
 SLOPE = "where a larger value would lower the score"
 
 # Options that families of analyzers share.
-SHARED = (
-    "neuron_selection_mode",
-    "output",
-    "batch_size",
-    "check_finite",
-    "jit_compile",
-    "reference_output",
-)
-LRP = (
-    "batch_norm",
-    "add",
-    "input_layer_rule",
-    "low",
-    "high",
-    "innvestigate_compat",
-    "attention",
-    "contrast",
-)
-
-
-def always(options: Options) -> bool:
-    """Of maps that have both signs, whatever the options are."""
-    return True
-
-
-def never(options: Options) -> bool:
-    """Of maps that have one sign."""
-    return False
+SHARED = "neuron_selection_mode output batch_size check_finite jit_compile reference_output"
+LRP = "batch_norm add input_layer_rule low high innvestigate_compat attention contrast"
 
 
 @dataclass(frozen=True)
@@ -93,8 +68,9 @@ class Method:
         name: As `create_analyzer` takes it.
         home: "module:class" of its analyzer; ".module" is one of this package.
         summary: What it is, in a few words.
-        options: The options of its analyzer; None reads them from the signatures.
-        signs: Whether its maps have both signs for a logit of one sign, given its options.
+        options: The names of its analyzer's options, with spaces between them; None reads them from the
+            signatures.
+        signs: Whether its maps have both signs for a logit of one sign; or a function of its options.
         cut: Whether `signs` holds for relevance of both signs, too: what is negative is cut.
         seeded: Whether it draws at random, and has the option `seed`.
         needs_patterns: Whether it has the option `patterns`, which it cannot do without.
@@ -106,8 +82,8 @@ class Method:
     name: str
     home: str
     summary: str = ""
-    options: Sequence[str] | None = None
-    signs: Callable[[Options], bool] = always
+    options: str | None = None
+    signs: Signs = True
     cut: bool = False
     seeded: bool = False
     needs_patterns: bool = False
@@ -118,7 +94,8 @@ class Method:
     def signed(self, options: Options) -> bool:
         """Whether its maps have both signs for a logit of one sign, by the options given."""
         contrasted = options.get("contrast") is not None and options.get("postprocess") is None
-        return self.signs(options) or (contrasted and not self.cut)
+        signs = self.signs(options) if callable(self.signs) else self.signs
+        return signs or (contrasted and not self.cut)
 
     def negative_means(self, options: Options) -> str:
         """What negative relevance means with the given options.
@@ -145,7 +122,7 @@ class Method:
         """The options of its analyzer."""
         if self.options is None:
             return self.load().option_names(self.name)
-        return list(self.options)
+        return self.options.split()
 
     def check_options(self, options: Iterable[str]) -> None:
         """Refuses options that the method does not have, without loading TensorFlow.
@@ -154,7 +131,7 @@ class Method:
             InputError: There is no such option.
         """
         if self.options is not None:
-            refuse_unknown(self.name, options, self.options)
+            refuse_unknown(self.name, options, self.option_names())
 
 
 def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> None:

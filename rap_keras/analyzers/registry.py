@@ -16,8 +16,7 @@ from rap_keras.analyzers.method import (
     Method,
     Options,
     Preset,
-    always,
-    never,
+    Signs,
 )
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import load_function, names_function
@@ -33,18 +32,6 @@ def _not_cut(options: Options) -> bool:
     return options.get("relu") is False
 
 
-def _not_cut_by_default(options: Options) -> bool:
-    return options.get("relu") is not True
-
-
-def _of_logits(options: Options) -> bool:
-    return options.get("score") == "logit"
-
-
-def _has_beta(options: Options) -> bool:
-    return options.get("beta") != 0 and options.get("alpha") != 1
-
-
 _NONE: Options = {}
 
 
@@ -52,8 +39,7 @@ def _forward(
     name: str, home: str, summary: str, options: str = "", negative: str = "", **known: Any
 ) -> Method:
     """A method that does not go back by rules."""
-    names = (*options.split(), *SHARED)
-    return Method(name, home, summary, names, negative=negative, **known)
+    return Method(name, home, summary, f"{options} {SHARED}", negative=negative, **known)
 
 
 def _back(
@@ -70,20 +56,19 @@ def _preset(
     first: str = "",
     *,
     options: Options = _NONE,
-    signs: Callable[[Options], bool] = always,
+    signs: Signs = True,
     deep_taylor: bool = False,
     innvestigate: Options = _NONE,
     **fixed: Any,
 ) -> Method:
     """A preset of LRP, see `Preset`."""
     preset = Preset(kernel, dense, first, fixed, options, deep_taylor, innvestigate)
-    names = (*LRP, *SHARED, *options)
+    names = " ".join([LRP, SHARED, *options])
     return Method(name, _LRP, preset.summary, names, signs, negative=AGAINST, preset=preset)
 
 
 _CAM = "layer relu align"
 _LRP = ".lrp:LRPAnalyzer"
-_ALPHA_BETA: Options = {"alpha": None, "beta": None, "bias": True}
 _Z_PLUS: Options = {"alpha": 1, "beta": 0, "bias": False}
 _SEQUENTIAL: Options = {"options": {"epsilon": 0.1}, "innvestigate": {"positive_norm": True}}
 # A new method is a line here, and a file with its class; a new preset of LRP a line.
@@ -113,13 +98,13 @@ METHODS = [
         "PatternAttribution (Kindermans et al. 2018)",
         "patterns project", AGAINST, needs_patterns=True),
     _forward("attention.rollout", ".rollout:AttentionRolloutAnalyzer",
-        "Attention rollout (Abnar and Zuidema 2020)", signs=never),
+        "Attention rollout (Abnar and Zuidema 2020)", signs=False),
     _back("grad_cam", ".cam:GradCAMAnalyzer", "Grad-CAM (Selvaraju et al. 2017)",
         _CAM, AGAINST, signs=_not_cut, cut=True),
     _back("grad_cam_plus_plus", ".cam:GradCAMPlusPlusAnalyzer", "Grad-CAM++ (Chattopadhay et al. 2018)",
         _CAM, AGAINST, signs=_not_cut, cut=True),
     _back("hires_cam", ".cam:HiResCAMAnalyzer", "HiResCAM (Draelos and Carin 2020)",
-        _CAM, AGAINST, signs=_not_cut_by_default, cut=True),
+        _CAM, AGAINST, signs=lambda given: given.get("relu") is not True, cut=True),
     _back("layer_cam", ".cam:LayerCAMAnalyzer", "LayerCAM (Jiang et al. 2021)",
         _CAM, AGAINST, signs=_not_cut, cut=True),
     _back("deep_lift", ".deep_lift:DeepLIFTAnalyzer", "DeepLIFT, rescale rule (Shrikumar et al. 2017)",
@@ -127,25 +112,27 @@ METHODS = [
     _forward("occlusion", ".masked:OcclusionAnalyzer", "Occlusion (Zeiler and Fergus 2014)",
         "window stride value", AGAINST),
     _forward("rise", ".masked:RISEAnalyzer", "RISE, random masks (Petsiuk et al. 2018)",
-        "masks cells p score value seed", signs=_of_logits, seeded=True),
+        "masks cells p score value seed", seeded=True,
+        signs=lambda given: given.get("score") == "logit"),
     _forward("score_cam", ".score_cam:ScoreCAMAnalyzer", "Score-CAM (Wang et al. 2020)",
         "layer value", signs=never),
     _forward("input", ".controls:InputAnalyzer", "The input itself, as a baseline"),
     _forward("random", ".controls:RandomAnalyzer", "Gaussian noise, as a baseline",
         "stddev seed", seeded=True),
-    Method("lrp", _LRP, "LRP by your own table of rules", (*LRP, *SHARED, "composite")),
+    Method("lrp", _LRP, "LRP by your own table of rules", f"{LRP} {SHARED} composite"),
     _preset("lrp.z", "z"),
     _preset("lrp.epsilon", "epsilon", options={"epsilon": 1e-7, "bias": True}),
-    _preset("lrp.w_square", "w_square", signs=never),
-    _preset("lrp.flat", "flat", signs=never),
-    _preset("lrp.alpha_beta", "alpha_beta", options=_ALPHA_BETA, signs=_has_beta),
+    _preset("lrp.w_square", "w_square", signs=False),
+    _preset("lrp.flat", "flat", signs=False),
+    _preset("lrp.alpha_beta", "alpha_beta", options={"alpha": None, "beta": None, "bias": True},
+        signs=lambda given: given.get("beta") != 0 and given.get("alpha") != 1),
     _preset("lrp.alpha_2_beta_1", "alpha_beta", alpha=2, beta=1, bias=True),
     _preset("lrp.alpha_2_beta_1_IB", "alpha_beta", alpha=2, beta=1, bias=False),
-    _preset("lrp.alpha_1_beta_0", "alpha_beta", signs=never, alpha=1, beta=0, bias=True),
-    _preset("lrp.alpha_1_beta_0_IB", "alpha_beta", signs=never, **_Z_PLUS),
-    _preset("lrp.z_plus", "alpha_beta", signs=never, **_Z_PLUS),
+    _preset("lrp.alpha_1_beta_0", "alpha_beta", signs=False, alpha=1, beta=0, bias=True),
+    _preset("lrp.alpha_1_beta_0_IB", "alpha_beta", signs=False, **_Z_PLUS),
+    _preset("lrp.z_plus", "alpha_beta", signs=False, **_Z_PLUS),
     _preset("lrp.z_plus_fast", "alpha_beta", first="z_plus",
-        signs=never, **_Z_PLUS, innvestigate={"z_plus": True}),
+        signs=False, **_Z_PLUS, innvestigate={"z_plus": True}),
     _preset("lrp.sequential_preset_a", "alpha_beta", "epsilon", **_SEQUENTIAL, alpha=1, beta=0),
     _preset("lrp.sequential_preset_b", "alpha_beta", "epsilon", **_SEQUENTIAL, alpha=2, beta=1),
     _preset("lrp.sequential_preset_a_flat", "alpha_beta", "epsilon", "flat",
@@ -155,9 +142,9 @@ METHODS = [
     _preset("lrp.epsilon_plus", "alpha_beta", "epsilon", options={"epsilon": 1e-6}, alpha=1, beta=0),
     _preset("lrp.epsilon_gamma_box", "gamma", "epsilon", "box",
         options={"epsilon": 1e-6, "gamma": 0.25}),
-    _preset("deep_taylor", "alpha_beta", signs=never, **_Z_PLUS, deep_taylor=True),
+    _preset("deep_taylor", "alpha_beta", signs=False, **_Z_PLUS, deep_taylor=True),
     _preset("deep_taylor.bounded", "alpha_beta", first="box",
-        signs=never, **_Z_PLUS, deep_taylor=True),
+        signs=False, **_Z_PLUS, deep_taylor=True),
 ]
 # fmt: on
 
@@ -206,10 +193,10 @@ def _own(name: str, function: Callable[..., Any], signed: bool) -> Method:
             f"{getattr(function, '__name__', 'one')}{inspect.signature(function)}.",
             "function",
         )
-    home, signs = ".own:FunctionAnalyzer", always if signed else never
+    home = ".own:FunctionAnalyzer"
     named = f"Your own method {getattr(function, '__name__', name)}"
     summary = (inspect.getdoc(function) or named).partition("\n")[0]
-    return Method(name, home, summary, signs=signs, function=function)
+    return Method(name, home, summary, signs=signed, function=function)
 
 
 def find_method(name: str) -> Method | None:

@@ -61,7 +61,7 @@ def test_a_new_method_is_one_line(monkeypatch):
 
 def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
     line = registry._preset(
-        "lrp.toy", "alpha_beta", options={"alpha": None}, signs=methods.never, beta=0, bias=False
+        "lrp.toy", "alpha_beta", options={"alpha": None}, signs=False, beta=0, bias=False
     )
     monkeypatch.setattr(registry, "METHODS", [*METHODS, line])
     assert rap_keras.analyzer_names()[-1] == "lrp.toy"

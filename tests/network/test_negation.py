@@ -13,12 +13,13 @@ from keras import ops
 from rap_keras import InputError
 from rap_keras.backends.keras3.trace import trace
 from rap_keras.composites import lrp
-from rap_keras.composites.gradient import gradient_composite
+from rap_keras.composites.composite import Composite
 from rap_keras.composites.rap import rap_composite
 from rap_keras.inputs.bounds import boxes
 from rap_keras.network.folding import fold
 from rap_keras.network.negation import Negative, less_reference, negated
 from rap_keras.propagate import backward, forward
+from rap_keras.rules import gradient
 
 COMPOSITES = {
     "alpha_beta": lrp.composite("alpha_beta", alpha=1, beta=0),
@@ -26,6 +27,7 @@ COMPOSITES = {
     "epsilon": lrp.composite("epsilon", epsilon=1e-7),
     "rap": rap_composite(),
 }
+GRADIENT = Composite({}, default=gradient.gradient)
 
 
 def features(inputs):
@@ -105,8 +107,8 @@ def test_the_output_and_its_gradient_have_the_other_sign(head):
     assert graph.is_binary
     for kernels in (True, False):
         other = negated(graph, kernels)
-        gradients, output = relevance(graph, gradient_composite(), 1.0)
-        turned, opposite = relevance(other, gradient_composite(), 1.0)
+        gradients, output = relevance(graph, GRADIENT, 1.0)
+        turned, opposite = relevance(other, GRADIENT, 1.0)
         assert_same(opposite, -output)
         assert_same(turned, -gradients)
         assert not other.is_binary  # its only neuron is class 0
