@@ -67,7 +67,7 @@ class Facts:
     Attributes:
         layer: The layer.
         nonnegative: Whether the input of this map is known to be >= 0.
-        rectified: Whether a ReLU cuts every output of the layer.
+        rectified: Whether a ReLU cuts every output of this map.
         is_first: Whether this is the layer's first map, whose input is that of the layer.
         is_last: Whether this is its last. Only separable convolutions have more than one.
     """
@@ -103,8 +103,9 @@ def kernel_rule(step: Callable[..., tf.Tensor]) -> Rule:
         stages = stages or linear.stages(layer, inputs[0])
         relevance, last = relevances[0], len(stages) - 1
         for k in range(last, -1, -1):
-            # Only the input of the first map is that of the layer.
-            facts = Facts(layer, nonnegative and k == 0, rectified, k == 0, k == last)
+            # What is known of the layer is known of the first map's input and the last map's output.
+            known = nonnegative and k == 0, rectified and k == last
+            facts = Facts(layer, *known, is_first=k == 0, is_last=k == last)
             relevance = step(stages[k], relevance, facts, **options)
         return [relevance]
 

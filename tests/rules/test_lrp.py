@@ -145,12 +145,13 @@ def test_nonnegative_is_a_shortcut_only(case):
     agree(case, run(case, arrays, rules=rules, nonnegative=True), arrays, rules=rules)
 
 
-def test_behind_a_relu_no_neuron_has_negative_z():
-    """To be told so takes away only what has no relevance."""
-    case = CASES[0]
+@pytest.mark.parametrize("name", ["dense", "separable2d"])
+def test_behind_a_relu_no_neuron_has_negative_z(name):
+    """To be told so takes away only what has no relevance. Between two maps there is no ReLU."""
+    (case,) = (case for case in CASES if case.name == name)
     x, r, *_ = (tf.constant(a) for a in arrays_of(case))
     layer = cases.build(case)
-    r = tf.where(linear.stages(layer, x)[0].output > 0, r, 0)
+    r = tf.where(linear.stages(layer, x)[-1].output > 0, r, 0)
     for rule, options in (("alpha_beta", {"one_sided": True}), ("gamma", {"signed": True})):
         found, told = (
             getattr(lrp, rule)(layer, [x], [], [r], **options, rectified=rectified)[0]
