@@ -1,0 +1,73 @@
+"""What the decorators make of functions: rules of the general form, with what they ask for."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from helpers.layer_cases import close
+
+from rap_keras.network import linear
+from rap_keras.rules import (
+    facts_of,
+    kernel_rule,
+    layer_rule,
+    lrp,
+    name_of,
+    rap,
+    required_facts,
+    told,
+)
+
+
+def test_a_kernel_rule_goes_back_map_by_map():
+    seen = []
+
+    @kernel_rule
+    def listing(stage, relevance, facts, *, factor=1.0):
+        seen.append((facts.is_first, facts.is_last, facts.nonnegative, facts.rectified))
+        return factor * stage.back(relevance)
+
+    layer = keras.layers.SeparableConv1D(4, 2, use_bias=False)
+    layer.build((None, 5, 3))
+    x, r = tf.random.normal((2, 5, 3), seed=0), tf.random.normal((2, 4, 4), seed=1)
+    (given,) = listing(layer, [x], [], [r], nonnegative=True, rectified=True, factor=2.0)
+    assert seen == [(False, True, False, True), (True, False, True, False)]
+    depthwise, pointwise = linear.stages(layer, x)
+    close(given, 4 * depthwise.back(pointwise.back(r)), 1e-6)
+
+
+def test_what_a_kernel_rule_asks_for_and_is_called():
+    known = {"stages", "nonnegative", "rectified", "box", "name"}
+    assert facts_of(rap.inner, known) == known - {"box", "name"}
+    assert facts_of(lrp.box, known) == known - {"name"}
+    assert required_facts(rap.first) == required_facts(lrp.box) == {"box"}
+    given = functools.partial(lrp.epsilon, epsilon=0.1)
+    assert required_facts(given) == set()
+    assert name_of(given) == "lrp.epsilon(epsilon=0.1)"
+
+
+def test_a_layer_rule_takes_what_it_names():
+    @layer_rule
+    def scaled(relevances, transposed, name, *, factor=2.0):
+        return [factor * len(name) * r for r in transposed(relevances)]
+
+    assert required_facts(scaled) == {"name"}
+    known = {
+        "name": lambda: "abc",
+        "transposed": lambda: lambda rs: [10 * r for r in rs],
+        "box": lambda: 1 / 0,
+    }
+    one = tf.ones((1, 1))
+    close(told(scaled, known)(None, [one], [one], [one])[0], [[60.0]], 1e-6)
+
+
+def test_what_a_layer_rule_is_not_told_is_filled_in():
+    @layer_rule
+    def asking(inputs, relevances, transposed, recompute, samples):
+        assert samples == ([0], [0])
+        return [transposed(relevances)[0] + recompute(inputs)[0]]
+
+    layer = keras.layers.Rescaling(3.0)
+    graph = tf.function(lambda x: asking(layer, [x], [layer(x)], [x])[0], autograph=False)
+    close(graph(tf.constant([[2.0]])), np.array([[12.0]]), 1e-6)
