@@ -23,6 +23,7 @@ from rap_keras.errors import InputError
 from rap_keras.support.devices import choose_tensorflow, share_gpu
 from rap_keras.support.options import read_integer, read_number
 from rap_keras.support.quiet import silenced_stderr, told_once
+from rap_keras.support.text import reason
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def connected(workers: Workers) -> Iterator[None]:
             ray.init(log_to_driver=False, configure_logging=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
-        raise InputError(f"{where} ({_first_line(error)}).", "ray_address") from error
+        raise InputError(f"{where} ({reason(error)}).", "ray_address") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end the process where it stands.
     try:
@@ -226,7 +227,7 @@ def measure_all(
             yield [(record, {}) for record in json.loads(row["records"])]
     except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
         raise InputError(
-            f"Ray has lost its workers ({_first_line(error)}); what was measured is kept: run the "
+            f"Ray has lost its workers ({reason(error)}); what was measured is kept: run the "
             "same command again."
         ) from error
 
@@ -237,8 +238,3 @@ def _reach(address: str) -> None:
     if colon and port.isdigit():
         with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE):
             pass
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(" .:") if lines else type(error).__name__

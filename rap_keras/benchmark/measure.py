@@ -167,18 +167,11 @@ def _by_size(
         if isinstance(reading, Reading):
             groups.setdefault(reading.x.shape, []).append(reading)
     for group in groups.values():
-        done += _safely(group, work, skip)
+        try:
+            done += work(group)
+        except InputError as error:
+            if len(group) == 1 or isinstance(error, SettingsError):
+                done += skip(group[0].position, error)
+            else:
+                done += [one for reading in group for one in _by_size([reading], work, skip)]
     return done
-
-
-def _safely(
-    group: Sequence[Reading],
-    work: Callable[[Sequence[Reading]], list[T]],
-    skip: Callable[[int, InputError], list[T]],
-) -> list[T]:
-    try:
-        return work(group)
-    except InputError as error:
-        if len(group) == 1 or isinstance(error, SettingsError):
-            return skip(group[0].position, error)
-    return [one for reading in group for one in _safely([reading], work, skip)]

@@ -47,9 +47,9 @@ def tidy(
     metrics = chosen(protocol["metrics"])
     columns = []
     for method in protocol["methods"]:
-        rows = [record["results"][method["title"]] for record in kept]
+        numbers = [record["results"][method["title"]] for record in kept]
         for metric in metrics:
-            for quantity, ratio in metric.quantities(protocol, rows).items():
+            for quantity, ratio in metric.quantities(protocol, numbers).items():
                 same = (method["title"], bool(method.get("control")), metric.name, quantity)
                 columns.append((same, per_image(ratio)))
     for k, record in enumerate(kept):

@@ -76,9 +76,9 @@ def mean(values: Array) -> Ratio:
     return Ratio(np.where(finite, values, 0.0)[:, None], finite.astype(np.float64)[:, None])
 
 
-def column(rows: Sequence[Numbers], name: str) -> Array:
+def column(numbers: Sequence[Numbers], name: str) -> Array:
     """A number of each image, NaN where it is undefined."""
-    return np.array([row[name] for row in rows], dtype=np.float64)
+    return np.array([image[name] for image in numbers], dtype=np.float64)
 
 
 def divide(numerators: Array, denominators: Array) -> Array:

@@ -80,13 +80,13 @@ def summarize(
     kept = kept_of(images)
     metrics = chosen(protocol["metrics"])
     weights = resample(len(kept), resamples, protocol["seed"])
-    rows = {
+    numbers = {
         method["title"]: [record["results"][method["title"]] for record in kept]
         for method in protocol["methods"]
     }
     ratios = {
         title: {n: r for m in metrics for n, r in m.quantities(protocol, of_method).items()}
-        for title, of_method in rows.items()
+        for title, of_method in numbers.items()
     }
     shown = [column for column in columns(metrics) if column.difference]
     if reference is None:
@@ -107,7 +107,7 @@ def summarize(
         methods[title] = {
             "control": bool(method.get("control")),
             "quantities": _quantities(metrics, ratios[title], weights),
-            "curves": _curves(metrics, rows[title], weights),
+            "curves": _curves(metrics, numbers[title], weights),
         }
         if title != reference:
             methods[title]["differences"] = {
@@ -161,13 +161,13 @@ def _quantities(
 
 
 def _curves(
-    metrics: Sequence[Metric], rows: Sequence[Numbers], weights: Array
+    metrics: Sequence[Metric], numbers: Sequence[Numbers], weights: Array
 ) -> dict[str, dict[str, Any]]:
     """The mean curves, with a standard error at each step."""
     return {
         metric.name: {
-            label: mean_curve(curves(rows, metric.name, part), weights)
-            for label, part in parts_of(rows, metric.name).items()
+            label: mean_curve(curves(numbers, metric.name, part), weights)
+            for label, part in parts_of(numbers, metric.name).items()
         }
         for metric in metrics
         if metric.curve

@@ -45,10 +45,10 @@ def _counts(v: View, threshold: str | float) -> Numbers:
     }
 
 
-def _segmented(rows: Sequence[Numbers], pooled: bool) -> dict[str, Ratio]:
-    correct, labelled = column(rows, "correct"), column(rows, "labelled")
-    intersection = np.array([row["intersection"] for row in rows], dtype=np.float64)
-    union = np.array([row["union"] for row in rows], dtype=np.float64)
+def _segmented(numbers: Sequence[Numbers], pooled: bool) -> dict[str, Ratio]:
+    correct, labelled = column(numbers, "correct"), column(numbers, "labelled")
+    intersection = np.array([image["intersection"] for image in numbers], dtype=np.float64)
+    union = np.array([image["union"] for image in numbers], dtype=np.float64)
     if pooled:
         return {
             "pixel_accuracy": Ratio(correct[:, None], labelled[:, None]),
@@ -65,8 +65,8 @@ def _segmented(rows: Sequence[Numbers], pooled: bool) -> dict[str, Ratio]:
     }
 
 
-def _equal_area(protocol: Mapping[str, Any], rows: Sequence[Numbers]) -> dict[str, Ratio]:
-    found = _segmented([row["equal_area"] for row in rows], protocol["pooled"])
+def _equal_area(protocol: Mapping[str, Any], numbers: Sequence[Numbers]) -> dict[str, Ratio]:
+    found = _segmented([image["equal_area"] for image in numbers], protocol["pooled"])
     return {f"{name}_equal_area": ratio for name, ratio in found.items()}
 
 
@@ -146,7 +146,7 @@ METRICS = (
         SEGMENTATION,
         _by_sign_words,
         "Table 2",
-        lambda protocol, rows: _segmented(rows, protocol["pooled"]),
+        lambda protocol, numbers: _segmented(numbers, protocol["pooled"]),
         beside=("equal_area", "by sign"),
         default=True,
     ),

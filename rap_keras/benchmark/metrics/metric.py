@@ -150,9 +150,11 @@ class Metric:
             for view in views
         ]
 
-    def quantities(self, protocol: Mapping[str, Any], rows: Sequence[Numbers]) -> dict[str, Ratio]:
+    def quantities(
+        self, protocol: Mapping[str, Any], numbers: Sequence[Numbers]
+    ) -> dict[str, Ratio]:
         """The quantities of one row of the benchmark, from its numbers of every image."""
-        return (self.summarize or means_of(*self.numbers))(protocol, rows)
+        return (self.summarize or means_of(*self.numbers))(protocol, numbers)
 
 
 def one_number(
@@ -193,7 +195,7 @@ def each(measure: Callable[..., Numbers]) -> Measure:
 
 def means_of(*names: str) -> Summarize:
     """The mean over the images of each number, as a quantity of the same name."""
-    return lambda protocol, rows: {name: mean(column(rows, name)) for name in names}
+    return lambda protocol, numbers: {name: mean(column(numbers, name)) for name in names}
 
 
 def _as_json(number: Any) -> Any:

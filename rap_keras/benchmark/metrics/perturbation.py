@@ -136,9 +136,9 @@ def _curve_metric(order: str, columns: tuple[Column, ...], reference: str, **mor
             for curve in _ordered(views, order, given)
         ]
 
-    def summarize(protocol: Mapping[str, Any], rows: Sequence[Numbers]) -> dict[str, Ratio]:
+    def summarize(protocol: Mapping[str, Any], numbers: Sequence[Numbers]) -> dict[str, Ratio]:
         fractions = np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
-        accuracy, logit = curves(rows, order, "correct"), curves(rows, order, "logit")
+        accuracy, logit = curves(numbers, order, "correct"), curves(numbers, order, "logit")
         return {
             f"{order}_area": mean(_area(accuracy, fractions)),
             f"{order}_accuracy_aopc": mean(_mean_drop(accuracy)),
@@ -157,14 +157,18 @@ def _areas_metric(
     return Metric(name, measure, *known, perturbs=True)
 
 
-def parts_of(rows: Sequence[Numbers], name: str) -> dict[str, str]:
+def parts_of(numbers: Sequence[Numbers], name: str) -> dict[str, str]:
     """Those of `PARTS` that every image has; the version before had no probabilities."""
-    return {label: part for label, part in PARTS.items() if all(part in row[name] for row in rows)}
+    return {
+        label: part
+        for label, part in PARTS.items()
+        if all(part in image[name] for image in numbers)
+    }
 
 
-def curves(rows: Sequence[Numbers], name: str, part: str) -> Array:
+def curves(numbers: Sequence[Numbers], name: str, part: str) -> Array:
     """A curve of each image, (images, steps + 1)."""
-    return np.array([row[name][part] for row in rows], dtype=np.float64)
+    return np.array([image[name][part] for image in numbers], dtype=np.float64)
 
 
 def _area(curves: Array, fractions: Array) -> Array:

@@ -18,6 +18,7 @@ from rap_keras.benchmark.metrics import Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
 from rap_keras.benchmark.reporting.words import colours
+from rap_keras.benchmark.store import Maps
 from rap_keras.plot.drawing import PERCENTILE, NotebookFigure
 from rap_keras.support.text import printable
 
@@ -33,7 +34,7 @@ CONTROL_COLORS = ("0.15", "0.45", "0.65")
 MARKERS = "osD^vP<X>*hpd"
 MARKERS_PER_CURVE = 7
 
-Maps = Mapping[int, Mapping[str, NDArray[Any]]]
+MapsOfImages = Mapping[int, Maps]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def draw_figures(
     protocol: Mapping[str, Any],
     summary: Mapping[str, Any],
     images: Sequence[Mapping[str, Any]],
-    maps: Maps,
+    maps: MapsOfImages,
 ) -> list[_Drawn]:
     """The figures that the report shows, as far as there is something to draw."""
     figures = []
@@ -86,7 +87,7 @@ def draw_figures(
 
 
 def heatmap_figure(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: Maps
+    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: MapsOfImages
 ) -> Figure:
     """Draws the first images and their heat maps, a row for each, in the manner of the paper's Fig. 5.
 

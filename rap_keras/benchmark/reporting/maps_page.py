@@ -11,7 +11,7 @@ import PIL.Image
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from rap_keras.benchmark.reporting.figures import Maps
+from rap_keras.benchmark.reporting.figures import MapsOfImages
 from rap_keras.benchmark.reporting.html import page
 from rap_keras.benchmark.reporting.words import colours
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
@@ -27,7 +27,7 @@ _WORDS = (
 
 
 def maps_page(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: Maps
+    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: MapsOfImages
 ) -> Iterator[tuple[str, bytes]]:
     """Draws the page; one image's maps are in memory at a time.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rap_keras.benchmark.reporting.document import Heading, Link, to_markdown
-from rap_keras.benchmark.reporting.figures import Maps, draw_figures, png
+from rap_keras.benchmark.reporting.figures import MapsOfImages, draw_figures, png
 from rap_keras.benchmark.reporting.html import to_html
 from rap_keras.benchmark.reporting.latex import to_latex
 from rap_keras.benchmark.reporting.maps_page import PAGE, maps_page
@@ -26,7 +26,7 @@ def write_report(
     folder: Path,
     protocol: Mapping[str, Any],
     images: Sequence[Mapping[str, Any]],
-    maps: Maps,
+    maps: MapsOfImages,
     summary: Mapping[str, Any] | None = None,
     reference: str | None = None,
 ) -> list[Path]:
