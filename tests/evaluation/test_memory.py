@@ -90,8 +90,8 @@ def test_the_benchmark_explains_neighbours_batch_by_batch():
     assert calls == [(3, None, 0), (3, None, 3), (1, None, 6)]
     near = evaluation.neighbours(X, 0.1 * float(np.ptp(X)), 7, [1, 2, Purpose.NEIGHBOURS.value])
     maps = of_inputs(scene, near)
-    assert sensitivity == {"max_sensitivity": evaluation.max_sensitivity(MAP, maps)}
-    assert lipschitz == {"local_lipschitz": evaluation.local_lipschitz(MAP, maps, X, near)}
+    assert sensitivity == evaluation.max_sensitivity(MAP, maps)
+    assert lipschitz == evaluation.local_lipschitz(MAP, maps, X, near)
     del calls[:]
     METRICS["smprt"].measure([view], **changes)
     assert {size for size, *_ in calls} == {3, 1}

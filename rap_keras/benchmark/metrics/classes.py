@@ -1,5 +1,6 @@
 """Whether a map tells classes apart."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,35 +10,35 @@ from rap_keras.benchmark.metrics.metric import Column, Metric, compared, each
 from rap_keras.benchmark.metrics.tables import CLASSES
 from rap_keras.benchmark.metrics.view import Scene, View
 from rap_keras.benchmark.seeds import Purpose, seed_of
-from rap_keras.benchmark.statistics import Array, Numbers
+from rap_keras.benchmark.statistics import Array
 from rap_keras.datasets import Sample
 from rap_keras.errors import InputError
 from rap_keras.evaluation import classes
 
 
-def _energy(v: View) -> Numbers:
+def _energy(v: View) -> tuple[float, ...]:
     scene, share = v.scene, classes.relevance_share
     everything = np.logical_or.reduce(list(scene.sample.objects.values()))
     has_others = (everything & ~scene.mask).any()
     nothing = scene.void | ~everything
-    return {
-        "energy": share(v.heatmap, scene.mask, "positive", scene.void),
-        "energy_all": share(v.heatmap, scene.mask, "all", scene.void),
-        "own_object": share(v.heatmap, scene.mask, "positive", nothing) if has_others else None,
-    }
+    return (
+        share(v.heatmap, scene.mask, "positive", scene.void),
+        share(v.heatmap, scene.mask, "all", scene.void),
+        share(v.heatmap, scene.mask, "positive", nothing) if has_others else math.nan,
+    )
 
 
-def _grid(views: Sequence[View]) -> list[Numbers]:
+def _grid(views: Sequence[View]) -> list[tuple[float, float]]:
     scenes = [view.scene for view in views]
     grids = [scene.grid for scene in scenes if scene.grid is not None]
     pixels = np.stack([grid.pixels for grid in grids])
     maps = views[0].maps.of_pixels(scenes, pixels, [scene.target for scene in scenes])
     game = classes.grid_pointing_game
     return [
-        {
-            "grid": game(heatmap, grid.cell, grid.shape, "positive"),
-            "grid_all": game(heatmap, grid.cell, grid.shape, "all"),
-        }
+        (
+            game(heatmap, grid.cell, grid.shape, "positive"),
+            game(heatmap, grid.cell, grid.shape, "all"),
+        )
         for heatmap, grid in zip(maps, grids, strict=True)
     ]
 
@@ -60,22 +61,19 @@ def other_target(scene: Scene, seed: int) -> int:
     return int((scene.target + generator.integers(1, count)) % count)
 
 
-def _random_logit(views: Sequence[View], seed: int) -> list[Numbers]:
+def _random_logit(views: Sequence[View], seed: int) -> list[tuple[float, float]]:
     scenes = [view.scene for view in views]
     images = np.stack([scene.sample.image for scene in scenes])
     others = [other_target(scene, seed) for scene in scenes]
     maps = views[0].maps.of_pixels(scenes, images, others)
     like = classes.map_similarity
     return [
-        {
-            "random_logit": like(view.heatmap, heatmap, absolute=True),
-            "random_logit_signed": like(view.heatmap, heatmap),
-        }
+        (like(view.heatmap, heatmap, absolute=True), like(view.heatmap, heatmap))
         for view, heatmap in zip(views, maps, strict=True)
     ]
 
 
-def _removal(v: View) -> Numbers:
+def _removal(v: View) -> tuple[float, float]:
     scene, effects = v.scene, np.asarray(v.scene.effects)
     targets = range(len(scene.logits))
     images = np.stack([scene.sample.image] * len(targets))
@@ -83,10 +81,8 @@ def _removal(v: View) -> Numbers:
     masks = [scene.sample.objects[label] for label in removable(scene.sample)]
     relevance = [[heatmap[mask].sum() for heatmap in maps] for mask in masks]
     correlation = classes.rank_correlation
-    return {
-        "removal": correlation(relevance, effects),
-        "removal_margin": correlation(relevance, _margins(effects, scene.logits)),
-    }
+    margins = _margins(effects, scene.logits)
+    return correlation(relevance, effects), correlation(relevance, margins)
 
 
 def removable(sample: Sample) -> list[str]:

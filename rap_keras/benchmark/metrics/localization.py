@@ -25,13 +25,10 @@ def _on_object(v: View) -> tuple[Array, Array, Array]:
     return v.heatmap, v.scene.mask, v.scene.void
 
 
-def _ratio(v: View) -> Numbers:
+def _ratio(v: View) -> tuple[float, float]:
     heatmap, mask, void = _on_object(v)
     ratio = localization.outside_inside_ratio
-    return {
-        "ratio_all": ratio(heatmap, mask, "all", void),
-        "ratio_positive": ratio(heatmap, mask, "positive", void),
-    }
+    return ratio(heatmap, mask, "all", void), ratio(heatmap, mask, "positive", void)
 
 
 def _counts(v: View, threshold: str | float) -> Numbers:
@@ -84,13 +81,11 @@ def _by_sign_words(protocol: Mapping[str, Any]) -> str:
     )
 
 
-def _top_k(v: View, top_k: int) -> Numbers:
+def _top_k(v: View, top_k: int) -> tuple[float, float]:
     heatmap, mask, void = _on_object(v)
     top = localization.top_k_intersection
-    return {
-        "top_k": top(heatmap, mask, top_k, void=void),
-        "top_k_weighted": top(heatmap, mask, top_k, weighted=True, void=void),
-    }
+    share = top(heatmap, mask, top_k, void=void)
+    return share, top(heatmap, mask, top_k, weighted=True, void=void)
 
 
 def _top_k_words(protocol: Mapping[str, Any]) -> str:

@@ -1,11 +1,8 @@
 """Whether relevance adds up, and how it is spread."""
 
-import numpy as np
-
 from rap_keras.benchmark.metrics.metric import Column, Metric, each, one_number
 from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.metrics.view import View
-from rap_keras.benchmark.statistics import Numbers
 from rap_keras.evaluation import maps
 
 
@@ -13,27 +10,10 @@ def _is_explained(v: View) -> bool:
     return v.relevance is not None
 
 
-def _conservation(v: View) -> Numbers:
-    error = maps.conservation_error(np.asarray(v.relevance), v.scene.logit, v.contrasted)
-    return {"conservation_error": error}
-
-
-def _completeness(v: View) -> Numbers:
-    total = 0.0 if v.contrasted else v.scene.logit
-    return {"completeness": maps.completeness_error(np.asarray(v.relevance), total)}
-
-
-def _complexity(v: View) -> Numbers:
-    return {
-        "complexity": maps.complexity(v.heatmap),
-        "effective_pixels": maps.effective_pixels(v.heatmap),
-    }
-
-
 METRICS = (
     Metric(
         "conservation",
-        each(_conservation),
+        each(lambda v: maps.conservation_error(v.relevance, v.scene.logit, v.contrasted)),
         (
             Column("conservation error", "conservation_error", "lower"),
             Column("its median", "conservation_error_median", "lower"),
@@ -55,7 +35,9 @@ METRICS = (
     ),
     Metric(
         "completeness",
-        each(_completeness),
+        each(
+            lambda v: maps.completeness_error(v.relevance, 0.0 if v.contrasted else v.scene.logit)
+        ),
         (
             Column("completeness error", "completeness", "lower"),
             Column("completeness error, median", "completeness_median", "lower"),
@@ -67,7 +49,7 @@ METRICS = (
     ),
     Metric(
         "complexity",
-        each(_complexity),
+        each(lambda v: (maps.complexity(v.heatmap), maps.effective_pixels(v.heatmap))),
         (Column("complexity", "complexity"), Column("effective pixels", "effective_pixels")),
         FURTHER,
         "Complexity: the entropy of the pixels' shares of the absolute relevance, in nats; "

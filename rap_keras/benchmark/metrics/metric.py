@@ -11,7 +11,7 @@ from rap_keras.benchmark.statistics import Numbers, Ratio, column, mean
 from rap_keras.datasets import Sample
 
 Summarize = Callable[[Mapping[str, Any], Sequence[Numbers]], dict[str, Ratio]]
-Measure = Callable[..., Sequence[Numbers]]
+Measure = Callable[..., Sequence[Any]]
 _MEDIAN = "_median"
 
 
@@ -86,8 +86,9 @@ class Metric:
     Attributes:
         name: As it is asked for.
         measure: From one row's maps of the images of a chunk, all of one size, and the settings that the
-            metric takes, to the numbers of each map by their names. NaN and infinity are undefined.
-            `each` makes it of a function of a single map.
+            metric takes, to the number of each map; or its numbers, a tuple in the order of the columns
+            or a dict by their names. NaN and infinity are undefined. `each` makes it of a function of a
+            single map.
         columns: The columns of the report.
         table: The title of the report's table that they are in.
         words: What is said above that table: text, or a function from the protocol to it; metrics that
@@ -144,11 +145,15 @@ class Metric:
         given = {name: getattr(settings, name) for name in self.settings}
         found = iter(self.measure(chosen, **given) if chosen else ())
         return [
-            {name: _as_json(number) for name, number in next(found).items()}
-            if self.defined(view)
-            else dict.fromkeys(self.numbers)
+            self._named(next(found)) if self.defined(view) else dict.fromkeys(self.numbers)
             for view in views
         ]
+
+    def _named(self, found: Any) -> Numbers:
+        if not isinstance(found, Mapping):
+            values = found if isinstance(found, tuple) else (found,)
+            found = dict(zip(self.numbers, values, strict=True))
+        return {name: _as_json(number) for name, number in found.items()}
 
     def quantities(
         self, protocol: Mapping[str, Any], numbers: Sequence[Numbers]
@@ -184,11 +189,10 @@ def one_number(
     """
     label = label or name.replace("_", " ")
     head = compared(label, name, better, terminal) if better else Column(label, name)
-    named = each(lambda view, **given: {name: measure(view, **given)})
-    return Metric(name, named, (head,), table, words, reference, **more)
+    return Metric(name, each(measure), (head,), table, words, reference, **more)
 
 
-def each(measure: Callable[..., Numbers]) -> Measure:
+def each(measure: Callable[..., Any]) -> Measure:
     """Measures the maps of a chunk one by one."""
     return lambda views, **given: [measure(view, **given) for view in views]
 

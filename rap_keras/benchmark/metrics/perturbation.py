@@ -1,6 +1,7 @@
 """What replacing pixels does to the decision."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 from rap_keras.benchmark.metrics.metric import (
     Column,
     Curve,
-    Measure,
     Metric,
     compared,
     each,
@@ -29,7 +29,6 @@ from rap_keras.evaluation.replacement import blurred
 PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
 """The curves as the summary calls them, and as an image's record does."""
 
-STEPS = ("steps", "pixels_per_step", "patch", "batch_size")
 DRAWS = ("draws", "seed", "batch_size")
 
 Curves = list[PerturbationCurve]
@@ -59,69 +58,54 @@ def _ordered(views: Sequence[View], order: str, given: Mapping[str, Any]) -> Cur
     return together(views, order, lambda views: _curves(views, order, given))
 
 
-def _gain(views: Sequence[View], **given: Any) -> list[Numbers]:
-    gain = symmetric_relevance_gain
+def _gain(views: Sequence[View], **given: Any) -> list[tuple[float, ...]]:
     orders = (_ordered(views, order, given) for order in ("lerf", "morf"))
+    parts = ("logits", "probabilities", "correct")
     return [
-        {
-            "srg": gain(lerf, morf),
-            "srg_probability": gain(lerf, morf, "probabilities"),
-            "srg_accuracy": gain(lerf, morf, "correct"),
-        }
+        tuple(symmetric_relevance_gain(lerf, morf, part) for part in parts)
         for lerf, morf in zip(*orders, strict=True)
     ]
 
 
-def _deletion(views: Sequence[View], **given: Any) -> list[Numbers]:
+def _deletion(views: Sequence[View], **given: Any) -> list[float]:
     replacement = views[0].scene.replacement
     if isinstance(replacement, float) and replacement == 0:
-        return _areas("deletion", _ordered(views, "morf", given))
-    return _areas("deletion", _curves(views, "morf", given, replacements=None))
+        return _areas(_ordered(views, "morf", given))
+    return _areas(_curves(views, "morf", given, replacements=None))
 
 
-def _insertion(views: Sequence[View], **given: Any) -> list[Numbers]:
+def _insertion(views: Sequence[View], **given: Any) -> list[float]:
     x = [view.scene.x for view in views]
     soft = [blurred(image) for image in x]
-    sharp = _curves(views, "morf", given, x=soft, replacements=x, logits=None)
-    return _areas("insertion", sharp)
+    return _areas(_curves(views, "morf", given, x=soft, replacements=x, logits=None))
 
 
-def _areas(name: str, curves: Curves) -> list[Numbers]:
-    area = area_under_curve
-    return [{name: area(curve.fractions, np.asarray(curve.probabilities))} for curve in curves]
+def _areas(curves: Curves) -> list[float]:
+    return [area_under_curve(c.fractions, np.asarray(c.probabilities)) for c in curves]
 
 
-def _faithfulness(v: View, draws: int, seed: int, batch_size: int) -> float:
-    return faithfulness.faithfulness_correlation(
-        v.scene.predict,
-        v.scene.x,
-        v.heatmap,
-        v.scene.target,
-        samples=draws,
-        replacement=v.scene.replacement,
-        seed=seed_of(seed, v.scene.position, Purpose.SETS_OF_PIXELS),
-        batch_size=batch_size,
-    )
+def _by_draws(
+    function: Callable[..., Any], v: View, purpose: Purpose, given: Mapping[str, Any], **more: Any
+) -> Any:
+    """What a function makes of random changes of an image."""
+    scene, seed = v.scene, seed_of(given["seed"], v.scene.position, purpose)
+    drawn = {"samples": given["draws"], "seed": seed, "batch_size": given["batch_size"]}
+    return function(scene.predict, scene.x, v.heatmap, scene.target, **drawn, **more)
 
 
-def _infidelity(v: View, draws: int, seed: int, batch_size: int) -> Numbers:
-    told, drops = faithfulness.told_and_lost(
-        v.scene.predict,
-        v.scene.x,
-        v.heatmap,
-        v.scene.target,
-        samples=draws,
-        seed=seed_of(seed, v.scene.position, Purpose.SQUARES),
-        batch_size=batch_size,
-    )
+def _faithfulness(v: View, **given: Any) -> float:
+    function, replacement = faithfulness.faithfulness_correlation, v.scene.replacement
+    found = _by_draws(function, v, Purpose.SETS_OF_PIXELS, given, replacement=replacement)
+    return float(found)
+
+
+def _infidelity(v: View, **given: Any) -> tuple[float, float]:
+    told, drops = _by_draws(faithfulness.told_and_lost, v, Purpose.SQUARES, given)
     error = faithfulness.squared_error
-    return {
-        "infidelity": error(told, drops),
-        "infidelity_scaled": error(told, drops, scaled=True),
-    }
+    return error(told, drops), error(told, drops, scaled=True)
 
 
-def _curve_metric(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
+def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
     """LeRF or MoRF."""
 
     def measure(views: Sequence[View], **given: Any) -> list[Numbers]:
@@ -145,16 +129,12 @@ def _curve_metric(order: str, columns: tuple[Column, ...], reference: str, **mor
             f"{order}_logit_aopc": mean(_mean_drop(logit)),
         }
 
-    known = columns, FURTHER, FURTHER_WORDS, reference, summarize, STEPS
-    return Metric(order, measure, *known, perturbs=True, **more)
+    return _of_curves(order, measure, columns, FURTHER, FURTHER_WORDS, reference, summarize, **more)
 
 
-def _areas_metric(
-    name: str, measure: Measure, columns: tuple[Column, ...], words: str, reference: str
-) -> Metric:
-    """A metric of the areas under curves."""
-    known = columns, FAITHFULNESS, words, reference, None, STEPS
-    return Metric(name, measure, *known, perturbs=True)
+_of_curves = functools.partial(
+    Metric, settings=("steps", "pixels_per_step", "patch", "batch_size"), perturbs=True
+)
 
 
 def parts_of(numbers: Sequence[Numbers], name: str) -> dict[str, str]:
@@ -182,7 +162,7 @@ def _mean_drop(curves: Array) -> Array:
 
 
 METRICS = (
-    _curve_metric(
+    _of_order(
         "lerf",
         (
             compared("LeRF area", "lerf_area", "higher", "LeRF area"),
@@ -192,7 +172,7 @@ METRICS = (
         curve=Curve("LeRF", "least", "high"),
         default=True,
     ),
-    _curve_metric(
+    _of_order(
         "morf",
         (
             Column("MoRF area", "morf_area", "lower"),
@@ -201,7 +181,7 @@ METRICS = (
         "Samek et al. 2017",
         curve=Curve("MoRF", "most", "low"),
     ),
-    _areas_metric(
+    _of_curves(
         "srg",
         _gain,
         (
@@ -209,23 +189,26 @@ METRICS = (
             Column("SRG, probability", "srg_probability", "higher"),
             Column("SRG, accuracy", "srg_accuracy", "higher"),
         ),
+        FAITHFULNESS,
         "SRG: symmetric relevance gain, the area between the curves of LeRF and MoRF: of the "
         "explained logit, of its probability, of the accuracy. What the replacement does to every order "
         "alike drops out; noise has 0.",
         "Blücher et al. 2024",
     ),
-    _areas_metric(
+    _of_curves(
         "insertion",
         _insertion,
         (compared("insertion", "insertion", "higher"),),
+        FAITHFULNESS,
         "Insertion: the area under the probability while the pixels of a blurred image (Gaussian "
         "of 5 pixels) become sharp from the most relevant on.",
         "Petsiuk et al. 2018",
     ),
-    _areas_metric(
+    _of_curves(
         "deletion",
         _deletion,
         (compared("deletion", "deletion", "lower"),),
+        FAITHFULNESS,
         "Deletion: that while pixels become 0 from the most relevant on.",
         "Petsiuk et al. 2018",
     ),

@@ -10,7 +10,7 @@ from rap_keras.benchmark.metrics.metric import Column, Metric, each, one_number
 from rap_keras.benchmark.metrics.tables import ROBUSTNESS
 from rap_keras.benchmark.metrics.view import Stack, View
 from rap_keras.benchmark.seeds import Purpose, seed_of
-from rap_keras.benchmark.statistics import Array, Numbers
+from rap_keras.benchmark.statistics import Array
 from rap_keras.evaluation import randomisation, robustness
 from rap_keras.models.randomisation import STAGES
 
@@ -47,8 +47,8 @@ def _sensitivity(v: View, **given: Any) -> float:
     return robustness.largest_change(v.heatmap, _near(v, given)[0])
 
 
-def _lipschitz(v: View, **given: Any) -> Numbers:
-    return {"local_lipschitz": robustness.steepest_change(*_near(v, given))}
+def _lipschitz(v: View, **given: Any) -> float:
+    return robustness.steepest_change(*_near(v, given))
 
 
 def _randomised(v: View, stage: str) -> Stack:
@@ -83,27 +83,18 @@ def _by_stage(
     **more: Any,
 ) -> Metric:
     """A metric of how alike the maps by the model and by each of its randomised copies are."""
-    names = [f"{title.lower()}_{stage}" for stage in STAGES]
+    name = title.lower()
 
-    def measure(v: View, **given: Any) -> Numbers:
+    def measure(v: View, **given: Any) -> tuple[float, ...]:
         before, *after = (map_at(v, stage, given) for stage in (None, *STAGES))
-        return dict(zip(names, randomisation.randomisation_similarity(before, after), strict=True))
+        return tuple(randomisation.randomisation_similarity(before, after))
 
     columns = tuple(
-        Column(f"{title}, {stage}", name, "lower" if stage == "all" else "")
-        for stage, name in zip(STAGES, names, strict=True)
+        Column(f"{title}, {stage}", f"{name}_{stage}", "lower" if stage == "all" else "")
+        for stage in STAGES
     )
-    return Metric(
-        title.lower(),
-        each(measure),
-        columns,
-        ROBUSTNESS,
-        words,
-        reference,
-        defined=_follow_inputs,
-        stages=STAGES,
-        **more,
-    )
+    known = columns, ROBUSTNESS, words, reference
+    return Metric(name, each(measure), *known, defined=_follow_inputs, stages=STAGES, **more)
 
 
 def _near_words(protocol: Mapping[str, Any]) -> str:
