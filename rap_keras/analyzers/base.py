@@ -208,6 +208,7 @@ class Analyzer(BinaryAnalyzer):
             head=self._network.head,
             labels=self._network.labels,
             reference_output=self.reference_output,
+            against=wanted.contrast,
         )
         warn_of_zero_maps(found["maps"], told, self._one_sided)
         return told

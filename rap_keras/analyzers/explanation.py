@@ -44,7 +44,8 @@ class Explanation:
         head: What turns the logits into probabilities: "softmax", "sigmoid", or None. With a sigmoid
             and one logit z, neuron 1 is z and neuron 0 is -z.
         reference_output: The value that the output of a regression is compared with.
-        against: What the classes are set against, as the option `contrast` takes it.
+        against: What the classes are compared with: "softmax" or "uniform" for all others, or the
+            numbers of some.
         fit: How the images were fitted whose maps were brought back to their size.
     """
 
@@ -57,7 +58,7 @@ class Explanation:
     model: str | None = None
     head: str | None = None
     reference_output: float = 0.0
-    against: Any = None
+    against: str | tuple[int, ...] | None = None
     fit: str = "warp"
 
     def __len__(self) -> int:
@@ -114,9 +115,8 @@ class Explanation:
     def _explained(self) -> list[str]:
         against = ""
         if self.against is not None:
-            some = [self.against] if isinstance(self.against, int) else self.against
-            others = "the others" if isinstance(some, str) else ", ".join(map(str, some))
-            against = f" against {others}"
+            some = isinstance(self.against, tuple)
+            against = f" against {', '.join(map(str, self.against)) if some else 'the others'}"
         if self.neurons is None:
             return [f"all neurons{against}, logits"] * len(self)
         if self.neurons.dtype != bool:

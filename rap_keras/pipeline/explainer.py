@@ -34,7 +34,6 @@ class Explainer:
         self._method = method
         options |= method.options
         self._loaded = _loaded(model, options.pop("output", None))
-        self._against = options.get("contrast")
         self.analyzer = create_analyzer(method.name, self._loaded.network, **options)
 
     def explain(
@@ -56,9 +55,7 @@ class Explainer:
             InputError: Something does not fit the model.
         """
         found = self.analyzer.explain(x, selected(self._loaded, x, target, region, sources))
-        return dataclasses.replace(
-            found, method=self._method.title, model=self._name, against=self._against
-        )
+        return dataclasses.replace(found, method=self._method.title, model=self._name)
 
     def layers(
         self,

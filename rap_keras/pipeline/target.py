@@ -119,7 +119,7 @@ def parse_target(text: str) -> Any:
     top = re.fullmatch(r"top:(\d+)", text)
     if top and int(top[1]):
         return TopK(int(top[1]))
-    if top or re.fullmatch(r"-\d+", text):
+    if top or any(re.fullmatch(r"-\d+", part.strip()) for part in text.split(",")):
         raise InputError(
             "Expected target to be max, all, top:K with K from 1 on, a class or an index from 0 on, got "
             f"{text}.",
@@ -270,7 +270,7 @@ def _numbers(target: Any, loaded: LoadedModel) -> Any:
     if not labels and not all(part.isdecimal() for part in parts):
         raise InputError(
             f"Expected target to be a number, because {loaded.name} has no names for its classes, got "
-            f"{target!r}: pass a number, or classes=NAMES.",
+            f"{target!r}: pass an index, or classes=NAMES.",
             ("target", "classes"),
         )
     if len(parts) == 1:

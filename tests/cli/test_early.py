@@ -48,6 +48,7 @@ EXPLAINING = [
         "--neuron -1",
         "--neuron to be max, all, top:K with K from 1 on, a class or an index from 0 on",
     ),
+    ("--target 1,-2", "an index from 0 on, got 1,-2"),
     ("--target top:0", "--target to be max, all, top:K with K from 1 on"),
     ("--contrast both", "softmax or uniform"),
     ("--against -1", "--against is a class or several"),

@@ -171,7 +171,7 @@ def test_grey_models_take_the_luma(pixels):
 
 
 WRONG = {
-    r"because grey has no names for its classes, got 'cat': pass a number, or classes=NAMES": {
+    r"because grey has no names for its classes, got 'cat': pass an index, or classes=NAMES": {
         "target": "cat"
     },
     "Expected at least one image, got none": {"images": []},

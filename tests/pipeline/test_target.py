@@ -106,6 +106,9 @@ def test_a_class_against_another(classifier, pixels):
     with pytest.raises(InputError, match="Expected against or contrast"):
         rap_keras.explain(classifier, pixels, against=3, contrast=2)
     named = rap_keras.explain(classifier, pixels, target="dog", against="fox")
+    assert named.decisions == found.decisions
+    every = rap_keras.explain(classifier, pixels, against="uniform").decisions[0]
+    assert " against the others, logit " in every
     np.testing.assert_array_equal(named.relevance, same.relevance)
     assert parse_contrast(None, "1, cat") == [1, "cat"]
     assert parse_contrast("softmax", None) == "softmax"
