@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+from helpers.scores import QUANTUS_MAP
 from helpers.shared_data import SHARED, load, needs_shared
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -466,16 +467,6 @@ def slow_expected_share(values, inside, labelled, count):
 
 # Made by Quantus 0.6.0, without normalisation: RelevanceMassAccuracy (of the positive part),
 # RelevanceRankAccuracy, TopKIntersection with k=5, also with concept_influence.
-QUANTUS_MAP = np.array(
-    [
-        [0.13, -0.13, 0.64, 0.1, -0.54, 0.36],
-        [1.3, 0.95, -0.7, -1.27, -0.62, 0.04],
-        [-2.33, -0.22, -1.25, -0.73, -0.54, -0.32],
-        [0.41, 1.04, -0.13, 1.37, -0.67, 0.35],
-        [0.9, 0.09, -0.74, -0.92, -0.46, 0.22],
-        [-1.01, -0.21, -0.16, 0.54, 0.21, 0.36],
-    ]
-)
 
 
 def test_mass_rank_and_top_k_equal_quantus():

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers.scores import QUANTUS_MAP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -130,16 +131,8 @@ def test_complexity_and_effective_pixels_equal_plain_loops(values):
 
 def test_complexity_and_effective_pixels_equal_quantus():
     # Quantus 0.6.0: Complexity(abs=True), EffectiveComplexity(abs=True, eps=0.2), both normalised.
-    values = [
-        [0.13, -0.13, 0.64, 0.1, -0.54, 0.36],
-        [1.3, 0.95, -0.7, -1.27, -0.62, 0.04],
-        [-2.33, -0.22, -1.25, -0.73, -0.54, -0.32],
-        [0.41, 1.04, -0.13, 1.37, -0.67, 0.35],
-        [0.9, 0.09, -0.74, -0.92, -0.46, 0.22],
-        [-1.01, -0.21, -0.16, 0.54, 0.21, 0.36],
-    ]
-    assert complexity(values) == pytest.approx(3.29738306, abs=1e-8)
-    assert effective_pixels(values, 0.2) == 19
+    assert complexity(QUANTUS_MAP) == pytest.approx(3.29738306, abs=1e-8)
+    assert effective_pixels(QUANTUS_MAP, 0.2) == 19
 
 
 def test_effective_pixels_counts_those_above_a_hundredth_by_default():

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers.scores import QUANTUS_MAP
 from scipy.stats import rankdata
 
 from rap_keras.errors import InputError
@@ -45,15 +46,7 @@ def test_entropy_equals_plain_loops():
 
 def test_entropy_equals_quantus():
     # quantus.functions.complexity_func.discrete_entropy of Quantus 0.6.0, n_bins=8.
-    values = [
-        [0.13, -0.13, 0.64, 0.1, -0.54, 0.36],
-        [1.3, 0.95, -0.7, -1.27, -0.62, 0.04],
-        [-2.33, -0.22, -1.25, -0.73, -0.54, -0.32],
-        [0.41, 1.04, -0.13, 1.37, -0.67, 0.35],
-        [0.9, 0.09, -0.74, -0.92, -0.46, 0.22],
-        [-1.01, -0.21, -0.16, 0.54, 0.21, 0.36],
-    ]
-    assert map_entropy(values, 8) == pytest.approx(1.7663076750323725, abs=1e-12)
+    assert map_entropy(QUANTUS_MAP, 8) == pytest.approx(1.7663076750323725, abs=1e-12)
 
 
 def test_rise_of_entropy_is_relative():
