@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.comparison import Comparison, most_telling, sizes_of
+from rap_keras.inputs.random_samples import RandomSamples, most_telling, sizes_of
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_missing_rows, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
 from rap_keras.network.heads import explained_probabilities
@@ -230,7 +230,7 @@ class Network(ABC):
         size = fixed or 2
         if size == 1:
             return
-        drawn = Comparison(self.graph, sample)
+        drawn = RandomSamples(self.graph, sample)
         others, far = drawn.draw(size - 1), drawn.draw(1, spread=4)
         # Each sample with others and, if the batch size is free, in a batch of another size.
         batches = [

@@ -1,7 +1,6 @@
 """Random samples that show whether a model's outputs for a sample depend on the rest of its batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -40,8 +39,7 @@ def most_telling(sizes: np.ndarray) -> int | None:
     return int(whole[shares.min(1).argmax()])
 
 
-@dataclass
-class Comparison:
+class RandomSamples:
     """Draws samples that differ from a given one, with values that the model takes.
 
     Args:
@@ -49,10 +47,8 @@ class Comparison:
         sample: The inputs, a batch of one.
     """
 
-    graph: Graph
-    sample: Sequence[np.ndarray]
-
-    def __post_init__(self) -> None:
+    def __init__(self, graph: Graph, sample: Sequence[np.ndarray]) -> None:
+        self.graph, self.sample = graph, sample
         self._rng = np.random.default_rng(0)
         self._rows: dict[int, int] = {}  # input slot => rows of the tables that it indexes directly
         self._tokens: set[int] = set()
