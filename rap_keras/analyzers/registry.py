@@ -115,7 +115,7 @@ METHODS = [
         "masks cells p score value seed", seeded=True,
         signs=lambda given: given.get("score") == "logit"),
     _forward("score_cam", ".score_cam:ScoreCAMAnalyzer", "Score-CAM (Wang et al. 2020)",
-        "layer value", signs=never),
+        "layer value", signs=False),
     _forward("input", ".controls:InputAnalyzer", "The input itself, as a baseline"),
     _forward("random", ".controls:RandomAnalyzer", "Gaussian noise, as a baseline",
         "stddev seed", seeded=True),
