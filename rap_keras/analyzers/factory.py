@@ -24,7 +24,7 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
     Args:
         name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
         model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. It is not
-            changed.
+            changed. Or what `rap_keras.models.load_model` returns, whose classes then have names.
         **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
             ("max_activation", "index", "all"), output (of a model with several), batch_size,
             check_finite.

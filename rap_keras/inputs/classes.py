@@ -20,9 +20,11 @@ def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target
     Raises:
         InputError: As in `class_called`.
     """
+    if getattr(getattr(given, "dtype", None), "kind", "") == "U":
+        given = given.tolist()
     if isinstance(given, str):
         return class_called(given, labels, argument)
-    if isinstance(given, list) or getattr(getattr(given, "dtype", None), "kind", "") == "U":
+    if isinstance(given, list):
         return [as_numbers(part, labels, argument) for part in given]
     return given
 

@@ -177,7 +177,7 @@ def read_target(
     if target is None or (isinstance(target, str) and target == "all"):
         kind: Kind = "all" if target is not None or none == "all" else "largest"
         return Target(kind, np.zeros(size, np.int32))
-    if is_region(target):
+    if is_region(target) and not _lists_classes(target, shape):
         return Target("region", _mask(target, size, shape))
     if len(shape) > 1:
         raise InputError(
@@ -185,7 +185,11 @@ def read_target(
             f"{shown(target)}: pass {_wanted(shape)}.",
             "target",
         )
-    return classes(_index(_from_one_hot(as_numbers(target, labels), shape), size, shape))
+    numbers = list(target) if isinstance(target, tuple) else as_numbers(target, labels)
+    index = _from_one_hot(numbers, shape)
+    _check_index(index, target, size, shape)
+    index = np.asarray(index, np.int32)
+    return classes(index if index.ndim == 2 else np.broadcast_to(index.reshape(-1), (size,)))
 
 
 def as_column(target: Any) -> Any:
@@ -233,32 +237,40 @@ def _from_one_hot(target: Any, shape: Sequence[int | None]) -> Any:
     return array.argmax(1) if one_hot else target
 
 
-def _index(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
-    """The numbers of classes, one per sample, or k."""
-    count = shape[0] if shape else 1
+def _lists_classes(target: Any, shape: Sequence[int | None]) -> bool:
+    """Whether a tuple is of classes of samples: it cannot index a vector."""
+    return (
+        len(shape) < 2
+        and isinstance(target, tuple)
+        and len(target) > 1
+        and all(isinstance(part, int | np.integer) for part in target)
+    )
+
+
+def _check_index(index: Any, target: Any, size: int, shape: Sequence[int | None]) -> None:
+    """Refuses what are no classes, one per sample, or k."""
     try:
-        index = np.asarray(target)
+        array = np.asarray(index)
     except (TypeError, ValueError):
-        index = np.asarray(None)
-    several = index.ndim == 2 and len(index) == size and index.shape[1]
-    if index.dtype.kind not in "iu" or not (
-        several or (index.size in (1, size) and index.ndim < 2)
+        array = np.asarray(None)
+    several = array.ndim == 2 and len(array) == size and array.shape[1]
+    if array.dtype.kind not in "iu" or not (
+        several or (array.size in (1, size) and array.ndim < 2)
     ):
         raise InputError(
             f"Expected target to be the number of a class, or {size} of them, one per sample, or of "
             f"shape ({size}, k), got {shown(target)}.",
             "target",
         )
-    if index.size and count is not None and (index.min() < 0 or index.max() >= count):
-        which = index[(index < 0) | (index >= count)][0]
+    count = shape[0] if shape else 1
+    if array.size and count is not None and (array.min() < 0 or array.max() >= count):
+        which = array[(array < 0) | (array >= count)][0]
         told = f"{which} in {shown(target)}" if getattr(target, "ndim", 0) else shown(target)
         raise InputError(
             f"Expected target from 0 to {count - 1}, got {told}: the model has "
             f"{counted(count, 'output neuron')}.",
             "target",
         )
-    index = index.astype(np.int32)
-    return index if several else np.broadcast_to(index.reshape(-1), (size,))
 
 
 def _mask(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:

@@ -8,6 +8,7 @@ from keras import layers
 
 import rap_keras
 from rap_keras import InputError, TopK, create_analyzer
+from rap_keras.composites.rap import RAP
 from rap_keras.models import load_model
 
 NAMES = tuple(f"digit {k}" for k in range(10))
@@ -31,9 +32,8 @@ def analyzer(model):
 
 @pytest.fixture(scope="module")
 def named(model):
-    return create_analyzer(
-        "rap", load_model(model, preprocess="none").with_labels(NAMES).network, contrast="softmax"
-    )
+    loaded = load_model(model, preprocess="none").with_labels(NAMES)
+    return create_analyzer("rap", loaded, contrast="softmax")
 
 
 ROWS = np.eye(10)[[7, 0, 9]]
@@ -50,6 +50,7 @@ ROWS = np.eye(10)[[7, 0, 9]]
         (ROWS.astype("float32"), [7, 0, 9]),
         (ROWS.astype(int), [7, 0, 9]),
         (ROWS[:1], [7, 7, 7]),
+        ((7, 0, 9), [7, 0, 9]),
         ([[7, 1], [0, 0], [9, 2]], [[7, 1], [0, 0], [9, 2]]),
     ],
 )
@@ -57,6 +58,29 @@ def test_classes_in_every_spelling(target, classes, analyzer, x):
     found = analyzer.explain(x, target=target)
     np.testing.assert_array_equal(found.neurons, classes)
     np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, np.array(classes)))
+
+
+def test_rows_that_do_not_fit_are_told_as_they_came(analyzer, x):
+    with pytest.raises(InputError, match=r"or 3 of them, .* got an array of shape \(2, 10\)"):
+        analyzer.analyze(x, target=ROWS[:2])
+
+
+def test_names_are_kept_where_layers_stay_whole(model, x):
+    """An analyzer with a rule for a layer of one's own opens the model again."""
+
+    class Own(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    inputs = keras.Input((4, 4, 3))
+    whole = load_model(
+        keras.Model(inputs, layers.Dense(2)(layers.Flatten()(Own()(inputs)))), preprocess="none"
+    )
+    rules = RAP | {Own: lambda layer, inputs, outputs, relevances: relevances}
+    analyzer = create_analyzer(
+        "lrp", whole.with_labels(["no", "yes"]), composite=rap_keras.Composite(rules)
+    )
+    assert analyzer.explain(np.ones((1, 4, 4, 3), "float32"), "yes").neurons == [1]
 
 
 def test_without_a_target_it_is_the_largest_logit(analyzer, model, x):
@@ -74,6 +98,7 @@ def test_names_of_classes(named, x):
     assert found.decisions[0].startswith("neuron 7 (digit 7) against 1, 2, logit ")
     each = named.explain(x, target=["digit 7", "digit 0", "digit 9"])
     np.testing.assert_array_equal(each.neurons, [7, 0, 9])
+    np.testing.assert_array_equal(named.explain(x, np.array("digit 7")).neurons, [7, 7, 7])
     for target, message in {
         "digit 77": "one of 10 classes, got 'digit 77': did you mean 'digit 7'?",
         "": "one of 10 classes, got ''",

@@ -213,16 +213,22 @@ def open_output(
 
     Args:
         model: A Keras 3 model, or one that is open already, which is returned as it is where it was
-            opened for that output, with these layers whole.
+            opened for that output, with these layers whole; or what has one as its `network`.
         output: The output's name or number; None is the one that there is, or was opened.
         kept: Classes of layers that stay whole.
 
     Raises:
         InputError: The model cannot be followed, or has no such output.
     """
+    held = getattr(model, "network", None)
+    if isinstance(held, Keras3Network):
+        model = held
     if not isinstance(model, Keras3Network):
         return Keras3Network(model, output, kept)
     same = output is None or read_output(output, model.output_names) == model.position
     if same and model.kept.issuperset(kept):
         return model
-    return Keras3Network(model.model, model.output if output is None else output, kept)
+    opened = Keras3Network(model.model, model.output if output is None else output, kept)
+    if same:
+        opened.labels = model.labels
+    return opened
