@@ -83,7 +83,9 @@ class LoadedModel:
     @property
     def is_binary(self) -> bool:
         """Whether its output is one number with a sigmoid, for class 1 against class 0."""
-        return self.network.graph.is_binary
+        # The graph of a Keras 2 model has its head as a layer.
+        shape = self.network.graph.shapes[self.network.graph.output]
+        return self.head == "sigmoid" and shape[1:] in ((), (1,))
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
         """What the model computes of preprocessed images, before any softmax.
