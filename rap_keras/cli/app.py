@@ -1,4 +1,4 @@
-"""The command line: all commands put together.
+"""The command line: all commands.
 
 What the user got wrong is one sentence on stderr and exit code 2, and leaves no files behind.
 TensorFlow takes seconds to import, so only the commands that compute import it.
@@ -14,7 +14,7 @@ from rap_keras.cli.demo import demo
 from rap_keras.cli.doctor import doctor
 from rap_keras.cli.explain import compare, explain, layers
 from rap_keras.cli.lists import methods, models
-from rap_keras.cli.options import Commands
+from rap_keras.cli.messages import Commands
 from rap_keras.version import __version__
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -33,7 +33,7 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Shows which pixels drove an image classifier's decision."""
+    """Show which pixels drove an image classifier's decision."""
 
 
 for _command in (explain, compare, layers, benchmark, report, merge, demo, methods, models, doctor):

@@ -1,4 +1,4 @@
-"""The commands `rap-keras benchmark`, `report` and `merge`: methods compared where objects are known."""
+"""The commands `rap-keras benchmark`, `report` and `merge`."""
 
 import contextlib
 import importlib.util
@@ -199,7 +199,7 @@ def benchmark(
     ] = None,
     **settings: Any,
 ) -> None:
-    """Measures how well methods find objects; run again, it goes on where it was stopped."""
+    """Compare attribution methods on a data set. Rerun the command to resume."""
     for name, read in _TUPLES.items():
         settings[name] = read(name, settings[name])
     chosen = Settings(**settings)
@@ -260,7 +260,7 @@ def report(
         bool, typer.Option("--parquet", help="Write results.parquet too; needs pandas and pyarrow.")
     ] = False,
 ) -> None:
-    """Writes the report of a benchmark again, without its model and data."""
+    """Rewrite the report of a benchmark, without its model and data."""
     from rap_keras.benchmark.running import report as write
 
     write(folder, reference, parquet)
@@ -276,7 +276,7 @@ def merge(
         "rap-benchmark"
     ),
 ) -> None:
-    """Puts the shards of a benchmark together."""
+    """Merge the shards of a benchmark."""
     with _telling_what_is_kept(out):
         from rap_keras.benchmark.running import merge as merge_stores
 

@@ -19,7 +19,7 @@ DEMO_METHODS = ("rap", "gradient", "input_t_gradient")
 
 
 def demo(out: OutOption = Path("rap-demo")) -> None:
-    """Explains scenes with digits by two small models that come along; nothing is downloaded."""
+    """Explain scenes with digits by two small bundled models. Nothing is downloaded."""
     with results_in(out) as folder:
         import_native()
         from rap_keras import plot

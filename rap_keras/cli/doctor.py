@@ -25,7 +25,7 @@ TOLERATED = 1e-3
 @shared_flags
 def doctor(
     named: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="In place of --model.")
+        str | None, typer.Argument(metavar="MODEL", help="The same as --model.")
     ] = None,
     *,
     model: ModelFlags,
@@ -33,7 +33,7 @@ def doctor(
         str | None, typer.Option(metavar="IMAGE", help="Check with this image; default: noise.")
     ] = None,
 ) -> None:
-    """Shows whether and how RAP explains a model: input, output, rules, and whether the sum is kept."""
+    """Show whether and how RAP explains a model: input, output, rules, conservation of relevance."""
     if named is not None:
         model = dataclasses.replace(model, model=named)
     images = None if image is None else open_image(image)

@@ -50,7 +50,7 @@ def explain(
     strict: StrictOption = False,
     out: OutOption = Path("rap-explain"),
 ) -> None:
-    """Explains images: a figure and the raw map of each, and explain.json about all."""
+    """Explain images: a figure and the raw map of each, and explain.json about all."""
     (asked,) = shown.methods([method])
     files = open_images(images, shown.fit, strict)
     with results_in(out) as folder:
@@ -106,7 +106,7 @@ def compare(
     strict: StrictOption = False,
     out: OutOption = Path("rap-compare"),
 ) -> None:
-    """Explains images by several methods: one figure, a row for each image, and all maps."""
+    """Explain images by several methods: a figure with a row for each image, and all maps."""
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise InputError(
@@ -188,7 +188,7 @@ def layers(
     ] = False,
     out: OutOption = Path("rap-layers"),
 ) -> None:
-    """Draws the relevance of an image layer by layer, from the output to the input."""
+    """Draw the relevance of an image layer by layer, from the output to the input."""
     (asked,) = shown.methods([method])
     files = open_image(image, shown.fit)
     (path,) = files.sources

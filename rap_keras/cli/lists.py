@@ -10,10 +10,10 @@ from rap_keras.cli.session import import_tensorflow
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(metavar="METHOD", help="Tell of this one all that there is.")
+        str | None, typer.Argument(metavar="METHOD", help="Show everything about this method.")
     ] = None,
 ) -> None:
-    """Lists the methods with a line each, or tells what one is and which options it has."""
+    """List the methods, or describe one of them and its options."""
     if name is not None:
         check_name(name)
         import_tensorflow()
@@ -31,13 +31,13 @@ def methods(
 
 
 def models() -> None:
-    """Lists what --model takes, with a line each."""
+    """List the models that --model takes."""
     import_tensorflow()
     from rap_keras.models import embedded
     from rap_keras.models.applications import applications
 
     lines = {
-        f"embedded:{name}": "comes along, for scenes with digits, 64 x 64 pixels"
+        f"embedded:{name}": "bundled, for scenes with digits, 64 x 64 pixels"
         for name in get_args(embedded.Name)
     }
     lines |= {

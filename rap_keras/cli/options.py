@@ -2,17 +2,14 @@
 
 import dataclasses
 import functools
-import re
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from rap_keras.cli.session import tell
+from rap_keras.cli.messages import warn
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
@@ -29,68 +26,7 @@ from rap_keras.pipeline.target import Region, parse_contrast, parse_target, read
 from rap_keras.support.fitting import check_fit
 from rap_keras.support.images import collect_images
 from rap_keras.support.progress import announced
-from rap_keras.support.text import one_line, printable
-
-
-class Commands(TyperGroup):
-    """Tells an error of the user in one line, as typer tells those of usage."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs a command."""
-        typed = list(ctx.args)
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = lambda message, *place, **more: warn(str(message))
-                return super().invoke(ctx)
-        except InputError as error:
-            # Tables that a message goes on with are for Python sessions.
-            sentence = " ".join(str(error).partition("\n\n")[0].split())
-            command = self.get_command(ctx, ctx.invoked_subcommand or "")
-            flags = {p.name: _flag(p.opts, typed) for p in command.params} if command else {}
-            if flags.get("against") in _words(
-                typed
-            ):  # which sets the option contrast of the methods
-                flags["contrast"] = flags["against"]
-            tell(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
-            raise typer.Exit(2) from error
-        except Exception as error:
-            if isinstance(getattr(error, "message", None), str):  # wrong usage, as typer tells it
-                error.message = printable(error.message)  # type: ignore[attr-defined]
-            raise
-
-
-def _flag(names: Sequence[str], typed: Sequence[str]) -> str:
-    """Of the names of a flag the one that was typed, or the first long one."""
-    words = _words(typed)
-    return next((name for name in names if name in words), max(names, key=len))
-
-
-def _words(typed: Sequence[str]) -> set[str]:
-    """What was typed, without the values that are joined to flags."""
-    return {word.partition("=")[0] for word in typed}
-
-
-def warn(text: str) -> None:
-    """Prints a warning of the library in one line."""
-    text = re.sub(r'\bfit="(\w+)"', r"--fit \1", " ".join(text.split()))
-    tell(f"rap-keras: {text}", err=True)
-
-
-def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
-    """A message of the library in the words of the command line.
-
-    Args:
-        message: It names arguments as Python does.
-        arguments: Those that it names: `steps=` wherever it stands, or else the first `steps`.
-        flags: What the command calls its arguments; one that it does not have stays as it is.
-    """
-    for name in arguments:
-        if name in flags:
-            word = rf"(?<![\w-]){re.escape(name)}"
-            message, found = re.subn(rf'{word}="?(\w+)"?', rf"{flags[name]} \1", message)
-            if not found:
-                message = re.sub(rf"{word}\b", flags[name], message, count=1)
-    return message
+from rap_keras.support.text import one_line
 
 
 def read_path(text: str | Path) -> Path:
@@ -122,7 +58,7 @@ WeightsOption = Annotated[
 PreprocessOption = Annotated[
     str,
     typer.Option(
-        help="From pixels to the model's input: auto, none, unit, tf, caffe, torch, or the name of "
+        help="How pixels become the model's input: auto, none, unit, tf, caffe, torch, or the name of "
         "an application."
     ),
 ]
@@ -135,7 +71,7 @@ SizeOption = Annotated[
 ]
 OutputOption = Annotated[
     str | None,
-    typer.Option(help="Of a model with several outputs: the one to explain, by NAME or number."),
+    typer.Option(help="The output to explain, of a model with several: its NAME or number."),
 ]
 PatternsOption = Annotated[
     Path | None,
@@ -234,7 +170,7 @@ def read_numbers(argument: str, text: str | None) -> list[float] | None:
 
 @dataclass(frozen=True)
 class ModelFlags:
-    """A model and what it is shown: the flags of every command that loads one."""
+    """A model and its preprocessing: the flags of every command that loads one."""
 
     model: ModelOption = "vgg16"
     weights: WeightsOption = "imagenet"

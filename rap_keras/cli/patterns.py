@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from rap_keras.cli.flags import shared_flags
+from rap_keras.cli.messages import Commands
 from rap_keras.cli.options import (
     A_PATH,
     BatchSizeOption,
-    Commands,
     ImageArguments,
     ModelFlags,
     open_images,
@@ -24,7 +24,7 @@ from rap_keras.support.text import counted, one_line
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Estimates the patterns of PatternNet and PatternAttribution.",
+    help="Estimate the patterns of PatternNet and PatternAttribution.",
 )
 
 TypeOption = Annotated[
@@ -34,8 +34,7 @@ OutOption = Annotated[Path, typer.Option(help="The file for the patterns, .npz."
 StatisticsOption = Annotated[
     Path | None,
     typer.Option(
-        help="A file with statistics: they are gone on with, if it exists, and written back with those "
-        "of these images, so that images can come in parts.",
+        help="Statistics file to resume from. It is created if missing and updated with these images.",
         **A_PATH,
     ),
 ]
@@ -57,7 +56,7 @@ def fit(
     statistics: StatisticsOption = None,
     out: OutOption = Path("patterns.npz"),
 ) -> None:
-    """Estimates a model's patterns from images, in one pass."""
+    """Estimate the patterns of a model from images, in one pass."""
     choose("pattern_type", pattern_type, PATTERN_TYPES)
     files = open_images(images)  # patterns are of all images that were named
     kept = statistics or out

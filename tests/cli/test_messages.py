@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rap_keras.cli.options import Commands, in_flags
+from rap_keras.cli.messages import Commands, in_flags
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.support.options import choose, read_integer, read_number
 
