@@ -15,6 +15,7 @@ from rap_keras.backends.version import has_keras3
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
+from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.methods import MethodSpec
 
 Inputs = NDArray[np.float32]
@@ -107,22 +108,15 @@ class _Keras:
         return (np.asarray(weight) for weight in self.loaded.model.weights)
 
     def explainer(self, method: MethodSpec) -> Explain:
-        from rap_keras.analyzers.factory import create_analyzer
-
         try:
-            analyzer = create_analyzer(
-                method.name,
-                self.loaded.network,
-                batch_size=self._settings.batch_size,
-                **method.options,
-            )
+            explainer = Explainer(self.loaded, method, batch_size=self._settings.batch_size)
         except InputError as error:
             error.arguments = ()  # options of a method, though flags may have the same names
             raise
 
         def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
-            with analyzer.counting_from(first):
-                return np.asarray(analyzer.analyze(x, target=list(targets)))
+            with explainer.analyzer.counting_from(first):
+                return explainer.explain(x, list(targets)).relevance
 
         return explain
 
