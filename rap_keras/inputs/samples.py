@@ -36,10 +36,11 @@ def read_inputs(
     names = list(names)
     if isinstance(x, tf.data.Dataset):
         raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() takes datasets.")
+    pack: Pack
     if isinstance(x, dict):
         if set(x) != set(names):
             raise InputError(f"Expected inputs named {names}, got {list(x)}.")
-        values, pack = [x[name] for name in names], _pack_dict(names)
+        values, pack = [x[name] for name in names], lambda maps: dict(zip(names, maps, strict=True))
     elif isinstance(x, list | tuple) and (len(specs) > 1 or _is_one_tensor(x)):
         values, pack = list(x), list if len(specs) > 1 or len(x) == 1 else _first
     else:
@@ -114,10 +115,6 @@ def _is_one_tensor(x: Any) -> bool:
 
 def _first(maps: list[np.ndarray]) -> np.ndarray:
     return maps[0]
-
-
-def _pack_dict(names: list[str]) -> Pack:
-    return lambda maps: dict(zip(names, maps, strict=True))
 
 
 def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:

@@ -53,7 +53,9 @@ def _check_named(spec: str) -> bool:
         path = existing(file, "model file")
         if not file.endswith(".py"):
             _check_saved(path)
-    elif applications and not has_choice and not _is_saved_model(spec):
+    elif os.path.isdir(spec) or os.path.basename(spec) == "saved_model.pb":
+        pass  # perhaps a SavedModel, which only Keras can read
+    elif applications and not has_choice:
         raise no_model(spec)
     elif spec.startswith(PREFIX):
         check_installed(spec)
@@ -66,11 +68,6 @@ def own_weights(name: str) -> InputError:
         f"{name} has its own weights; only applications and KerasHub's presets take weights=none.",
         "weights",
     )
-
-
-def _is_saved_model(spec: str) -> bool:
-    """Whether this may be a SavedModel, which only Keras can read."""
-    return os.path.isdir(spec) or os.path.basename(spec) == "saved_model.pb"
 
 
 def no_model(spec: str) -> InputError:

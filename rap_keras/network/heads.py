@@ -1,6 +1,5 @@
 """Whether logits can be explained although other layers follow the final softmax or sigmoid."""
 
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -49,7 +48,8 @@ def rises_alike(graph: Graph, node: Node) -> bool:
     if len(node.inputs) != 1 or graph.shapes[node.inputs[0]] != graph.shapes[node.outputs[0]]:
         return False
     layer = node.layer
-    if is_a(layer, _RISING) or (is_a(layer, {"Activation"}) and _names_rising(layer)):
+    named = is_a(layer, {"Activation"}) and activation_name(layer) in _RISING_ACTIVATIONS
+    if named or is_a(layer, _RISING):
         return True
     if is_a(layer, _RISING_FROM_ZERO):
         return graph.nonnegative(node)
@@ -68,10 +68,6 @@ def rises_alike(graph: Graph, node: Node) -> bool:
     ):
         return _scalar(graph, node) > 0
     return False
-
-
-def _names_rising(layer: Any) -> bool:
-    return activation_name(layer) in _RISING_ACTIVATIONS
 
 
 def _scalar(graph: Graph, node: Node) -> float:

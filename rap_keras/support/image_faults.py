@@ -50,7 +50,7 @@ def fault_of(file: BinaryIO, error: Exception, recognised: bool) -> str:
             return f"is {others[0]}, which cannot be read here; save it as PNG or JPEG"
     known = [name for start, name in _READ.items() if begin.startswith(start)]
     known += [name for name, _ in _built(begin)]
-    if _ends_early(error):
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
         return f"is truncated: the file ends before its pixels do; {_COPY}"
     if recognised or known:
         what = f"an image ({known[0]})" if known else "an image"
@@ -66,7 +66,3 @@ def _built(begin: bytes) -> list[tuple[str, bool]]:
     """The format of a file, if it is one of `_BUILT`, and whether Pillow reads it here."""
     found = [names for pattern, names in _BUILT.items() if _matches(pattern, begin)]
     return [(name, bool(features.check(feature))) for name, feature in found]
-
-
-def _ends_early(error: Exception) -> bool:
-    return isinstance(error, EOFError) or "truncated" in str(error).lower()

@@ -162,10 +162,6 @@ def _reshape(tensor: Any, shape: Sequence[int | None], options: Any) -> Any:
     return klayers.Reshape(tuple(shape[1:]), **options)
 
 
-def _leaky_relu(x: Any, constants: Sequence[Any], options: Any, attributes: Any) -> Any:
-    return klayers.LeakyReLU(attributes["alpha"].f, **options)
-
-
 def _transpose(x: Any, constants: Sequence[Any], options: Any, attributes: Any) -> Any:
     first, *axes = (int(axis) for axis in constants[0])
     return None if first else klayers.Permute(tuple(axes), **options)
@@ -245,7 +241,7 @@ def _einsum(operands: Sequence[Any], options: Any, attributes: Any) -> Any:
 
 # Of one tensor, and constants after it.
 _OF_ONE: dict[str, Callable[..., Any]] = {
-    "LeakyRelu": _leaky_relu,
+    "LeakyRelu": lambda x, constants, options, a: klayers.LeakyReLU(a["alpha"].f, **options),
     "StridedSlice": _get_item,
     "Transpose": _transpose,
     "Mean": _pooling("Average"),
