@@ -1,8 +1,9 @@
 """How good an attribution is: where it lands, whether it distinguishes classes, what its pixels do.
 
 Plain functions of NumPy arrays. A heatmap is an array `(height, width)`: relevance summed over the
-channels, see `heatmap`. A mask is a bool array of the same shape, true on the object. An argument or a
-logit that is not as described raises `rap_keras.InputError`.
+channels, see `heatmap`. A mask is a bool array of the same shape, true on the object; `void` is true on
+pixels that count nowhere (default: none). An argument or a logit that is not as described raises
+`rap_keras.InputError`.
 """
 
 from rap_keras.evaluation.classes import (

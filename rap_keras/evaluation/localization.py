@@ -63,11 +63,6 @@ def average_precision(heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | Non
     This is `sklearn.metrics.average_precision_score` over the pixels: the mean of the precision over
     the steps of recall, without interpolation.
 
-    Args:
-        heatmap: The relevance of the pixels, `(height, width)`.
-        mask: Where the object is, bool `(height, width)`.
-        void: The pixels that count nowhere, bool `(height, width)`; default: none.
-
     Returns:
         The average precision, 0 to 1; NaN where the mask is empty.
 
@@ -138,11 +133,6 @@ def relevance_mass_accuracy(
     network explanations", Information Fusion 2022, arXiv 2003.07258, with their pooling "sum, pos". It
     is the energy-based pointing game by another name: `relevance_share` of the positive relevance.
 
-    Args:
-        heatmap: The relevance of the pixels, `(height, width)`.
-        mask: Where the object is, bool `(height, width)`.
-        void: The pixels that count nowhere, bool `(height, width)`; default: none.
-
     Returns:
         The share, 0 to 1. NaN where there is no positive relevance.
 
@@ -162,11 +152,6 @@ def relevance_rank_accuracy(
     the K = |S| most relevant pixels and S is the object, and only positive relevance counts, so that
     pixels without it are all equal. Where equal ones lie on the border of the K, each of them counts by
     the chance that it is drawn.
-
-    Args:
-        heatmap: The relevance of the pixels, `(height, width)`.
-        mask: Where the object is, bool `(height, width)`.
-        void: The pixels that count nowhere, bool `(height, width)`; default: none.
 
     Returns:
         The share, 0 to 1; by chance the object's share of the pixels. NaN where the mask is empty.

@@ -70,9 +70,6 @@ def complexity(heatmap: ArrayLike) -> float:
     -sum_i p_i log p_i with p_i = |R_i| / sum_j |R_j|, of Bhatt, Weller and Moura, "Evaluating and
     aggregating feature-based model explanations", IJCAI 2020, arXiv 2005.00631.
 
-    Args:
-        heatmap: The relevance of the pixels, `(height, width)`.
-
     Returns:
         0 where one pixel has it all, up to log n where it is spread evenly over n pixels; in nats.
         NaN for the map that is zero everywhere.
@@ -110,9 +107,6 @@ def sparsity(heatmap: ArrayLike) -> float:
     With v the n absolute values in ascending order, sum_k (2k - n - 1) v_k / (n sum_k v_k), which is
     the form of Chalasani et al., "Concise explanations of neural networks using adversarial
     training", ICML 2020, arXiv 1810.06583.
-
-    Args:
-        heatmap: The relevance of the pixels, `(height, width)`.
 
     Returns:
         0 where it is spread evenly, up to 1 - 1/n where one of n pixels has it all; 0 for the map
