@@ -15,6 +15,7 @@ from rap_keras.support import memory
 from rap_keras.support.devices import choose_tensorflow
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
+from rap_keras.support.lazy import lazy
 from rap_keras.support.quiet import logged_from, told_once, unheard
 from rap_keras.support.text import did_you_mean, shown
 
@@ -217,3 +218,10 @@ def test_a_thread_that_ignores_warnings_leaves_those_of_others():
         left.set()
         read.result()
     assert warnings.filters == filters
+
+
+def test_a_lazy_package_loads_its_names_and_modules_and_nothing_else():
+    load = lazy("rap_keras.patterns", {"PATTERN_TYPES": "cases"}, ["cases"])
+    assert load("PATTERN_TYPES") is load("cases").PATTERN_TYPES
+    with pytest.raises(AttributeError, match=r"'rap_keras\.patterns' has no attribute 'sums'"):
+        load("sums")
