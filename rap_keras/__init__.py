@@ -62,8 +62,9 @@ __all__ = [
 
 # TensorFlow and matplotlib are loaded only when they are needed. The plugin is not in __all__: it says
 # what it lacks where iNNvestigate is not installed.
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
+    __all__,
     {
         "Composite": "composites",
         "RAPAnalyzer": "analyzers.rap",
@@ -71,9 +72,5 @@ __getattr__ = lazy(
         "explain": "pipeline.explain",
         "register_rule": "composites",
     },
-    modules=[*__all__, "innvestigate"],
+    modules=["innvestigate"],
 )
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -11,8 +11,9 @@ if TYPE_CHECKING:  # what `lazy` loads
 
 __all__ = ["Results", "Settings", "load", "merge", "report", "run"]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
+    __all__,
     {
         "Results": "results",
         "Settings": "settings",
@@ -22,7 +23,3 @@ __getattr__ = lazy(
         "run": "running",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return __all__

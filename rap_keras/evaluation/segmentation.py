@@ -99,14 +99,10 @@ def pixel_accuracy(counts: Iterable[SegmentationCounts], pooled: bool = True) ->
 
 
 def intersection_over_union(counts: Iterable[SegmentationCounts], pooled: bool = True) -> Array:
-    """Intersection over union of each class.
+    """Intersection over union of each class; pooled as in `pixel_accuracy`.
 
-    Args:
-        counts: The counts of each image.
-        pooled: Add up the counts of all images first, as the script of `segmentation_counts`
-            does; else: the mean of the images' values. An image in which a class is absent from
-            both the mask and the heatmap (an empty union) has no value for it and is left out of
-            this class' mean.
+    Not pooled, an image in which a class is absent from both the mask and the heatmap (an empty union)
+    has no value for it and is left out of this class' mean.
 
     Returns:
         The values of background and foreground, `(2,)`, 0 to 1; NaN for a class that is nowhere
@@ -118,12 +114,9 @@ def intersection_over_union(counts: Iterable[SegmentationCounts], pooled: bool =
 
 
 def mean_iou(counts: Iterable[SegmentationCounts], pooled: bool = True) -> float:
-    """Intersection over union, as the mean of the two classes.
+    """Intersection over union, as the mean of the two classes; pooled as in `pixel_accuracy`.
 
-    Args:
-        counts: The counts of each image.
-        pooled: Add up the counts of all images first, as the script of `segmentation_counts`
-            does; else: the mean of the images' values, each the mean of its classes.
+    Not pooled, it is the mean of the images' values, each the mean of its classes.
 
     Returns:
         The mean, 0 to 1, over the classes with a value, see `intersection_over_union`; NaN without

@@ -16,8 +16,6 @@ from rap_keras.support.text import first_line
 if TYPE_CHECKING:  # it loads TensorFlow
     from rap_keras.backends.network import Network
 
-_MOST_NAMES = 8  # classes that an error lists
-
 
 @dataclass(frozen=True)
 class RawModel:

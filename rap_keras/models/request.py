@@ -15,14 +15,11 @@ from rap_keras.models.other_formats import what_it_is
 from rap_keras.models.preprocessing import check_preprocess
 from rap_keras.support.memory import check_memory
 
+Numbers = Sequence[float] | None
+
 
 def check_request(
-    spec: Any,
-    weights: str = "imagenet",
-    preprocess: str = "auto",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    size: int | tuple[int, int] | None = None,
+    spec: Any, weights: str, preprocess: str, mean: Numbers, std: Numbers, size: Any
 ) -> None:
     """Refuses what `load_model` cannot load, as far as that is known without loading Keras.
 

@@ -1,6 +1,5 @@
 """Whether logits can be explained although other layers follow the final softmax or sigmoid."""
 
-
 import numpy as np
 import tensorflow as tf
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:  # what `lazy` loads
 
 __all__ = ["PATTERN_TYPES", "Patterns", "Statistics", "as_patterns", "fit"]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
+    __all__,
     {
         "Patterns": "patterns",
         "as_patterns": "patterns",
@@ -20,7 +21,3 @@ __getattr__ = lazy(
         "fit": "statistics",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -5,21 +5,22 @@ from collections.abc import Callable, Collection, Mapping
 
 
 def lazy(
-    package: str, homes: Mapping[str, str], modules: Collection[str] = ()
-) -> Callable[[str], object]:
-    """The `__getattr__` of a package.
+    package: str, names: list[str], homes: Mapping[str, str], modules: Collection[str] = ()
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """The `__getattr__` and the `__dir__` of a package.
 
     Args:
         package: Its name.
-        homes: Where its names are: name => module, relative to the package.
-        modules: Modules of the package that are its names, too.
+        names: Its `__all__`.
+        homes: Where names are: name => module, relative to the package. Other names are modules.
+        modules: Modules that are not in `__all__`.
     """
 
     def load(name: str) -> object:
         if name in homes:
             return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-        if name in modules:
+        if name in names or name in modules:
             return importlib.import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return load
+    return load, lambda: names

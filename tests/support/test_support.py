@@ -221,7 +221,9 @@ def test_a_thread_that_ignores_warnings_leaves_those_of_others():
 
 
 def test_a_lazy_package_loads_its_names_and_modules_and_nothing_else():
-    load = lazy("rap_keras.patterns", {"PATTERN_TYPES": "cases"}, ["cases"])
+    names = ["PATTERN_TYPES", "cases"]
+    load, listed = lazy("rap_keras.patterns", names, {"PATTERN_TYPES": "cases"})
+    assert listed() == names
     assert load("PATTERN_TYPES") is load("cases").PATTERN_TYPES
     with pytest.raises(AttributeError, match=r"'rap_keras\.patterns' has no attribute 'sums'"):
         load("sums")
