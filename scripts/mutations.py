@@ -3,8 +3,9 @@
     make mutations
 
 Each mutation changes one operator, comparison, number or condition in a copy of the project. The tests
-of the rooms that use the changed file run on it: first, for every mutation, those of `make test`; then,
-for those that pass them, the slow ones. A mutation that no test finds may change nothing visible.
+of the rooms that use the changed file run on it: first, for every mutation, those of `make test`; then
+the slow ones, for all mutations together that passed them, and one by one only if a slow test fails. A
+mutation that no test finds may change nothing visible.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -61,14 +63,25 @@ def main() -> None:
     for number in range(arguments.workers):
         copies.put(copy_of_project(scratch / str(number)))
     chosen = sample(scratch, arguments.number, arguments.seed)
-    missed = chosen
-    for kind in ("fast", "slow"):
-        tried = partial(outcome, copies, arguments.python, kind)
+    groups = [[mutation] for mutation in chosen]
+    for kind, by in (("fast", "`make test`"), ("slow", "All tests")):
+        tried = partial(missed_of, copies, arguments.python, kind)
         with ThreadPoolExecutor(arguments.workers) as pool:
-            passed = [mutation for mutation, found in pool.map(tried, missed) if not found]
-        missed = passed
+            missed = [mutation for left in pool.map(tried, groups) for mutation in left]
         found = f"{len(chosen) - len(missed)} of {len(chosen)} mutations (seed {arguments.seed})"
-        print(f"{'`make test`' if kind == 'fast' else 'All tests'} found {found}.", flush=True)
+        print(f"{by} found {found}.", flush=True)
+        groups = in_different_files(missed)
+
+
+def in_different_files(mutations: list[MutationSpec]) -> list[list[MutationSpec]]:
+    """Groups of mutations that can be made together."""
+    groups: list[dict[Path, MutationSpec]] = []
+    for mutation in mutations:
+        free = next((group for group in groups if mutation.module_path not in group), None)
+        if free is None:
+            groups.append(free := {})
+        free[mutation.module_path] = mutation
+    return [list(group.values()) for group in groups]
 
 
 def copy_of_project(folder: Path) -> Path:
@@ -115,30 +128,39 @@ def is_python(mutation: MutationSpec) -> bool:
     return True
 
 
-def outcome(
-    copies: "SimpleQueue[Path]", python: str, kind: str, mutation: MutationSpec
-) -> tuple[MutationSpec, bool]:
-    """Makes a mutation in a free copy, asks tests of a kind, takes it back; and whether they fail."""
+def missed_of(
+    copies: "SimpleQueue[Path]", python: str, kind: str, mutations: list[MutationSpec]
+) -> list[MutationSpec]:
+    """Makes mutations in a free copy, asks tests of a kind, takes them back; those that are missed."""
     project = copies.get()
-    path = project / mutation.module_path
-    before = path.read_bytes()
+    changed = {mutation.module_path: project / mutation.module_path for mutation in mutations}
+    before = {path: path.read_bytes() for path in changed.values()}
+    lines = []
     try:
-        old, new = apply_mutation(path, get_operator(mutation.operator_name)(), mutation.occurrence)
-        found = fails(project, python, path.parent.name, kind)
+        for mutation in mutations:
+            operator, path = get_operator(mutation.operator_name)(), changed[mutation.module_path]
+            texts = apply_mutation(path, operator, mutation.occurrence)
+            old, new = (text.splitlines()[mutation.start_pos[0] - 1].strip() for text in texts)
+            lines.append(f"{mutation.module_path}:{mutation.start_pos[0]}: {old}  =>  {new}")
+        found = fails(project, python, {path.parent.name for path in before}, kind)
     finally:
-        path.write_bytes(before)
+        for path, content in before.items():
+            path.write_bytes(content)
         copies.put(project)
-    row = mutation.start_pos[0]
-    lines = [text.splitlines()[row - 1].strip() for text in (old, new)]
     verdict = f"{kind} {'found' if found else 'missed'}"
-    print(f"{verdict}: {mutation.module_path}:{row}: {lines[0]}  =>  {lines[1]}", flush=True)
-    return mutation, found
+    print("\n".join(f"{verdict}: {line}" for line in lines), flush=True)
+    if not found:
+        return mutations
+    if len(mutations) == 1:
+        return []
+    return [left for one in mutations for left in missed_of(copies, python, kind, [one])]
 
 
-def fails(project: Path, python: str, room: str, kind: str) -> bool:
+def fails(project: Path, python: str, rooms: Collection[str], kind: str) -> bool:
     """Whether a test of a kind, "fast" or "slow", fails."""
     marks = "slow" if kind == "slow" else "not slow"
-    tests = [f"tests/{folder}" for folder in TESTS[room]]
+    folders = dict.fromkeys(folder for room in sorted(rooms) for folder in TESTS[room])
+    tests = [f"tests/{folder}" for folder in folders]
     command = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", marks, *tests]
     threads = dict.fromkeys(
         ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1"

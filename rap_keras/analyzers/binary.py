@@ -29,10 +29,6 @@ class BinaryAnalyzer:
     _first: int
     _other: Any = None
 
-    def class_of_output(self) -> int:
-        """The number of the class whose logit a single output is."""
-        return int(self._graph.is_binary)
-
     def _of_class(self, which: int) -> Any:
         """The analyzer of a class, whose neuron 0 is its logit."""
         if which:
