@@ -38,7 +38,7 @@ nb_execution_mode = "off"
 # The interface, from the docstrings.
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signatures have them
-autodoc_preserve_defaults = True
+autodoc_preserve_defaults = False  # a decorated rule has another signature than its source
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
