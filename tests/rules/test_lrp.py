@@ -6,143 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import reference
-from helpers.layer_cases import ALL_CASES, CASES, close, unoptimized_graphs  # noqa: F401
+from helpers.kernel_rules import LRP, arrays_of
+from helpers.layer_cases import CASES, close, unoptimized_graphs  # noqa: F401
 
 from rap_keras.network import linear
 from rap_keras.rules import lrp
 
 L = keras.layers
 pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
-KINDS = ("signed", "nonnegative", "sparse")
-every_case = pytest.mark.parametrize("case", ALL_CASES, ids=repr)
-OPTIONS = {
-    "epsilon": [{"epsilon": e, "bias": b} for b in (False, True) for e in (0.0, 1e-7, 0.1)],
-    "alpha_beta": [
-        {"bias": "none"},
-        {"bias": "none", "one_sided": True},
-        {"bias": "split", "one_sided": True},
-        {"alpha": 1.5, "beta": 0.5, "bias": "whole"},
-        {"alpha": 2.0, "beta": 1.0, "bias": "none"},
-        {"alpha": 2.0, "beta": 1.0, "bias": "whole"},
-        {"alpha": 2.0, "beta": 1.0, "positive_inputs": True},
-        {"alpha": 1.0, "beta": 0.0, "bias": "split"},
-        {"alpha": 1.5, "beta": 0.5, "bias": "split"},
-        {"alpha": 2.0, "beta": 1.0, "bias": "split"},
-    ],
-    "gamma": [{"gamma": 3.0}, {"signed": True}, {}],
-    "z_plus": [{}],
-    "w_square": [{}],
-    "flat": [{}],
-    "box": [{}],
-}
-LAST = {rule: options[-1:] for rule, options in OPTIONS.items()}  # one of each rule
-
-
-def box_of(case, kind):
-    """Bounds around the input; a fifth of the elements is known exactly, as padding is."""
-    x = cases.inputs(case, kind)
-    rng = cases.generator(case.name, kind, "box")
-    known = rng.random(x.shape) < 0.2
-    low, high = (np.where(known, 0, rng.random(x.shape)) for _ in range(2))
-    return x - low, x + high
-
-
-def arrays_of(case, kinds=KINDS, dtype="float64"):
-    """x, R, low and high: all kinds of input in one batch."""
-    parts = [(cases.inputs(case, k), cases.relevance(case), *box_of(case, k)) for k in kinds]
-    return [np.concatenate(part).astype(dtype) for part in zip(*parts, strict=True)]
-
-
-def apply(layer, x, r, low, high, stages=None, rules=OPTIONS, **facts):
-    """The results of rules with options."""
-    results = {}
-    for rule in rules:
-        known = facts | ({"box": (low, high)} if rule == "box" else {})
-        function = functools.partial(getattr(lrp, rule), layer, [x], [], [r], **known)
-        results[rule] = [function(stages=stages, **options)[0] for options in rules[rule]]
-    return results
-
-
-def apply_to_stages(layer, x, *arrays, **options):
-    return apply(layer, x, *arrays, stages=linear.stages(layer, x), **options)
-
-
-def run(case, arrays, dtype="float64", **options):
-    function = functools.partial(apply_to_stages, cases.build(case, dtype), **options)
-    return cases.outside_a_graph(case, function)(*map(tf.constant, arrays))
-
-
-@functools.cache
-def computed(case):
-    return run(case, arrays_of(case))
-
-
-def expected(case, rule, options, arrays, dtype="float64"):
-    matrices, shapes = cases.matrices(case, dtype)
-    zero = [np.zeros(matrix.shape[1]) for matrix in matrices[:-1]]
-    biases = [*zero, reference.bias_of(cases.build(case, dtype), shapes[-1]).ravel()]
-    if rule == "flat":
-        matrices = cases.seen(case)
-    if rule == "box":
-        return expected_in_box(case, matrices, *arrays)
-    step = functools.partial(getattr(reference, f"lrp_{rule}"), **options)
-    steps = [functools.partial(step, b=b) for b in biases]
-    return reference.layer_rule(steps, matrices, *arrays, cases.seen(case))
-
-
-def expected_in_box(case, matrices, *arrays):
-    """The box is the first map's; maps behind it share by z alone."""
-    behind = [functools.partial(reference.lrp_epsilon, b=0, bias=False)] * (len(matrices) - 1)
-    samples = []
-    for x, r, low, high in zip(*(a.astype(float) for a in arrays), strict=True):
-        first = functools.partial(reference.lrp_box, b=0, low=low.ravel(), high=high.ravel())
-        steps, seen = [first, *behind], cases.seen(case)
-        samples.append(reference.layer_rule(steps, matrices, x[None], r[None], seen)[0])
-    return np.stack(samples)
-
-
-def agree(case, found, arrays, dtype="float64", rules=OPTIONS, tolerance=1e-9):
-    """Each result equals the reference, up to a fraction of its largest element."""
-    for rule, all_options in rules.items():
-        given = arrays if rule == "box" else arrays[:2]
-        for options, a in zip(all_options, found[rule], strict=True):
-            b = expected(case, rule, options, given, dtype)
-            assert np.isfinite(a).all(), (rule, options)
-            assert a.dtype == dtype
-            top = max(np.abs(b).max(), 1e-30)
-            limit = tolerance * top
-            if dtype == "float32":  # small totals make large shares and large rounding errors
-                limit *= max(1, 0.1 * top / np.abs(arrays[1]).max())
-            assert np.abs(a - b).max() <= limit, (rule, options)
-            nowhere = case.name == "separable2d_channels_first"  # its weights > 0 do not meet
-            assert nowhere or np.abs(b).max() > 1e-3, (rule, options)
-
-
-SIGNED = [rule for rule in OPTIONS if rule != "z_plus"]
-
-
-@pytest.mark.parametrize("rule", SIGNED)
-@every_case
-def test_rule(case, rule):
-    agree(case, computed(case), arrays_of(case), rules={rule: OPTIONS[rule]})
-
-
-@every_case
-def test_z_plus(case):
-    arrays = arrays_of(case, ["nonnegative"])
-    rules = {"z_plus": [{}]}
-    agree(case, run(case, arrays, rules=rules), arrays, rules=rules)
-
-
 ONE_OF_EACH_TYPE = {case.make.func: case for case in reversed(CASES)}.values()
 one_of_each_type = pytest.mark.parametrize("case", ONE_OF_EACH_TYPE, ids=repr)
-
-
-@one_of_each_type
-def test_nonnegative_is_a_shortcut_only(case):
-    arrays = arrays_of(case, ["nonnegative"])
-    rules = {rule: OPTIONS[rule] for rule in ("alpha_beta", "gamma")}
-    agree(case, run(case, arrays, rules=rules, nonnegative=True), arrays, rules=rules)
 
 
 @pytest.mark.parametrize("name", ["dense", "separable2d"])
@@ -158,22 +31,6 @@ def test_behind_a_relu_no_neuron_has_negative_z(name):
             for rectified in (False, True)
         )
         close(told, found)
-
-
-@one_of_each_type
-def test_single_precision(case):
-    arrays = arrays_of(case, ["signed"], "float32")
-    rules = {rule: LAST[rule] for rule in SIGNED}
-    found = run(case, arrays, "float32", rules=rules)
-    agree(case, found, arrays, "float32", rules, tolerance=1e-4)
-
-
-@one_of_each_type
-def test_stages_are_computed_where_they_are_not_given(case):
-    arrays = [tf.constant(a) for a in arrays_of(case)]
-    function = functools.partial(apply, cases.build(case), rules=LAST)
-    for rule, found in cases.outside_a_graph(case, function)(*arrays).items():
-        close(found[0], computed(case)[rule][-1])
 
 
 def by_output(case, rule, **options):
@@ -226,33 +83,6 @@ def test_alpha_beta_conserves_but_for_bias(case, alpha, beta):
     close((sums + r * taken)[both], r[both], 1e-9)
 
 
-@one_of_each_type
-def test_a_dead_sample(case):
-    """A sample of zeros, in a box of zeros; the other samples notice nothing of it."""
-    arrays = arrays_of(case)
-    for k in (0, 2, 3):
-        arrays[k][1] = 0
-    found = run(case, arrays, rules=LAST)
-    agree(case, found, arrays, rules={rule: LAST[rule] for rule in SIGNED})
-    for rule in LAST:
-        close(found[rule][0][2:], computed(case)[rule][-1][2:])
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("exponent", [-2, 3, 20, 40])
-def test_contributions_too_small_to_divide_by_give_finite_relevance(dtype, exponent):
-    """From a hundredth of the smallest normal number, which is not kept exactly, upwards."""
-    scale = float(np.finfo(dtype).tiny) * 10.0**exponent
-    layer = L.Dense(4, use_bias=False, dtype=dtype)
-    layer.build((None, 5))
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(6, 5)) * min(scale, 1e-3)
-    arrays = [a.astype(dtype) for a in (x, rng.normal(size=(6, 4)), x, np.maximum(x, 0))]
-    assert arrays[0].any()
-    for rule, found in apply(layer, *map(tf.constant, arrays)).items():
-        assert all(np.isfinite(value).all() for value in found), rule
-
-
 @pytest.mark.parametrize(
     ("rule", "options", "relevance"),
     [
@@ -281,8 +111,9 @@ def test_dead_outputs_by_hand(rule, options, relevance):
     layer.build((None, 2))
     layer.set_weights([np.array([[1.0, -1.0, 0.0], [-1.0, -1.0, 0.0]])])
     arrays = (np.ones((1, 2)), np.ones((1, 3)), np.zeros((1, 2)), np.ones((1, 2)))
-    found = apply(layer, *map(tf.constant, arrays), rules={rule: [options]})
-    close(found[rule][0], [relevance])
+    x, r, *box = map(tf.constant, arrays)
+    known = {"box": box} if rule == "box" else {}
+    close(getattr(lrp, rule)(layer, [x], [], [r], **options, **known)[0], [relevance])
 
 
 @pytest.mark.parametrize(
@@ -305,12 +136,11 @@ def test_rules_of_batch_normalization(shape, settings):
     zeros = np.zeros((1, *shape))
     b = layer(zeros).numpy().ravel()
     matrix = np.diag(layer(zeros + 1).numpy().ravel() - b)
-    rules = {rule: OPTIONS[rule] for rule in ("epsilon", "alpha_beta", "gamma")}
-    found = apply(layer, *map(tf.constant, (x, r, x, x)), rules=rules)
-    for rule, all_options in rules.items():
-        for options, value in zip(all_options, found[rule], strict=True):
+    for rule in ("epsilon", "alpha_beta", "gamma"):
+        for options in LRP[rule]:
+            (found,) = getattr(lrp, rule)(layer, [tf.constant(x)], [], [tf.constant(r)], **options)
             step = functools.partial(getattr(reference, f"lrp_{rule}"), b=b, **options)
-            close(value, reference.layer_rule([step], [matrix], x, r), 1e-9)
+            close(found, reference.layer_rule([step], [matrix], x, r), 1e-9)
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["transposed", "in_a_graph"])
