@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from rap_keras.analyzers.registry import needs_patterns
 from rap_keras.backends.version import has_keras3
+from rap_keras.benchmark.metrics.view import Inputs, Stack
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.methods import MethodSpec
-
-Inputs = NDArray[np.float32]
-Stack = NDArray[np.floating]
 
 
 class Explain(Protocol):

@@ -1,7 +1,6 @@
 """The maps of every row of a benchmark: of methods, and of controls, which explain nothing."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from rap_keras.benchmark.controls import (
 )
 from rap_keras.benchmark.explainers import Backend, Explain
 from rap_keras.benchmark.grids import Size
-from rap_keras.benchmark.metrics import Scene, View, chosen
+from rap_keras.benchmark.metrics import RowMaps, Scene, View, chosen
+from rap_keras.benchmark.metrics.view import Inputs, Pixels, Stack
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps
 from rap_keras.pipeline.methods import MethodSpec
 
-Stack = NDArray[np.floating]
+Explainers = dict[str, Explain]
 
 
 class MapMaker:
@@ -45,21 +45,23 @@ class MapMaker:
 
     def __init__(self, settings: Settings, backend: Backend) -> None:
         self.rows = settings.rows()
-        self._settings = settings
         self.backend = backend
         self._methods: dict[str, MethodSpec] = {
             row.title: row for row in self.rows if not row.is_control
         }
         if settings.controls:
             self._methods.setdefault(SHIFTED_METHOD, MethodSpec(SHIFTED_METHOD, SHIFTED_METHOD))
-        self.explainers: dict[Size | str | None, dict[str, Explain]] = {None: self._made(backend)}
+        self.explainers: dict[Size | str | None, Explainers] = {None: self._made(backend)}
         for stage in sorted({stage for m in chosen(settings.metrics) for stage in m.stages}):
             self.explainers[stage] = self._made(backend.randomised(stage))
+        self._maps: dict[str, RowMaps] = {title: _OfMethod(self, title) for title in self._methods}
+        self._maps[MEAN_SHIFTED] = _MeanShifted(self, SHIFTED_METHOD)
+        self._maps |= {RANDOM: _Noise(settings.seed), EDGES: _Edges()}
 
-    def _made(self, backend: Backend) -> dict[str, Explain]:
+    def _made(self, backend: Backend) -> Explainers:
         return {title: backend.explainer(method) for title, method in self._methods.items()}
 
-    def at(self, size: Size) -> dict[str, Explain]:
+    def at(self, size: Size) -> Explainers:
         """The explainers of images of a size, which may be larger than the model's own."""
         if self.backend.loaded.input_size in (None, size):
             return self.explainers[None]
@@ -81,15 +83,14 @@ class MapMaker:
             title: _finite(title, explain(x, targets))
             for title, explain in self.explainers[None].items()
         }
+        images = np.stack([s.sample.image for s in scenes])
         views = {}
         for row in self.rows:
-            found = _RowMaps(self, row.title, self._settings.seed)
-            relevance = relevances.get(row.title)
-            if row.title in (RANDOM, EDGES):
-                images = np.stack([s.sample.image for s in scenes])
-                heatmaps = found.of_pixels(scenes, images, targets)
+            more, relevance = self._maps[row.title], relevances.get(row.title)
+            if isinstance(more, _OfMethod):
+                heatmaps = more.heatmaps(relevances[more.title])
             else:
-                heatmaps = found.shown(relevances[found.method])
+                heatmaps = more.of_pixels(scenes, images, targets)
             views[row.title] = [
                 View(
                     scene,
@@ -97,63 +98,71 @@ class MapMaker:
                     heatmaps[k],
                     row.threshold,
                     row.is_contrasted,
-                    found,
+                    more,
                 )
                 for k, scene in enumerate(scenes)
             ]
         return views
 
 
-@dataclass(frozen=True)
-class _RowMaps:
-    """The maps of one row, see `metrics.RowMaps`."""
+class _OfMethod:
+    """The maps of a method."""
 
-    maker: MapMaker
-    title: str
-    seed: int
+    follow_inputs = True
 
-    @property
-    def follow_inputs(self) -> bool:
-        return self.title != EDGES
+    def __init__(self, maker: MapMaker, title: str) -> None:
+        self._maker = maker
+        self.title = title
 
-    @property
-    def method(self) -> str:
-        """The title of the method whose maps these are, or are made of."""
-        return SHIFTED_METHOD if self.title == MEAN_SHIFTED else self.title
+    def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
+        explainers = self._maker.at((pixels.shape[1], pixels.shape[2]))
+        return self._explained(explainers, self._maker.backend.loaded.preprocess(pixels), targets)
 
-    def of_pixels(
-        self, scenes: Sequence[Scene], pixels: NDArray[np.uint8], targets: Sequence[int]
-    ) -> Stack:
-        if self.title == EDGES:
-            return _stacked(edges, pixels)
-        size = pixels.shape[1], pixels.shape[2]
-        if self.title == RANDOM:
-            return _stacked(lambda scene: random_map(size, self.seed, scene.position), scenes)
-        x = self.maker.backend.loaded.preprocess(pixels)
-        return self._explained(self.maker.at(size), x, targets)
+    def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
+        targets = [scene.target] * len(x)
+        return self._explained(self._maker.explainers[stage], x, targets, first)
 
-    def of_inputs(
-        self, scene: Scene, x: NDArray[np.float32], stage: str | None = None, first: int = 0
-    ) -> Stack:
-        if self.title == RANDOM:
-            noise = random_map((x.shape[1], x.shape[2]), self.seed, scene.position)
-            return np.stack([noise] * len(x))
-        return self._explained(self.maker.explainers[stage], x, [scene.target] * len(x), first)
+    def _explained(self, explainers: Explainers, *given: Any) -> Stack:
+        return self.heatmaps(_finite(self.title, explainers[self.title](*given)))
 
-    def _explained(
-        self,
-        explainers: Mapping[str, Explain],
-        x: NDArray[np.float32],
-        targets: Sequence[int],
-        first: int = 0,
-    ) -> Stack:
-        explain = explainers[self.method]
-        return self.shown(_finite(self.method, explain(x, targets, first)))
-
-    def shown(self, relevance: Stack) -> Stack:
+    def heatmaps(self, relevance: Stack) -> Stack:
         """The heat maps of relevance of the method."""
-        heatmaps = _stacked(maps.heatmap, relevance)
-        return _stacked(mean_shifted, heatmaps) if self.title == MEAN_SHIFTED else heatmaps
+        return _stacked(maps.heatmap, relevance)
+
+
+class _MeanShifted(_OfMethod):
+    """The control that is made of a method's maps."""
+
+    def heatmaps(self, relevance: Stack) -> Stack:
+        return _stacked(mean_shifted, super().heatmaps(relevance))
+
+
+class _Noise:
+    """The control that depends on the place in the data set alone."""
+
+    follow_inputs = True
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
+        size = pixels.shape[1], pixels.shape[2]
+        return _stacked(lambda scene: random_map(size, self._seed, scene.position), scenes)
+
+    def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
+        return np.stack([random_map((x.shape[1], x.shape[2]), self._seed, scene.position)] * len(x))
+
+
+class _Edges:
+    """The control that depends on the pixels alone."""
+
+    follow_inputs = False
+
+    def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
+        return _stacked(edges, pixels)
+
+    def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
+        raise NotImplementedError("Edges are not made of inputs.")
 
 
 def _finite(title: str, relevance: Stack) -> Stack:

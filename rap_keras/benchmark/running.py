@@ -1,6 +1,5 @@
 """Runs a benchmark over a data set, resumes it, and merges what several machines have measured."""
 
-import collections
 import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,12 +78,14 @@ def run(
 def _ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
     """Reads each item, the next one on another thread while one is worked on."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        coming: collections.deque[concurrent.futures.Future[Read]] = collections.deque()
+        coming: concurrent.futures.Future[Read] | None = None
         for item in items:
-            coming.append(thread.submit(read, item))
-            if len(coming) > 1:
-                yield coming.popleft().result()
-        yield from (last.result() for last in coming)
+            following = thread.submit(read, item)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:

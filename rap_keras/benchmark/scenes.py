@@ -14,6 +14,7 @@ from rap_keras.benchmark.explainers import Backend, open_backend
 from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
 from rap_keras.benchmark.metrics import Reading, Scene, chosen
 from rap_keras.benchmark.metrics.classes import removable
+from rap_keras.benchmark.metrics.view import Inputs, Pixels, Stack
 from rap_keras.benchmark.protocol import protocol
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
@@ -104,7 +105,7 @@ class Scenes:
             for reading, logits in zip(readings, self._logits(x), strict=True)
         ]
 
-    def _seen(self, reading: Reading, logits: NDArray[np.floating]) -> Scene | Misclassified:
+    def _seen(self, reading: Reading, logits: Stack) -> Scene | Misclassified:
         target = int(np.argmax(logits))
         found = self._object(reading.sample, target, logits)
         if found is None:
@@ -123,12 +124,12 @@ class Scenes:
             effects=self._effects(reading, logits) if "removal" in self._settings.metrics else None,
         )
 
-    def _logits(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+    def _logits(self, x: Inputs) -> Stack:
         """The logits of a batch, `(n, classes)`; for one sigmoid those of classes 0 and 1."""
         return both_classes(self.backend.logits(x), self._head)
 
     def _object(
-        self, sample: Sample, target: int, logits: NDArray[np.floating]
+        self, sample: Sample, target: int, logits: Stack
     ) -> tuple[str | None, NDArray[np.bool_]] | None:
         """The object that is explained and its mask; None if the image is to be left out."""
         everything = np.logical_or.reduce(list(sample.objects.values()))
@@ -176,16 +177,14 @@ class Scenes:
         for metric in chosen(self._settings.metrics):
             metric.check(sample)
 
-    def _effects(
-        self, reading: Reading, logits: NDArray[np.floating]
-    ) -> NDArray[np.floating] | None:
+    def _effects(self, reading: Reading, logits: Stack) -> Stack | None:
         """What each logit loses without each class whose objects can be taken away."""
         images = [reading.sample.without[label] for label in removable(reading.sample)]
         if not images:
             return None
         return logits - self._logits(self.loaded.preprocess(np.stack(images)))
 
-    def _replacement(self, reading: Reading) -> NDArray[np.float32] | float | replacement.Impute:
+    def _replacement(self, reading: Reading) -> Inputs | float | replacement.Impute:
         """What perturbed pixels become."""
         kind, x, image = self._settings.replacement, reading.x, reading.sample.image
         if kind == "blur":
@@ -204,7 +203,7 @@ class Scenes:
             pixels = np.full_like(image, self._settings.grey or 0)
         return self.loaded.preprocess(pixels[np.newaxis])[0]
 
-    def _grid(self, reading: Reading, logits: NDArray[np.floating]) -> Grid | None:
+    def _grid(self, reading: Reading, logits: Stack) -> Grid | None:
         """The image between others; None where the model is not sure of it, or of too few others."""
         settings, position = self._settings, reading.position
         if not self._is_sure(logits):
@@ -223,10 +222,10 @@ class Scenes:
         positions = [*others[:place], position, *others[place:]]
         return make_grid(positions, place, shape, (height, width), self._pixels)
 
-    def _pixels(self, position: int, size: Size) -> NDArray[np.uint8]:
+    def _pixels(self, position: int, size: Size) -> Pixels:
         return self.dataset.read(position, size).image
 
-    def _is_sure(self, logits: NDArray[np.floating]) -> bool:
+    def _is_sure(self, logits: Stack) -> bool:
         """Whether the largest logit has the probability that images of grids need."""
         largest = np.float64(logits.max())
         if self._head == "sigmoid":

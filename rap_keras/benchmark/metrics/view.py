@@ -13,6 +13,8 @@ from rap_keras.evaluation.heads import Head
 from rap_keras.evaluation.perturbation import Impute
 
 T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+Inputs = NDArray[np.float32]
 Stack = NDArray[np.floating]
 
 
@@ -28,7 +30,7 @@ class Reading:
 
     position: int
     sample: Sample
-    x: NDArray[np.float32]
+    x: Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +54,12 @@ class Scene(Reading):
     label: str | None
     mask: NDArray[np.bool_]
     target: int
-    logits: NDArray[np.floating]
+    logits: Stack
     head: Head
-    predict: Callable[[NDArray[np.float32]], NDArray[np.floating]]
-    replacement: NDArray[np.float32] | float | Impute
+    predict: Callable[[Inputs], Stack]
+    replacement: Inputs | float | Impute
     grid: Grid | None = None
-    effects: NDArray[np.floating] | None = None
+    effects: Stack | None = None
 
     @property
     def logit(self) -> float:
@@ -80,9 +82,7 @@ class RowMaps(Protocol):
     @property
     def follow_inputs(self) -> bool: ...  # noqa: D102
 
-    def of_pixels(
-        self, scenes: Sequence[Scene], pixels: NDArray[np.uint8], targets: Sequence[int]
-    ) -> Stack:
+    def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
         """The heat maps `(n, height, width)` of other pixels or other targets than the scenes'.
 
         Args:
@@ -92,9 +92,7 @@ class RowMaps(Protocol):
         """
         ...
 
-    def of_inputs(
-        self, scene: Scene, x: NDArray[np.float32], stage: str | None = None, first: int = 0
-    ) -> Stack:
+    def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
         """The heat maps `(n, height, width)` of other inputs of the model than the scene's.
 
         Args:
