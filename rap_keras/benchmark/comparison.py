@@ -1,6 +1,6 @@
 """Whether methods differ, on the same images: tests, effect sizes, ranks and agreement of measures.
 
-Each image counts by its own value of a quantity, of a pooled one too.
+Each image counts by its own value of a quantity, also where the quantity is pooled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -109,7 +109,7 @@ def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | Non
 def agreement(
     values: Mapping[str, Sequence[float | None]], better: Mapping[str, str]
 ) -> dict[str, dict[str, float | None]]:
-    """How alike two measures order the methods: Kendall's tau-b (1945), 1 for the same order.
+    """How similarly two measures order the methods: Kendall's tau-b (1945), 1 for the same order.
 
     Args:
         values: Of each measure, those of the methods, in one order.

@@ -99,7 +99,7 @@ class Worker:
                         readings = self._bench.read(self._bench.chunks[number])
                         measured = self._bench.measure(readings, self._strict)
                     records = [record for record, _ in measured]
-                except InputError as problem:  # the one who asked is told, not Ray
+                except InputError as problem:  # for the caller, not for Ray
                     error = str(problem)
             answers.append(json.dumps(records))
             errors.append(error)
@@ -134,7 +134,7 @@ def connected(workers: Workers) -> Iterator[None]:
         import ray.data
     except ImportError as error:
         raise _no_ray() from error
-    # Ray would tell its own affairs on stderr.
+    # Ray writes about itself to stderr.
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -148,13 +148,13 @@ def connected(workers: Workers) -> Iterator[None]:
     try:
         if address is not None:
             _reach(address)
-        with silenced_stderr():  # Ray tells that it has been told to be silent.
+        with silenced_stderr():  # Ray reports that it is silent.
             ray.init(log_to_driver=False, configure_logging=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
         raise InputError(f"{where} ({reason(error)}).", "ray_address") from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray's own would end the process where it stands.
+        signal.signal(signal.SIGTERM, handler)  # Ray's handler would end the process at once.
     try:
         _check_room(workers, ray.cluster_resources())
         yield

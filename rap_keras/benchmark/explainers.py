@@ -236,7 +236,7 @@ def _load(settings: Settings) -> LoadedModel:
 
 @contextlib.contextmanager
 def _without_keras2_warning() -> Iterator[None]:
-    """Silences what Keras 2 says of its own code at each prediction in graph mode."""
+    """Silences a warning of Keras 2 about its own code at each prediction in graph mode."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`Model.state_updates`")
         yield

@@ -31,12 +31,12 @@ class Grid:
 
 
 def companions(
-    own: int, count: int, order: Iterable[int], sure_of: Callable[[int], int | None]
+    target: int, count: int, order: Iterable[int], sure_of: Callable[[int], int | None]
 ) -> list[int]:
-    """The first images that the model is sure of, each of a class of its own.
+    """The first images that the model is sure of, each of another class.
 
     Args:
-        own: The neuron of the class that is explained, which none of them may have.
+        target: The class that is explained, which none of them may have.
         count: How many are wanted.
         order: Places in the data set, in the order in which they are tried.
         sure_of: From a place to the neuron that the model is sure of there; None where it is not.
@@ -44,7 +44,7 @@ def companions(
     Returns:
         Their places; fewer than wanted where there are no more.
     """
-    taken = {own}
+    taken = {target}
     found: list[int] = []
     for position in order:
         if len(found) == count:

@@ -88,7 +88,7 @@ def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
 
 
 def _own_file(name: str) -> dict[str, int]:
-    """The checksum of the file that a method of one's own is from."""
+    """The checksum of the file of a custom method."""
     if not names_function(name):
         return {}
     return {"file_crc32": _file_checksum(name.rpartition(":")[0])}

@@ -49,7 +49,7 @@ def run(
     bench = Bench(settings)
     protocol = bench.protocol() | {"shard": list(shard)}
     number, count = shard
-    # Ray first: where it cannot be had, nothing is written.
+    # Ray first: if it is not available, nothing is written.
     ray = contextlib.nullcontext() if workers is None else connected(workers)
     with ray, _begun(Path(out), protocol) as store, contextlib.ExitStack() as stack:
         _check_shard_of(store, shard)
@@ -136,7 +136,7 @@ def report(folder: str | Path, reference: str | None = None, parquet: bool = Fal
         folder: Holds what `run` or `merge` has left there.
         reference: The title of the method that the others are compared to; None: "rap", or the first
             if there is none.
-        parquet: Write results.parquet besides: `load(folder).frame`.
+        parquet: Write results.parquet as well: `load(folder).frame`.
 
     Returns:
         The files of the report.
@@ -214,7 +214,7 @@ def _no_vain_results(store: Store, shard: Shard) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _doubting(stores: Sequence[Store]) -> Iterator[None]:
-    """Takes whatever goes wrong for damage, where results have no checksums."""
+    """Reports any error as damage, where results have no checksums."""
     try:
         yield
     except InputError:

@@ -1,4 +1,4 @@
-"""Everything that a benchmark can be told: each setting one field, which all that need it read."""
+"""The settings of a benchmark: each one field, with its help, its check and its words in the report."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ Check = Callable[[str, Any], Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its name, type and default.
+    """What is known about a setting, apart from its name, type and default.
 
     Attributes:
         help: What it is, for `--help` and for `Settings`; or a function that says it.

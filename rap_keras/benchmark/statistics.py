@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 # A spread below this part of the value is the rounding of sums.
 ROUNDING = 1e-12
-# What follows hangs on the order in which a machine's BLAS adds.
+# Further digits depend on the order in which a machine's BLAS adds.
 DIGITS = 10
 
 Array = NDArray[Any]

@@ -50,7 +50,7 @@ def summarize(
 
     Args:
         protocol: What was run: `methods`, `metrics`, `seed`, `pooled`, `perturbation`.
-        images: The record of every image; in whatever order, they count by their `position`.
+        images: The record of every image; in any order, because they are sorted by `position`.
         resamples: The number of bootstrap resamples of the images.
         reference: The title of the method that the others are compared to; None: "rap", or the first
             if there is none.
@@ -63,7 +63,7 @@ def summarize(
         `standard_error`), and `differences` to the reference: over the images where both are defined,
         with `p_value` (corrected by Holm over the methods), `effect_size` and `images_needed` of
         `comparison.compared`. `ranks` has `comparison.mean_ranks` of the quantities that are compared,
-        `agreement` how alike they order the methods; controls are in neither. `None` is an undefined
+        `agreement` how similarly they order the methods; controls are in neither. `None` is an undefined
         value, or the standard error of a single image.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a map tells classes apart."""
+"""Whether a map distinguishes classes."""
 
 import math
 from collections.abc import Mapping, Sequence

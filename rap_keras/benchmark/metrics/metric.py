@@ -100,8 +100,8 @@ class Metric:
         defined: Whether it is defined for a map; `measure` sees only those for which it is.
         curve: Its curve, if it has one; its numbers are then lists over the steps,
             `{name: {"correct": [...], "logit": [...], "probability": [...]}}`.
-        beside: A metric with columns of the same labels, and what distinguishes this one's columns where
-            both are measured.
+        beside: A metric with columns of the same labels, and what distinguishes the columns of this one
+            where both are measured.
         check: Refuses a data set that it cannot be measured on, by a sample of it.
         default: Whether it is measured if no metrics are named.
         perturbs: Whether it replaces pixels, as the settings say.

@@ -82,7 +82,7 @@ def _by_stage(
     reference: str,
     **more: Any,
 ) -> Metric:
-    """A metric of how alike the maps by the model and by each of its randomised copies are."""
+    """A metric of how similar the maps of the model and of each of its randomised copies are."""
     name = title.lower()
 
     def measure(v: View, **given: Any) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Link:
-    """A paragraph that leads to a file beside the report."""
+    """A paragraph with a link to a file next to the report."""
 
     path: str
     text: str
@@ -41,7 +41,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture in a file beside the report."""
+    """A picture in a file next to the report."""
 
     path: str
     caption: str

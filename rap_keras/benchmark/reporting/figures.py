@@ -196,7 +196,7 @@ def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure
 
 
 def _styles(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """How each line is drawn: no two of two dozen alike, the first method on top."""
+    """How each line is drawn: two dozen differ, the first method is on top."""
     colors, controls, markers = cycle(COLORS), cycle(CONTROL_COLORS), cycle(MARKERS)
     styles = {}
     for index, (title, method) in enumerate(summary["methods"].items()):

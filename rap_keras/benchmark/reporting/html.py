@@ -23,7 +23,7 @@ def page(title: str, body: Sequence[str], script: str) -> str:
     Args:
         title: Plain text.
         body: Lines of HTML.
-        script: The name of a script beside this file.
+        script: The name of a script next to this file.
 
     Returns:
         The page.

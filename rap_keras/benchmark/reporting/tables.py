@@ -44,8 +44,8 @@ def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[
     for title in TABLES:
         among = [metric for metric in metrics if metric.table == title]
         texts = dict.fromkeys(metric.text(protocol) for metric in among)
-        own = {column.quantity for metric in among for column in metric.columns}
-        listed = sorted((c for c in measured if c.quantity in own), key=lambda c: c.place)
+        quantities = {column.quantity for metric in among for column in metric.columns}
+        listed = sorted((c for c in measured if c.quantity in quantities), key=lambda c: c.place)
         yield from _sheet(title, " ".join(filter(None, texts)), listed, summary, "quantities")
     compared = [replace(c, label=c.difference, better="") for c in measured if c.difference]
     # After the last of the tables that are there; the first three are counted always.

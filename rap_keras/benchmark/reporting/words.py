@@ -83,7 +83,7 @@ def protocol_blocks(
     yield Heading("Protocol")
     if "command" in protocol:
         yield Code(protocol["command"])
-    # What is not known here is shown nevertheless.
+    # Other entries are shown, too.
     keys = [key for key in _ORDER if key in protocol]
     keys += [key for key in protocol if key not in {*_ORDER, "methods", "command"}]
     rows = [
@@ -180,5 +180,5 @@ def colours(methods: Sequence[Mapping[str, Any]]) -> str:
         meaning = "" if record is None else record.negative_means(method["options"])
         if meaning:
             meanings.setdefault(meaning, []).append(method["title"])
-    told = "; ".join(f"{meaning} ({', '.join(titles)})" for meaning, titles in meanings.items())
-    return f"Red is positive relevance, blue negative{': ' + told if told else ''}."
+    listed = "; ".join(f"{meaning} ({', '.join(titles)})" for meaning, titles in meanings.items())
+    return f"Red is positive relevance, blue negative{': ' + listed if listed else ''}."
