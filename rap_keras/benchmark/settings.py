@@ -178,9 +178,7 @@ class Settings:
         None, "The patterns of pattern.net and pattern.attribution, .npz."
     )
     metrics: tuple[str, ...] = _setting(
-        default_metrics,
-        lambda: f"Metrics, separated by commas, of {', '.join(METRICS)}.",
-        _metrics,
+        default_metrics, lambda: f"Metrics, separated by commas, of {', '.join(METRICS)}.", _metrics
     )
     limit: int | None = _setting(
         None, "Images drawn from the data set; default: all.", _integer(1), "at most"

@@ -32,22 +32,6 @@ def summarize(
 ) -> dict[str, Any]:
     """Summarizes the records of a benchmark over its kept images.
 
-    The quantities are those of RAP (Nam et al., AAAI 2020, arXiv 1904.00605) and some more:
-
-    - `ratio_all`, `ratio_positive`: the outside-inside ratio (eq. 11, Table 1), mean over the images;
-      `..._median` is the median, since a ratio has heavy tails.
-    - `pixel_accuracy`, `iou_background`, `iou_foreground`, `mean_iou` (Table 2), 0 to 1: of the pixels
-      of all images together or, if `protocol["pooled"]` is false, the mean of each image's own. The
-      mean IOU is over the classes of which there is any pixel, on the mask or on the map.
-    - `pixel_accuracy_equal_area`, ... `mean_iou_equal_area`: the same of as many of each map's most
-      relevant pixels as the object has.
-    - `average_precision`, `pointing_game` (both 0 to 1), `sparsity`, `conservation_error` (with its
-      median): means over the images.
-    - `lerf_area`, `morf_area`: the area under the accuracy (0 to 1) over the share of replaced pixels
-      (Fig. 7), by trapezoids: 0 to 1 if all pixels are replaced in the end.
-    - `..._accuracy_aopc`, `..._logit_aopc`: the mean over the steps k = 0..L of f_0 - f_k, where f is
-      the accuracy or the logit (in its own units).
-
     Args:
         protocol: What was run: `methods`, `metrics`, `seed`, `pooled`, `perturbation`.
         images: The record of every image; in any order, because they are sorted by `position`.

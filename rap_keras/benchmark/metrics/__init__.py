@@ -4,14 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rap_keras.benchmark.metrics import classes, localization, maps, perturbation, robustness
-from rap_keras.benchmark.metrics.metric import (
-    Column,
-    Curve,
-    Metric,
-    each,
-    means_of,
-    one_number,
-)
+from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, each, means_of, one_number
 from rap_keras.benchmark.metrics.tables import (
     CLASSES,
     FAITHFULNESS,

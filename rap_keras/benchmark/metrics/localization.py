@@ -43,6 +43,10 @@ def _counts(v: View, threshold: str | float) -> Numbers:
 
 
 def _segmented(numbers: Sequence[Numbers], pooled: bool) -> dict[str, Ratio]:
+    """Of the pixels of all images together (pooled), or the mean over the images.
+
+    The mean IOU is over the classes of which there is any pixel, on the mask or on the map.
+    """
     correct, labelled = column(numbers, "correct"), column(numbers, "labelled")
     intersection = np.array([image["intersection"] for image in numbers], dtype=np.float64)
     union = np.array([image["union"] for image in numbers], dtype=np.float64)

@@ -6,14 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.metrics.metric import (
-    Column,
-    Curve,
-    Metric,
-    compared,
-    each,
-    one_number,
-)
+from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, compared, each, one_number
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.metrics.view import View, together
 from rap_keras.benchmark.seeds import Purpose, seed_of

@@ -75,9 +75,7 @@ def what_was_run(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str
 
 
 def protocol_blocks(
-    protocol: Mapping[str, Any],
-    summary: Mapping[str, Any],
-    images: Sequence[Mapping[str, Any]],
+    protocol: Mapping[str, Any], summary: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
 ) -> Iterator[Block]:
     """All that the results depend on, for readers."""
     yield Heading("Protocol")
