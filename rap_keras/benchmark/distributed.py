@@ -123,9 +123,6 @@ def _no_ray() -> InputError:
 def connected(workers: Workers) -> Iterator[None]:
     """Ray on this machine, with room for each worker, or a cluster.
 
-    Args:
-        workers: Who measures, and where.
-
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached.
     """
@@ -186,14 +183,7 @@ def measure_all(
 ) -> Iterator[list[Measured]]:
     """Measures chunks on Ray's workers, each of which loads the model once; inside of `connected`.
 
-    What a worker had at hand when it died goes to another.
-
-    Args:
-        settings: What to measure, and how.
-        protocol: That of the results.
-        chunks: The numbers of the chunks.
-        strict: Stop at an image that cannot be measured.
-        workers: Who measures.
+    The chunks of a worker that died go to another.
 
     Returns:
         The records of each chunk's images, as they come; without maps.

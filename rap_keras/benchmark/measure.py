@@ -151,15 +151,9 @@ def _by_size(
     work: Callable[[Sequence[Reading]], list[T]],
     skip: Callable[[int, InputError], list[T]],
 ) -> list[T]:
-    """Works on images of one size together; by themselves, if something is wrong with one of them.
+    """Works on images of one size together; one by one, if something is wrong with one of them.
 
-    Args:
-        readings: The images.
-        work: From images of one size to what becomes of them.
-        skip: From the place of one that is wrong, and what is wrong, to what becomes of it.
-
-    Returns:
-        What becomes of all.
+    `skip` says what becomes of the image at a place with which something is wrong.
     """
     done = [one for r in readings if isinstance(r, Unread) for one in skip(r.position, r.error)]
     groups: dict[tuple[int, ...], list[Reading]] = {}

@@ -19,14 +19,7 @@ from rap_keras.version import __version__
 
 
 def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int) -> dict[str, Any]:
-    """Everything that the results depend on, as JSON knows it.
-
-    Args:
-        settings: What was asked for.
-        dataset: Where the images come from.
-        backend: The model.
-        images: How many images were drawn.
-    """
+    """Everything that the results depend on, as JSON knows it; `images` is how many were drawn."""
     names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as the file system has them
     return (
         settings.recorded()

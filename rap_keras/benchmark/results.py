@@ -59,15 +59,7 @@ def tidy(
 
 
 def to_csv(protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
-    """The rows of `tidy` under a head, as UTF-8; an undefined value is an empty cell.
-
-    Args:
-        protocol: What was run.
-        images: The record of every image.
-
-    Yields:
-        Lines.
-    """
+    """The lines of `tidy` under a head, as UTF-8; an undefined value is an empty cell."""
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
     for row in (COLUMNS, *_written(protocol, images)):

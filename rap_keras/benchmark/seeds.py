@@ -16,11 +16,5 @@ class Purpose(enum.IntEnum):
 
 
 def seed_of(run: int, position: int, purpose: Purpose) -> list[int]:
-    """The seed of a purpose.
-
-    Args:
-        run: That of the run.
-        position: The image's place in the data set.
-        purpose: What is drawn.
-    """
+    """The seed of a purpose, from that of the run and the image's place in the data set."""
     return [run, position, int(purpose)]

@@ -70,14 +70,7 @@ Block = Heading | Paragraph | Code | Link | Image | Table
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """Writes blocks as Markdown (GitHub's, for its tables).
-
-    Args:
-        blocks: What to write; all of their text is escaped.
-
-    Returns:
-        The document.
-    """
+    """Blocks as Markdown (GitHub's, for its tables); all of their text is escaped."""
     return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 

@@ -91,13 +91,7 @@ def heatmap_figure(
 ) -> Figure:
     """Draws the first images and their heat maps, a row for each, in the manner of the paper's Fig. 5.
 
-    Args:
-        protocol: What was run: `methods`, in the order of the columns.
-        images: The records, for the names of the images.
-        maps: As for `write_report`; a method is drawn if every image has its map.
-
-    Returns:
-        The figure.
+    A method is drawn if every image has its map.
     """
     positions = sorted(maps)[:MOST_ROWS]
     maps = {position: maps[position] for position in positions}
@@ -123,13 +117,8 @@ def perturbation_figure(
 ) -> Figure:
     """Draws accuracy and logit over the share of replaced pixels, in the manner of the paper's Fig. 7.
 
-    Args:
-        protocol: What was run: `perturbation`.
-        summary: That of `summarize`.
-        name: "lerf" or "morf".
-
-    Returns:
-        The figure: a line for each method with a band of one standard error, controls dashed.
+    Each method is a line with a band of one standard error; controls are dashed. `name` is "lerf" or
+    "morf".
     """
     shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
     figure = NotebookFigure(figsize=(12, 4.5), dpi=DPI, layout="constrained")
@@ -155,12 +144,7 @@ def perturbation_figure(
 def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure:
     """Draws mean ranks with critical differences, a panel for each measure (Demsar 2006, sec. 3.2.2).
 
-    Args:
-        summary: That of `summarize`.
-        ranked: The measures, of `summary["ranks"]`.
-
-    Returns:
-        The figure: each method's bar is as long as the critical difference.
+    Each method's bar is as long as the critical difference.
     """
     wide = min(2, len(ranked))
     high = -(-len(ranked) // wide)

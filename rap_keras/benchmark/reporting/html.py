@@ -24,9 +24,6 @@ def page(title: str, body: Sequence[str], script: str) -> str:
         title: Plain text.
         body: Lines of HTML.
         script: The name of a script next to this file.
-
-    Returns:
-        The page.
     """
     return "\n".join(
         [
@@ -46,15 +43,7 @@ def page(title: str, body: Sequence[str], script: str) -> str:
 
 
 def to_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """Writes blocks as a page; a click on a head sorts its table.
-
-    Args:
-        blocks: What to write; all of their text is escaped.
-        pictures: The bytes of each picture by its path. The page holds them.
-
-    Returns:
-        The page.
-    """
+    """Blocks as a page that holds its pictures, by their paths; a click on a head sorts its table."""
     title = next((b.text for b in blocks if isinstance(b, Heading) and b.level == 1), "")
     return page(title, [_html(block, pictures) for block in blocks], "sortable.js")
 

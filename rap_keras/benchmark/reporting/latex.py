@@ -15,14 +15,9 @@ _SPECIAL = {
 
 
 def to_latex(blocks: Iterable[Block]) -> str:
-    """Writes the tables of numbers, each under the heading before it.
+    """The tables of numbers, each under the heading before it; other blocks are left out.
 
-    Args:
-        blocks: Of the report; what is no table of numbers is left out.
-
-    Returns:
-        Tables for a document that uses the packages booktabs and graphicx, which fits those that are
-        too wide into the line.
+    They need the packages booktabs and graphicx, which fits tables that are too wide into the line.
     """
     parts = [r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."]
     heading = ""

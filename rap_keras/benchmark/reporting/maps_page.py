@@ -31,11 +31,6 @@ def maps_page(
 ) -> Iterator[tuple[str, bytes]]:
     """Draws the page; one image's maps are in memory at a time.
 
-    Args:
-        protocol: What was run: `methods`, in their order.
-        images: The records, for the names of the images.
-        maps: As for `write_report`.
-
     Yields:
         Files by their paths: the pictures in maps/, then the page, which works from the disk.
     """

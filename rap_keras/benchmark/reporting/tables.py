@@ -16,15 +16,10 @@ MOST_NEEDED = 10_000
 
 
 def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    """Says for the terminal what was run and found.
+    """What was run and found, for the terminal.
 
-    Args:
-        protocol: What was run.
-        summary: That of `summarize`.
-
-    Returns:
-        One sentence, another where images are few, and then a table: the quantities that have a column
-        on the terminal, as far as they were measured.
+    A sentence, another where images are few, and a table of the measured quantities with a column on the
+    terminal.
     """
     shown = [c for c in columns(chosen(protocol["metrics"])) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
