@@ -1,6 +1,5 @@
 """The flags of the commands, and how they are read."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rap_keras.pipeline.methods import (
     check_early,
     check_given,
     read_spec,
+    with_contrast,
     with_patterns,
 )
 from rap_keras.pipeline.target import Region, parse_contrast, parse_target, read_region
@@ -276,11 +276,10 @@ class MapFlags:
                 "patterns",
             )
         others = parse_contrast(self.contrast, self.against)
-        shared = {} if others is None else {"contrast": others}
-        completed = [
-            dataclasses.replace(method, options=shared | dict(method.options))
-            for method in (with_patterns(method, self.patterns) for method in methods)
-        ]
-        for method in completed:
+        argument = "contrast" if self.against is None else "against"
+        completed = []
+        for method in methods:
+            method = with_patterns(method, self.patterns)
             check_early(method)
+            completed.append(with_contrast(method, others, argument))
         return completed

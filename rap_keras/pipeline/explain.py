@@ -14,7 +14,7 @@ from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.images import Images, listed, of_one_size, pixels_of
-from rap_keras.pipeline.methods import MethodSpec
+from rap_keras.pipeline.methods import MethodSpec, with_contrast
 from rap_keras.pipeline.target import read_region
 from rap_keras.support.fitting import check_fit, restored
 
@@ -83,13 +83,12 @@ def explain(
     """
     check_fit(fit)
     where = read_region(region)
-    if against is not None:
-        if options.get("contrast") is not None:
-            raise InputError(
-                "Expected against or contrast, which mean the same, got both: leave contrast out.",
-                ("against", "contrast"),
-            )
-        options["contrast"] = against
+    if against is not None and options.get("contrast") is not None:
+        raise InputError(
+            "Expected against or contrast, which mean the same, got both: leave contrast out.",
+            ("against", "contrast"),
+        )
+    spec = with_contrast(MethodSpec(method, method, options), against, "against")
     floats = isinstance(images, np.ndarray) and images.dtype.kind == "f"
     if floats and original_size:
         raise InputError(
@@ -102,7 +101,7 @@ def explain(
         loaded = loaded.with_labels(
             read_classes(str(classes)) if isinstance(classes, str | Path) else classes
         )
-    explainer = Explainer(loaded, MethodSpec(method, method, options))
+    explainer = Explainer(loaded, spec)
     if given is None:
         return explainer.explain(images, target, where)
     if original_size:

@@ -97,6 +97,32 @@ def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
     return dataclasses.replace(method, options={"patterns": patterns} | dict(method.options))
 
 
+def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
+    """The method with what classes are compared with; its own option has precedence.
+
+    Args:
+        method: The method.
+        contrast: The value of its option `contrast`; None: none is given.
+        argument: What the user gave it by, for errors.
+
+    Raises:
+        InputError: The method has no such option.
+    """
+    if contrast is None:
+        return method
+    record = find_method(method.name)
+    try:
+        if record is not None:
+            record.check_options(["contrast"])
+    except InputError:
+        raise InputError(
+            f"Expected no {argument} for the method {method.title!r}, which has no option contrast: "
+            "leave it out, or use a method that propagates relevance, such as rap.",
+            argument,
+        ) from None
+    return dataclasses.replace(method, options={"contrast": contrast} | dict(method.options))
+
+
 def check_early(method: MethodSpec) -> None:
     """Refuses a wrong name, options or patterns without loading TensorFlow.
 

@@ -13,10 +13,10 @@ from rap_keras.datasets.masks import Mask, warp_mask
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import as_numbers, class_called
 from rap_keras.inputs.contrast import CONTRASTS
-from rap_keras.inputs.target import TopK
+from rap_keras.inputs.target import TopK, is_region
 from rap_keras.models.loading import LoadedModel
 from rap_keras.support.images import read_image
-from rap_keras.support.text import counted, shown
+from rap_keras.support.text import shown
 
 _PART = r"-?\d+|-?\d*:-?\d*"
 
@@ -185,9 +185,6 @@ def selected(
     graph = loaded.network.graph
     shape = graph.shapes[graph.output][1:]
     target = _numbers(target, loaded)
-    is_class = isinstance(target, int | np.integer) and not isinstance(target, bool)
-    if is_class:
-        _check_class(target, loaded, shape)
     if len(shape) < 2:
         if region is not None:
             raise InputError(
@@ -196,15 +193,10 @@ def selected(
                 "region",
             )
         is_row = isinstance(target, list) and len(target) == 1 and isinstance(target[0], list)
-        return target * len(x) if is_row else target
+        return np.repeat(target, len(x), 0) if is_row else target
+    is_class = isinstance(target, int | np.integer) and not isinstance(target, bool)
     if region is None and not is_class:
-        if target is None:
-            raise InputError(
-                f"{loaded.name} gives an output of shape {tuple(shape)}, classes at positions: "
-                "pass region=WHERE, or target=CLASS, or both.",
-                ("region", "target"),
-            )
-        return target
+        return _of_map(target, loaded.name, shape)
     if not is_class and target is not None and not isinstance(target, str):
         raise InputError(
             f'Expected one class, "all" or nothing as target with region, got {shown(target)}.',
@@ -233,6 +225,12 @@ def _masks(
         logits = loaded.logits(x)
         shape = logits.shape[1:]
     count = 1 if logits is None else len(x)
+    if isinstance(target, int | np.integer) and not 0 <= target < shape[-1]:
+        raise InputError(
+            f"Expected target from 0 to {shape[-1] - 1}, got {target}: {loaded.name} has {shape[-1]} "
+            "classes.",
+            "target",
+        )
     masks = np.zeros((count, *shape), bool)
     for k in range(count):
         where: Any = ...
@@ -267,25 +265,38 @@ def _numbers(target: Any, loaded: LoadedModel) -> Any:
     if target == "all":
         return target
     parts = [target] if target in (labels or ()) else [part.strip() for part in target.split(",")]
-    if not labels and not all(part.isdecimal() for part in parts):
+    numbers = [_number(part, loaded) for part in parts]
+    return numbers[0] if len(numbers) == 1 else [numbers]
+
+
+def _number(part: str, loaded: LoadedModel) -> int:
+    """A class by name, or else by index."""
+    if part.isdecimal() and part not in (loaded.labels or ()):
+        return int(part)
+    if not loaded.labels:
         raise InputError(
             f"Expected target to be a number, because {loaded.name} has no names for its classes, got "
-            f"{target!r}: pass an index, or classes=NAMES.",
+            f"{part!r}: pass an index, or classes=NAMES.",
             ("target", "classes"),
         )
-    if len(parts) == 1:
-        return class_called(parts[0], labels)
-    return [[int(part) if part.isdecimal() else class_called(part, labels) for part in parts]]
+    return class_called(part, loaded.labels)
 
 
-def _check_class(target: int, loaded: LoadedModel, shape: Sequence[int | None]) -> None:
-    count = 2 if loaded.is_binary else (shape[-1] if shape else 1)
-    if target < 0 or (count is not None and target >= count):
+def _of_map(target: Any, name: str, shape: Sequence[int | None]) -> Any:
+    """A target that is no class, of an output that is a map of classes."""
+    if isinstance(target, str) or (target is not None and is_region(target)):
+        return target
+    if target is None:
         raise InputError(
-            f"Expected target from 0 to {(count or 0) - 1}, got {target}: {loaded.name} has "
-            f"{counted(count or 0, 'output neuron')}.",
-            "target",
+            f"{name} gives an output of shape {tuple(shape)}, classes at positions: pass region=WHERE, "
+            "or target=CLASS, or both.",
+            ("region", "target"),
         )
+    raise InputError(
+        f'Expected one class, "all" or a region of the output as target, because {name} gives classes '
+        f"at positions, got {shown(target)}: explain one class at a time.",
+        "target",
+    )
 
 
 def _read_part(text: str) -> int | slice:

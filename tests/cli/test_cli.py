@@ -414,7 +414,7 @@ def common(photos, model, tmp_path):
         (["--method", "rapp"], "'rap'"),
         (
             ["--neuron", "5"],
-            "Expected --neuron from 0 to 4, got 5: {tmp}/net.py:make has 5 output neurons.",
+            "Expected --neuron from 0 to 4, got 5: the model has 5 output neurons.",
         ),
         (["--neuron", "-1"], "an index from 0 on, got -1"),
         (

@@ -18,7 +18,11 @@ EXPLAINING = [
     ("--method rap:batch_size=2", "the command's own"),
     ("--method rap:varient=paper", "got 'varient'; did you mean 'variant'?"),
     ("--method lrp.epsilon:eps=1", "Expected options of 'lrp.epsilon' among"),
-    ("--method smoothgrad --contrast softmax", "got 'contrast'"),
+    (
+        "--method smoothgrad --contrast softmax",
+        "Expected no --contrast for the method 'smoothgrad'",
+    ),
+    ("--method smoothgrad --against 3", "Expected no --against for the method 'smoothgrad'"),
     ("--method pattern.net", "needs --patterns FILE.npz"),
     ("--method pattern.net --patterns no.npz", "no.npz"),
     ("--method pattern.net --patterns a.png", "no .npz file"),

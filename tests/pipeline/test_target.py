@@ -76,18 +76,22 @@ def test_targets_as_they_are_typed(text, expected):
         ([[2, 0]], [[2, 0], [2, 0]]),
         ([2, 0], [2, 0]),
         (np.int64(3), [3, 3]),
+        ("3", [3, 3]),
+        (rap_keras.TopK(1), None),
         (["fox", "cat"], [3, 0]),
     ],
 )
 def test_classes_by_number_and_name(target, neurons, classifier, pixels):
     found = rap_keras.explain(classifier, pixels, "gradient", target)
+    if neurons is None:
+        neurons = found.logits.argmax(-1)[:, np.newaxis]
     np.testing.assert_array_equal(found.neurons, neurons)
 
 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (4, "Expected target from 0 to 3, got 4: net has 4 output neurons"),
+        (4, "Expected target from 0 to 3, got 4: the model has 4 output neurons"),
         ("dgo", "did you mean 'dog'"),
         ("1,dgo", "did you mean 'dog'"),
     ],
@@ -110,6 +114,8 @@ def test_a_class_against_another(classifier, pixels):
     every = rap_keras.explain(classifier, pixels, against="uniform").decisions[0]
     assert " against the others, logit " in every
     np.testing.assert_array_equal(named.relevance, same.relevance)
+    with pytest.raises(InputError, match="Expected no against for the method 'smoothgrad'"):
+        rap_keras.explain(classifier, pixels, "smoothgrad", against=3)
     assert parse_contrast(None, "1, cat") == [1, "cat"]
     assert parse_contrast("softmax", None) == "softmax"
 
@@ -149,6 +155,9 @@ def test_a_class_of_a_map_is_explained_wherever_it_is(segmentation, pixels):
         ({"region": "1,1", "target": [1, 2]}, 'Expected one class, "all" or nothing'),
         ({"region": "1,1", "target": 4}, "Expected target from 0 to 3, got 4"),
         ({"region": 3}, "region is a pixel y,x"),
+        ({"target": "1,2"}, "parts gives classes at positions, got .* one class at a time"),
+        ({"target": rap_keras.TopK(2)}, "explain one class at a time"),
+        ({"target": 4}, "Expected target from 0 to 3, got 4: parts has 4 classes"),
     ],
 )
 def test_regions_that_do_not_fit(given, message, segmentation, pixels):
