@@ -108,6 +108,16 @@ def test_our_methods_in_xpliques_form(model, x):
         explainer(x, NEURONS)
 
 
+@pytest.mark.parametrize("head", [None, "sigmoid"])
+def test_the_one_output_of_a_model_in_xpliques_form(head, x):
+    inputs = keras.Input((8, 10, 3))
+    flat = keras.layers.Flatten()(inputs)
+    single = keras.Model(inputs, keras.layers.Dense(1, activation=head)(flat))
+    found = xplique.Explainer(single, "gradient")(x, np.ones((3, 1)))
+    expected = create_analyzer("gradient", single).analyze(x)
+    np.testing.assert_array_equal(found, expected.sum(-1, keepdims=True))
+
+
 @takes_keras3
 def test_quantus_own_metric_takes_our_function(model, x):
     metrics = pytest.importorskip("quantus", reason="Quantus is not installed")
