@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from rap_keras.benchmark.comparison import per_image
 from rap_keras.benchmark.metrics import chosen
-from rap_keras.benchmark.statistics import DIGITS
+from rap_keras.benchmark.statistics import DIGITS, Json
 from rap_keras.benchmark.store import Store
 from rap_keras.benchmark.summary import kept_of, summarize
 from rap_keras.errors import InputError
@@ -28,9 +28,7 @@ COLUMNS = (
 _TEXTS = ("image", "label", "method", "metric", "quantity")
 
 
-def tidy(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[Any, ...]]:
+def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
     """What was measured, one number a row.
 
     Args:
@@ -58,7 +56,7 @@ def tidy(
             yield (*of_image, *same, float(values[k]))
 
 
-def to_csv(protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
+def to_csv(protocol: Json, images: Sequence[Json]) -> Iterator[bytes]:
     """The lines of `tidy` under a head, as UTF-8; an undefined value is an empty cell."""
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
@@ -70,9 +68,7 @@ def to_csv(protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> 
         line.truncate()
 
 
-def _written(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[Any, ...]]:
+def _written(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
     for *parts, value in tidy(protocol, images):
         same = [escaped(part) if isinstance(part, str) else part for part in parts]
         yield (*same, f"{value:.{DIGITS}g}" if np.isfinite(value) else "")

@@ -19,7 +19,8 @@ ROUNDING = 1e-12
 DIGITS = 10
 
 Array = NDArray[Any]
-Numbers = Mapping[str, Any]
+Json = Mapping[str, Any]  # a protocol, a record or a summary
+Numbers = Mapping[str, Any]  # of one row on one image
 
 
 @dataclass(frozen=True)

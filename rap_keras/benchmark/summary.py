@@ -8,6 +8,7 @@ from rap_keras.benchmark.metrics import Metric, chosen, columns
 from rap_keras.benchmark.metrics.perturbation import curves, parts_of
 from rap_keras.benchmark.statistics import (
     Array,
+    Json,
     Numbers,
     Ratio,
     difference,
@@ -25,10 +26,7 @@ REFERENCE = "rap"
 
 
 def summarize(
-    protocol: Mapping[str, Any],
-    images: Sequence[Mapping[str, Any]],
-    resamples: int = 1000,
-    reference: str | None = None,
+    protocol: Json, images: Sequence[Json], resamples: int = 1000, reference: str | None = None
 ) -> dict[str, Any]:
     """Summarizes the records of a benchmark over its kept images.
 
@@ -118,13 +116,13 @@ def summarize(
     }
 
 
-def kept_of(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def kept_of(images: Sequence[Json]) -> list[Json]:
     """The records of the images that count, by their places."""
     kept = (record for record in images if record["status"] == "kept")
     return sorted(kept, key=lambda record: record["position"])
 
 
-def _correct(methods: Mapping[str, Any], quantity: str) -> None:
+def _correct(methods: Json, quantity: str) -> None:
     """Corrects the p values of a quantity over the methods."""
     found = {t: m["differences"][quantity] for t, m in methods.items() if "differences" in m}
     corrected = holm({title: entry["p_value"] for title, entry in found.items()})

@@ -1,7 +1,6 @@
 """Whether relevance lies on the object."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS, RATIO, SE
 from rap_keras.benchmark.metrics.view import View
 from rap_keras.benchmark.statistics import (
     Array,
+    Json,
     Numbers,
     Ratio,
     column,
@@ -66,12 +66,12 @@ def _segmented(numbers: Sequence[Numbers], pooled: bool) -> dict[str, Ratio]:
     }
 
 
-def _equal_area(protocol: Mapping[str, Any], numbers: Sequence[Numbers]) -> dict[str, Ratio]:
+def _equal_area(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
     found = _segmented([image["equal_area"] for image in numbers], protocol["pooled"])
     return {f"{name}_equal_area": ratio for name, ratio in found.items()}
 
 
-def _by_sign_words(protocol: Mapping[str, Any]) -> str:
+def _by_sign_words(protocol: Json) -> str:
     if "equal_area" not in protocol["metrics"]:
         return (
             "The pixels above each method's threshold against the object, in percent (Table 2 of arXiv "
@@ -92,7 +92,7 @@ def _top_k(v: View, top_k: int) -> tuple[float, float]:
     return share, top(heatmap, mask, top_k, weighted=True, void=void)
 
 
-def _top_k_words(protocol: Mapping[str, Any]) -> str:
+def _top_k_words(protocol: Json) -> str:
     return (
         f"Top-k: the share of the {protocol['top_k']} most relevant pixels that lie on the object; "
         "weighted: in relation to the object's share of the pixels, 1 by chance."

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from rap_keras.benchmark.metrics.view import View
-from rap_keras.benchmark.statistics import Numbers, Ratio, column, mean
+from rap_keras.benchmark.statistics import Json, Numbers, Ratio, column, mean
 from rap_keras.datasets import Sample
 
-Summarize = Callable[[Mapping[str, Any], Sequence[Numbers]], dict[str, Ratio]]
+Summarize = Callable[[Json, Sequence[Numbers]], dict[str, Ratio]]
 Measure = Callable[..., Sequence[Any]]
 _MEDIAN = "_median"
 
@@ -112,7 +112,7 @@ class Metric:
     measure: Measure
     columns: tuple[Column, ...]
     table: str
-    words: str | Callable[[Mapping[str, Any]], str] = ""
+    words: str | Callable[[Json], str] = ""
     reference: str = ""
     summarize: Summarize | None = None
     settings: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Metric:
         quantities = (column.quantity for column in self.columns)
         return {name.removesuffix(_MEDIAN) for name in quantities if name.endswith(_MEDIAN)}
 
-    def text(self, protocol: Mapping[str, Any]) -> str:
+    def text(self, protocol: Json) -> str:
         """The words for a protocol."""
         return self.words if isinstance(self.words, str) else self.words(protocol)
 
@@ -155,9 +155,7 @@ class Metric:
             found = dict(zip(self.numbers, values, strict=True))
         return {name: _as_json(number) for name, number in found.items()}
 
-    def quantities(
-        self, protocol: Mapping[str, Any], numbers: Sequence[Numbers]
-    ) -> dict[str, Ratio]:
+    def quantities(self, protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
         """The quantities of one row of the benchmark, from its numbers of every image."""
         return (self.summarize or means_of(*self.numbers))(protocol, numbers)
 
@@ -167,7 +165,7 @@ def one_number(
     measure: Callable[..., float],
     better: str,
     table: str,
-    words: str | Callable[[Mapping[str, Any]], str] = "",
+    words: str | Callable[[Json], str] = "",
     reference: str = "",
     *,
     label: str = "",

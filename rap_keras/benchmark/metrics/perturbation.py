@@ -1,7 +1,7 @@
 """What replacing pixels does to the decision."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, compared, 
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
 from rap_keras.benchmark.metrics.view import View, together
 from rap_keras.benchmark.seeds import Purpose, seed_of
-from rap_keras.benchmark.statistics import Array, Numbers, Ratio, mean
+from rap_keras.benchmark.statistics import Array, Json, Numbers, Ratio, mean
 from rap_keras.evaluation import faithfulness, perturbation
 from rap_keras.evaluation.curves import (
     PerturbationCurve,
@@ -27,7 +27,7 @@ DRAWS = ("draws", "seed", "batch_size")
 Curves = list[PerturbationCurve]
 
 
-def _curves(views: Sequence[View], order: str, given: Mapping[str, Any], **replaced: Any) -> Curves:
+def _curves(views: Sequence[View], order: str, given: Json, **replaced: Any) -> Curves:
     """Those of a method's maps of the images of a chunk, whose steps share batches."""
     scenes = [view.scene for view in views]
     options: dict[str, Any] = {
@@ -46,7 +46,7 @@ def _curves(views: Sequence[View], order: str, given: Mapping[str, Any], **repla
     )
 
 
-def _ordered(views: Sequence[View], order: str, given: Mapping[str, Any]) -> Curves:
+def _ordered(views: Sequence[View], order: str, given: Json) -> Curves:
     """The curves of an order, computed once for all metrics."""
     return together(views, order, lambda views: _curves(views, order, given))
 
@@ -78,7 +78,7 @@ def _areas(curves: Curves) -> list[float]:
 
 
 def _by_draws(
-    function: Callable[..., Any], v: View, purpose: Purpose, given: Mapping[str, Any], **more: Any
+    function: Callable[..., Any], v: View, purpose: Purpose, given: Json, **more: Any
 ) -> Any:
     """What a function makes of random changes of an image."""
     scene, seed = v.scene, seed_of(given["seed"], v.scene.position, purpose)
@@ -113,7 +113,7 @@ def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: A
             for curve in _ordered(views, order, given)
         ]
 
-    def summarize(protocol: Mapping[str, Any], numbers: Sequence[Numbers]) -> dict[str, Ratio]:
+    def summarize(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
         fractions = np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
         accuracy, logit = curves(numbers, order, "correct"), curves(numbers, order, "logit")
         return {

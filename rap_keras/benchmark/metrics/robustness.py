@@ -1,7 +1,7 @@
 """Whether a map stays where its input hardly changes, and changes where the model forgets."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,21 +10,21 @@ from rap_keras.benchmark.metrics.metric import Column, Metric, each, one_number
 from rap_keras.benchmark.metrics.tables import ROBUSTNESS
 from rap_keras.benchmark.metrics.view import Stack, View
 from rap_keras.benchmark.seeds import Purpose, seed_of
-from rap_keras.benchmark.statistics import Array
+from rap_keras.benchmark.statistics import Array, Json
 from rap_keras.evaluation import randomisation, robustness
 from rap_keras.models.randomisation import STAGES
 
 CHANGES = ("radius", "neighbours", "seed", "batch_size")
 
 
-def _changes(v: View, purpose: Purpose, given: Mapping[str, Any]) -> tuple[Any, ...]:
+def _changes(v: View, purpose: Purpose, given: Json) -> tuple[Any, ...]:
     """How the input is changed: radius, number, seed and batch size, as the functions take them."""
     radius = given["radius"] * float(np.ptp(v.scene.x))
     seed = seed_of(given["seed"], v.scene.position, purpose)
     return radius, given["neighbours"], seed, given["batch_size"]
 
 
-def _near(v: View, given: Mapping[str, Any]) -> tuple[Array, Array]:
+def _near(v: View, given: Json) -> tuple[Array, Array]:
     """How far the maps of neighbours of the input are from its map, and they from the input."""
 
     def compute() -> tuple[Array, Array]:
@@ -57,7 +57,7 @@ def _randomised(v: View, stage: str) -> Stack:
     return v.once(f"randomised {stage}", lambda: v.maps.of_inputs(v.scene, x, stage)[0])
 
 
-def _smoothed(v: View, stage: str | None, given: Mapping[str, Any]) -> Stack:
+def _smoothed(v: View, stage: str | None, given: Json) -> Stack:
     radius, count, seed, batch_size = _changes(v, Purpose.NOISE, given)
     places = itertools.count(0, batch_size)  # of the first input of each batch
 
@@ -77,8 +77,8 @@ def _follow_inputs(v: View) -> bool:
 
 def _by_stage(
     title: str,
-    map_at: Callable[[View, str | None, Mapping[str, Any]], Stack],
-    words: str | Callable[[Mapping[str, Any]], str],
+    map_at: Callable[[View, str | None, Json], Stack],
+    words: str | Callable[[Json], str],
     reference: str,
     **more: Any,
 ) -> Metric:
@@ -97,7 +97,7 @@ def _by_stage(
     return Metric(name, each(measure), *known, defined=_follow_inputs, stages=STAGES, **more)
 
 
-def _near_words(protocol: Mapping[str, Any]) -> str:
+def _near_words(protocol: Json) -> str:
     changes = protocol["changes"]
     return (
         f"Over {changes['neighbours']} inputs near the image, whose numbers are changed evenly by at "
@@ -107,7 +107,7 @@ def _near_words(protocol: Mapping[str, Any]) -> str:
     )
 
 
-def _smooth_words(protocol: Mapping[str, Any]) -> str:
+def _smooth_words(protocol: Json) -> str:
     changes = protocol["changes"]
     return (
         f"sMPRT: that of maps averaged over {changes['neighbours']} inputs with Gaussian noise of "

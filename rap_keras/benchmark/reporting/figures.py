@@ -18,6 +18,7 @@ from rap_keras.benchmark.metrics import Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
 from rap_keras.benchmark.reporting.words import colours
+from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.store import Maps
 from rap_keras.plot.drawing import PERCENTILE, NotebookFigure
 from rap_keras.support.text import printable
@@ -47,10 +48,7 @@ class _Drawn:
 
 
 def draw_figures(
-    protocol: Mapping[str, Any],
-    summary: Mapping[str, Any],
-    images: Sequence[Mapping[str, Any]],
-    maps: MapsOfImages,
+    protocol: Json, summary: Json, images: Sequence[Json], maps: MapsOfImages
 ) -> list[_Drawn]:
     """The figures that the report shows, as far as there is something to draw."""
     figures = []
@@ -86,9 +84,7 @@ def draw_figures(
     return figures
 
 
-def heatmap_figure(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: MapsOfImages
-) -> Figure:
+def heatmap_figure(protocol: Json, images: Sequence[Json], maps: MapsOfImages) -> Figure:
     """Draws the first images and their heat maps, a row for each, in the manner of the paper's Fig. 5.
 
     A method is drawn if every image has its map.
@@ -112,9 +108,7 @@ def heatmap_figure(
     return figure
 
 
-def perturbation_figure(
-    protocol: Mapping[str, Any], summary: Mapping[str, Any], name: str
-) -> Figure:
+def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
     """Draws accuracy and logit over the share of replaced pixels, in the manner of the paper's Fig. 7.
 
     Each method is a line with a band of one standard error; controls are dashed. `name` is "lerf" or
@@ -141,7 +135,7 @@ def perturbation_figure(
     return figure
 
 
-def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure:
+def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
     """Draws mean ranks with critical differences, a panel for each measure (Demsar 2006, sec. 3.2.2).
 
     Each method's bar is as long as the critical difference.
@@ -179,7 +173,7 @@ def ranks_figure(summary: Mapping[str, Any], ranked: Sequence[Column]) -> Figure
     return figure
 
 
-def _styles(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _styles(summary: Json) -> dict[str, dict[str, Any]]:
     """How each line is drawn: two dozen differ, the first method is on top."""
     colors, controls, markers = cycle(COLORS), cycle(CONTROL_COLORS), cycle(MARKERS)
     styles = {}
@@ -203,7 +197,7 @@ def _draw_curve(
     shares: NDArray[np.float64],
     curve: Mapping[str, list[float | None]],
     scale: float,
-    style: Mapping[str, Any],
+    style: Json,
 ) -> None:
     values = scale * np.array(curve["value"], dtype=np.float64)
     errors = scale * np.array(curve["standard_error"], dtype=np.float64)

@@ -2,7 +2,7 @@
 
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.reporting.figures import MapsOfImages
 from rap_keras.benchmark.reporting.html import page
 from rap_keras.benchmark.reporting.words import colours
+from rap_keras.benchmark.statistics import Json
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
 from rap_keras.support.text import spaced
 
@@ -27,7 +28,7 @@ _WORDS = (
 
 
 def maps_page(
-    protocol: Mapping[str, Any], images: Sequence[Mapping[str, Any]], maps: MapsOfImages
+    protocol: Json, images: Sequence[Json], maps: MapsOfImages
 ) -> Iterator[tuple[str, bytes]]:
     """Draws the page; one image's maps are in memory at a time.
 
@@ -69,7 +70,7 @@ def maps_page(
     yield PAGE, page(f"Heat maps: {model}", body, "maps.js").encode(errors="replace")
 
 
-def _described(record: Mapping[str, Any], position: int) -> str:
+def _described(record: Json, position: int) -> str:
     parts = [str(record.get("name", position))]
     if "label" in record:
         parts.append(f"class {record['label']}")

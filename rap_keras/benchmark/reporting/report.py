@@ -4,10 +4,9 @@ The text is put together once, as a list of blocks; Markdown, HTML and LaTeX are
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rap_keras.benchmark.reporting.document import Heading, Link, to_markdown
 from rap_keras.benchmark.reporting.figures import MapsOfImages, draw_figures, png
@@ -17,6 +16,7 @@ from rap_keras.benchmark.reporting.maps_page import PAGE, maps_page
 from rap_keras.benchmark.reporting.tables import tables
 from rap_keras.benchmark.reporting.words import introduction, protocol_blocks
 from rap_keras.benchmark.results import to_csv
+from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.summary import summarize
 from rap_keras.support.files import replacing
 from rap_keras.support.text import counted
@@ -24,10 +24,10 @@ from rap_keras.support.text import counted
 
 def write_report(
     folder: Path,
-    protocol: Mapping[str, Any],
-    images: Sequence[Mapping[str, Any]],
+    protocol: Json,
+    images: Sequence[Json],
     maps: MapsOfImages,
-    summary: Mapping[str, Any] | None = None,
+    summary: Json | None = None,
     reference: str | None = None,
 ) -> list[Path]:
     """Writes what a benchmark has found.

@@ -1,21 +1,21 @@
 """The tables of the report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
 
 from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
 from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
+from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
 
 MOST_NEEDED = 10_000
 """Differences that need more images than these are as good as none."""
 
 
-def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+def summary_lines(protocol: Json, summary: Json) -> list[str]:
     """What was run and found, for the terminal.
 
     A sentence, another where images are few, and a table of the measured quantities with a column on the
@@ -32,7 +32,7 @@ def summary_lines(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> li
     return [what_was_run(protocol, summary), *few, *lines]
 
 
-def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Block]:
+def tables(protocol: Json, summary: Json) -> Iterator[Block]:
     """The tables of the report with their notes."""
     metrics = chosen(protocol["metrics"])
     measured = columns(metrics)
@@ -57,9 +57,7 @@ def tables(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[
     yield from _agreement(numbers, summary, compared)
 
 
-def _tests(
-    numbers: Iterator[int], summary: Mapping[str, Any], compared: Sequence[Column]
-) -> Iterator[Block]:
+def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) -> Iterator[Block]:
     table = _rows(summary, compared, "differences", _tests_of)
     if all(cell == UNDEFINED for row in (*table.rows, *table.controls) for cell in row[1:]):
         return
@@ -75,10 +73,10 @@ def _tests(
 
 
 def _rows(
-    summary: Mapping[str, Any],
+    summary: Json,
     columns: Sequence[Column],
     part: str,
-    cells: Callable[[Mapping[str, Any], Sequence[Column], str], list[str]],
+    cells: Callable[[Json, Sequence[Column], str], list[str]],
 ) -> Table:
     """A table of the methods, and of the controls below them, that have a part of the summary."""
     rows: dict[bool, list[list[str]]] = {False: [], True: []}
@@ -89,18 +87,18 @@ def _rows(
     return Table(heads, rows[False], rows[True], numbers=True)
 
 
-def _estimates(method: Mapping[str, Any], columns: Sequence[Column], part: str) -> list[str]:
+def _estimates(method: Json, columns: Sequence[Column], part: str) -> list[str]:
     """A method's values with their standard errors."""
     entries = [(method[part][column.quantity], column.scale) for column in columns]
     signed = part == "differences"
     return [format_estimate(e["value"], e["standard_error"], s, signed) for e, s in entries]
 
 
-def _tests_of(method: Mapping[str, Any], columns: Sequence[Column], part: str) -> list[str]:
+def _tests_of(method: Json, columns: Sequence[Column], part: str) -> list[str]:
     return [_tested(method[part][column.quantity]) for column in columns]
 
 
-def _tested(entry: Mapping[str, Any]) -> str:
+def _tested(entry: Json) -> str:
     if entry["p_value"] is None:
         return UNDEFINED
     needed = entry["images_needed"]
@@ -109,7 +107,7 @@ def _tested(entry: Mapping[str, Any]) -> str:
 
 
 def _agreement(
-    numbers: Iterator[int], summary: Mapping[str, Any], compared: Sequence[Column]
+    numbers: Iterator[int], summary: Json, compared: Sequence[Column]
 ) -> Iterator[Block]:
     titles = {c.quantity: c.title for c in compared if c.quantity in summary["agreement"]}
     taus = [tau for row in summary["agreement"].values() for tau in row.values()]
@@ -132,7 +130,7 @@ def _agreement(
 
 
 def _sheet(
-    title: str, text: str, columns: Sequence[Column], summary: Mapping[str, Any], part: str
+    title: str, text: str, columns: Sequence[Column], summary: Json, part: str
 ) -> Iterator[Block]:
     """One of the tables; `part` is where a method has its numbers."""
     if not columns or not any(part in method for method in summary["methods"].values()):
@@ -144,7 +142,7 @@ def _sheet(
         yield Paragraph(note, note=True)
 
 
-def _table(summary: Mapping[str, Any], columns: Sequence[Column], part: str) -> Table:
+def _table(summary: Json, columns: Sequence[Column], part: str) -> Table:
     of_methods = [m[part] for m in summary["methods"].values() if part in m and not m["control"]]
     bold = {
         (row, index)
@@ -163,7 +161,7 @@ def _best(values: Sequence[float | None], column: Column) -> list[int]:
     return [row for row, value in enumerate(values) if value == best]
 
 
-def _notes(summary: Mapping[str, Any], columns: Sequence[Column], part: str) -> Iterator[str]:
+def _notes(summary: Json, columns: Sequence[Column], part: str) -> Iterator[str]:
     """What is undefined, and for whom."""
     kept = summary["kept"]
     listed = {title: method for title, method in summary["methods"].items() if part in method}

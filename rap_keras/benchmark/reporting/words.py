@@ -6,6 +6,7 @@ from typing import Any
 from rap_keras.analyzers.registry import find_method
 from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
 from rap_keras.benchmark.settings import described
+from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.summary import STATUSES
 from rap_keras.support.text import counted
 
@@ -37,7 +38,7 @@ _LABELS = {
 """Those of entries that are no settings."""
 
 
-def introduction(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[Block]:
+def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     """The title, and what was run."""
     yield Heading("Attribution methods compared", 1)
     yield Paragraph(what_was_run(protocol, summary))
@@ -57,7 +58,7 @@ def introduction(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> Ite
         )
 
 
-def few_images(summary: Mapping[str, Any]) -> str:
+def few_images(summary: Json) -> str:
     """The warning below `FEW_IMAGES`."""
     return (
         f"Only {counted(summary['kept'], 'image')} counted: below {FEW_IMAGES} the order of methods "
@@ -65,7 +66,7 @@ def few_images(summary: Mapping[str, Any]) -> str:
     )
 
 
-def what_was_run(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def what_was_run(protocol: Json, summary: Json) -> str:
     """What was run, in one sentence."""
     total = sum(summary[status] for status in STATUSES)
     return (
@@ -74,9 +75,7 @@ def what_was_run(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str
     )
 
 
-def protocol_blocks(
-    protocol: Mapping[str, Any], summary: Mapping[str, Any], images: Sequence[Mapping[str, Any]]
-) -> Iterator[Block]:
+def protocol_blocks(protocol: Json, summary: Json, images: Sequence[Json]) -> Iterator[Block]:
     """All that the results depend on, for readers."""
     yield Heading("Protocol")
     if "command" in protocol:
@@ -106,7 +105,7 @@ def protocol_blocks(
     yield from _list("Misclassified images", ["image", "class", "predicted"], wrong)
 
 
-def _method_row(method: Mapping[str, Any]) -> list[str]:
+def _method_row(method: Json) -> list[str]:
     options = ", ".join(f"{name}={plain(value)}" for name, value in method["options"].items())
     threshold = method["threshold"]
     where = {"zero": "zero", "mean": "the map's mean"}.get(threshold, f"percentile {threshold}")
@@ -147,7 +146,7 @@ def _readable(key: str, value: Any) -> str:
     return plain(value)
 
 
-def _perturbation(value: Mapping[str, Any]) -> str:
+def _perturbation(value: Json) -> str:
     pixels = value.get("pixels_per_step")
     of = "" if pixels is None else f" of {counted(pixels, 'pixel')}"
     share = 100 * value["fractions"][-1]
@@ -170,7 +169,7 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def colours(methods: Sequence[Mapping[str, Any]]) -> str:
+def colours(methods: Sequence[Json]) -> str:
     """What the colours of the heat maps of a protocol's methods mean."""
     meanings: dict[str, list[str]] = {}
     for method in methods:
