@@ -27,7 +27,10 @@ def explain(
     *,
     region: Any = None,
     against: Any = None,
+    weights: str = "imagenet",
     preprocess: str = "auto",
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
     output: str | int | None = None,
     fit: str = "warp",
@@ -58,8 +61,11 @@ def explain(
             Without a target, the class with the largest sum of logits there is explained.
         against: What the target is compared with: the number of a class, a list of them, or "softmax" or
             "uniform" for all others; see the option contrast of the methods.
+        weights: As in `load_model`.
         preprocess: From pixels to the model's input, as in `load_model`. "auto" knows it of
             applications, presets and embedded models; for your own model you need to say it.
+        mean: What to subtract from the pixels after that, a number or one for each channel.
+        std: What to divide them by after that.
         size: Height and width of the images, where the model takes any.
         output: Which output of a model with several is explained, by name or number.
         fit: How images are brought to the size of the input: "warp" them whole, "crop" their middle or
@@ -96,7 +102,8 @@ def explain(
             ("original_size", "images"),
         )
     given = None if floats else Images(listed(images), fit)
-    loaded = _loaded(model, preprocess, size, output, floats)
+    scaling = {"preprocess": preprocess, "mean": _numbers(mean), "std": _numbers(std)}
+    loaded = _loaded(model, floats, scaling, weights=weights, size=size, output=output)
     if classes is not None:
         loaded = loaded.with_labels(
             read_classes(str(classes)) if isinstance(classes, str | Path) else classes
@@ -125,15 +132,23 @@ def at_size_of(images: NDArray[np.uint8], found: Explanation, fit: str) -> Expla
     return dataclasses.replace(found, relevance=relevance, images=images, fit=fit)
 
 
-def _loaded(model: Any, preprocess: str, size: Any, output: Any, floats: bool) -> LoadedModel:
+def _loaded(
+    model: Any, floats: bool, scaling: dict[str, Any], output: Any, **given: Any
+) -> LoadedModel:
     if isinstance(model, LoadedModel):
         return model if output is None else dataclasses.replace(model, output=output)
-    if floats and preprocess == "auto":
-        preprocess = "none"
-    elif floats and preprocess != "none":
-        raise InputError(
-            f"Expected pixels as uint8 in 0..255 for preprocess={preprocess!r}, got floats, which are "
-            "taken as the model's input: leave preprocess out, or pass pixels.",
-            ("preprocess", "images"),
-        )
-    return load_model(model, preprocess=preprocess, size=size, output=output)
+    if floats:
+        scaled = {name: value for name, value in scaling.items() if value not in (None, "auto")}
+        if scaled and scaled != {"preprocess": "none"}:
+            name, value = next(iter(scaled.items()))
+            raise InputError(
+                f"Expected pixels as uint8 in 0..255 for {name}={value!r}, got floats, which are taken "
+                f"as the model's input: leave {name} out, or pass pixels.",
+                (name, "images"),
+            )
+        scaling = {"preprocess": "none"}
+    return load_model(model, output=output, **scaling, **given)
+
+
+def _numbers(value: float | Sequence[float] | None) -> Sequence[float] | None:
+    return None if value is None else np.atleast_1d(value).tolist()

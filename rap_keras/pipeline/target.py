@@ -193,7 +193,7 @@ def selected(
                 "region",
             )
         is_row = isinstance(target, list) and len(target) == 1 and isinstance(target[0], list)
-        return np.repeat(target, len(x), 0) if is_row else target
+        return np.repeat(target, len(x), 0) if is_row and hasattr(x, "shape") else target
     is_class = isinstance(target, int | np.integer) and not isinstance(target, bool)
     if region is None and not is_class:
         return _of_map(target, loaded.name, shape)
@@ -204,7 +204,7 @@ def selected(
         )
     if region is not None and region.is_class and not is_class:
         raise InputError(
-            "region=class is where one class is the largest: tell which, target=CLASS.",
+            "region=class is where one class is the largest: say which, target=CLASS.",
             ("region", "target"),
         )
     return _masks(loaded, x, target, region, shape, sources)

@@ -182,7 +182,7 @@ def test_compare_and_layers_outline_the_region(photo, model, tmp_path):
 
 WRONG = {
     "pass --region WHERE, or --target CLASS, or both": [],
-    "tell which, --target CLASS": ["--region", "class"],
+    "say which, --target CLASS": ["--region", "class"],
     "--region 6,0 does not fit the positions of the output, 6 x 6: the first is 0": [
         *("--region", "6,0", "--neuron", 1)
     ],

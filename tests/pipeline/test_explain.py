@@ -145,6 +145,8 @@ def test_floats_are_what_the_model_takes(pixels, vgg):
     assert found.images is None
     with pytest.raises(InputError, match=r"got floats.*leave preprocess out"):
         rap_keras.explain(vgg, x, preprocess="unit")
+    with pytest.raises(InputError, match=r"for mean=\[3\], got floats.*leave mean out"):
+        rap_keras.explain(vgg, x, mean=3)
 
 
 def test_grey_models_take_the_luma(pixels):
@@ -158,6 +160,8 @@ def test_grey_models_take_the_luma(pixels):
     )
     x = load_model(model, preprocess="none").preprocess(found.images)
     assert x.shape == (3, 28, 28, 1)
+    scaled = rap_keras.explain(model, pixels, mean=0, std=[255]).relevance
+    np.testing.assert_array_equal(scaled, found.relevance)
     assert np.abs(x[..., 0] - luma).max() <= 1  # Pillow's weights are rounded otherwise
     assert_same(found.relevance, create_analyzer("rap", model).analyze(x / np.float32(255)), 1e-5)
     grey = np.arange(28 * 28).reshape(28, 28).astype(np.uint8)

@@ -150,7 +150,7 @@ def test_a_class_of_a_map_is_explained_wherever_it_is(segmentation, pixels):
     ("given", "message"),
     [
         ({}, "pass region=WHERE, or target=CLASS, or both"),
-        ({"region": "class"}, "tell which, target=CLASS"),
+        ({"region": "class"}, "say which, target=CLASS"),
         ({"region": "9,9", "target": 1}, "does not fit the positions of the output, 4 x 4"),
         ({"region": "1,1", "target": [1, 2]}, 'Expected one class, "all" or nothing'),
         ({"region": "1,1", "target": 4}, "Expected target from 0 to 3, got 4"),
