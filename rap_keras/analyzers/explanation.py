@@ -210,6 +210,8 @@ class Explanation:
             return plot.explanation(maps[0, 0], pixels[0], **drawing)
         if maps.shape[1] == 1:
             columns, rows = {title: maps[:, 0]}, decisions
+        elif len(maps) == 1 and len(set(decisions)) == len(decisions):
+            columns, rows = dict(zip(decisions, maps.swapaxes(0, 1), strict=True)), [title]
         else:
             columns = {f"{title}, {k + 1}": maps[:, k] for k in range(maps.shape[1])}
             rows = [
