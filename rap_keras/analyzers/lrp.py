@@ -135,12 +135,7 @@ class LRPAnalyzer(PropagationAnalyzer):
     def _preset_composite(self) -> Composite:
         preset = self._preset
         assert preset is not None
-        chosen: dict[str, Any] = {
-            "kernel": preset.kernel,
-            "dense": preset.dense,
-            "first": preset.first,
-        }
-        chosen |= {**preset.fixed, **preset.options, **self._own}
+        chosen = preset.chosen(self._own)
         if not self.innvestigate_compat:
             return lrp.composite(**chosen)
         departures = {"deep_taylor": preset.deep_taylor, **preset.innvestigate}

@@ -47,6 +47,11 @@ class Preset:
     deep_taylor: bool = False
     innvestigate: Options = field(default_factory=dict)
 
+    def chosen(self, own: Options) -> dict[str, Any]:
+        """The rules and their options, with the user's own, for `rap_keras.composites.lrp.composite`."""
+        rules = {"kernel": self.kernel, "dense": self.dense, "first": self.first}
+        return {**rules, **self.fixed, **self.options, **own}
+
     @property
     def summary(self) -> str:
         """Its rules, in a few words."""

@@ -186,6 +186,11 @@ def test_saved_baselines_come_back(method, tmp_path, rng):
             r"Expected composite to be a rap_keras\.Composite, got dict: make",
         ),
         ("lrp", {}, "Expected a composite for the method 'lrp'"),
+        (
+            "lrp",
+            {"composite": Composite({}), "innvestigate_compat": True},
+            "Expected innvestigate_compat for a method of iNNvestigate",
+        ),
         ("lrp.alpha_2_beta_0", {}, "did you mean"),
     ],
 )

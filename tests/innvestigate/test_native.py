@@ -16,6 +16,7 @@ from helpers.thinned import pairwise_or_slow, slow_unless
 import rap_keras
 from rap_keras import innvestigate as plugin
 from rap_keras.analyzers.registry import read_method
+from rap_keras.composites import lrp
 from rap_keras.innvestigate.base import PropagationAnalyzer
 
 OPTIONS = [
@@ -151,7 +152,7 @@ def test_opened_layers_and_normalizations_by_the_sample(build, method, rng):
         lost = abs(found.sum((1, 2, 3)) - model(x).numpy().max(1))
         assert (lost <= 1e-5 * abs(found).sum((1, 2, 3))).all()
     else:  # iNNvestigate's own do not know these layers; the rules of the native backend do
-        composite = read_method(method).make_composite({})
+        composite = lrp.composite(**read_method(method).preset.chosen({}))
         with plugin.graph_scope(twin):
             found = PropagationAnalyzer(twin, composite).analyze(x)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * abs(expected).max())

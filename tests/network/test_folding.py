@@ -13,6 +13,7 @@ from helpers.thinned import pairwise_or_slow
 from rap_keras import create_analyzer
 from rap_keras.analyzers.registry import read_method
 from rap_keras.backends.keras3.trace import trace
+from rap_keras.composites import lrp
 from rap_keras.network import kernels, linear
 from rap_keras.network.folding import fold
 from rap_keras.propagate import backward, forward
@@ -333,7 +334,11 @@ def explained(graph, method, x):
     logits, records = forward(graph, [x])
     start = logits * tf.one_hot(1, logits.shape[-1], dtype=logits.dtype)
     relevance, _ = backward(
-        graph, read_method(method).make_composite({}).assign(graph), records, {}, start
+        graph,
+        lrp.composite(**read_method(method).preset.chosen({})).assign(graph),
+        records,
+        {},
+        start,
     )
     return relevance[graph.inputs[0]].numpy()
 
