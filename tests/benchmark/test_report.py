@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers.benchmarks import ALWAYS
+from helpers.benchmarks import ALWAYS, METRICS
 from matplotlib.colors import same_color, to_rgb
 from PIL import Image
 
@@ -23,16 +23,6 @@ from rap_keras.errors import InputError, UnwritableError
 
 METHODS = ("rap", "lrp.alpha_1_beta_0", "integrated_gradients:steps=16: slow")
 CONTROLS = ("control.random",)
-METRICS = (
-    "ratio",
-    "segmentation",
-    "average_precision",
-    "pointing_game",
-    "conservation",
-    "sparsity",
-    "lerf",
-    "morf",
-)
 NASTY = "a|b <i>&amp; *c* _d_ `e` $f$ [g](h)"
 
 

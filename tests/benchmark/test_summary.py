@@ -4,21 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers.benchmarks import METRICS
 from scipy import stats
 
 from rap_keras.benchmark.summary import summarize
 from rap_keras.errors import InputError
 
-METRICS = [
-    "ratio",
-    "segmentation",
-    "average_precision",
-    "pointing_game",
-    "conservation",
-    "sparsity",
-    "lerf",
-    "morf",
-]
 # Three images, worked out by hand below; the second is the one where measures are undefined.
 RAP = [
     {

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from helpers.scores import Net, random_case
 
-from rap_keras.evaluation import (
-    faithfulness_correlation,
-    infidelity,
-)
+from rap_keras.errors import InputError
+from rap_keras.evaluation import faithfulness_correlation, infidelity
 
 
 @pytest.mark.parametrize("replacement", [0.0, "function"])
@@ -167,3 +165,18 @@ def test_the_truth_has_no_infidelity():
     # A map that tells nothing has no scale that helps.
     nothing = infidelity(linear, X, np.zeros((6, 5)), 0, scaled=True)
     assert nothing == infidelity(linear, X, np.zeros((6, 5)), 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: infidelity(Predict(), X, HEATMAP, 0, "blur"), "'squares', 'noise', got 'blur'"),
+        (lambda: infidelity(Predict(), X, X, 0), r"\(height, width\), got shape"),
+        (lambda: infidelity(Predict(), X, X[1:], 0, "noise"), r"\(6, 5, 2\), got \(5, 5, 2\)"),
+        (lambda: infidelity(Predict(), X, HEATMAP, 0, size=6), "at most 5 pixels a side, got 6"),
+        (lambda: infidelity(Predict(), X, HEATMAP, 0, samples=0), "samples to be an integer"),
+    ],
+)
+def test_other_input_of_infidelity_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -52,13 +52,15 @@ KEPT = ["a", "b", "c", "d", "h"]
 
 # The files of a report without figures.
 ALWAYS = ("report.md", "report.html", "tables.tex", "summary.json", "results.csv")
+# Those of most tests.
+METRICS = (
+    *("ratio", "segmentation", "average_precision", "pointing_game", "conservation", "sparsity"),
+    *("lerf", "morf"),
+)
 QUICK = ["--methods", "gradient", "--no-controls", "--metrics", "ratio,pointing_game"]
 QUICK += ["--figures", 0, "--resamples", 2]
 MAIN = ["--methods", "rap,gradient:postprocess=abs,gradient", "--steps", 4, "--figures", 2]
-MAIN += [
-    "--metrics",
-    "ratio,segmentation,average_precision,pointing_game,conservation,sparsity,lerf,morf",
-]
+MAIN += ["--metrics", ",".join(METRICS)]
 MAIN += ["--resamples", 20, "--batch-size", 3, "--chunk", 2]
 
 
