@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench, Measured, Record
+from rap_keras.benchmark.measure import Bench, ImageRecord, Measured
 from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
@@ -91,7 +91,7 @@ class Worker:
         """Turns numbers of chunks into the records of their images (as JSON, exactly)."""
         answers, errors = [], []
         for number in batch["chunk"]:
-            records: list[Record] = []
+            records: list[ImageRecord] = []
             error = self._refusal
             if not error:
                 try:

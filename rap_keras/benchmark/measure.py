@@ -15,8 +15,8 @@ from rap_keras.benchmark.store import Maps
 from rap_keras.errors import InputError
 
 T = TypeVar("T")
-Record = dict[str, Any]
-Measured = tuple[Record, Maps]
+ImageRecord = dict[str, Any]
+Measured = tuple[ImageRecord, Maps]
 Chunk = tuple[int, ...]
 
 
@@ -103,7 +103,7 @@ class Bench:
 
         return dict(_by_size(readings, mapped, lambda *_: []))
 
-    def _base(self, position: int) -> Record:
+    def _base(self, position: int) -> ImageRecord:
         return {"position": position, "name": self.scenes.dataset.names[position]}
 
     def _together(self, group: Sequence[Reading]) -> list[Measured]:
@@ -118,16 +118,11 @@ class Bench:
         if not scenes:
             return measured
         views = self.maker.views(scenes)
-        results: list[Record] = [{} for _ in scenes]
+        results: list[ImageRecord] = [{} for _ in scenes]
         for title, of_row in views.items():
-            numbers: list[Record] = [{} for _ in scenes]
-            for name in self.settings.metrics:
-                for of_image, found in zip(
-                    numbers, METRICS[name].measured(of_row, self.settings), strict=True
-                ):
-                    of_image |= found
-            for result, of_image in zip(results, numbers, strict=True):
-                result[title] = of_image
+            parts = [METRICS[n].measured(of_row, self.settings) for n in self.settings.metrics]
+            for k, result in enumerate(results):
+                result[title] = {name: n for part in parts for name, n in part[k].items()}
         for k, (scene, result) in enumerate(zip(scenes, results, strict=True)):
             record = {"status": "kept", "label": scene.label, "neuron": scene.target}
             record |= {"logit": scene.logit, "results": result}

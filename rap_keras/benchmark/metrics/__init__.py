@@ -1,4 +1,4 @@
-"""The metrics of a benchmark, each one record."""
+"""The metrics of a benchmark, each one `Metric`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a metric is: one record, which the settings, the summary, the report and the command read."""
+"""What a metric is, for the settings, the measuring, the summary, the report and the command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

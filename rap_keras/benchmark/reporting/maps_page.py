@@ -61,7 +61,7 @@ def maps_page(
         '<div class="tools">',
         '<label>find <input id="find" type="search" placeholder="image or class"></label>',
         '<label>size <input id="side" type="range" min="80" max="400" value="150"></label>',
-        f"<details><summary>methods</summary>{''.join(map(_box, drawn))}</details>",
+        f"<details><summary>methods</summary>{''.join(map(_checkbox, drawn))}</details>",
         "</div>",
         *sections,
         '<dialog><h2></h2><div class="maps"></div>',
@@ -79,7 +79,7 @@ def _described(record: Json, position: int) -> str:
     return ": ".join([parts[0], ", ".join(parts[1:])]) if parts[1:] else parts[0]
 
 
-def _box(title: str) -> str:
+def _checkbox(title: str) -> str:
     name = _text(title)
     return f'<label><input type="checkbox" checked data-method="{name}"> {name}</label>'
 
