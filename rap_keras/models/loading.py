@@ -29,8 +29,8 @@ def load_model(
     spec: Any,
     weights: str = "imagenet",
     preprocess: str = "auto",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     size: int | tuple[int, int] | None = None,
     output: str | int | None = None,
 ) -> LoadedModel:

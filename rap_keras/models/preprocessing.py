@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 from rap_keras.errors import InputError
 from rap_keras.models.applications import applications
 from rap_keras.models.names import application_names
-from rap_keras.support.text import did_you_mean
+from rap_keras.support.text import did_you_mean, shown
 
 Preprocess = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Numbers = float | Sequence[float] | None
 
 SCALINGS = ("none", "unit", "tf", "caffe", "torch")
 
 
-def chosen_preprocess(
-    name: str, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> Preprocess | None:
+def chosen_preprocess(name: str, mean: Numbers, std: Numbers) -> Preprocess | None:
     """The preprocessing the user asked for, `None` if that is the model's own."""
     check_preprocess(name, mean, std)
     if mean is None and std is None:
@@ -27,13 +26,12 @@ def chosen_preprocess(
     return lambda images: (scale(images) - shift) / divisor
 
 
-def check_preprocess(name: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+def check_preprocess(name: str, mean: Numbers, std: Numbers) -> None:
     """Refuses unknown preprocessing, as far as that is known without loading Keras."""
     _per_channel("mean", mean, 0.0)
     if np.any(_per_channel("std", std, 1.0) <= 0):
-        raise InputError(
-            f"Expected std to be positive, got {', '.join(f'{n:g}' for n in std or ())}.", "std"
-        )
+        given = ", ".join(f"{number:g}" for number in np.ravel([] if std is None else std))
+        raise InputError(f"Expected std to be positive, got {given}.", "std")
     names = application_names()
     if names and name not in ("auto", *SCALINGS) and name.lower() not in names:
         raise _unknown(name)
@@ -69,12 +67,13 @@ def application_preprocess(name: str) -> Preprocess:
     return lambda images: preprocess_input(images.astype(np.float32), data_format="channels_last")
 
 
-def _per_channel(what: str, numbers: Sequence[float] | None, default: float) -> NDArray[np.float32]:
-    values = np.array(default if numbers is None else numbers, dtype=np.float32)
+def _per_channel(what: str, numbers: Numbers, default: float) -> NDArray[np.float32]:
+    try:
+        values = np.array(default if numbers is None else numbers, dtype=np.float32)
+    except (TypeError, ValueError):  # words, lists of several lengths
+        values = np.array(np.nan, dtype=np.float32)
     if values.shape not in ((), (1,), (3,)) or not np.all(np.isfinite(values)):
         raise InputError(
-            f"Expected {what} to be one number or three (R, G, B), got "
-            f"{', '.join(f'{n:g}' for n in numbers or ()) or 'none'}.",
-            what,
+            f"Expected {what} to be one number or three (R, G, B), got {shown(numbers)}.", what
         )
     return values

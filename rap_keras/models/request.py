@@ -2,7 +2,6 @@
 
 import os.path
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ from rap_keras.errors import InputError
 from rap_keras.models.hub import PREFIX, check_installed
 from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
 from rap_keras.models.other_formats import what_it_is
-from rap_keras.models.preprocessing import check_preprocess
+from rap_keras.models.preprocessing import Numbers, check_preprocess
 from rap_keras.support.memory import check_memory
-
-Numbers = Sequence[float] | None
 
 
 def check_request(

@@ -17,6 +17,7 @@ from rap_keras.pipeline.images import Images, listed, of_one_size, pixels_of
 from rap_keras.pipeline.methods import MethodSpec, with_contrast
 from rap_keras.pipeline.target import read_region
 from rap_keras.support.fitting import check_fit, restored
+from rap_keras.support.text import shown
 
 
 def explain(
@@ -102,7 +103,7 @@ def explain(
             ("original_size", "images"),
         )
     given = None if floats else Images(listed(images), fit)
-    scaling = {"preprocess": preprocess, "mean": _numbers(mean), "std": _numbers(std)}
+    scaling = {"preprocess": preprocess, "mean": mean, "std": std}
     loaded = _loaded(model, floats, scaling, weights=weights, size=size, output=output)
     if classes is not None:
         loaded = loaded.with_labels(
@@ -138,17 +139,14 @@ def _loaded(
     if isinstance(model, LoadedModel):
         return model if output is None else dataclasses.replace(model, output=output)
     if floats:
-        scaled = {name: value for name, value in scaling.items() if value not in (None, "auto")}
-        if scaled and scaled != {"preprocess": "none"}:
-            name, value = next(iter(scaled.items()))
+        plain = scaling["preprocess"] in ("auto", "none")
+        scaled = [name for name in scaling if scaling[name] is not None][plain:]
+        if scaled:
+            name = scaled[0]
             raise InputError(
-                f"Expected pixels as uint8 in 0..255 for {name}={value!r}, got floats, which are taken "
-                f"as the model's input: leave {name} out, or pass pixels.",
+                f"Expected pixels as uint8 in 0..255 for {name}={shown(scaling[name])}, got floats, "
+                f"which are taken as the model's input: leave {name} out, or pass pixels.",
                 (name, "images"),
             )
         scaling = {"preprocess": "none"}
     return load_model(model, output=output, **scaling, **given)
-
-
-def _numbers(value: float | Sequence[float] | None) -> Sequence[float] | None:
-    return None if value is None else np.atleast_1d(value).tolist()

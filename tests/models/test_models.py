@@ -235,7 +235,17 @@ def test_mean_and_std(keras_file, images):
     np.testing.assert_allclose(x, (images.astype(np.float64) - mean) / std, rtol=1e-6)
     x = load_model(path, preprocess="unit", std=[0.5]).preprocess(images)
     np.testing.assert_allclose(x, images / 255 / 0.5, rtol=1e-6)
-    for bad in ({"mean": (1, 2)}, {"std": (1, 1, float("nan"))}, {"std": 0}, {"std": (1, -1, 1)}):
+    half = load_model(path, preprocess="unit", std=0.5).preprocess(images)
+    np.testing.assert_array_equal(half, x)
+    for bad in (
+        {"mean": (1, 2)},
+        {"mean": "words"},
+        {"mean": [1, [2, 3]]},
+        {"std": (1, 1, float("nan"))},
+        {"std": np.zeros(3)},
+        {"std": 0},
+        {"std": (1, -1, 1)},
+    ):
         with pytest.raises(InputError, match=r"mean|std|Standard"):
             load_model(path, **bad)
 
