@@ -21,22 +21,24 @@ def explain_func(
     device: Any = None,
     **options: Any,
 ) -> np.ndarray:
-    """Explains as Quantus asks: `metric(..., explain_func=explain_func, explain_func_kwargs={...})`.
+    """Explains samples for a metric of Quantus.
+
+    Pass it as `metric(..., explain_func=explain_func, explain_func_kwargs={"method": "rap"})`.
 
     Args:
         model: The Keras 3 model.
         inputs: Samples as the model takes them, `(batch, height, width, channels)`; or with the
-            channels first, `(batch, channels, height, width)`, as Quantus' metrics hand them on. Those
-            that fit the model as they are are taken for that.
-        targets: The neuron of each sample, `(batch,)`; for one output with a sigmoid the class, 0 or 1.
+            channels first, `(batch, channels, height, width)`, as Quantus' metrics pass them. Inputs
+            that fit the model as they are stay so.
+        targets: The class of each sample, `(batch,)`; for one output with a sigmoid 0 or 1.
         method: See `rap_keras.create_analyzer`.
-        device: Quantus' own; not used.
+        device: An argument of Quantus; not used.
         **options: Those of the method.
 
     Returns:
-        np.ndarray: The relevance of each pixel, `(batch, height, width)`, summed over the channels, for
-            Quantus compares maps with inputs whose channels it has moved; of inputs without channels,
-            of their shape.
+        np.ndarray: The relevance of each pixel, `(batch, height, width)`, summed over the channels,
+            because Quantus compares maps with inputs whose channels it has moved. For inputs without
+            channels, of their shape.
 
     Raises:
         InputError: The inputs fit the model in neither layout, or as in `create_analyzer`.

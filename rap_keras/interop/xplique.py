@@ -1,7 +1,7 @@
-"""xplique (Fel et al., 2022, arXiv 2206.04394): its explainers in our benchmark, our methods as its own.
+"""xplique (Fel et al., 2022, arXiv 2206.04394): explainers as methods, and methods as explainers.
 
-An explainer of xplique's is made of a model, and explains inputs for targets, which are one-hot rows
-over the neurons: `Explainer(model)(inputs, targets)`.
+An explainer of xplique is made from a model. It explains inputs for targets, one-hot rows over the
+classes: `Explainer(model)(inputs, targets)`.
 """
 
 from collections.abc import Callable
@@ -14,28 +14,28 @@ from rap_keras.interop.explainers import explainer_for
 
 
 def method(explainer: Callable[..., Any], **settings: Any) -> Callable[..., np.ndarray]:
-    """A method of xplique's for `register_method`, or for a `FILE.py:function`.
+    """An explainer of xplique as a method, for `register_method` or a `FILE.py:function`.
 
     Args:
         explainer: The class, such as `xplique.attributions.Rise`.
-        **settings: What it is made with, beside the model.
+        **settings: Its arguments other than the model.
 
     Returns:
-        A function of a model, samples and neurons to maps.
+        A function of a model, samples and classes to maps.
     """
     made: list[tuple[Any, Any]] = []
 
-    def explain(model: Any, x: np.ndarray, neurons: np.ndarray) -> np.ndarray:
+    def explain(model: Any, x: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if not made or made[0][0] is not model:
             made[:] = [(model, explainer(model, **settings))]
-        targets = np.eye(model.outputs[0].shape[-1], dtype=np.float32)[neurons]
+        targets = np.eye(model.outputs[0].shape[-1], dtype=np.float32)[classes]
         return np.asarray(made[0][1](x, targets))
 
     return explain
 
 
 class Explainer:
-    """A method of ours in xplique's form: for its metrics, such as AverageStability.
+    """A method as an explainer of xplique, for its metrics, such as AverageStability.
 
     Args:
         model: The Keras 3 model.
@@ -52,7 +52,7 @@ class Explainer:
 
         Args:
             inputs: Samples as the model takes them, `(batch, height, width, channels)`.
-            targets: One row over the neurons for each, `(batch, neurons)`: its largest is explained.
+            targets: A row over the classes for each, `(batch, classes)`: the largest is explained.
 
         Returns:
             np.ndarray `(batch, height, width, 1)`: the relevance summed over the channels, as xplique's
@@ -64,7 +64,7 @@ class Explainer:
         rows = np.asarray(targets)
         if rows.ndim != 2 or len(rows) != len(inputs):
             raise InputError(
-                f"Expected targets of shape (batch, neurons), one row for each of {len(inputs)} inputs, "
+                f"Expected targets of shape (batch, classes), one row for each of {len(inputs)} inputs, "
                 f"got {rows.shape}: use one-hot rows."
             )
         explainer = explainer_for(self.model, self._method, self._options)
