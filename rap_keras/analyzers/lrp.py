@@ -35,7 +35,7 @@ class LRPAnalyzer(PropagationAnalyzer):
         method: The name of a preset in `rap_keras.analyzers.registry`, such as "lrp.epsilon", or "lrp"
             for a composite of your own.
         composite: For "lrp": the rule of each layer type.
-        batch_norm: "fold": folded into the linear layer beside it where that is exact, elsewhere the
+        batch_norm: "fold": folded into the linear layer next to it where that is exact, elsewhere the
             rule of convolutions, which normalizations by the sample's own statistics get too. "rule":
             that rule everywhere. "identity": relevance passes on, of those as well. With
             innvestigate_compat also "innvestigate", the default there: its rule with its wrong weights.
@@ -43,7 +43,7 @@ class LRPAnalyzer(PropagationAnalyzer):
             method's own, see docs/baselines.md.
         input_layer_rule: The rule of the first linear layer: "Flat", "WSquare", "Z", "Bounded", or
             (low, high), the bounds of the input, for "Bounded".
-        low: The lowest value of the input, for z^B; None is each image's own.
+        low: The lowest value of the input, for z^B; None is that of each image.
         high: The highest.
         innvestigate_compat: Compute what iNNvestigate 2.1 does where it departs from the definitions.
         attention: "constant": the weights of an attention are constants of the sample, and its values

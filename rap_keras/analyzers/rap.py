@@ -13,7 +13,7 @@ class RAPAnalyzer(PropagationAnalyzer):
     """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
 
     Every element of the input gets a signed relevance; the sum is the logit of the selected neuron. The
-    map hardly depends on the class (docs/sanity.md), unless it is told what the class is set against, by
+    map hardly depends on the class (docs/sanity.md), unless you say what the class is compared with, by
     the option `contrast`.
 
     Args:

@@ -155,13 +155,13 @@ _OWN: dict[str, Method] = {}
 def register_method(
     name: str, function: Callable[..., Any] | None = None, *, signed: bool = True
 ) -> Callable[..., Any]:
-    """Makes a function of one's own a method, for `create_analyzer`, `compare` and the benchmark.
+    """Makes your own function a method, for `create_analyzer`, `compare` and the benchmark.
 
     Also a decorator, `@register_method("mine")`. On the command line, `FILE.py:function` names one
     without registering it.
 
     Args:
-        name: What the method is called. One of one's own can be registered again.
+        name: What the method is called. Your own method can be registered again.
         function: `function(model, x, neurons, **options) -> maps`. It is given the Keras model as it is
             (with its softmax, if it has one), samples as the model takes them, `(batch, ...)` (a list
             of them for several inputs), and the neuron of each sample, integers `(batch,)` (0 for a

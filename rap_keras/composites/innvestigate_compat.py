@@ -56,7 +56,7 @@ def innvestigate_composite(
         wrong_norm: BatchNormalization gets its wrong weights.
         deep_taylor: All layers without a kernel pass the gradient.
         z_plus: Kernel layers take their inputs for non-negative.
-        positive_norm: BatchNormalization gets a rule of its own.
+        positive_norm: BatchNormalization gets alpha-beta on positive inputs.
         **options: As in `composite`.
 
     Returns:

@@ -50,8 +50,8 @@ def read_alpha_beta(alpha: float | None, beta: float | None) -> tuple[float, flo
 def _alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Rule:
     alpha, beta = read_alpha_beta(alpha, beta)
     taken = "split" if read_boolean("bias", bias) else "none"
-    # With beta, the formula is taken literally; without, it would lose the relevance of neurons with
-    # negative contributions only, as there are behind swish.
+    # With beta, the formula is taken literally. Without, it would lose the relevance of neurons with
+    # negative contributions only, as they occur after swish.
     return functools.partial(
         lrp.alpha_beta, alpha=alpha, beta=beta, bias=taken, one_sided=beta == 0
     )

@@ -44,7 +44,7 @@ class RAPOptions:
             eqs. 7-9 there too. The released code decides by itself.
         head: How the last linear layer shares. "absolute": eqs. 5-6, by the sizes of contributions.
             "positive": by positive contributions alone (by the negative ones where there are none),
-            which tells classes apart (docs/contrast.md).
+            which separates classes (docs/contrast.md).
 
     Raises:
         InputError: An option is none of its choices.

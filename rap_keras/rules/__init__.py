@@ -6,9 +6,8 @@ A rule is a function
 
 of tensors inside a TensorFlow graph, where `tf.gradients(outputs, inputs, ...)` gives the layer's
 transposed map. `relevances` has one tensor per output, in at least single precision, and so has what is
-returned; None stands for an input that gets nothing. A rule that needs to know more asks for it by the
-name of a keyword-only argument; one without a default value makes the rule apply only where the fact is
-known:
+returned; None means that an input gets nothing. A rule that needs to know more asks for it by the name
+of a keyword-only argument. Without a default value, the rule applies only where the fact is known:
 
     name          the node's name, unique in the model
     bottleneck    whether everything passes the node's output on its way to the model's output
@@ -168,7 +167,7 @@ _FILLED: dict[str, Callable[[Any, Tensors, Tensors], Any]] = {
 
 
 def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:
-    """Names of the facts that a rule asks for and could be told."""
+    """Names of the facts that a rule asks for, of those that exist."""
     parameters = inspect.signature(rule).parameters.values()
     return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in facts}
 

@@ -1,7 +1,7 @@
 """DeepLIFT as a rule: multipliers of differences from a reference.
 
-The tensors hold the samples first and as many references behind them, on the axis of the samples. What
-comes back for a sample is the mean of its two halves.
+The tensors hold the samples first and then as many references, on the axis of the samples. The result
+of a sample is the mean of its two halves.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from rap_keras.rules import Shares, TensorMap, Tensors, layer_rule
 
 @layer_rule
 def gradient(inputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Shares:
-    """The derivative of the selected neurons, by the chain rule; whole numbers have none."""
+    """The derivative of the selected neurons, by the chain rule; integers have none."""
     if not any(x.dtype.is_floating for x in inputs):
         return [None for _ in inputs]
     return transposed(relevances)
@@ -20,7 +20,7 @@ def gradient(inputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Sha
 
 @layer_rule
 def guided(layer: Any, inputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Shares:
-    """Guided backpropagation: what reaches a ReLU from behind is cut at 0, then the gradient."""
+    """Guided backpropagation: relevance at the output of a ReLU is cut at 0, then the gradient."""
     if activation_name(layer) in RELUS:
         relevances = [tf.nn.relu(r) for r in relevances]
     return gradient(layer, inputs, [], relevances, transposed=transposed)
@@ -35,7 +35,7 @@ def deconvnet(
     *,
     stages: Sequence[Stage] | None = None,
 ) -> Shares:
-    """Deconvolution: what reaches a ReLU from behind is cut at 0, without the ReLU's own gradient."""
+    """Deconvolution: relevance at the output of a ReLU is cut at 0; its gradient is left out."""
     if activation_name(layer) not in RELUS:
         return gradient(layer, inputs, [], relevances, transposed=transposed)
     (relevance,) = [tf.nn.relu(r) for r in relevances]

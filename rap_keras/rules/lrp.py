@@ -79,7 +79,7 @@ def alpha_beta(
         shared = alpha * positive.back(relevance)
         if not one_sided or facts.rectified:
             return shared
-        # A map less, for such neurons are rare.
+        # Saves a map, because such neurons are rare.
         some = tf.reduce_any(tf.logical_and(positive.is_zero, tf.not_equal(relevance, 0)))
         return tf.cond(some, lambda: one_side_more(shared), lambda: shared)
     negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
@@ -130,8 +130,8 @@ def gamma(
 def z_plus(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """z+ (Montavon et al. 2017, eq. 13), for x >= 0: R_i = sum_j x_i w+_ij R_j / sum_k x_k w+_kj.
 
-    It takes x >= 0 for granted; `alpha_beta(alpha=1, beta=0, bias="none")` is the same there and right
-    everywhere.
+    It assumes x >= 0; `alpha_beta(alpha=1, beta=0, bias="none")` is the same there and right for every
+    x.
     """
     z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
     return stage.x * back(divide(relevance, z))
@@ -158,7 +158,7 @@ def flat(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     if not kernels.mixes_channels(facts.layer):
         total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel)), ones)
         return back(divide(relevance, total))
-    # All channels are alike: one does for all of them.
+    # All channels are equal: one is enough.
     axis = kernels.channel_axis(facts.layer, stage.x.shape.rank)
     one = _one_channel(facts.layer, ones)
     total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel[..., :1, :1])), one)

@@ -2,11 +2,11 @@
 
 Both go back as the gradient does, with other weights in place of each kernel w: PatternNet with the
 pattern a (see `rap_keras.patterns`), PatternAttribution with w a, element by element. Activations gate
-by their gradient. The paper goes back through max-pooling besides; other layers without weights pass on
-their gradient too, and the choices for fixed affine maps are told at `scaling`.
+by their gradient. The paper also covers max-pooling; other layers without weights pass on their gradient
+too, and `scaling` explains the choice for fixed affine maps.
 
-With `project`, relevance that everything passes is divided by its largest size, sample by sample, as
-iNNvestigate 1.0.9 does: it grows or shrinks with every layer, and only its direction is told.
+With `project`, relevance at a bottleneck is divided by its largest size, sample by sample, as
+iNNvestigate 1.0.9 does: it grows or shrinks with every layer, and only its direction has a meaning.
 """
 
 import contextlib
@@ -94,8 +94,8 @@ def scaling(
     """Fixed affine maps of each element, y = g x + c: BatchNormalization, Rescaling, Dropout.
 
     As a linear layer of one weight g, its pattern is 1 / g: all of x is signal. So PatternNet divides by
-    g, and PatternAttribution (`patterns=False`) passes on, g (1 / g) = 1. With the kernel layer beside
-    it this is the same as the one linear layer that both fold into.
+    g, and PatternAttribution (`patterns=False`) passes on, g (1 / g) = 1. With the kernel layer next
+    to it, this is the same as the one linear layer that both fold into.
     """
     given = received(relevances, project and bottleneck)
     if not patterns:
@@ -140,6 +140,6 @@ def start(selected: tf.Tensor, mode: str, project: bool) -> tf.Tensor:
 def projects(project: bool, mode: str) -> bool:
     """Whether to project. Not in mode "index": iNNvestigate 1.0.9 does not.
 
-    There the index of the neuron is an input of its own, which goes around all layers.
+    There the index of the neuron is a separate input, which bypasses all layers.
     """
     return project and mode != "index"

@@ -44,7 +44,7 @@ def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """The last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
 
     For one selected neuron this is eqs. 5-6: positive and negative contributions get the logit in
-    proportion to their absolute values; the bias cancels, for the logit that is shared includes it.
+    proportion to their absolute values; the bias cancels, because the logit that is shared includes it.
     """
     share = _absolute if facts.is_last else _share
     return share(stage, relevance, facts.nonnegative)

@@ -203,7 +203,7 @@ def share_product(
 
 @layer_rule
 def numerator(inputs: Tensors, relevances: Tensors) -> Shares:
-    """Quotients: the numerator takes all, for the denominator only scales it."""
+    """Quotients: the numerator takes all, because the denominator only scales it."""
     return [reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
 
 
@@ -220,7 +220,7 @@ def nothing(inputs: Tensors) -> Shares:
 
 
 def aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The inputs of a merging layer in one rank: Keras' layers put missing axes behind the batch."""
+    """The inputs of a merging layer in one rank: Keras' layers put missing axes after the batch."""
     rank = max(x.shape.rank for x in inputs)
     if not is_layer(layer):
         return list(inputs)  # an operation aligns its inputs on the right, as TensorFlow does
@@ -247,7 +247,7 @@ def reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     extra = relevance.shape.rank - like.shape.rank
     if extra:
         relevance = tf.reduce_sum(relevance, list(range(extra)))
-    # Static sizes tell most; TensorFlow's own rule for gradients tells the rest.
+    # Static sizes are mostly known; TensorFlow's rule for gradients finds the others.
     if relevance.shape.is_fully_defined() or relevance.shape[1:] == like.shape[1:]:
         axes = [i for i, n in enumerate(like.shape) if n == 1 and relevance.shape[i] != 1]
         return tf.reduce_sum(relevance, axes, keepdims=True) if axes else relevance
