@@ -117,7 +117,7 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
     shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
     figure = NotebookFigure(figsize=(12, 4.5), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    styles = _styles(summary)
+    styles = _styles(summary, len(shares))
     for title, method in summary["methods"].items():
         curves = method["curves"][name]
         _draw_curve(left, shares, curves["accuracy"], 100, styles[title])
@@ -173,12 +173,13 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
     return figure
 
 
-def _styles(summary: Json) -> dict[str, dict[str, Any]]:
-    """How each line is drawn: two dozen differ, the first method is on top."""
+def _styles(summary: Json, points: int) -> dict[str, dict[str, Any]]:
+    """How each line is drawn: no two of two dozen are the same, the first method is on top."""
     colors, controls, markers = cycle(COLORS), cycle(CONTROL_COLORS), cycle(MARKERS)
+    every = max(1, points // MARKERS_PER_CURVE)
     styles = {}
     for index, (title, method) in enumerate(summary["methods"].items()):
-        control = method["control"]
+        control, place = method["control"], index / len(summary["methods"])
         styles[title] = {
             "color": next(controls if control else colors),
             "marker": next(markers),
@@ -186,24 +187,18 @@ def _styles(summary: Json) -> dict[str, dict[str, Any]]:
             "linewidth": 2.4 if title == summary["reference"] else 1.4,
             "markersize": 5,
             # Where curves lie on each other, their markers stand side by side.
-            "phase": index / len(summary["methods"]),
-            "zorder": 3 - index / len(summary["methods"]),
+            "markevery": (int(place * every), every),
+            "zorder": 3 - place,
         }
     return styles
 
 
 def _draw_curve(
-    ax: Axes,
-    shares: NDArray[np.float64],
-    curve: Mapping[str, list[float | None]],
-    scale: float,
-    style: Json,
+    ax: Axes, shares: NDArray[np.float64], curve: Json, scale: float, style: Json
 ) -> None:
     values = scale * np.array(curve["value"], dtype=np.float64)
     errors = scale * np.array(curve["standard_error"], dtype=np.float64)
-    every = max(1, len(shares) // MARKERS_PER_CURVE)
-    line = {key: value for key, value in style.items() if key != "phase"}
-    ax.plot(shares, values, markevery=(int(style["phase"] * every), every), **line)
+    ax.plot(shares, values, **style)
     if np.isfinite(errors).any():
         band = {"color": style["color"], "alpha": 0.13, "linewidth": 0}
         ax.fill_between(shares, values - errors, values + errors, zorder=1, **band)
