@@ -120,9 +120,7 @@ class Results:
         Raises:
             InputError: No image was kept, or there is no such method.
         """
-        return summarize(
-            self.protocol, self.images, self.protocol.get("resamples", 1000), reference
-        )
+        return summarize(self.protocol, self.images, reference=reference)
 
 
 def load(folder: str | Path) -> Results:

@@ -26,14 +26,17 @@ REFERENCE = "rap"
 
 
 def summarize(
-    protocol: Json, images: Sequence[Json], resamples: int = 1000, reference: str | None = None
+    protocol: Json,
+    images: Sequence[Json],
+    resamples: int | None = None,
+    reference: str | None = None,
 ) -> dict[str, Any]:
     """Summarizes the records of a benchmark over its kept images.
 
     Args:
         protocol: What was run: `methods`, `metrics`, `seed`, `pooled`, `perturbation`.
         images: The record of every image; in any order, because they are sorted by `position`.
-        resamples: The number of bootstrap resamples of the images.
+        resamples: The number of bootstrap resamples of the images; None: the protocol's, or 1000.
         reference: The title of the method that the others are compared to; None: "rap", or the first
             if there is none.
 
@@ -51,6 +54,8 @@ def summarize(
     Raises:
         InputError: If no image was kept, there are fewer than two resamples, or no such reference.
     """
+    if resamples is None:
+        resamples = int(protocol.get("resamples", 1000))
     if resamples < 2:
         raise InputError(f"A standard error needs at least 2 resamples, not {resamples}.")
     counts = {s: sum(record["status"] == s for record in images) for s in STATUSES}

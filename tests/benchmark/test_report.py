@@ -620,13 +620,11 @@ def test_a_name_that_the_font_lacks_or_with_dollars_is_no_problem(tmp_path):
     assert (tmp_path / "figures" / "heatmaps.png").stat().st_size > 1000
 
 
-def test_the_summary_given_is_the_one_written(tmp_path):
+def test_the_report_has_the_resamples_of_the_protocol(tmp_path):
     protocol = protocol_of(metrics=["ratio"], resamples=70)
     records = records_of(protocol)
     write_report(tmp_path, protocol, records, {})
     assert "70 bootstrap resamples" in (tmp_path / "report.md").read_text("utf-8")
-    write_report(tmp_path, protocol, records, {}, summarize(protocol, records, 50))
-    assert "50 bootstrap resamples" in (tmp_path / "report.md").read_text("utf-8")
 
 
 def test_lines_for_the_terminal(full):

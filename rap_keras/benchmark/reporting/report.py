@@ -27,7 +27,6 @@ def write_report(
     protocol: Json,
     images: Sequence[Json],
     maps: MapsOfImages,
-    summary: Json | None = None,
     reference: str | None = None,
 ) -> list[Path]:
     """Writes what a benchmark has found.
@@ -42,7 +41,6 @@ def write_report(
         images: The record of every image.
         maps: Of some images, by position: the pixels, uint8 `(height, width, 3)`, under "" (if they may
             be shown), and the heat map `(height, width)` of each method under its title.
-        summary: That of `summarize`, if it is there already.
         reference: What `summarize` compares the others to.
 
     Returns:
@@ -53,8 +51,7 @@ def write_report(
         InputError: If no image was kept.
         UnwritableError: If a file cannot be written.
     """
-    if summary is None:
-        summary = summarize(protocol, images, protocol.get("resamples", 1000), reference)
+    summary = summarize(protocol, images, reference=reference)
     figures = draw_figures(protocol, summary, images, maps)
     blocks = [
         *introduction(protocol, summary),
