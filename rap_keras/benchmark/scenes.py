@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from rap_keras.benchmark.explainers import Backend, open_backend
-from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
+from rap_keras.benchmark.grids import Grid, companions, make_grid
 from rap_keras.benchmark.metrics import Reading, Scene, chosen
 from rap_keras.benchmark.metrics.classes import removable
-from rap_keras.benchmark.metrics.view import Inputs, Pixels, Stack
+from rap_keras.benchmark.metrics.view import Inputs, Stack
 from rap_keras.benchmark.protocol import protocol
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
@@ -220,10 +220,13 @@ class Scenes:
         if settings.grid_cells == "full":
             height, width = height * rows, width * columns
         positions = [*others[:place], position, *others[place:]]
-        return make_grid(positions, place, shape, (height, width), self._pixels)
-
-    def _pixels(self, position: int, size: Size) -> Pixels:
-        return self.dataset.read(position, size).image
+        return make_grid(
+            positions,
+            place,
+            shape,
+            (height, width),
+            lambda k, size: self.dataset.read(k, size).image,
+        )
 
     def _is_sure(self, logits: Stack) -> bool:
         """Whether the largest logit has the probability that images of grids need."""

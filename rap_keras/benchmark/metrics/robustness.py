@@ -43,14 +43,6 @@ def _near(v: View, given: Json) -> tuple[Array, Array]:
     return v.once("neighbours", compute)
 
 
-def _sensitivity(v: View, **given: Any) -> float:
-    return robustness.largest_change(v.heatmap, _near(v, given)[0])
-
-
-def _lipschitz(v: View, **given: Any) -> float:
-    return robustness.steepest_change(*_near(v, given))
-
-
 def _randomised(v: View, stage: str) -> Stack:
     """The map by the randomised model."""
     x = v.scene.x[np.newaxis]
@@ -65,10 +57,6 @@ def _smoothed(v: View, stage: str | None, given: Json) -> Stack:
         return v.maps.of_inputs(v.scene, inputs, stage, next(places))
 
     return randomisation.smoothed_map(explain, v.scene.x, radius, count, seed, batch_size)
-
-
-def _emprt(v: View) -> float:
-    return randomisation.entropy_rise(v.heatmap, _randomised(v, "all"))
 
 
 def _follow_inputs(v: View) -> bool:
@@ -118,7 +106,7 @@ def _smooth_words(protocol: Json) -> str:
 METRICS = (
     one_number(
         "max_sensitivity",
-        _sensitivity,
+        lambda v, **given: robustness.largest_change(v.heatmap, _near(v, given)[0]),
         "lower",
         ROBUSTNESS,
         _near_words,
@@ -129,7 +117,7 @@ METRICS = (
     ),
     Metric(
         "local_lipschitz",
-        each(_lipschitz),
+        each(lambda v, **given: robustness.steepest_change(*_near(v, given))),
         (Column("local Lipschitz, median", "local_lipschitz_median"),),
         ROBUSTNESS,
         _near_words,
@@ -148,7 +136,7 @@ METRICS = (
     _by_stage("sMPRT", _smoothed, _smooth_words, "Hedström et al. 2024", settings=CHANGES),
     one_number(
         "emprt",
-        _emprt,
+        lambda v: randomisation.entropy_rise(v.heatmap, _randomised(v, "all")),
         "higher",
         ROBUSTNESS,
         "eMPRT: how much more complex the map by the copy with all parameters shuffled is, "
