@@ -152,11 +152,10 @@ class Analyzer(BinaryAnalyzer):
             InputError: x or the target does not fit the model; x or the result is not finite.
 
         Example:
-            >>> import numpy as np, rap_keras
-            >>> model = rap_keras.embedded.load("digits")
-            >>> x = np.zeros((2, 28, 28, 1), "float32")
+            >>> model = rap_keras.embedded.load("vgg")
+            >>> x = np.ones((2, 64, 64, 3), "float32")
             >>> rap_keras.create_analyzer("rap", model).analyze(x, target=7).shape
-            (2, 28, 28, 1)
+            (2, 64, 64, 3)
         """
         explained = self.explain(x, target, against=against, neuron_selection=neuron_selection)
         if isinstance(x, tf.data.Dataset):

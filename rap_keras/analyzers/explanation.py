@@ -26,8 +26,8 @@ PICTURES = (".jpg", ".pdf", ".png", ".svg")
 class Explanation:
     """The relevance of samples, and what it is the relevance of; all from one forward pass.
 
-    A notebook shows it as a picture. `explanation[k]` is that of sample k, still with the batch axis;
-    `len(explanation)` samples can be looped over.
+    A notebook shows it as a picture. `explanation[k]` is that of one sample, `explanation[2:4]` of some,
+    and a loop goes through the samples one by one; each keeps its batch axis.
 
     Attributes:
         relevance: What `analyze` returns: an array of the shape of x, of k neurons per sample of shape
@@ -47,6 +47,12 @@ class Explanation:
         against: What the classes are compared with: "softmax" or "uniform" for all others, or the
             numbers of some.
         fit: How the images were fitted whose maps were brought back to their size.
+
+    Example:
+        >>> scenes = rap_keras.datasets.cluttered_digits(2)
+        >>> found = rap_keras.explain("embedded:vgg", scenes.images, "gradient", target=7)
+        >>> found[1].relevance.shape, [one.neurons.tolist() for one in found]
+        ((1, 64, 64, 3), [[7], [7]])
     """
 
     relevance: Any

@@ -35,6 +35,11 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
     Raises:
         InputError: The method or an option is not known, or the model cannot be explained.
         UnknownLayerError: A layer has no rule.
+
+    Example:
+        >>> model = rap_keras.embedded.load("vgg")
+        >>> rap_keras.create_analyzer("lrp.epsilon", model, epsilon=0.01).name
+        'lrp.epsilon'
     """
     method = read_method(name)
     _refuse_keras2()
@@ -69,6 +74,14 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
 
     Raises:
         InputError: The folder holds no analyzer, or, in safe mode, one that runs code.
+
+    Example:
+        >>> import tempfile
+        >>> model = rap_keras.embedded.load("vgg")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rap_keras.create_analyzer("rap", model).save(folder)
+        ...     rap_keras.load_analyzer(folder).name
+        'rap'
     """
     import keras
 

@@ -175,6 +175,15 @@ def register_method(
 
     Raises:
         InputError: The name is that of a method of the package, or the function takes too little.
+
+    Example:
+        >>> @rap_keras.register_method("brightness", signed=False)
+        ... def brightness(model, x, neurons, power=1):
+        ...     return x.mean(-1) ** power
+        >>> model = rap_keras.embedded.load("vgg")
+        >>> x = np.ones((1, 64, 64, 3), "float32")
+        >>> rap_keras.create_analyzer("brightness", model, power=2).analyze(x).shape
+        (1, 64, 64, 3)
     """
     if function is None:
         return lambda decorated: register_method(name, decorated, signed=signed)

@@ -29,8 +29,10 @@ class TopK:
         InputError: k is not a whole number from 1 on.
 
     Example:
-        >>> analyzer.analyze(x, target=rap_keras.TopK(3)).shape  # doctest: +SKIP
-        (8, 3, 224, 224, 3)
+        >>> scenes = rap_keras.datasets.cluttered_digits(2)
+        >>> top = rap_keras.TopK(3)
+        >>> rap_keras.explain("embedded:vgg", scenes.images, "gradient", top).relevance.shape
+        (2, 3, 64, 64, 3)
     """
 
     k: int = 5

@@ -41,6 +41,11 @@ class Explainer:
         model: The Keras 3 model.
         method: See `rap_keras.create_analyzer`.
         **options: Those of the method.
+
+    Example:
+        >>> explainer = rap_keras.interop.xplique.Explainer(rap_keras.embedded.load("vgg"), "gradient")
+        >>> explainer(np.ones((2, 64, 64, 3), "float32"), np.eye(10)[[7, 3]]).shape
+        (2, 64, 64, 1)
     """
 
     def __init__(self, model: Any, method: str = "rap", **options: Any) -> None:

@@ -58,6 +58,11 @@ def load_model(
 
     Raises:
         InputError: If there is no such model, weights or preprocessing, or they do not fit.
+
+    Example:
+        >>> loaded = rap_keras.models.load_model("embedded:vgg")
+        >>> loaded.input_size, loaded.labels[:3]
+        ((64, 64), ('0', '1', '2'))
     """
     # What can be checked at once comes before a download.
     check_request(spec, weights, preprocess, mean, std, size)
