@@ -37,6 +37,15 @@ class HeatMaps(keras.callbacks.Callback):
 
     Raises:
         InputError: An argument is wrong; when training begins, that the model cannot be explained.
+
+    Example:
+        >>> import tempfile
+        >>> model = rap_keras.embedded.load("vgg")
+        >>> model.compile("sgd", "mse")
+        >>> x = np.ones((2, 64, 64, 3), "float32")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     maps = rap_keras.callbacks.HeatMaps(folder, x, method="gradient", target=7)
+        ...     history = model.fit(x, np.ones((2, 10)), verbose=0, callbacks=[maps])
     """
 
     def __init__(

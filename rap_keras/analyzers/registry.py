@@ -282,5 +282,10 @@ def name_of(analyzer: type) -> str:
 
 
 def analyzer_names() -> list[str]:
-    """The names that `create_analyzer` knows."""
+    """The names that `create_analyzer` knows.
+
+    Example:
+        >>> rap_keras.analyzer_names()[:3]
+        ['rap', 'gradient', 'input_t_gradient']
+    """
     return [method.name for method in (*METHODS, *_OWN.values())]

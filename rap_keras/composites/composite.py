@@ -27,6 +27,16 @@ def register_rule(layer_type: type, rule: Rule) -> None:
 
     Raises:
         InputError: `layer_type` is not a class, or `rule` cannot be called.
+
+    Example:
+        >>> import keras
+        >>> class Twice(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2 * x
+        >>> rap_keras.register_rule(Twice, lambda layer, inputs, outputs, relevances: relevances)
+        >>> model = keras.Sequential([keras.Input((3,)), Twice(), keras.layers.Dense(2)])
+        >>> rap_keras.create_analyzer("rap", model).analyze(np.ones((1, 3), "float32")).shape
+        (1, 3)
     """
     if not isinstance(layer_type, type):
         raise InputError(

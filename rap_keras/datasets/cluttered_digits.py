@@ -52,6 +52,11 @@ def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
 
     Raises:
         InputError: If `n`, `seed` or `split` is not one of the values above.
+
+    Example:
+        >>> scenes = rap_keras.datasets.cluttered_digits(3)
+        >>> scenes.images.shape, scenes.masks.shape, scenes.labels.shape
+        ((3, 64, 64, 3), (3, 64, 64), (3,))
     """
     _check(n, seed, split)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)

@@ -45,6 +45,10 @@ def load(name: Name) -> keras.Model:
 
     Raises:
         InputError: If there is no embedded model of that name, or it needs another Keras.
+
+    Example:
+        >>> rap_keras.embedded.load("vgg").output_shape
+        (None, 10)
     """
     check_embedded(name)
     model = _BUILDERS[name]()

@@ -26,6 +26,12 @@ def randomised(model: "keras.Model", stage: str = "all", seed: int = 0) -> "kera
 
     Raises:
         InputError: There is no such stage.
+
+    Example:
+        >>> model = rap_keras.embedded.load("vgg")
+        >>> shuffled = rap_keras.models.randomised(model, "logits")
+        >>> [bool((a == b).all()) for a, b in zip(model.get_weights(), shuffled.get_weights())][-2:]
+        [False, False]
     """
     import keras
 

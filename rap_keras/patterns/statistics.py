@@ -311,6 +311,13 @@ def fit(
         InputError: The type is unknown; the model cannot be followed or has no kernel layer; there are
             no data, or they do not fit or are not finite; an image cannot be read, or there is a folder
             without `preprocess`, or `preprocess` without one.
+
+    Example:
+        >>> model = rap_keras.embedded.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(4).images)
+        >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
+        >>> rap_keras.create_analyzer("pattern.attribution", model, patterns=patterns).analyze(x).shape
+        (4, 64, 64, 3)
     """
     statistics = Statistics(open_network(model, output), pattern_type)
     statistics.feed(data, batch_size, progress, preprocess)

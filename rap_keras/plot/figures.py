@@ -246,6 +246,13 @@ def explanation(
 
     Raises:
         InputError: As for `overlay`, or the region is no such array.
+
+    Example:
+        >>> image = rap_keras.datasets.cluttered_digits(1).images[0]
+        >>> relevance = np.random.default_rng(0).normal(size=image.shape)
+        >>> figure = rap_keras.plot.explanation(relevance, image, title="noise")
+        >>> [axes.get_title() for axes in figure.axes][:3]
+        ['image', 'noise', 'map over image']
     """
     pixels = as_image(image)
     if title is not None:
