@@ -66,7 +66,7 @@ def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -
     for name in arguments:
         if name in flags:
             word = rf"(?<![\w-]){re.escape(name)}"
-            message, found = re.subn(rf'{word}="?(\w+)"?', rf"{flags[name]} \1", message)
+            message, found = re.subn(rf"""{word}=["']?(\w+)["']?""", rf"{flags[name]} \1", message)
             if not found:
                 message = re.sub(rf"{word}\b", flags[name], message, count=1)
     return message

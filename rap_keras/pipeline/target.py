@@ -119,10 +119,10 @@ def parse_target(text: str) -> Any:
     top = re.fullmatch(r"top:(\d+)", text)
     if top and int(top[1]):
         return TopK(int(top[1]))
-    if top or any(re.fullmatch(r"-\d+", part.strip()) for part in text.split(",")):
+    if top or any(re.fullmatch(r"-\d+|", part.strip()) for part in text.split(",")):
         raise InputError(
             "Expected target to be max, all, top:K with K from 1 on, a class or an index from 0 on, got "
-            f"{text}.",
+            f"{text!r}.",
             "target",
         )
     return int(text) if text.isdecimal() else text
@@ -173,9 +173,9 @@ def selected(
     Args:
         loaded: The model.
         x: The batch, as `loaded.preprocess` gives it.
-        target: What analyzers take; or several classes of every image as a text, "3,cat", or as one row
-            `[[3, 7]]`. Where the output is a map of classes: a class wherever it is, or, in a region,
-            None for the class with the largest sum of logits there.
+        target: What analyzers take; or several classes of every image as one row `[[3, 7]]` or as a
+            text, "3,cat", in which numbers are indices. Where the output is a map of classes: a class
+            wherever it is, or, in a region, None for the class with the largest sum of logits there.
         region: Where, if the output is a map of classes; None: everywhere.
         sources: Where the images are from, for messages about what a map holds.
 
@@ -193,7 +193,9 @@ def selected(
                 "region",
             )
         is_row = isinstance(target, list) and len(target) == 1 and isinstance(target[0], list)
-        return np.repeat(target, len(x), 0) if is_row and hasattr(x, "shape") else target
+        if is_row and hasattr(x, "shape"):
+            return target * len(x) if len(x) else np.zeros((0, len(target[0])), int)
+        return target
     is_class = isinstance(target, int | np.integer) and not isinstance(target, bool)
     if region is None and not is_class:
         return _of_map(target, loaded.name, shape)
@@ -264,14 +266,14 @@ def _numbers(target: Any, loaded: LoadedModel) -> Any:
         return as_numbers(target, labels)
     if target == "all":
         return target
-    parts = [target] if target in (labels or ()) else [part.strip() for part in target.split(",")]
-    numbers = [_number(part, loaded) for part in parts]
-    return numbers[0] if len(numbers) == 1 else [numbers]
+    if "," not in target or target in (labels or ()):
+        return _number(target, loaded, labels or ())
+    return [[_number(part.strip(), loaded) for part in target.split(",")]]
 
 
-def _number(part: str, loaded: LoadedModel) -> int:
-    """A class by name, or else by index."""
-    if part.isdecimal() and part not in (loaded.labels or ()):
+def _number(part: str, loaded: LoadedModel, names: Sequence[str] = ()) -> int:
+    """A class by index, if it is none of some names, or by name."""
+    if part.isdecimal() and part not in names:
         return int(part)
     if not loaded.labels:
         raise InputError(

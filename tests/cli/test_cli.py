@@ -416,7 +416,7 @@ def common(photos, model, tmp_path):
             ["--neuron", "5"],
             "Expected --neuron from 0 to 4, got 5: the model has 5 output neurons.",
         ),
-        (["--neuron", "-1"], "an index from 0 on, got -1"),
+        (["--neuron", "-1"], "an index from 0 on, got '-1'"),
         (
             ["--neuron", "cat"],
             "--neuron to be a number, because {tmp}/net.py:make has no names for its classes",

@@ -88,6 +88,14 @@ def test_classes_by_number_and_name(target, neurons, classifier, pixels):
     np.testing.assert_array_equal(found.neurons, neurons)
 
 
+def test_numbers_in_a_text_are_indices(classifier, pixels):
+    """Where they are names too: a name alone is a name, as `embedded:segmentation` has them."""
+    shifted = classifier.with_labels(["void", "0", "1", "2"])
+    for target, neurons in (("1,2", [[1, 2]] * 2), ("1", [2, 2]), (parse_target("1"), [1, 1])):
+        found = rap_keras.explain(shifted, pixels, "gradient", target)
+        np.testing.assert_array_equal(found.neurons, neurons)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
