@@ -342,11 +342,8 @@ def _pattern(sums: Mapping[str, np.ndarray], cases: Sequence[str]) -> np.ndarray
 def _check_sums(path: str | Path, cases: Sequence[str], dtype: str, sums: Sums) -> None:
     keys = {f"{key}.{case}" for key in ("count", "y", "yy") for case in CASES}
     keys |= {f"{key}.{case}" for key in ("x", "xy") for case in cases}
-    if (
-        cases not in CASES_OF.values()
-        or dtype not in _DTYPES
-        or any(set(own) != keys for own in sums.values())
-    ):
+    known = cases in CASES_OF.values() and dtype in _DTYPES
+    if not known or any(set(own) != keys for own in sums.values()):
         raise InputError(
             f"Expected all sums in the statistics {str(path)!r}, but some are missing."
         )
