@@ -90,7 +90,17 @@ class PatternAttributionAnalyzer(_PatternAnalyzer):
     """PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598): how much each signal adds.
 
     R_i = sum_j w_ij a_ij f'(z_j) R_j in every kernel layer, from the logit of the selected neuron on.
-    Options and errors are those of `PatternNetAnalyzer`.
+
+    Args:
+        model: See `Analyzer`.
+        patterns: See `rap_keras.patterns.composite.PatternOptions`.
+        project: See there.
+        **options: Those of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
+            model.
+        UnknownLayerError: A layer has no rule.
     """
 
 

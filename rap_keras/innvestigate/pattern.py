@@ -80,7 +80,15 @@ class PatternAttribution(_PatternAnalyzer):
     """PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598) in iNNvestigate.
 
     How much each signal adds to the neuron: R_i = sum_j w_ij a_ij f'(z_j) R_j in every kernel layer.
-    Options and errors are those of `PatternNet`.
+
+    Args:
+        model: As in `PatternNet`.
+        patterns: See `rap_keras.patterns.composite.PatternOptions`.
+        project: See there.
+        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+
+    Raises:
+        InputError, UnknownLayerError, NotAnalyzeableModelException: As in `PatternNet`.
     """
 
     method = "pattern.attribution"

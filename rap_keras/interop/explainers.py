@@ -1,7 +1,10 @@
 """The explainer of the last call: metrics call with the same model again and again."""
 
+import hashlib
 import json
 from typing import Any
+
+import numpy as np
 
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.methods import MethodSpec
@@ -11,8 +14,16 @@ _LAST: list[tuple[Any, str, Explainer]] = []
 
 def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer:
     """A method on a model, made anew only for another model, method or options."""
-    key = json.dumps([method, options], default=repr)
+    key = json.dumps([method, options], default=_told)
     if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
         explainer = Explainer(model, MethodSpec(method, method, options))
         _LAST[:] = [(model, key, explainer)]
     return _LAST[0][2]
+
+
+def _told(value: Any) -> Any:
+    """An option as text; an array by all of its values, of which `repr` leaves most out."""
+    if not hasattr(value, "__array__"):
+        return repr(value)
+    array = np.asarray(value)
+    return [str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()]

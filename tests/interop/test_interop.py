@@ -70,6 +70,21 @@ def test_quantus_gets_options_and_each_model_its_own_analyzer(model, x):
     assert np.abs(quantus.explain_func(other, x, NEURONS) - plain).max() > 1e-4
 
 
+def test_large_options_that_print_alike_are_different_options():
+    model = keras.Sequential(
+        [keras.Input((40, 40, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation="tanh")]
+    )
+    x = np.zeros((1, 40, 40, 1), "float32")
+    references = np.zeros((2, 40, 40, 1))
+    references[1, 20, 20] = 3
+    options = {"method": "integrated_gradients", "steps": 2}
+    first, second = (
+        quantus.explain_func(model, x, [0], reference_inputs=r, **options) for r in references
+    )
+    assert not first.any()
+    assert second.any()
+
+
 def test_inputs_that_fit_in_no_layout_are_told(model, x):
     with pytest.raises(InputError, match=r"\(8, 10, 3\), with the channels last or first"):
         quantus.explain_func(model, x[:, :5], NEURONS)
