@@ -164,6 +164,8 @@ class PropagationAnalyzer(Analyzer):
         target = first_given(target, neuron_selection)
         wanted = self._read_target(arrays, target, against)
         refuse_several(wanted)
+        if wanted.kind == "largest" and isinstance(wanted.contrast, tuple):
+            refuse_itself(wanted.contrast, wanted.neurons(self._logits_of(arrays)))
         if wanted.kind == "class" and self._graph.is_binary:
             of_logit = wanted.at(np.zeros(len(arrays[0]), np.int32))
             return self._of_one_class(wanted.index), arrays, of_logit

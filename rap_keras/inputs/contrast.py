@@ -69,7 +69,7 @@ def refuse_itself(contrast: Contrast, neurons: np.ndarray | None) -> None:
     Raises:
         InputError: Nothing is left that a sample's class is set against.
     """
-    if contrast is None:
+    if contrast is None or (neurons is not None and not len(neurons)):
         return
     if neurons is None:
         raise InputError(

@@ -152,6 +152,21 @@ def test_the_largest_class_is_not_set_against_itself(model, x):
         create_analyzer("rap", model, contrast=largest).analyze(x)
 
 
+def test_nor_are_the_relevances_of_its_layers(model, x):
+    analyzer = create_analyzer("rap", model)
+    largest = int(model.predict(x, verbose=0)[1].argmax())
+    for ask in (analyzer.analyze_layers, analyzer.conservation):
+        with pytest.raises(InputError, match="explained itself in sample 0"):
+            ask(x[1:2], against=largest)
+
+
+@pytest.mark.parametrize("target", [2, None, (3,)])
+def test_no_samples_are_set_against_nothing(target, model, x):
+    analyzer = create_analyzer("rap", model, contrast=2)
+    assert analyzer.analyze(x[:0], target).shape == x[:0].shape
+    assert not any(len(part) for part in analyzer.analyze_layers(x[:0], target).values())
+
+
 def test_one_neuron_has_no_others():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
     with pytest.raises(InputError, match="the logit already compares class 1 with class 0"):
