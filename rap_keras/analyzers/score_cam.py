@@ -38,10 +38,11 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
     ) -> None:
         super().__init__(model, value, **options)
         self.layer = layer
+        self._of_features = self._graph  # for class 0 too, whose own graph may negate the layer
         (self._slot,) = read_layer(self._graph, layer, self.name).outputs
 
     def _feature_maps(self, inputs: list[tf.Tensor], target: Target) -> tf.Tensor:
-        _, records = forward(self._graph, inputs)
+        _, records = forward(self._of_features, inputs)
         made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}
         return tf.cast(made[self._slot], tf.float32)
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.networks import plain
+from keras import layers
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
@@ -60,3 +61,19 @@ def test_it_is_saved_and_takes_images_only(model, x, tmp_path):
     flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(InputError, match="one input of images"):
         create_analyzer("score_cam", flat)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_the_layer_may_be_the_last_with_weights(target):
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((6, 6, 3))
+    features = layers.Conv2D(1, 3, name="features")(inputs)
+    mean = layers.GlobalAveragePooling2D()(features)
+    model = keras.Model(inputs, layers.Activation("sigmoid")(mean))
+    head = layers.Dense(1, "sigmoid", kernel_initializer="ones")(mean)
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype("float32")
+    found, expected = (
+        create_analyzer("score_cam", one, layer="features").analyze(x, target)
+        for one in (model, keras.Model(inputs, head))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
