@@ -258,7 +258,7 @@ class Analyzer(BinaryAnalyzer):
                 "against",
             )
         size, shape = len(arrays[0]), self._output_shape
-        region = target is not None and is_region(target)
+        region = target is not None and is_region(target, shape)
         if region and None in shape and size:
             # The output is as large as the input lets it be.
             shape = self._network.logits([a[:1] for a in arrays]).shape[1:]

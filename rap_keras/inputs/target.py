@@ -179,7 +179,7 @@ def read_target(
     if target is None or (isinstance(target, str) and target == "all"):
         kind: Kind = "all" if target is not None or none == "all" else "largest"
         return Target(kind, np.zeros(size, np.int32))
-    if is_region(target) and not _lists_classes(target, shape):
+    if is_region(target, shape):
         return Target("region", _mask(target, size, shape))
     if len(shape) > 1:
         raise InputError(
@@ -202,12 +202,19 @@ def as_column(target: Any) -> Any:
     return np.reshape(target, -1) if column else target
 
 
-def is_region(target: Any) -> bool:
+def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
     """Whether a target is a region of a sample's output.
 
     A region is a boolean array, of the output's shape with or without the batch axis; what indexes the
-    output as NumPy does, a tuple, a slice or an Ellipsis; or a list of such tuples, one per sample.
+    output as NumPy does, a tuple, a slice or an Ellipsis; or a list of such tuples, one per sample. Of a
+    vector a tuple of several numbers is none, but a class of each sample.
+
+    Args:
+        target: What the user passed.
+        shape: The output's shape, without the batch axis, where it is known.
     """
+    if shape is not None and len(shape) < 2 and _are_classes(target):
+        return False
     if isinstance(target, tuple | slice) or target is Ellipsis or _are_tuples(target):
         return True
     try:
@@ -239,11 +246,9 @@ def _from_one_hot(target: Any, shape: Sequence[int | None]) -> Any:
     return array.argmax(1) if one_hot else target
 
 
-def _lists_classes(target: Any, shape: Sequence[int | None]) -> bool:
-    """Whether a tuple is of classes of samples: it cannot index a vector."""
+def _are_classes(target: Any) -> bool:
     return (
-        len(shape) < 2
-        and isinstance(target, tuple)
+        isinstance(target, tuple)
         and len(target) > 1
         and all(isinstance(part, int | np.integer) for part in target)
     )

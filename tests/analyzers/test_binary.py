@@ -244,3 +244,20 @@ def test_a_warning_names_the_line_of_the_caller():
     with pytest.warns(UserWarning, match="made of the probabilities") as told:
         create_analyzer("gradient", shown)
     assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("target", "classes"),
+    [
+        ((0, 1, 1, 0), MIXED),
+        ((1, 1, 1, 1), 1),
+        (tuple(MIXED), MIXED),
+        (np.eye(2)[MIXED], MIXED),
+        (np.eye(2, dtype="float32")[:1], 0),
+    ],
+)
+def test_classes_in_every_spelling(target, classes, model):
+    analyzer = create_analyzer("input_t_gradient", model)
+    found, expected = analyzer.explain(X, target), analyzer.explain(X, classes)
+    assert_same(found.relevance, expected.relevance)
+    assert np.array_equal(found.neurons, expected.neurons)
