@@ -22,7 +22,7 @@ from rap_keras.backends.network import telling_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.innvestigate.files import read_npz, write_npz
-from rap_keras.innvestigate.guards import Guard, warn_of_zero_maps
+from rap_keras.innvestigate.guards import Guard, one_each, warn_of_zero_maps
 from rap_keras.innvestigate.step import Step
 from rap_keras.inputs.bounds import read_bounds, refuse_outside
 from rap_keras.inputs.contrast import read_contrast, refuse_itself
@@ -31,7 +31,6 @@ from rap_keras.inputs.target import (
     Target,
     as_column,
     first_given,
-    is_region,
     read_target,
 )
 from rap_keras.propagation import Propagation, contrasted, select
@@ -193,8 +192,24 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             return self._neuron_selection_mode
         return "all" if isinstance(target, str) and target == "all" else "index"
 
+    @property
+    def _is_wrapped(self) -> bool:
+        """Whether a wrapper of iNNvestigate's augments samples behind the input."""
+        return self._analyzer_model is not self._own_model
+
     def _with_mode(self, mode: str) -> Any:
-        """The same analyzer in another mode, which iNNvestigate builds into its graph."""
+        """The same analyzer in another mode, which iNNvestigate builds into its graph.
+
+        Raises:
+            InputError: A wrapper of iNNvestigate's has changed this one, as to average over noise.
+        """
+        if self._is_wrapped:
+            raise InputError(
+                f"Expected a target that neuron_selection_mode={self._neuron_selection_mode!r} of the "
+                f"wrapped analyzer takes, got another: make it, and its wrapper, with "
+                f"neuron_selection_mode={mode!r}.",
+                ("target", "neuron_selection_mode"),
+            )
         if mode not in self._modes:
             args, options = self._made_of
             self._modes[mode] = type(self)(*args, **options | {"neuron_selection_mode": mode})
@@ -263,15 +278,14 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             pack = operator.itemgetter(0)  # as iNNvestigate does
         if not size:
             return arrays, [], pack
-        if len(self._positions) == 1 and not is_region(np.asarray(target)):
+        if len(self._positions) == 1:
             target = as_column(target)
-        wrapped = self._analyzer_model is not self._own_model  # it augments behind the input
-        count = max(size, np.size(target)) if wrapped else size
+        count = max(size, np.size(target)) if self._is_wrapped else size
         wanted = read_target(target, count, self._positions, none=self._neuron_selection_mode)
         if wanted.kind in ("largest", "all"):
             return arrays, [], pack
+        index = one_each(wanted)
         refuse_itself(self._contrast, wanted.index)
-        index = _one_each(wanted.index) if wanted.kind == "region" else wanted.index
         return arrays, [self._get_neuron_selection_array(index, size)], pack
 
     # Saving.
@@ -321,19 +335,6 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         class_name, state = read_npz(fname)
         with safe_loading(read_boolean("safe_mode", safe_mode)):
             return ReverseAnalyzerBase.load(class_name, state)
-
-
-def _one_each(masks: np.ndarray) -> np.ndarray:
-    """The number of the one neuron that each mask selects, in the order of the flattened output."""
-    flat = masks.reshape(len(masks), -1)
-    if (flat.sum(1) != 1).any():
-        raise InputError(
-            "Expected target to select one neuron of each sample, got a region of "
-            f"{flat.sum(1).max()}: iNNvestigate starts from one neuron; use rap_keras.create_analyzer "
-            "for regions.",
-            "target",
-        )
-    return flat.argmax(1)
 
 
 def _read_range(values: Any) -> Any:

@@ -16,9 +16,10 @@ from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork
 from rap_keras.backends.network import not_finite, telling_tokens
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import Pack
-from rap_keras.inputs.target import as_column, first_given, is_region, read_target
+from rap_keras.inputs.target import Target, as_column, first_given, read_target
 from rap_keras.network.layer_types import HEADS, activation_name
 from rap_keras.support.options import read_boolean
+from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
 
 
@@ -132,10 +133,13 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
     def checked(X: Any, target: Any = None, neuron_selection: Any = None, **options: Any) -> Any:
         arrays, _ = guard.read(X)
         target = first_given(target, neuron_selection)
-        if target is not None:
-            if analyzer._neuron_selection_mode == "index":
-                target = _read_target(target, len(arrays[0]), guard.network.positions)
-            options["neuron_selection"] = target
+        mode = analyzer._neuron_selection_mode
+        everything = isinstance(target, str) and target == "all"
+        _refuse_mode(target, everything, mode)
+        if target is not None and not everything:
+            options["neuron_selection"] = _read_target(
+                target, len(arrays[0]), guard.network.positions
+            )
         sizes = guard.network.telling_sizes(arrays)
         with telling_tokens(), sizes, _telling_integers(guard.network):
             maps = analyze(X, **options)
@@ -146,11 +150,49 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
     return analyzer
 
 
+def _refuse_mode(target: Any, everything: bool, mode: str) -> None:
+    """Refuses a target of another mode, which iNNvestigate builds into its graph."""
+    if mode == "index" and target is None:
+        raise InputError(
+            'Expected a target where neuron_selection_mode is "index", got none: pass a class, or one '
+            "per sample.",
+            "target",
+        )
+    wanted = "all" if everything else "index"
+    if target is not None and wanted != mode:
+        raise InputError(
+            f"Expected a target that neuron_selection_mode={mode!r} takes, got {shown(target)}: make "
+            f"the analyzer, which is iNNvestigate's own, with neuron_selection_mode={wanted!r}.",
+            ("target", "neuron_selection_mode"),
+        )
+
+
 def _read_target(target: Any, size: int, positions: Sequence[int | None]) -> Any:
     """The class of each sample, as iNNvestigate's wrappers take it, where the output is a vector."""
-    if len(positions) > 1 or is_region(target):
+    if len(positions) > 1:
         return target
-    return read_target(as_column(target), size, positions).index
+    return one_each(read_target(as_column(target), size, positions))
+
+
+def one_each(target: Target) -> np.ndarray:
+    """The number of the one neuron of each sample, in the order of the flattened output.
+
+    Raises:
+        InputError: There are several.
+    """
+    if target.kind == "class":
+        return target.index
+    flat = target.index.reshape(len(target.index), -1)
+    if target.kind == "region" and (flat.sum(1) == 1).all():
+        return flat.argmax(1)
+    several = f"a region of {flat.sum(1).max()}"
+    if target.kind == "classes":
+        several = f"{flat.shape[1]} classes of each"
+    raise InputError(
+        f"Expected target to select one neuron of each sample, got {several}: iNNvestigate starts from "
+        "one neuron; use rap_keras.create_analyzer for more.",
+        "target",
+    )
 
 
 def warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:

@@ -198,8 +198,12 @@ def as_column(target: Any) -> Any:
     """What iNNvestigate takes for one class of each sample, as `read_target` takes it."""
     if isinstance(target, tuple):
         target = list(target)
-    column = np.ndim(target) > 1 and np.shape(target)[1:] in ((), (1,))
-    return np.reshape(target, -1) if column else target
+    try:
+        array = np.asarray(target)
+    except ValueError:  # lists of several lengths, which `read_target` refuses
+        return target
+    column = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "b"
+    return array.reshape(-1) if column else target
 
 
 def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:

@@ -652,6 +652,15 @@ def explain_wrapped(name, wrapper, mode, **options):
         return wrapped(name, wrapper, mode, **options).analyze(x, neuron_selection=chosen(mode))
 
 
+def test_a_wrapped_analyzer_is_in_the_mode_that_it_was_wrapped_in():
+    model, x, _ = subject("conv")
+    with plugin.graph_scope(model):
+        smoother = wrapped("conv", wrappers.GaussianSmoother, "all", augment_by_n=2)
+        smoother.analyze(x)
+        with pytest.raises(InputError, match="and its wrapper, with neuron_selection_mode='index'"):
+            smoother.analyze(x, target=1)
+
+
 @pytest.fixture
 def no_noise(monkeypatch):
     """iNNvestigate 2.1.2 passes noise_scale on to nothing: its noise has always a deviation of 1."""

@@ -219,6 +219,40 @@ def test_a_neuron_is_told_by_place_as_by_name(plain, method):
         np.testing.assert_array_equal(named, expected)
 
 
+@pytest.mark.parametrize(
+    ("mode", "target", "message"),
+    [
+        ("index", "all", "make .* with neuron_selection_mode=.all"),
+        ("all", 1, "make .* with neuron_selection_mode=.index"),
+        ("max_activation", 1, "make .* with neuron_selection_mode=.index"),
+        ("index", None, "Expected a target"),
+        ("index", [[0, 1]] * 4, "got 2 classes of each"),
+        ("index", [[0, 1], [1]], "Expected target to be the number of a class"),
+        ("index", True, "Expected a boolean target of the output's shape"),
+        ("index", slice(0, 2), "got a region of 2"),
+    ],
+)
+def test_targets_that_innvestigates_own_do_not_take(plain, mode, target, message):
+    analyzer = create("gradient", plain, neuron_selection_mode=mode)
+    with pytest.raises(InputError, match=message):
+        analyzer.analyze(samples(), target=target)
+
+
+def test_targets_that_innvestigates_own_take(plain):
+    x, everything = samples(), create("gradient", plain, neuron_selection_mode="all")
+    np.testing.assert_array_equal(everything.analyze(x, target="all"), everything.analyze(x))
+    analyzer = create("gradient", plain, neuron_selection_mode="index")
+    expected = analyzer.analyze(x, target=[2, 0, 1, 1])
+    for target in (np.eye(3, dtype=bool)[[2, 0, 1, 1]], [[2], [0], [1], [1]]):
+        np.testing.assert_array_equal(analyzer.analyze(x, target=target), expected)
+
+
+@pytest.mark.parametrize("target", [[[0, 1]] * 4, [[0, 1], [1]], (0, [1, 2])])
+def test_targets_that_ours_do_not_take(plain, target):
+    with pytest.raises(InputError, match="Expected target to"):
+        create("rap", plain).analyze(samples(), target=target)
+
+
 def test_outputs_without_axes_are_refused():
     given = k2.Input((6,))
     model = k2.Model(given, L.Reshape(())(L.Dense(1)(given)))
