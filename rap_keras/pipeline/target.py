@@ -237,7 +237,9 @@ def _masks(
     for k in range(count):
         where: Any = ...
         if by_class:
-            where = _won(logits[k], target, sources[k] if len(sources) else f"image {k}")
+            source = sources[k] if len(sources) else None
+            called = str(source) if isinstance(source, os.PathLike) else f"image {k}"
+            where = _won(logits[k], target, called)
         elif region is not None:
             where = region.positions(tuple(shape[:-1]))
         wanted = target
@@ -247,13 +249,13 @@ def _masks(
     return masks
 
 
-def _won(logits: NDArray[np.floating], target: int, source: Any) -> NDArray[np.bool_]:
+def _won(logits: NDArray[np.floating], target: int, image: str) -> NDArray[np.bool_]:
     """Where a class is the largest of an output; where it is positive, if it is the only one."""
     won = logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(-1) == target
     if not won.any():
         raise InputError(
             f"region=class needs a position where the class {target} is the largest, but in "
-            f"{str(source)!r} there is none: pass another target=CLASS, or another region.",
+            f"{image!r} there is none: pass another target=CLASS, or another region.",
             ("region", "target"),
         )
     return won

@@ -173,6 +173,13 @@ def test_regions_that_do_not_fit(given, message, segmentation, pixels):
         rap_keras.explain(segmentation, pixels, **given)
 
 
+def test_pixels_without_the_class_are_told_by_their_place(pixels):
+    always_0 = layers.Conv2D(2, 1, kernel_initializer="zeros")
+    model = load_model(keras.Sequential([keras.Input((8, 8, 3)), always_0]), preprocess="unit")
+    with pytest.raises(InputError, match="but in 'image 0' there is none: pass another"):
+        rap_keras.explain(model, pixels, target=1, region="class")
+
+
 def test_a_vector_has_no_positions(classifier, pixels):
     with pytest.raises(InputError, match="net gives one vector of 4, which has no positions"):
         rap_keras.explain(classifier, pixels, region="1,1")
