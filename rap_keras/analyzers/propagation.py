@@ -75,19 +75,24 @@ class PropagationAnalyzer(Analyzer):
 
     def _read_target(self, arrays: list[np.ndarray], target: Any, against: Any) -> Target:
         wanted = super()._read_target(arrays, target, None)
-        contrast = self.contrast if against is None else self._read_contrast(against)
+        contrast = self.contrast
+        if against is not None:
+            contrast = self._read_contrast(against, "against")
         if wanted.kind != "largest":
-            refuse_itself(contrast, None if wanted.kind == "all" else wanted.index)
+            self._refuse_itself(contrast, None if wanted.kind == "all" else wanted.index)
         return dataclasses.replace(wanted, contrast=contrast)
 
-    def _read_contrast(self, contrast: Any) -> Contrast:
+    def _read_contrast(self, contrast: Any, argument: str = "contrast") -> Contrast:
         count = self._output_shape[-1] if self._output_shape else 1
-        return read_contrast(contrast, count, self._network.labels)
+        return read_contrast(contrast, count, self._network.labels, argument)
+
+    def _refuse_itself(self, contrast: Contrast, neurons: np.ndarray | None) -> None:
+        refuse_itself(contrast, neurons, "contrast" if contrast == self.contrast else "against")
 
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         found = super()._explained(arrays, target)
         if target.kind == "largest":
-            refuse_itself(target.contrast, found["neurons"])
+            self._refuse_itself(target.contrast, found["neurons"])
         return found
 
     def rules(self) -> RuleTable:
@@ -165,7 +170,7 @@ class PropagationAnalyzer(Analyzer):
         wanted = self._read_target(arrays, target, against)
         refuse_several(wanted)
         if wanted.kind == "largest" and isinstance(wanted.contrast, tuple):
-            refuse_itself(wanted.contrast, wanted.neurons(self._logits_of(arrays)))
+            self._refuse_itself(wanted.contrast, wanted.neurons(self._logits_of(arrays)))
         if wanted.kind == "class" and self._graph.is_binary:
             of_logit = wanted.at(np.zeros(len(arrays[0]), np.int32))
             return self._of_one_class(wanted.index), arrays, of_logit

@@ -146,6 +146,23 @@ def test_what_cannot_be_contrasted(contrast, options, selection, message, model,
         create_analyzer("rap", model, contrast=contrast, **options).analyze(x, selection)
 
 
+@pytest.mark.parametrize(
+    ("against", "target", "message"),
+    [
+        ("max", 0, "Expected against to be one of"),
+        (10, 0, "Expected the classes of against from 0 to 9"),
+        (1.5, 0, "Expected against to be None"),
+        (2, 2, "got against="),
+        ("softmax", "all", "got against="),
+    ],
+)
+def test_errors_name_what_was_given(against, target, message, model, x):
+    analyzer = create_analyzer("rap", model)
+    with pytest.raises(InputError, match=message) as told:
+        analyzer.analyze(x, target, against=against)
+    assert told.value.arguments[0] == "against"
+
+
 def test_the_largest_class_is_not_set_against_itself(model, x):
     largest = int(model.predict(x, verbose=0)[0].argmax())
     with pytest.raises(InputError, match="explained itself in sample 0"):
