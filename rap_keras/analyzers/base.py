@@ -21,7 +21,7 @@ from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.backends.network import not_finite
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
-from rap_keras.inputs.samples import Pack, refuse_single_samples
+from rap_keras.inputs.samples import Pack, refuse_single_samples, refuse_targets_of_each
 from rap_keras.inputs.target import (
     MODES,
     Target,
@@ -128,7 +128,8 @@ class Analyzer(BinaryAnalyzer):
 
         Args:
             x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
-                several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts).
+                several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts; with
+                one target for all).
             target: What is explained. None: the class with the largest logit of each sample (see
                 `neuron_selection_mode`). A class for all samples, or an array with one per sample: by
                 number, by name where the model's names are known, or as one-hot rows of floats. An
@@ -190,6 +191,7 @@ class Analyzer(BinaryAnalyzer):
         target = first_given(target, neuron_selection)
         if isinstance(x, tf.data.Dataset):
             refuse_single_samples(x, self._network.inputs)
+            refuse_targets_of_each(target, self._output_shape)
             firsts = (e[0] if isinstance(e, tuple) else e for e in x)
             return (self.explain(first, target, against=against) for first in firsts)
         arrays, pack = self._read(x)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.target import is_region
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
 
@@ -73,6 +74,27 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
         raise InputError(
             f"Expected a tf.data.Dataset of batches, got one of single samples of shape {shapes}: "
             "batch it, dataset.batch(32)."
+        )
+
+
+def refuse_targets_of_each(target: Any, shape: Sequence[int | None]) -> None:
+    """Refuses one target per sample of a dataset, of which every batch would get the first.
+
+    Args:
+        target: What the user passed.
+        shape: The output's shape, without the batch axis.
+    """
+    if isinstance(target, str) or not hasattr(target, "__len__"):
+        return
+    array = np.empty(0) if isinstance(target, tuple) else np.asarray(target, object)
+    each = array.ndim > 0
+    if is_region(target, shape) and not (isinstance(target, list) and isinstance(target[0], tuple)):
+        each = array.ndim > len(shape)
+    if each and len(target) > 1:
+        raise InputError(
+            f"Expected one target for all samples of a tf.data.Dataset, got {len(target)}: explain its "
+            "batches one by one, each with its own.",
+            "target",
         )
 
 

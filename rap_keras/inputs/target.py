@@ -211,11 +211,7 @@ def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
 
     A region is a boolean array, of the output's shape with or without the batch axis; what indexes the
     output as NumPy does, a tuple, a slice or an Ellipsis; or a list of such tuples, one per sample. Of a
-    vector a tuple of several numbers is none, but a class of each sample.
-
-    Args:
-        target: What the user passed.
-        shape: The output's shape, without the batch axis, where it is known.
+    vector, by its shape, a tuple of several numbers is none, but a class of each sample.
     """
     if shape is not None and len(shape) < 2 and _are_classes(target):
         return False
