@@ -79,9 +79,11 @@ def refuse_itself(
     """
     if contrast is None or (neurons is not None and not len(neurons)):
         return
+    given = contrast[0] if isinstance(contrast, tuple) and len(contrast) == 1 else contrast
+    told = f"{argument}={shown(list(given) if isinstance(given, tuple) else given)}"
     if neurons is None:
         raise InputError(
-            f"Expected a class that is explained against others, got {argument}={shown(contrast)} and "
+            f"Expected a class that is explained against others, got {told} and "
             "all neurons: pass the class as the target.",
             (argument, "target"),
         )
@@ -94,7 +96,7 @@ def refuse_itself(
     if len(bad):
         raise InputError(
             f"Expected the explained class to be another than what it is set against, got "
-            f"{argument}={shown(contrast)}, which is explained itself in sample {bad[0]}: choose other "
+            f"{told}, which is explained itself in sample {bad[0]}: choose other "
             "classes, or another target.",
             (argument, "target"),
         )

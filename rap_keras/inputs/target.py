@@ -138,8 +138,8 @@ def refuse_several(target: Target) -> None:
     """
     if target.kind == "classes":
         raise InputError(
-            f"Expected one target of each sample here, got {target.index.shape[1]}: choose one, or use "
-            "analyze or explain.",
+            f"Expected one target of each sample here, got {target.index.shape[1]}: choose one; explain "
+            "takes several.",
             "target",
         )
 
