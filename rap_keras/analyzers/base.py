@@ -21,6 +21,7 @@ from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.backends.network import not_finite
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
+from rap_keras.inputs.regions import is_region
 from rap_keras.inputs.samples import Pack, refuse_single_samples, refuse_targets_of_each
 from rap_keras.inputs.target import (
     MODES,
@@ -29,7 +30,6 @@ from rap_keras.inputs.target import (
     all_neurons,
     classes,
     first_given,
-    is_region,
     read_target,
 )
 from rap_keras.network.graph import Graph

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.target import is_region
+from rap_keras.inputs.regions import is_region
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
 

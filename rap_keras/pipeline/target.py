@@ -13,7 +13,8 @@ from rap_keras.datasets.masks import Mask, warp_mask
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import as_numbers, class_called
 from rap_keras.inputs.contrast import CONTRASTS
-from rap_keras.inputs.target import TopK, is_region
+from rap_keras.inputs.regions import is_region
+from rap_keras.inputs.target import TopK
 from rap_keras.models.loading import LoadedModel
 from rap_keras.support.images import read_image
 from rap_keras.support.text import shown

@@ -1,0 +1,112 @@
+"""Regions of an output: what is explained where it is no vector of classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rap_keras.errors import InputError
+from rap_keras.support.text import shown
+
+
+def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
+    """Whether a target is a region of a sample's output.
+
+    A region is a boolean array, of the output's shape with or without the batch axis; what indexes the
+    output as NumPy does, a tuple, a slice or an Ellipsis; or a list of such tuples, one per sample. Of a
+    vector, by its shape, a tuple of several numbers is none, but a class of each sample.
+    """
+    if shape is not None and len(shape) < 2 and _are_classes(target):
+        return False
+    if isinstance(target, tuple | slice) or target is Ellipsis or _are_tuples(target):
+        return True
+    try:
+        return np.asarray(target).dtype.kind == "b"
+    except (TypeError, ValueError):  # lists of several lengths, which nothing takes
+        return False
+
+
+def _are_tuples(target: Any) -> bool:
+    return (
+        isinstance(target, list)
+        and bool(target)
+        and all(isinstance(part, tuple) for part in target)
+    )
+
+
+def _are_classes(target: Any) -> bool:
+    return (
+        isinstance(target, tuple)
+        and len(target) > 1
+        and all(isinstance(part, int | np.integer) for part in target)
+    )
+
+
+def as_mask(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
+    """A region as a boolean array with a batch axis, of length 1 where it is the same of all."""
+    known = [n or 0 for n in shape]
+    if not size and None in shape:
+        return np.zeros((0, *known), bool)  # nobody knows what there is to select of
+    if _are_tuples(target):
+        if len(target) not in (1, size):
+            raise InputError(
+                f"Expected target to be a tuple, or a list of {size}, one per sample, got a list of "
+                f"{len(target)}.",
+                "target",
+            )
+        mask = np.stack([_indexed(part, known) for part in target])
+    elif isinstance(target, tuple | slice) or target is Ellipsis:
+        mask = _indexed(target, known)[np.newaxis]
+    else:
+        mask = np.asarray(target)
+        if mask.shape == tuple(known):
+            mask = mask[np.newaxis]
+        if mask.shape[1:] != tuple(known) or len(mask) not in (1, size):
+            hint = ""
+            if len(known) > 1 and mask.shape in (tuple(known[:-1]), (size, *known[:-1])):
+                hint = ": (mask, class) selects one class where a mask of positions is True"
+            raise InputError(
+                f"Expected a boolean target of the output's shape {tuple(shape)}, or of "
+                f"{(size, *shape)} with the samples in front, got shape {mask.shape}{hint}.",
+                "target",
+            )
+    empty = [k for k, part in enumerate(mask) if not part.any()] if size else []
+    if empty:
+        of = f" of sample {empty[0]}" if len(mask) > 1 else ""
+        raise InputError(
+            f"Expected target to select at least one of the output's neurons, shape {tuple(shape)}, got "
+            f"{shown(target)}, which selects none{of}.",
+            "target",
+        )
+    return mask
+
+
+def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
+    """True where an index selects, in an array of a shape."""
+    parts = index if isinstance(index, tuple) else (index,)
+    mask = np.zeros(shape, bool)
+    try:
+        # NumPy takes no tensors for indices, and single booleans for new axes.
+        parts = tuple(np.asarray(p) if hasattr(p, "__array__") else p for p in parts)
+        if any(np.asarray(p).dtype.kind == "b" and np.ndim(p) == 0 for p in parts):
+            raise IndexError("a single boolean is no index")
+        mask[parts] = True
+    except (IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected target to index an output of shape {tuple(shape)} as NumPy does, got "
+            f"{shown(index)}: {str(error).rstrip('.')}.",
+            "target",
+        ) from None
+    return mask
+
+
+def index_of_one(shape: Sequence[int | None]) -> str:
+    """What the index of one neuron of an output looks like, for messages."""
+    axes = ("y", "x", "class") if len(shape) == 3 else "ijklmn"[: len(shape)]
+    return f"({', '.join(axes)})"
+
+
+def what_selects(shape: Sequence[int | None]) -> str:
+    """What selects neurons of an output that is no vector."""
+    one = index_of_one(shape)
+    return f"a tuple that indexes it, such as {one}, or a boolean array of its shape"
