@@ -100,13 +100,8 @@ def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
     return mask
 
 
-def index_of_one(shape: Sequence[int | None]) -> str:
-    """What the index of one neuron of an output looks like, for messages."""
-    axes = ("y", "x", "class") if len(shape) == 3 else "ijklmn"[: len(shape)]
-    return f"({', '.join(axes)})"
-
-
 def what_selects(shape: Sequence[int | None]) -> str:
-    """What selects neurons of an output that is no vector."""
-    one = index_of_one(shape)
+    """What selects neurons of an output that is no vector, for messages."""
+    axes = ("y", "x", "class") if len(shape) == 3 else "ijklmn"[: len(shape)]
+    one = f"({', '.join(axes)})"
     return f"a tuple that indexes it, such as {one}, or a boolean array of its shape"
