@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.outputs import read_output
 from rap_keras.models.preprocessing import Preprocess
 from rap_keras.models.randomisation import randomised
 from rap_keras.support.text import first_line
@@ -150,6 +151,23 @@ class LoadedModel:
                 "classes",
             )
         return dataclasses.replace(self, labels=tuple(labels))
+
+    def of_output(self, output: str | int | None) -> "LoadedModel":
+        """The same model for one of its outputs; names are kept where it is the one that had them.
+
+        Args:
+            output: Its name or number; None: as it is.
+
+        Raises:
+            InputError: There is no such output.
+        """
+        if output is None:
+            return self
+        if self.labels is not None:
+            network: Any = self.network
+            if read_output(output, network.output_names) == network.position:
+                return dataclasses.replace(self, output=output)
+        return dataclasses.replace(self, output=output, labels=None, synsets=None)
 
     def randomised(self, stage: str, seed: int) -> "LoadedModel":
         """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""

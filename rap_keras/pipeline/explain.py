@@ -137,7 +137,7 @@ def _loaded(
     model: Any, floats: bool, scaling: dict[str, Any], output: Any, **given: Any
 ) -> LoadedModel:
     if isinstance(model, LoadedModel):
-        return model if output is None else dataclasses.replace(model, output=output)
+        return model.of_output(output)
     if floats:
         plain = scaling["preprocess"] in ("auto", "none")
         scaled = [name for name in scaling if scaling[name] is not None][plain:]

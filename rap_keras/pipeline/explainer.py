@@ -72,4 +72,4 @@ class Explainer:
 def _loaded(model: Any, output: str | int | None) -> LoadedModel:
     if not isinstance(model, LoadedModel):
         return LoadedModel(model, model.name, None, np.asarray, output=output)
-    return model if output is None else dataclasses.replace(model, output=output)
+    return model.of_output(output)

@@ -226,3 +226,20 @@ def test_images_of_several_sizes(pixels):
         32,
         3,
     )
+
+
+def test_names_are_those_of_their_output():
+    given = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(given)
+    ends = [keras.layers.Dense(n, name=name)(flat) for n, name in ((2, "few"), (5, "many"))]
+    model = load_model(keras.Model(given, ends), preprocess="none", output="few")
+    named = model.with_labels(["cat", "dog"])
+    x = np.ones((1, 8, 8, 3), "float32")
+    for own in (None, "few", 0):
+        found = rap_keras.explain(named, x, "gradient", "dog", output=own)
+        assert found.decisions[0].startswith("neuron 1 (dog), logit ")
+    for other in ("many", 1):
+        found = rap_keras.explain(named, x, "gradient", 4, output=other)
+        assert found.decisions[0].startswith("neuron 4, logit ")
+        with pytest.raises(InputError, match="has no names for its classes"):
+            rap_keras.explain(named, x, "gradient", "dog", output=other)
