@@ -117,13 +117,13 @@ def classes(index: Any) -> Target:
 
 
 def first_given(target: Any, neuron_selection: Any) -> Any:
-    """The target, which iNNvestigate calls neuron_selection.
+    """The target, which iNNvestigate calls neuron_selection and takes as a column, too.
 
     Raises:
         InputError: Both are given.
     """
     if target is None or neuron_selection is None:
-        return neuron_selection if target is None else target
+        return as_column(neuron_selection) if target is None else target
     raise InputError(
         f"Expected target or neuron_selection, which mean the same, got both, {shown(target)} and "
         f"{shown(neuron_selection)}: leave neuron_selection out.",
@@ -197,13 +197,13 @@ def read_target(
 
 def as_column(target: Any) -> Any:
     """What iNNvestigate takes for one class of each sample, as `read_target` takes it."""
-    if isinstance(target, tuple):
-        target = list(target)
+    if is_region(target):
+        return target
     try:
         array = np.asarray(target)
     except ValueError:  # lists of several lengths, which `read_target` refuses
         return target
-    column = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "b"
+    column = array.ndim == 2 and array.shape[1] == 1
     return array.reshape(-1) if column else target
 
 

@@ -113,7 +113,8 @@ def test_innvestigates_words_mean_the_same(model, analyzer, x):
     by_mode = create_analyzer("rap", model, neuron_selection_mode="index")
     expected = analyzer.analyze(x, target=[7, 0, 9])
     np.testing.assert_array_equal(by_mode.analyze(x, [7, 0, 9]), expected)
-    np.testing.assert_array_equal(by_mode.analyze(x, neuron_selection=[7, 0, 9]), expected)
+    for told in ([7, 0, 9], np.array([[7], [0], [9]])):
+        np.testing.assert_array_equal(by_mode.analyze(x, neuron_selection=told), expected)
     with pytest.raises(InputError, match="got none: pass a class, or one per sample"):
         by_mode.analyze(x)
     with pytest.raises(InputError, match="which mean the same, got both, 1 and 2"):
