@@ -144,7 +144,7 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         for maps, samples, reference in zip(found["maps"], arrays, self._references, strict=True):
             for own, x in zip(maps, samples, strict=True):
                 own *= x - reference
-        if self._gradient.postprocess is None and target.kind != "classes":
+        if self._gradient.postprocess is None:
             self._check_sums(arrays, target, found)
         return found
 
