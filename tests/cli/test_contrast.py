@@ -91,7 +91,7 @@ def test_methods_with_options(scene, tmp_path):
         (["--contrast", "both"], "softmax or uniform"),
         (["--contrast", "softmax", "--against", 3], "pass one of them"),
         (["--against", "cat"], "Expected --against to be one of 10 classes, got 'cat'"),
-        (["--neuron", 3, "--against", 3], "got --against=(3,), which is explained itself"),
+        (["--neuron", 3, "--against", 3], "got --against 3, which is explained itself"),
         (["--against", 10], "Expected the classes of --against from 0 to 9, got [10]"),
         (["--contrast", "softmax", "--method", "smoothgrad"], "contrast"),
     ],
