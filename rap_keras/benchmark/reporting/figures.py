@@ -26,6 +26,7 @@ from rap_keras.support.text import printable
 # More rows than these are for the page of heat maps.
 MOST_ROWS = 12
 DPI = 150
+WIDEST = 1600
 # Those of tab10, without the grey, which is for controls; and three dark ones.
 COLORS = (
     *("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
@@ -225,7 +226,13 @@ def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, the same at every run."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    # 256 colours make a figure of noisy maps a third of the size.
-    small = io.BytesIO()
-    PIL.Image.open(buffer).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return smaller(buffer.getvalue())
+
+
+def smaller(picture: bytes) -> bytes:
+    """A PNG file as pages show it: at most `WIDEST` pixels wide, of 256 colours."""
+    image, small = PIL.Image.open(io.BytesIO(picture)).convert("RGB"), io.BytesIO()
+    if image.width > WIDEST:
+        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)))
+    image.quantize(256).save(small, "PNG", optimize=True)
     return small.getvalue()
