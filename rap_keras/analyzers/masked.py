@@ -51,26 +51,24 @@ class MaskedAnalyzer(Analyzer):
             )
         return numbers.tolist()
 
-    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
-        """Masks (n, height, width) of one image, at most `batch_size` at a time: 0 is hidden, 1 seen."""
-        raise NotImplementedError
-
     def _map(
         self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
     ) -> np.ndarray:
         """The map (height, width) of one image, float64; logits and neurons with a batch axis of 1."""
         raise NotImplementedError
 
-    def _seen(self, image: np.ndarray, position: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Masks, and the logits of the image under them."""
+    def _seen(
+        self, image: np.ndarray, masks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Masks (n, height, width), 0 is hidden and 1 seen, and the logits of the image under them."""
         value = np.asarray(self.value)
-        for masks in self._masks(image, position):
-            copies = np.empty((len(masks), *image.shape), image.dtype)
-            for one, mask in zip(copies, masks, strict=True):
+        for some in masks:
+            copies = np.empty((len(some), *image.shape), image.dtype)
+            for one, mask in zip(copies, some, strict=True):
                 kept = mask[..., None]
                 one[...] = image * kept + value * (1 - kept)
             logits = self._network.logits([copies])
-            yield masks, self._sign * (logits - self.reference_output)
+            yield some, self._sign * (logits - self.reference_output)
 
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         if not len(arrays[0]) or target.kind == "classes":
@@ -147,8 +145,7 @@ class OcclusionAnalyzer(MaskedAnalyzer):
             starts.append(along if along[-1] == n - w else [*along, n - w])
         return window, starts
 
-    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
-        size = image.shape[:2]
+    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
         (height, width), (rows, columns) = self._steps(size)
         count = len(rows) * len(columns)
         for chunk in as_batches(count, self.batch_size):
@@ -164,7 +161,7 @@ class OcclusionAnalyzer(MaskedAnalyzer):
     ) -> np.ndarray:
         whole = explained_logits(logits, neurons)
         drops, covered = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
-        for masks, seen in self._seen(image, position):
+        for masks, seen in self._seen(image, self._masks(image.shape[:2], position)):
             hidden = 1 - masks
             drops += np.tensordot(whole - explained_logits(seen, neurons), hidden, 1)
             covered += hidden.sum(0)
@@ -232,8 +229,7 @@ class RISEAnalyzer(MaskedAnalyzer):
                 'itself: pass score="logit" if it is a regression.',
             )
 
-    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
-        size = image.shape[:2]
+    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
         generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
         cell = [-(-n // self.cells) for n in size]
         rise = [_bilinear(self.cells, (self.cells + 1) * c) for c in cell]
@@ -252,7 +248,7 @@ class RISEAnalyzer(MaskedAnalyzer):
         self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
     ) -> np.ndarray:
         total = np.zeros(image.shape[:2])
-        for masks, seen in self._seen(image, position):
+        for masks, seen in self._seen(image, self._masks(image.shape[:2], position)):
             total += np.tensordot(self._scores(seen, neurons), masks, 1)
         return total / (self.p * self.masks)
 

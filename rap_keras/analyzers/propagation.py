@@ -53,14 +53,14 @@ class PropagationAnalyzer(Analyzer):
         contrast: str | int | Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        self.bounds = self._bounds = read_bounds(bounds)
+        self.bounds = read_bounds(bounds)
         self._composite_of_rules = composite
         super().__init__(model, **options)
         self._use_graph()
         self.contrast = self._read_contrast(contrast)
 
     def _use_graph(self) -> None:
-        self._propagation = Propagation(self._graph, self._composite_of_rules, self._bounds)
+        self._propagation = Propagation(self._graph, self._composite_of_rules, self.bounds)
 
     def _propagation_to(self, target: Target) -> Propagation:
         return self._propagation
@@ -70,7 +70,7 @@ class PropagationAnalyzer(Analyzer):
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         arrays, pack = super()._read(x)
-        refuse_outside(self._bounds, arrays)
+        refuse_outside(self.bounds, arrays)
         return arrays, pack
 
     def _read_target(self, arrays: list[np.ndarray], target: Any, against: Any) -> Target:

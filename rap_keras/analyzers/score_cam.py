@@ -46,8 +46,7 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
         made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}
         return tf.cast(made[self._slot], tf.float32)
 
-    def _masks(self, image: np.ndarray, position: int) -> Iterator[np.ndarray]:
-        features = self._batches.run(self._feature_maps, [image[None]], all_neurons(1))
+    def _masks(self, features: np.ndarray, image: np.ndarray) -> Iterator[np.ndarray]:
         for chunk in as_batches(features.shape[-1], self.batch_size):
             masks = _resized(features[..., chunk], image)
             low, high = (f(masks, (1, 2), keepdims=True) for f in (np.min, np.max))
@@ -57,9 +56,9 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
     def _map(
         self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
     ) -> np.ndarray:
-        scores = [explained_logits(seen, neurons) for _, seen in self._seen(image, position)]
-        weights = softmax(np.concatenate(scores))
         features = self._batches.run(self._feature_maps, [image[None]], all_neurons(1))
+        seen = self._seen(image, self._masks(features, image))
+        weights = softmax(np.concatenate([explained_logits(one, neurons) for _, one in seen]))
         return _resized(np.maximum(features @ weights, 0)[..., None], image)[0]
 
 

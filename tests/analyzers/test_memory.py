@@ -113,7 +113,7 @@ def test_the_noise_of_several_inputs_is_drawn_input_by_input(rng):
 
 def test_masks_are_drawn_as_all_at_once():
     analyzer = create_analyzer("rise", plain(), masks=7, batch_size=3, cells=4, seed=5)
-    masks = np.concatenate(list(analyzer._masks(np.zeros((12, 12, 3)), 2)))
+    masks = np.concatenate(list(analyzer._masks((12, 12), 2)))
     drawn = np.random.default_rng([5, 2])
     grids = drawn.random((7, 4, 4)) < 0.5
     shifts = np.stack([drawn.integers(0, 3, 7) for _ in range(2)], 1)

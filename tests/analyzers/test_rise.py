@@ -17,7 +17,7 @@ def images(rng):
 
 
 def masks_of(analyzer, position, size=(12, 12)):
-    return np.concatenate(list(analyzer._masks(np.zeros((*size, 3)), position)))
+    return np.concatenate(list(analyzer._masks(size, position)))
 
 
 def softmax(logits):
