@@ -54,9 +54,7 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         """The copies of one sample, one after the other, one per weight."""
         raise NotImplementedError
 
-    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        if not len(arrays[0]) or target.kind == "classes":
-            return super()._explained(arrays, target)
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         logits = self._logits_of(arrays)
         neurons = target.neurons(logits)
         known = target.known(neurons)
@@ -137,10 +135,8 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         ways = [(r, x - r) for x, r in zip(sample, self._references, strict=True)]
         return (Copy([start + place * way for start, way in ways]) for place in places)
 
-    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        found = super()._explained(arrays, target)
-        if target.kind == "classes":
-            return found  # made of those of each class
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        found = super()._explained_some(arrays, target)
         for maps, samples, reference in zip(found["maps"], arrays, self._references, strict=True):
             for own, x in zip(maps, samples, strict=True):
                 own *= x - reference

@@ -216,10 +216,7 @@ class Analyzer(BinaryAnalyzer):
 
     @contextlib.contextmanager
     def counting_from(self, position: int) -> Iterator[None]:
-        """Within it, the samples of a call get the noise of samples position, position + 1, ...
-
-        So samples that are explained part by part are explained as in one call.
-        """
+        """Within it, a call gets the noise of samples from `position` on: parts are as the whole."""
         before, self._first = self._first, position
         try:
             yield
@@ -278,6 +275,10 @@ class Analyzer(BinaryAnalyzer):
         if target.kind == "classes" and not self._shares_forward_pass:
             each = [self._explained(arrays, classes(column)) for column in target.index.T]
             return side_by_side(each) | {"neurons": target.index}
+        return self._explained_some(arrays, target)
+
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        """As `_explained`, of one sample or more; of k classes only where they share a forward pass."""
         found = self._batches.run(self._explaining, arrays, target)
         return found | {"neurons": target.neurons(found["logits"])}
 
@@ -310,8 +311,6 @@ class Analyzer(BinaryAnalyzer):
         if self.check_finite and (broken or not all(np.isfinite(m).all() for m in maps)):
             values = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
             raise not_finite(values)
-
-    # What is compiled.
 
     def _explaining(self, inputs: list[tf.Tensor], target: Target) -> dict[str, Any]:
         maps, logits = self._maps(inputs, target)

@@ -37,9 +37,7 @@ class RandomAnalyzer(Analyzer):
         self.stddev = read_number("stddev", stddev, 0)
         self.seed = None if seed is None else read_integer("seed", seed, 0)
 
-    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        if target.kind == "classes":
-            return super()._explained(arrays, target)
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         logits = self._logits_of(arrays)
         generator = np.random.default_rng(self.seed)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]

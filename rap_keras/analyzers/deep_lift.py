@@ -63,10 +63,9 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     def _start(self, target: Target) -> Start:
         return only_selected
 
-    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        found = super()._explained(arrays, target)
-        if len(arrays[0]):
-            self._warn_of_delta(found.pop("delta"), found.pop("size"), found["logits"])
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        found = super()._explained_some(arrays, target)
+        self._warn_of_delta(found.pop("delta"), found.pop("size"), found["logits"])
         return found
 
     def _explaining(self, inputs: list[tf.Tensor], target: Target) -> dict[str, Any]:

@@ -70,9 +70,7 @@ class MaskedAnalyzer(Analyzer):
             logits = self._network.logits([copies])
             yield some, self._sign * (logits - self.reference_output)
 
-    def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        if not len(arrays[0]) or target.kind == "classes":
-            return super()._explained(arrays, target)
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         (images,) = arrays
         logits = self._logits_of(arrays)
         told = target.neurons(logits)
