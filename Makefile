@@ -114,7 +114,7 @@ pictures: setup
 	$(BIN)/python scripts/tables.py
 
 # Both archives, checked, and each tried from a clean environment outside of this folder.
-# Of each, the embedded networks are 2.7 MB.
+# Of each, the bundled networks are 2.7 MB.
 LARGEST := 3000000
 TRY := build/try
 release: .uv

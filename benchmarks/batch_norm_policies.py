@@ -2,7 +2,7 @@
 
 Example: python benchmarks/batch_norm_policies.py --images 8 --seed 0
 
-The embedded residual classifier on its test scenes, and ResNet-50 with random weights on noise. With the
+The bundled residual classifier on its test scenes, and ResNet-50 with random weights on noise. With the
 folder of classifiers and images that `--shared` names, a trained EfficientNet-Lite0 on photographs too.
 """
 
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from rap_keras import create_analyzer, embedded
+from rap_keras import bundled, create_analyzer
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 from rap_keras.support.images import collect_images, read_image
 
@@ -47,9 +47,9 @@ def random_resnet50(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
 
 
 def digits_residual(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
-    """The embedded residual classifier on test scenes."""
+    """The bundled residual classifier on test scenes."""
     images = cluttered_digits(count, seed=seed, split="test").images
-    return embedded.load("residual"), preprocess(images)
+    return bundled.load("residual"), preprocess(images)
 
 
 def efficientnet_lite0(shared: Path, count: int, seed: int) -> tuple[keras.Model, np.ndarray]:

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from matplotlib.figure import Figure
 
-from rap_keras import create_analyzer, embedded, plot
+from rap_keras import bundled, create_analyzer, plot
 from rap_keras.datasets.cluttered_digits import cluttered_digit_pairs, preprocess
 from rap_keras.evaluation import heatmap, relevance_share
 
@@ -33,7 +33,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     pairs = cluttered_digit_pairs(arguments.scene + 1)
     image, masks, labels = pairs.images[-1], pairs.masks[-1], pairs.labels[-1]
-    model = embedded.load(arguments.model)
+    model = bundled.load(arguments.model)
     figure = Figure((2.1 * (1 + 2 * len(METHODS)), 4.6), layout="constrained")
     axes = figure.subplots(2, 1 + 2 * len(METHODS))
     for row, label in enumerate(labels):

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from rap_keras import create_analyzer, embedded
+from rap_keras import bundled, create_analyzer
 from rap_keras.datasets.cluttered_digits import cluttered_digit_pairs, preprocess
 from rap_keras.evaluation import heatmap, relevance_share
 from rap_keras.rules import rap
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     pairs = cluttered_digit_pairs(arguments.scenes)
-    model = embedded.load(arguments.model)
+    model = bundled.load(arguments.model)
     ours = {name: getattr(rap, name) for case in CASES.values() for name in case}
     for title, exchanged in CASES.items():
         for name in ours:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from rap_keras import create_analyzer, embedded
+from rap_keras import bundled, create_analyzer
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 
 COMPAT = {"innvestigate_compat": True}
@@ -47,9 +47,9 @@ def convolution(size: int = 3, activation: str = "relu", **options: Any) -> laye
 def cases(seed: int) -> Iterator[tuple[str, str, keras.Model, str, dict[str, Any], dict[str, Any]]]:
     """Difference, network, model, method, options of the default, options of iNNvestigate's."""
     keras.utils.set_random_seed(seed)  # layers draw the seeds of their weights when they are made
-    vgg, residual = embedded.load("vgg"), embedded.load("residual")
+    vgg, residual = bundled.load("vgg"), bundled.load("residual")
     for method in ("lrp.alpha_2_beta_1", "lrp.alpha_1_beta_0", "lrp.sequential_preset_a"):
-        yield "bias in alpha-beta", "embedded vgg", vgg, method, {}, COMPAT
+        yield "bias in alpha-beta", "bundled vgg", vgg, method, {}, COMPAT
     swish = small(
         convolution(activation="swish"),
         layers.DepthwiseConv2D(3, activation="swish"),
@@ -60,10 +60,10 @@ def cases(seed: int) -> Iterator[tuple[str, str, keras.Model, str, dict[str, Any
     yield "negative contributions only", "swish, depthwise", swish, method, {}, COMPAT
     for method in ("lrp.epsilon", "lrp.sequential_preset_a", "deep_taylor"):
         folded = {"batch_norm": "fold", **COMPAT}
-        yield "BatchNormalization", "embedded residual", residual, method, folded, COMPAT
+        yield "BatchNormalization", "bundled residual", residual, method, folded, COMPAT
     method = "lrp.epsilon"
     rule = {"batch_norm": "rule", **COMPAT}
-    yield "its weights alone", "embedded residual", residual, method, rule, COMPAT
+    yield "its weights alone", "bundled residual", residual, method, rule, COMPAT
     separable = small(
         layers.SeparableConv2D(8, 3, activation="relu"),
         layers.SeparableConv2D(8, 3, activation="relu"),
@@ -80,7 +80,7 @@ def cases(seed: int) -> Iterator[tuple[str, str, keras.Model, str, dict[str, Any
     yield "input rules", "ZeroPadding2D first", padded, "lrp.z", flat, flat | COMPAT
     mine = {"seed": seed, "noise_scale": 0.1}
     wide = {"seed": seed, "noise_scale": 1.0}
-    yield "noise", "embedded vgg", vgg, "smoothgrad", mine, wide
+    yield "noise", "bundled vgg", vgg, "smoothgrad", mine, wide
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     print("| difference | network | method | change | correlation |")
     print("|---|---|---|---|---|")
     for difference, network, model, method, own, compat in cases(args.seed):
-        x = digits if "embedded" in network else noise.astype("float32")
+        x = digits if "bundled" in network else noise.astype("float32")
         ours, theirs = (
             create_analyzer(method, model, **options).analyze(x).astype("float64")
             for options in (own, compat)

@@ -2,7 +2,7 @@
 
 Example: python benchmarks/sanity.py --seed 0 --images 20
 
-The test of Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018), on the embedded models:
+The test of Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018), on the bundled models:
 weights are shuffled from the logits layer upwards, and the maps of the same images and neurons compared
 with those of the trained network. "size" is the rank correlation of the absolute values, "rank" that of
 the values, "linear" Pearson's correlation.
@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import rap_keras
-from rap_keras import embedded, patterns
+from rap_keras import bundled, patterns
 from rap_keras.analyzers.registry import read_method
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 from rap_keras.models.randomisation import STAGES as CASES
@@ -87,11 +87,11 @@ def cell(values: list[float]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
 
 
-def rows(name: embedded.Name, count: int, seed: int) -> Iterator[str]:
+def rows(name: bundled.Name, count: int, seed: int) -> Iterator[str]:
     """The table of one classifier."""
     x = preprocess(cluttered_digits(count, seed=seed, split="test").images)
     data = preprocess(cluttered_digits(256, seed=seed, split="train").images)
-    model = embedded.load(name)
+    model = bundled.load(name)
     kinds = ("|rank|", "rank", "linear")
     heads = [f"{kind}, {case}" for kind in kinds for case in CASES]
     yield f"| {name} | {' | '.join(heads).replace('|rank|', 'size')} |"

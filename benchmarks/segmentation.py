@@ -2,7 +2,7 @@
 
 Example: python benchmarks/segmentation.py --images 50 --figure segmentation.png
 
-The embedded U-Net labels the pixels of cluttered digits. Of each scene its logits of the digit's class
+The bundled U-Net labels the pixels of cluttered digits. Of each scene its logits of the digit's class
 are explained where that class wins, and at one pixel, the one next to the middle of these. "AP": the
 average precision of the relevance as a score of the digit's pixels; "inside": the share of positive
 relevance on them, whose area is in the last row; "AP, far": without the pixels within 8 of the explained
@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import rap_keras
-from rap_keras import embedded, plot
+from rap_keras import bundled, plot
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 from rap_keras.evaluation import average_precision, heatmap
 
@@ -76,7 +76,7 @@ def scores(map_: np.ndarray, mask: np.ndarray, won: np.ndarray, what: str) -> li
 def rows(count: int, seed: int, figure: str | None) -> Iterator[str]:
     """The table."""
     scenes = cluttered_digits(count, seed=seed, split="test")
-    x, model = preprocess(scenes.images), embedded.load("segmentation")
+    x, model = preprocess(scenes.images), bundled.load("segmentation")
     classes = scenes.labels + 1  # the background is 0
     won = model.predict(x, verbose=0).argmax(-1) == classes[:, np.newaxis, np.newaxis]
     kept = won.any((1, 2))

@@ -16,10 +16,10 @@ from rap_keras.version import __version__
 if TYPE_CHECKING:  # what `lazy` loads
     from rap_keras import (  # noqa: F401 (innvestigate, which `import *` leaves out)
         benchmark,
+        bundled,
         callbacks,
         composites,
         datasets,
-        embedded,
         evaluation,
         innvestigate,
         interop,
@@ -42,11 +42,11 @@ __all__ = [
     "__version__",
     "analyzer_names",
     "benchmark",
+    "bundled",
     "callbacks",
     "composites",
     "create_analyzer",
     "datasets",
-    "embedded",
     "errors",
     "evaluation",
     "explain",
@@ -60,8 +60,8 @@ __all__ = [
     "rules",
 ]
 
-# TensorFlow and matplotlib are loaded only when they are needed. The plugin is not in __all__: it says
-# what it lacks where iNNvestigate is not installed.
+# TensorFlow and matplotlib are loaded only when they are needed. Not in __all__: the plugin, which says
+# what it lacks where iNNvestigate is not installed, and the alias of `bundled`.
 __getattr__, __dir__ = lazy(
     __name__,
     __all__,
@@ -72,5 +72,5 @@ __getattr__, __dir__ = lazy(
         "explain": "pipeline.explain",
         "register_rule": "composites",
     },
-    modules=["innvestigate"],
+    modules=["embedded", "innvestigate"],
 )

@@ -40,7 +40,7 @@ class HeatMaps(keras.callbacks.Callback):
 
     Example:
         >>> import tempfile
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> model.compile("sgd", "mse")
         >>> x = np.ones((2, 64, 64, 3), "float32")
         >>> with tempfile.TemporaryDirectory() as folder:

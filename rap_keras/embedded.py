@@ -1,5 +1,5 @@
-"""The small networks that ship with the package; they live in `rap_keras.models.embedded`."""
+"""An alias of `rap_keras.bundled`."""
 
-from rap_keras.models.embedded import Name, load
+from rap_keras.bundled import Name, load
 
 __all__ = ["Name", "load"]

@@ -18,12 +18,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from rap_keras import InputError, analyzer_names, create_analyzer, embedded, patterns, plot
+from rap_keras import InputError, analyzer_names, bundled, create_analyzer, patterns, plot
 from rap_keras.datasets import cluttered_digits, preprocess
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COMPARED = ("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "integrated_gradients")
-NETWORKS: tuple[embedded.Name, ...] = ("vgg", "residual", "convnext", "vit", "segmentation")
+NETWORKS: tuple[bundled.Name, ...] = ("vgg", "residual", "convnext", "vit", "segmentation")
 NOT_SHOWN = ("lrp", "input", "random")  # a table of one's own; the controls
 
 
@@ -37,7 +37,7 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> None:
 def start() -> None:
     """The figure that docs/start.md makes."""
     scenes = cluttered_digits(4)
-    x, model = preprocess(scenes.images), embedded.load("vgg")
+    x, model = preprocess(scenes.images), bundled.load("vgg")
     relevance = create_analyzer("rap", model).analyze(x)
     figure = plot.explanation(relevance[0], scenes.images[0])
     save(figure, IMAGES / "start.png")
@@ -46,7 +46,7 @@ def start() -> None:
 def readme() -> None:
     """Scenes and their maps by several methods, with the digits' outlines."""
     scenes = cluttered_digits(3, seed=4)
-    x, model = preprocess(scenes.images), embedded.load("vgg")
+    x, model = preprocess(scenes.images), bundled.load("vgg")
     maps = {name: create_analyzer(name, model).analyze(x) for name in COMPARED}
     rows = [f"digit {label}" for label in scenes.labels]
     with rc_context({"font.size": 14}):
@@ -147,12 +147,12 @@ def _colors() -> Any:
 
 
 def gallery() -> None:
-    """The maps of one scene by every method, a picture for each embedded network."""
+    """The maps of one scene by every method, a picture for each bundled network."""
     scene = cluttered_digits(1, seed=7)
     x = preprocess(scene.images)
     training = preprocess(cluttered_digits(128, seed=1).images)
     for network in NETWORKS:
-        model = embedded.load(network)
+        model = bundled.load(network)
         maps: dict[str, np.ndarray] = {}
         for name in analyzer_names():
             if name in NOT_SHOWN:

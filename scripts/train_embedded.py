@@ -1,6 +1,6 @@
 """Train the networks that ship with rap_keras, on cluttered digits.
 
-Example: python scripts/train_embedded.py --model all --out rap_keras/assets
+Example: python scripts/train_bundled.py --model all --out rap_keras/assets
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rap_keras.models.architectures import (
     build_vgg,
     build_vit,
 )
-from rap_keras.models.embedded import arrays
+from rap_keras.models.bundled import arrays
 
 UNSEEN_SEED = 12345
 

@@ -153,7 +153,7 @@ class Analyzer(BinaryAnalyzer):
             InputError: x or the target does not fit the model; x or the result is not finite.
 
         Example:
-            >>> model = rap_keras.embedded.load("vgg")
+            >>> model = rap_keras.bundled.load("vgg")
             >>> x = np.ones((2, 64, 64, 3), "float32")
             >>> rap_keras.create_analyzer("rap", model).analyze(x, target=7).shape
             (2, 64, 64, 3)

@@ -50,7 +50,7 @@ class Explanation:
 
     Example:
         >>> scenes = rap_keras.datasets.cluttered_digits(2)
-        >>> found = rap_keras.explain("embedded:vgg", scenes.images, "gradient", target=7)
+        >>> found = rap_keras.explain("bundled:vgg", scenes.images, "gradient", target=7)
         >>> found[1].relevance.shape, [one.neurons.tolist() for one in found]
         ((1, 64, 64, 3), [[7], [7]])
     """

@@ -37,7 +37,7 @@ def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
         UnknownLayerError: A layer has no rule.
 
     Example:
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> rap_keras.create_analyzer("lrp.epsilon", model, epsilon=0.01).name
         'lrp.epsilon'
     """
@@ -77,7 +77,7 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
 
     Example:
         >>> import tempfile
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     rap_keras.create_analyzer("rap", model).save(folder)
         ...     rap_keras.load_analyzer(folder).name

@@ -180,7 +180,7 @@ def register_method(
         >>> @rap_keras.register_method("brightness", signed=False)
         ... def brightness(model, x, neurons, power=1):
         ...     return x.mean(-1) ** power
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> x = np.ones((1, 64, 64, 3), "float32")
         >>> rap_keras.create_analyzer("brightness", model, power=2).analyze(x).shape
         (1, 64, 64, 3)

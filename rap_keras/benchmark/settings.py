@@ -139,7 +139,7 @@ class Settings:
     """What to measure, and how; plain values, so that they are JSON."""
 
     model: str = _setting(
-        "embedded:vgg",
+        "bundled:vgg",
         "The model, as `rap_keras.models.load_model` takes it, and so are the next five.",
     )
     weights: str = _derived("imagenet", "The weights of an application.")

@@ -43,7 +43,7 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
     from rap_keras.models.loading import load_model
     from rap_keras.pipeline.explainer import Explainer
 
-    loaded = load_model(f"embedded:{name}")
+    loaded = load_model(f"bundled:{name}")
     explainers = {name: Explainer(loaded, MethodSpec(name, name)) for name in DEMO_METHODS}
     x = loaded.preprocess(scenes.images)
     explained = {method: one.explain(x) for method, one in explainers.items()}

@@ -33,12 +33,12 @@ def methods(
 def models() -> None:
     """List the models that --model takes."""
     import_tensorflow()
-    from rap_keras.models import embedded
+    from rap_keras.models import bundled
     from rap_keras.models.applications import applications
 
     lines = {
-        f"embedded:{name}": "bundled, for scenes with digits, 64 x 64 pixels"
-        for name in get_args(embedded.Name)
+        f"bundled:{name}": "bundled, for scenes with digits, 64 x 64 pixels"
+        for name in get_args(bundled.Name)
     }
     lines |= {
         name: f"keras.applications, {one.default_size} x {one.default_size} pixels, ImageNet"

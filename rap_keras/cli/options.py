@@ -47,7 +47,7 @@ ModelOption = Annotated[
     str,
     typer.Option(
         "--model",
-        help="An application of Keras (vgg16, resnet50, ...), embedded:vgg (residual, convnext, vit), "
+        help="An application of Keras (vgg16, resnet50, ...), bundled:vgg (residual, convnext, vit), "
         "hub:PRESET of KerasHub, FILE.keras, FILE.h5, or FILE.py:function that returns the model.",
     ),
 ]

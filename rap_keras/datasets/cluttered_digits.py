@@ -126,7 +126,7 @@ def _check(n: int, seed: int, split: str) -> None:
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
-    """Scale scenes to the input range of the embedded models, -1 to 1.
+    """Scale scenes to the input range of the bundled models, -1 to 1.
 
     Args:
         images: uint8 of shape `(n, 64, 64, 3)`, as in `Scenes.images`.

@@ -32,7 +32,7 @@ class TopK:
     Example:
         >>> scenes = rap_keras.datasets.cluttered_digits(2)
         >>> top = rap_keras.TopK(3)
-        >>> rap_keras.explain("embedded:vgg", scenes.images, "gradient", top).relevance.shape
+        >>> rap_keras.explain("bundled:vgg", scenes.images, "gradient", top).relevance.shape
         (2, 3, 64, 64, 3)
     """
 

@@ -44,7 +44,7 @@ def explain_func(
         InputError: The inputs fit the model in neither layout, or as in `create_analyzer`.
 
     Example:
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> x = np.ones((2, 3, 64, 64), "float32")  # channels first
         >>> rap_keras.interop.quantus.explain_func(model, x, [7, 3], method="gradient").shape
         (2, 64, 64)

@@ -43,7 +43,7 @@ class Explainer:
         **options: Those of the method.
 
     Example:
-        >>> explainer = rap_keras.interop.xplique.Explainer(rap_keras.embedded.load("vgg"), "gradient")
+        >>> explainer = rap_keras.interop.xplique.Explainer(rap_keras.bundled.load("vgg"), "gradient")
         >>> explainer(np.ones((2, 64, 64, 3), "float32"), np.eye(10)[[7, 3]]).shape
         (2, 64, 64, 1)
     """

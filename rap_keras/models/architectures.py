@@ -1,4 +1,4 @@
-"""The networks of the embedded models, built in code, with random weights."""
+"""The networks of the bundled models, built in code, with random weights."""
 
 from typing import Any
 

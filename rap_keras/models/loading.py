@@ -13,7 +13,7 @@ from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.h5_files import raw_operations, with_axes
 from rap_keras.models.hub import PREFIX, load_preset
 from rap_keras.models.loaded import LoadedModel, RawModel, channels_of
-from rap_keras.models.names import EMBEDDED
+from rap_keras.models.names import BUNDLED, bundled_name
 from rap_keras.models.preprocessing import (
     SCALINGS,
     Preprocess,
@@ -37,15 +37,15 @@ def load_model(
     """Loads a model of RGB or grey images by its specification.
 
     Args:
-        spec: The name of an application (`vgg16`, `resnet50`, ...), `embedded:vgg` or another of
-            `rap_keras.embedded`, `hub:PRESET` (an image classifier of KerasHub, downloaded, or the
+        spec: The name of an application (`vgg16`, `resnet50`, ...), `bundled:vgg` or another of
+            `rap_keras.bundled`, `hub:PRESET` (an image classifier of KerasHub, downloaded, or the
             folder of a saved one), a file `FILE.keras` or `FILE.h5`, or `FILE.py:function`, a function
             without arguments that returns the model; or a Keras model itself.
         weights: `imagenet` (the published ones), `none` (random ones) or a file of weights. The
             first two choose between the weights of an application or a preset; other models have their
             own.
         preprocess: How pixels in 0..255 become the model's input: `auto` (as the application, the
-            preset or the embedded model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
+            preset or the bundled model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
             `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, over standard
             deviation), or the name of an application. Your own model needs one of these, or
             `mean` or `std`. A model of grey images takes the luma of the pixels (ITU-R BT.601).
@@ -60,7 +60,7 @@ def load_model(
         InputError: If there is no such model, weights or preprocessing, or they do not fit.
 
     Example:
-        >>> loaded = rap_keras.models.load_model("embedded:vgg")
+        >>> loaded = rap_keras.models.load_model("bundled:vgg")
         >>> loaded.input_size, loaded.labels[:3]
         ((64, 64), ('0', '1', '2'))
     """
@@ -71,8 +71,8 @@ def load_model(
         loaded = RawModel(spec, str(getattr(spec, "name", type(spec).__name__)))
     elif spec.lower() in applications():
         loaded = _application(spec.lower(), weights)
-    elif spec.startswith(EMBEDDED):
-        loaded = _embedded(spec)
+    elif (name := bundled_name(spec)) is not None:
+        loaded = _bundled(name)
     elif spec.startswith(PREFIX):
         loaded = load_preset(spec, published=weights == "imagenet")
     else:
@@ -130,12 +130,12 @@ def _application(name: str, weights: str) -> RawModel:
     )
 
 
-def _embedded(spec: str) -> RawModel:
+def _bundled(spec: str) -> RawModel:
     from rap_keras.datasets import preprocess
-    from rap_keras.models import embedded
+    from rap_keras.models import bundled
 
-    name = cast(embedded.Name, spec.removeprefix(EMBEDDED))
-    return RawModel(embedded.load(name), spec, preprocess, embedded.labels(name))
+    name = cast(bundled.Name, spec)
+    return RawModel(bundled.load(name), f"{BUNDLED}{name}", preprocess, bundled.labels(name))
 
 
 def _own(spec: str) -> RawModel:

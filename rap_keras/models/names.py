@@ -9,10 +9,11 @@ from typing import Literal, get_args
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
-EMBEDDED = "embedded:"
+BUNDLED = "bundled:"
+ALIAS = "embedded:"
 HUB = "hub:"
 
-EmbeddedName = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
+BundledName = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
 
 
 @functools.cache
@@ -43,22 +44,28 @@ def unknown_model(spec: str) -> InputError:
     """The error about an unknown model."""
     names = [
         *sorted(application_names()),
-        *(f"{EMBEDDED}{name}" for name in get_args(EmbeddedName)),
+        *(f"{BUNDLED}{name}" for name in get_args(BundledName)),
     ]
     advice = did_you_mean(spec, names) or _FORMS
     return InputError(f"There is no model {spec!r}: {advice} (rap-keras models lists all.)")
 
 
 _FORMS = (
-    "name an application (vgg16, resnet50, ...), embedded:vgg (residual, convnext, vit), hub:PRESET, "
+    "name an application (vgg16, resnet50, ...), bundled:vgg (residual, convnext, vit), hub:PRESET, "
     "FILE.keras, FILE.h5 or FILE.py:function."
 )
 
 
-def check_embedded(name: str) -> None:
-    """Refuses unknown embedded networks."""
-    if name not in get_args(EmbeddedName):
-        hint = did_you_mean(name, get_args(EmbeddedName)) or (
-            f"choose one of {', '.join(get_args(EmbeddedName))}."
+def bundled_name(spec: str) -> str | None:
+    """The name of a bundled network in `bundled:NAME` or `embedded:NAME`; None of other models."""
+    prefix = next((prefix for prefix in (BUNDLED, ALIAS) if spec.startswith(prefix)), None)
+    return None if prefix is None else spec.removeprefix(prefix)
+
+
+def check_bundled(name: str) -> None:
+    """Refuses unknown bundled networks."""
+    if name not in get_args(BundledName):
+        hint = did_you_mean(name, get_args(BundledName)) or (
+            f"choose one of {', '.join(get_args(BundledName))}."
         )
-        raise InputError(f"There is no embedded network {name!r}: {hint}")
+        raise InputError(f"There is no bundled network {name!r}: {hint}")

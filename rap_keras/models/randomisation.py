@@ -28,7 +28,7 @@ def randomised(model: "keras.Model", stage: str = "all", seed: int = 0) -> "kera
         InputError: There is no such stage.
 
     Example:
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> shuffled = rap_keras.models.randomised(model, "logits")
         >>> [bool((a == b).all()) for a, b in zip(model.get_weights(), shuffled.get_weights())][-2:]
         [False, False]

@@ -9,7 +9,7 @@ import h5py
 
 from rap_keras.errors import InputError
 from rap_keras.models.hub import PREFIX, check_installed
-from rap_keras.models.names import EMBEDDED, application_names, check_embedded, unknown_model
+from rap_keras.models.names import application_names, bundled_name, check_bundled, unknown_model
 from rap_keras.models.other_formats import what_it_is
 from rap_keras.models.preprocessing import Numbers, check_preprocess
 from rap_keras.support.memory import check_memory
@@ -41,8 +41,8 @@ def _check_named(spec: str) -> bool:
     file = before if before.endswith(".py") else spec
     applications = application_names()
     has_choice = spec.lower() in applications or spec.startswith(PREFIX)
-    if spec.startswith(EMBEDDED):
-        check_embedded(spec.removeprefix(EMBEDDED))
+    if (name := bundled_name(spec)) is not None:
+        check_bundled(name)
     elif file.endswith((".py", ".keras", ".h5")) and not has_choice:
         path = existing(file, "model file")
         if not file.endswith(".py"):

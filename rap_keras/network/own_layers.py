@@ -1,4 +1,4 @@
-"""Layers that Keras lacks, of the embedded networks; imported, they are known where a file is loaded."""
+"""Layers that Keras lacks, of the bundled networks; imported, they are known where a file is loaded."""
 
 from typing import Any
 

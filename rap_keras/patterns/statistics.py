@@ -313,7 +313,7 @@ def fit(
             without `preprocess`, or `preprocess` without one.
 
     Example:
-        >>> model = rap_keras.embedded.load("vgg")
+        >>> model = rap_keras.bundled.load("vgg")
         >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(4).images)
         >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
         >>> rap_keras.create_analyzer("pattern.attribution", model, patterns=patterns).analyze(x).shape

@@ -46,7 +46,7 @@ def explain(
 
     Args:
         model: A Keras model, what `rap_keras.models.load_model` returns, or what it takes: "resnet50",
-            "embedded:vgg", "model.keras", ...
+            "bundled:vgg", "model.keras", ...
         images: An image file, a folder of them, a pattern, an image of Pillow, an array uint8
             `(height, width, 3)`, `(height, width)` or a batch `(n, height, width, 3)`; or a list of
             these. Brought to the size of the model's input by `fit`. Or a batch of floats: what the
@@ -64,7 +64,7 @@ def explain(
             "uniform" for all others; see the option contrast of the methods.
         weights: As in `load_model`.
         preprocess: From pixels to the model's input, as in `load_model`. "auto" knows it of
-            applications, presets and embedded models; for your own model you need to say it.
+            applications, presets and bundled models; for your own model you need to say it.
         mean: What to subtract from the pixels after that, a number or one for each channel.
         std: What to divide them by after that.
         size: Height and width of the images, where the model takes any.
@@ -85,7 +85,7 @@ def explain(
 
     Example:
         >>> scenes = rap_keras.datasets.cluttered_digits(2)
-        >>> rap_keras.explain("embedded:vgg", scenes.images, target=7).neurons
+        >>> rap_keras.explain("bundled:vgg", scenes.images, target=7).neurons
         array([7, 7], dtype=int32)
     """
     check_fit(fit)

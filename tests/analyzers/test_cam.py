@@ -10,7 +10,7 @@ from keras import layers
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
-from rap_keras.models import embedded
+from rap_keras.models import bundled
 
 NAMES = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
 
@@ -116,7 +116,7 @@ def test_hires_cam_before_one_linear_layer_sums_to_the_logit(images):
 
 
 def test_the_layer_by_default_has_the_axes_of_the_image():
-    node = create_analyzer("grad_cam", embedded.load("vit"))._node
+    node = create_analyzer("grad_cam", bundled.load("vit"))._node
     assert isinstance(node.layer, layers.Conv2D)  # of the patches: attention has four axes, too
     model = segmenting()
     analyzer = create_analyzer("grad_cam", model)

@@ -9,7 +9,7 @@ from helpers import reference
 from helpers.compare import assert_same
 
 import rap_keras
-from rap_keras import InputError, create_analyzer, embedded
+from rap_keras import InputError, bundled, create_analyzer
 from rap_keras.datasets import cluttered_digits, preprocess
 
 F64 = {"dtype": "float64"}
@@ -222,7 +222,7 @@ def test_integrated_gradients_after_postprocessing(postprocess):
 
 @pytest.mark.parametrize("name", ["vgg", "residual"])
 def test_integrated_gradients_are_complete(name):
-    model = embedded.load(name)
+    model = bundled.load(name)
     x = preprocess(cluttered_digits(4).images)
     analyzer = create_analyzer("integrated_gradients", model, reference_inputs=-1)
     logits, base = model(x).numpy(), model(np.full_like(x, -1)).numpy()

@@ -177,7 +177,7 @@ def test_files_without_such_a_function_are_told(model, file, name, words):
 def test_the_command_line_takes_it(file, tmp_path, monkeypatch):
     image = tmp_path / "image.png"
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(image)
-    common = ["--model", "embedded:vgg", "--out", tmp_path / "out"]
+    common = ["--model", "bundled:vgg", "--out", tmp_path / "out"]
     succeed("compare", image, *common, "--methods", f"rap,{file}:pixels")
     succeed("explain", image, *common, "--method", f"{file}:pixels")
     arrays = np.load(tmp_path / "out" / "image.npy")

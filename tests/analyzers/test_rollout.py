@@ -8,7 +8,7 @@ from helpers.networks import plain
 from keras import layers, ops
 
 from rap_keras import InputError, create_analyzer
-from rap_keras.models import embedded
+from rap_keras.models import bundled
 from rap_keras.models.architectures import ClassToken, PositionEmbedding
 
 SIZE, GRID, WIDTH = (12, 8), (3, 2), 8
@@ -126,8 +126,8 @@ def test_maps_are_those_of_every_neuron_and_of_the_sample_alone(rng):
         analyzer.analyze_layers(x)
 
 
-def test_the_embedded_transformer_sees_its_patches():
-    model = embedded.load("vit")
+def test_the_bundled_transformer_sees_its_patches():
+    model = bundled.load("vit")
     found = create_analyzer("attention.rollout", model)._attention
     assert (found.tokens, found.grid, found.first) == (65, (8, 8), 1)
     assert len(found.weights) == 4

@@ -12,7 +12,7 @@ if not keras.__version__.startswith("3"):
 
 from helpers.thinned import slow_unless
 
-from rap_keras import embedded
+from rap_keras import bundled
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 from rap_keras.models import randomised
 
@@ -33,7 +33,7 @@ LIMITS = {"lrp.flat": 0.95, "lrp.w_square": 0.95}
 
 @pytest.fixture(scope="module")
 def model():
-    return embedded.load("vgg")
+    return bundled.load("vgg")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_model_itself_is_not_changed(model):
 
 @pytest.mark.parametrize("name", ["vgg", "residual"])
 def test_the_cases_change_the_last_layers(name):
-    model = embedded.load(name)
+    model = bundled.load(name)
     layers = [layer.name for layer in model.layers if layer.weights]
     for case, count in [("logits", 1), ("half", (len(layers) + 1) // 2), ("all", len(layers))]:
         clone = randomised(model, case)

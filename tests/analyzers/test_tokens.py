@@ -23,7 +23,7 @@ METHODS = {
 
 @functools.cache
 def beside_tokens(dtype, cast):
-    """An embedded column, a mask and a column of floats."""
+    """A bundled column, a mask and a column of floats."""
     ids = keras.Input((4,), dtype=dtype, name="ids")
     mask = keras.Input((4,), dtype="bool" if dtype == "int32" else dtype, name="mask")
     amount = keras.Input((5,), name="amount")

@@ -7,7 +7,7 @@ import pytest
 from helpers.benchmarks import drawn, measure_one, records, settings
 from helpers.command_line import fail, succeed
 
-from rap_keras import create_analyzer, embedded, evaluation
+from rap_keras import bundled, create_analyzer, evaluation
 from rap_keras.benchmark.grids import companions, make_grid
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import METRICS, Metric, each
@@ -181,7 +181,7 @@ def test_removal_compares_with_what_the_logits_lose():
     names = ("rap", "rap:contrast=softmax", "input_t_gradient")
     chosen = settings((), methods=names, data="cluttered-digit-pairs:3", metrics=("removal",))
     results = measure_one(Bench(chosen), 2, strict=True)[0]["results"]
-    pairs, model = cluttered_digit_pairs(3), embedded.load("vgg")
+    pairs, model = cluttered_digit_pairs(3), bundled.load("vgg")
     x = preprocess(pairs.images[2:])
     network = create_analyzer("gradient", model)
     logits = network._network.logits([x])[0]  # the model ends in a softmax

@@ -43,7 +43,7 @@ def protocol_of(methods=METHODS, controls=CONTROLS, metrics=METRICS, **changes):
         "versions": {"python": "3.11.7", "numpy": "2.4.6"},
         "backend": "keras",
         "command": "rap-keras benchmark --data 'a b'",
-        "model": "embedded:vgg",
+        "model": "bundled:vgg",
         "weights": "own",
         "preprocess": "auto",
         "input_size": [8, 6],
@@ -372,9 +372,8 @@ def test_nothing_comes_from_elsewhere(full):
 def test_the_protocol_is_readable(full):
     markdown = (full[0] / "report.md").read_text("utf-8")
     assert "```\nrap-keras benchmark --data 'a b'\n```" in markdown
-    assert (
-        "embedded:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped."
-        in (markdown)
+    assert "bundled:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped." in (
+        markdown
     )
     found = tables(markdown)
     rows = dict(found["Protocol"][1:])
@@ -482,7 +481,7 @@ def test_a_report_is_replaced_and_a_failure_leaves_it_whole(tmp_path, monkeypatc
     expected = set(ALWAYS)
     assert {path.name for path in tmp_path.iterdir()} == expected
     write_report(tmp_path, changed, records_of(protocol), {})
-    assert b"embedded:vgg on other" in (tmp_path / "report.md").read_bytes()
+    assert b"bundled:vgg on other" in (tmp_path / "report.md").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 
@@ -631,7 +630,7 @@ def test_lines_for_the_terminal(full):
     _, protocol, summary, _ = full
     sentence, few, *lines = summary_lines(protocol, summary)
     assert sentence == (
-        "embedded:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped."
+        "bundled:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped."
     )
     assert few.startswith("Only 5 images counted: below 100")
     assert summary_lines(protocol, summary | {"kept": 100})[1:] == lines

@@ -235,13 +235,13 @@ def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path)
     assert "did you mean" in fail("compare", photos, *options, "--methods", "rap,gradent")
 
 
-def test_explain_with_an_embedded_model(tmp_path):
+def test_explain_with_an_bundled_model(tmp_path):
     scenes = cluttered_digits(2)
     for k, pixels in enumerate(scenes.images):
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")
     out = tmp_path / "out"
-    succeed("explain", tmp_path / "*.png", "--model", "embedded:vgg", "--out", out)
-    loaded = load_model("embedded:vgg")
+    succeed("explain", tmp_path / "*.png", "--model", "bundled:vgg", "--out", out)
+    loaded = load_model("bundled:vgg")
     x = loaded.preprocess(scenes.images)
     expected = rap_keras.create_analyzer("rap", loaded.model).analyze(x)
     logits = loaded.model(x).numpy()
@@ -309,7 +309,7 @@ def test_demo(tmp_path):
     assert all(name in text for name in files(out))
     scenes = cluttered_digits(6)
     for name in ("vgg", "residual"):
-        loaded = load_model(f"embedded:{name}")
+        loaded = load_model(f"bundled:{name}")
         x = loaded.preprocess(scenes.images)
         logits = loaded.model(x).numpy()
         with np.load(out / f"{name}-maps.npz") as maps:

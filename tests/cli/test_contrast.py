@@ -7,7 +7,7 @@ import pytest
 from helpers.command_line import fail, succeed
 from PIL import Image
 
-from rap_keras import create_analyzer, embedded
+from rap_keras import bundled, create_analyzer
 from rap_keras.datasets import cluttered_digit_pairs, preprocess
 
 
@@ -29,12 +29,12 @@ def scene(tmp_path_factory):
 )
 def test_explained_against_others(scene, tmp_path, flags, contrast, words):
     out = tmp_path / "out"
-    text = succeed("explain", scene, "--model", "embedded:vgg", *flags, "--out", out)
+    text = succeed("explain", scene, "--model", "bundled:vgg", *flags, "--out", out)
     assert words in text
     told = json.loads((out / "explain.json").read_text())
     assert told["contrast"] == contrast
     found = np.load(out / "scene.npy")
-    analyzer = create_analyzer("rap", embedded.load("vgg"), contrast=contrast)
+    analyzer = create_analyzer("rap", bundled.load("vgg"), contrast=contrast)
     x = preprocess(cluttered_digit_pairs(1).images)
     expected = analyzer.analyze(x, [told["images"][0]["neuron"]])[0]
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
@@ -45,7 +45,7 @@ def test_methods_compared_against_others(scene, tmp_path):
     out = tmp_path / "out"
     methods = ["--methods", "rap,lrp.alpha_1_beta_0,gradient"]
     succeed(
-        "compare", scene, "--model", "embedded:vgg", *methods, "--contrast", "softmax", "--out", out
+        "compare", scene, "--model", "bundled:vgg", *methods, "--contrast", "softmax", "--out", out
     )
     assert (out / "compare.png").is_file()
 
@@ -53,28 +53,26 @@ def test_methods_compared_against_others(scene, tmp_path):
 def test_methods_with_options(scene, tmp_path):
     out = tmp_path / "out"
     named = ["rap:contrast=softmax", "rap", "gradient:postprocess=abs"]
-    flags = ["--model", "embedded:vgg", "--contrast", "uniform"]
+    flags = ["--model", "bundled:vgg", "--contrast", "uniform"]
     succeed("compare", scene, *flags, "--methods", ",".join(named[:2]), "--out", out)
-    model, x = embedded.load("vgg"), preprocess(cluttered_digit_pairs(1).images)
+    model, x = bundled.load("vgg"), preprocess(cluttered_digit_pairs(1).images)
     with np.load(out / "compare.npz") as found:
         for name, contrast in zip(named, ("softmax", "uniform"), strict=False):
             expected = create_analyzer("rap", model, contrast=contrast).analyze(x)
             bound = 1e-4 * np.abs(expected).max()
             np.testing.assert_allclose(found[name], expected, atol=bound)
     again = tmp_path / "again"
-    text = succeed(
-        "explain", scene, "--model", "embedded:vgg", "--method", named[0], "--out", again
-    )
+    text = succeed("explain", scene, "--model", "bundled:vgg", "--method", named[0], "--out", again)
     assert "against the others" in text
     told = json.loads((again / "explain.json").read_text())
     assert told["contrast"] == "softmax"
     assert told["images"][0]["method"] == named[0]
     third = tmp_path / "third"
-    succeed("explain", scene, "--model", "embedded:vgg", "--method", named[2], "--out", third)
+    succeed("explain", scene, "--model", "bundled:vgg", "--method", named[2], "--out", third)
     assert np.load(third / "scene.npy").min() >= 0
     layered = tmp_path / "layered"
     succeed(
-        "layers", scene, "--model", "embedded:vgg", "--method", named[0], "--out", layered, "--maps"
+        "layers", scene, "--model", "bundled:vgg", "--method", named[0], "--out", layered, "--maps"
     )
     with np.load(layered / "scene-layers.npz") as found:
         sums = [found[name].sum(dtype=np.float64) for name in found.files]
@@ -98,5 +96,5 @@ def test_methods_with_options(scene, tmp_path):
 )
 def test_what_cannot_be_set_against_others(scene, tmp_path, flags, words):
     out = tmp_path / "out"
-    assert words in fail("explain", scene, "--model", "embedded:vgg", *flags, "--out", out)
+    assert words in fail("explain", scene, "--model", "bundled:vgg", *flags, "--out", out)
     assert not out.exists()

@@ -12,9 +12,9 @@ from PIL import Image
 
 from rap_keras import analyzer_names
 from rap_keras.analyzers import registry
-from rap_keras.models import embedded
+from rap_keras.models import bundled
 from rap_keras.models.applications import applications
-from rap_keras.models.names import EmbeddedName, application_names
+from rap_keras.models.names import BundledName, application_names
 from rap_keras.support.progress import announced
 
 
@@ -57,25 +57,25 @@ def test_lists_need_no_tensorflow():
 def test_every_model_has_a_line():
     names = [line.split("  ")[0] for line in succeed("models").splitlines()]
     assert set(applications()) < set(names)
-    assert {"embedded:vgg", "embedded:vit", "hub:PRESET", "FILE.py:function"} < set(names)
+    assert {"bundled:vgg", "bundled:vit", "hub:PRESET", "FILE.py:function"} < set(names)
     assert len(names) == len(set(names))
 
 
 def test_doctor_of_a_model_that_is_explained(tmp_path):
-    told = succeed("doctor", "embedded:residual")
+    told = succeed("doctor", "bundled:residual")
     assert "78,714 parameters" in told
     assert "9 x BatchNormalization: routing.pass_on" in told
-    assert "explained: rap-keras explain IMAGE --model embedded:residual" in told
+    assert "explained: rap-keras explain IMAGE --model bundled:residual" in told
     photo = tmp_path / "a.png"
     Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(photo)
-    assert "checked on  a.png: neuron " in succeed("doctor", "embedded:vgg", "--image", photo)
+    assert "checked on  a.png: neuron " in succeed("doctor", "bundled:vgg", "--image", photo)
 
 
 @pytest.mark.slow
 def test_doctor_of_segmentation_and_of_the_model_by_its_flag():
-    assert "all neurons" in succeed("doctor", "embedded:segmentation")
-    told = succeed("doctor", "embedded:residual")
-    assert told == succeed("doctor", "--model", "embedded:residual")
+    assert "all neurons" in succeed("doctor", "bundled:segmentation")
+    told = succeed("doctor", "bundled:residual")
+    assert told == succeed("doctor", "--model", "bundled:residual")
 
 
 @pytest.fixture
@@ -195,9 +195,9 @@ def test_the_command_that_doctor_tells_runs(flags, told, pixels, file, tmp_path)
 def test_doctor_takes_one_image(tmp_path):
     for name in "ab":
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / f"{name}.png")
-    assert "Expected one image, got 2" in fail("doctor", "embedded:vgg", "--image", tmp_path)
+    assert "Expected one image, got 2" in fail("doctor", "bundled:vgg", "--image", tmp_path)
 
 
 def test_names_of_applications_are_those_of_keras():
     assert application_names() == set(applications())
-    assert set(get_args(EmbeddedName)) == set(get_args(embedded.Name))
+    assert set(get_args(BundledName)) == set(get_args(bundled.Name))

@@ -34,14 +34,14 @@ def run_fit(*arguments):
 def expected_on_photographs(folder, pattern_type="relu"):
     from rap_keras.models.loading import load_model
 
-    loaded = load_model("embedded:vgg")
+    loaded = load_model("bundled:vgg")
     pixels = [read_image(path, loaded.input_size) for path in sorted(folder.iterdir())]
     return fit(loaded.model, loaded.preprocess(np.stack(pixels)), pattern_type)
 
 
 def test_patterns_of_images_on_the_command_line(photographs, tmp_path):
     out = tmp_path / "new" / "patterns.npz"
-    result = run_fit(photographs, "--model", "embedded:vgg", "--type", "linear", "--out", out)
+    result = run_fit(photographs, "--model", "bundled:vgg", "--type", "linear", "--out", out)
     assert result.exit_code == 0, result.output
     assert "5 images" in result.output
     found = Patterns.load(out)
@@ -52,7 +52,7 @@ def test_patterns_of_images_on_the_command_line(photographs, tmp_path):
 
 def test_images_in_parts_on_the_command_line(photographs, tmp_path):
     files = {"--out": tmp_path / "patterns.npz", "--statistics": tmp_path / "statistics.npz"}
-    options = ["--model", "embedded:vgg", *itertools.chain(*files.items())]
+    options = ["--model", "bundled:vgg", *itertools.chain(*files.items())]
     for part in ("[01].png", "[234].png"):
         result = run_fit(photographs / part, *options)
         assert result.exit_code == 0, result.output
@@ -72,7 +72,7 @@ def test_errors_on_the_command_line_leave_no_files(photographs, tmp_path):
         (["--mean", "a"], "--mean"),
     ]
     for arguments, message in cases:
-        options = ["--model", "embedded:vgg", "--out", folder / "p.npz", *arguments]
+        options = ["--model", "bundled:vgg", "--out", folder / "p.npz", *arguments]
         result = run_fit(photographs, *options)
         assert result.exit_code == 2
         assert message in result.output

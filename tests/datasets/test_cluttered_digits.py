@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from rap_keras import embedded
+from rap_keras import bundled
 from rap_keras.datasets import Scenes, cluttered_digit_pairs, cluttered_digits, preprocess
 from rap_keras.datasets.drawing import _pool, draw
 from rap_keras.errors import InputError
@@ -23,7 +23,7 @@ def unseen() -> Scenes:
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest) -> keras.Model:
-    return embedded.load(request.param)
+    return bundled.load(request.param)
 
 
 def test_dtypes_shapes_and_ranges(unseen: Scenes) -> None:
@@ -153,7 +153,7 @@ def test_preprocess_refuses_other_images(images: np.ndarray) -> None:
         preprocess(images)
 
 
-def test_embedded_models_know_unseen_scenes(model: keras.Model, unseen: Scenes) -> None:
+def test_bundled_models_know_unseen_scenes(model: keras.Model, unseen: Scenes) -> None:
     logits = model.predict(preprocess(unseen.images), batch_size=100, verbose=0)
     assert logits.shape == (1000, 10)
     assert np.mean(logits.argmax(axis=1) == unseen.labels) >= 0.97
@@ -162,16 +162,16 @@ def test_embedded_models_know_unseen_scenes(model: keras.Model, unseen: Scenes) 
     assert np.abs(logits.sum(axis=1) - 1).max() > 1
 
 
-def test_embedded_models_are_bare(model: keras.Model) -> None:
+def test_bundled_models_are_bare(model: keras.Model) -> None:
     assert model.input_shape == (None, 64, 64, 3)
     assert not model.compiled
     assert model.layers[-1].activation is keras.activations.linear
     assert not any(isinstance(layer, keras.layers.Softmax) for layer in model.layers)
 
 
-def test_the_two_embedded_models_are_of_the_stated_kinds() -> None:
+def test_the_two_bundled_models_are_of_the_stated_kinds() -> None:
     vgg, residual = (
-        {type(layer).__name__ for layer in embedded.load(name).layers} for name in MODELS
+        {type(layer).__name__ for layer in bundled.load(name).layers} for name in MODELS
     )
     assert vgg == {"InputLayer", "Conv2D", "MaxPooling2D", "Flatten", "Dense"}
     assert residual == {
@@ -185,15 +185,15 @@ def test_the_two_embedded_models_are_of_the_stated_kinds() -> None:
     }
 
 
-def test_embedded_assets_are_small() -> None:
+def test_bundled_assets_are_small() -> None:
     with resources.as_file(resources.files("rap_keras") / "assets") as folder:
         sizes = {name: (Path(folder) / f"cluttered_digits_{name}.npz").stat() for name in MODELS}
     assert sum(stat.st_size for stat in sizes.values()) < 2_000_000
 
 
-def test_an_unknown_embedded_model_is_refused_with_the_choices() -> None:
+def test_an_unknown_bundled_model_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match=r"'resnet': choose one of vgg, residual"):
-        embedded.load("resnet")
+        bundled.load("resnet")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -222,7 +222,7 @@ def test_what_gives_no_pairs_is_refused(options: dict[str, Any]) -> None:
 def test_a_classifier_of_single_digits_sees_either_of_a_pair() -> None:
 
     pairs = cluttered_digit_pairs(60)
-    model = embedded.load("vgg")
+    model = bundled.load("vgg")
     for k in range(2):
         predicted = model.predict(preprocess(pairs.without[:, k]), verbose=0).argmax(1)
         assert (predicted == pairs.labels[:, 1 - k]).mean() > 0.9

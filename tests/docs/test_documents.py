@@ -137,7 +137,7 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("RAP_KERAS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("RAP_KERAS_MODEL", "embedded:residual")  # nothing is downloaded
+    monkeypatch.setenv("RAP_KERAS_MODEL", "bundled:residual")  # nothing is downloaded
     with matplotlib.rc_context():
         run_notebook(path)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rap_keras.backends.version import has_keras3
 from rap_keras.datasets import cluttered_digits, preprocess
-from rap_keras.models import embedded
+from rap_keras.models import bundled
 
 only_keras2 = pytest.mark.skipif(has_keras3(), reason="Keras 3 is there")
 # What Keras 3 computes of the first two scenes, for the first three digits.
@@ -24,9 +24,9 @@ LOGITS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg", "residual"])
-def test_the_embedded_models_compute_the_same_on_every_keras(name):
+def test_the_bundled_models_compute_the_same_on_every_keras(name):
     x = preprocess(cluttered_digits(2).images)
-    logits = embedded.load(name).predict(x, verbose=0)
+    logits = bundled.load(name).predict(x, verbose=0)
     np.testing.assert_allclose(logits[:, :3], LOGITS[name], rtol=0, atol=1e-5)
 
 
@@ -40,7 +40,7 @@ def photo(tmp_path):
 @only_keras2
 @pytest.mark.parametrize("command", ["explain", "compare", "layers", "demo"])
 def test_native_commands_say_what_works(command, photo, tmp_path):
-    images = [] if command == "demo" else [photo, "--model", "embedded:vgg"]
+    images = [] if command == "demo" else [photo, "--model", "bundled:vgg"]
     message = fail(command, *images, "--out", tmp_path / "out")
     assert f"needs Keras 3 (TensorFlow 2.16 or newer), got Keras {keras.__version__}" in message
     assert "benchmark --backend innvestigate" in message
@@ -56,7 +56,7 @@ def test_the_default_model_of_the_benchmark(tmp_path):
 
 @pytest.mark.slow
 def test_a_command_with_no_terminal_gets_to_its_work(photo, tmp_path):
-    arguments = ["patterns", "fit", photo, "--model", "embedded:vgg", "--type", "none"]
+    arguments = ["patterns", "fit", photo, "--model", "bundled:vgg", "--type", "none"]
     code = "from rap_keras.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code, *arguments, "--out", tmp_path / "out" / "p.npz"],

@@ -17,7 +17,7 @@ import rap_keras
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
 from rap_keras.datasets import cluttered_digits, preprocess
-from rap_keras.models import embedded
+from rap_keras.models import bundled
 from rap_keras.network.own_layers import LayerScale
 
 
@@ -49,8 +49,8 @@ def joined():
 
 
 @pytest.mark.slow
-def test_an_embedded_convnext_is_explained():
-    model = embedded.load("convnext")
+def test_an_bundled_convnext_is_explained():
+    model = bundled.load("convnext")
     x = preprocess(cluttered_digits(2).images)
     expected = rap_keras.create_analyzer("rap", model).analyze(x)
     found = plugin.create_analyzer("rap", plugin.from_keras3(model, keep_head=False)).analyze(x)
@@ -59,7 +59,7 @@ def test_an_embedded_convnext_is_explained():
 
 def test_a_class_token_has_no_layer_in_keras_2():
     with pytest.raises(InputError, match="'class_token/concatenate' is Concatenate of 1 tensors"):
-        plugin.from_keras3(embedded.load("vit"))
+        plugin.from_keras3(bundled.load("vit"))
 
 
 @pytest.mark.parametrize("build", [plain, residual, layered, joined])

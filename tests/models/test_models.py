@@ -283,7 +283,7 @@ def test_functions_that_give_no_model_of_images(python_file, function, message):
         ("model.pt", "FILE.keras"),
         ("missing.keras", "no model file 'missing.keras'"),
         ("missing.py:make", "no model file 'missing.py'"),
-        ("embedded:vgg17", "vgg17"),
+        ("bundled:vgg17", "vgg17"),
     ],
 )
 def test_no_such_model(spec, message):

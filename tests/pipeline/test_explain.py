@@ -8,7 +8,7 @@ from keras import layers
 from PIL import Image
 
 import rap_keras
-from rap_keras import InputError, create_analyzer, embedded
+from rap_keras import InputError, bundled, create_analyzer
 from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.models.loading import load_model
 
@@ -20,7 +20,7 @@ def pixels():
 
 @pytest.fixture(scope="module")
 def vgg():
-    return embedded.load("vgg")
+    return bundled.load("vgg")
 
 
 def grey_model():
@@ -37,16 +37,16 @@ def grey_model():
 
 def test_images_are_fitted_and_maps_brought_back(rng):
     image = rng.integers(1, 256, (56, 84, 3), np.uint8)
-    middle = rap_keras.explain("embedded:vgg", image[:, 14:70])
-    cropped = rap_keras.explain("embedded:vgg", image, fit="crop")
+    middle = rap_keras.explain("bundled:vgg", image[:, 14:70])
+    cropped = rap_keras.explain("bundled:vgg", image, fit="crop")
     np.testing.assert_array_equal(cropped.images, middle.images)
     assert_same(cropped.relevance, middle.relevance, 1e-5)
-    whole = rap_keras.explain("embedded:vgg", [image] * 2, fit="crop", original_size=True)
+    whole = rap_keras.explain("bundled:vgg", [image] * 2, fit="crop", original_size=True)
     np.testing.assert_array_equal(whole.images, [image] * 2)
     assert whole.relevance.shape == (2, 56, 84, 3)
     np.testing.assert_allclose(whole.relevance.sum((1, 2, 3)), whole.explained_logits, rtol=1e-4)
     assert not whole.relevance[:, :, :14].any()
-    several = rap_keras.explain("embedded:vgg", image, target=[[3, 5]], original_size=True)
+    several = rap_keras.explain("bundled:vgg", image, target=[[3, 5]], original_size=True)
     assert several.relevance.shape == (1, 2, 56, 84, 3)
 
 
@@ -68,23 +68,23 @@ def test_what_does_not_fit_is_refused(pixels):
         ({"images": np.zeros((1, 56, 56, 3)), "original_size": True}, "Expected images for"),
         (
             {"images": pixels, "classes": ["a", "b"]},
-            "each of the 10 neurons of embedded:vgg, got 2",
+            "each of the 10 neurons of bundled:vgg, got 2",
         ),
     ):
         with pytest.raises(InputError, match=message):
-            rap_keras.explain("embedded:vgg", **arguments)
+            rap_keras.explain("bundled:vgg", **arguments)
 
 
 def test_pixels_of_a_model_by_name(pixels, vgg):
-    found = rap_keras.explain("embedded:vgg", pixels)
+    found = rap_keras.explain("bundled:vgg", pixels)
     assert_same(found.relevance, create_analyzer("rap", vgg).analyze(preprocess(pixels)), 1e-5)
     np.testing.assert_array_equal(found.images, pixels)
     assert found.labels == tuple("0123456789")
-    assert found.model == "embedded:vgg"
+    assert found.model == "bundled:vgg"
 
 
 def test_every_kind_of_image_is_the_same_image(pixels, tmp_path):
-    loaded = load_model("embedded:vgg")
+    loaded = load_model("bundled:vgg")
     small, grey = tmp_path / "a" / "scene.png", pixels[0][..., 0]
     small.parent.mkdir()
     Image.fromarray(pixels[0]).save(small)
@@ -101,7 +101,7 @@ def test_every_kind_of_image_is_the_same_image(pixels, tmp_path):
 
 def test_other_sizes_are_warped(pixels):
     large = np.repeat(np.repeat(pixels[0], 3, 0), 2, 1)
-    found = rap_keras.explain("embedded:vgg", large)
+    found = rap_keras.explain("bundled:vgg", large)
     as_pillow = Image.fromarray(large).resize((64, 64), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(found.images[0], np.asarray(as_pillow))
 
@@ -115,15 +115,15 @@ def test_other_sizes_are_warped(pixels):
     ],
 )
 def test_neurons_by_number(pixels, vgg, neuron):
-    found = rap_keras.explain("embedded:vgg", pixels, "lrp.epsilon", neuron)
+    found = rap_keras.explain("bundled:vgg", pixels, "lrp.epsilon", neuron)
     analyzer = create_analyzer("lrp.epsilon", vgg)
     assert_same(found.relevance, analyzer.analyze(preprocess(pixels), neuron), 1e-5)
 
 
 def test_neurons_by_name_and_all(pixels):
-    by_name = rap_keras.explain("embedded:vgg", pixels, target="7")
+    by_name = rap_keras.explain("bundled:vgg", pixels, target="7")
     assert by_name.neurons.tolist() == [7, 7, 7]
-    together = rap_keras.explain("embedded:vgg", pixels, target="all")
+    together = rap_keras.explain("bundled:vgg", pixels, target="all")
     assert together.neurons is None
     np.testing.assert_allclose(
         together.relevance.sum((1, 2, 3)), together.logits.sum(1), rtol=1e-4, atol=1e-3
@@ -132,7 +132,7 @@ def test_neurons_by_name_and_all(pixels):
 
 def test_options_reach_the_method(pixels):
     plain, sized = (
-        rap_keras.explain("embedded:vgg", pixels, "gradient", postprocess=how).relevance
+        rap_keras.explain("bundled:vgg", pixels, "gradient", postprocess=how).relevance
         for how in (None, "abs")
     )
     np.testing.assert_array_equal(np.abs(plain), sized)
@@ -198,7 +198,7 @@ def test_wrong_input_is_one_sentence(pixels, words):
 
 
 def test_names_of_classes_are_proposed(pixels):
-    loaded = load_model("embedded:vgg")
+    loaded = load_model("bundled:vgg")
     object.__setattr__(loaded, "labels", ("tabby cat", *"abcdefg", "crane", "crane"))
     with pytest.raises(
         InputError, match="one of 10 classes, got 'tabby': did you mean 'tabby cat'"

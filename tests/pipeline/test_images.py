@@ -76,8 +76,8 @@ def test_warnings_go_where_they_are_told_to(tmp_path):
 def test_explain_warns_of_an_alpha_channel_only(tmp_path):
     wide = saved(tmp_path / "wide.png", np.full((32, 64, 4), 128, np.uint8))
     with pytest.warns(UserWarning, match="^The alpha channel of") as told:
-        rap_keras.explain("embedded:vgg", wide, "gradient")
+        rap_keras.explain("bundled:vgg", wide, "gradient")
     assert len(told) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rap_keras.explain("embedded:vgg", np.asarray(Image.open(wide))[..., :3], "gradient")
+        rap_keras.explain("bundled:vgg", np.asarray(Image.open(wide))[..., :3], "gradient")

@@ -89,7 +89,7 @@ def test_classes_by_number_and_name(target, neurons, classifier, pixels):
 
 
 def test_numbers_in_a_text_are_indices(classifier, pixels):
-    """Where they are names too: a name alone is a name, as `embedded:segmentation` has them."""
+    """Where they are names too: a name alone is a name, as `bundled:segmentation` has them."""
     shifted = classifier.with_labels(["void", "0", "1", "2"])
     for target, neurons in (("1,2", [[1, 2]] * 2), ("1", [2, 2]), (parse_target("1"), [1, 1])):
         found = rap_keras.explain(shifted, pixels, "gradient", target)

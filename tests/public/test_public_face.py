@@ -15,7 +15,7 @@ SUBMODULES = {
     "callbacks": "HeatMaps",
     "composites": "rap_composite",
     "datasets": "cluttered_digits",
-    "embedded": "load",
+    "bundled": "load",
     "errors": "InputError",
     "evaluation": "heatmap",
     "interop": "quantus.explain_func",
@@ -109,7 +109,7 @@ def use(model: object, x: np.ndarray) -> None:
     reveal_type(rap_keras.plot.explanation)
     rap_keras.plot.explanations(x)
     rap_keras.patterns.fit(model, x).save("patterns.npz")
-    rap_keras.embedded.load("vgg19")
+    rap_keras.bundled.load("vgg19")
     reveal_type(rap_keras.load_analyzer("folder"))
 """
 

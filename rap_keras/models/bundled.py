@@ -17,8 +17,8 @@ from rap_keras.models.architectures import (
     build_vgg,
     build_vit,
 )
-from rap_keras.models.names import EmbeddedName as Name
-from rap_keras.models.names import check_embedded
+from rap_keras.models.names import BundledName as Name
+from rap_keras.models.names import check_bundled
 
 _BUILDERS: dict[Name, Callable[[], keras.Model]] = {
     "vgg": build_vgg,
@@ -44,13 +44,13 @@ def load(name: Name) -> keras.Model:
         segmentation network to 11 for each pixel, `(n, 64, 64, 11)`, background first.
 
     Raises:
-        InputError: If there is no embedded model of that name, or it needs another Keras.
+        InputError: If there is no bundled model of that name, or it needs another Keras.
 
     Example:
-        >>> rap_keras.embedded.load("vgg").output_shape
+        >>> rap_keras.bundled.load("vgg").output_shape
         (None, 10)
     """
-    check_embedded(name)
+    check_bundled(name)
     model = _BUILDERS[name]()
     asset = resources.files("rap_keras") / "assets" / f"{model.name}.npz"
     with resources.as_file(asset) as path, np.load(path) as file:

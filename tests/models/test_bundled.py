@@ -14,7 +14,7 @@ from helpers.thinned import slow_unless
 import rap_keras
 from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.errors import InputError
-from rap_keras.models import architectures, embedded
+from rap_keras.models import architectures, bundled
 from rap_keras.models.loading import load_model
 
 # Of 1000 unseen scenes (docs/models.md) and of these, which are fewer.
@@ -30,7 +30,7 @@ def scenes():
 
 
 def test_every_network_is_tested_here():
-    assert set(MEGABYTES) == set(get_args(embedded.Name)) == {*CLASSIFIERS, "segmentation"}
+    assert set(MEGABYTES) == set(get_args(bundled.Name)) == {*CLASSIFIERS, "segmentation"}
 
 
 @pytest.mark.parametrize("name", MEGABYTES)
@@ -42,7 +42,7 @@ def test_files_are_small(name):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers_name_unseen_digits(name, scenes):
-    loaded = load_model(f"embedded:{name}")
+    loaded = load_model(f"bundled:{name}")
     assert loaded.input_size == (64, 64)
     assert loaded.labels == tuple("0123456789")
     np.testing.assert_array_equal(loaded.preprocess(scenes.images), preprocess(scenes.images))
@@ -54,7 +54,7 @@ def test_classifiers_name_unseen_digits(name, scenes):
 @pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] == "residual", CLASSIFIERS))
 def test_every_layer_conserves_the_logit(name, scenes):
     x = preprocess(scenes.images[:4])
-    analyzer = rap_keras.create_analyzer("rap", embedded.load(name))
+    analyzer = rap_keras.create_analyzer("rap", bundled.load(name))
     report = analyzer.conservation(x)
     assert len(report.layers) > 10
     assert report.max_error < 1e-5
@@ -63,7 +63,7 @@ def test_every_layer_conserves_the_logit(name, scenes):
 
 
 def test_segmentation_finds_unseen_digits(scenes):
-    loaded = load_model("embedded:segmentation")
+    loaded = load_model("bundled:segmentation")
     assert loaded.labels == ("background", *"0123456789")
     model = loaded.model
     logits = model.predict(preprocess(scenes.images), verbose=0)
@@ -76,15 +76,15 @@ def test_segmentation_finds_unseen_digits(scenes):
 
 
 def test_there_is_no_other_network():
-    with pytest.raises(InputError, match="no embedded network 'vgg19': did you mean 'vgg'"):
-        embedded.load("vgg19")
+    with pytest.raises(InputError, match="no bundled network 'vgg19': did you mean 'vgg'"):
+        bundled.load("vgg19")
 
 
 @pytest.mark.parametrize("name", MEGABYTES)
 def test_the_weights_are_those_of_the_file(name):
-    model = embedded.load(name)
+    model = bundled.load(name)
     asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
-    found = embedded.arrays(model)
+    found = bundled.arrays(model)
     with resources.as_file(asset) as path, np.load(path) as file:
         assert set(found) == set(file.files)
         for key, array in found.items():
@@ -105,16 +105,16 @@ def test_layers_of_our_own_are_saved_and_loaded(build, tmp_path, scenes):
 
 @pytest.mark.slow
 @keras3
-def test_an_analyzer_is_loaded_in_a_process_that_knows_no_embedded_network(tmp_path, scenes):
+def test_an_analyzer_is_loaded_in_a_process_that_knows_no_bundled_network(tmp_path, scenes):
     x = preprocess(scenes.images[:1])
-    analyzer = rap_keras.create_analyzer("attention.rollout", embedded.load("vit"))
+    analyzer = rap_keras.create_analyzer("attention.rollout", bundled.load("vit"))
     analyzer.save(tmp_path / "saved")
     np.save(tmp_path / "x.npy", x)
     code = (
         "import sys, numpy as np, rap_keras\n"
         "analyzer = rap_keras.load_analyzer('saved')\n"
         "np.save('found.npy', analyzer.analyze(np.load('x.npy')))\n"
-        "assert 'rap_keras.models.embedded' not in sys.modules\n"
+        "assert 'rap_keras.models.bundled' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert_same(np.load(tmp_path / "found.npy"), analyzer.analyze(x))
@@ -146,3 +146,8 @@ def test_the_transformer_needs_keras_3(monkeypatch):
     monkeypatch.setattr(architectures.keras, "__version__", "2.14.0")
     with pytest.raises(InputError, match=r"Expected Keras 3 .*, got Keras 2\.14\.0"):
         architectures.build_vit()
+
+
+def test_embedded_is_an_alias_of_bundled():
+    assert rap_keras.embedded.load is rap_keras.bundled.load
+    assert load_model("embedded:vgg").name == "bundled:vgg"

@@ -1,10 +1,10 @@
-"""The embedded classifiers compute the same on whatever Keras is installed."""
+"""The bundled classifiers compute the same on whatever Keras is installed."""
 
 import numpy as np
 import pytest
 
 from rap_keras.datasets import cluttered_digits, preprocess
-from rap_keras.models import embedded
+from rap_keras.models import bundled
 
 LOGITS = {  # of the first scene, to three digits
     "vgg": [-8.920, -8.765, -3.128, 7.205, -5.119, 11.244, -2.205, 2.510, 0.570, -1.025],
@@ -16,5 +16,5 @@ LOGITS = {  # of the first scene, to three digits
 @pytest.mark.parametrize("name", LOGITS)
 def test_logits_are_those_of_any_keras(name):
     x = preprocess(cluttered_digits(1).images)
-    logits = embedded.load(name).predict(x, verbose=0)[0]
+    logits = bundled.load(name).predict(x, verbose=0)[0]
     np.testing.assert_allclose(logits, LOGITS[name], atol=1e-3)
