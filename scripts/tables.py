@@ -1,4 +1,4 @@
-"""Writes the tables of docs/ that the code has once: docs/layers.md.
+"""Write the pages of docs/ that come from tables of the code: docs/layers.md.
 
 Example: python scripts/tables.py
 """
@@ -17,16 +17,17 @@ DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """\
 # Layers
 
-Every layer and operation of Keras that has a rule, and the rule that it gets, as the composites' tables
-have it (`python scripts/tables.py` writes this page). Types that are treated alike by RAP, its variant
-of the released code, `lrp.epsilon` and `lrp.alpha_1_beta_0` stand together. Names are those of
-`keras.layers` and of `keras.ops` (as classes of operations). A layer that is not here is opened, if it
-is made of such layers and operations ([how](rules.md#layers-made-of-layers)), or refused.
+This page lists every layer and operation of Keras that has a rule, and its rule in RAP, in RAP's released variant, in
+`lrp.epsilon` and in `lrp.alpha_1_beta_0`. Layers with the same rules share a section. Names are those of `keras.layers` and
+of `keras.ops` (as classes of operations). A layer that is not listed is opened if it consists of such layers and operations
+([how](rules.md#layers-made-of-layers)). Otherwise it is refused.
 
-The first and the last linear layer may have rules of their own: `rap.first` and `rap.head` of RAP.
-[What each layer gets](rules.md) says what the rules compute and why; the functions are in
-[the interface](api/rules.rst). Methods without rules (class activation maps, occlusion, RISE, integrated
-gradients) explain every layer that Keras can run and differentiate.
+The first and the last linear layer can have different rules: RAP uses `rap.first` and `rap.head`.
+[What each layer gets](rules.md) explains what the rules compute and why. The [interface](api/rules.rst) documents the
+functions. Methods without rules (class activation maps, occlusion, RISE, integrated gradients) explain every layer that
+Keras can run and differentiate.
+
+`python scripts/tables.py` writes this page from the code.
 """
 COLUMNS: dict[str, Mapping[Any, Any]] = {
     "rap": rap.RAP,
@@ -37,7 +38,7 @@ COLUMNS: dict[str, Mapping[Any, Any]] = {
 
 
 def layers() -> str:
-    """The page of layers."""
+    """Return the text of docs/layers.md."""
     kinds: dict[tuple[str, ...], list[str]] = {}
     for name in sorted(filter(_is_name, rap.RAP), key=lambda name: (name.lower(), name)):
         rules = (table.get(name) for table in COLUMNS.values())
@@ -61,7 +62,7 @@ def _is_name(layer_type: Any) -> bool:
 
 
 def main() -> None:
-    """Writes the page."""
+    """Write the page."""
     (DOCS / "layers.md").write_text(layers())
 
 
