@@ -1,11 +1,11 @@
-"""The LRP methods here and in iNNvestigate: seconds, interleaved, and peak memory, one process per side.
+"""Compare the cost of LRP here and in iNNvestigate: processor seconds and peak memory.
 
-    python benchmarks/cost_beside_innvestigate.py [--model VGG16] [--batch 1] [--repeats 5]
+    python benchmarks/cost_vs_innvestigate.py [--model VGG16] [--batch 1] [--repeats 5]
 
-Random weights, seed 0, one thread. Each side has a process of its own for each method; they take turns:
-here, there, here, there, and each waits while the other computes. Seconds are the processor's, the least
-over the repeats. Peak memory is that of the process after its first map; in brackets, that of the same
-process after a forward pass alone.
+Random weights, seed 0, one thread. Each side has a separate process for each method. They run in turns
+(here, there, here, there), and each waits while the other computes. Seconds are processor seconds, the
+minimum over the repeats. Peak memory is that of the process after a forward pass alone and after its
+first map.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def peak_gb():
 
 
 def serve(side, name, batch):
-    """Runs the methods that it reads on stdin, with the seconds and the peak memory on stdout."""
+    """Run each method named on stdin and write its seconds and the peak memory to stdout."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if side == "innvestigate":
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -90,7 +90,7 @@ def serve(side, name, batch):
 
 
 class Side:
-    """One side in a process of its own, idle until it is asked."""
+    """One side in a separate process, idle until it runs a method."""
 
     def __init__(self, side, name, batch):
         command = [
@@ -111,36 +111,40 @@ class Side:
     def _answer(self):
         return json.loads(self._process.stdout.readline())
 
-    def ask(self, method):
-        """Runs a method: its seconds, and the peak memory so far."""
+    def run(self, method):
+        """Run a method and return its seconds and the peak memory so far."""
         self._process.stdin.write(method + "\n")
         self._process.stdin.flush()
         return self._answer()
 
     def close(self):
-        """Ends the process."""
+        """End the process."""
         self._process.stdin.close()
         self._process.wait()
 
 
 SIDES = ("here", "innvestigate")
+COLUMNS = [
+    *("method", "seconds here", "seconds there", "faster"),
+    *("GB here: forward", "map", "GB there: forward", "map"),
+]
 
 
 def measure(name, methods, batch, repeats):
-    """One method at a time, so that only two analyzers are in memory."""
-    print("| method | here | iNNvestigate | faster | GB here | GB there |")
-    print("|---|---|---|---|---|---|")
+    """Measure one method at a time, so that only two analyzers are in memory."""
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|---" * len(COLUMNS) + "|")
     for method in methods:
         sides = [Side(side, name, batch) for side in SIDES]
-        peaks = [side.ask(method)[1] for side in sides]
+        peaks = [side.run(method)[1] for side in sides]
         for side in sides:
-            side.ask(method)
-        rounds = [[side.ask(method)[0] for side in sides] for _ in range(repeats)]
+            side.run(method)
+        rounds = [[side.run(method)[0] for side in sides] for _ in range(repeats)]
         here, there = (min(seconds) for seconds in zip(*rounds, strict=True))
-        cells = [f"{here:.2f} s", f"{there:.2f} s", f"{there / here:.2f}"]
-        cells += [
-            f"{peak:.2f} ({side.before:.2f})" for peak, side in zip(peaks, sides, strict=True)
-        ]
+        numbers = [here, there, there / here]
+        for peak, side in zip(peaks, sides, strict=True):
+            numbers += [side.before, peak]
+        cells = [f"{number:.2f}" for number in numbers]
         print(f"| `{method}` | {' | '.join(cells)} |", flush=True)
         for side in sides:
             side.close()
