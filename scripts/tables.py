@@ -17,15 +17,16 @@ DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """\
 # Layers
 
-This page lists every layer and operation of Keras that has a rule, and its rule in RAP, in RAP's released variant, in
-`lrp.epsilon` and in `lrp.alpha_1_beta_0`. Layers with the same rules share a section. Names are those of `keras.layers` and
-of `keras.ops` (as classes of operations). A layer that is not listed is opened if it consists of such layers and operations
+This page lists every layer and operation of Keras that has a rule, and its rule in RAP, in RAP's
+released variant, in `lrp.epsilon` and in `lrp.alpha_1_beta_0`. Layers with the same rules share a
+section. Names are those of `keras.layers` and of `keras.ops` (as classes of operations). A layer that is
+not listed is opened if it consists of such layers and operations
 ([how](rules.md#layers-made-of-layers)). Otherwise it is refused.
 
-The first and the last linear layer can have different rules: RAP uses `rap.first` and `rap.head`.
-[What each layer gets](rules.md) explains what the rules compute and why. The [interface](api/rules.rst) documents the
-functions. Methods without rules (class activation maps, occlusion, RISE, integrated gradients) explain every layer that
-Keras can run and differentiate.
+The first and the last linear layer can have different rules: RAP uses `rap.first` and `rap.head`. [What
+each layer gets](rules.md) explains what the rules compute and why. The [interface](api/rules.rst)
+documents the functions. Methods without rules (class activation maps, occlusion, RISE, integrated
+gradients) explain every layer that Keras can run and differentiate.
 
 `python scripts/tables.py` writes this page from the code.
 """
