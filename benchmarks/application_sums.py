@@ -1,4 +1,4 @@
-"""The sum of relevance over the logit of every baseline on large networks, as a Markdown table.
+"""Print the sum of relevance over the logit for methods on large models, as a Markdown table.
 
 Example: python benchmarks/application_sums.py --seed 0
 """
@@ -14,13 +14,13 @@ import numpy as np
 from rap_keras import create_analyzer
 from rap_keras.analyzers.registry import METHODS
 
-NETWORKS = ["ResNet50", "EfficientNetB0", "DenseNet121"]
+MODELS = ["ResNet50", "EfficientNetB0", "DenseNet121"]
 PRESETS = [method.name for method in METHODS if method.preset]
 OPTIONS = {"lrp.alpha_beta": {"alpha": 1.5}}
 
 
-def sums(name: str, methods: list[str], size: int, seed: int) -> dict[str, str]:
-    """Method => the sum over the logit of two images, and how large the map is."""
+def sums(name: str, methods: list[str], size: int, seed: int) -> dict[str, list[str]]:
+    """Method => the sum of relevance over the logit of two images."""
     keras.utils.set_random_seed(seed)
     application = getattr(keras.applications, name)
     model = application(weights=None, classifier_activation=None, input_shape=(size, size, 3))
@@ -31,24 +31,29 @@ def sums(name: str, methods: list[str], size: int, seed: int) -> dict[str, str]:
         analyzer = create_analyzer(method, model, check_finite=False, **OPTIONS.get(method, {}))
         maps = analyzer.analyze(x)
         ratios = maps.sum((1, 2, 3), dtype="float64") / logits
-        shown = ", ".join(f"{ratio:.3g}" for ratio in ratios)
-        cells[method] = shown if np.isfinite(maps).all() else "not finite"
+        finite = np.isfinite(maps).all((1, 2, 3))
+        cells[method] = [
+            f"{ratio:.3g}" if fine else "not finite"
+            for ratio, fine in zip(ratios, finite, strict=True)
+        ]
     return cells
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--methods", nargs="+", default=["guided_backprop", "deconvnet", *PRESETS])
     parser.add_argument("--size", type=int, default=96, help="height and width of the images")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    columns = [sums(name, args.methods, args.size, args.seed) for name in args.networks]
-    print(f"| method | {' | '.join(args.networks)} |")
-    print("|---" * (1 + len(columns)) + "|")
+    columns = [sums(name, args.methods, args.size, args.seed) for name in args.models]
+    heads = [f"{name}, {image}" for name in args.models for image in ("first image", "second")]
+    print(f"| method | {' | '.join(heads)} |")
+    print("|---" * (1 + len(heads)) + "|")
     for method in args.methods:
-        print(f"| `{method}` | {' | '.join(column[method] for column in columns)} |")
+        cells = [cell for column in columns for cell in column[method]]
+        print(f"| `{method}` | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

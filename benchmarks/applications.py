@@ -1,11 +1,11 @@
-"""Which networks of keras.applications RAP explains, as a Markdown table.
+"""Print which models of keras.applications RAP explains, as a Markdown table.
 
     python benchmarks/applications.py [NAME ...]
 
-Random weights (seed 0), the network's default size and preprocessing, the start at its logits. The
-images: the photograph "china.jpg" that scikit-learn brings; and the same with borders, once black before
-the preprocessing and once 0 after it, of which the worse one counts. The error is |sum R - logit|
-relative to sum |R|, in single precision: the largest of any layer, and of the whole.
+Random weights (seed 0), the default size and preprocessing of the model. Relevance starts at the logits.
+The images are the photograph "china.jpg" of scikit-learn and the same with borders, once black before
+the preprocessing and once 0 after it; the larger error of both counts. The error is |sum R - logit|
+relative to sum |R|, in single precision: the largest of any layer, and that of the whole model.
 """
 
 import os
@@ -53,13 +53,13 @@ NAMES = [
 ]
 COLUMNS = [
     *("RAP", "nodes", "px"),
-    *("photograph: worst layer", "whole", "borders: worst layer", "whole"),
-    *("first map, s", "second, s"),
+    *("photograph: worst layer", "photograph: model", "borders: worst layer", "borders: model"),
+    *("first map, s", "second map, s"),
 ]
 
 
-def pictures(size: int, preprocess: Callable[[Any], Any]) -> NDArray[np.float32]:
-    """A photograph; with black borders; with borders that are 0 for the network: (3, size, size, 3)."""
+def photographs(size: int, preprocess: Callable[[Any], Any]) -> NDArray[np.float32]:
+    """A photograph, with black borders, and with borders of 0 for the model: (3, size, size, 3)."""
     photograph = Image.fromarray(load_sample_image("china.jpg"))
     images = np.stack([np.asarray(ImageOps.fit(photograph, (size, size)))] * 3)
     border = size // 4
@@ -71,14 +71,17 @@ def pictures(size: int, preprocess: Callable[[Any], Any]) -> NDArray[np.float32]
 
 def measured(
     model: keras.Model, x: NDArray[np.float32], selection: Any = None, **options: Any
-) -> list[str]:
-    """The columns for a model and its `pictures`, for its largest logit or for a selected one."""
+) -> tuple[list[str], str]:
+    """The columns for a model and its `photographs`, and why it is refused ("" if it is not).
+
+    The largest logit is explained, or a selected one.
+    """
     start = time.perf_counter()
     try:
         analyzer = rap_keras.create_analyzer("rap", model, **options)
         analyzer.analyze(x[:1], selection)
     except rap_keras.InputError as error:
-        return [f"refused: {_why(error)}", "", f"{x.shape[1]}", *[""] * 6]
+        return ["refused", "", f"{x.shape[1]}", *[""] * 6], _why(error)
     first = time.perf_counter() - start
     analyzer.analyze(x[1:2], selection)
     second = time.perf_counter() - start - first
@@ -90,33 +93,42 @@ def measured(
     borders = np.max(errors[1:], axis=0)
     numbers = [f"{error:.0e}" for error in (*errors[0], *borders)]
     nodes = str(len(analyzer.rules()))
-    return ["explained", nodes, f"{x.shape[1]}", *numbers, f"{first:.1f}", f"{second:.1f}"]
+    seconds = [f"{first:.1f}", f"{second:.1f}"]
+    return ["explained", nodes, f"{x.shape[1]}", *numbers, *seconds], ""
 
 
 def _why(error: Exception) -> str:
-    """The reason of a refusal, without the table of rules, what to do, and this machine's folders."""
+    """The reason of a refusal, without the table of rules, the advice and the folders of files."""
     first, *others = str(error).splitlines()
     closed = [line for line in others if "cannot be opened" in line][:1]
-    told = ". ".join([first.partition("; to give one")[0].removeprefix("Expected "), *closed])
-    return re.sub(r"/\S*/", "", told).replace("|", "\\|").rstrip(".")
+    reason = ". ".join([first.partition("; to give one")[0], *closed])
+    return reason[0].lower() + re.sub(r"/\S*/", "", reason[1:]).rstrip(".")
 
 
-def print_table(title: str, names: list[str], explained: Callable[[str], list[str]]) -> None:
-    """Prints a row of every network as it is measured."""
+def print_table(
+    title: str, names: list[str], explained: Callable[[str], tuple[list[str], str]]
+) -> None:
+    """Print a row for each model as it is measured, then the reasons of refusals."""
     print(f"| {' | '.join([title, *COLUMNS])} |")
     print("|---" * (len(COLUMNS) + 1) + "|")
+    reasons = {}
     for name in names:
         keras.utils.set_random_seed(0)
-        print(f"| {' | '.join([name, *explained(name)])} |", flush=True)
+        columns, reasons[name] = explained(name)
+        print(f"| {' | '.join([name, *columns])} |", flush=True)
         keras.utils.clear_session()
+    print()
+    for name, reason in reasons.items():
+        if reason:
+            print(f"- {name} is refused: {reason}.")
 
 
-def explained(name: str) -> list[str]:
-    """The columns of one network."""
+def explained(name: str) -> tuple[list[str], str]:
+    """The columns of one model, and why it is refused."""
     loaded = rap_keras.models.load_model(name, weights="none")
     assert loaded.input_size is not None
-    return measured(loaded.model, pictures(loaded.input_size[0], loaded.preprocess))
+    return measured(loaded.model, photographs(loaded.input_size[0], loaded.preprocess))
 
 
 if __name__ == "__main__":
-    print_table("network", sys.argv[1:] or NAMES, explained)
+    print_table("model", sys.argv[1:] or NAMES, explained)

@@ -1,11 +1,11 @@
-"""Which backbones of KerasHub RAP explains, as a Markdown table.
+"""Print which backbones of KerasHub RAP explains, as a Markdown table.
 
     python benchmarks/hub_backbones.py [NAME ...]
 
-Each kind of backbone in a small configuration of its own, random weights (seed 0), 64 px, 10 logits:
-by KerasHub's image classifier where it has one for the backbone, else by a Dense layer on the pooled
-features or the first token. Then models with outputs in space, for one of these. The images are those
-of `applications.py`, in -1..1.
+Each kind of backbone in a small configuration, random weights (seed 0), 64 px, 10 logits. The head is
+KerasHub's image classifier if it has one for the backbone, or else a Dense layer on the pooled features
+or the first token. The last rows are models with outputs in space, explained at one position. The images
+are those of `applications.py`, in -1..1.
 """
 
 import importlib
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import keras_hub
-from applications import measured, pictures, print_table
+from applications import measured, photographs, print_table
 
 H = keras_hub.models
 SIZE = 64
@@ -320,13 +320,13 @@ def _has_no_class_token(backbone: Any) -> bool:
     return not getattr(backbone, "use_class_token", True)
 
 
-# What small classifiers take beside the backbone.
+# Arguments of small classifiers in addition to the backbone.
 HEADS = {
     "VGGImageClassifier": {"pooling_hidden_dim": 32},
     "MobileNetImageClassifier": {"num_features": 32},
     "MobileNetV5ImageClassifier": {"head_hidden_size": 32},
 }
-# Which of several outputs is explained, where it is not the last.
+# Which of several outputs is explained, if it is not the last.
 FEATURES = {"DFineBackbone": "intermediate_logits", "BASNetBackbone": "refine_out"}
 BACKBONES: dict[str, Callable[[], Any]] = {
     "VGG": lambda: H.VGGBackbone([1, 1, 2], [8, 16, 32], image_shape=IMAGE),
@@ -414,7 +414,7 @@ def _detector() -> Any:
     return H.RetinaNetObjectDetector(BACKBONES["RetinaNet"](), 10, "xyxy", label_encoder=encoder)
 
 
-# Models with outputs in space: which output is explained, and where.
+# Models with outputs in space: the explained output and position.
 SPATIAL: dict[str, tuple[Callable[[], Any], str | None, tuple[int, ...]]] = {
     "RetinaNet's detector, a box's class": (_detector, "cls_logits", (37, 4)),
     "RetinaNet's detector, a coordinate": (_detector, "bbox_regression", (5, 2)),
@@ -452,9 +452,9 @@ def classifier(backbone: Any) -> keras.Model:
     return keras.Model(backbone.input, keras.layers.Dense(10, name="logits")(features))
 
 
-def explained(name: str) -> list[str]:
-    """The columns of one backbone, or of one model with outputs in space."""
-    x = pictures(SIZE, lambda images: images / 127.5 - 1)
+def explained(name: str) -> tuple[list[str], str]:
+    """The columns of one backbone or one model with outputs in space, and why it is refused."""
+    x = photographs(SIZE, lambda images: images / 127.5 - 1)
     if name in SPATIAL:
         build, output, index = SPATIAL[name]
         return measured(build(), x, index, output=output)
