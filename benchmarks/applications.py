@@ -101,7 +101,7 @@ def _why(error: Exception) -> str:
     """The reason of a refusal, without the table of rules, the advice and the folders of files."""
     first, *others = str(error).splitlines()
     closed = [line for line in others if "cannot be opened" in line][:1]
-    reason = ". ".join([first.partition("; to give one")[0], *closed])
+    reason = ". ".join([first.partition("; ")[0], *closed])
     return reason[0].lower() + re.sub(r"/\S*/", "", reason[1:]).rstrip(".")
 
 
