@@ -1,11 +1,11 @@
-"""Do maps depend on what the network has learned? Randomised parameters, as a Markdown table.
+"""Print how maps change with shuffled parameters, as Markdown tables.
 
 Example: python benchmarks/sanity.py --seed 0 --images 20
 
-The test of Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018), on the bundled models:
-weights are shuffled from the logits layer upwards, and the maps of the same images and neurons compared
-with those of the trained network. "size" is the rank correlation of the absolute values, "rank" that of
-the values, "linear" Pearson's correlation.
+The test of Adebayo et al., "Sanity checks for saliency maps" (NeurIPS 2018), on the bundled models: the
+weights are shuffled from the logits layer upwards, and the maps of the same images and classes are
+compared with those of the trained model. "size" is the rank correlation of the absolute values, "rank"
+that of the signed values, and "linear" is Pearson's correlation.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 from rap_keras.models.randomisation import STAGES as CASES
 from rap_keras.models.randomisation import randomised
 
-# lrp needs a table, rollout attention, expected gradients a background.
+# lrp needs a table, rollout needs attention, expected gradients need a background.
 NO_METHODS = ("input", "lrp", "attention.rollout", "expected_gradients")
 OPTIONS = {
     "lrp.alpha_beta": {"alpha": 1.5},
@@ -44,7 +44,7 @@ def methods() -> list[str]:
 def explain(
     method: str, model: keras.Model, x: np.ndarray, neurons: np.ndarray, data: np.ndarray | None
 ) -> np.ndarray:
-    """The maps of given neurons, one value per pixel; `data` to fit patterns on."""
+    """The maps of given neurons, one value per pixel; patterns are fitted on `data`."""
     options = dict(OPTIONS.get(method, {}))
     if read_method(method).needs_patterns:
         options["patterns"] = patterns.fit(model, data, progress=False)
@@ -57,7 +57,7 @@ def similarities(maps: np.ndarray, others: np.ndarray) -> dict[str, list[float]]
     result: dict[str, list[float]] = {"|rank|": [], "rank": [], "linear": []}
     for a, b in zip(maps, others, strict=True):
         a, b = a.ravel(), b.ravel()
-        constant = np.ptp(a) == 0 or np.ptp(b) == 0  # as deep Taylor's of negative logits
+        constant = np.ptp(a) == 0 or np.ptp(b) == 0  # deep Taylor, if the logit is negative
         result["|rank|"].append(0.0 if constant else spearmanr(abs(a), abs(b)).statistic)
         result["rank"].append(0.0 if constant else spearmanr(a, b).statistic)
         result["linear"].append(0.0 if constant else np.corrcoef(a, b)[0, 1])
@@ -72,7 +72,7 @@ def compare(
     seed: int = 0,
     data: np.ndarray | None = None,
 ) -> dict[str, dict[str, list[float]]]:
-    """Case => similarities of the maps of the randomised network to those of the trained one."""
+    """Case => similarities of the maps of the randomised model to those of the trained one."""
     neurons = model.predict(x, verbose=0).argmax(1)
     maps = explain(method, model, x, neurons, data)
     found = {}
@@ -88,18 +88,19 @@ def cell(values: list[float]) -> str:
 
 
 def rows(name: bundled.Name, count: int, seed: int) -> Iterator[str]:
-    """The table of one classifier."""
+    """The tables of one classifier, one for each kind of correlation."""
     x = preprocess(cluttered_digits(count, seed=seed, split="test").images)
     data = preprocess(cluttered_digits(256, seed=seed, split="train").images)
     model = bundled.load(name)
     kinds = ("|rank|", "rank", "linear")
-    heads = [f"{kind}, {case}" for kind in kinds for case in CASES]
-    yield f"| {name} | {' | '.join(heads).replace('|rank|', 'size')} |"
-    yield "|---" * (1 + len(heads)) + "|"
-    for method in methods():
-        found = compare(method, model, x, seed=seed, data=data)
-        cells = [cell(found[case][kind]) for kind in kinds for case in CASES]
-        yield f"| `{method}` | {' | '.join(cells)} |"
+    found = {method: compare(method, model, x, seed=seed, data=data) for method in methods()}
+    for kind in kinds:
+        yield f"| {name}, {kind.replace('|rank|', 'size')} | {' | '.join(CASES)} |"
+        yield "|---" * (1 + len(CASES)) + "|"
+        for method, cases in found.items():
+            cells = [cell(cases[case][kind]) for case in CASES]
+            yield f"| `{method}` | {' | '.join(cells)} |"
+        yield ""
 
 
 def main() -> None:
@@ -113,7 +114,6 @@ def main() -> None:
     for name in args.models:
         for row in rows(name, args.images, args.seed):
             print(row, flush=True)
-        print()
 
 
 if __name__ == "__main__":
