@@ -1,4 +1,4 @@
-"""Train the networks that ship with rap_keras, on cluttered digits.
+"""Train the bundled models of rap_keras on cluttered digits.
 
 Example: python scripts/train_bundled.py --model all --out rap_keras/assets
 """
@@ -29,7 +29,7 @@ UNSEEN_SEED = 12345
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: AdamW, with a warm-up and a cosine down to 0."""
+    """How a model is trained: AdamW, with a warm-up and a cosine decay to 0."""
 
     build: Callable[[], keras.Model]
     scenes: int = 12_000
@@ -39,7 +39,7 @@ class Recipe:
     decay: float = 1e-3
     smoothing: float = 0.0  # Of the labels.
     segments: bool = False  # A class for each pixel, not for the scene.
-    bits: int = 24  # Significant bits of the weights as they are stored.
+    bits: int = 24  # Significant bits of the stored weights.
 
 
 LONG: dict[str, Any] = {
@@ -72,7 +72,7 @@ def fold(normalised: keras.Model) -> keras.Model:
 
 
 def targets(scenes: Scenes, recipe: Recipe) -> np.ndarray:
-    """The digit of each scene, or of each pixel, where 0 is the background and 1 to 10 the digits."""
+    """The digit of each scene, or of each pixel (0 is the background, 1 to 10 the digits)."""
     if not recipe.segments:
         return scenes.labels
     return (scenes.masks * (1 + scenes.labels[:, None, None])).astype(np.uint8)
@@ -81,7 +81,7 @@ def targets(scenes: Scenes, recipe: Recipe) -> np.ndarray:
 def batches(
     scenes: Scenes, recipe: Recipe, seed: int, fade_steps: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled training batches without end, each scene in other colours every time.
+    """Endless shuffled training batches; a scene has different colours each time.
 
     The scenes fade in over the first `fade_steps` batches, from white digits on black: with all
     the clutter from the start, training stays at chance.
@@ -103,7 +103,7 @@ def batches(
 
 
 def cross_entropy(recipe: Recipe) -> Callable[[Any, Any], Any]:
-    """The loss: cross-entropy, with smoothed labels where the recipe has it so."""
+    """The loss: cross-entropy, with smoothed labels if the recipe says so."""
     if recipe.smoothing == 0:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     smoothed = keras.losses.CategoricalCrossentropy(
@@ -130,7 +130,7 @@ def accuracy(model: keras.Model, recipe: Recipe, n: int = 1000) -> str:
 
 
 def rounded(array: np.ndarray, bits: int) -> np.ndarray:
-    """Weights as they are stored; of few significant bits in half precision, which compresses well."""
+    """Weights as stored. With few significant bits they are in half precision, which compresses well."""
     if bits > 11:
         return array
     fraction, exponent = np.frexp(array.astype(np.float64))
@@ -138,7 +138,7 @@ def rounded(array: np.ndarray, bits: int) -> np.ndarray:
 
 
 def train(name: str, seed: int) -> keras.Model:
-    """Train one network."""
+    """Train one model."""
     recipe = RECIPES[name]
     scenes = cluttered_digits(recipe.scenes, seed=seed, split="train")
     keras.utils.set_random_seed(seed)
