@@ -1,13 +1,12 @@
-"""What the policies for BatchNormalization change in the maps of LRP, as a Markdown table.
+"""Print how the options for BatchNormalization change maps of LRP, as a Markdown table.
 
 Example: python benchmarks/batch_norm_policies.py --images 8 --seed 0
 
-The bundled residual classifier on its test scenes, and ResNet-50 with random weights on noise. With the
-folder of classifiers and images that `--shared` names, a trained EfficientNet-Lite0 on photographs too.
+The bundled residual classifier on its test scenes, and ResNet-50 with random weights on noise. With
+`--model FILE.py:function` and `--photographs FOLDER`, also a trained EfficientNet-Lite0 on photographs.
 """
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from rap_keras import bundled, create_analyzer
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
+from rap_keras.models import load_model
 from rap_keras.support.images import collect_images, read_image
 
 METHODS = ["lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a"]
@@ -27,7 +27,7 @@ POLICIES = ["fold", "rule", "identity"]
 
 
 def random_resnet50(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
-    """ResNet-50 with scales, shifts and statistics that are not those of a fresh network."""
+    """ResNet-50 with scales, shifts and statistics unlike those of an untrained model."""
     keras.utils.set_random_seed(seed)
     model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     rng = np.random.default_rng(seed)
@@ -38,7 +38,7 @@ def random_resnet50(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
         layer.gamma.assign(rng.uniform(0.5, 1.5, shape))
         layer.beta.assign(rng.normal(0, 0.2, shape))
         layer.momentum = 0.0
-    model(x[:4], training=True)  # the statistics of these data, which are then disturbed
+    model(x[:4], training=True)  # sets the statistics to those of the data; they are disturbed next
     for layer in norms:
         mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
         layer.moving_mean.assign(mean + rng.normal(0, 0.1, mean.shape) * np.sqrt(variance))
@@ -52,17 +52,15 @@ def digits_residual(count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
     return bundled.load("residual"), preprocess(images)
 
 
-def efficientnet_lite0(shared: Path, count: int, seed: int) -> tuple[keras.Model, np.ndarray]:
+def efficientnet_lite0(
+    model: str, folder: Path, count: int, seed: int
+) -> tuple[keras.Model, np.ndarray]:
     """A trained EfficientNet-Lite0 on photographs."""
-    spec = importlib.util.spec_from_file_location("shared_models", shared / "models.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    paths = collect_images([shared / "data/imagenet_val_boxes/**/*.*"])
+    paths = collect_images([folder / "**/*.*"])
     chosen = np.random.default_rng(seed).choice(len(paths), count, replace=False)
     pixels = np.stack([read_image(paths[k], (224, 224)) for k in chosen])
-    return module.efficientnet_lite0(), (pixels.astype("float32") - 127) / 128
+    loaded = load_model(model, preprocess="none", mean=127, std=128)
+    return loaded.model, loaded.preprocess(pixels)
 
 
 def rows(name: str, model: Any, x: np.ndarray) -> Iterator[str]:
@@ -90,15 +88,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="optional data")
+    parser.add_argument("--model", help="FILE.py:function, an EfficientNet-Lite0")
+    parser.add_argument("--photographs", type=Path, help="a folder of photographs for it")
     args = parser.parse_args()
-    print("| network | method | batch_norm | sum / logit | correlation to fold | max / logit |")
+    print("| model | method | batch_norm | sum / logit | correlation to fold | max / logit |")
     print("|---|---|---|---|---|---|")
     for row in rows("residual, cluttered digits", *digits_residual(args.images, args.seed)):
         print(row, flush=True)
-    if (args.shared / "models.py").is_file():
-        network = efficientnet_lite0(args.shared, args.images, args.seed)
-        for row in rows("EfficientNet-Lite0, photographs", *network):
+    if args.model and args.photographs:
+        trained = efficientnet_lite0(args.model, args.photographs, args.images, args.seed)
+        for row in rows("EfficientNet-Lite0, photographs", *trained):
             print(row, flush=True)
     for row in rows("ResNet-50, random", *random_resnet50(args.images, args.seed)):
         print(row, flush=True)

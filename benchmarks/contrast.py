@@ -1,10 +1,10 @@
-"""Two digits on one scene, each explained alone and against the other: the picture of docs/contrast.md.
+"""Draw the figures of docs/contrast.md: two digits, each explained alone and against the other.
 
 Example: python benchmarks/contrast.py --model vgg --scene 0 --out contrast.png
 
-Draws a scene of `cluttered_digit_pairs()`, and for each of its two digits the maps of each method
-without and with contrast. The numbers below a map are the share of its positive relevance on the
-explained digit, of what is on either.
+Draws a scene of `cluttered_digit_pairs()` and the maps of both digits by each method, without and with
+contrast. The number below a map is the share of the positive relevance on both digits
+that is on the explained digit.
 """
 
 import argparse
@@ -24,11 +24,11 @@ METHODS = ("rap", "lrp.alpha_1_beta_0")
 
 
 def main() -> None:
-    """Writes the picture, and prints the shares."""
+    """Write the figure and print the shares."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="vgg", help="vgg, residual, convnext or vit")
     parser.add_argument("--scene", type=int, default=0, help="number of the scene")
-    parser.add_argument("--out", default="contrast.png", help="where the picture goes")
+    parser.add_argument("--out", default="contrast.png", help="file of the figure")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     pairs = cluttered_digit_pairs(arguments.scene + 1)

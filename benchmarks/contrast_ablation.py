@@ -1,10 +1,10 @@
-"""Which of RAP's equations its contrast fails by: two digits, with one equation at a time exchanged.
+"""Find the equation that makes the contrast of RAP fail: replace one at a time, on two digits.
 
 Example: python benchmarks/contrast_ablation.py --model residual --scenes 100
 
-For both digits on the scenes of `cluttered_digit_pairs()`, each explained against the others: the share
-of positive relevance on the explained digit, of what is on either, mean ± standard error over the
-scenes. These are tests, no methods: without eq. 9, nothing is conserved.
+Prints the share of the positive relevance on both digits that is on the explained digit: mean ±
+standard error over the scenes of `cluttered_digit_pairs()`, where both digits are explained. These variants are for
+this test only: without eq. 9 nothing is conserved.
 """
 
 import argparse
@@ -41,12 +41,12 @@ CASES: dict[str, dict[str, Callable[..., Any]]] = {
     "no shift (eq. 9)": {"shift": _no_shift},
     "no share of negative contributions (eqs. 7, 8)": {"_shared": _positive},
     "positive contributions at the head (eqs. 5, 6)": {"_absolute": _positive},
-    "both of these": {"_shared": _positive, "_absolute": _positive},
+    "the last two together": {"_shared": _positive, "_absolute": _positive},
 }
 
 
 def main() -> None:
-    """Prints a line for each case."""
+    """Print a line for each case."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="residual", help="vgg, residual, convnext or vit")
     parser.add_argument("--scenes", type=int, default=100, help="how many scenes")
@@ -55,9 +55,9 @@ def main() -> None:
     pairs = cluttered_digit_pairs(arguments.scenes)
     model = bundled.load(arguments.model)
     ours = {name: getattr(rap, name) for case in CASES.values() for name in case}
-    for title, exchanged in CASES.items():
+    for title, replaced in CASES.items():
         for name in ours:
-            setattr(rap, name, exchanged.get(name, ours[name]))
+            setattr(rap, name, replaced.get(name, ours[name]))
         print(f"{title}: {_score('rap', model, pairs)}", flush=True)
     print(f"lrp.alpha_1_beta_0: {_score('lrp.alpha_1_beta_0', model, pairs)}")
 

@@ -1,11 +1,11 @@
-"""What the baselines cost, as multiples of one forward pass of the same batch in the same process.
+"""Print the cost of methods, as multiples of one forward pass of the same batch in one process.
 
     python benchmarks/cost_of_baselines.py [--model VGG16] [--batches 1 4] [--repeats 7] [--threads 1]
                                    [--methods lrp.epsilon rise:masks=16 ...]
 
 Random weights, seed 0, 224 px, float32. The forward pass is a `tf.function` of the model up to its
 logits. Repeats are interleaved: forward, first method, second method, ..., and again.
-Counted are seconds of the processor, so that what else the machine does matters less.
+Times are processor seconds, so that other work on the machine matters less.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def timed(call):
 
 
 def rows(name, methods, batches, repeats):
-    """One line of a Markdown table per method: median and range of the ratios, for each batch."""
+    """Lines of a Markdown table: ratios of the medians and of the minima, per method and batch."""
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(weights=None, classifier_activation=None)
 
@@ -72,11 +72,11 @@ def rows(name, methods, batches, repeats):
     rng = np.random.default_rng(0)
     calls = {"forward": lambda x: forward(tf.constant(x)).numpy()}
     for method in methods:
-        asked = read_spec(method)
-        options = dict(asked.options)
-        if asked.name == "expected_gradients":
+        spec = read_spec(method)
+        options = dict(spec.options)
+        if spec.name == "expected_gradients":
             options["background"] = rng.uniform(-1, 1, (4, *model.input_shape[1:]))
-        calls[method] = rap_keras.create_analyzer(asked.name, model, **options).analyze
+        calls[method] = rap_keras.create_analyzer(spec.name, model, **options).analyze
     table = {method: [] for method in methods}
     seconds = {}
     for size in batches:
@@ -107,7 +107,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="0: TensorFlow's own choice")
+    parser.add_argument("--threads", type=int, default=1, help="0: TensorFlow decides")
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)

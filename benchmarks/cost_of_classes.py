@@ -1,4 +1,4 @@
-"""What the maps of several classes cost beside that of one: they share the forward maps.
+"""Print the cost of maps of several classes, which share the forward pass, relative to one map.
 
 Example: python benchmarks/cost_of_classes.py --models vgg16 resnet50 --classes 5 --repeats 5
 
@@ -26,7 +26,7 @@ MODELS = {
 
 
 def main() -> None:
-    """Prints a Markdown table."""
+    """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=["vgg16", "resnet50"], choices=MODELS)
     parser.add_argument("--classes", type=int, default=5, help="how many share a forward pass")

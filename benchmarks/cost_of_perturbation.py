@@ -1,10 +1,10 @@
-"""What LeRF curves cost beside the forward passes that they consist of: one process.
+"""Print the cost of LeRF curves relative to their forward passes, in one process.
 
     python benchmarks/cost_of_perturbation.py [--model mobilenetv2] [--images 100] [--steps 40]
         [--batch-size 32]
 
-Random weights and images, seed 0. The same batches go through the model with and without the rest of the
-curve, image by image in turn.
+Random weights and images, seed 0. For each image in turn, the same batches go through the model without
+and with the rest of the curve.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What RAP costs inside iNNvestigate, beside iNNvestigate's own rules: one process, one thread.
+"""Print the cost of RAP inside iNNvestigate and of iNNvestigate's rules: one process, one thread.
 
     python benchmarks/cost_of_plugin.py [--models VGG16 ResNet50] [--batches 1 8] [--repeats 5]
 
-Random weights, 224 px, seed 0; eager execution off. iNNvestigate's own analyzers are built
-inside `fast_building()`; RAP needs no such help. Seconds are medians over interleaved repeats.
+Random weights, 224 px, seed 0; eager execution off. iNNvestigate's analyzers are built inside
+`fast_building()`, which RAP does not need. Seconds are medians over interleaved repeats.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What RAP costs: time and memory as ratios, in one process and one thread.
+"""Print the cost of RAP, time and memory, in one process and one thread.
 
     python benchmarks/cost_of_rap.py [--models vgg16 resnet50 ...] [--batches 1 8] [--repeats 5]
         [--json FILE]
 
-Random weights, 224 px, seed 0. Every figure is a median over interleaved repeats. The yardstick is the
-plain TensorFlow gradient of the same model, a `tf.function` around `tf.GradientTape`.
+Random weights, 224 px, seed 0. Every number is a median over interleaved repeats. Times are compared
+with the plain TensorFlow gradient of the same model, a `tf.function` around `tf.GradientTape`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from rap_keras.models.architectures import ClassToken, PositionEmbedding
 
 
 def vit_b16(weights=None, classifier_activation=None):
-    """ViT-B/16 (Dosovitskiy et al. 2021) of Keras' own layers."""
+    """ViT-B/16 (Dosovitskiy et al. 2021) made of layers of Keras."""
     assert weights is None
     inputs = keras.Input((224, 224, 3))
     x = layers.Reshape((196, 768))(layers.Conv2D(768, 16, strides=16)(inputs))
@@ -53,7 +53,7 @@ MODELS = {
 
 
 def plain_functions(model):
-    """The forward pass and the gradient as a TensorFlow user writes them."""
+    """The forward pass and the gradient as a TensorFlow user would write them."""
 
     @tf.function(reduce_retracing=True)
     def forward(x):
@@ -140,7 +140,7 @@ def main():
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["vgg16", "resnet50"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", help="write the figures to this file, too")
+    parser.add_argument("--json", help="also write the numbers to this file")
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

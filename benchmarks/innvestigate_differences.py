@@ -1,9 +1,9 @@
-"""How much each difference from iNNvestigate 2.1 changes the maps, as a Markdown table.
+"""Print how much each difference from iNNvestigate 2.1 changes the maps, as a Markdown table.
 
 Example: python benchmarks/innvestigate_differences.py --seed 0
 
-Each row is a method and a network in which that difference alone acts: as iNNvestigate has it
-(`innvestigate_compat=True`) against the default. The change is max |default - compat| / max |compat|.
+Each row is a method and a model in which only that difference matters. It compares the default with
+`innvestigate_compat=True`. The change is max |default - compatible| / max |compatible|.
 """
 
 import argparse
@@ -45,8 +45,10 @@ def convolution(size: int = 3, activation: str = "relu", **options: Any) -> laye
 
 
 def cases(seed: int) -> Iterator[tuple[str, str, keras.Model, str, dict[str, Any], dict[str, Any]]]:
-    """Difference, network, model, method, options of the default, options of iNNvestigate's."""
-    keras.utils.set_random_seed(seed)  # layers draw the seeds of their weights when they are made
+    """Difference, name of the model, model, method, default options, compatible options."""
+    keras.utils.set_random_seed(
+        seed
+    )  # layers draw the seeds of their weights when they are created
     vgg, residual = bundled.load("vgg"), bundled.load("residual")
     for method in ("lrp.alpha_2_beta_1", "lrp.alpha_1_beta_0", "lrp.sequential_preset_a"):
         yield "bias in alpha-beta", "bundled vgg", vgg, method, {}, COMPAT
@@ -91,18 +93,18 @@ def main() -> None:
     args = parser.parse_args()
     digits = preprocess(cluttered_digits(args.images, seed=args.seed, split="test").images)
     noise = np.random.default_rng(args.seed).normal(size=(args.images, 16, 16, 3))
-    print("| difference | network | method | change | correlation |")
+    print("| difference | model | method | change | correlation |")
     print("|---|---|---|---|---|")
-    for difference, network, model, method, own, compat in cases(args.seed):
-        x = digits if "bundled" in network else noise.astype("float32")
+    for difference, name, model, method, default, compat in cases(args.seed):
+        x = digits if "bundled" in name else noise.astype("float32")
         ours, theirs = (
             create_analyzer(method, model, **options).analyze(x).astype("float64")
-            for options in (own, compat)
+            for options in (default, compat)
         )
         pairs = [(a.ravel(), b.ravel()) for a, b in zip(ours, theirs, strict=True) if np.ptp(b)]
         change = np.median([abs(a - b).max() / abs(b).max() for a, b in pairs])
         same = np.median([np.corrcoef(a, b)[0, 1] for a, b in pairs])
-        cells = (difference, network, f"`{method}`", f"{change:.2g}", f"{same:.3f}")
+        cells = (difference, name, f"`{method}`", f"{change:.2g}", f"{same:.3f}")
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

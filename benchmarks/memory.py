@@ -1,9 +1,9 @@
-"""Peak memory of methods that make many copies of an image, at few and at many copies.
+"""Print the peak memory of methods that make many copies of an image, for few and many copies.
 
     python benchmarks/memory.py [--size 256] [--batch 1] [--few 8] [--many 128]
 
-One image, a small network, one process. Counted is what NumPy and Python hold, the copies among it, as
-multiples of one float32 image. TensorFlow holds its tensors of one batch beside it.
+One image, a small model, one process. The memory is that of NumPy and Python, which includes the copies,
+as multiples of one float32 image. TensorFlow's tensors of one batch are not counted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rap_keras import evaluation
 
 
 def peak(call):
-    """The most bytes at a time, above those there were."""
+    """The peak number of bytes allocated during a call."""
     tracemalloc.start()
     call()
     most = tracemalloc.get_traced_memory()[1]
@@ -30,15 +30,15 @@ def peak(call):
 
 
 def calls(model, image, batch):
-    """From the number of copies to what is called, of each method."""
+    """Method => a function that takes the number of copies and returns the call to measure."""
     side = image.shape[1]
 
     def explained(name, option, **options):
         def prepare(count):
-            told = options | {option: count}
-            if name == "occlusion":  # as many windows, a pixel or more apart
-                told[option] = max(1, side // 2 // max(1, round(count**0.5) - 1))
-            analyzer = rap_keras.create_analyzer(name, model, batch_size=batch, **told)
+            given = options | {option: count}
+            if name == "occlusion":  # this many windows, a pixel or more apart
+                given[option] = max(1, side // 2 // max(1, round(count**0.5) - 1))
+            analyzer = rap_keras.create_analyzer(name, model, batch_size=batch, **given)
             analyzer.analyze(image)  # traces
             return lambda: analyzer.analyze(image)
 
@@ -50,9 +50,9 @@ def calls(model, image, batch):
     heatmap = image[0].sum(-1)
     scene = predict, image[0], heatmap, 0
 
-    def measured(function, option, *given, **options):
+    def measured(function, option, *arguments, **options):
         return lambda count: (
-            lambda: function(*given, **{option: count}, batch_size=batch, **options)
+            lambda: function(*arguments, **{option: count}, batch_size=batch, **options)
         )
 
     return {
@@ -79,7 +79,7 @@ def rows(size, batch, few, many):
     x = layers.Conv2D(4, 8, strides=8, activation="relu")(inputs)
     model = keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x)))
     image = np.random.default_rng(0).uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
-    yield f"| copies | {few} | {many} | ratio |"
+    yield f"| method | {few} copies | {many} copies | ratio |"
     yield "|---|---|---|---|"
     for name, prepare in calls(model, image, batch).items():
         peaks = [peak(prepare(count)) for count in (few, many)]

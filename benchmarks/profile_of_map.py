@@ -1,4 +1,4 @@
-"""Where the time of a map goes: TensorFlow's profiler, by kind of operation, beside a forward pass.
+"""Print where a map and a forward pass spend their time, by kind of operation (TensorFlow's profiler).
 
     python benchmarks/profile_of_map.py [--model ResNet50] [--methods forward rap] [--rows 8]
 
@@ -50,7 +50,7 @@ def milliseconds_by_operation(call: Callable[[], object]) -> collections.Counter
 
 
 def main() -> None:
-    """Prints a table for each method."""
+    """Print a table for each method."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="ResNet50", help="a network of keras.applications")
     parser.add_argument("--methods", nargs="+", default=["forward", "rap"])

@@ -1,12 +1,12 @@
-"""What explains one pixel, and all pixels, of a digit that a segmentation network found.
+"""Print how well methods explain one pixel and all pixels of a digit in a segmentation model.
 
 Example: python benchmarks/segmentation.py --images 50 --figure segmentation.png
 
-The bundled U-Net labels the pixels of cluttered digits. Of each scene its logits of the digit's class
-are explained where that class wins, and at one pixel, the one next to the middle of these. "AP": the
-average precision of the relevance as a score of the digit's pixels; "inside": the share of positive
-relevance on them, whose area is in the last row; "AP, far": without the pixels within 8 of the explained
-one, so that what is merely near counts for nothing. Prints a Markdown table.
+The bundled U-Net labels the pixels of cluttered digits. For each scene the logits of the digit's class
+are explained in the region where this class wins, and at one pixel, the one nearest to the middle of the
+region. "AP" is the average precision of the relevance as a score of the digit's pixels. "inside" is the
+share of the positive relevance on the digit; the last row is the area of the digit. "AP, far" leaves out
+the pixels within 8 pixels of the explained one. Prints a Markdown table.
 """
 
 import argparse
@@ -38,19 +38,19 @@ NEAR = 8  # pixels
 
 
 def distances(place: np.ndarray, size: int) -> np.ndarray:
-    """How far each pixel is from one, `(size, size)`."""
+    """The distance of each pixel from one pixel, `(size, size)`."""
     rows, columns = np.mgrid[:size, :size]
     return np.hypot(rows - place[0], columns - place[1])
 
 
 def middle(mask: np.ndarray) -> np.ndarray:
-    """The pixel of a mask that is next to the mean of all."""
+    """The pixel of a mask that is nearest to the mean of all."""
     pixels = np.argwhere(mask)
     return pixels[((pixels - pixels.mean(0)) ** 2).sum(1).argmin()]
 
 
 def selections(won: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
-    """The logits that are explained, masks `(n, height, width, classes)`."""
+    """The explained logits, masks `(n, height, width, classes)`."""
     of_class = np.arange(11) == classes[:, np.newaxis, np.newaxis, np.newaxis]
     pixels = np.zeros_like(won)
     for pixel, mask in zip(pixels, won, strict=True):
@@ -64,7 +64,7 @@ def cell(values: list[float]) -> str:
 
 
 def scores(map_: np.ndarray, mask: np.ndarray, won: np.ndarray, what: str) -> list[float]:
-    """AP, share inside and, for the pixel, AP far from it."""
+    """AP, the share inside and, if one pixel is explained, AP far from it."""
     positive = np.maximum(map_, 0)
     found = [average_precision(map_, mask), float(positive[mask].sum() / positive.sum())]
     if what == "pixel":

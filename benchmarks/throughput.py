@@ -1,12 +1,12 @@
-"""Images a second of the whole benchmark, beside its bare maps and forward passes: one process.
+"""Print images per second of the benchmark and of its bare maps and forward passes, in one process.
 
     python benchmarks/throughput.py [--model MobileNetV2] [--images 16] [--chunks 8 1] [--steps 40]
 
-Random weights and images of 224 px, seed 0; the paper's methods and measures. The whole is what
-`rap-keras benchmark` does from the first image on: reading, maps, measures, the store; loading the model
-and tracing are left out. Bare is what it cannot do without, on arrays that are at hand: each method's
-maps of a chunk, the forward pass of its images and those of its LeRF curves, in batches of one size.
-They take turns, chunk by chunk.
+Random weights and images of 224 px, seed 0; the paper's methods and measures. "whole" is the work of
+`rap-keras benchmark` from the first image on: reading, maps, measures and the store, without loading the
+model and tracing. "bare" is the work that it cannot avoid, on arrays in memory: the maps of each method,
+the forward pass of the images and the forward passes of the LeRF curves, in batches of one size. Both
+run in turns, chunk by chunk.
 """
 
 import argparse
@@ -40,7 +40,7 @@ METRICS = ("ratio", "segmentation", "lerf")
 
 
 def write_data(folder: Path, images: int) -> None:
-    """Noise, and a square in its middle."""
+    """Write images of noise, with a square in the middle as the object."""
     rng = np.random.default_rng(0)
     mask = np.zeros((224, 224), np.uint8)
     mask[64:160, 64:160] = 255
@@ -53,7 +53,7 @@ def write_data(folder: Path, images: int) -> None:
 
 
 def seconds(step: Iterator[object]) -> float:
-    """Of the next step."""
+    """Seconds of the next step."""
     start = time.perf_counter()
     next(step)
     return time.perf_counter() - start
@@ -90,7 +90,7 @@ def bare(bench: Bench) -> Iterator[None]:
 
 
 def main() -> None:
-    """Prints a table."""
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="MobileNetV2", help="a network of keras.applications")
     parser.add_argument("--images", type=int, default=16, help="after the first chunk")
@@ -100,9 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     count = len(options.methods)
     print(f"{options.model}, {count} methods and 3 controls, LeRF of {options.steps} steps\n")
-    print(
-        "| chunk | images a second | of its maps and passes alone | overhead |\n|---|---|---|---|"
-    )
+    print("| chunk | images per second | bare | overhead |\n|---|---|---|---|")
     for size in options.chunks:
         keras.utils.set_random_seed(0)
         with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):

@@ -2,8 +2,8 @@
 
     rap-keras benchmark --methods gradient,benchmarks/ways_to_cut.py:gradient_maximum:threshold=mean
 
-The benchmark sums a map over channels, with its signs. Which way was taken decides where a threshold
-cuts it (docs/results/paper.md).
+The benchmark sums a map over channels, with its signs. The way of combining channels decides where a
+threshold cuts the map (docs/results/paper.md).
 """
 
 from typing import Any

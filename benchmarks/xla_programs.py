@@ -1,15 +1,15 @@
-"""What methods cost on an accelerator without TensorFlow on it: XLA's programs, run by JAX.
+"""Measure methods on an accelerator without TensorFlow: JAX runs the programs of XLA.
 
     python benchmarks/xla_programs.py write programs [--models VGG16 ResNet50] [--batches 1 32]
     python benchmarks/xla_programs.py run programs [--repeats 20] [--json FILE]
 
-The difference is that of norms, |device - CPU| / |CPU|. With NVIDIA_TF32_OVERRIDE=0 in its environment a
-GPU of NVIDIA computes in single precision, else where its libraries choose so in TF32.
+`write` compiles each method with `tf.function(jit_compile=True)`, as the option of an analyzer does. It
+writes the StableHLO and the result of the CPU for one image. `run` needs only JAX and this file. It
+compiles the programs for JAX's first device, compares their maps with those of the CPU, and times them
+on arrays on the device. Random weights and images of 224 px, by NumPy's generator, seed 0.
 
-`write` compiles each method by `tf.function(jit_compile=True)`, as the option of an analyzer
-does, and writes the StableHLO with what the CPU computes for one image. `run` needs JAX and this file
-alone: it compiles them for JAX's first device, compares their maps with the CPU's, and times them on
-arrays that lie on the device. Random weights and images of 224 px, by NumPy's generator, seed 0.
+The difference is |device - CPU| / |CPU|, with norms. With NVIDIA_TF32_OVERRIDE=0 in the environment, an
+NVIDIA GPU computes in single precision; otherwise its libraries may choose TF32.
 """
 
 import argparse
@@ -32,7 +32,7 @@ METHODS = [
     "lrp.alpha_2_beta_1",
 ]
 CHECKED = 1
-"""Images of the batch whose map is compared."""
+"""Size of the batch whose maps are compared."""
 
 
 def weight(k: int, shape: Sequence[int]) -> np.ndarray:
@@ -52,7 +52,7 @@ def images(size: int, shape: Sequence[int]) -> np.ndarray:
 def write(
     folder: Path, models: Sequence[str], methods: Sequence[str], batches: Sequence[int]
 ) -> None:
-    """Writes a program for each model, method and size of batch."""
+    """Write a program for each model, method and batch size."""
     import keras
     import tensorflow as tf
 
@@ -103,7 +103,7 @@ def _function(rap_keras: Any, tf: Any, model: Any, method: str) -> Any:
     """Images and neurons => maps, or logits."""
     if method == FORWARD:
         return tf.function(lambda x, i: model(x, training=False), autograph=False, jit_compile=True)
-    # Neuron 0 of each image, for which of random logits is the largest may hang on rounding.
+    # Neuron 0 of each image: which of the random logits is the largest can depend on rounding.
     from rap_keras.inputs.target import Target
 
     analyzer = rap_keras.create_analyzer(method, model)
@@ -117,7 +117,7 @@ def _function(rap_keras: Any, tf: Any, model: Any, method: str) -> Any:
 def run(
     folder: Path, repeats: int, models: Sequence[str] | None, batches: Sequence[int] | None
 ) -> dict[str, Any]:
-    """Compares and times the programs on JAX's first device."""
+    """Compare and time the programs on JAX's first device."""
     import jax
 
     device = jax.devices()[0]
@@ -168,8 +168,8 @@ def main() -> None:
     writes.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     runs = commands.add_parser("run")
     runs.add_argument("folder", type=Path)
-    runs.add_argument("--models", nargs="+", help="those alone")
-    runs.add_argument("--batches", nargs="+", type=int, help="those alone")
+    runs.add_argument("--models", nargs="+", help="only these")
+    runs.add_argument("--batches", nargs="+", type=int, help="only these")
     runs.add_argument("--repeats", type=int, default=20)
     runs.add_argument("--json", type=Path)
     options = parser.parse_args()

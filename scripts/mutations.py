@@ -1,11 +1,11 @@
-"""How many small faults the tests find: a sample of mutations of rules, networks and metrics.
+"""Count how many small faults the tests find: a sample of mutations of rules, models and metrics.
 
     make mutations
 
 Each mutation changes one operator, comparison, number or condition in a copy of the project. The tests
-of the rooms that use the changed file run on it: first, for every mutation, those of `make test`; then
-the slow ones, for all mutations together that passed them, and one by one only if a slow test fails. A
-mutation that no test finds may change nothing visible.
+of the packages that use the changed file run on the copy. The tests of `make test` run first, on each
+mutation. The slow tests then run on all mutations that passed, together, and one by one only if a slow
+test fails. A mutation that no test finds may have no visible effect.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).parents[1]
-# The rooms that are mutated, and the tests that are asked of each, the nearest first.
+# The mutated packages, and the tests that run for each, the most specific first.
 TESTS = {
     "rules": ("rules", "analyzers", "patterns"),
     "network": ("network", "rules", "backends", "analyzers", "models"),
@@ -45,17 +45,19 @@ KINDS = (
     "Or",
     "Not",
 )
-# Of other operators the new one makes no sense, and every test would find it.
+# Mutations of these operators make no sense, and every test would find them.
 SENSELESS = ("Shift", "Bit", "Mod", "FloorDiv", "Is", "In")
 
 
 def main() -> None:
-    """Reads the command line, and prints every outcome and their numbers."""
+    """Read the command line, and print every outcome and their numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=50, help="mutations in the sample")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument("--python", default=sys.executable, help="the Python that runs the tests")
-    parser.add_argument("--workers", type=int, default=2, help="copies that are tested at a time")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="copies that are tested at the same time"
+    )
     arguments = parser.parse_args()
     scratch = ROOT / "build" / "mutations"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def in_different_files(mutations: list[MutationSpec]) -> list[list[MutationSpec]]:
-    """Groups of mutations that can be made together."""
+    """Groups of mutations that can be applied together."""
     groups: list[dict[Path, MutationSpec]] = []
     for mutation in mutations:
         free = next((group for group in groups if mutation.module_path not in group), None)
@@ -85,7 +87,7 @@ def in_different_files(mutations: list[MutationSpec]) -> list[list[MutationSpec]
 
 
 def copy_of_project(folder: Path) -> Path:
-    """The tracked files in a folder of their own, with the optional data folder beside them."""
+    """Copy the tracked files to a separate folder, with a link to the optional data next to it."""
     project = folder / "project"
     for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -95,11 +97,11 @@ def copy_of_project(folder: Path) -> Path:
 
 
 def sample(scratch: Path, number: int, seed: int) -> list[MutationSpec]:
-    """Mutations of as many places, each place as likely as another."""
+    """Mutations of different places, all places with the same probability."""
     files = [
         path.relative_to(ROOT)
-        for room in TESTS
-        for path in (ROOT / "rap_keras" / room).glob("*.py")
+        for package in TESTS
+        for path in (ROOT / "rap_keras" / package).glob("*.py")
     ]
     with use_db(str(scratch / "mutations.sqlite")) as database:
         init(sorted(files), database, {})
@@ -115,7 +117,7 @@ def sample(scratch: Path, number: int, seed: int) -> list[MutationSpec]:
 
 
 def is_python(mutation: MutationSpec) -> bool:
-    """Whether the changed file can still be compiled: of a lone `*` among parameters, it cannot."""
+    """Whether the changed file still compiles. A changed lone `*` among parameters does not."""
     code = (ROOT / mutation.module_path).read_text("utf-8")
     try:
         compile(
@@ -131,7 +133,7 @@ def is_python(mutation: MutationSpec) -> bool:
 def missed_of(
     copies: "SimpleQueue[Path]", python: str, kind: str, mutations: list[MutationSpec]
 ) -> list[MutationSpec]:
-    """Makes mutations in a free copy, asks tests of a kind, takes them back; those that are missed."""
+    """Apply mutations in a free copy, run tests of a kind, undo them; return the missed ones."""
     project = copies.get()
     changed = {mutation.module_path: project / mutation.module_path for mutation in mutations}
     before = {path: path.read_bytes() for path in changed.values()}
@@ -156,10 +158,10 @@ def missed_of(
     return [left for one in mutations for left in missed_of(copies, python, kind, [one])]
 
 
-def fails(project: Path, python: str, rooms: Collection[str], kind: str) -> bool:
+def fails(project: Path, python: str, packages: Collection[str], kind: str) -> bool:
     """Whether a test of a kind, "fast" or "slow", fails."""
     marks = "slow" if kind == "slow" else "not slow"
-    folders = dict.fromkeys(folder for room in sorted(rooms) for folder in TESTS[room])
+    folders = dict.fromkeys(folder for package in sorted(packages) for folder in TESTS[package])
     tests = [f"tests/{folder}" for folder in folders]
     command = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", marks, *tests]
     threads = dict.fromkeys(
