@@ -3,8 +3,8 @@
 Example: python benchmarks/contrast_ablation.py --model residual --scenes 100
 
 Prints the share of the positive relevance on both digits that is on the explained digit: mean ±
-standard error over the scenes of `cluttered_digit_pairs()`, where both digits are explained. These variants are for
-this test only: without eq. 9 nothing is conserved.
+standard error over the scenes of `cluttered_digit_pairs()`, where both digits are explained. These
+variants are for this test only: without eq. 9 nothing is conserved.
 """
 
 import argparse
