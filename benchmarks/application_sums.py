@@ -48,12 +48,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     columns = [sums(name, args.methods, args.size, args.seed) for name in args.models]
-    heads = [f"{name}, {image}" for name in args.models for image in ("first image", "second")]
-    print(f"| method | {' | '.join(heads)} |")
-    print("|---" * (1 + len(heads)) + "|")
-    for method in args.methods:
-        cells = [cell for column in columns for cell in column[method]]
-        print(f"| `{method}` | {' | '.join(cells)} |")
+    for image, title in enumerate(("first image", "second image")):
+        print(f"| {title} | {' | '.join(args.models)} |")
+        print("|---" * (1 + len(columns)) + "|")
+        for method in args.methods:
+            print(f"| `{method}` | {' | '.join(column[method][image] for column in columns)} |")
+        print()
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ NAMES = [
     "ConvNeXtXLarge",
 ]
 COLUMNS = [
-    *("RAP", "nodes", "px"),
-    *("photograph: worst layer", "photograph: model", "borders: worst layer", "borders: model"),
-    *("first map, s", "second map, s"),
+    *("nodes", "px"),
+    *("photograph, worst layer", "photograph, model", "borders, worst layer", "borders, model"),
+    *("first map, s", "second, s"),
 ]
 
 
@@ -81,7 +81,7 @@ def measured(
         analyzer = rap_keras.create_analyzer("rap", model, **options)
         analyzer.analyze(x[:1], selection)
     except rap_keras.InputError as error:
-        return ["refused", "", f"{x.shape[1]}", *[""] * 6], _why(error)
+        return ["refused", f"{x.shape[1]}", *[""] * 6], _why(error)
     first = time.perf_counter() - start
     analyzer.analyze(x[1:2], selection)
     second = time.perf_counter() - start - first
@@ -94,7 +94,7 @@ def measured(
     numbers = [f"{error:.0e}" for error in (*errors[0], *borders)]
     nodes = str(len(analyzer.rules()))
     seconds = [f"{first:.1f}", f"{second:.1f}"]
-    return ["explained", nodes, f"{x.shape[1]}", *numbers, *seconds], ""
+    return [nodes, f"{x.shape[1]}", *numbers, *seconds], ""
 
 
 def _why(error: Exception) -> str:
