@@ -121,6 +121,7 @@ docs-links: setup
 pictures: setup
 	$(BIN)/python scripts/pictures.py
 	$(BIN)/python scripts/tables.py
+	$(BIN)/python scripts/methods.py
 
 # Both archives, checked, and each tried from a clean environment outside of this folder.
 # Of each, the bundled networks are 2.7 MB.

@@ -1,4 +1,4 @@
-"""Draws the pictures of README and of docs/: comparison, first map, three steps, and gallery.
+"""Draw the figures of README and of docs/: comparison, first map, three steps, and gallery.
 
 Example: python scripts/pictures.py readme start steps gallery
 """
@@ -12,11 +12,13 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from methods import pages
+from PIL import Image
 
 from rap_keras import InputError, analyzer_names, bundled, create_analyzer, patterns, plot
 from rap_keras.datasets import cluttered_digits, preprocess
@@ -24,18 +26,21 @@ from rap_keras.datasets import cluttered_digits, preprocess
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COMPARED = ("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "integrated_gradients")
 NETWORKS: tuple[bundled.Name, ...] = ("vgg", "residual", "convnext", "vit", "segmentation")
-NOT_SHOWN = ("lrp", "input", "random")  # a table of one's own; the controls
+NOT_SHOWN = ("lrp",)  # it needs your own table of rules
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Writes a picture."""
+def save(figure: Figure, path: Path, dpi: int = 110, palette: Image.Image | None = None) -> None:
+    """Write a figure. A PNG file gets a palette, by default of the 256 colours that suit it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi, facecolor="white")
+    if path.suffix == ".png":
+        picture = Image.open(path).convert("RGB")
+        picture.quantize(256, palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def start() -> None:
-    """The figure that docs/start.md makes."""
+    """Draw the figure of docs/start.md."""
     scenes = cluttered_digits(4)
     x, model = preprocess(scenes.images), bundled.load("vgg")
     relevance = create_analyzer("rap", model).analyze(x)
@@ -55,7 +60,7 @@ def readme() -> None:
 
 
 def example() -> dict[str, Any]:
-    """What the first block of docs/concepts.md makes: its model, sample x and kernels w and v."""
+    """Return the variables of the first block of docs/concepts.md: model, sample x, kernels w and v."""
     page = (IMAGES.parent / "concepts.md").read_text()
     names: dict[str, Any] = {}
     exec(page.partition("```python\n")[2].partition("```")[0], names)
@@ -63,7 +68,7 @@ def example() -> dict[str, Any]:
 
 
 def steps() -> None:
-    """The three steps of RAP on the worked example."""
+    """Draw the three steps of RAP on the worked example."""
     known = example()
     x, w, v, maps = known["x"], known["w"], known["v"], known["maps"]
     first, hidden, logit = (maps[name][0] for name in maps)
@@ -80,17 +85,17 @@ def steps() -> None:
     )
     _network(middle, z, shared, hidden, "x", "h")
     middle.set_title(
-        "2. Each shares what it got: z > 0 by A,\n|z| of z < 0 by A + B (eqs. 7-8)", fontsize=10
+        "2. Each shares its relevance: z > 0 by A,\n|z| of z < 0 by A + B (eqs. 7-8)", fontsize=10
     )
     _shifted(right, shared, first, hidden.sum())
     right.set_title(
-        "3. What is too much is taken from all\nactive inputs in equal parts (eq. 9)", fontsize=10
+        "3. The excess is subtracted from all\nactive inputs in equal parts (eq. 9)", fontsize=10
     )
     save(figure, IMAGES / "steps.png")
 
 
 def _network(ax: Axes, z: np.ndarray, lower: Any, upper: Any, name: str, to: str = "f") -> None:
-    """Two layers of neurons with their relevance, and the contributions on the lines between."""
+    """Draw two layers of neurons with their relevance, and contributions as lines between them."""
     color = _colors()
     places = [np.linspace(1, 0, n) if n > 1 else np.array([0.5]) for n in z.shape]
     for i, y in enumerate(places[0]):
@@ -140,41 +145,94 @@ def _shifted(ax: Axes, before: np.ndarray, after: np.ndarray, total: float) -> N
 
 
 def _colors() -> Any:
-    from matplotlib import colormaps
-
     norm, colormap = Normalize(-6, 6), colormaps["seismic"]
     return lambda value: colormap(norm(value))
 
 
+CONTROLS = ("input", "random")
+SAME = ("lrp.alpha_beta", "lrp.z_plus")  # as lrp.alpha_2_beta_1 and lrp.alpha_1_beta_0_IB
+SIDE = 128  # of a panel of the gallery, in pixels
+
+
 def gallery() -> None:
-    """The maps of one scene by every method, a picture for each bundled network."""
+    """Draw the maps of one scene: a figure for each bundled network and for each page of a method."""
     scene = cluttered_digits(1, seed=7)
-    x = preprocess(scene.images)
+    x, label = preprocess(scene.images), int(scene.labels[0])
     training = preprocess(cluttered_digits(128, seed=1).images)
+    maps: dict[str, dict[str, np.ndarray]] = {}
     for network in NETWORKS:
         model = bundled.load(network)
-        maps: dict[str, np.ndarray] = {}
+        found = maps[network] = {}
         for name in analyzer_names():
             if name in NOT_SHOWN:
                 continue
             try:
-                maps[name] = _map(name, network, model, x, training, int(scene.labels[0]))
+                found[name] = _map(name, network, model, x, training, label)
             except InputError as error:
                 print(f"{network}, {name}: {str(error).partition(chr(10))[0]}")
-        columns = 6
-        rows = -(-(len(maps) + 1) // columns)
-        figure = Figure((1.55 * columns, 1.78 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns).ravel()
-        axes[0].imshow(scene.images[0])
-        axes[0].set_title("image", fontsize=8.5)
-        for ax, (name, values) in zip(axes[1:], maps.items(), strict=False):
+    draw_gallery(scene.images[0], maps)
+
+
+def draw_gallery(image: np.ndarray, maps: dict[str, dict[str, np.ndarray]]) -> None:
+    """Draw maps, given by network and by method."""
+    folder, palette = IMAGES / "gallery", _palette(image)
+    for network, found in maps.items():
+        panels: list[tuple[str, np.ndarray | None]] = [("image", image)]
+        for name, values in found.items():
+            if name not in CONTROLS:
+                panels.append((name.replace("sequential_", "sequential_\n"), values))
+        save(_panels(panels, 6), folder / f"{network}.png", 100, palette)
+    for page, names in pages().items():
+        shown = [name for name in names if name not in SAME and name not in NOT_SHOWN]
+        networks = [network for network in maps if {*shown} <= {*maps[network]}]
+        if len(shown) > 2:  # a row for each
+            networks = [network for network in networks if network in ("vgg", "residual", "vit")]
+        if page == "controls":  # the same for all
+            networks = networks[:1]
+        panels = []
+        for name in shown:
+            panels.append((name if len(shown) > 1 else "image", None if panels else image))
+            panels += [(network, maps[network][name]) for network in networks]
+        if panels:
+            drawn, first = _panels(panels, len(networks) + 1), maps[networks[0]][shown[0]]
+            save(drawn, folder / "methods" / f"{page}.png", 100, palette)
+            save(_panels([("", first)], 1), folder / "methods" / f"{page}_small.png", 50, palette)
+
+
+def _palette(image: np.ndarray) -> Image.Image:
+    """Return the few colours of the gallery: those of maps, those of the scene, and greys."""
+    colors = colormaps["seismic"](np.linspace(0, 1, 45))[:, :3] * 255
+    scene = Image.fromarray(image).quantize(24, kmeans=2).getpalette()
+    grey = np.repeat(np.linspace(0, 255, 7), 3)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*colors.round().astype(int).ravel(), *scene, *grey.astype(int)])
+    return palette
+
+
+def _panels(panels: list[tuple[str, np.ndarray | None]], columns: int) -> Figure:
+    """Draw titles, most with an image or a map of 64 x 64 pixels at twice its size."""
+    gap, lines = 8, max(title.count("\n") + 1 if title else 0 for title, _ in panels)
+    top = 15 * lines
+    rows = -(-len(panels) // columns)
+    width, height = columns * (SIDE + gap) + gap, rows * (SIDE + top + gap)
+    figure = Figure((width / 100, height / 100), dpi=100)
+    for k, (title, values) in enumerate(panels):
+        row, column = divmod(k, columns)
+        left, above = gap + column * (SIDE + gap), row * (SIDE + top + gap)
+        bottom = height - above - top - SIDE
+        ax = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
+        if values is None:
+            ax.text(0.5, 0.5, title.replace(".", ".\n", 1), ha="center", va="center", fontsize=8)
+            ax.axis("off")
+            continue
+        if values.dtype == np.uint8:
+            ax.imshow(values)
+        else:
             plot.heatmap(values, ax=ax)
-            ax.set_title(name.replace("sequential_", "sequential_\n"), fontsize=8.5)
-        for ax in axes:
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.set_frame_on(ax in axes[: len(maps) + 1])
-        save(figure, IMAGES / "gallery" / f"{network}.png", dpi=90)
+        ax.set_title(title, fontsize=8, pad=2)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(linewidth=0.5, color="0.6")
+    return figure
 
 
 def _map(name: str, network: str, model: Any, x: Any, training: Any, label: int) -> np.ndarray:
@@ -194,13 +252,13 @@ def _map(name: str, network: str, model: Any, x: Any, training: Any, label: int)
 
 
 def main() -> None:
-    """Draws what is asked for."""
+    """Draw the figures that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    drawn = {f.__name__: f for f in (readme, start, steps, gallery)}
-    parser.add_argument("pictures", nargs="*", default=list(drawn), help=", ".join(drawn))
+    figures = {f.__name__: f for f in (readme, start, steps, gallery)}
+    parser.add_argument("figures", nargs="*", default=list(figures), help=", ".join(figures))
     warnings.simplefilter("ignore")
-    for name in parser.parse_args().pictures:
-        drawn[name]()
+    for name in parser.parse_args().figures:
+        figures[name]()
 
 
 if __name__ == "__main__":

@@ -118,8 +118,10 @@ def test_every_page_is_in_the_site():
     index = PAGES["docs/index.md"].read_text()
     pages = [page.removeprefix("docs/").removesuffix(".md") for page in PAGES if "docs/" in page]
     reports = [page for page in pages if page.endswith("/report")]
-    named = re.findall(r"^[\w/]+$", index, re.MULTILINE)
-    assert set(pages) - {*reports, "index"} == {name for name in named if name != "hidden"}
+    named = {*re.findall(r"^[\w/]+$", index, re.MULTILINE)}
+    assert "\nmethods/*\n" in PAGES["docs/gallery.md"].read_text()
+    named |= {page for page in pages if page.startswith("methods/")}
+    assert set(pages) - {*reports, "index"} == named - {"hidden"}
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
