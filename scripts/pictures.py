@@ -11,6 +11,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import efficientnet_lite0
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
@@ -24,7 +25,12 @@ from rap_keras import InputError, analyzer_names, bundled, create_analyzer, patt
 from rap_keras.datasets import cluttered_digits, preprocess
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-COMPARED = ("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "integrated_gradients")
+COMPARED = ("rap", "lrp.alpha_1_beta_0", "grad_cam", "integrated_gradients")
+# Photographs in scikit-image (CC0), where to cut a square out of them, and their class in ImageNet.
+PHOTOGRAPHS = (
+    ("data/chelsea.png", 125, 285, "Egyptian cat"),
+    ("data/coffee.png", 150, 967, "espresso"),
+)
 NETWORKS: tuple[bundled.Name, ...] = ("vgg", "residual", "convnext", "vit", "segmentation")
 NOT_SHOWN = ("lrp",)  # it needs your own table of rules
 
@@ -49,14 +55,39 @@ def start() -> None:
 
 
 def readme() -> None:
-    """Scenes and their maps by several methods, with the digits' outlines."""
-    scenes = cluttered_digits(3, seed=4)
-    x, model = preprocess(scenes.images), bundled.load("vgg")
-    maps = {name: create_analyzer(name, model).analyze(x) for name in COMPARED}
-    rows = [f"digit {label}" for label in scenes.labels]
+    """Two photographs and a digit among clutter, with their maps by several methods."""
+    photographs = np.stack([_photograph(name, left) for name, left, _, _ in PHOTOGRAPHS])
+    scenes = cluttered_digits(2, seed=4)
+    scene, label, mask = scenes.images[1:], scenes.labels[1], scenes.masks[1:]
+    classified = (
+        (efficientnet_lite0.load(), (photographs - 127.0) / 128, [c for _, _, c, _ in PHOTOGRAPHS]),
+        (bundled.load("vgg"), preprocess(scene), [label]),
+    )
+    for model, x, classes in classified:
+        assert (model.predict(x, verbose=0).argmax(-1) == classes).all()
+    maps = {}
+    for name in COMPARED:
+        batches = [create_analyzer(name, model).analyze(x) for model, x, _ in classified]
+        maps[name] = np.concatenate([_enlarged(batch.sum(-1)) for batch in batches])
+    images = np.concatenate([_enlarged(photographs), _enlarged(scene)])
+    titles = [*(title for *_, title in PHOTOGRAPHS), f"digit {label}"]
+    regions = [None] * len(photographs) + [*_enlarged(mask)]
     with rc_context({"font.size": 14}):
-        figure = plot.grid(scenes.images, maps, row_titles=rows, regions=list(scenes.masks))
-        save(figure, IMAGES / "methods.png", dpi=80)
+        figure = plot.grid(images, maps, row_titles=titles, regions=regions)
+        save(figure, IMAGES / "methods.webp")  # half the size of a PNG with photographs
+
+
+def _photograph(name: str, left: int) -> np.ndarray:
+    """A square of a photograph in scikit-image, at the size of the network's input."""
+    with Image.open(efficientnet_lite0.file_of("skimage", name)) as image:
+        square = image.convert("RGB").crop((left, 0, left + image.height, image.height))
+        return np.asarray(square.resize((224, 224), Image.Resampling.BILINEAR))
+
+
+def _enlarged(images: np.ndarray, size: int = 448) -> np.ndarray:
+    """Images `(n, height, width, ...)` with each pixel repeated, so that all have the same size."""
+    times = size // images.shape[1]
+    return images.repeat(times, axis=1).repeat(times, axis=2)
 
 
 def example() -> dict[str, Any]:
