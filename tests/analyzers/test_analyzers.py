@@ -40,7 +40,7 @@ def images(rng):
 @pytest.mark.parametrize(
     "method",
     slow_unless(
-        lambda p: p.values[0] in ("rap", "rise"),  # a graph of its own, calls of the model
+        lambda p: p.values[0] in ("rap", "rise"),  # a separate graph, calls of the model
         ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"],
     ),
 )
@@ -55,7 +55,7 @@ def test_xla_gives_the_same_maps(method, images, tmp_path):
 
 
 class Interpreted(layers.Layer):
-    """Passes its input through Python, as XLA cannot."""
+    """Passes its input through Python, which XLA cannot do."""
 
     def call(self, x):
         return tf.ensure_shape(tf.numpy_function(lambda v: v, [x], x.dtype), x.shape)
@@ -64,7 +64,7 @@ class Interpreted(layers.Layer):
         return keras.KerasTensor(x.shape, x.dtype)
 
 
-def test_what_xla_cannot_compile_is_told(images):
+def test_what_xla_cannot_compile_is_reported(images):
     x = keras.Input((12, 12, 3))
     model = keras.Model(x, layers.Dense(3)(layers.Flatten()(Interpreted()(x))))
     assert create_analyzer("occlusion", model, window=6).analyze(images).shape == images.shape
@@ -95,7 +95,7 @@ def test_all_methods_are_listed_and_give_finite_maps(build, images):
         "pattern.attribution",
         "attention.rollout",
         "expected_gradients",
-    }  # have tests of their own
+    }  # have separate tests
     assert set(rap_keras.analyzer_names()) - others == set(METHODS)
     model = build()
     for name, options in METHODS.items():
@@ -152,7 +152,7 @@ def test_a_batch_equals_single_calls_and_any_batch_size(method, build, images):
     assert_same(split, whole)
 
 
-def test_gradient_is_tensorflows(images):
+def test_gradient_equals_tensorflow(images):
     model = residual()
     top = model(images).numpy().argmax(1)
     expected = neuron_gradient(model, images, top)
@@ -198,7 +198,7 @@ def test_analyze_layers_goes_from_the_input_to_the_logits(images):
         assert maps[layer.name].shape == (5, *layer.output.shape[1:])
 
 
-def test_conservation_report_is_right_where_sums_are_kept_and_where_not(images):
+def test_conservation_report_is_right_with_and_without_conservation(images):
     analyzer = create_analyzer("rap", plain())
     report = analyzer.conservation(images)
     assert report.max_error < 1e-5
@@ -225,7 +225,7 @@ FAMILIES = ("rap", "lrp.z", "grad_cam", "deep_lift", "smoothgrad", "rise", "rand
         pytest.param(tuple(METHODS), id="all", marks=pytest.mark.slow),
     ],
 )
-def test_the_model_is_not_changed_and_eager_stays_on(methods, rng):
+def test_the_model_does_not_change_and_eager_execution_stays_on(methods, rng):
     inputs = keras.Input((6, 6, 3))
     x = layers.GaussianNoise(0.5, seed=1)(inputs)
     regularized = {"kernel_regularizer": "l2", "activity_regularizer": "l2"}
@@ -242,7 +242,7 @@ def test_the_model_is_not_changed_and_eager_stays_on(methods, rng):
         losses = [float(loss) for loss in model.losses]
         return json.dumps([model.get_config(), nodes, flags, losses, model.compiled], default=str)
 
-    # Losses of the user's own call, which Keras forgets at the next one.
+    # Losses of the user's call, which Keras drops at the next call.
     model(rng.normal(size=(2, 6, 6, 3)))
     assert len(model.losses) == 3
     before, weights = state(), model.get_weights()
@@ -262,7 +262,7 @@ def test_the_model_is_not_changed_and_eager_stays_on(methods, rng):
     assert model.get_layer("head").activation is keras.activations.softmax
 
 
-def test_new_weights_are_seen(images):
+def test_new_weights_are_used(images):
     model = plain()
     analyzer = create_analyzer("rap", model)
     before = analyzer.analyze(images)
@@ -297,7 +297,7 @@ def test_datasets_are_explained_batch_by_batch(images):
     assert_same(next(iter(analyzer.analyze(pairs))), expected)
 
 
-def test_tensors_integers_and_doubles_are_taken(images):
+def test_tensors_integers_and_doubles_are_accepted(images):
     analyzer = create_analyzer("rap", plain())
     expected = analyzer.analyze(images)
     assert_same(analyzer.analyze(tf.constant(images)), expected)
@@ -322,7 +322,7 @@ def test_precisions(build, images):
         maps = analyzer.analyze(images)
         assert maps.dtype == np.float32
         assert np.isfinite(maps).all()
-        # A half-precision model has other activations, but explains the same.
+        # A half-precision model has other activations, but the same explanation.
         assert_same(maps, reference, 10 * FLOAT32 if dtype == "float32" else 0.05)
         assert analyzer.conservation(images).max_error < 1e-5
 
@@ -348,7 +348,7 @@ def test_options_reach_the_rules(images):
             assert (a == b) == (abs(maps[a] - maps[b]).max() < 1e-3 * scale)
 
 
-def test_saved_analyzers_come_back(tmp_path, images):
+def test_saved_analyzers_are_loaded(tmp_path, images):
     analyzer = create_analyzer("rap", residual(), add="positive", bounds=(-5, [5, 5, 6]))
     analyzer.save(tmp_path / "new" / "folder")
     assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
@@ -402,7 +402,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("text", "message"), SAVED, ids=range(len(SAVED)))
-def test_an_analyzer_that_anyone_wrote_is_read_or_refused_in_one_sentence(text, message, saved):
+def test_an_analyzer_file_is_read_or_refused_in_one_sentence(text, message, saved):
     (saved / "analyzer.json").write_text(text)
     with pytest.raises(InputError, match=message) as error:
         rap_keras.load_analyzer(saved)
@@ -415,8 +415,8 @@ class Full(OSError):
 
 @pytest.mark.parametrize("method", ["rap", "pattern.net"])
 @pytest.mark.parametrize("last", ["model.keras", "analyzer.json", "patterns.npz"])
-def test_an_analyzer_is_saved_whole_or_not_at_all(method, last, tmp_path, monkeypatch, images):
-    """The disk is full after one of the files; what was there before still loads."""
+def test_an_analyzer_is_saved_completely_or_not_at_all(method, last, tmp_path, monkeypatch, images):
+    """The disk is full after one of the files. The previous files still load."""
     if method == "rap" and last == "patterns.npz":
         pytest.skip("rap has no patterns")
     model = plain()
@@ -452,7 +452,7 @@ def test_an_analyzer_is_saved_whole_or_not_at_all(method, last, tmp_path, monkey
 
 
 def test_a_file_too_large_for_the_disk_is_one_sentence(tmp_path):
-    """A limit on the size of files, which the operating system tells as it does a full disk."""
+    """A limit on the size of files, which the operating system reports like a full disk."""
     analyzer = create_analyzer("rap", plain())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
@@ -466,7 +466,7 @@ def test_a_file_too_large_for_the_disk_is_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["random", "integrated_gradients"])
-def test_methods_without_layers_say_so(method, images):
+def test_methods_without_layers_raise_an_error(method, images):
     analyzer = create_analyzer(method, plain())
     for ask in (
         analyzer.rules,
@@ -477,7 +477,7 @@ def test_methods_without_layers_say_so(method, images):
             ask()
 
 
-def test_a_rule_that_asks_for_what_is_not_known_is_told():
+def test_a_rule_that_needs_an_unknown_fact_is_refused():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")])
     x = np.ones((1, 4), "float32")
 
@@ -501,7 +501,7 @@ def test_rules_table_prints_every_layer():
     assert "share_sum(by='absolute')" in repr(analyzer.rules())
 
 
-def test_registered_rules_are_used_and_an_unknown_layer_tells_how(rng, monkeypatch):
+def test_registered_rules_are_used_and_errors_show_how_to_register(rng, monkeypatch):
     monkeypatch.setattr(rap_keras.composites.composite, "_registered", {})
 
     class Scaled(layers.Layer):
@@ -588,7 +588,7 @@ def test_wrong_options_are_refused(message):
         ("lrp.epsilon_gamma_box", "gamma", np.int64(1)),
     ],
 )
-def test_numpys_numbers_are_options_and_plain_when_saved(method, option, value):
+def test_numpy_numbers_are_options_and_are_saved_as_plain_numbers(method, option, value):
     analyzer = create_analyzer(method, plain(), **{option: value})
     kept = analyzer.options()[option]
     assert kept == value
@@ -613,7 +613,7 @@ def test_inputs_outside_the_given_bounds_are_refused(images):
     ],
 )
 def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
-    """A vector added to an image lies along its last axis, whatever the size of the batch."""
+    """A vector added to an image is aligned with its last axis for every batch size."""
     image, vector = keras.Input((4, 4, 3)), keras.Input((3,))
     x = layers.Conv2D(3, 3, padding="same", activation="relu")(image)
     y = layers.Dense(3, activation="softplus")(vector)
@@ -630,7 +630,7 @@ def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
     np.testing.assert_allclose(total, model(data).numpy().max(1), rtol=1e-3)
 
 
-def test_a_neuron_is_selected_only_among_neurons():
+def test_neuron_selection_needs_a_vector_of_neurons():
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, layers.Conv2D(2, 3)(inputs))
     x = np.ones((2, 8, 8, 1), "float32")

@@ -1,4 +1,4 @@
-"""The baselines against iNNvestigate's results, and what they should keep on real architectures."""
+"""The baselines against iNNvestigate's results, and conservation on real architectures."""
 
 import json
 
@@ -50,11 +50,11 @@ def options_for(kind, method, data):
     return options
 
 
-SHARE = 12  # of the results of a fixture, those that run by default; other fixtures have the others
+SHARE = 12  # the results of a fixture that run by default; other fixtures cover the rest
 
 
 def reproduced(file, others):
-    """Every result of a fixture, or those whose turn it is."""
+    """Every result of a fixture, or the selected ones."""
     data = load(file)
     model = network(data)
     assert_same(model.predict(data["x"], verbose=0), data["logits"], 1e-5)
@@ -74,7 +74,7 @@ def reproduced(file, others):
         message = f"{kind}/{method}/{mode}"
         near = tolerance * scale + 1e-12
         if method == "integrated_gradients":
-            # The gradient jumps where a ReLU begins: by rounding one of the 64 points may be beyond.
+            # The gradient jumps at a ReLU: by rounding, one of the 64 points may lie on the other side.
             assert (abs(maps - expected) > near).mean() < 0.1, message
             near = scale / 32
         np.testing.assert_allclose(maps, expected, rtol=0, atol=near, err_msg=message)
@@ -136,7 +136,7 @@ def test_maps_of_applications_are_finite(name, method, rng):
     assert np.isfinite(create_analyzer(method, model, **options).analyze(x)).all()
 
 
-def test_a_composite_of_ones_own(rng):
+def test_a_custom_composite(rng):
     model = plain()
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")
     rules = {"Conv2D": lrp.alpha_beta, "Dense": lrp.epsilon, "Flatten": routing.follow}
@@ -152,7 +152,7 @@ SAVED = ("lrp.epsilon", "lrp.alpha_beta", "deep_taylor.bounded", "lrp.sequential
 
 
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] in SAVED, PRESETS))
-def test_saved_baselines_come_back(method, tmp_path, rng):
+def test_saved_baselines_are_loaded(method, tmp_path, rng):
     own = {"epsilon": 0.2, "bias": False, "gamma": 0.5, "alpha": 3.0}
     options = {key: own[key] for key in read_method(method).preset.options if key in own}
     options |= {"batch_norm": "rule", "add": "absolute"}
@@ -194,7 +194,7 @@ def test_saved_baselines_come_back(method, tmp_path, rng):
         ("lrp.alpha_2_beta_0", {}, "did you mean"),
     ],
 )
-def test_wrong_options_are_told(method, options, message):
+def test_wrong_options_are_refused(method, options, message):
     with pytest.raises(InputError, match=message):
         create_analyzer(method, plain(), **options)
 
@@ -212,7 +212,7 @@ def test_policies_for_batch_normalization_differ_where_they_should(method, rng):
     }
     scale = abs(maps["fold"]).max()
     for policy in ("fold", "rule"):
-        if method == "lrp.flat":  # which asks for no weights
+        if method == "lrp.flat":  # which uses no weights
             assert_same(maps[policy], maps["identity"])
         else:
             assert abs(maps[policy] - maps["identity"]).max() > 1e-2 * scale

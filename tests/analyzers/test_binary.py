@@ -75,7 +75,7 @@ def test_class_0_is_class_1_of_the_opposite_model(method, model, opposite):
     assert several.explained_logits.shape == (4, 2)
 
 
-def test_the_map_of_class_0_is_more_than_the_other_with_its_sign_turned(model):
+def test_the_map_of_class_0_is_not_just_the_negated_map_of_class_1(model):
     analyzer = create_analyzer("lrp.alpha_1_beta_0", model)
     found = [analyzer.analyze(X, k) for k in (0, 1)]
     assert abs(found[0] + found[1]).max() > 0.01 * abs(found[1]).max()
@@ -114,7 +114,7 @@ def test_a_saved_analyzer_explains_both(model, tmp_path):
     np.testing.assert_array_equal(loaded.analyze(X, MIXED), analyzer.analyze(X, MIXED))
 
 
-def test_no_other_classes_and_no_samples(model):
+def test_other_classes_are_refused_and_empty_batches_are_not(model):
     analyzer = create_analyzer("gradient", model)
     with pytest.raises(InputError, match="Expected target from 0 to 1, got 2"):
         analyzer.analyze(X, 2)
@@ -123,7 +123,7 @@ def test_no_other_classes_and_no_samples(model):
     assert analyzer.explain(X[:0], 0).relevance.shape == (0, 8, 8, 3)
 
 
-def test_functions_of_ones_own_are_asked_about_the_output(model):
+def test_custom_functions_get_the_output_neuron(model):
     def own(model, x, neurons, scale=1.0):
         assert not neurons.any()
         return scale * x
@@ -159,23 +159,23 @@ ZERO = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "deep_taylor"]
 
 
 @pytest.mark.parametrize("method", ZERO)
-def test_a_map_of_zeros_is_told(method):
+def test_a_map_of_zeros_gives_a_warning(method):
     negative = made(sign=-1.0, last=0.25)
     with pytest.warns(
         UserWarning, match="zero everywhere for 4 of 4 samples, because the method shows only"
-    ) as told:
+    ) as caught:
         found = create_analyzer(method, negative).analyze(X)
     assert not found.any()
-    assert len(told) == 1
-    assert "target=0" in str(told[0].message)
-    assert told[0].filename == __file__
+    assert len(caught) == 1
+    assert "target=0" in str(caught[0].message)
+    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         by_class = create_analyzer(method, negative)
         assert by_class.analyze(X, 0).any((1, 2, 3)).all()
 
 
-def test_what_shows_more_than_zeros_is_told():
+def test_the_warning_names_methods_that_show_more_than_zeros():
     several = made("linear", -1.0, 0.25)
     with pytest.warns(UserWarning, match="4 of 4 samples, .* relu=False"):
         create_analyzer("grad_cam", several).analyze(X)
@@ -192,7 +192,7 @@ def test_what_shows_more_than_zeros_is_told():
 # Regression.
 
 
-def test_what_a_prediction_is_above_its_reference():
+def test_the_map_sums_to_the_prediction_minus_its_reference():
     regression = made("linear")
     options = {"reference_output": 20.0}
     plain, less = (create_analyzer("rap", regression, **o).explain(X) for o in ({}, options))
@@ -208,7 +208,7 @@ def test_what_a_prediction_is_above_its_reference():
         assert_same(changes[1], changes[0], 1e-4)
 
 
-def test_a_reference_is_kept_and_read(tmp_path):
+def test_a_reference_is_saved_and_loaded(tmp_path):
     analyzer = create_analyzer("rap", made("linear"), reference_output=2)
     analyzer.save(tmp_path / "saved")
     assert load_analyzer(tmp_path / "saved").reference_output == 2.0
@@ -233,17 +233,17 @@ def test_both_classes_have_names(model):
     found = rap_keras.explain(model, X, target="no", classes=["no", "yes"])
     assert found.neurons.tolist() == [0] * 4
     assert found.decisions[0].startswith("neuron 0 (no), logit -")
-    told = dataclasses.replace(found, neurons=MIXED)
-    assert "neuron 1 (yes)" in told.decisions[1]
+    other = dataclasses.replace(found, neurons=MIXED)
+    assert "neuron 1 (yes)" in other.decisions[1]
 
 
 def test_a_warning_names_the_line_of_the_caller():
     model = made()
     averaged = keras.Model(model.input, keras.ops.mean(model.output, -1, keepdims=True) / 2 + 0.25)
     shown = keras.Model(model.input, layers.Average()([averaged.output, model.output]))
-    with pytest.warns(UserWarning, match="made of the probabilities") as told:
+    with pytest.warns(UserWarning, match="made of the probabilities") as caught:
         create_analyzer("gradient", shown)
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_warning_names_the_line_of_the_caller():
         (np.eye(2, dtype="float32")[:1], 0),
     ],
 )
-def test_classes_in_every_spelling(target, classes, model):
+def test_every_form_of_a_class_is_accepted(target, classes, model):
     analyzer = create_analyzer("input_t_gradient", model)
     found, expected = analyzer.explain(X, target), analyzer.explain(X, classes)
     assert_same(found.relevance, expected.relevance)

@@ -78,7 +78,7 @@ def last_of(model, kind):
     ],
 )
 def test_maps_are_those_of_the_equations(name, relu, images):
-    told = 0
+    varied = 0
     for model, layer, default in [
         (m := plain(), last_of(m, layers.Conv2D), True),
         (m, last_of(m, layers.MaxPooling2D), False),
@@ -92,7 +92,7 @@ def test_maps_are_those_of_the_equations(name, relu, images):
         expected = [
             bilinear(coarse(name, a, g, relu), (12, 12)) for a, g in zip(*parts, strict=True)
         ]
-        told += np.std(expected) > 0
+        varied += np.std(expected) > 0
         # A quotient of Grad-CAM++ has no lower bound below.
         tolerance = 1e-3 if name == "grad_cam_plus_plus" else 10 * FLOAT32
         assert_same(found.sum(-1), np.stack(expected), tolerance)
@@ -101,7 +101,7 @@ def test_maps_are_those_of_the_equations(name, relu, images):
         assert_same(several[:, 0], found, tolerance)
         if relu:
             assert found.min() >= 0
-    assert told  # a ReLU may leave nothing of some
+    assert varied  # a ReLU may leave nothing of some
 
 
 def test_hires_cam_before_one_linear_layer_sums_to_the_logit(images):
@@ -126,7 +126,7 @@ def test_the_layer_by_default_has_the_axes_of_the_image():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_options_are_kept(name, tmp_path, images):
+def test_options_are_saved(name, tmp_path, images):
     model = plain()
     layer = last_of(model, layers.MaxPooling2D)
     made = create_analyzer(name, model, layer=layer, relu=False, contrast="softmax")
@@ -161,7 +161,7 @@ def pooled():
         (plain, {"relu": 1}, "Expected relu to be True or False, got 1"),
     ],
 )
-def test_what_cannot_be_is_refused(build, options, message):
+def test_wrong_options_and_models_are_refused(build, options, message):
     model = build()
     if options.get("layer") == "dense_of_plain":
         options = {"layer": last_of(model, layers.Dense)}
@@ -192,7 +192,7 @@ def averaging(share):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_of_branches_a_layer_must_be_told(name):
+def test_branches_need_the_layer_option(name):
     for share, layers_named in (
         (False, "'a/map', 'b/map', 'c/map'"),
         (True, "'a/map:0', 'a:1/map'"),
@@ -201,7 +201,7 @@ def test_of_branches_a_layer_must_be_told(name):
             create_analyzer(name, averaging(share))
 
 
-def test_a_layer_of_several_calls_is_told_by_its_call(images):
+def test_a_layer_that_is_called_several_times_is_named_by_its_call(images):
     model = averaging(share=True)
     with pytest.raises(InputError, match=r"calls 2 times.*choose 'a/map:0' or 'a:1/map'"):
         create_analyzer("hires_cam", model, layer="a/map")
@@ -234,7 +234,7 @@ def test_aligned_maps_lie_where_the_object_is(size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_alignment_is_kept_and_read(name, tmp_path):
+def test_the_alignment_is_saved_and_loaded(name, tmp_path):
     made = create_analyzer(name, plain(), align="receptive_field")
     made.save(tmp_path)
     assert rap_keras.load_analyzer(tmp_path).options()["align"] == "receptive_field"

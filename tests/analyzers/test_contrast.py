@@ -48,7 +48,7 @@ def weights(logits, neuron, contrast):
     pairwise_or_slow(LINEAR, KINDS),
     ids=str,
 )
-def test_a_map_is_that_of_the_class_less_those_of_the_others(name, contrast, model, x):
+def test_a_map_is_that_of_the_class_minus_those_of_the_others(name, contrast, model, x):
     neurons = [2, 4, 2, 4]
     found = create_analyzer(name, model, contrast=contrast).analyze(x, neurons)
     single = create_analyzer(name, model)
@@ -73,7 +73,7 @@ def test_a_map_is_that_of_the_class_less_those_of_the_others(name, contrast, mod
 def test_it_sums_to_0_and_conserves(contrast, model, x):
     analyzer = create_analyzer("rap", model, contrast=contrast)
     report = analyzer.conservation(x, 2)
-    # What two classes have in common cancels out, but not its rounding.
+    # The common part of two classes cancels, but its rounding errors do not.
     size = abs(model.predict(x, verbose=0)[:, 2])
     for row in [*report.layers, report.model]:
         assert (abs(row.outputs) < 1e-6 * size).all()
@@ -109,7 +109,7 @@ def test_deep_taylor_starts_from_positive_logits_alone(model, x):
     assert len(set(logits[:, neuron] > 0)) == 2
 
 
-def test_positions_of_a_map_are_contrasted_apart(rng):
+def test_positions_of_a_map_are_contrasted_separately(rng):
     inputs = keras.Input((6, 6, 2))
     outputs = layers.Conv2D(4, 3, padding="same")(layers.Conv2D(3, 3, activation="relu")(inputs))
     model = biased(keras.Model(inputs, outputs))
@@ -141,7 +141,7 @@ def test_positions_of_a_map_are_contrasted_apart(rng):
         ("softmax", {"neuron_selection_mode": "all"}, None, "explained against others"),
     ],
 )
-def test_what_cannot_be_contrasted(contrast, options, selection, message, model, x):
+def test_what_cannot_be_contrasted_is_refused(contrast, options, selection, message, model, x):
     with pytest.raises(InputError, match=message):
         create_analyzer("rap", model, contrast=contrast, **options).analyze(x, selection)
 
@@ -158,18 +158,18 @@ def test_what_cannot_be_contrasted(contrast, options, selection, message, model,
 )
 def test_errors_name_what_was_given(against, target, message, model, x):
     analyzer = create_analyzer("rap", model)
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as caught:
         analyzer.analyze(x, target, against=against)
-    assert told.value.arguments[0] == "against"
+    assert caught.value.arguments[0] == "against"
 
 
-def test_the_largest_class_is_not_set_against_itself(model, x):
+def test_the_largest_class_is_not_contrasted_with_itself(model, x):
     largest = int(model.predict(x, verbose=0)[0].argmax())
     with pytest.raises(InputError, match="explained itself in sample 0"):
         create_analyzer("rap", model, contrast=largest).analyze(x)
 
 
-def test_nor_are_the_relevances_of_its_layers(model, x):
+def test_layers_are_not_contrasted_with_themselves(model, x):
     analyzer = create_analyzer("rap", model)
     largest = int(model.predict(x, verbose=0)[1].argmax())
     for ask in (analyzer.analyze_layers, analyzer.conservation):
@@ -178,7 +178,7 @@ def test_nor_are_the_relevances_of_its_layers(model, x):
 
 
 @pytest.mark.parametrize("target", [2, None, (3,)])
-def test_no_samples_are_set_against_nothing(target, model, x):
+def test_an_empty_batch_has_an_empty_contrast(target, model, x):
     analyzer = create_analyzer("rap", model, contrast=2)
     assert analyzer.analyze(x[:0], target).shape == x[:0].shape
     assert not any(len(part) for part in analyzer.analyze_layers(x[:0], target).values())
@@ -204,7 +204,7 @@ def test_contrast_is_saved(model, x, tmp_path):
         ["rap", "lrp.alpha_2_beta_1", "input_t_gradient", "random"],
     ),
 )
-def test_several_neurons_are_explained_as_one_by_one(name, model, x):
+def test_several_neurons_equal_single_ones(name, model, x):
     seed = {"seed": 3} if name == "random" else {}
     analyzer = create_analyzer(name, model, **seed)
     neurons = np.array([[0, 1, 4], [1, 1, 0], [4, 3, 2], [2, 0, 1]])
@@ -228,13 +228,13 @@ def test_the_largest_neurons(name, model, x):
         assert_same(found.relevance[:, k], one.analyze(x, found.neurons[:, k]))
 
 
-def test_no_samples_have_no_neurons(model, x):
+def test_an_empty_batch_has_no_neurons(model, x):
     found = create_analyzer("rap", model).explain(x[:0], TopK(2))
     assert found.relevance.shape == (0, 2, *x.shape[1:])
     assert found.neurons.shape == (0, 2)
 
 
-def test_more_than_there_are_gives_all(model, x):
+def test_top_k_beyond_the_number_of_neurons_gives_all(model, x):
     found = create_analyzer("gradient", model).explain(x, TopK(99))
     assert found.neurons.shape == (4, 10)
 
@@ -247,12 +247,12 @@ def test_more_than_there_are_gives_all(model, x):
         ({}, [[0, 10]] * 4, "from 0 to 9"),
     ],
 )
-def test_selections_that_fit_nothing(options, selection, message, model, x):
+def test_selections_that_do_not_fit_are_refused(options, selection, message, model, x):
     with pytest.raises(InputError, match=message):
         create_analyzer("rap", model, **options).analyze(x, selection)
 
 
-def test_layers_are_of_one_neuron(model, x):
+def test_layers_explain_one_neuron(model, x):
     analyzer = create_analyzer("rap", model)
     for ask in (analyzer.analyze_layers, analyzer.conservation):
         for target in (TopK(2), [[0, 1]] * 4):
@@ -261,7 +261,7 @@ def test_layers_are_of_one_neuron(model, x):
 
 
 @pytest.mark.parametrize("contrast", [pytest.param(None, marks=pytest.mark.slow), "softmax"])
-def test_a_head_shares_by_positive_contributions(contrast, rng, tmp_path):
+def test_the_positive_head_shares_by_positive_contributions(contrast, rng, tmp_path):
     model = plain("float64")
     kernel, bias = model.layers[-1].get_weights()
     kernel[:, 3] = -abs(kernel[:, 3])  # neuron 3 has no positive contributions

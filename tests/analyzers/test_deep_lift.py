@@ -102,7 +102,7 @@ def test_maps_sum_to_the_difference_of_the_logits(build, images, rng):
         assert_same(several.analyze(images, rap_keras.TopK(2))[:, 0], found.relevance, 1e-4)
 
 
-def test_a_sample_that_is_the_reference_has_nothing(images):
+def test_a_sample_that_equals_the_reference_has_a_map_of_zeros(images):
     model = residual()
     analyzer = create_analyzer("deep_lift", model, reference_inputs=images[0])
     found = analyzer.analyze(images)
@@ -112,7 +112,7 @@ def test_a_sample_that_is_the_reference_has_nothing(images):
 
 
 def test_near_the_reference_it_is_the_gradient(images):
-    """Where differences are but rounding, quotients give way to slopes."""
+    """Where differences are only rounding, slopes replace quotients."""
     model = residual()
     near = np.full_like(images, 0.3)
     near[:, 5, 5] += 1e-6
@@ -138,7 +138,7 @@ def test_several_inputs_and_regions(rng):
     assert_same(analyzer.analyze(x), sum(each), 1e-4)
 
 
-def test_options_are_kept(images, tmp_path):
+def test_options_are_saved(images, tmp_path):
     made = create_analyzer("deep_lift", plain(), reference_inputs=[1, 2, 3], contrast="uniform")
     made.save(tmp_path)
     again = rap_keras.load_analyzer(tmp_path)
@@ -151,7 +151,7 @@ def test_options_are_kept(images, tmp_path):
         made.conservation(images)
 
 
-def test_what_cannot_be_is_refused():
+def test_wrong_options_and_models_are_refused():
     with pytest.raises(InputError, match="Expected finite reference_inputs"):
         create_analyzer("deep_lift", plain(), reference_inputs=[1, 2])
     inputs = keras.Input(batch_shape=(2, 4))
@@ -227,7 +227,7 @@ def test_a_network_with_attention_keeps_the_sum(rng):
 
 
 def test_through_a_softmax_a_constant_makes_no_difference(rng):
-    """Softmax does not change where all of its inputs do alike."""
+    """Softmax does not change if all of its inputs change by the same amount."""
     model = of_six(layers.Softmax())
     x = rng.normal(size=(3, 6)).astype(np.float32)
     analyzer = create_analyzer("deep_lift", model, reference_inputs=x[0] - 5)
@@ -237,7 +237,7 @@ def test_through_a_softmax_a_constant_makes_no_difference(rng):
     assert_same(near.analyze(x[:1]), 1e-2 * gradient, 1e-2)
 
 
-def test_sums_that_are_far_off_are_warned_of(rng):
+def test_sums_that_are_far_off_give_a_warning(rng):
     x = rng.normal(size=(3, 6)).astype(np.float32)
     for method, model in (("integrated_gradients", of_six(quotient)), ("deep_lift", stopped())):
         with pytest.warns(UserWarning, match="do not sum to the difference of the logits"):

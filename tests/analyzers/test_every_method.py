@@ -1,4 +1,4 @@
-"""Every method is asked the same questions, see `helpers.analyzers`."""
+"""Every method passes the same checks, see `helpers.analyzers`."""
 
 import keras
 import pytest

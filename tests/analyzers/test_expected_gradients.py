@@ -1,4 +1,4 @@
-"""Expected gradients beside their definition."""
+"""Expected gradients against their definition."""
 
 import keras
 import numpy as np
@@ -49,7 +49,7 @@ def test_it_is_the_mean_over_references_and_places(model, data):
         np.testing.assert_allclose(found[k], expected, rtol=1e-6, atol=1e-9)
 
 
-def test_many_draws_sum_to_the_logit_less_the_mean_of_the_background(model, data):
+def test_many_draws_sum_to_the_logit_minus_the_mean_of_the_background(model, data):
     x, background = data
     analyzer = create_analyzer(
         "expected_gradients", model, background=background, draws=3000,
@@ -105,7 +105,7 @@ def test_it_is_saved_and_loaded_with_its_background(model, data, tmp_path):
         ({"background": np.zeros((1, 5, 4, 2)), "postprocess": "abs"}, "postprocess"),
     ],
 )
-def test_what_is_wrong_is_told(model, options, words):
+def test_wrong_options_are_refused(model, options, words):
     with pytest.raises(InputError, match=words):
         create_analyzer("expected_gradients", model, **options)
 
@@ -117,15 +117,15 @@ def test_models_with_several_inputs_are_refused():
         create_analyzer("expected_gradients", model, background=np.zeros((1, 2)))
 
 
-def test_a_large_background_is_shown_in_short(model, data):
+def test_a_large_background_is_abbreviated(model, data):
     analyzer = create_analyzer("expected_gradients", model, background=data[1])
     assert len(repr(analyzer)) < 2000
     assert "background=" in repr(analyzer)
     assert "ExpectedGradientsAnalyzer" in repr(analyzer)
 
 
-@pytest.mark.parametrize(("value", "told"), [(1e300, "fit into float32"), (np.nan, "with NaN")])
-def test_a_background_that_the_model_cannot_take_is_refused(value, told):
+@pytest.mark.parametrize(("value", "message"), [(1e300, "fit into float32"), (np.nan, "with NaN")])
+def test_a_background_that_the_model_cannot_take_is_refused(value, message):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
-    with pytest.raises(InputError, match=f"background .*{told}"):
+    with pytest.raises(InputError, match=f"background .*{message}"):
         create_analyzer("expected_gradients", model, background=np.full((3, 2), value))

@@ -34,7 +34,7 @@ METHODS = {
     "input": {},
     "random": {"seed": 3},
 }
-TOLD = {"max_activation": None, "index": [3, 7, 0, 9, 3], "all": None}
+TARGET_OF = {"max_activation": None, "index": [3, 7, 0, 9, 3], "all": None}
 
 
 @functools.cache
@@ -65,23 +65,23 @@ def logits_of(x):
     return bare(x).numpy()
 
 
-@pytest.mark.parametrize(("method", "mode"), pairwise_or_slow(list(METHODS), list(TOLD)))
-def test_an_explanation_has_the_maps_of_analyze_and_tells_of_what(method, mode):
+@pytest.mark.parametrize(("method", "mode"), pairwise_or_slow(list(METHODS), list(TARGET_OF)))
+def test_an_explanation_has_the_maps_of_analyze_and_their_targets(method, mode):
     x = samples()
     analyzer = made(method, neuron_selection_mode=mode)
-    found = analyzer.explain(x, TOLD[mode])
-    np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, TOLD[mode]))
+    found = analyzer.explain(x, TARGET_OF[mode])
+    np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, TARGET_OF[mode]))
     np.testing.assert_allclose(found.logits, logits_of(x), rtol=1e-4, atol=1e-5)
     assert found.method == method
     if mode == "all":
         assert found.neurons is None
     else:
-        expected = found.logits.argmax(1) if TOLD[mode] is None else TOLD[mode]
+        expected = found.logits.argmax(1) if TARGET_OF[mode] is None else TARGET_OF[mode]
         np.testing.assert_array_equal(found.neurons, expected)
         assert found.neurons.dtype == np.int32
 
 
-def test_the_neuron_is_the_one_whose_logit_rap_shares():
+def test_the_neuron_is_that_whose_logit_rap_distributes():
     x = samples()
     found = made("rap").explain(x)
     sums = found.relevance.sum((1, 2, 3))
@@ -90,14 +90,14 @@ def test_the_neuron_is_the_one_whose_logit_rap_shares():
     assert_same(again, found.relevance)
 
 
-def test_one_number_stands_for_all_samples():
+def test_one_number_is_the_target_of_all_samples():
     found = made("rap").explain(samples(), 4)
     np.testing.assert_array_equal(found.neurons, [4] * 5)
 
 
 @pytest.mark.parametrize("method", ["rap", "input_t_gradient", "input"])
-def test_there_is_one_forward_pass(method, monkeypatch):
-    """A model that counts its calls: one a batch, beside the one that checks the graph."""
+def test_explain_makes_one_forward_pass(method, monkeypatch):
+    """A model that counts its calls: one per batch, and one that checks the graph."""
     monkeypatch.setattr(rap_keras.composites.composite, "_registered", {})
     calls = []
 
@@ -119,7 +119,7 @@ def test_there_is_one_forward_pass(method, monkeypatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_samples_have_an_explanation_without_samples(method):
+def test_an_empty_batch_has_an_empty_explanation(method):
     found = made(method).explain(samples()[:0])
     assert found.relevance.shape == (0, 12, 12, 3)
     assert found.logits.shape == (0, 10)
@@ -127,7 +127,7 @@ def test_no_samples_have_an_explanation_without_samples(method):
 
 
 @pytest.mark.parametrize("method", ["rap", "integrated_gradients", "random"])
-def test_a_dataset_gives_an_explanation_a_batch(method):
+def test_a_dataset_gives_an_explanation_per_batch(method):
     x = samples()
     analyzer = made(method)
     parts = list(analyzer.explain(tf.data.Dataset.from_tensor_slices(x).batch(3)))
@@ -139,13 +139,13 @@ def test_a_dataset_gives_an_explanation_a_batch(method):
 
 
 @pytest.mark.parametrize("call", ["analyze", "explain"])
-def test_a_dataset_of_single_samples_is_told_to_be_batched(call):
+def test_a_dataset_of_single_samples_is_refused(call):
     data = tf.data.Dataset.from_tensor_slices((samples(), np.arange(5)))
     with pytest.raises(InputError, match=r"\(12, 12, 3\): batch it, dataset\.batch\(32\)"):
         list(getattr(made("rap"), call)(data))
 
 
-def test_several_inputs_and_outputs_that_are_no_vector():
+def test_several_inputs_and_outputs_that_are_not_vectors():
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     both = biased(keras.Model({"a": a, "b": b}, layers.Dense(3)(layers.Add()([a, b]))))
     x = {"a": np.ones((2, 4), "float32"), "b": np.zeros((2, 4), "float32")}
@@ -166,7 +166,7 @@ def test_logits_are_in_at_least_single_precision(dtype):
     assert found.logits.dtype == (np.float64 if dtype == "float64" else np.float32)
 
 
-def test_random_maps_are_of_a_neuron_that_there_is():
+def test_random_maps_need_an_existing_neuron():
     with pytest.raises(InputError, match="from 0 to 9, got 10"):
         made("random").analyze(samples(), 10)
     with pytest.raises(InputError, match="got none: pass a class, or one per sample"):
@@ -179,14 +179,16 @@ def test_an_analyzer_is_called_like_analyze():
 
 
 def shown(**changes):
-    found = made("rap").explain(samples(), TOLD["index"])
+    found = made("rap").explain(samples(), TARGET_OF["index"])
     return dataclasses.replace(found, **changes)
 
 
 def test_decisions_in_words():
     one = shown()
-    logits = one.logits[np.arange(5), TOLD["index"]]
-    expected = [f"neuron {k}, logit {v:.4g}" for k, v in zip(TOLD["index"], logits, strict=True)]
+    logits = one.logits[np.arange(5), TARGET_OF["index"]]
+    expected = [
+        f"neuron {k}, logit {v:.4g}" for k, v in zip(TARGET_OF["index"], logits, strict=True)
+    ]
     assert one.decisions == expected
     named = shown(labels=tuple(str(k) if k == 3 else f"class {k}" for k in range(10)))
     assert named.decisions[0] == expected[0]  # a number says it already
@@ -219,7 +221,7 @@ def test_one_sample_of_an_explanation():
     assert every[0].decisions == every.decisions[:1]
 
 
-def test_what_is_explained_as_json_knows_it():
+def test_the_target_is_json_serialisable():
     one = shown(labels=tuple("abcdefghij")).summaries()[1]
     logit = shown().logits[1, 7]
     assert one == {
@@ -253,7 +255,7 @@ def of_a_map(where, **changes):
         (np.s_[1, :, 1:3], "4 neurons, logits 4", True),
     ],
 )
-def test_regions_in_words_and_in_pictures(where, words, outlined):
+def test_regions_in_text_and_figures(where, words, outlined):
     found = of_a_map(where)
     assert found.decisions == [words]
     assert (found.regions[0] is not None) == outlined
@@ -299,7 +301,7 @@ def test_plot_of_one_sample_and_of_several_neurons():
     assert figure.axes[2].get_ylabel() == "\n".join(several.decisions[2:4])
 
 
-def test_what_is_no_image_is_not_drawn():
+def test_samples_that_are_not_images_are_not_drawn():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     found = create_analyzer("gradient", model).explain(np.ones((2, 4), np.float32))
     with pytest.raises(InputError, match=r"images \(height, width, channels\).*shape \(2, 4\)"):
@@ -310,7 +312,7 @@ def test_what_is_no_image_is_not_drawn():
     assert found.decisions[0] in page
 
 
-def test_a_notebook_shows_words_and_the_picture():
+def test_a_notebook_shows_the_target_and_the_figure():
     page = shown(model="<net>", method="<m>")._repr_html_()
     assert page.startswith("<b>&lt;m&gt;</b><br>neuron 3, logit ")
     found = re.search(r'src="data:image/png;base64,([^"]+)"', page)

@@ -64,7 +64,7 @@ def samples(model, n=3, seed=3):
 
 
 def chosen(model, x, mode):
-    """The neuron of each sample, None for all of them; and what `analyze` is told."""
+    """The neuron of each sample (None: all of them), and the target to pass to `analyze`."""
     logits = model(x).numpy()
     if mode == "max_activation":
         return logits.argmax(1), None
@@ -78,7 +78,7 @@ def chosen(model, x, mode):
 
 
 def relu_of(layer):
-    """How much a ReLU lets through at most, and None for what is no ReLU."""
+    """The maximum of a ReLU, and None for other activations."""
     if isinstance(layer, keras.layers.ReLU):
         return np.inf if layer.max_value is None else layer.max_value
     is_relu = getattr(layer, "activation", None) is keras.activations.relu
@@ -134,14 +134,14 @@ def by_hand(model, x, neuron, guided):
 def test_relus_on_the_way_back(method, network, mode):
     model = network()
     x = samples(model)
-    neurons, told = chosen(model, x, mode)
+    neurons, target = chosen(model, x, mode)
     analyzer = create_analyzer(method, model, neuron_selection_mode=mode, batch_size=2)
     guided = method == "guided_backprop"
     expected, other = (
         np.stack([by_hand(model, a, n, how) for a, n in zip(x, neurons, strict=True)])
         for how in (guided, not guided)
     )
-    assert_same(analyzer.analyze(x, told), expected, 1e-10)
+    assert_same(analyzer.analyze(x, target), expected, 1e-10)
     assert abs(expected - other).max() > 0.1 * abs(expected).max()
 
 
@@ -149,7 +149,7 @@ def test_relus_on_the_way_back(method, network, mode):
 
 
 def gradients(model, xs, neuron):
-    """Of one neuron, or the sum of all, for a batch of each input."""
+    """The gradients of one neuron, or of the sum of all, with respect to each input."""
     xs = [tf.constant(x) for x in xs]
     with tf.GradientTape() as tape:
         tape.watch(xs)
@@ -177,10 +177,10 @@ def integrated(model, sample, references, neuron, integration, steps, change=lam
 
 def check_integrated(model, mode, reference_inputs, integration, postprocess=None):
     x = samples(model)
-    neurons, told = chosen(model, x, mode)
+    neurons, target = chosen(model, x, mode)
     options = {"integration": integration, "steps": 7, "postprocess": postprocess}
     options |= {"neuron_selection_mode": mode, "reference_inputs": reference_inputs}
-    found = create_analyzer("integrated_gradients", model, **options).analyze(x, told)
+    found = create_analyzer("integrated_gradients", model, **options).analyze(x, target)
     several = isinstance(reference_inputs, list)
     references = reference_inputs if several else [reference_inputs] * len(as_list(x))
     change = {"abs": np.abs, "square": np.square}.get(postprocess, lambda g: g)
@@ -236,13 +236,13 @@ def test_integrated_gradients_are_complete(name):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("network", [separate, two_inputs])
 def test_convergence_delta(network, mode):
-    """With few steps it is large, and what the sums of the maps lack."""
+    """With few steps it is large. It is the part that the sums of the maps lack."""
     model = network()
     x = samples(model)
-    neurons, told = chosen(model, x, mode)
+    neurons, target = chosen(model, x, mode)
     options = {"neuron_selection_mode": mode, "reference_inputs": 0.3, "steps": 3}
     analyzer = create_analyzer("integrated_gradients", model, integration="left", **options)
-    maps = as_list(analyzer.analyze(x, told))
+    maps = as_list(analyzer.analyze(x, target))
     ends = [x, [np.full_like(a, 0.3) for a in x] if isinstance(x, list) else np.full_like(x, 0.3)]
     differences = np.subtract(*(model(end).numpy() for end in ends))
     if mode == "all":
@@ -251,7 +251,7 @@ def test_convergence_delta(network, mode):
         differences = differences[np.arange(len(differences)), neurons]
     expected = sum(m.reshape(len(m), -1).sum(1) for m in maps) - differences
     assert abs(expected).max() > 1e-2
-    assert_same(analyzer.convergence_delta(x, told), expected, 1e-10)
+    assert_same(analyzer.convergence_delta(x, target), expected, 1e-10)
 
 
 def noisy(x, position, n, scale, seed):
@@ -269,13 +269,13 @@ def noisy(x, position, n, scale, seed):
     ],
 )
 def test_smoothgrad(network, mode, postprocess):
-    """The neuron is that of the sample, whatever its noisy copies favour."""
+    """The neuron is that of the sample, not of its noisy copies."""
     model = network()
     x = samples(model)
-    neurons, told = chosen(model, x, mode)
+    neurons, target = chosen(model, x, mode)
     options = {"augment_by_n": 6, "noise_scale": 0.4, "seed": 7, "postprocess": postprocess}
     options |= {"neuron_selection_mode": mode}
-    found = create_analyzer("smoothgrad", model, **options).analyze(x, told)
+    found = create_analyzer("smoothgrad", model, **options).analyze(x, target)
     change = {"abs": np.abs, "square": np.square}.get(postprocess, lambda g: g)
     favoured = set()
     for k, neuron in enumerate(neurons):
@@ -302,7 +302,7 @@ def test_smoothgrad_is_reproducible_and_independent_of_the_batch():
 
 
 @pytest.mark.parametrize("level", [None, 0.3])
-def test_smoothgrads_noise_is_relative_to_the_range_of_each_sample_and_input(level):
+def test_smoothgrad_noise_is_relative_to_the_range_of_each_sample_and_input(level):
     model = two_inputs()
     x = samples(model)
     x[0][1] *= 10
@@ -318,7 +318,7 @@ def test_smoothgrads_noise_is_relative_to_the_range_of_each_sample_and_input(lev
             assert_same(a[k], g.mean(0), 1e-9)
 
 
-def test_smoothgrad_is_the_same_whatever_the_units_of_the_input():
+def test_smoothgrad_does_not_depend_on_the_units_of_the_input():
     """A network of x / 255 on images in [0, 255] has the maps of one of x on images in [0, 1], / 255."""
     model = separate()
     inputs = keras.Input(model.input_shape[1:], **F64)

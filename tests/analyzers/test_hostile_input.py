@@ -1,4 +1,4 @@
-"""Input that nobody should send gets a finite map or one clear sentence."""
+"""Unusual input gets a finite map or an error of one sentence."""
 
 import functools
 
@@ -67,7 +67,7 @@ def test_constant_images_and_single_pixels_give_finite_maps(network, value, othe
 
 
 @networks
-def test_ordinary_images_conserve_whatever_their_scale(network, rng):
+def test_ordinary_images_conserve_at_every_scale(network, rng):
     x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
     for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6):
         report = analyzer(network).conservation(scale * x)
@@ -76,7 +76,7 @@ def test_ordinary_images_conserve_whatever_their_scale(network, rng):
 
 @networks
 def test_dead_layers_and_logits_of_zero_give_finite_maps(network, rng):
-    """Weights of nothing, or so small or large that sums of contributions leave the float range."""
+    """Weights of zero, or so small or large that sums of contributions leave the range of floats."""
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")
     model = BUILDERS[network]()
     explainer = create_analyzer("rap", model)
@@ -104,7 +104,7 @@ def test_a_network_of_zeros_gives_a_map_of_zeros():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_are_refused_or_let_through(bad):
+def test_nan_and_infinity_are_refused_or_passed_through(bad):
     x = np.ones((1, 12, 12, 3), "float32")
     x[0, 3, 4, 1] = bad
     with pytest.raises(
@@ -114,7 +114,7 @@ def test_nan_and_infinity_are_refused_or_let_through(bad):
     assert analyzer("plain", check_finite=False).analyze(x).shape == x.shape
 
 
-def test_overflow_is_told():
+def test_overflow_is_reported():
     x = np.full((1, 12, 12, 3), 3e38, "float32")
     x[0, 0] = -3e38
     with pytest.raises(InputError, match="the model's own values overflow"):
@@ -123,7 +123,7 @@ def test_overflow_is_told():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["rap", "gradient", "input"])
-def test_broken_weights_are_told_and_not_taken_for_a_matter_of_the_input(method, bad):
+def test_broken_weights_are_reported_and_the_input_is_not_blamed(method, bad):
     model = plain()
     layer = model.layers[-1]
     kernel, bias = layer.get_weights()
@@ -135,7 +135,7 @@ def test_broken_weights_are_told_and_not_taken_for_a_matter_of_the_input(method,
     assert "scale the input" not in str(error.value)
 
 
-def test_a_batch_of_none_gives_no_maps():
+def test_an_empty_batch_gives_no_maps():
     x = np.zeros((0, 12, 12, 3), "float32")
     explainer = analyzer("plain")
     assert explainer.analyze(x).shape == x.shape
@@ -196,7 +196,7 @@ def tokens(*before, dtype="int32"):
 
 
 @pytest.mark.parametrize("method", ["rap", "lrp.z", "random"])
-def test_tokens_outside_of_the_vocabulary_are_refused(method):
+def test_tokens_outside_the_vocabulary_are_refused(method):
     x = np.array([[1, 2, 3, 4, 5, 9]])
     reshaped = (keras.layers.Reshape((2, 3)), keras.layers.Flatten())
     for model in (tokens(), tokens(*reshaped), tokens(dtype="float32")):
@@ -212,8 +212,8 @@ def test_tokens_outside_of_the_vocabulary_are_refused(method):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
-def test_columns_have_vocabularies_of_their_own(dtype):
-    """A column with more categories than another's embedding has rows is none of its matter."""
+def test_columns_have_separate_vocabularies(dtype):
+    """A column may have more categories than the embedding of another column has rows."""
     inputs = keras.Input((2,), dtype=dtype)
     parts = [keras.layers.Embedding(n, 3)(inputs[:, k]) for k, n in enumerate((5, 50))]
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(parts)))
@@ -222,7 +222,7 @@ def test_columns_have_vocabularies_of_their_own(dtype):
     np.testing.assert_allclose(maps.sum(), logits.max(), rtol=1e-5)
 
 
-def test_a_boolean_image_is_one_of_zeros_and_ones(rng):
+def test_a_boolean_image_equals_an_image_of_zeros_and_ones(rng):
     image = rng.random((2, 12, 12, 3)) > 0.5
     analyzer = create_analyzer("rap", plain())
     maps = analyzer.analyze(image)
@@ -230,7 +230,7 @@ def test_a_boolean_image_is_one_of_zeros_and_ones(rng):
     np.testing.assert_array_equal(maps, analyzer.analyze(image.astype("float32")))
 
 
-def test_a_model_of_nothing_but_booleans_is_refused():
+def test_a_model_with_only_boolean_inputs_is_refused():
     inputs = keras.Input((4, 4, 1), dtype="bool", name="drawing")
     x = keras.ops.cast(inputs, "float32")
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
@@ -241,7 +241,7 @@ def test_a_model_of_nothing_but_booleans_is_refused():
     assert "\n" not in str(error.value)
 
 
-def test_inputs_of_different_length_are_refused():
+def test_inputs_of_different_lengths_are_refused():
     a, b = keras.Input((3,)), keras.Input((3,))
     model = keras.Model([a, b], keras.layers.Dense(2)(keras.layers.Add()([a, b])))
     with pytest.raises(InputError, match=r"same number of samples, got \[1, 2\]"):
@@ -264,7 +264,7 @@ def read_as(dtype, values, check_finite=True):
         ("float16", np.array([[70000]])),
     ],
 )
-def test_what_becomes_infinite_in_the_dtype_of_the_model_is_refused(dtype, values):
+def test_values_that_overflow_in_the_dtype_of_the_model_are_refused(dtype, values):
     with pytest.raises(InputError, match=f"for input 'x' that fit into {dtype}, which the model"):
         read_as(dtype, values)
     assert np.isinf(read_as(dtype, values, check_finite=False)).any()
@@ -285,7 +285,7 @@ def test_what_becomes_infinite_in_the_dtype_of_the_model_is_refused(dtype, value
         ("bool", np.array([[0.5]])),
     ],
 )
-def test_what_is_another_number_in_the_dtype_of_the_model_is_refused(dtype, values):
+def test_values_that_change_in_the_dtype_of_the_model_are_refused(dtype, values):
     for check_finite in (True, False):
         with pytest.raises(
             InputError, match=r"Expected (whole numbers|0 and 1).*for input 'x', got"
@@ -293,7 +293,7 @@ def test_what_is_another_number_in_the_dtype_of_the_model_is_refused(dtype, valu
             read_as(dtype, values, check_finite)
 
 
-def test_not_a_number_is_no_token():
+def test_nan_is_not_a_token():
     with pytest.raises(InputError, match="Expected finite values for input 'x', got 1 NaN"):
         read_as("int32", [[np.nan, 1]])
     with pytest.raises(InputError, match="Expected whole numbers that fit into int32"):
@@ -312,7 +312,7 @@ def test_not_a_number_is_no_token():
         ("float16", np.array([[60000, 1]])),
     ],
 )
-def test_the_same_numbers_in_another_dtype_are_taken(dtype, values):
+def test_the_same_numbers_in_another_dtype_are_accepted(dtype, values):
     np.testing.assert_array_equal(read_as(dtype, values), values.astype(dtype))
 
 

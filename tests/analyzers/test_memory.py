@@ -1,4 +1,4 @@
-"""Memory of methods that make many copies of a sample: that of one batch, whatever their number."""
+"""Methods that make many copies of a sample need the memory of one batch of them."""
 
 import tracemalloc
 
@@ -13,7 +13,7 @@ from rap_keras import create_analyzer
 
 SIDE = 64
 COPY = SIDE * SIDE * 3 * 4  # bytes
-# The option that says how many copies there are, a few and many.
+# The option for the number of copies, with a small and a large value.
 NUMBERS = {
     "integrated_gradients": ("steps", 8, 256),
     "smoothgrad": ("augment_by_n", 8, 256),
@@ -86,7 +86,7 @@ def test_maps_do_not_depend_on_the_size_of_batches(method, model, image):
 
 
 @pytest.mark.parametrize("method", [*(m for m in NUMBERS if m != "occlusion"), "random"])
-def test_parts_of_a_call_get_the_noise_of_the_whole(method, model, image):
+def test_parts_of_a_call_get_the_noise_of_the_whole_call(method, model, image):
     x = np.concatenate([image] * 3)
     noise = method == "random"
     analyzer = create_analyzer("random", model, seed=4) if noise else made(method, model, 3)
@@ -111,7 +111,7 @@ def test_the_noise_of_several_inputs_is_drawn_input_by_input(rng):
             assert_same(own[k], each.mean(0))
 
 
-def test_masks_are_drawn_as_all_at_once():
+def test_masks_drawn_in_batches_equal_masks_drawn_at_once():
     analyzer = create_analyzer("rise", plain(), masks=7, batch_size=3, cells=4, seed=5)
     masks = np.concatenate(list(analyzer._masks((12, 12), 2)))
     drawn = np.random.default_rng([5, 2])

@@ -77,7 +77,7 @@ def test_all_neurons_and_regions_are_sums():
     assert_same(analyzer.analyze(x), sum(each), 1e-4)
 
 
-def test_options_are_kept(images, tmp_path):
+def test_options_are_saved(images, tmp_path):
     made = create_analyzer("occlusion", plain(), window=(6, 4), stride=3, value=(1, 2, 3))
     made.save(tmp_path)
     again = rap_keras.load_analyzer(tmp_path)

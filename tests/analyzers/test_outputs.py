@@ -54,7 +54,7 @@ def test_the_map_of_a_region_is_the_sum_of_those_of_its_neurons(method):
 
 @pytest.mark.parametrize("head", [None, "softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_a_position_is_the_neuron_of_the_flattened_output(head):
-    """An index of one number, through a Flatten layer, has nothing of the regions' code."""
+    """An index of one number after a Flatten layer does not use the code for regions."""
     x, model = samples(), network(head)
     flat = keras.Model(model.input, layers.Flatten()(model.output))
     number = np.ravel_multi_index((6, 1, 2), (8, 8, 4))
@@ -81,7 +81,7 @@ TAILS = {
     ("tail", "softmax"),
     pairwise_or_slow(list(TAILS), [layers.Softmax, lambda: ops.sigmoid]),
 )
-def test_the_softmax_of_every_position_is_left_out(softmax, tail):
+def test_the_softmax_of_every_position_is_removed(softmax, tail):
     """As DeepLab ends: logits at a coarse scale, upsampled, with the softmax before or after."""
     x = samples()
     inputs = keras.Input((8, 8, 3))
@@ -154,7 +154,7 @@ def test_every_sample_has_its_own_region():
 
 
 @pytest.mark.parametrize("method", ["rap", "integrated_gradients"])
-def test_all_is_the_region_of_all(method):
+def test_all_is_the_region_of_the_whole_output(method):
     x = samples()
     whole = create_analyzer(method, network(), neuron_selection_mode="all", **LINEAR[method])
     found = whole.explain(x)
@@ -192,7 +192,7 @@ def test_integrated_gradients_of_a_region_are_complete():
 
 
 @pytest.mark.parametrize("method", ["rap", "random", "smoothgrad"])
-def test_no_samples_and_datasets(method):
+def test_empty_batches_and_datasets(method):
     analyzer = made(method)
     found = analyzer.explain(samples()[:0], (0, 1, 2))
     assert (found.relevance.shape, found.logits.shape) == ((0, 8, 8, 3), (0, 8, 8, 4))
@@ -249,16 +249,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_wrong_regions_are_told_in_one_sentence(message):
+def test_wrong_regions_are_refused_in_one_sentence(message):
     with pytest.raises(InputError, match=message) as error:
         made("rap").analyze(samples(), WRONG[message])
     assert "\n" not in str(error.value)
 
 
-def test_the_largest_logit_of_a_map_is_no_decision():
+def test_the_largest_logit_of_a_map_is_refused():
     analyzer = create_analyzer("rap", network())
-    told = r"of shape \(8, 8, 4\) has no largest logit, got none: pass .*\(y, x, class\), .*\"all\""
-    with pytest.raises(InputError, match=told):
+    text = r"of shape \(8, 8, 4\) has no largest logit, got none: pass .*\(y, x, class\), .*\"all\""
+    with pytest.raises(InputError, match=text):
         analyzer.analyze(samples())
     with pytest.raises(InputError, match=r"Expected a vector of classes for TopK\(k=2\)"):
         analyzer.analyze(samples(), rap_keras.TopK(2))
@@ -266,7 +266,7 @@ def test_the_largest_logit_of_a_map_is_no_decision():
         analyzer.analyze(samples(), 3)
 
 
-def test_classifiers_take_regions_and_indices_make_no_arrays_of_the_outputs_size():
+def test_classifiers_take_regions_and_indices_need_no_array_of_the_output():
     model, x = plain(), np.random.default_rng(2).normal(size=(2, 12, 12, 3)).astype("float32")
     analyzer = create_analyzer("rap", model)
     mask = np.arange(10) % 4 == 1
@@ -320,7 +320,7 @@ SELECTIONS = {"boxes": np.s_[9, :], "classes": [(9, 1), (3, 2), (0, 0)], "count"
 
 
 @pytest.mark.parametrize("position", range(3))
-def test_one_output_of_several_is_explained_as_the_model_of_it_alone(position):
+def test_one_output_of_several_equals_a_model_with_that_output_only(position):
     inputs, model = detecting()
     name = list(SELECTIONS)[position]
     alone = keras.Model(inputs, model.output[name])
@@ -351,7 +351,7 @@ def test_an_analyzer_of_one_output_is_saved_with_its_whole_model(tmp_path):
     assert_same(again.analyze(samples(), (9, 1)), analyzer.analyze(samples(), (9, 1)))
 
 
-def test_an_open_network_keeps_its_output_unless_another_is_told():
+def test_an_open_network_keeps_its_output_unless_another_is_given():
     _, model = detecting()
     first = create_analyzer("rap", model, output="count")
     shared = create_analyzer("gradient", first._network)
@@ -363,7 +363,7 @@ def test_an_open_network_keeps_its_output_unless_another_is_told():
     assert_same(other.analyze(samples()), again.analyze(samples()))
 
 
-def test_several_outputs_and_wrong_names_are_told_with_the_names():
+def test_errors_about_outputs_list_their_names():
     inputs, model = detecting()
     listed = "'boxes', 'classes', 'count'"
     with pytest.raises(InputError, match=f"output=NAME.* 3 outputs, got none: .* {listed}"):

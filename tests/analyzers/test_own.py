@@ -1,4 +1,4 @@
-"""Methods of one's own, registered or in a file."""
+"""Custom methods, registered or in a file."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_a_function_is_a_method(model, x):
     @register_method("mine")
     def mine(model, x, neurons, scale=2.0):
         seen.append((x.copy(), neurons.copy()))
-        x *= scale  # what it is given is its own
+        x *= scale  # its arguments are copies
         return x * neurons[:, None, None, None]
 
     assert "mine" in rap_keras.analyzer_names()
@@ -72,8 +72,8 @@ def test_a_function_is_a_method(model, x):
     np.testing.assert_allclose(found.relevance, 3 * x * found.neurons[:, None, None, None])
     assert found.method == analyzer.name == "mine"
     assert [len(s[0]) for s in seen] == [3, 1]
-    told = create_analyzer("mine", model).analyze(x, [0, 1, 2, 1])
-    np.testing.assert_allclose(told, 2 * x * np.array([0, 1, 2, 1])[:, None, None, None])
+    chosen = create_analyzer("mine", model).analyze(x, [0, 1, 2, 1])
+    np.testing.assert_allclose(chosen, 2 * x * np.array([0, 1, 2, 1])[:, None, None, None])
 
 
 def test_several_neurons_are_explained_one_after_the_other(model, x):
@@ -115,7 +115,7 @@ def test_it_is_saved_and_loaded(model, x, file, tmp_path):
     np.testing.assert_array_equal(loaded.analyze(x), analyzer.analyze(x))
 
 
-def test_a_method_of_ones_own_can_be_registered_again(model, x):
+def test_a_custom_method_can_be_registered_again(model, x):
     register_method("mine", lambda model, x, neurons: x)
     register_method("mine", lambda model, x, neurons: 5 * x)
     np.testing.assert_array_equal(create_analyzer("mine", model).analyze(x), 5 * x)
@@ -131,7 +131,7 @@ def test_a_method_of_ones_own_can_be_registered_again(model, x):
         ("mine", lambda model, x: x, "model, samples and neurons"),
     ],
 )
-def test_what_is_no_method_is_refused(name, function, words):
+def test_objects_that_are_not_methods_are_refused(name, function, words):
     with pytest.raises(InputError, match=words):
         register_method(name, function)
 
@@ -145,7 +145,7 @@ def test_what_is_no_method_is_refused(name, function, words):
         (lambda model, x, neurons: 1 / 0, "ZeroDivisionError"),
     ],
 )
-def test_what_it_does_wrong_is_told(model, x, function, words):
+def test_wrong_results_are_refused(model, x, function, words):
     register_method("mine", function)
     with pytest.raises(InputError, match=words):
         create_analyzer("mine", model).analyze(x)
@@ -153,8 +153,8 @@ def test_what_it_does_wrong_is_told(model, x, function, words):
 
 def test_all_neurons_at_once_are_refused(model, x):
     register_method("mine", lambda model, x, neurons: x)
-    for target, told in (("all", "all"), (np.ones(3, bool), "a region")):
-        with pytest.raises(InputError, match=f"a class of each sample .*'mine', got {told}"):
+    for target, chosen in (("all", "all"), (np.ones(3, bool), "a region")):
+        with pytest.raises(InputError, match=f"a class of each sample .*'mine', got {chosen}"):
             create_analyzer("mine", model).analyze(x, target)
     with pytest.raises(InputError, match="options of 'mine' among"):
         create_analyzer("mine", model, steps=3)
@@ -169,7 +169,7 @@ def test_all_neurons_at_once_are_refused(model, x):
         ("{file}x.py:mine", "FileNotFoundError"),
     ],
 )
-def test_files_without_such_a_function_are_told(model, file, name, words):
+def test_files_without_such_a_function_are_refused(model, file, name, words):
     with pytest.raises(InputError, match=words):
         create_analyzer(name.format(file=file), model)
 
@@ -200,7 +200,7 @@ def test_the_benchmark_takes_it(file, tmp_path):
     assert "file_crc32" not in protocol["methods"][0]
 
 
-def test_a_saved_analyzer_names_no_code_that_runs(model, file, tmp_path):
+def test_a_saved_analyzer_does_not_run_code(model, file, tmp_path):
     saved = tmp_path / "saved"
     create_analyzer("rap", model).save(saved)
     (saved / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
@@ -214,7 +214,7 @@ def test_a_saved_analyzer_names_no_code_that_runs(model, file, tmp_path):
         load_analyzer(saved, safe_mode=1)
 
 
-def test_a_saved_model_holds_no_code_that_runs(tmp_path):
+def test_a_saved_model_does_not_run_code(tmp_path):
     given = keras.Input((3,))
     model = keras.Model(given, keras.layers.Dense(2)(keras.layers.Lambda(lambda x: x + 1)(given)))
     create_analyzer("random", model).save(tmp_path)

@@ -108,7 +108,7 @@ def test_projection_keeps_deep_networks_finite(rng):
         PatternNetAnalyzer(model, grown, project=False).analyze(abs(x))
 
 
-def test_bottlenecks_are_what_everything_passes():
+def test_bottlenecks_are_tensors_on_every_path():
     graph = trace(residual_block(True))
     names = {graph.producers[slot].name for slot in graph.bottlenecks if slot in graph.producers}
     assert {"add", graph.nodes[-1].name} <= names
@@ -120,7 +120,7 @@ def test_bottlenecks_are_what_everything_passes():
 
 
 def test_skip_connections_are_summed(rng):
-    """Both ways of a residual block, and the gate of the ReLU behind it."""
+    """Both branches of a residual block, and the gate of the ReLU after it."""
     model = residual_block(True)
     x = images(rng, 6, (6, 6, 4), "float64")
     found = fit(model, x)
@@ -147,7 +147,7 @@ def test_limits_by_a_constant_gate_as_activations_do(rng):
     assert_same(*maps)
 
 
-def test_saved_analyzers_come_back(model, x, tmp_path):
+def test_saved_analyzers_are_loaded(model, x, tmp_path):
     analyzer = PatternAttributionAnalyzer(model, fit(model, x), project=False)
     analyzer.save(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "analyzer.json").read_text())
@@ -158,14 +158,14 @@ def test_saved_analyzers_come_back(model, x, tmp_path):
 
 
 @pytest.mark.parametrize("name", ANALYZERS)
-def test_analyzers_are_made_by_name(name, model, x, tmp_path):
+def test_analyzers_are_created_by_name(name, model, x, tmp_path):
     found = fit(model, x)
     found.save(tmp_path / "patterns.npz")
     analyzer = rap_keras.create_analyzer(name, model, patterns=tmp_path / "patterns.npz")
     assert_same(analyzer.analyze(x), ANALYZERS[name](model, found).analyze(x))
 
 
-def test_the_rules_print_briefly(model, x):
+def test_the_rules_have_short_names(model, x):
     table = repr(PatternNetAnalyzer(model, fit(model, x)).rules())
     assert "pattern.net(patterns=Patterns(4 layers, 'relu'), project=True)" in table
 
@@ -176,7 +176,7 @@ def of_a_kind_each(p):
 
 
 @pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
-def test_maps_equal_innvestigates(file):
+def test_maps_equal_those_of_innvestigate(file):
     data = load(file)
     model = pattern_model(data)
     for key, method, pattern_type, options in pattern_attributions(data):
@@ -187,7 +187,7 @@ def test_maps_equal_innvestigates(file):
 
 
 @pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
-def test_fitted_maps_equal_innvestigates(file):
+def test_fitted_maps_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")
     data = load(file)
@@ -206,7 +206,7 @@ def test_layers_without_a_rule_are_refused(rng):
         PatternNetAnalyzer(model, found)
 
 
-def test_a_separate_activation_is_as_a_fused_one(rng):
+def test_a_separate_activation_equals_a_fused_one(rng):
     fused = classifier(lambda: layers.Conv2D(4, 3, activation="relu", name="conv"))
     apart = classifier(
         lambda: layers.Conv2D(4, 3, name="conv"), lambda: layers.Dropout(0.5), layers.ReLU
@@ -221,7 +221,7 @@ def test_a_separate_activation_is_as_a_fused_one(rng):
 
 
 def with_normalization():
-    """BatchNormalization behind a convolution, and in front of another."""
+    """BatchNormalization after a convolution, and before another."""
     return classifier(
         lambda: layers.Conv2D(4, 3, name="conv1"),
         lambda: layers.BatchNormalization(name="bn1"),
@@ -258,7 +258,7 @@ def folded_by_hand(model):
         pytest.param("pattern.attribution", True, marks=pytest.mark.slow),
     ],
 )
-def test_normalization_is_part_of_the_linear_layer_beside_it(name, project, rng):
+def test_normalization_is_part_of_the_adjacent_linear_layer(name, project, rng):
     model = with_normalization()
     folded = folded_by_hand(model)
     x = images(rng, dtype="float64")

@@ -1,4 +1,4 @@
-"""Every method is one record, and all who ask for one find it there."""
+"""Every method is one record, which all parts of the package use."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from rap_keras.analyzers.registry import METHODS, Method, find_method, read_meth
 from rap_keras.benchmark.rows import read_row
 from rap_keras.benchmark.settings import Settings
 
-# As they were told before there was one table.
+# As they were before the methods had one table.
 POSITIVE = {
     *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
     *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
@@ -78,7 +78,7 @@ def test_a_new_preset_is_one_line(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-def test_what_the_records_say(method):
+def test_the_records_agree_with_the_methods(method):
     assert method.signed({}) == (method.name not in POSITIVE)
     assert method.needs_patterns == ("patterns" in method.option_names())
     assert method.seeded == ("seed" in method.option_names())
@@ -94,7 +94,7 @@ def test_what_the_records_say(method):
         ("gradient", {"postprocess": "abs"}, False),
         ("smoothgrad", {"postprocess": "square"}, False),
         ("smoothgrad", {"postprocess": None}, True),
-        # Its gradients are multiplied by the way from the reference, which has signs.
+        # Its gradients are multiplied by the difference to the reference, which has signs.
         ("integrated_gradients", {"postprocess": "abs"}, True),
         ("grad_cam", {"relu": False}, True),
         ("grad_cam", {"contrast": "softmax"}, False),
@@ -115,7 +115,7 @@ def test_maps_are_signed_by_their_options(name, options, signed):
         assert (maps.min() < 0 < maps.max()) == signed
 
 
-def test_names_that_are_none():
+def test_unknown_names_are_refused():
     assert find_method("deep_lift.wrapper") is None
     for wrong in ("RAP", "Rap"):
         with pytest.raises(InputError, match=r"did you mean 'rap'\? \(rap-keras methods"):
@@ -165,12 +165,12 @@ def test_the_table_needs_no_tensorflow():
         ("guided_backprop", ""),
     ],
 )
-def test_what_negative_relevance_stands_for_depends_on_the_method(row, meaning):
+def test_the_meaning_of_negative_relevance_depends_on_the_method(row, meaning):
     method = read_row(row)
     assert read_method(method.name).negative_means(method.options) == meaning
 
 
-def test_of_a_method_of_ones_own_nothing_is_claimed():
+def test_the_sign_of_a_custom_method_has_no_meaning():
     own = registry._own("mine", lambda model, x, neurons: x, signed=True)
     assert own.negative_means({}) == ""
 

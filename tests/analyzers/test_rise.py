@@ -32,7 +32,7 @@ def score_of(logits, score):
 
 
 @pytest.mark.parametrize("score", ["probability", "sigmoid", "logit"])
-def test_a_pixel_gets_the_mean_score_of_what_is_seen_with_it(score, images):
+def test_a_pixel_gets_the_mean_score_of_the_masks_that_show_it(score, images):
     model = plain()
     options = {"masks": 10, "cells": 3, "p": 0.4, "score": score, "value": [1, 0, -1]}
     analyzer = create_analyzer("rise", model, batch_size=4, **options)
@@ -57,7 +57,7 @@ def test_masks_are_grids_shown_with_probability_p_resized_and_shifted():
     assert 0.99 < masks.max() <= 1
     # Each pixel has mean p, within 5 standard errors.
     np.testing.assert_allclose(masks.mean(0), 0.3, atol=5 * np.sqrt(0.3 * 0.7 / 4000))
-    # Neighbours are alike, pixels two cells apart are not.
+    # Neighbours are correlated, pixels two cells apart are not.
     near = np.corrcoef(masks[:, 5, 5], masks[:, 5, 6])[0, 1]
     far = np.corrcoef(masks[:, 5, 2], masks[:, 5, 9])[0, 1]
     assert near > 0.8
@@ -71,7 +71,7 @@ def test_one_cell_per_side_and_every_cell_shown_is_the_score(images):
     assert_same(found.relevance.sum(-1), expected, 1e-4)
 
 
-def test_a_sample_has_its_masks_by_seed_and_place(images):
+def test_masks_depend_on_the_seed_and_the_position_of_the_sample(images):
     model = plain()
     made = {s: create_analyzer("rise", model, masks=6, seed=s) for s in (0, 1)}
     first = made[0].analyze(images)
@@ -104,7 +104,7 @@ def test_scores_of_a_region_are_summed(score):
     assert_same(analyzer.analyze(x), sum(each), 1e-4)
 
 
-def test_options_are_kept(images, tmp_path):
+def test_options_are_saved(images, tmp_path):
     own = {"masks": 5, "cells": 3, "p": 0.25, "score": "logit", "value": 2.0, "seed": 3}
     made = create_analyzer("rise", plain(), **own)
     made.save(tmp_path)
@@ -134,6 +134,6 @@ def test_wrong_options_are_refused(options, message):
 
 def test_the_probability_of_a_region_is_refused(images):
     analyzer = create_analyzer("rise", plain(), masks=2)
-    for target, told in ((np.arange(10) < 3, "a region"), ("all", "all")):
-        with pytest.raises(InputError, match=f"to take the probability of, got {told}"):
+    for target, words in ((np.arange(10) < 3, "a region"), ("all", "all")):
+        with pytest.raises(InputError, match=f"to take the probability of, got {words}"):
             analyzer.analyze(images, target)

@@ -26,7 +26,7 @@ class TokenBehind(layers.Layer):
 
 
 def transformer(token=None, heads=2, read=0):
-    """Patches of 4 x 4 pixels, two blocks; the names of the attention say nothing."""
+    """Patches of 4 x 4 pixels, two blocks; the names of the attention layers are arbitrary."""
     inputs = keras.Input((*SIZE, 3))
     x = layers.Conv2D(WIDTH, 4, strides=4)(inputs)
     x = layers.Reshape((-1, WIDTH))(x)
@@ -113,7 +113,7 @@ def test_maps_are_those_of_the_definition(build, token, first, rng):
     np.testing.assert_array_equal(found[..., 0], found[..., 1])
 
 
-def test_maps_are_those_of_every_neuron_and_of_the_sample_alone(rng):
+def test_maps_depend_on_neither_the_neuron_nor_other_samples(rng):
     model = transformer(ClassToken())
     x = rng.normal(size=(3, *SIZE, 3)).astype(np.float32)
     analyzer = create_analyzer("attention.rollout", model)

@@ -26,8 +26,8 @@ def script():
 
 
 sanity = script()
-# Measured: at most 0.35 for all but these two (0.89 and 0.86), whose rules ask for no weights, or
-# only for their sizes.
+# Measured: at most 0.35 for all except these two (0.89 and 0.86), whose rules use no weights, or
+# only their sizes.
 LIMITS = {"lrp.flat": 0.95, "lrp.w_square": 0.95}
 
 
@@ -51,7 +51,7 @@ def test_random_parameters_give_other_maps(method, model, scenes):
     assert np.mean(found["|rank|"]) < LIMITS.get(method, 0.7)
 
 
-def test_the_model_itself_is_not_changed(model):
+def test_the_model_itself_does_not_change(model):
     before = model.get_weights()
     clone = randomised(model)
     for old, own, new in zip(before, model.get_weights(), clone.get_weights(), strict=True):

@@ -41,7 +41,7 @@ def slow(model, x, target, layer, value):
 
 
 @pytest.mark.parametrize("value", [0, [0.5, -1, 2]])
-def test_it_is_what_the_paper_defines(value, model, x):
+def test_it_equals_the_definition_of_the_paper(value, model, x):
     layer = next(name for name in (one.name for one in model.layers[::-1]) if "conv" in name)
     analyzer = create_analyzer("score_cam", model, layer=layer, value=value, batch_size=3)
     found = analyzer.analyze(x, target=[7, 0])

@@ -1,4 +1,4 @@
-"""What is explained is given with the call."""
+"""The target is given with the call."""
 
 import keras
 import numpy as np
@@ -56,19 +56,19 @@ ROWS = np.eye(10)[[7, 0, 9]]
         ([[7, 1], [0, 0], [9, 2]], [[7, 1], [0, 0], [9, 2]]),
     ],
 )
-def test_classes_in_every_spelling(target, classes, analyzer, x):
+def test_every_form_of_a_class_is_accepted(target, classes, analyzer, x):
     found = analyzer.explain(x, target=target)
     np.testing.assert_array_equal(found.neurons, classes)
     np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, np.array(classes)))
 
 
-def test_rows_that_do_not_fit_are_told_as_they_came(analyzer, x):
+def test_errors_show_rows_that_do_not_fit_as_given(analyzer, x):
     with pytest.raises(InputError, match=r"or 3 of them, .* got an array of shape \(2, 10\)"):
         analyzer.analyze(x, target=ROWS[:2])
 
 
 def test_names_are_kept_where_layers_stay_whole(model, x):
-    """An analyzer with a rule for a layer of one's own opens the model again."""
+    """An analyzer with a rule for a custom layer opens the model again."""
 
     class Own(layers.Layer):
         def call(self, x):
@@ -109,12 +109,12 @@ def test_names_of_classes(named, x):
             named.analyze(x, target=target)
 
 
-def test_innvestigates_words_mean_the_same(model, analyzer, x):
+def test_the_names_of_innvestigate_mean_the_same(model, analyzer, x):
     by_mode = create_analyzer("rap", model, neuron_selection_mode="index")
     expected = analyzer.analyze(x, target=[7, 0, 9])
     np.testing.assert_array_equal(by_mode.analyze(x, [7, 0, 9]), expected)
-    for told in ([7, 0, 9], np.array([[7], [0], [9]])):
-        np.testing.assert_array_equal(by_mode.analyze(x, neuron_selection=told), expected)
+    for selection in ([7, 0, 9], np.array([[7], [0], [9]])):
+        np.testing.assert_array_equal(by_mode.analyze(x, neuron_selection=selection), expected)
     with pytest.raises(InputError, match="got none: pass a class, or one per sample"):
         by_mode.analyze(x)
     with pytest.raises(InputError, match="which mean the same, got both, 1 and 2"):
@@ -124,7 +124,7 @@ def test_innvestigates_words_mean_the_same(model, analyzer, x):
     np.testing.assert_array_equal(every.analyze(x, 3), analyzer.analyze(x, 3))
 
 
-def test_against_takes_the_words_of_contrast(model, analyzer, x):
+def test_against_takes_the_values_of_contrast(model, analyzer, x):
     for contrast in ("softmax", "uniform", 2, [2, 3]):
         whole = create_analyzer("rap", model, contrast=contrast)
         for call in (whole.analyze, whole.analyze_layers):
@@ -183,7 +183,7 @@ def test_targets_of_each_sample_of_a_dataset_are_refused(target, analyzer, x):
     "target",
     [7, [7], np.array([7]), ROWS[:1], TopK(2), "all", MASK, MASK.tolist(), np.s_[1::4], None],
 )
-def test_one_target_of_a_dataset_is_of_all_samples(target, analyzer, x):
+def test_one_target_of_a_dataset_is_the_target_of_all_samples(target, analyzer, x):
     data = tf.data.Dataset.from_tensor_slices(x).batch(2)
     found = list(analyzer.analyze(data, target))
     assert_same(np.concatenate(found), analyzer.analyze(x, target))

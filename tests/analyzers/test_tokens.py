@@ -1,4 +1,4 @@
-"""Whole numbers among the inputs: no derivative by them, and none of the others refused."""
+"""Whole numbers among the inputs have no derivative, and the other inputs are explained."""
 
 import functools
 
@@ -29,7 +29,7 @@ def beside_tokens(dtype, cast):
     amount = keras.Input((5,), name="amount")
     x = layers.Embedding(9, 3)(ops.cast(ids, "int32") if cast else ids)
     weights = ops.cast(mask, "float32")
-    if dtype != "int32":  # by no more than whether it is 0
+    if dtype != "int32":  # only by whether it is 0
         weights = ops.cast(ops.cast(mask, "int32"), "float32")
     x = ops.sum(x * ops.expand_dims(weights, -1), 1)
     x = layers.Concatenate()([x, layers.Dense(4, activation="relu")(amount)])
@@ -46,7 +46,7 @@ def samples(rng, n=3):
     ("dtype", "cast"), [("int32", False), ("float32", False), ("float32", True)]
 )
 @pytest.mark.parametrize("method", METHODS)
-def test_floats_beside_tokens_are_explained(method, dtype, cast, rng):
+def test_floats_next_to_tokens_are_explained(method, dtype, cast, rng):
     model, x = beside_tokens(dtype, cast), samples(rng)
     analyzer = create_analyzer(method, model, **METHODS[method])
     with pytest.warns(
@@ -76,7 +76,7 @@ def test_a_model_of_tokens_alone_has_no_derivative(method, dtype, rng):
     assert abs(create_analyzer("rap", model).analyze(tokens)).max() > 0
 
 
-def test_tokens_among_floats_are_told(rng):
+def test_tokens_among_floats_give_a_warning(rng):
     row = keras.Input((4,), name="row")
     token = layers.Flatten()(layers.Embedding(9, 3)(row[:, :1]))
     model = keras.Model(row, layers.Dense(2)(layers.Concatenate()([token, row[:, 1:]])))

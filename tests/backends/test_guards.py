@@ -1,4 +1,4 @@
-"""What a network refuses: models that mix samples, and tokens that a table does not have."""
+"""A network refuses models that mix samples, and tokens outside the table."""
 
 import contextlib
 
@@ -44,7 +44,7 @@ SAMPLES = {
 
 @pytest.mark.parametrize("mixing", CENTRED)
 @pytest.mark.parametrize("batch", [None, 3])
-def test_models_that_mix_samples_are_refused_whatever_the_first_sample_is(mixing, batch):
+def test_models_that_mix_samples_are_refused_for_every_first_sample(mixing, batch):
     if batch and mixing == "how many":
         pytest.skip("there is one number")
     model = model_of(CENTRED[mixing], batch)
@@ -54,7 +54,7 @@ def test_models_that_mix_samples_are_refused_whatever_the_first_sample_is(mixing
 
 
 @pytest.mark.parametrize("batch", [None, 1, 2, 5])
-def test_models_that_do_not_mix_are_taken(batch):
+def test_models_that_do_not_mix_are_accepted(batch):
     model = model_of(ops.tanh, batch)
     for sample in SAMPLES.values():
         open_network(model).check([sample[np.newaxis].astype("float32")])
@@ -102,13 +102,13 @@ OTHER_INPUTS = {
 
 
 @pytest.mark.parametrize(("model", "x"), OTHER_INPUTS.values(), ids=OTHER_INPUTS)
-def test_every_input_is_looked_at(model, x):
+def test_every_input_is_checked(model, x):
     opened = open_network(model)
     with pytest.raises(InputError, match="computes each sample of a batch on its own"):
         opened.check(opened.read(x)[0])
 
 
-def test_zeros_are_looked_at_once_and_another_sample_once_more(monkeypatch):
+def test_zeros_are_checked_once_and_another_sample_once_more(monkeypatch):
     calls = []
     own = Source.own_output
     monkeypatch.setattr(Source, "own_output", lambda *args: calls.append(1) or own(*args))
@@ -120,8 +120,8 @@ def test_zeros_are_looked_at_once_and_another_sample_once_more(monkeypatch):
     assert np.isfinite(create_analyzer("gradient", opened).analyze(data)).all()
 
 
-def test_what_shows_with_larger_values_alone_is_found_when_they_come():
-    """A model that mixes beyond 1000 alone: zeros cannot tell, and do not let it pass for good."""
+def test_mixing_that_needs_large_values_is_found_when_they_occur():
+    """A model that only mixes above 1000. Zeros cannot show this, so they do not clear the model."""
 
     def mixing(x):
         return x - ops.mean(ops.maximum(x - 1000.0, 0.0), axis=0, keepdims=True)
@@ -134,7 +134,7 @@ def test_what_shows_with_larger_values_alone_is_found_when_they_come():
 
 @pytest.mark.parametrize("tiny", [1e-30, 1e-20, 1e-5])
 @pytest.mark.parametrize("batch", [None, 4])
-def test_tiny_values_do_not_let_a_model_pass_for_good(tiny, batch):
+def test_tiny_values_do_not_clear_a_model_for_good(tiny, batch):
     def mixing(x):
         return x / (ops.std(x, axis=0, keepdims=True) + 1e-3)
 
@@ -143,7 +143,7 @@ def test_tiny_values_do_not_let_a_model_pass_for_good(tiny, batch):
     with pytest.raises(InputError, match="computes each sample of a batch on its own"):
         open_network(model_of(mixing, batch)).check([np.concatenate([small[:1], data[1:]])])
     opened = open_network(model_of(mixing, batch))
-    with contextlib.suppress(InputError):  # it may be seen at once
+    with contextlib.suppress(InputError):  # it may be found at once
         opened.check([small])
     with pytest.raises(InputError, match="computes each sample of a batch on its own"):
         opened.check([data])
@@ -172,7 +172,7 @@ def _looked_up(way, table):
 
 @pytest.mark.parametrize("table", ["embedding", "take"])
 @pytest.mark.parametrize("way", WAYS)
-def test_tokens_that_a_table_does_not_have_are_told_in_one_sentence(way, table):
+def test_unknown_tokens_are_refused_in_one_sentence(way, table):
     opened = open_network(_looked_up(way, table))
     opened.logits(opened.read(np.full((2, 5), 5))[0])
     with pytest.raises(InputError, match=r"^Expected tokens from 0 to 6 .*got (99|100): use.*$"):
@@ -181,7 +181,7 @@ def test_tokens_that_a_table_does_not_have_are_told_in_one_sentence(way, table):
         opened.logits([np.full((2, 5), 99, np.int32)])  # past the reading
 
 
-def test_a_row_that_another_row_names():
+def test_a_row_that_is_looked_up_by_another_row():
     x = keras.Input((2,), dtype="int32")
     named = ops.take(np.array([0, 9, 1]), x, axis=0)
     model = keras.Model(x, dense(layers.Flatten()(layers.Embedding(4, 3)(named))))
@@ -215,21 +215,21 @@ def test_sums_are_checked_in_batches_of_the_size_that_the_model_takes(rng):
 
 
 @pytest.mark.parametrize("method", ["rap", "gradient"])
-def test_a_size_at_which_the_model_itself_fails_is_told(method):
+def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     x = keras.Input((None, None, 1))
     halved = layers.UpSampling2D()(layers.MaxPooling2D()(x))
     merged = layers.Conv2D(2, 1)(layers.Concatenate()([x, halved]))
     model = keras.Model(x, layers.GlobalAveragePooling2D()(merged))
     analyzer = create_analyzer(method, model)
     even, odd = np.ones((2, 4, 4, 1)), np.ones((2, 5, 5, 1))
-    told = r"got \(batch, 5, 5, 1\), at which the model itself fails"
+    words = r"got \(batch, 5, 5, 1\), at which the model itself fails"
     for _ in "before a good one", "after one":
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=words):
             analyzer.analyze(odd)
         assert analyzer.analyze(even).shape == even.shape
 
 
-def test_a_model_that_fails_at_its_own_size_is_told():
+def test_a_model_that_fails_at_its_size_is_reported():
     x = keras.Input((6, 6, 1))
     model = keras.Model(x, dense(layers.Flatten()(layers.RandomCrop(3, 3)(x))))
     model.layers[-1].input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: 10})

@@ -1,4 +1,4 @@
-"""A model at work: traced and checked once, whoever computes with it."""
+"""A running model is traced and checked once for all users."""
 
 import keras
 import numpy as np
@@ -87,7 +87,7 @@ def test_logits_are_those_of_the_analyzed_graph(tmp_path, x):
 
 
 class Hidden(layers.Layer):
-    """Adds what only the model sees: 1 where the layer runs outside of its graph's nodes."""
+    """Adds 1 where the layer runs outside the nodes of its graph, as in the model."""
 
     def __init__(self, **options):
         super().__init__(**options)

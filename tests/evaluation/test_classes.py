@@ -1,4 +1,4 @@
-"""The measures of classes beside their definitions, written out."""
+"""The measures of classes against their definitions, written out."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_relevance_share_by_pixels(relevance, with_void):
     assert found == pytest.approx(right / total, rel=1e-12)
 
 
-def test_relevance_share_at_its_ends():
+def test_extreme_relevance_shares():
     mask = np.zeros((4, 4), bool)
     mask[:2] = True
     signed = np.where(mask, 2.0, -1.0)
@@ -67,14 +67,14 @@ def test_the_signed_grid_pointing_game_rewards_negative_relevance_elsewhere():
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_map_similarity_is_spearmans(absolute):
+def test_map_similarity_is_the_correlation_of_spearman(absolute):
     a, b = np.round(noise(3), 1), np.round(noise(4), 1)  # with ties
     pair = (abs(a), abs(b)) if absolute else (a, b)
     expected = spearmanr(pair[0].ravel(), pair[1].ravel()).statistic
     assert evaluation.map_similarity(a, b, absolute) == pytest.approx(expected, abs=1e-12)
 
 
-def test_map_similarity_at_its_ends():
+def test_extreme_map_similarities():
     a = noise()
     assert evaluation.map_similarity(a, np.exp(a)) == pytest.approx(1)
     assert evaluation.map_similarity(a, -a) == pytest.approx(-1)
@@ -97,6 +97,6 @@ def test_map_similarity_at_its_ends():
         (lambda: evaluation.rank_correlation([1, np.nan], [1, 2]), "finite"),
     ],
 )
-def test_what_is_wrong_is_told(call, words):
+def test_wrong_arguments_are_refused(call, words):
     with pytest.raises(InputError, match=words):
         call()

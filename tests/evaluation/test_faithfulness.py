@@ -34,7 +34,7 @@ def test_faithfulness_correlation_equals_plain_loops(replacement):
     assert faithfulness_correlation(Net(x.shape), x, heatmap, 1, 3, 20, other, 6) != found
 
 
-def test_faithfulness_correlation_of_the_truth_is_one():
+def test_faithfulness_correlation_of_the_true_map_is_one():
     x, _ = random_case((10, 8, 3))
     net = Net(x.shape)
     truth = (net.weights[2] * x).sum(-1)
@@ -74,7 +74,7 @@ def net(seed=0, shape=(6, 5, 2)):
 
 
 class Predict:
-    """The same of batches; keeps what it was called with."""
+    """The same on batches. It stores the arguments of its calls."""
 
     def __init__(self):
         self.single, self.batches = net(), []
@@ -98,7 +98,7 @@ def test_infidelity_of_squares_equals_plain_loops():
     )
     images = np.concatenate(predict.batches)[:13]
     np.testing.assert_array_equal(images[0], X)
-    told, drops, corners = [], [], set()
+    claimed, drops, corners = [], [], set()
     for image in images[1:]:
         mask = (image != X).any(-1)
         rows, columns = np.nonzero(mask)
@@ -106,12 +106,14 @@ def test_infidelity_of_squares_equals_plain_loops():
         assert mask.sum() == 9
         assert not image[mask].any()
         corners.add((rows.min(), columns.min()))
-        told.append(HEATMAP[mask].sum())
+        claimed.append(HEATMAP[mask].sum())
         drops.append(predict.single(X)[1] - predict.single(image)[1])
     assert len(corners) > 4
-    assert found == pytest.approx(sum((t - d) ** 2 for t, d in zip(told, drops, strict=True)) / 12)
+    assert found == pytest.approx(
+        sum((t - d) ** 2 for t, d in zip(claimed, drops, strict=True)) / 12
+    )
     least = min(
-        sum((beta * t - d) ** 2 for t, d in zip(told, drops, strict=True)) / 12
+        sum((beta * t - d) ** 2 for t, d in zip(claimed, drops, strict=True)) / 12
         for beta in np.linspace(-20, 20, 40001)
     )
     assert scaled == pytest.approx(least, rel=1e-4)
@@ -143,8 +145,8 @@ def test_infidelity_of_noise_equals_plain_loops():
     terms = []
     for image in images[1:]:
         change = X - image
-        told = sum(a * b for a, b in zip(change.flat, phi.flat, strict=True))
-        terms.append((told - (predict.single(X)[2] - predict.single(image)[2])) ** 2)
+        claimed = sum(a * b for a, b in zip(change.flat, phi.flat, strict=True))
+        terms.append((claimed - (predict.single(X)[2] - predict.single(image)[2])) ** 2)
     assert found == pytest.approx(sum(terms) / 40, rel=1e-4)
     assert (X - images[1:]).std() == pytest.approx(0.3, rel=0.05)
     assert found == infidelity(Predict(), X, phi, 2, "noise", size=0.3, samples=40)
@@ -154,7 +156,7 @@ def test_infidelity_of_noise_equals_plain_loops():
     assert (X - np.concatenate(predict.batches)[1:101]).std() == pytest.approx(0.2, rel=0.05)
 
 
-def test_the_truth_has_no_infidelity():
+def test_the_true_map_has_no_infidelity():
     weights = np.random.default_rng(6).normal(size=X.shape)
 
     def linear(batch):
@@ -162,7 +164,7 @@ def test_the_truth_has_no_infidelity():
 
     assert infidelity(linear, X, (weights * X).sum(-1), 0) == pytest.approx(0, abs=1e-9)
     assert infidelity(linear, X, weights, 0, "noise") == pytest.approx(0, abs=1e-9)
-    # A map that tells nothing has no scale that helps.
+    # No scale helps a map without information.
     nothing = infidelity(linear, X, np.zeros((6, 5)), 0, scaled=True)
     assert nothing == infidelity(linear, X, np.zeros((6, 5)), 0) > 0
 

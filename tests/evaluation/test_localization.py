@@ -164,7 +164,7 @@ def test_ratio_by_hand():
 
 
 @pytest.mark.parametrize("relevance", ["all", "positive"])
-def test_ratio_is_undefined_without_inside_outside_or_relevance_in_its_place(relevance):
+def test_ratio_is_undefined_without_inside_outside_or_correct_relevance(relevance):
     everywhere = np.ones((2, 2), bool)
     heatmap = np.array([[-1.0, -1.0], [1.0, 1.0]])  # all of it misplaced
     assert math.isnan(outside_inside_ratio(HEATMAP, everywhere, relevance))
@@ -184,7 +184,7 @@ def test_foreground_by_hand():
 
 
 @pytest.mark.parametrize("threshold", ["mean", 1, 50, 99.9])
-def test_a_map_that_is_the_same_everywhere_has_no_foreground(threshold):
+def test_a_constant_map_has_no_foreground(threshold):
     # The mean of these, rounded, is less than 0.1 for some shape.
     shapes = [(1, n) for n in range(1, 40)]
     assert any(np.full(shape, 0.1).mean() < 0.1 for shape in shapes)
@@ -360,7 +360,7 @@ def test_a_map_that_equals_its_mask_is_perfect(scene):
 
 @settings(deadline=None)
 @given(scenes())
-def test_ratio_of_all_relevance_turns_over_with_the_map_and_with_the_mask(scene):
+def test_ratio_of_all_relevance_inverts_with_the_map_and_with_the_mask(scene):
     heatmap, mask, void = scene
     ratio = outside_inside_ratio(heatmap, mask, "all", void)
     turned = outside_inside_ratio(-heatmap, mask, "all", void)
@@ -392,7 +392,7 @@ def test_pooled_counts_of_two_halves_add_up(scene, row):
     assert same(mean_iou(counts), mean_iou(whole), rel=1e-15)
 
 
-def test_the_arguments_are_not_changed():
+def test_the_arguments_do_not_change():
     heatmap, mask, void = HEATMAP.copy(), MASK.copy(), HEATMAP == 2
     for array in (heatmap, mask, void):
         array.flags.writeable = False
@@ -423,13 +423,13 @@ def with_nan():
         ({"void": MASK[:, :1]}, r"void of the heatmap's shape \(2, 2\), got \(2, 1\)"),
     ],
 )
-def test_other_maps_and_masks_are_refused(measure, arguments, message):
+def test_wrong_maps_and_masks_are_refused(measure, arguments, message):
     with pytest.raises(InputError, match=message):
         measure(**{"heatmap": HEATMAP, "mask": MASK} | arguments)
 
 
 @pytest.mark.parametrize("threshold", ["median", 0, 100, -1, 101.0, math.nan, True, None, [50]])
-def test_other_thresholds_are_refused(threshold):
+def test_wrong_thresholds_are_refused(threshold):
     for call in (
         lambda: foreground(HEATMAP, threshold),
         lambda: segmentation_counts(HEATMAP, MASK, threshold),
@@ -438,7 +438,7 @@ def test_other_thresholds_are_refused(threshold):
             call()
 
 
-def test_other_options_are_refused():
+def test_wrong_options_are_refused():
     with pytest.raises(InputError, match="'all', 'positive', got 'negative'"):
         outside_inside_ratio(HEATMAP, MASK, "negative")
     with pytest.raises(InputError, match="tolerance >= 0, got -1"):
@@ -498,7 +498,7 @@ def test_mass_rank_and_top_k_equal_plain_loops(seed):
         assert found == pytest.approx(weighted)
 
 
-def test_equal_pixels_count_as_by_chance():
+def test_ties_count_as_their_expected_value():
     values = np.array([[2.0, 1, 1], [1, 0, 0]])
     mask = np.array([[True, True, False], [False, False, True]])
     # The 3 first: the 2, and two of the three 1s, of which one is on the object.
@@ -520,7 +520,7 @@ def test_mass_rank_and_top_k_are_undefined_without_object_or_relevance():
     assert math.isnan(relevance_mass_accuracy(-np.eye(2), ~nothing))
 
 
-def test_top_k_refuses_other_options():
+def test_top_k_refuses_wrong_options():
     with pytest.raises(InputError, match="k to be an integer from 1 on"):
         top_k_intersection(np.eye(2), np.eye(2) == 1, 0)
     with pytest.raises(InputError, match="weighted to be True or False"):

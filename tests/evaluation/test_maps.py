@@ -75,7 +75,7 @@ def test_sparsity_does_not_depend_on_sign_or_scale(values, exponent):
     assert sparsity(-values * 2.0**exponent) == sparsity(values)
 
 
-def test_the_argument_is_not_changed():
+def test_the_argument_does_not_change():
     values = np.array([[3.0, -1.0], [2.0, 0.0]])
     before = values.copy()
     sparsity(values)
@@ -100,7 +100,7 @@ def test_the_argument_is_not_changed():
         (lambda: conservation_error([1.0], [1.0]), r"the logit of shape \(\), got shape \(1,\)"),
     ],
 )
-def test_other_input_is_refused(call, message):
+def test_wrong_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
 

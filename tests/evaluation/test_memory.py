@@ -1,4 +1,4 @@
-"""Memory of what is measured on many changed copies of an input: that of one batch of them."""
+"""Measures on many changed copies of an input need the memory of one batch of them."""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -60,14 +60,14 @@ def test_memory_does_not_grow_with_the_number_of_copies(name):
     assert many < 1.5 * few
 
 
-def test_batches_of_neighbours_are_the_neighbours():
+def test_batches_of_neighbours_equal_all_neighbours():
     batches = list(robustness.neighbour_batches(X, 0.3, 7, seed=4, batch_size=3))
     assert [len(batch) for batch in batches] == [3, 3, 1]
     np.testing.assert_array_equal(np.concatenate(batches), evaluation.neighbours(X, 0.3, 7, seed=4))
 
 
 def test_the_benchmark_explains_neighbours_batch_by_batch():
-    """Each part of them is told its place, so that methods with noise do not give it anew."""
+    """Each part gets its position, so that methods with noise do not repeat their noise."""
     calls = []
 
     def of_inputs(scene, x, stage=None, first=0):

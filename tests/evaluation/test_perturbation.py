@@ -92,7 +92,7 @@ def test_masks_equal_plain_loops(heatmap, data):
 
 @settings(deadline=None)
 @given(with_ties)
-def test_least_of_the_negative_is_most(heatmap):
+def test_lerf_of_the_negated_map_is_morf(heatmap):
     # Also with ties, which both orders break from the upper left.
     lerf = perturbation_masks(-heatmap, heatmap.size, 1, "lerf")
     np.testing.assert_array_equal(lerf, perturbation_masks(heatmap, heatmap.size, 1, "morf"))
@@ -116,7 +116,7 @@ def test_without_ties_the_first_of_one_order_are_the_last_of_the_other(shape, ra
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("replacement", ["number", "channels", "image", "function"])
-def test_curve_is_that_of_the_masks(order, replacement):
+def test_curve_equals_that_of_the_masks(order, replacement):
     x, heatmap = random_case()
     other = {
         "number": 0.5,
@@ -210,11 +210,11 @@ def test_images_share_batches(order, batch_size, known):
             np.testing.assert_allclose(getattr(curve, name), getattr(alone, name), rtol=1e-6)
 
 
-def test_curves_of_no_image():
+def test_curves_of_an_empty_batch():
     assert perturbation_curves(Net((5, 4, 3)), [], [], []) == []
 
 
-def test_known_logits_are_taken_for_step_0():
+def test_known_logits_are_used_for_step_0():
     x, heatmap = random_case()
     (curve,) = perturbation_curves(Net(x.shape), [x], [heatmap], [1], 4, logits=[[0.0, 7.0, 0.0]])
     assert curve.logits[0] == 7
@@ -257,7 +257,7 @@ def test_predict_may_return_and_change_its_batch():
     np.testing.assert_array_equal(curve.logits, honest.logits)
 
 
-def test_the_arguments_are_not_changed():
+def test_the_arguments_do_not_change():
     x, heatmap = random_case()
     replacement = np.zeros(3, np.float32)
     for array in (x, heatmap, replacement):
@@ -446,7 +446,7 @@ def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
         (lambda: area_under_curve([1.0, 0.0], [1.0, 2.0]), "ascending fractions"),
     ],
 )
-def test_other_input_is_refused(call, message):
+def test_wrong_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
 
@@ -488,7 +488,7 @@ def test_several_sigmoids_do_not_exclude_each_other():
         assert curve.correct[0] == (own >= 0)
 
 
-def test_the_softmax_of_one_logit_means_nothing():
+def test_the_softmax_of_one_logit_is_refused():
     with pytest.raises(InputError, match=r'got one: pass head="sigmoid" .* or head=None') as caught:
         deletion_curve(sum_of, IMAGE, FALLING, 0, steps=4)
     assert caught.value.arguments == ("head",)

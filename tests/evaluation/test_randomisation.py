@@ -49,7 +49,7 @@ def test_entropy_equals_quantus():
     assert map_entropy(QUANTUS_MAP, 8) == pytest.approx(1.7663076750323725, abs=1e-12)
 
 
-def test_rise_of_entropy_is_relative():
+def test_the_increase_of_entropy_is_relative():
     sharp = np.zeros((6, 7))
     sharp[2, 3:5] = 1
     before, after = slow_entropy(sharp, 10), slow_entropy(MAP, 10)
@@ -94,6 +94,6 @@ def test_smoothed_map_is_the_mean_over_noisy_inputs():
         (lambda: smoothed_map(lambda x: x[1:, ..., 0], MAP[..., None], 1, 3), r"\(3, 6, 7\), got"),
     ],
 )
-def test_other_input_is_refused(call, message):
+def test_wrong_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

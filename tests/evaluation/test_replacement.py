@@ -1,4 +1,4 @@
-"""What takes the place of pixels: colours, images, and means of neighbours."""
+"""Replacements of pixels: colours, images, and means of neighbours."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_noise_of_the_imputation():
     assert noisy_linear_imputation(x, mask)[mask].std() == pytest.approx(0.01, rel=0.05)
 
 
-def test_imputation_of_nothing_and_of_everything():
+def test_imputation_of_no_pixel_and_of_all_pixels():
     x, _ = random_case()
     mask = np.zeros((5, 4), bool)
     np.testing.assert_array_equal(noisy_linear_imputation(x, mask), x)

@@ -57,6 +57,6 @@ def test_sensitivity_by_hand():
         (lambda: local_lipschitz(HEATMAP, [HEATMAP], X, [X, X]), "each of 1 maps, got"),
     ],
 )
-def test_other_input_is_refused(call, message):
+def test_wrong_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

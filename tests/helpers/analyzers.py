@@ -1,4 +1,4 @@
-"""One harness asks every method the same questions."""
+"""Checks that every method must pass."""
 
 import keras
 import numpy as np
@@ -13,21 +13,21 @@ from rap_keras.analyzers import registry
 from rap_keras.patterns import fit
 from rap_keras.rules import gradient
 
-# Options that make a method cheap, or that it cannot do without.
+# Options that make a method cheap, or that it requires.
 OPTIONS = {
     "expected_gradients": {"draws": 3},
     "integrated_gradients": {"steps": 4},
     "lrp": {"composite": rap_keras.Composite({}, default=gradient.gradient)},
     "lrp.alpha_beta": {"alpha": 1.5},
     "occlusion": {"window": 3},
-    # Projected maps of all classes depend on how they are asked for.
+    # Projected maps of all classes depend on how the target is given.
     "pattern.attribution": {"project": False},
     "pattern.net": {"project": False},
     "random": {"seed": 0},
     "rise": {"masks": 8, "score": "logit"},
     "smoothgrad": {"augment_by_n": 3},
 }
-# These need attention, which the model has not.
+# These need attention, which the model does not have.
 NOT_HERE = {"attention.rollout"}
 METHODS = [m.name for m in registry.METHODS if m.name not in NOT_HERE]
 NO_REGION = "a class of each sample"
@@ -44,18 +44,18 @@ def subject():
 
 
 def made(name, model, x, **options):
-    """The analyzer of a method, with the options that it cannot do without."""
-    own = dict(OPTIONS.get(name, {}))
+    """The analyzer of a method, with the options that it requires."""
+    required = dict(OPTIONS.get(name, {}))
     record = registry.read_method(name)
     if record.needs_patterns:
-        own["patterns"] = fit(model, x, "linear")
+        required["patterns"] = fit(model, x, "linear")
     if "background" in record.option_names():
-        own["background"] = x[:2]
-    return create_analyzer(name, model, **own | options)
+        required["background"] = x[:2]
+    return create_analyzer(name, model, **required | options)
 
 
 def check_analyzer(name, model, x, folder):
-    """Asks a method what every method is asked."""
+    """Runs all checks on a method."""
     analyzer = made(name, model, x)
     targets = np.array([2, 0, 3])
     found = analyzer.explain(x, target=targets)
@@ -67,7 +67,7 @@ def check_analyzer(name, model, x, folder):
 
 
 def check_maps(name, found, x):
-    """Finite, of the samples' shape, of the given classes."""
+    """Maps are finite, have the shape of the samples and explain the given classes."""
     assert found.relevance.shape == x.shape
     assert found.relevance.dtype == np.float32
     assert np.isfinite(found.relevance).all()
@@ -79,18 +79,18 @@ def check_maps(name, found, x):
 
 
 def check_batches(analyzer, found, x, targets):
-    """A map does not depend on the other samples, on their number, or on what was asked before."""
+    """A map does not depend on the other samples, on their number, or on earlier calls."""
     np.testing.assert_array_equal(analyzer.analyze(x, targets), found.relevance)
     assert_same(analyzer.analyze(x[:1], targets[:1]), found.relevance[:1])
     with analyzer.counting_from(1):
         later = analyzer.analyze(x[1:], targets[1:])
-    if analyzer.name != "random":  # whose noise is of a call
+    if analyzer.name != "random":  # its noise depends on the call
         assert_same(later, found.relevance[1:])
     assert analyzer.analyze(x[:0]).shape == (0, *x.shape[1:])
 
 
 def check_targets(name, analyzer, found, x, targets):
-    """The spellings of a target mean the same, and None is the largest logit."""
+    """All forms of a target mean the same, and None is the largest logit."""
     rows = np.eye(4, dtype="float32")[targets]
     for target in (targets.tolist(), rows):
         np.testing.assert_array_equal(analyzer.analyze(x, target), found.relevance)
@@ -107,7 +107,7 @@ def check_targets(name, analyzer, found, x, targets):
 
 
 def check_refusals(analyzer, x):
-    """One sentence about what is wrong."""
+    """Errors are one sentence."""
     for target in (4, -1, 1.5, "cat", [0, 1], np.full((3, 4), 0.25)):
         with pytest.raises(InputError, match="Expected target ") as error:
             analyzer.analyze(x, target)
@@ -118,7 +118,7 @@ def check_refusals(analyzer, x):
 
 
 def check_options(name, analyzer, found, model, x, targets, folder):
-    """Options make the same analyzer again, and so does what is saved."""
+    """Options recreate the analyzer, and so do saved files."""
     assert set(analyzer.options()) <= set(registry.read_method(name).option_names())
     if name == "lrp":
         with pytest.raises(InputError, match="a method that has a name to save"):

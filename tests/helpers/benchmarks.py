@@ -1,4 +1,4 @@
-"""Small benchmarks: a network, photographs, and what is read of the results."""
+"""Small benchmarks: a network, photographs, and functions that read the results."""
 
 import functools
 
@@ -10,7 +10,7 @@ from helpers.command_line import files, succeed
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
 
-# Tells by its mean colour what an image shows; its first layer sees the neighbours a little, too.
+# Classifies an image by its mean colour. Its first layer also sees the neighbours a little.
 MODEL = """
 import keras
 import numpy as np
@@ -96,7 +96,7 @@ def make_photos(folder):
 
 
 def once(make):
-    """A fixture that is made once, though several modules import it, and pytest takes it for as many."""
+    """A fixture that is made once, although pytest sees one in each module that imports it."""
     made = []
 
     @functools.wraps(make)
@@ -149,14 +149,14 @@ def assert_same_report(out, expected):
 
 
 def settings(common, **options):
-    """Those of the command line, for one quick method."""
+    """Settings of the command line with one quick method."""
     given = dict(zip((flag[2:] for flag in common[::2]), common[1::2], strict=True))
     quick = {"methods": ("gradient",), "controls": False, "metrics": ("ratio",), "figures": 0}
     return Settings(**(given | quick | options))
 
 
 def measure_one(bench, position, strict=False):
-    """The record and the maps of one image, measured by itself."""
+    """The record and the maps of one image, measured alone."""
     (measured,) = bench.measure(bench.read([position]), strict)
     return measured
 

@@ -1,4 +1,4 @@
-"""Runs the command line, and says what it should leave behind."""
+"""Runs the command line and checks its exit code, output and files."""
 
 import re
 
@@ -11,7 +11,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-# What a command may tell of pictures and of what was there; tests/cli/test_fit.py has when it does.
+# Notices about images and existing files. tests/cli/test_fit.py checks when they appear.
 NOTICES = re.compile(r"rap-keras: (Images such as .* are squashed|.* was not empty).*\n")
 
 
@@ -23,13 +23,13 @@ def succeed(*arguments):
 
 
 def fail(*arguments):
-    """The one line a command fails with."""
+    """The one line of an error."""
     result = run(*arguments)
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
-    told = NOTICES.sub("", result.stderr)
-    assert re.fullmatch(r"rap-keras: [^\n]+\n", told)
-    return told
+    line = NOTICES.sub("", result.stderr)
+    assert re.fullmatch(r"rap-keras: [^\n]+\n", line)
+    return line
 
 
 def files(folder):

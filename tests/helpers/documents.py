@@ -1,12 +1,12 @@
-"""The public documents: their Python blocks, their links and the commands that they name.
+"""The public documents: their Python blocks, links and commands.
 
 A block that cannot run as it stands says so in a comment on the line before it:
 
     <!-- not run: needs a download -->
     <!-- run on Keras 2 -->
 
-The first leaves it out, and `NOT_RUN` of tests/docs counts those; the second gives it a process of its
-own, in which tf.keras is Keras 2.
+The first skips the block, and tests/docs counts the skipped blocks. The second runs it in a separate
+process, in which tf.keras is Keras 2.
 """
 
 import ast
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
-    if path.name != "CHANGELOG.md"  # tells of what is no more, too
+    if path.name != "CHANGELOG.md"  # also names what was removed
 }
 KERAS_2 = "run on Keras 2"
 NOT_RUN = "not run: "
@@ -54,20 +54,20 @@ def blocks(page: str) -> list[Block]:
 
 
 def links(page: str | Path) -> list[str]:
-    """The targets of a page's or a notebook's links, those on the web left out."""
+    """The targets of the links of a page or a notebook, without those on the web."""
     text = _BLOCK.sub("", PAGES[page].read_text()) if isinstance(page, str) else _prose(page)
     found = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target for target in found if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(page: str) -> set[str]:
-    """What `#...` may name on a page: its headings, as hosts of code write them."""
+    """The anchors of a page: its headings, as code hosts write them."""
     headings = re.findall(r"^#+ (.*)$", PAGES[page].read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands(page: str, program: str) -> list[list[str]]:
-    """The words of each command on a page that begins with `program`."""
+    """The words of each command on a page that starts with `program`."""
     text = PAGES[page].read_text().replace("\\\n", " ")
     lines = re.findall(rf"^ *({program}.*)$", text, re.MULTILINE)
     inline = re.findall(rf"(?<!`)`({program}[^`]*)`", text)
@@ -75,7 +75,7 @@ def commands(page: str, program: str) -> list[list[str]]:
 
 
 def run_notebook(path: Path) -> None:
-    """Runs the cells of a notebook here, and what a notebook would show of their last lines."""
+    """Runs the cells of a notebook, and shows their last values as a notebook does."""
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in _cells(path, "code"):
         tree = ast.parse("".join(cell["source"]))

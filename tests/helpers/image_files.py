@@ -1,4 +1,4 @@
-"""Small data sets in their real layouts, and what every data set is asked."""
+"""Small data sets in their real layouts, and checks of every data set."""
 
 import pickle
 import re

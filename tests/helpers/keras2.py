@@ -1,4 +1,4 @@
-"""Keras 2, as the plugin's tests use it: of TensorFlow itself, or tf_keras beside Keras 3."""
+"""Keras 2 for the tests of the plugin: that of TensorFlow, or tf_keras next to Keras 3."""
 
 import pytest
 import tensorflow as tf

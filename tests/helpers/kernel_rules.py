@@ -1,4 +1,4 @@
-"""Every rule of kernel layers with its slow definition, to ask all of them the same questions."""
+"""Every rule of kernel layers with its slow definition. All of them must pass the same tests."""
 
 import functools
 from collections.abc import Callable
@@ -20,16 +20,16 @@ KINDS = ("signed", "nonnegative", "sparse")
 
 @dataclass(frozen=True)
 class Definition:
-    """A rule, and what it should give.
+    """A rule and its expected result.
 
     Attributes:
         rule: The rule, with its options.
         steps: `steps(case, biases, low, high)`: for each map of a layer, the slow function
             `(x, matrix, relevance, seen) -> shares` of one sample.
         kinds: The kinds of input that it is defined for.
-        conserves: Whether it keeps the sum of each sample, that of a neuron without contributions too.
-        of_places: Whether it knows no weights.
-        tolerance: In double precision, a part of the largest element.
+        conserves: Whether it keeps the sum of each sample, also with neurons without contributions.
+        of_places: Whether it ignores the weights.
+        tolerance: In double precision, as a share of the largest element.
     """
 
     rule: Rule
@@ -49,7 +49,7 @@ class Definition:
         return self.rule(layer, [x], [], [r], **facts)[0]
 
     def computed(self, case, arrays, dtype="float64", in_graph=False, **facts):
-        """The shares, for a case."""
+        """The shares of a case."""
         layer = cases.build(case, dtype)
 
         def function(x, *others):
@@ -61,7 +61,7 @@ class Definition:
         return run(*map(tf.constant, arrays)).numpy()
 
     def expected(self, case, arrays, dtype="float64"):
-        """What the slow definition gives."""
+        """The result of the slow definition."""
         matrices, shapes = cases.matrices(case, dtype)
         none = [np.zeros(matrix.shape[1]) for matrix in matrices[:-1]]
         biases = [*none, reference.bias_of(cases.build(case, dtype), shapes[-1]).ravel()]
@@ -125,7 +125,7 @@ def _lrp(name, **options):
 
 
 def _lrp_box(case, biases, low, high, x):
-    """The box is the first map's; maps behind it share by z alone."""
+    """Only the first map has the box. Later maps share by z."""
     first = functools.partial(reference.lrp_box, b=0, low=low, high=high)
     behind = functools.partial(reference.lrp_epsilon, b=0, bias=False)
     return [first, *[behind] * (len(biases) - 1)]

@@ -262,9 +262,9 @@ CPU_WITHOUT_KERAS = [
     _case("conv2d_channels_first", L.Conv2D, (2, 5, 4), 3, 3, data_format="channels_first"),
 ]
 if (3, 0) <= VERSION < (3, 11):
-    # These releases refuse an output padding of 0 that is named.
+    # These releases refuse an explicit output padding of 0.
     CASES = [case for case in CASES if not case.name.endswith("output_padding_0")]
-    # And they leave channels first to TensorFlow, which has no such kernel for these on a CPU.
+    # They also pass channels first to TensorFlow, which has no such kernel for these layers on a CPU.
     first = [c for c in CASES if re.match(r"(conv3d|depthwise|separable).*_channels_first", c.name)]
     names = {case.name for case in first}
     CASES = [case for case in CASES if case.name not in names]
@@ -274,7 +274,7 @@ ALL_CASES = CASES + CPU_WITHOUT_KERAS
 
 @functools.cache
 def build(case, dtype="float64"):
-    """The layer with weights of both signs, some 0, and outputs of negative weights alone."""
+    """The layer with weights of both signs, some zeros, and outputs with only negative weights."""
     layer = case.make(dtype=dtype)
     layer.build((None, *case.shape))
     rng = generator(case.name)
@@ -312,7 +312,7 @@ def generator(*names):
 def inputs(case, kind):
     """A batch: "signed", "nonnegative" (a third are 0, as after ReLU) or "sparse" (most are 0).
 
-    No sample is 0 altogether.
+    No sample consists of zeros only.
     """
     rng = generator(case.name, kind)
     x = rng.normal(size=(BATCH, *case.shape))
@@ -326,7 +326,7 @@ def inputs(case, kind):
 
 
 def relevance(case):
-    """Relevance of the layer's outputs, of both signs; the last sample has one neuron alone."""
+    """Relevance of both signs for the outputs. In the last sample, one neuron has all of it."""
     shape = matrices(case)[1][-1]
     r = generator(case.name, "relevance").normal(size=(BATCH, *shape))
     only = np.zeros(shape).ravel()

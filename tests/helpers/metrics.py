@@ -1,4 +1,4 @@
-"""The questions that every metric of the benchmark is asked, on images that need no model."""
+"""Checks that every metric of the benchmark must pass, on images that need no model."""
 
 import json
 import math
@@ -24,7 +24,7 @@ PROTOCOL = {
     "top_k": 10,
     "changes": {"draws": 6, "neighbours": 3, "radius": 0.05},
 }
-# Of every other quantity no more is known than that it is finite.
+# Every other quantity only has to be finite.
 POSITIVE = (0, math.inf)
 RANGES = {
     **dict.fromkeys(
@@ -69,7 +69,7 @@ class MapsOfPixels(MapsOfInputs):
 
 
 def views(count=3):
-    """What a metric sees of a method on some images."""
+    """The input of a metric: a method on some images."""
     return [_view(position) for position in range(count)]
 
 
@@ -113,7 +113,7 @@ def control(view):
 
 
 def check_metric(metric: Metric) -> None:
-    """Asks a metric what every metric is asked."""
+    """Runs all checks on a metric."""
     settings = SimpleNamespace(**{**vars(Settings()), **FEW})
 
     def measured(seen):
@@ -123,7 +123,7 @@ def check_metric(metric: Metric) -> None:
     several = views()
     before = [view.heatmap.copy() for view in several]
     numbers = measured(several)
-    # The same alone, in another order and again; and the maps stay as they are.
+    # The same result alone, in another order and repeated, and the maps do not change.
     for view, found in zip(several, numbers, strict=True):
         _assert_same(measured([view])[0], found)
     for found, again in zip(numbers, reversed(measured(several[::-1])), strict=True):
@@ -131,7 +131,7 @@ def check_metric(metric: Metric) -> None:
     for view, heatmap in zip(several, before, strict=True):
         np.testing.assert_array_equal(view.heatmap, heatmap)
     _check_quantities(metric, numbers)
-    # Where it is not defined, it says so, and other maps of the chunk are measured nevertheless.
+    # Undefined values are reported, and the other maps of the chunk are measured.
     undefined = control(several[0])
     mixed = measured([several[1], undefined])
     _assert_same(mixed[0], numbers[1])

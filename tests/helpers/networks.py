@@ -32,7 +32,7 @@ def residual(dtype: str = "float32") -> keras.Model:
 
 
 def biased(model: keras.Model, seed: int = 0) -> keras.Model:
-    """The model with random biases, means and variances, for zeros would hide errors."""
+    """The model with random biases, means and variances, because zeros would hide errors."""
     generator = keras.random.SeedGenerator(seed)
     for variable in model.weights:
         if variable.name in ("bias", "beta", "moving_mean"):

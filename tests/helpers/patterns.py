@@ -17,7 +17,7 @@ ANALYZERS = {"pattern.net": PatternNetAnalyzer, "pattern.attribution": PatternAt
 
 
 def sequential(shape, *chain, dtype="float32"):
-    """A chain of layers with random biases, so that a bias that is forgotten shows."""
+    """A chain of layers with random biases, so that a missing bias shows."""
     with_dtype = keras.config.dtype_policy().name
     keras.config.set_dtype_policy(dtype)
     model = keras.Sequential([keras.Input(shape, dtype=dtype), *(make() for make in chain)])

@@ -27,7 +27,7 @@ class RandomNetwork:
     """A model and samples of it.
 
     Attributes:
-        model: One output, of shape (batch, neurons); perhaps behind a softmax.
+        model: One output of shape (batch, neurons), possibly after a softmax.
         logits: The same model without the softmax.
         x: An array of shape (samples, ...), or a list of them for several inputs.
     """
@@ -37,7 +37,7 @@ class RandomNetwork:
     x: Any
 
     def __str__(self) -> str:
-        """The layers, for whoever reads of a failure."""
+        """The layers, for the report of a failure."""
         return "\n".join(
             f"  {op.name}: {type(op).__name__} -> {_shapes(op)}" for op in self.model.operations
         )
@@ -99,7 +99,7 @@ class _Builder:
         return cls(*args, **({"dtype": self.dtype} | options))
 
     def constant(self, shape: Any = ()) -> Any:
-        """A number, or an array of a shape, for an operation."""
+        """A number or an array of a shape, as the constant of an operation."""
         wide = "float64" if self.dtype == "float64" else "float32"
         value = self.rng.normal(0, 0.5, shape)
         return float(value) if np.ndim(value) == 0 else value.astype(wide)
@@ -159,7 +159,7 @@ class _Builder:
         return values.astype(x.dtype)
 
     def start(self, kind: str, x: Any) -> Any:
-        """What comes in front of the network."""
+        """Layers before the network."""
         if kind == "tokens":
             return self.layer(layers.Embedding, 9, 4)(x)
         if kind == "image" and self.chance(0.25):
@@ -179,7 +179,7 @@ class _Builder:
         return self.pick([f for f in AUGMENTATIONS if hasattr(layers, f[0])])[1](self)
 
     def steps(self, x: Any, number: int) -> Any:
-        """Some random steps one after the other."""
+        """Some random steps in a row."""
         for _ in range(number):
             for _ in range(20):
                 fitting = [(w, f) for w, fits, f in STEPS if fits(x)]
@@ -188,7 +188,7 @@ class _Builder:
                 try:
                     y = function(self, x)
                 except (ValueError, TypeError, IndexError):
-                    continue  # too small, or of the wrong dtype, for this step
+                    continue  # this step needs another size or dtype
                 sizes = [n for n in y.shape[1:] if n is not None]
                 if 0 < np.prod(sizes) < 2000 and y.dtype.startswith(("float", "bfloat")):
                     x = y
@@ -213,7 +213,7 @@ class _Builder:
         return self.pick(ways)()
 
     def weights(self, model: keras.Model) -> None:
-        """No weight as Keras starts it, for zeros hide errors; some kernels have filters of 0."""
+        """Random weights, because zeros hide errors. Some kernels have filters of 0."""
         for variable in model.weights:
             shape, name = variable.shape, variable.name
             if "seed" in variable.path or not str(variable.dtype).startswith(("float", "bfloat")):

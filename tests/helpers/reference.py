@@ -1,4 +1,4 @@
-"""The rules again, slowly: loops over single connections, in NumPy and double precision.
+"""Slow versions of the rules: loops over single connections, in NumPy and double precision.
 
 Nothing here comes from the package. A kernel layer becomes matrices W of shape (inputs, outputs),
 over the flat indices of one sample; a rule is a loop over the pairs (i, j) with w_ij != 0.
@@ -226,7 +226,7 @@ def _transposed_convolution(layer, kernel, input_shape):
     return matrix, output_shape
 
 
-# --- The rules, for one sample: x (n_in,), W and what each neuron sees (n_in, n_out), R (n_out,) --
+# --- The rules for one sample: x (n_in,), W and what each neuron sees (n_in, n_out), R (n_out,) --
 
 
 def ratio(a, b):
@@ -295,7 +295,7 @@ def head(x, matrix, relevance, seen):
 
 
 def first(x, matrix, relevance, seen, low, high):
-    """Eq. 10, for an input between the arrays low and high."""
+    """Eq. 10 with an input between the arrays low and high."""
     x, relevance, low, high = (a.tolist() for a in (x, relevance, low, high))
     pairs = _pairs(matrix)
 
@@ -312,7 +312,7 @@ def first(x, matrix, relevance, seen, low, high):
 
 
 def released(x, matrix, relevance, seen, convolution):
-    """The released code: x+ and |x-| apart, each as if it were the whole input."""
+    """The released code: x+ and |x-| separately, each as if it were the whole input."""
     return sum(
         _released_part(part, matrix, relevance, convolution)
         for part in (np.maximum(x, 0), np.maximum(-x, 0))
@@ -345,11 +345,11 @@ def _released_part(x, matrix, relevance, convolution):
     return np.array(share)
 
 
-# --- The rules, for a batch and a layer of one or more matrices ----------------------------------
+# --- The rules for a batch and a layer of one or more matrices -----------------------------------
 
 
 def layer_rule(rules, matrices, x, relevance, seen=None):
-    """Applies rules[k] to the k-th matrix, last first, to each sample of x apart.
+    """Applies rules[k] to the k-th matrix, last first, to each sample of x separately.
 
     `seen` are the matrices if all weights were 1; None where none of them is 0.
     """
@@ -450,7 +450,7 @@ def winners(x, inputs_of, relevance):
     return share
 
 
-# --- LRP, for one sample and one matrix: R_i = sum_j (what i contributes to j) R_j / (the total) --
+# --- LRP for one sample and one matrix: R_i = sum_j (what i contributes to j) R_j / (the total) --
 
 
 def _shared(parts, totals, relevance):

@@ -1,4 +1,4 @@
-"""Images, maps and models that measures of maps are tested on."""
+"""Images, maps and models for the tests of measures."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ QUANTUS_MAP = np.array(
 
 
 class Net:
-    """Linear logits of a batch, computed image by image; keeps what it was called with."""
+    """Linear logits of a batch, computed image by image; stores the arguments of its calls."""
 
     def __init__(self, shape, classes=3, seed=0):
         self.weights = np.random.default_rng(seed).normal(size=(classes, *shape))

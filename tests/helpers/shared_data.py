@@ -1,4 +1,4 @@
-"""Optional local data: the folder `shared` beside the project. Tests that need it skip without it."""
+"""Optional local data: the folder `shared` next to the project. Tests that need it skip without it."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(),
-    reason=f"the optional data folder {SHARED.name!r} beside the project is absent",
+    reason=f"the optional data folder {SHARED.name!r} next to the project is absent",
 )
 
 

@@ -1,10 +1,10 @@
-"""Parameters that run by default, and those that run under `slow` alone."""
+"""Parameters that run by default, and parameters that are marked slow."""
 
 import pytest
 
 
 def slow_unless(condition, parameters):
-    """Parameters, of which those that do not meet the condition run under `slow` alone."""
+    """Parameters. Those that do not meet the condition are marked slow."""
     found = []
     for p in parameters:
         p = p if isinstance(p, type(pytest.param())) else pytest.param(p)
@@ -14,7 +14,7 @@ def slow_unless(condition, parameters):
 
 
 def pairwise_or_slow(first, second):
-    """All pairs, of which each value stands in at least one that runs by default."""
+    """All pairs. Each value is in at least one pair that runs by default; the other pairs are slow."""
     found = []
     for a, one in enumerate(first):
         for b, other in enumerate(second):

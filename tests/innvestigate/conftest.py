@@ -1,4 +1,4 @@
-"""With Keras 3, what Keras 2 alone does as well is slow: the other environment runs it by default."""
+"""With Keras 3, tests that only need Keras 2 are slow: the other environment runs them by default."""
 
 from pathlib import Path
 
@@ -14,6 +14,6 @@ def pytest_collection_modifyitems(items):
     if not keras.__version__.startswith("3"):
         return
     for item in items:
-        asks_for_keras_3 = item.path.name in OF_KERAS_3 or item.get_closest_marker("skipif")
-        if item.path.parent == HERE and not asks_for_keras_3:
+        needs_keras_3 = item.path.name in OF_KERAS_3 or item.get_closest_marker("skipif")
+        if item.path.parent == HERE and not needs_keras_3:
             item.add_marker(pytest.mark.slow)

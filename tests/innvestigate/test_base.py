@@ -1,4 +1,4 @@
-"""Dry runs as iNNvestigate has them for its own analyzers, with "rap" as the subject."""
+"""The dry runs of iNNvestigate's analyzers, applied to "rap"."""
 
 import contextlib
 import functools
@@ -30,7 +30,7 @@ INDEX = [2, 0, 1]
 
 
 # Networks. The parts of a name before "/" and ":" are the same for layers (or calls of one layer) that
-# lie beside each other on branches: together they hold all the relevance.
+# are on parallel branches: together they have all the relevance.
 
 
 def chain(x, *layers):
@@ -134,7 +134,7 @@ def subject(name):
 
 
 def built(*layers, shape=(6,)):
-    """A network of one's own, in a graph."""
+    """A custom network, in a graph."""
     with plugin.new_graph():
         return network(shape, *(make() for make in layers))
 
@@ -176,7 +176,7 @@ def chosen(mode, neurons=INDEX):
 
 
 def targets(mode, logits):
-    """What the maps must sum up to."""
+    """The sums that the maps must have."""
     picked = {"max_activation": logits.max(1), "all": logits.sum(1)}
     return picked[mode] if mode in picked else logits[range(BATCH), INDEX]
 
@@ -209,7 +209,7 @@ def cases(table):
 
 
 assert_sums = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-# One of each class: what moves samples, shares them out, or has weights of its own.
+# One of each class: layers that move relevance, distribute it, or have weights.
 REPRESENTATIVES = (
     *("mlp_dropout_activations", "max_pooling", "strides", "conv1d", "batch_normalization"),
     *("concatenate", "two_inputs", "shared_layer"),
@@ -224,7 +224,7 @@ modes = pytest.mark.parametrize("mode", MODES)
 
 
 @networks
-def test_maps_are_finite_and_sum_up_to_the_selected_logit(name):
+def test_maps_are_finite_and_sum_to_the_selected_logit(name):
     model, x, logits = subject(name)
     with plugin.graph_scope(model):
         for mode in MODES:
@@ -256,7 +256,7 @@ def test_neurons_are_selected_by_a_number_a_list_or_an_array(name):
 
 
 @networks
-def test_every_layer_holds_the_whole_relevance(name):
+def test_every_layer_has_the_whole_relevance(name):
     model, x, logits = subject(name)
     with plugin.graph_scope(model):
         analyzer = default_analyzer(name, "index")
@@ -273,7 +273,7 @@ def test_every_layer_holds_the_whole_relevance(name):
 
 @modes
 def test_layers_in_each_mode(mode):
-    """The logits get the relevance that is asked for, the input gets the map."""
+    """The logits have the selected relevance, and the input has the map."""
     _, x, logits = subject("conv")
     analyzer = default_analyzer("conv", mode)
     first, *_, last = analyzer.analyze_layers(x, chosen(mode)).values()
@@ -299,7 +299,7 @@ def test_layers_may_be_called_with_a_tuple():
     assert_sums(totals(create(model).analyze(x)), model_output(model, x).max(1))
 
 
-def test_logits_with_several_axes_have_no_largest():
+def test_logits_with_several_axes_have_no_maximum():
     analyzer = create(built(lambda: L.Reshape((3, 2)), lambda: L.Dense(2)))
     x = np.ones((2, 6), "float32")
     with pytest.raises(InputError, match=r"of shape \(3, 2\) has no largest logit.*\(i, j\)"):
@@ -361,7 +361,7 @@ def test_saved_files_need_no_pickle(tmp_path):
     assert sum(a.size for a in arrays) == analyzer._model.count_params()
 
 
-def test_a_file_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_file_is_saved_completely_or_not_at_all(tmp_path, monkeypatch):
     analyzer, path = default_analyzer("mlp_1_dense", "all"), tmp_path / "analyzer.npz"
     analyzer.save_npz(path)
     before = path.read_bytes()
@@ -426,7 +426,7 @@ def test_reverse_verbose_prints_every_layer(capsys):
     assert len(reversed_layers) == len(subject("skip")[0].layers)
 
 
-def test_clipping_holds_at_every_layer():
+def test_clipping_applies_at_every_layer():
     model, x, logits = subject("skip")
     low, high = -0.02, 0.1
     analyzer = create(model, reverse_clip_values=(low, high))
@@ -456,7 +456,7 @@ def test_minima_are_printed_and_tensors_kept(capsys):
     np.testing.assert_allclose([float(value) for _, value in printed], lowest, rtol=1e-5)
 
 
-def test_not_finite_values_are_reported_and_no_others(capsys):
+def test_only_values_that_are_not_finite_are_reported(capsys):
     model, x, _ = subject("skip")
     analyzer = create(model, reverse_check_finite=True, check_finite=False)
     assert_maps_same(analyzer.analyze(x), plain("skip"))
@@ -624,20 +624,20 @@ def test_unknown_layers_are_shown_in_a_table():
         ("index", 1),
     ],
 )
-def test_no_samples_give_an_empty_map(mode, neurons):
+def test_an_empty_batch_gives_an_empty_map(mode, neurons):
     _, x, _ = subject("max_pooling")
     assert default_analyzer("max_pooling", mode).analyze(x[:0], neurons).shape == (0, 8, 8, 3)
 
 
 @modes
-def test_no_samples_give_empty_maps_of_layers(mode):
+def test_an_empty_batch_gives_empty_maps_of_layers(mode):
     model, x, _ = subject("max_pooling")
     maps = default_analyzer("max_pooling", mode).analyze_layers(x[:0], chosen(mode, 0))
     shapes = {layer.name: (0, *layer.output.shape[1:]) for layer in model.layers}
     assert {name: relevance.shape for name, relevance in maps.items()} == shapes
 
 
-# Wrappers. They know nothing of graphs, so everything is done inside `graph_scope`.
+# Wrappers. They do not support graphs, so everything runs inside `graph_scope`.
 
 
 def wrapped(name, wrapper, mode, **options):
@@ -652,7 +652,7 @@ def explain_wrapped(name, wrapper, mode, **options):
         return wrapped(name, wrapper, mode, **options).analyze(x, neuron_selection=chosen(mode))
 
 
-def test_a_wrapped_analyzer_is_in_the_mode_that_it_was_wrapped_in():
+def test_a_wrapped_analyzer_keeps_its_mode():
     model, x, _ = subject("conv")
     with plugin.graph_scope(model):
         smoother = wrapped("conv", wrappers.GaussianSmoother, "all", augment_by_n=2)
@@ -663,7 +663,7 @@ def test_a_wrapped_analyzer_is_in_the_mode_that_it_was_wrapped_in():
 
 @pytest.fixture
 def no_noise(monkeypatch):
-    """iNNvestigate 2.1.2 passes noise_scale on to nothing: its noise has always a deviation of 1."""
+    """iNNvestigate 2.1.2 passes noise_scale on to nothing: its noise always has a deviation of 1."""
     silent = functools.partial(innvestigate.layers.AddGaussianNoise, stddev=0.0)
     monkeypatch.setattr(innvestigate.layers, "AddGaussianNoise", silent)
 
@@ -675,7 +675,7 @@ def test_the_mean_over_equal_samples_is_the_plain_map(mode, no_noise):
     assert_maps_same(maps, expected, 1e-5)
 
 
-def test_a_smoothed_map_sums_up_to_the_mean_of_noisy_logits():
+def test_a_smoothed_map_sums_to_the_mean_of_noisy_logits():
     """Of a linear network: to the logit itself, up to five standard errors."""
     model, _, logits = subject("mlp_1_dense")
     samples = 2000
@@ -711,7 +711,7 @@ def test_a_loaded_wrapper_gives_the_same_maps(wrapper, options, no_noise):
         assert_maps_same(loaded.analyze(x), analyzer.analyze(x))
 
 
-def test_innvestigate_makes_rap_and_its_own_side_by_side():
+def test_innvestigate_creates_rap_and_its_own_analyzers_side_by_side():
     model, x, logits = subject("max_pooling")
     with plugin.graph_scope(model):
         maps = innvestigate.create_analyzer("rap", model).analyze(x)
@@ -721,7 +721,7 @@ def test_innvestigate_makes_rap_and_its_own_side_by_side():
     assert abs(maps - other).max() > 0.01
 
 
-# Beside iNNvestigate's own analyzers, as its users work: eager execution is off.
+# Together with iNNvestigate's analyzers, as its users work: eager execution is off.
 
 BASELINES = (
     *("gradient", "input_t_gradient", "integrated_gradients", "deep_taylor"),
@@ -754,7 +754,7 @@ np.savez(file, **found)
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    """Fresh processes, without our import and with it, side by side."""
+    """New processes with and without our import, side by side."""
     folder = tmp_path_factory.mktemp("processes")
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -779,7 +779,7 @@ def found(processes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["logits", *BASELINES])
-def test_baselines_are_the_same_with_and_without_us(name, found):
+def test_baselines_are_the_same_with_and_without_the_plugin(name, found):
     without, with_rap = found
     assert np.any(without[name])
     assert_same(with_rap[name], without[name])
@@ -794,7 +794,7 @@ def test_rap_is_one_of_innvestigates_analyzers(found):
 
 @pytest.mark.parametrize("mode", ["max_activation", "all"])
 def test_the_target_is_given_with_the_call(mode):
-    """iNNvestigate builds the mode into its graph; ours takes a target in each of them."""
+    """iNNvestigate builds the mode into its graph. "rap" takes a target in every mode."""
     (model, x, _), by_index = subject("conv"), default_analyzer("conv", "index")
     analyzer, targets = create(model, neuron_selection_mode=mode), [3, 0, 1]
     expected = by_index.analyze(x, targets)
@@ -804,7 +804,7 @@ def test_the_target_is_given_with_the_call(mode):
     np.testing.assert_array_equal(
         analyzer.analyze(x, target="all"), default_analyzer("conv", "all").analyze(x)
     )
-    layers, told = analyzer.analyze_layers(x, target=2), by_index.analyze_layers(x, 2)
-    np.testing.assert_equal(layers, told)
+    layers, again = analyzer.analyze_layers(x, target=2), by_index.analyze_layers(x, 2)
+    np.testing.assert_equal(layers, again)
     with pytest.raises(InputError, match="which mean the same"):
         analyzer.analyze(x, 1, neuron_selection=2)

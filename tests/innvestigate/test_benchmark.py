@@ -1,4 +1,4 @@
-"""`rap-keras benchmark --backend innvestigate`, beside Keras 3 and on Keras 2 alone."""
+"""`rap-keras benchmark --backend innvestigate`, with Keras 3 installed and with Keras 2 only."""
 
 import json
 import re
@@ -15,7 +15,7 @@ pytest.importorskip("innvestigate")
 HAS_KERAS3 = keras.__version__.startswith("3")
 needs_keras3 = pytest.mark.skipif(not HAS_KERAS3, reason="the native backend needs Keras 3")
 
-# Both versions of Keras run it; it tells by the mean colour what an image shows.
+# Both versions of Keras run it. It classifies an image by its mean colour.
 MODEL = """
 import keras
 import numpy as np
@@ -74,7 +74,7 @@ def found(common, tmp_path_factory):
     return out
 
 
-def test_a_report_of_innvestigates_methods(found):
+def test_a_report_of_the_methods_of_innvestigate(found):
     assert set(files(found)) >= {"report.md", "report.html", "summary.json", "figures/lerf.png"}
     report = (found / "report.md").read_text()
     assert re.search(r"\| guided_backprop \| .*\d", report)
@@ -87,7 +87,7 @@ def test_a_report_of_innvestigates_methods(found):
 
 
 @pytest.mark.slow
-def test_the_same_again(found, common, tmp_path):
+def test_a_second_run_gives_the_same_results(found, common, tmp_path):
     arguments = arguments_of(common, "innvestigate", *METHODS)
     succeed(*arguments, "--out", tmp_path)
     for name in ("report.md", "summary.json"):

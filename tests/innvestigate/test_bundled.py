@@ -1,4 +1,4 @@
-"""The bundled classifiers compute the same on whatever Keras is installed."""
+"""The bundled classifiers compute the same with every version of Keras."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ LOGITS = {  # of the first scene, to three digits
 
 
 @pytest.mark.parametrize("name", LOGITS)
-def test_logits_are_those_of_any_keras(name):
+def test_logits_are_the_same_with_every_keras(name):
     x = preprocess(cluttered_digits(1).images)
     logits = bundled.load(name).predict(x, verbose=0)[0]
     np.testing.assert_allclose(logits, LOGITS[name], atol=1e-3)

@@ -1,4 +1,4 @@
-"""The command line beside Keras 3, and on Keras 2 alone: it works, or says in one line what does."""
+"""The command line with and without Keras 3: it works, or names what works in one line."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.models import bundled
 
 only_keras2 = pytest.mark.skipif(has_keras3(), reason="Keras 3 is there")
-# What Keras 3 computes of the first two scenes, for the first three digits.
+# The logits of the first three digits for the first two scenes, by Keras 3.
 LOGITS = {
     "vgg": [[-8.919653, -8.765494, -3.128102], [1.0844587, -7.5035725, 2.7687001]],
     "residual": [[-6.0845203, -2.5223475, -4.2548337], [-2.4372814, -2.595802, -3.897035]],
@@ -39,7 +39,7 @@ def photo(tmp_path):
 
 @only_keras2
 @pytest.mark.parametrize("command", ["explain", "compare", "layers", "demo"])
-def test_native_commands_say_what_works(command, photo, tmp_path):
+def test_native_commands_name_what_works(command, photo, tmp_path):
     images = [] if command == "demo" else [photo, "--model", "bundled:vgg"]
     message = fail(command, *images, "--out", tmp_path / "out")
     assert f"needs Keras 3 (TensorFlow 2.16 or newer), got Keras {keras.__version__}" in message
@@ -55,7 +55,7 @@ def test_the_default_model_of_the_benchmark(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_command_with_no_terminal_gets_to_its_work(photo, tmp_path):
+def test_a_command_runs_without_a_terminal(photo, tmp_path):
     arguments = ["patterns", "fit", photo, "--model", "bundled:vgg", "--type", "none"]
     code = "from rap_keras.cli import main; main()"
     result = subprocess.run(

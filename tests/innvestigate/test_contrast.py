@@ -36,7 +36,7 @@ def create(model, mode="index", **options):
 @pytest.mark.parametrize(
     "contrast", slow_unless(lambda p: p.values[0] in ("softmax", [0, 3]), KINDS), ids=str
 )
-def test_a_map_is_that_of_the_class_less_those_of_the_others(contrast, model, x):
+def test_a_map_is_that_of_the_class_minus_those_of_the_others(contrast, model, x):
     neurons = [2, 4, 2, 4]
     single = create(model)
     maps = np.stack([single.analyze(x, [k] * 4) for k in range(5)], 1)
@@ -56,14 +56,14 @@ def test_a_map_is_that_of_the_class_less_those_of_the_others(contrast, model, x)
     assert (logits[np.arange(4), neurons] < 0).any()
 
 
-def test_the_largest_is_the_one_of_its_index(model, x):
+def test_the_largest_logit_equals_its_index(model, x):
     layers = create(model, "max_activation").analyze_layers(x)
     largest = list(layers.values())[-1].argmax(1)
     found = create(model, "max_activation", contrast="softmax").analyze(x)
     assert_same(found, create(model, contrast="softmax").analyze(x, largest))
 
 
-def test_positions_of_a_map_are_contrasted_apart(rng):
+def test_positions_of_a_map_are_contrasted_separately(rng):
     with plugin.new_graph():
         inputs = L.Input((6, 6, 2))
         model = k2.Model(inputs, L.Conv2D(4, 3)(L.Conv2D(3, 1, activation="relu")(inputs)))
@@ -95,6 +95,6 @@ def test_it_is_saved(model, x, tmp_path):
         ("all", "softmax", None, "explained against others"),
     ],
 )
-def test_what_cannot_be_contrasted(mode, contrast, selection, message, model, x):
+def test_what_cannot_be_contrasted_is_refused(mode, contrast, selection, message, model, x):
     with pytest.raises(InputError, match=message):
         create(model, mode, contrast=contrast).analyze(x, selection)

@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-# With Keras 3, what Keras 2 alone does as well is slow: the other environment runs it by default.
+# With Keras 3, tests that only need Keras 2 are slow: the other environment runs them by default.
 @pytest.mark.parametrize(
     "code",
     slow_unless(
@@ -116,7 +116,7 @@ def test_the_native_backend_needs_keras_3():
 
 
 @pytest.mark.slow
-def test_without_legacy_keras_the_import_says_what_to_set():
+def test_without_legacy_keras_the_import_names_the_variable_to_set():
     if not keras.__version__.startswith("3"):
         pytest.skip("tf.keras is Keras 2 anyway")
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}

@@ -1,4 +1,4 @@
-"""What the plugin refuses, in its own analyzers and in those of iNNvestigate that it makes."""
+"""What the plugin refuses, in its own analyzers and in those of iNNvestigate that it creates."""
 
 import re
 
@@ -59,19 +59,19 @@ def tokens(graph):
     ("dtype", "token"),
     [("int32", 99), ("int32", 7), ("int32", -1), ("float32", 1e12), ("float32", -3)],
 )
-def test_unknown_tokens_are_told(tokens, method, dtype, token):
+def test_unknown_tokens_are_reported(tokens, method, dtype, token):
     x = np.full((2, 5), token, dtype)
-    told = re.escape(f"{token:g}:")
-    refused(method, tokens[dtype], x, f"Expected tokens from 0 to 6 for input .* got {told}")
+    words = re.escape(f"{token:g}:")
+    refused(method, tokens[dtype], x, f"Expected tokens from 0 to 6 for input .* got {words}")
 
 
-def test_what_cannot_go_back_to_tokens_is_told(tokens):
+def test_methods_that_cannot_explain_tokens_are_refused(tokens):
     x = np.ones((2, 5), "int32")
     refused("gradient", tokens["int32"], x, 'holds whole numbers, such as tokens: use "rap"')
     assert create("rap", tokens["int32"]).analyze(x).shape == x.shape
 
 
-def test_unknown_tokens_are_told_where_they_come_from_other_layers():
+def test_unknown_tokens_from_other_layers_are_reported():
     shift = L.Lambda(lambda t: t + 1)
     model = network(shift, L.Embedding(7, 4), L.Flatten(), shape=(5,), dtype="int32")
     message = "Expected tokens from 0 to 6 .* 7 rows, got 7:"
@@ -93,7 +93,7 @@ def test_samples_that_are_not_finite_are_refused(plain, method, value):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_broken_weights_are_told(method):
+def test_broken_weights_are_reported(method):
     model = network(dense())
     kernel, bias = model.layers[-1].get_weights()
     bias[1] = np.nan
@@ -105,10 +105,10 @@ def test_broken_weights_are_told(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_values_that_overflow_are_told(method):
+def test_values_that_overflow_are_reported(method):
     model = network(L.Dense(2))
     weights = np.ones((6, 2)), np.zeros(2), np.outer([1, -1], np.ones(3)), np.zeros(3)
-    model.set_weights(weights)  # infinity less infinity
+    model.set_weights(weights)  # infinity minus infinity
     x = np.full((2, 6), 3e38, "float32")
     refused(method, model, x, "from finite inputs: the model's own values overflow")
 
@@ -132,7 +132,7 @@ def test_batch_normalization_that_always_trains_is_refused(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_copy_of_what_always_trains_is_refused(method):
+def test_a_copy_of_a_model_that_always_trains_is_refused(method):
     inner = k2.Sequential([dense(), L.BatchNormalization()])
     given = k2.Input((6,))
     model = k2.Model(given, L.Dense(3)(inner(given, training=True)))
@@ -149,7 +149,7 @@ def test_models_that_mix_samples_are_refused(batch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_model_of_a_fixed_batch_is_explained_and_takes_no_other(plain, method):
+def test_a_model_of_a_fixed_batch_size_is_explained_at_that_size_only(plain, method):
     model = network(dense(), batch_size=4)
     model.set_weights(plain.get_weights())
     analyzer = create(method, model)
@@ -174,7 +174,7 @@ def test_models_that_cannot_be_followed_have_the_other_guards():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_neurons_and_shapes_are_told(plain, method):
+def test_wrong_neurons_and_shapes_are_refused(plain, method):
     analyzer = create(method, plain, neuron_selection_mode="index")
     for neuron in (3, -1, [0, 1, 2, 5]):
         with pytest.raises(InputError, match="Expected target from 0 to 2"):
@@ -183,7 +183,7 @@ def test_neurons_and_shapes_are_told(plain, method):
         analyzer.analyze(samples(4, 5), 0)
 
 
-def test_guards_change_no_map_of_innvestigates_own(plain):
+def test_guards_do_not_change_the_maps_of_innvestigate(plain):
     import innvestigate
 
     for name in ("gradient", "lrp.z", "integrated_gradients"):
@@ -197,7 +197,7 @@ def test_a_saved_analyzer_keeps_check_finite(plain, tmp_path):
     assert np.isnan(loaded.analyze(samples() * np.nan)).any()
 
 
-def test_a_saved_analyzer_holds_no_code_that_runs(tmp_path):
+def test_a_saved_analyzer_does_not_run_code(tmp_path):
     model = network(L.Lambda(lambda x: x + 1))
     class_name, state = create("rap", network(dense())).save()
     state = state | {"model_json": model.to_json(), "model_weights": model.get_weights()}
@@ -209,7 +209,7 @@ def test_a_saved_analyzer_holds_no_code_that_runs(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
-def test_a_neuron_is_told_by_place_as_by_name(plain, method):
+def test_the_target_is_a_positional_or_a_keyword_argument(plain, method):
     x = samples()
     analyzer = create(method, plain, neuron_selection_mode="index")
     expected = analyzer.analyze(x, neuron_selection=np.full(len(x), 2))
@@ -232,13 +232,13 @@ def test_a_neuron_is_told_by_place_as_by_name(plain, method):
         ("index", slice(0, 2), "got a region of 2"),
     ],
 )
-def test_targets_that_innvestigates_own_do_not_take(plain, mode, target, message):
+def test_targets_that_analyzers_of_innvestigate_refuse(plain, mode, target, message):
     analyzer = create("gradient", plain, neuron_selection_mode=mode)
     with pytest.raises(InputError, match=message):
         analyzer.analyze(samples(), target=target)
 
 
-def test_targets_that_innvestigates_own_take(plain):
+def test_targets_that_analyzers_of_innvestigate_take(plain):
     x, everything = samples(), create("gradient", plain, neuron_selection_mode="all")
     np.testing.assert_array_equal(everything.analyze(x, target="all"), everything.analyze(x))
     analyzer = create("gradient", plain, neuron_selection_mode="index")
@@ -248,7 +248,7 @@ def test_targets_that_innvestigates_own_take(plain):
 
 
 @pytest.mark.parametrize("target", [[[0, 1]] * 4, [[0, 1], [1]], (0, [1, 2])])
-def test_targets_that_ours_do_not_take(plain, target):
+def test_targets_that_rap_refuses(plain, target):
     with pytest.raises(InputError, match="Expected target to"):
         create("rap", plain).analyze(samples(), target=target)
 
@@ -261,7 +261,7 @@ def test_outputs_without_axes_are_refused():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_size_at_which_the_model_itself_fails_is_told(method):
+def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     given = k2.Input((None, None, 1))
     merged = L.Concatenate()([given, L.UpSampling2D()(L.MaxPooling2D()(given))])
     model = k2.Model(given, L.Dense(2)(L.GlobalAveragePooling2D()(L.Conv2D(2, 1)(merged))))

@@ -49,7 +49,7 @@ def joined():
 
 
 @pytest.mark.slow
-def test_an_bundled_convnext_is_explained():
+def test_a_bundled_convnext_is_explained():
     model = bundled.load("convnext")
     x = preprocess(cluttered_digits(2).images)
     expected = rap_keras.create_analyzer("rap", model).analyze(x)

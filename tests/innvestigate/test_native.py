@@ -151,7 +151,7 @@ def test_opened_layers_and_normalizations_by_the_sample(build, method, rng):
         found = plugin.create_analyzer("rap", twin).analyze(x)
         lost = abs(found.sum((1, 2, 3)) - model(x).numpy().max(1))
         assert (lost <= 1e-5 * abs(found).sum((1, 2, 3))).all()
-    else:  # iNNvestigate's own do not know these layers; the rules of the native backend do
+    else:  # iNNvestigate's rules do not support these layers; those of the native backend do
         composite = lrp.composite(**read_method(method).preset.chosen({}))
         with plugin.graph_scope(twin):
             found = PropagationAnalyzer(twin, composite).analyze(x)
@@ -167,7 +167,7 @@ def test_convnext_of_keras_applications(rng):
 
     x = rng.uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     model = build(keras)
-    # As Keras makes them, its LayerScales would hide the blocks.
+    # With the initial values of Keras, the LayerScales would hide the blocks.
     shapes = [w.shape for w in model.get_weights()]
     weights = [rng.normal(size=shape) / np.prod(shape[:-1]) ** 0.5 for shape in shapes]
     model.set_weights(weights)

@@ -1,4 +1,4 @@
-"""What a network of Keras 2 refuses, and what threads leave of Keras 2."""
+"""What a Keras 2 network refuses, and threads that leave Keras 2 unchanged."""
 
 import threading
 
@@ -21,7 +21,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_tokens_by_any_way_are_told_in_one_sentence(way):
+def test_unknown_tokens_are_refused_in_one_sentence(way):
     with graphs.new_graph():
         x = L.Input((3,), dtype="int32")
         vectors = L.Flatten()(L.Embedding(7, 4, name="table")(WAYS[way](x)))
@@ -46,7 +46,7 @@ def test_models_that_mix_samples_are_refused_at_a_sample_of_zeros(batch):
         network.check([np.zeros((1, 4), np.float32)])
 
 
-def test_threads_leave_the_way_in_which_keras_builds():
+def test_threads_leave_the_way_keras_builds_unchanged():
     utils = graphs.engine("base_layer_utils")
     before = utils._UNSAFE_GRAPH_OP_LAYER_CREATION
     first_inside, second_inside = threading.Event(), threading.Event()

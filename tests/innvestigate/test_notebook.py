@@ -1,4 +1,4 @@
-"""The notebook of the plugin, in iNNvestigate's own environment too."""
+"""The notebook of the plugin, also in iNNvestigate's environment."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers.documents import ROOT
 
-# A process of its own: the notebook may switch off eager execution.
+# A separate process, because the notebook may switch off eager execution.
 CODE = """
 import sys
 from pathlib import Path

@@ -16,7 +16,7 @@ SHAPE = (8, 8, 4)
 
 
 class Block(L.Layer):
-    """Convolution, normalization and a skip connection with a weight of its own."""
+    """Convolution, normalization and a skip connection with a weight."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -168,7 +168,7 @@ def test_linear_layers_of_users_are_dense(rng):
     assert issubclass(kind, L.Dense)
 
 
-# One of activations, and of what moves, joins, multiplies and shares.
+# One operation of each kind: activations, and those that move, join, multiply and distribute.
 QUICK = ("gelu", "shuffled channels", "padded", "shifted", "squeezed and excited", "gated")
 
 
@@ -188,8 +188,8 @@ class Scaled(k2.Model):
         return 2 * super().call(x)
 
 
-def test_models_with_a_call_and_a_graph_go_by_their_call(rng):
-    """Inside of others; alone, Keras predicts by the graph, and calls by the call."""
+def test_models_with_a_call_and_a_graph_use_their_call(rng):
+    """Inside other models. Alone, Keras predicts by the graph and calls by the call."""
     with plugin.new_graph():
         inputs = k2.Input((4,))
         own = Scaled(inputs, L.Dense(3)(inputs), name="own")
@@ -201,7 +201,7 @@ def test_models_with_a_call_and_a_graph_go_by_their_call(rng):
 
 
 class Looping(L.Layer):
-    """Its own Python decides by values; Keras makes operations of it."""
+    """Its Python code branches on values, and Keras turns it into operations."""
 
     def call(self, x):
         if tf.reduce_sum(x) > 0:
@@ -256,7 +256,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_opened_is_refused_by_name(name):
-    """And `prepare` leaves it as it is, for other analyzers of iNNvestigate may take it."""
+    """`prepare` leaves it unchanged, because other analyzers of iNNvestigate may accept it."""
     make, why = REFUSED[name]
     with plugin.new_graph():
         inputs = k2.Input((5, 4) if name in ("a recurrent layer", "a wrapper") else (4,))
@@ -267,7 +267,7 @@ def test_what_cannot_be_opened_is_refused_by_name(name):
         plugin.create_analyzer("rap", model)
 
 
-def test_tensors_from_outside_of_a_call_are_refused():
+def test_tensors_from_outside_a_call_are_refused():
     with plugin.new_graph():
         inputs = k2.Input((4,))
         x = L.Dense(4)(inputs)
@@ -277,7 +277,7 @@ def test_tensors_from_outside_of_a_call_are_refused():
         plugin.create_analyzer("rap", model)
 
 
-def test_what_cannot_be_opened_is_copied_beside_what_can(rng):
+def test_layers_that_cannot_be_opened_are_copied(rng):
     with plugin.new_graph():
         inputs = k2.Input((4,))
         x = L.Lambda(tf.math.cumsum, name="closed")(Kernel(name="open")(inputs))

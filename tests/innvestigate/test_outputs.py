@@ -57,7 +57,7 @@ def test_a_position_is_the_neuron_of_the_flattened_output(models):
     assert_same(create(whole, "all").analyze(x), create(flat, "all").analyze(x))
 
 
-def test_saved_analyzers_know_the_positions(models, tmp_path):
+def test_saved_analyzers_take_positions(models, tmp_path):
     whole, _ = models
     analyzer = create(whole)
     analyzer.save_npz(tmp_path / "analyzer.npz")
@@ -74,12 +74,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_what_is_not_one_neuron_is_told(message, models):
+def test_targets_of_more_than_one_neuron_are_refused(message, models):
     with pytest.raises(InputError, match=message):
         create(models[0]).analyze(samples(), WRONG[message])
 
 
-def test_what_cannot_be_explained_is_told(models):
+def test_outputs_that_cannot_be_explained_are_refused(models):
     whole, _ = models
     with pytest.raises(InputError, match=r"output of shape \(4, 4, 4\) has no largest logit"):
         create(whole, "max_activation").analyze(samples())

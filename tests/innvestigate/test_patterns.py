@@ -74,7 +74,7 @@ def keras2_model(data):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_patterns_equal_innvestigates(file):
+def test_patterns_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")
     data = load(file)
@@ -91,7 +91,7 @@ def test_patterns_equal_innvestigates(file):
 @pytest.mark.parametrize(
     "file", slow_unless(lambda p: "mlp_" not in p.id and not p.id.endswith("vgg_s1"), FILES)
 )
-def test_maps_equal_innvestigates(file):
+def test_maps_equal_those_of_innvestigate(file):
     data = load(file)
     model = keras2_model(data)
     for key, method, pattern_type, options in pattern_attributions(data):
@@ -154,7 +154,7 @@ def test_streams_and_shards_equal_arrays(x):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_saved_analyzers_come_back(method, x, tmp_path):
+def test_saved_analyzers_are_loaded(method, x, tmp_path):
     model = network()
     analyzer = plugin.create_analyzer(method, model, patterns=fit(model, x), project=False)
     expected = analyzer.analyze(x)

@@ -1,4 +1,4 @@
-"""Models that iNNvestigate can analyze, made of models that it cannot."""
+"""Models that iNNvestigate cannot analyze, rebuilt so that it can."""
 
 import warnings
 
@@ -101,7 +101,7 @@ def test_operations_without_a_layer_are_refused():
 
 
 @pytest.mark.parametrize("name", ["rap", "lrp.epsilon", "input_t_gradient"])
-def test_loaded_layers_may_be_named_as_keras_names_them(name, images):
+def test_loaded_layers_may_have_the_default_names_of_keras(name, images):
     """Helper layers of analyzers take the next free names, "add", "multiply_3", ..."""
     with plugin.new_graph():
         inputs = k2.Input((8, 8, 3), name="input_1")
@@ -205,7 +205,7 @@ def test_loaded_models_of_default_names_are_explained(name, head, loaded, images
 
 
 @pytest.mark.parametrize("remove", ["model_wo_softmax", "model_wo_output_activation"])
-def test_innvestigates_own_removal_works_on_a_prepared_model(remove, loaded, images):
+def test_innvestigate_removes_the_softmax_of_a_prepared_model(remove, loaded, images):
     model = plugin.prepare(loaded("fused"))
     with plugin.graph_scope(model):
         removed = getattr(innvestigate, remove)(model)
@@ -232,7 +232,7 @@ def test_a_model_built_eagerly_is_refused():
         plugin.prepare(3)
 
 
-def test_eager_models_and_models_with_a_graph_live_together(images):
+def test_eager_models_and_models_with_a_graph_work_together(images):
     def build():
         inputs = k2.Input((8, 8, 3))
         x = L.Flatten()(L.Conv2D(4, 3, activation="relu")(inputs))
@@ -252,7 +252,7 @@ def test_eager_models_and_models_with_a_graph_live_together(images):
     assert tf.executing_eagerly()
 
 
-def test_fast_building_changes_nothing_but_the_time(images):
+def test_fast_building_does_not_change_maps(images):
     with plugin.new_graph():
         model = block("b")
         outputs = L.Dense(3)(L.Flatten()(model.output))
@@ -295,7 +295,7 @@ def test_one_logit_of_a_dense_layer_is_negated():
             plugin.prepare(model, negated=True)
 
 
-def test_a_map_of_zeros_is_told():
+def test_a_map_of_zeros_gives_a_warning():
     with plugin.new_graph():
         inputs = k2.Input((4,))
         model = k2.Model(inputs, L.Dense(1, use_bias=False)(inputs))

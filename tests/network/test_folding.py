@@ -83,7 +83,7 @@ NAMES = ["conv", "relu", "flatten", "head"]
 
 @contextlib.contextmanager
 def precision(dtype):
-    """What layers are made with if they are not told."""
+    """Sets the precision of new layers."""
     before = keras.config.floatx(), keras.config.dtype_policy().name
     try:
         keras.config.set_floatx(dtype if dtype == "float64" else "float32")
@@ -121,7 +121,7 @@ def names(graph):
 
 
 def folded_names(model):
-    """The nodes that are left, after a look at the output, which stays."""
+    """The remaining nodes. The output must not change."""
     graph, x = fold(trace(model)), samples(model)
     wide = model.dtype == "float64"
     assert_same(
@@ -132,12 +132,12 @@ def folded_names(model):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", FOLDED)
-def test_folded_where_it_is_exact(case, dtype):
+def test_normalizations_are_folded_where_it_is_exact(case, dtype):
     expected = ["conv", "conv2", *NAMES[1:]] if case == "conv_bn_conv" else NAMES
     assert folded_names(chain(*FOLDED[case], dtype=dtype)) == expected
 
 
-def test_of_two_linear_layers_the_first_is_folded_into():
+def test_between_two_linear_layers_the_first_takes_the_normalization():
     graph = fold(trace(chain(*FOLDED["conv_bn_conv"])))
     first, second = (node for node in graph.nodes if node.name in ("conv", "conv2"))
     assert (first.after.name, first.before) == ("bn", None)
@@ -145,7 +145,7 @@ def test_of_two_linear_layers_the_first_is_folded_into():
 
 
 @pytest.mark.parametrize("case", NOT_FOLDED)
-def test_not_folded_where_it_is_not_exact(case):
+def test_normalizations_are_not_folded_where_it_is_not_exact(case):
     at = {"other_axis_before": 0, "two_in_a_row_before": 0}.get(case, 1)
     assert folded_names(chain(*NOT_FOLDED[case])) == [*NAMES[:at], "bn", *NAMES[at:]]
 
@@ -180,7 +180,7 @@ def read_twice(x):
     return L.Add(name="add")([conv(3, 1, "left")(y), conv(3, 1, "right")(y)])
 
 
-def two_readers_behind(x):
+def two_readers_after(x):
     y = bn()(L.ReLU(name="relu")(x))
     return L.Add(name="add")([conv(3, 1, "left")(y), conv(3, 1, "right")(y)])
 
@@ -242,7 +242,7 @@ def channels_first(x):
     [
         (two_readers, {"conv", "bn", "relu", "add"}),
         (read_twice, {"conv", "left", "right", "add"}),
-        (two_readers_behind, {"relu", "bn", "left", "right", "add"}),
+        (two_readers_after, {"relu", "bn", "left", "right", "add"}),
         (read_twice_by_one, {"conv", "add"}),
         (one_of_two_readers, {"conv", "conv2", "add"}),
         (concatenation, {"left", "right", "concatenate", "bn", "relu"}),
@@ -274,7 +274,7 @@ def test_branches(make, expected):
 
 
 def test_both_sides_are_folded():
-    """Into one layer, for that is exact."""
+    """They are folded into one layer, which is exact."""
     model = chain(IMAGE, lambda: [bn("bn0"), conv(padding="same"), bn()])
     assert folded_names(model) == NAMES
 
@@ -369,7 +369,7 @@ def test_relevance_is_that_of_layers_folded_by_hand(case, method):
 
 @pytest.mark.parametrize("method", EXPLAINED)
 @pytest.mark.parametrize("case", ["conv_bn", "bn_conv_same"])
-def test_analyzers_fold_and_the_model_stays(case, method):
+def test_analyzers_fold_and_the_model_does_not_change(case, method):
     model = chain(*FOLDED[case], dtype="float32")
     weights = [w.numpy() for w in model.weights]
     calls = [(layer.name, len(layer._inbound_nodes)) for layer in model.layers]

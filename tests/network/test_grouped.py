@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
 
 
 class _Layer:
-    """What a convolution tells of itself."""
+    """The attributes of a convolution."""
 
     def __init__(self, strides, dilations):
         self.strides, self.dilation_rate = strides, dilations
@@ -34,7 +34,7 @@ SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
 @pytest.mark.parametrize(
     ("sizes", "lengths", "strides", "dilations", "padding"), SETTINGS, ids=repr
 )
-def test_gradients_are_those_of_group_by_group(
+def test_gradients_equal_those_of_each_group(
     sizes, lengths, strides, dilations, padding, groups, rng, monkeypatch
 ):
     monkeypatch.setattr(convolutions, "_transposed_faster_as_forward", lambda shape: True)

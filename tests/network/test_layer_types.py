@@ -22,11 +22,11 @@ from rap_keras.network import layer_types
         (layers.Flatten(), None),
     ],
 )
-def test_activations_are_named_alike(layer, name):
+def test_activations_have_one_name(layer, name):
     assert layer_types.activation_name(layer) == name
 
 
-def test_names_count_only_for_classes_of_keras():
+def test_names_count_only_for_keras_classes():
     impostor = type("Dense", (), {})()
     assert not layer_types.is_a(impostor, {"Dense"})
     assert layer_types.lookup(impostor, {type(impostor): 1}) == 1

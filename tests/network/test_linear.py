@@ -77,7 +77,7 @@ def test_a_stage_takes_other_kernels(case):
         close(z, (x.reshape(len(x), -1) @ np.maximum(matrix, 0)).reshape(-1, *shape))
 
 
-def test_the_layers_weights_stay():
+def test_the_weights_of_the_layer_do_not_change():
     layer = cases.build(CASES[0])
     before = layer.get_weights()
     linear.stages(layer, tf.constant(cases.inputs(CASES[0], "signed")))
@@ -85,7 +85,7 @@ def test_the_layers_weights_stay():
         np.testing.assert_array_equal(old, new)
 
 
-def test_the_activation_is_left_out():
+def test_the_activation_is_ignored():
     layer = keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="ones", dtype="float64")
     x = np.random.default_rng(0).normal(size=(2, 5, 5, 2))
     expected = layer(x).numpy()
@@ -124,7 +124,7 @@ def test_sizes_may_be_unknown_when_the_graph_is_built(layer):
     assert back.shape == inner.shape
 
 
-def test_kernels_take_the_inputs_precision():
+def test_kernels_take_the_precision_of_the_input():
     layer = cases.build(CASES[0], "float32")
     stage = linear.stages(layer, tf.constant(cases.inputs(CASES[0], "signed")))[0]
     assert stage.kernel.dtype == stage.z.dtype == tf.float64

@@ -1,4 +1,4 @@
-"""The output with its sign turned, as if the last kernel layers had kernels and biases negated."""
+"""The negated output, as if the last kernel layers had negated kernels and biases."""
 
 import dataclasses
 
@@ -135,7 +135,7 @@ def test_relevance_is_that_of_a_model_with_negated_weights(head, composite):
     assert_same(found, expected)
 
 
-# The same with the last kernel negated, and with what lies behind it as it is for the negated output.
+# The same with the last kernel negated, and with the following layers as for the negated output.
 OPPOSITE = {
     "constant": lambda x: L.Dense(1, name="d")(pooled(x)) - 0.75,
     "shifted": lambda x: L.Rescaling(2.0, 0.5)(L.Dense(1, name="d")(pooled(x))),
@@ -158,7 +158,7 @@ def test_the_sign_passes_constants_and_maxima(head, composite):
 
 
 @pytest.mark.parametrize("head", ["products", "rectified", "curved"])
-def test_behind_products_and_activations_the_map_has_the_other_sign(head):
+def test_after_products_and_activations_the_map_has_the_other_sign(head):
     graph = graph_of(OTHERS[head])
     other = negated(graph)
     assert sum(isinstance(node.layer, Negative) for node in other.nodes) == 1
@@ -180,7 +180,7 @@ def graph_without_head(graph):
     return dataclasses.replace(graph, head=None)
 
 
-def test_a_reference_is_of_a_regression_that_ends_in_weights():
+def test_a_reference_needs_a_regression_that_ends_in_weights():
     graph = graph_of(ODD["dense"])
     assert less_reference(graph, 0.0) is graph
     with pytest.raises(InputError, match=r"whose output is one number .*, got .* with a sigmoid"):

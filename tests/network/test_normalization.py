@@ -1,4 +1,4 @@
-"""Normalizations by the statistics of each sample, as affine maps that the statistics are frozen in."""
+"""Normalizations by the statistics of each sample, as affine maps with frozen statistics."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Models that are easily explained wrong without a word: they are explained right, or refused."""
+"""Models that are easy to explain wrongly: they are explained correctly, or refused."""
 
 import keras
 import numpy as np
@@ -50,7 +50,7 @@ def test_augmentation_layers_do_nothing(layer, rng):
     assert_same(maps[:2], maps[4:])
 
 
-def test_layers_called_for_training_are_explained_as_they_predict(rng):
+def test_layers_called_for_training_are_explained_at_inference(rng):
     inputs = keras.Input((4,))
     inner = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dropout(0.5)])
     x = rng.normal(size=(3, 4)).astype("float32")
@@ -72,7 +72,7 @@ def test_dicts_of_inputs_keep_their_order(rng):
 
 
 @pytest.mark.filterwarnings("ignore:.*keys:UserWarning", "ignore:.*structure:UserWarning")
-def test_keys_of_a_dict_model_count_not_the_names_of_its_inputs(rng):
+def test_dict_models_use_their_keys_and_not_the_names_of_inputs(rng):
     a, b = keras.Input((4,), name="x"), keras.Input((4,), name="a")
     out = layers.Dense(3)(layers.Concatenate()([layers.Dense(5, activation="relu")(a), b]))
     model = biased(keras.Model({"a": a, "x": b}, out))
@@ -138,7 +138,7 @@ def softmaxed(x):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_every_softmax_at_the_end_is_left_out(head, rng):
+def test_every_softmax_at_the_end_is_removed(head, rng):
     inputs = keras.Input((4,))
     hidden = layers.Dense(6, activation="relu")(inputs)
     model = biased(keras.Model(inputs, HEADS[head](hidden)))
@@ -160,7 +160,7 @@ PROBABILITIES = {
 
 
 @pytest.mark.parametrize("head", PROBABILITIES)
-def test_probabilities_that_are_explained_are_warned_of(head, rng):
+def test_explaining_probabilities_gives_a_warning(head, rng):
     inputs = keras.Input((4,))
     model = biased(keras.Model(inputs, PROBABILITIES[head](inputs)))
     x = rng.normal(size=(3, 4)).astype("float32")
@@ -177,7 +177,7 @@ def test_probabilities_that_are_explained_are_warned_of(head, rng):
         lambda x: layers.Dense(3)(x),
     ],
 )
-def test_gates_are_no_probabilities(end):
+def test_gates_are_not_probabilities(end):
     inputs = keras.Input((4,))
     create_analyzer("gradient", keras.Model(inputs, end(inputs)))
 

@@ -112,7 +112,7 @@ def test_a_subclassed_model_of_blocks_is_explained_as_its_flat_twin(method, rng)
     assert_same(create_analyzer(method, model).analyze(x), create_analyzer(method, twin).analyze(x))
 
 
-def test_names_tell_where_a_layer_is():
+def test_names_show_where_a_layer_is():
     model = Network()
     model(np.zeros((1, *SHAPE), "float32"))
     names = [node.name for node, _ in create_analyzer("rap", model).rules().rows]
@@ -296,7 +296,7 @@ def attended(make):
 @pytest.mark.parametrize(
     "name", slow_unless(lambda p: p.values[0] in ("additive", "grouped queries"), ATTENTION)
 )
-def test_attention_conserves_and_its_weights_take_nothing(name, rng):
+def test_attention_conserves_and_its_weights_get_no_relevance(name, rng):
     model = attended(ATTENTION[name])
     x = sample(rng, 6, 8)
     analyzer = create_analyzer("rap", model)
@@ -312,7 +312,7 @@ def test_attention_conserves_and_its_weights_take_nothing(name, rng):
     assert_same(create_analyzer("gradient", model).analyze(x), tape.gradient(top, given), 1e-4)
 
 
-def test_attention_is_the_linear_map_that_its_weights_make(rng):
+def test_attention_is_the_linear_map_of_its_weights(rng):
     """LRP-z without biases is x times the slope, here by finite differences with frozen weights."""
     inputs = keras.Input((5, 6), dtype="float64")
     attention = layers.MultiHeadAttention(2, 3, use_bias=False, dtype="float64")
@@ -375,7 +375,7 @@ def test_calls_that_move_the_samples_conserve_in_every_batch(name, rng):
 
 
 class Spread(layers.Layer):
-    """Global features beside each position, resized to the map's size, as in DeepLab."""
+    """Global features at each position, resized to the size of the map, as in DeepLab."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -394,7 +394,7 @@ def spread(shape):
     return keras.Model(inputs, layers.Dense(3, name="last")(layers.GlobalMaxPooling2D()(x)))
 
 
-def test_a_nested_model_of_any_size_is_opened_at_the_size_that_it_is_called_with(rng):
+def test_a_nested_model_of_any_size_is_opened_at_the_size_of_its_call(rng):
     inputs = keras.Input(SHAPE)
     any_size, fixed = biased(spread((None, None, 3))), spread(SHAPE)
     fixed.set_weights(any_size.get_weights())
@@ -411,7 +411,7 @@ def test_a_nested_model_of_any_size_is_opened_at_the_size_that_it_is_called_with
         create_analyzer("rap", any_size).analyze(x)
 
 
-def test_a_call_that_computes_with_a_size_that_is_not_known_is_refused():
+def test_a_call_that_computes_with_an_unknown_size_is_refused():
     class Halved(layers.Layer):
         def call(self, x):
             return x[:, : x.shape[1] // 2]
@@ -427,7 +427,7 @@ def test_a_call_that_computes_with_a_size_that_is_not_known_is_refused():
 
 
 @pytest.mark.parametrize("layer", [Tokens, Asked])
-def test_weights_that_became_constants_are_not_out_of_date(layer, rng):
+def test_weights_that_became_constants_are_never_outdated(layer, rng):
     model = functional(layer(name="mine"), (6, 8))
     x = sample(rng, 6, 8)
     analyzer = create_analyzer("rap", model)
@@ -444,7 +444,7 @@ def test_weights_that_became_constants_are_not_out_of_date(layer, rng):
     create_analyzer("rap", model).analyze(x)
 
 
-def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):
+def test_a_layer_that_returns_a_tensor_and_none_is_opened(rng):
     class Pair(layers.Layer):
         def call(self, x):
             return 2 * x, None
@@ -462,7 +462,7 @@ def test_a_layer_that_returns_none_beside_a_tensor_is_opened(rng):
     assert create_analyzer("rap", model).conservation(x).max_error < 1e-5
 
 
-def test_a_nested_layer_that_tells_its_shapes_without_training_is_opened(rng):
+def test_a_nested_layer_that_computes_its_shapes_without_training_is_opened(rng):
     class Inner(layers.Layer):
         def call(self, x, training=False):
             return 2 * x if not training else x
@@ -482,7 +482,7 @@ def test_a_nested_layer_that_tells_its_shapes_without_training_is_opened(rng):
     assert create_analyzer("rap", model).conservation(sample(rng, 4)).max_error < 1e-5
 
 
-def test_a_constant_mask_of_a_layer_takes_nothing(rng):
+def test_a_constant_mask_of_a_layer_gets_no_relevance(rng):
     class Mask(layers.Layer):  # Keras believes that it makes floats
         def call(self, x):
             return np.arange(6)[None, :, None] < 4
@@ -551,12 +551,12 @@ def test_what_cannot_be_opened_is_refused_with_its_reason(layer, message, rng):
         create_analyzer("gradient", model).analyze(sample(rng, *shape))
 
 
-def test_methods_that_need_no_rule_are_so_called():
+def test_methods_without_rules_have_these_names():
     names = re.findall(r"\w+(?=[,;]| and|$)", composites.WITHOUT_RULES)
     assert set(names) - {"images"} <= set(rap_keras.analyzer_names())
 
 
-def test_a_layer_with_a_rule_of_its_own_stays_whole(monkeypatch, rng):
+def test_a_layer_with_a_registered_rule_is_not_opened(monkeypatch, rng):
     def mine(layer, inputs, outputs, relevances):
         return [relevances[0][..., :1] * inputs[0] * 0 + tf.reduce_mean(relevances[0])]
 
@@ -581,8 +581,8 @@ def test_blocks_of_other_precisions(policy, rng):
         keras.config.set_dtype_policy("float32")
 
 
-def test_threads_that_open_models_leave_keras_as_it_was():
-    """What is exchanged while a call is traced is put back, though two threads exchange it."""
+def test_threads_that_open_models_leave_keras_unchanged():
+    """Tracing a call patches Keras. Two threads at once restore it."""
 
     def seen():
         return [vars(owner).get(name) for owner, name, _ in opening._replacements()]
@@ -626,7 +626,7 @@ def test_causal_attention_of_any_length(kind, length, rng):
     x = sample(rng, 5, 4)
     maps = analyzer.analyze(x)
     assert abs(maps[:, :2]).max() > 0
-    assert not maps[:, 2:].any()  # those behind it are not seen
+    assert not maps[:, 2:].any()  # later places are not seen
     explained = create_analyzer("lrp.epsilon", keras.Model(inputs, y[:, 1])).explain(x)
     assert_same(explained.relevance.sum((1, 2)), explained.logits.max(1))
 
@@ -651,7 +651,7 @@ def test_gated_linear_units_are_products(rng):
 
 
 @pytest.mark.parametrize("name", ["depth_to_space", "space_to_depth"])
-def test_pixels_that_are_shuffled_keep_their_relevance(name, rng):
+def test_shuffled_pixels_keep_their_relevance(name, rng):
     if not hasattr(ops.nn, name):
         pytest.skip("this release of Keras has none")
     inputs = keras.Input((4, 4, 4))
@@ -664,7 +664,7 @@ def test_pixels_that_are_shuffled_keep_their_relevance(name, rng):
 
 
 @pytest.mark.parametrize("method", ["gradient", "rap"])
-def test_quantized_models_are_told_that_they_are(method, rng):
+def test_quantized_models_are_refused(method, rng):
     model = functional(Block(3, name="block"))
     if not hasattr(model, "quantize"):
         pytest.skip("this release of Keras has none")

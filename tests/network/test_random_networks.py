@@ -31,7 +31,7 @@ def state(model):
 
 
 def tolerance(model):
-    """How far two computations of one value may lie apart, as a share of the largest value."""
+    """The largest difference between two computations of a value, as a share of the largest value."""
     names = {op.dtype_policy.name for op in model.operations if hasattr(op, "dtype_policy")}
     if names == {"float64"}:
         return FLOAT64

@@ -86,15 +86,15 @@ def test_centres_are_those_of_the_gradients(name):
     seen = keras.Model(x, stem(x)) if name == "a gate" else model
     cells = [(4, 4), (4, 5), (5, 4), (5, 5)]
     found = np.array([centre_of_mass(seen, *cell) for cell in cells])
-    told = np.array(
+    computed = np.array(
         [(rows.first + rows.step * r, columns.first + columns.step * c) for r, c in cells]
     )
     if name == "transposed, valid":  # every other cell sees the same part of the image
-        found, told = found.mean(0), told.mean(0)
-    np.testing.assert_allclose(told, found, atol=1e-3)
+        found, computed = found.mean(0), computed.mean(0)
+    np.testing.assert_allclose(computed, found, atol=1e-3)
 
 
-def test_of_branches_that_differ_the_mean_is_taken():
+def test_branches_that_differ_are_averaged():
     x = keras.Input((16, 16, 1))
     graph = trace(keras.Model(x, layers.Add()([conv(size=1, strides=2)(x), same(3, 2)(x)])))
     rows, _ = centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
@@ -110,7 +110,7 @@ def test_of_branches_that_differ_the_mean_is_taken():
         lambda x: layers.Resizing(8, 4, crop_to_aspect_ratio=True)(x),
     ],
 )
-def test_places_that_are_not_known_are_refused(moving):
+def test_unknown_positions_are_refused(moving):
     x = keras.Input((8, 8, 1))
     graph = trace(keras.Model(x, stem(moving(x))))
     with pytest.raises(
@@ -178,14 +178,14 @@ def with_mean_colour(x):
         (on_stem(layers.Conv2D(2, 3), lambda x: x), "stem"),
     ],
 )
-def test_the_default_is_the_last_map_that_everything_passes(build, name):
+def test_the_default_is_the_last_map_on_every_path(build, name):
     x = keras.Input((12, 12, 3))
     graph = trace(keras.Model(x, build(x)))
     found = default_map(graph, feature_maps(graph))
     assert found.name == name
 
 
-def test_without_one_the_last_of_each_branch_can_be_told():
+def test_without_one_the_last_map_of_each_branch_is_known():
     x = keras.Input((12, 12, 3))
     members = [trunk(name) for name in "abc"]
     scaled = layers.Rescaling(2.0)(x)  # passed by all, but nothing has looked at it

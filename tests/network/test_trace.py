@@ -29,7 +29,7 @@ def copied(model, other):
 
 
 @pytest.mark.parametrize("build", [plain, residual])
-def test_forward_pass_is_the_models_own(build, rng):
+def test_forward_pass_equals_that_of_the_model(build, rng):
     model = build()
     x = rng.normal(size=(4, 12, 12, 3)).astype("float32")
     assert_same(logits_of(model, x), model(x).numpy())
@@ -100,7 +100,7 @@ def test_shared_layers_are_explained_call_by_call(rng):
     assert [n.name for n in trace(model).nodes] == ["shared", "shared:1", "both", "out"]
 
 
-def test_several_inputs_keep_the_sum_and_their_packing(rng):
+def test_several_inputs_keep_the_sum_and_their_structure(rng):
     a, b = keras.Input((6,), name="a"), keras.Input((8, 8, 1), name="b")
     image = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(b))
     joined = layers.Concatenate()([layers.Dense(4, activation="relu")(a), image])
@@ -154,7 +154,7 @@ def test_a_tensor_added_to_itself_gets_its_relevance_once(rng):
     np.testing.assert_allclose(explain(model, x).sum(1), model(x).numpy().max(1), rtol=1e-4)
 
 
-def test_layers_in_front_do_not_hide_the_first_linear_layer(rng):
+def test_preceding_layers_do_not_hide_the_first_linear_layer(rng):
     """Padding gets no relevance, and the box follows a normalization of each channel."""
     inputs = keras.Input((8, 8, 3))
     conv = layers.Conv2D(4, 3, strides=2, name="conv")
@@ -170,7 +170,7 @@ def test_layers_in_front_do_not_hide_the_first_linear_layer(rng):
     assert_same(padded[:, 1:-1, 1:-1], maps[front.layers[1].name])
     padded[:, 1:-1, 1:-1] = 0
     assert not padded.any()
-    # The same network on the scaled image, told the scaled image's bounds.
+    # The same network on the scaled image, with the bounds of the scaled image.
     scaled = keras.Input((8, 8, 3))
     bare = keras.Model(
         scaled,
@@ -216,7 +216,7 @@ def test_a_call_that_needs_values_is_refused_with_its_line():
             return super().call(x) if ops.max(x) > 0 else x
 
     inputs = keras.Input((4,))
-    # Keras itself traces no such call: its output shape is told.
+    # Keras itself cannot trace such a call and needs its output shape.
     Branching.compute_output_spec = lambda self, x: keras.KerasTensor((None, 3))
     model = keras.Model(inputs, layers.Dense(2)(Branching(3, name="mine")(inputs)))
     with pytest.raises(UnknownLayerError) as error:

@@ -42,7 +42,7 @@ if not hasattr(layers, "AdaptiveAveragePooling2D"):  # older releases
 
 @pytest.mark.parametrize("change", IMAGES.values(), ids=IMAGES)
 def test_images_of_any_size(change, rng):
-    """The maps of a model of any size are those of the model as it runs, which knows the size."""
+    """A model of any size has the same maps as the running model, which has a known size."""
     inputs = keras.Input((None, None, 3))
     y = change(layers.Conv2D(4, 3, activation="relu", padding="same")(inputs))
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
@@ -65,7 +65,7 @@ def test_rules_of_a_resized_image_of_any_size(rng):
         np.testing.assert_allclose(sums, explained.logits.max(1), rtol=1e-3, atol=1e-4)
 
 
-def test_what_can_be_is_compiled_once_for_all_sizes(rng):
+def test_one_compiled_function_for_all_sizes_where_possible(rng):
     """Sequences of many lengths must not be compiled one by one."""
     x = keras.Input((None, 4))
     network = open_network(keras.Model(x, layers.GlobalAveragePooling1D()(layers.Dense(3)(x))))

@@ -1,4 +1,4 @@
-"""Patterns by their definition: what they are of each layer type, and which neurons are active."""
+"""Patterns against their definition: of each layer type, and which neurons are active."""
 
 import itertools
 
@@ -83,7 +83,7 @@ def test_convolution_of_series_equals_the_definition(padding, rng):
     assert_same(fit(model, x)["conv"], expected, 1e-10)
 
 
-def test_depthwise_channels_are_neurons_of_their_own(rng):
+def test_depthwise_channels_are_separate_neurons(rng):
     def depthwise():
         return layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu", name="conv")
 
@@ -166,7 +166,7 @@ def test_dense_layers_are_summed_in_double(rng):
     assert_same(fit(model, x, "linear")["dense"], expected, 1e-6)
 
 
-def test_the_signal_is_found_behind_a_distractor(rng):
+def test_the_signal_is_found_despite_a_distractor(rng):
     """The paper's example: x = a s + d e. The weights cancel d; the pattern is a, not the weights."""
     a, d = np.array([1.0, 0.5]), np.array([1.0, 1.0])
     signal, distractor = rng.normal(size=(2, 5000, 1))
@@ -187,7 +187,7 @@ def test_a_neuron_that_never_varies_has_no_pattern(rng):
 
 
 @pytest.mark.parametrize("sum_is_activated", [True, False])
-def test_the_next_activation_tells_which_neurons_are_active(sum_is_activated, rng):
+def test_the_next_activation_decides_which_neurons_are_active(sum_is_activated, rng):
     model = residual_block(sum_is_activated)
     x = images(rng, 10, (6, 6, 4), "float64")
     decides = model.get_layer("add" if sum_is_activated else "bn").output
@@ -220,7 +220,7 @@ def test_a_softmax_at_the_end_changes_nothing(rng):
         assert_same(found, expected)
 
 
-def test_calls_of_a_shared_layer_have_patterns_of_their_own(rng):
+def test_calls_of_a_shared_layer_have_separate_patterns(rng):
     left, right = keras.Input((5,), name="left"), keras.Input((5,), name="right")
     shared = layers.Dense(4, "relu", name="shared")
     x = layers.Concatenate()([shared(left), shared(right)])

@@ -47,7 +47,7 @@ def model():
 
 @pytest.fixture
 def exact():
-    """In double precision, where all that parts of the data change is far below any mistake in sums."""
+    """In double precision: splitting the data changes the sums far less than any error would."""
     return plain("float64")
 
 
@@ -155,7 +155,7 @@ def test_batches_are_taken_one_at_a_time(model, x):
     assert seen == [0, 10, 20]
 
 
-def test_the_model_is_not_changed(model, x):
+def test_the_model_does_not_change(model, x):
     weights = model.get_weights()
     fit(model, x)
     for before, after in zip(weights, model.get_weights(), strict=True):
@@ -173,9 +173,9 @@ def test_patterns_are_saved_without_pickle(model, x, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["patterns.npz"]
 
 
-# NumPy before 2 leaves its half archive to be closed by nobody.
+# NumPy before 2 does not close an incomplete archive.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_cannot_be_written_is_said_in_a_sentence(model, x, tmp_path):
+def test_files_that_cannot_be_written_are_reported_in_one_sentence(model, x, tmp_path):
     resource = pytest.importorskip("resource")
     statistics = gathered(model, x)
     things = {"patterns": statistics.patterns(), "statistics": statistics}
@@ -185,7 +185,7 @@ def test_what_cannot_be_written_is_said_in_a_sentence(model, x, tmp_path):
             InputError, match=r"^The file '.*file/a.npz' cannot be written \(.+\)\.$"
         ):
             thing.save(tmp_path / "file" / "a.npz")
-        thing.save(tmp_path / name / "a.npz")  # a folder that is missing is made
+        thing.save(tmp_path / name / "a.npz")  # a missing folder is created
         before = (tmp_path / name / "a.npz").read_bytes()
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a full disk
@@ -201,7 +201,7 @@ def test_what_cannot_be_written_is_said_in_a_sentence(model, x, tmp_path):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_patterns_equal_innvestigates(file):
+def test_patterns_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")
     data = load(file)
@@ -225,7 +225,7 @@ def test_patterns_equal_innvestigates(file):
     ],
     ids=range(8),
 )
-def test_data_that_cannot_be_used_are_refused(data, message, model):
+def test_data_that_cannot_be_used_is_refused(data, message, model):
     with pytest.raises(InputError, match=message):
         fit(model, data)
 

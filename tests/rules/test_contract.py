@@ -1,4 +1,4 @@
-"""What the decorators make of functions: rules of the general form, with what they ask for."""
+"""The decorators turn functions into rules of the general form, with the facts that they use."""
 
 import functools
 
@@ -37,7 +37,7 @@ def test_a_kernel_rule_goes_back_map_by_map():
     close(given, 4 * depthwise.back(pointwise.back(r)), 1e-6)
 
 
-def test_what_a_kernel_rule_asks_for_and_is_called():
+def test_the_facts_and_the_name_of_a_kernel_rule():
     known = {"stages", "nonnegative", "rectified", "box", "name"}
     assert facts_of(rap.inner, known) == known - {"box", "name"}
     assert facts_of(lrp.box, known) == known - {"name"}
@@ -47,7 +47,7 @@ def test_what_a_kernel_rule_asks_for_and_is_called():
     assert name_of(given) == "lrp.epsilon(epsilon=0.1)"
 
 
-def test_a_layer_rule_takes_what_it_names():
+def test_a_layer_rule_gets_the_facts_that_it_names():
     @layer_rule
     def scaled(relevances, transposed, name, *, factor=2.0):
         return [factor * len(name) * r for r in transposed(relevances)]
@@ -62,7 +62,7 @@ def test_a_layer_rule_takes_what_it_names():
     close(told(scaled, known)(None, [one], [one], [one])[0], [[60.0]], 1e-6)
 
 
-def test_what_a_layer_rule_is_not_told_is_filled_in():
+def test_missing_facts_of_a_layer_rule_are_computed():
     @layer_rule
     def asking(inputs, relevances, transposed, recompute, samples):
         assert samples == ([0], [0])

@@ -89,7 +89,7 @@ def test_inputs_without_influence_get_zeros():
     np.testing.assert_array_equal(found[1], 0 * r)
 
 
-def test_gradient_takes_the_transposed_map_that_is_known():
+def test_gradient_takes_a_given_transposed_map():
     r = tf.constant([[3.0, 4.0]])
     found = gradient.gradient(None, [r], [r], [r], transposed=lambda s: [5 * t for t in s])
     np.testing.assert_array_equal(found[0], 5 * r)

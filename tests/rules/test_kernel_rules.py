@@ -1,4 +1,4 @@
-"""The same questions to every rule of kernel layers; what is special of one is in its own file."""
+"""The same tests for every rule of kernel layers. Tests of a single rule are in a separate file."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ one_of_each_type = pytest.mark.parametrize("case", ONE_OF_EACH_TYPE, ids=repr)
 
 @one_of_each_rule
 @every_case
-def test_rule_is_its_definition(case, rule):
+def test_rule_equals_its_definition(case, rule):
     """Some in a graph, as analyzers run them."""
     arrays = arrays_of(case, rule.kinds)
     found = rule.computed(case, arrays, in_graph=case in ALL_CASES[::9])
@@ -34,14 +34,14 @@ def total(a):
 
 @pytest.mark.parametrize("rule", ALL[len(ONE_OF_EACH) :], ids=repr)
 @pytest.mark.parametrize("case", ALL_CASES, ids=repr)
-def test_rule_with_other_options_is_its_definition(case, rule):
+def test_rule_with_other_options_equals_its_definition(case, rule):
     arrays = arrays_of(case, rule.kinds)
     rule.agrees(case, arrays, rule.computed(case, arrays))
 
 
 @every_rule
 @one_of_each_type
-def test_nonnegative_is_a_shortcut_only(case, rule):
+def test_nonnegative_is_only_a_shortcut(case, rule):
     arrays = arrays_of(case, ["nonnegative"])
     rule.agrees(case, arrays, rule.computed(case, arrays, nonnegative=True))
 
@@ -56,7 +56,7 @@ def test_single_precision(case, rule):
 @one_of_each_rule
 @one_of_each_type
 def test_a_dead_sample(case, rule):
-    """A sample of zeros, in a box of zeros; the other samples notice nothing of it."""
+    """A sample of zeros in a box of zeros. It does not affect the other samples."""
     arrays = arrays_of(case, rule.kinds)
     alive = rule.computed(case, arrays)
     for k in (0, 2, 3):

@@ -19,18 +19,18 @@ one_of_each_type = pytest.mark.parametrize("case", ONE_OF_EACH_TYPE, ids=repr)
 
 
 @pytest.mark.parametrize("name", ["dense", "separable2d"])
-def test_behind_a_relu_no_neuron_has_negative_z(name):
-    """To be told so takes away only what has no relevance. Between two maps there is no ReLU."""
+def test_after_a_relu_no_neuron_has_negative_z(name):
+    """The option `rectified` only drops what has no relevance. Between two maps there is no ReLU."""
     (case,) = (case for case in CASES if case.name == name)
     x, r, *_ = (tf.constant(a) for a in arrays_of(case))
     layer = cases.build(case)
     r = tf.where(linear.stages(layer, x)[-1].output > 0, r, 0)
     for rule, options in (("alpha_beta", {"one_sided": True}), ("gamma", {"signed": True})):
-        found, told = (
+        found, rectified_found = (
             getattr(lrp, rule)(layer, [x], [], [r], **options, rectified=rectified)[0]
             for rectified in (False, True)
         )
-        close(told, found)
+        close(rectified_found, found)
 
 
 def by_output(case, rule, **options):
@@ -60,7 +60,7 @@ def quotient(a, b):
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @one_of_each_type
-def test_epsilon_conserves_but_for_bias_and_epsilon(case, epsilon):
+def test_epsilon_conserves_except_for_bias_and_epsilon(case, epsilon):
     r, sums, z, _, b = by_output(case, "epsilon", epsilon=epsilon)
     epsilons = np.where(z + b >= 0, epsilon, -epsilon)
     taken = r * quotient(b + epsilons, z + b + epsilons)
@@ -71,7 +71,7 @@ def test_epsilon_conserves_but_for_bias_and_epsilon(case, epsilon):
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (2.0, 1.0)])
 @one_of_each_type
-def test_alpha_beta_conserves_but_for_bias(case, alpha, beta):
+def test_alpha_beta_conserves_except_for_bias(case, alpha, beta):
     """An output without negative contributions shares alpha R, as it does without positive ones."""
     r, sums, z, up, b = by_output(case, "alpha_beta", alpha=alpha, beta=beta)
     positive, negative = up + np.maximum(b, 0), z - up + np.minimum(b, 0)

@@ -1,4 +1,4 @@
-"""RAP's rules, beyond what all rules of kernel layers are asked."""
+"""RAP's rules, beyond the tests of all rules of kernel layers."""
 
 import keras
 import numpy as np
@@ -58,8 +58,8 @@ def test_inner_by_hand():
     close(rap.first(layer, [x], [layer(x)], [r], box=box)[0], [[6.0, 0.0, 0.0]])
 
 
-def test_what_else_is_in_a_batch_makes_no_difference():
-    """A sample whose contributions cancel is computed in another way, and only that one."""
+def test_other_samples_of_a_batch_make_no_difference():
+    """Only a sample whose contributions cancel is computed in another way."""
     generator = np.random.default_rng(0)
     layer = keras.layers.Dense(6, use_bias=False)
     layer.build((None, 2 * rap.WIDE))
@@ -67,11 +67,11 @@ def test_what_else_is_in_a_batch_makes_no_difference():
     cancelled = -abs(sample) * np.sign(layer.kernel.numpy()[:, 0])
     r = tf.constant(generator.normal(size=(2, 6)).astype(np.float32))
 
-    def beside(other):
+    def batched_with(other):
         x = tf.constant(np.stack([sample, other]))
         return rap.inner(layer, [x], [], [r])[0].numpy()
 
-    alone, together, both = beside(sample), beside(cancelled), beside(-cancelled)
+    alone, together, both = batched_with(sample), batched_with(cancelled), batched_with(-cancelled)
     np.testing.assert_array_equal(together[0], alone[0])
     np.testing.assert_array_equal(both[0], alone[0])
     contributions = cancelled[:, None] * layer.kernel.numpy()

@@ -138,7 +138,7 @@ def test_simple_maximum():
     close(found[1], np.where((y > x) & alive, r, 0))
 
 
-def test_simple_takes_the_transposed_map_that_is_known():
+def test_simple_takes_a_given_transposed_map():
     x, r = tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 4.0]])
     found = rap_released.simple(None, [x], [x], [r], transposed=lambda s: [10 * t for t in s])
     close(found[0], [[30.0, 40.0]], 1e-6)

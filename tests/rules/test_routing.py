@@ -190,7 +190,7 @@ def test_one_winner_of_volumes_that_nearly_tie(scale):
     close(total(found), total(r), 1e-5)
 
 
-def test_behind_padding_the_largest_real_element_wins():
+def test_after_padding_the_largest_real_element_wins():
     """Padding is larger than what is negative, and ties with what is 0; the first of equals wins."""
     x = -np.ones((1, 4, 4, 1))
     x[0, 0, 1, 0], x[0, 3, 3, 0] = -0.5, 0.0
@@ -231,18 +231,18 @@ def test_follow_the_largest_or_smallest_of_several(cls, best):
     ids=["MaxPooling1D", "same", "GlobalMaxPooling1D"],
 )
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_equal_winners_share_all_of_it(layer, value):
+def test_equal_winners_share_all_relevance(layer, value):
     x = np.full((3, 6, 2), value)
     r = relevance(tuple(layer(x).shape[1:]))
     close(total(run(routing.follow, layer, [x], r)[0]), total(r))
 
 
-def test_equal_summands_of_a_maximum_share_all_of_it():
+def test_equal_inputs_of_a_maximum_share_all_relevance():
     x, r = signed((4,)), relevance((4,))
     close(sum(run(routing.follow, L.Maximum(**F64), [x, x.copy()], r)), r)
 
 
-def test_follow_takes_the_transposed_map_that_is_known():
+def test_follow_takes_a_given_transposed_map():
     r = tf.constant([[3.0, 4.0]])
     found = routing.follow(None, [r], [r], [r], transposed=lambda s: [2 * t for t in s])
     close(found[0], [[6.0, 8.0]], 1e-6)
@@ -383,7 +383,7 @@ def parts_of(values, by):
 
 
 def shared_sum(xs, r, by, signs=None):
-    """Element by element; an element that is broadcast collects the shares of all its places."""
+    """Element by element. An element that is broadcast collects the shares of all its positions."""
     results = [np.zeros(x.shape) for x in xs]
     signs = signs or [1] * len(xs)
     for index in np.ndindex(*r.shape):
@@ -431,7 +431,7 @@ def test_share_sum(cls, by, shapes, zeros):
         close(sum(map(total, found)), total(r))
 
 
-def test_share_sum_is_absolute_unless_told():
+def test_share_sum_is_absolute_by_default():
     xs, r = summands(SHAPES["two"], False), relevance((3, 4))
     found = run(routing.share_sum, L.Add(**F64), xs, r)
     for part, expected in zip(found, shared_sum(xs, r, "absolute"), strict=True):
