@@ -1,5 +1,7 @@
 """Runs notebooks and stores them with their outputs, whose figures get 256 colours.
 
+What goes to stderr is not stored: it names folders of this machine.
+
 Example: python scripts/notebooks.py notebooks/01_quickstart.ipynb
 """
 
@@ -26,8 +28,10 @@ def run(path: Path) -> None:
         notebook, timeout=600, record_timing=False, coalesce_streams=True, resources=where
     ).execute()
     for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            reduce_figures(output.get("data", {}))
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            for output in cell.outputs:
+                reduce_figures(output.get("data", {}))
     nbformat.write(notebook, path)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
@@ -44,7 +48,7 @@ def palette(encoded: str) -> str:
     """A PNG file with 256 colours. Both are base64."""
     image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
     buffer = io.BytesIO()
-    image.quantize(256).save(buffer, "PNG", optimize=True)
+    image.quantize(256, kmeans=1).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -155,7 +155,7 @@ def test_notebooks_are_stored_with_what_they_show(path):
     }
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert any("image/png" in output.get("data", ()) for output in outputs)
-    assert path.stat().st_size < 800_000
+    assert path.stat().st_size < 250_000
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
