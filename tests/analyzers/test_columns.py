@@ -1,4 +1,4 @@
-"""Several neurons of each sample: one program, whatever their number, and the maps of single ones."""
+"""Several neurons of each sample: one program for any number of them, and the maps of single ones."""
 
 import keras
 import numpy as np

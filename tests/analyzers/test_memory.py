@@ -44,7 +44,7 @@ def made(method, model, number, batch_size=2):
 
 
 def peak(call):
-    """The most bytes that NumPy and Python hold at a time."""
+    """The most bytes that NumPy and Python use at a time."""
     tracemalloc.start()
     try:
         call()

@@ -22,7 +22,7 @@ METHODS = {
 
 
 @functools.cache
-def beside_tokens(dtype, cast):
+def with_tokens(dtype, cast):
     """A bundled column, a mask and a column of floats."""
     ids = keras.Input((4,), dtype=dtype, name="ids")
     mask = keras.Input((4,), dtype="bool" if dtype == "int32" else dtype, name="mask")
@@ -47,7 +47,7 @@ def samples(rng, n=3):
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_floats_next_to_tokens_are_explained(method, dtype, cast, rng):
-    model, x = beside_tokens(dtype, cast), samples(rng)
+    model, x = with_tokens(dtype, cast), samples(rng)
     analyzer = create_analyzer(method, model, **METHODS[method])
     with pytest.warns(
         UserWarning, match="zeros to inputs without a derivative: 'ids', 'mask' hold"

@@ -129,7 +129,7 @@ def common(photos, network):
 
 @once
 def whole(common, tmp_path_factory):
-    """A run over all images, for reading only."""
+    """A run over all images, which tests only read."""
     out = tmp_path_factory.mktemp("whole") / "out"
     succeed("benchmark", *common, *MAIN, "--out", out)
     return out

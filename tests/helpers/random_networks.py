@@ -37,7 +37,7 @@ class RandomNetwork:
     x: Any
 
     def __str__(self) -> str:
-        """The layers, for the report of a failure."""
+        """The layers, which identify a network in a failure."""
         return "\n".join(
             f"  {op.name}: {type(op).__name__} -> {_shapes(op)}" for op in self.model.operations
         )
@@ -228,7 +228,7 @@ class _Builder:
                 variable.assign(value)
 
     def conv(self, x: Any, **options: Any) -> Any:
-        """A convolution that keeps the spatial sizes, whatever the rank."""
+        """A convolution that keeps the spatial sizes of any rank."""
         rank = len(x.shape) - 2
         filters = options.pop("filters", int(self.rng.integers(2, 6)))
         if rank == 0:

@@ -346,7 +346,7 @@ def explained(graph, method, x):
 @pytest.mark.parametrize("case", ["conv_bn", "bn_conv", "bn_conv_same"])
 @pytest.mark.parametrize("variance", [1.0, 1e5])
 def test_half_precision(case, variance):
-    """Normalizations compute in single precision, whose variances half precision may not hold."""
+    """Normalizations compute in single precision, because half precision may not represent variances."""
     model = chain(*FOLDED[case], dtype="mixed_float16")
     norm = model.get_layer("bn")
     norm.moving_variance.assign(variance * tf.ones_like(norm.moving_variance))

@@ -80,7 +80,7 @@ def functional(layer, shape=SHAPE):
 
 
 def flat_twin():
-    """The same network as `Network`, of layers of Keras alone."""
+    """The same network as `Network`, of Keras layers only."""
     inputs = keras.Input(SHAPE)
 
     def block(x, name):
@@ -218,7 +218,7 @@ def test_a_normalization_of_operations_is_that_of_keras(method, rng):
 
 
 class Tokens(layers.Layer):
-    """A class token in front, and positions."""
+    """A class token at the start, and positions."""
 
     def build(self, shape):
         self.token = self.add_weight(shape=(1, 1, shape[-1]))
@@ -250,7 +250,7 @@ class Windows(layers.Layer):
 
 
 class Heads(layers.Layer):
-    """Queries, keys and values of one matrix, split on an axis in front of the samples."""
+    """Queries, keys and values of one matrix, split on an axis before the samples."""
 
     def __init__(self, **options):
         super().__init__(**options)

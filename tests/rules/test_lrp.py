@@ -34,7 +34,7 @@ def test_after_a_relu_no_neuron_has_negative_z(name):
 
 
 def by_output(case, rule, **options):
-    """For each output neuron alone: what the inputs of the last map get, and what flows into it.
+    """For each single output neuron: what the inputs of the last map get, and what flows into it.
 
     Returns R (n,), the sums of relevance (n,), z and z+ summed over the inputs (n,), b (n,).
     """
