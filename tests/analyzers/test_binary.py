@@ -241,9 +241,9 @@ def test_a_warning_names_the_line_of_the_caller():
     model = made()
     averaged = keras.Model(model.input, keras.ops.mean(model.output, -1, keepdims=True) / 2 + 0.25)
     shown = keras.Model(model.input, layers.Average()([averaged.output, model.output]))
-    with pytest.warns(UserWarning, match="made of the probabilities") as caught:
+    with pytest.warns(UserWarning, match="made of the probabilities") as told:
         create_analyzer("gradient", shown)
-    assert caught[0].filename == __file__
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize(

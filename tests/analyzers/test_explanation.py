@@ -34,7 +34,7 @@ METHODS = {
     "input": {},
     "random": {"seed": 3},
 }
-TARGET_OF = {"max_activation": None, "index": [3, 7, 0, 9, 3], "all": None}
+TOLD = {"max_activation": None, "index": [3, 7, 0, 9, 3], "all": None}
 
 
 @functools.cache
@@ -65,18 +65,18 @@ def logits_of(x):
     return bare(x).numpy()
 
 
-@pytest.mark.parametrize(("method", "mode"), pairwise_or_slow(list(METHODS), list(TARGET_OF)))
+@pytest.mark.parametrize(("method", "mode"), pairwise_or_slow(list(METHODS), list(TOLD)))
 def test_an_explanation_has_the_maps_of_analyze_and_their_targets(method, mode):
     x = samples()
     analyzer = made(method, neuron_selection_mode=mode)
-    found = analyzer.explain(x, TARGET_OF[mode])
-    np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, TARGET_OF[mode]))
+    found = analyzer.explain(x, TOLD[mode])
+    np.testing.assert_array_equal(found.relevance, analyzer.analyze(x, TOLD[mode]))
     np.testing.assert_allclose(found.logits, logits_of(x), rtol=1e-4, atol=1e-5)
     assert found.method == method
     if mode == "all":
         assert found.neurons is None
     else:
-        expected = found.logits.argmax(1) if TARGET_OF[mode] is None else TARGET_OF[mode]
+        expected = found.logits.argmax(1) if TOLD[mode] is None else TOLD[mode]
         np.testing.assert_array_equal(found.neurons, expected)
         assert found.neurons.dtype == np.int32
 
@@ -179,16 +179,14 @@ def test_an_analyzer_is_called_like_analyze():
 
 
 def shown(**changes):
-    found = made("rap").explain(samples(), TARGET_OF["index"])
+    found = made("rap").explain(samples(), TOLD["index"])
     return dataclasses.replace(found, **changes)
 
 
 def test_decisions_in_words():
     one = shown()
-    logits = one.logits[np.arange(5), TARGET_OF["index"]]
-    expected = [
-        f"neuron {k}, logit {v:.4g}" for k, v in zip(TARGET_OF["index"], logits, strict=True)
-    ]
+    logits = one.logits[np.arange(5), TOLD["index"]]
+    expected = [f"neuron {k}, logit {v:.4g}" for k, v in zip(TOLD["index"], logits, strict=True)]
     assert one.decisions == expected
     named = shown(labels=tuple(str(k) if k == 3 else f"class {k}" for k in range(10)))
     assert named.decisions[0] == expected[0]  # a number says it already

@@ -170,7 +170,7 @@ def test_the_meaning_of_negative_relevance_depends_on_the_method(row, meaning):
     assert read_method(method.name).negative_means(method.options) == meaning
 
 
-def test_the_sign_of_a_custom_method_has_no_meaning():
+def test_of_a_method_of_ones_own_nothing_is_claimed():
     own = registry._own("mine", lambda model, x, neurons: x, signed=True)
     assert own.negative_means({}) == ""
 

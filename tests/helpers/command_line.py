@@ -11,7 +11,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-# Notices about images and existing files. tests/cli/test_fit.py checks when they appear.
+# What a command may tell of pictures and of what was there; tests/cli/test_fit.py has when it does.
 NOTICES = re.compile(r"rap-keras: (Images such as .* are squashed|.* was not empty).*\n")
 
 
