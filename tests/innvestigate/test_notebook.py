@@ -18,7 +18,7 @@ run_notebook(Path(sys.argv[1]))
 
 @pytest.mark.slow
 def test_the_notebook_runs():
-    arguments = [ROOT / "notebooks" / "05_innvestigate.ipynb", ROOT / "tests" / "support"]
+    arguments = [ROOT / "notebooks" / "05_innvestigate.ipynb", ROOT / "tests"]
     done = subprocess.run(
         [sys.executable, "-c", CODE, *map(str, arguments)], capture_output=True, text=True
     )
