@@ -263,7 +263,7 @@ class Settings:
     batch_size: int = _derived(32, "Steps or samples computed at a time.", _integer(1))
     figures: int = _setting(
         6,
-        "Images whose heat maps are kept, for maps.html; the first twelve are in a figure too.",
+        "Images whose heat maps are kept for maps.html. The report's figure shows the first three.",
         _integer(0),
         "images in the figure",
     )

@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import os
 import re
@@ -512,6 +513,29 @@ def test_the_heat_maps_figure(full):
         np.testing.assert_array_equal(row[0].images[0].get_array(), maps[position][""])
         for ax, title in zip(row[1:], (*METHODS, *CONTROLS), strict=True):
             np.testing.assert_array_equal(ax.images[0].get_array(), maps[position][title])
+
+
+def test_the_figure_of_heat_maps_has_the_size_of_a_page():
+    """As it is with many methods on many images, and maps that cannot be compressed."""
+    titles = [f"integrated_gradients:steps={k}" for k in range(21)]
+    protocol = protocol_of(titles, [])
+    maps = maps_of(protocol, range(5), (16, 16))
+    records = records_of(protocol)
+    figure = figures.heatmap_figure(protocol, records, maps)
+    data = figures.png(figure)
+    assert len(data) <= figures.LARGEST == 200_000
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.mode == "P"
+        assert 960 <= picture.width <= 1600
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    white = (pixels == 255).all(axis=1)
+    assert white[0]
+    assert white.mean() > 0.1
+    red, blue = (pixels[:, a] - pixels[:, b] > 100 for a, b in ((0, 2), (2, 0)))
+    assert min(red.mean(), blue.mean()) > 0.02
+    assert len(figure.axes) == 3 * 22  # with the photograph
+    letters = figure.axes[1].title.get_fontsize() / 72 * 1280 / figure.get_figwidth()
+    assert letters == pytest.approx(12, rel=0.1)
 
 
 def test_heat_maps_of_different_sizes_and_of_some_methods(full):

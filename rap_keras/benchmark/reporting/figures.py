@@ -20,13 +20,18 @@ from rap_keras.benchmark.reporting.numbers import format_p
 from rap_keras.benchmark.reporting.words import colours
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.store import Maps
-from rap_keras.plot.drawing import PERCENTILE, NotebookFigure
+from rap_keras.plot.drawing import PANEL_INCHES, PERCENTILE, NotebookFigure
 from rap_keras.support.text import printable
 
-# More rows than these are for the page of heat maps.
-MOST_ROWS = 12
+# The page of heat maps shows more images.
+MOST_ROWS = 3
 DPI = 150
 WIDEST = 1600
+LARGEST = 200_000
+QUALITIES = ((WIDEST, 256), (WIDEST, 64), (1280, 64), (1280, 32), (960, 32))
+SAMPLE = 30_000  # pixels from which the colours are chosen
+# Heat maps: the height of letters on a page of `PAGE` pixels, and the columns with upright titles.
+PAGE, LETTERS, UPRIGHT = 1280, 12, 12
 # Those of tab10, without the grey, which is for controls; and three dark ones.
 COLORS = (
     *("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
@@ -102,11 +107,28 @@ def heatmap_figure(protocol: Json, images: Sequence[Json], maps: MapsOfImages) -
     figure = plot.grid(
         _stacked([maps[position][""] for position in positions], 255) if has_photos else None,
         {title: _stacked([maps[position][title] for position in positions], 0) for title in titles},
-        row_titles=[_label(names.get(position, str(position)), 26) for position in positions],
     )
-    for ax, title in zip(figure.axes[has_photos:], titles, strict=False):
-        ax.set_title(_label(title), fontsize="small")
+    rows = [names.get(position, str(position)) for position in positions]
+    _label_heatmaps(figure, rows, ["image", *titles] if has_photos else titles)
     return figure
+
+
+def _label_heatmaps(figure: Figure, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Names rows and columns in letters that stay readable on a page, however wide the figure is."""
+    width, height = figure.get_size_inches()
+    letter = max(8.3 / 72, LETTERS * width / PAGE)  # the size of letters in inches
+    room = int(0.93 * PANEL_INCHES / (0.6 * letter))
+    upright = len(columns) <= UPRIGHT
+    titles = [_label(title, room if upright else 24) for title in columns]
+    names = [_label(name, room) for name in rows]
+    for ax, title in zip(figure.axes, titles, strict=False):
+        ax.set_title(title, fontsize=72 * letter, rotation=0 if upright else 90)
+    for ax, name in zip(figure.axes[:: len(columns)], names, strict=True):
+        ax.set_ylabel(name, fontsize=72 * letter)
+    lines = [title.split("\n") for title in titles]
+    above = max(map(len, lines)) * 1.25 if upright else 0.6 * max(map(len, sum(lines, [])))
+    left = max(name.count("\n") + 1 for name in names) * 1.25
+    figure.set_size_inches(width + left * letter, height + above * letter)
 
 
 def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
@@ -116,7 +138,9 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
     "morf".
     """
     shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
-    figure = NotebookFigure(figsize=(12, 4.5), dpi=DPI, layout="constrained")
+    labels = [_label(title, 32) for title in summary["methods"]]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure = NotebookFigure(figsize=(10.5, max(4.2, 0.25 * lines)), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     styles = _styles(summary, len(shares))
     for title, method in summary["methods"].items():
@@ -129,10 +153,7 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
         ax.set_xlabel("replaced pixels (%)")
         ax.grid(color="0.9")
         ax.spines[["top", "right"]].set_visible(False)
-    labels = [_label(title, 32) for title in summary["methods"]]
-    figure.legend(
-        left.lines, labels, loc="outside right center", fontsize="small", handlelength=3.5
-    )
+    figure.legend(left.lines, labels, loc="outside right center", handlelength=3.5)
     return figure
 
 
@@ -144,7 +165,7 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
     wide = min(2, len(ranked))
     high = -(-len(ranked) // wide)
     number = len(next(iter(summary["ranks"][c.quantity] for c in ranked))["methods"])
-    size = (6.5 * wide, high * (1.1 + 0.26 * number))
+    size = (5.25 * wide, high * (1.1 + 0.28 * number))
     figure = NotebookFigure(figsize=size, dpi=DPI, layout="constrained")
     places = figure.add_gridspec(high, 2 * wide)
     for number, column in enumerate(ranked):
@@ -165,7 +186,7 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
                 capsize=3,
                 linewidth=1.8,
             )
-        ax.set_yticks(range(len(titles)), [_label(title, 32) for title in titles], fontsize="small")
+        ax.set_yticks(range(len(titles)), [_label(title, 28) for title in titles])
         p = format_p(found["p_value"])
         ax.set_title(f"{column.title}: {found['images']} images, p {p}", fontsize="medium")
         ax.set_xlabel("mean rank")
@@ -218,21 +239,53 @@ def _stacked(arrays: Sequence[NDArray[Any]], filling: float) -> NDArray[Any]:
 
 def _label(text: str, width: int = 22) -> str:
     """Text for a figure: lines that fit, and no formulas."""
-    lines = textwrap.wrap(printable(text).replace(":", ": "), width) or [""]
-    return "\n".join(line.replace(": ", ":") for line in lines).replace("$", r"\$")
+    spaced = printable(text).replace(":", ": ").replace("_", "_ ")  # where lines may end
+    lines = textwrap.wrap(spaced, width) or [""]
+    joined = "\n".join(line.replace(": ", ":").replace("_ ", "_") for line in lines)
+    return joined.replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file, the same at every run."""
+    """A figure as the bytes of a PNG file for a page, the same at every run."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return smaller(buffer.getvalue())
+    with PIL.Image.open(buffer) as image:
+        return compact_png(image.convert("RGB"))
 
 
-def smaller(picture: bytes) -> bytes:
-    """A PNG file as pages show it: at most `WIDEST` pixels wide, of 256 colours."""
-    image, small = PIL.Image.open(io.BytesIO(picture)).convert("RGB"), io.BytesIO()
-    if image.width > WIDEST:
-        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)))
-    image.quantize(256).save(small, "PNG", optimize=True)
-    return small.getvalue()
+def compact_png(image: PIL.Image.Image) -> bytes:
+    """An RGB image as a PNG file with a palette, of at most `WIDEST` pixels across and `LARGEST` bytes.
+
+    If the file is too large, it gets fewer colours, and then fewer pixels. Only the smallest of
+    `QUALITIES` may be larger than `LARGEST`.
+    """
+    data = b""
+    for width, colors in QUALITIES:
+        small = image
+        if image.width > width:
+            small = image.resize((width, round(image.height * width / image.width)))
+        buffer = io.BytesIO()
+        palette = _palette(small, colors)
+        # Dithering would add noise to white areas.
+        small.quantize(palette=palette, dither=PIL.Image.Dither.NONE).save(
+            buffer, "PNG", optimize=True
+        )
+        data = buffer.getvalue()
+        if len(data) <= LARGEST:
+            break
+    return data
+
+
+def _palette(image: PIL.Image.Image, colors: int) -> PIL.Image.Image:
+    """An image with the colours that suit a sample of the pixels best, and white if there is any."""
+    pixels = np.asarray(image).reshape(-1, 3)
+    sample = np.ascontiguousarray(pixels[:: -(-len(pixels) // SAMPLE)])
+    palette = PIL.Image.fromarray(sample[np.newaxis]).quantize(
+        colors, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1
+    )
+    if (sample == 255).all(axis=1).any():
+        # Its mean with other light colours is slightly grey.
+        found = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+        found[found.astype(int).sum(axis=1).argmax()] = 255
+        palette.putpalette(found.tobytes())
+    return palette
