@@ -1,4 +1,4 @@
-"""What the results of a benchmark depend on."""
+"""The protocol: everything that the results of a benchmark depend on."""
 
 import platform
 import shlex
@@ -19,10 +19,11 @@ from rap_keras.version import __version__
 
 
 def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int) -> dict[str, Any]:
-    """Everything that the results depend on, as JSON knows it; `images` is how many were drawn."""
-    names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as the file system has them
+    """Everything that the results depend on. `images` is the number of drawn images."""
+    names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as in the file system
     return (
-        settings.recorded()
+        ({} if settings.title is None else {"title": settings.title})
+        | settings.recorded()
         | {
             "rap_keras": __version__,
             "versions": {"python": platform.python_version(), "numpy": np.__version__}
@@ -45,7 +46,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
                     "threshold": row.threshold,
                     "control": row.is_control,
                 }
-                | _own_file(row.name)
+                | _checksum_of_file(row.name)
                 for row in settings.rows()
             ],
             "patterns_crc32": None
@@ -60,7 +61,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
 
 
 def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
-    """What only some models and metrics need."""
+    """The entries of some models and metrics only."""
     s = settings
     found: dict[str, Any] = {}
     if backend.loaded.head == "sigmoid":
@@ -80,7 +81,7 @@ def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
     return found
 
 
-def _own_file(name: str) -> dict[str, int]:
+def _checksum_of_file(name: str) -> dict[str, int]:
     """The checksum of the file of a custom method."""
     if not names_function(name):
         return {}
@@ -95,7 +96,7 @@ def _weights_checksum(backend: Backend) -> int:
 
 
 def command(settings: Settings) -> str:
-    """The command line that measures by these settings; what is at its default is left out."""
+    """The command line of these settings, without defaults."""
     words, defaults = ["rap-keras", "benchmark"], Settings()
     for field in fields(settings):
         value = getattr(settings, field.name)

@@ -1,4 +1,4 @@
-"""Runs a benchmark over a data set, resumes it, and merges what several machines have measured."""
+"""Runs a benchmark over a data set, resumes it, and merges the results of several machines."""
 
 import concurrent.futures
 import contextlib
@@ -17,7 +17,6 @@ from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
 from rap_keras.support.progress import track
 from rap_keras.support.quiet import told_once
-from rap_keras.support.text import reason
 
 Shard = tuple[int, int]
 Read = TypeVar("Read")
@@ -30,20 +29,20 @@ def run(
     strict: bool = False,
     workers: Workers | None = None,
 ) -> list[Path]:
-    """Measures what is not measured yet, and writes the report.
+    """Measures the images that are not measured yet, and writes the report.
 
     Args:
         settings: What to measure, and how.
-        out: The folder for the results; what an earlier run of the same settings left there is kept.
-        shard: (i, n): only the i-th of n parts of the chunks, i from 1 on.
+        out: The folder for the results. Results of an earlier run with the same settings are kept.
+        shard: (i, n): only the i-th of n parts of the chunks, counted from 1.
         strict: Stop at an image that cannot be measured, instead of skipping it.
-        workers: Processes of Ray that measure; None: this process does.
+        workers: Ray processes that measure; None measures in this process.
 
     Returns:
-        The files of the report; none for a part of the images, which `merge` is for.
+        The files of the report; none for a shard (see `merge`).
 
     Raises:
-        InputError: Something does not fit, cannot be read or cannot be written.
+        InputError: The settings do not fit together, or a file cannot be read or written.
     """
     check_shard(shard)
     bench = Bench(settings)
@@ -53,8 +52,8 @@ def run(
     ray = contextlib.nullcontext() if workers is None else connected(workers)
     with ray, _begun(Path(out), protocol) as store, contextlib.ExitStack() as stack:
         _check_shard_of(store, shard)
-        stack.enter_context(_no_vain_results(store, shard))
-        stack.enter_context(told_once("PIL"))  # maps of zeros, say, are in many chunks
+        stack.enter_context(_without_empty_results(store, shard))
+        stack.enter_context(told_once("PIL"))  # many chunks may give the same warning
         wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
         missing = [k for k in wanted if not done.issuperset(bench.chunks[k])]
@@ -76,7 +75,7 @@ def run(
 
 
 def _ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
-    """Reads each item, the next one on another thread while one is worked on."""
+    """Reads the items, each on another thread while the item before is processed."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         coming: concurrent.futures.Future[Read] | None = None
         for item in items:
@@ -89,21 +88,20 @@ def _ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
-    """Puts the shards of one benchmark together, and writes the report.
+    """Merges the shards of one benchmark, and writes the report.
 
     Args:
-        folders: Those of all shards.
-        out: The folder for the whole.
+        folders: The folders of all shards.
+        out: The folder for the merged results.
 
     Returns:
         The files of the report.
 
     Raises:
-        InputError: A shard is missing, unfinished or of another protocol, or comes twice.
+        InputError: A shard is missing, unfinished, given twice or of another protocol.
     """
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(Path(folder))) for folder in folders]
-        stack.enter_context(_doubting(stores))
         first = stores[0]
         for store in stores[1:]:
             check_same(first.protocol, store.protocol, str(first.folder))
@@ -116,12 +114,12 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
         held = sum(len(store.positions()) for store in stores)
         if held != total:
             raise InputError(
-                f"Expected the results of all {total} images, got {held}: finish each shard by the "
-                "command that began it."
+                f"Expected the results of all {total} images, got {held}: finish each shard with the "
+                "command that started it."
             )
         with _begun(Path(out), first.protocol | {"shard": [1, 1]}) as whole:
             _check_shard_of(whole, (1, 1))
-            with _no_vain_results(whole, (1, 1)):
+            with _without_empty_results(whole, (1, 1)):
                 for store in stores:
                     maps = store.maps()
                     for record in store.images():
@@ -130,10 +128,10 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
 
 
 def report(folder: str | Path, reference: str | None = None, parquet: bool = False) -> list[Path]:
-    """Writes the report of the results in a folder again.
+    """Rewrites the report of the results in a folder.
 
     Args:
-        folder: Holds what `run` or `merge` has left there.
+        folder: The folder of results of `run` or `merge`.
         reference: The title of the method that the others are compared to; None: "rap", or the first
             if there is none.
         parquet: Write results.parquet as well: `load(folder).frame`.
@@ -165,27 +163,26 @@ def _parquet(results: Results) -> bytes:
 
 
 def _report(store: Store, reference: str | None = None) -> list[Path]:
-    with _doubting([store]):
-        images = store.images()
-        skipped = [record for record in images if record["status"] == "skipped"]
-        if skipped and not any(record["status"] == "kept" for record in images):
-            raise InputError(
-                f"No image was kept: {len(images) - len(skipped)} misclassified, {len(skipped)} "
-                f"skipped. The first that was skipped: {skipped[0]['reason']}"
-            )
-        protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
-        try:
-            maps = store.maps(protocol["figures"])
-            return write_report(store.folder, protocol, images, maps, reference=reference)
-        except UnwritableError as error:
-            raise InputError(
-                f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "
-                "results are kept: mend this and run the same command again."
-            ) from error
+    images = store.images()
+    skipped = [record for record in images if record["status"] == "skipped"]
+    if skipped and not any(record["status"] == "kept" for record in images):
+        raise InputError(
+            f"No image was kept: {len(images) - len(skipped)} misclassified, {len(skipped)} "
+            f"skipped. The first that was skipped: {skipped[0]['reason']}"
+        )
+    protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
+    try:
+        maps = store.maps(protocol["figures"])
+        return write_report(store.folder, protocol, images, maps, reference=reference)
+    except UnwritableError as error:
+        raise InputError(
+            f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "
+            "results are kept: fix this and run the same command again."
+        ) from error
 
 
 def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:
-    """The results in a folder; without a kept image, results of another protocol are replaced."""
+    """Opens the results in a folder; results of another protocol without a kept image are replaced."""
     try:
         return Store(out, protocol)
     except InputError:
@@ -196,41 +193,28 @@ def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:
 
 
 @contextlib.contextmanager
-def _no_vain_results(store: Store, shard: Shard) -> Iterator[None]:
+def _without_empty_results(store: Store, shard: Shard) -> Iterator[None]:
     """Removes results without a kept image, which would block the corrected command.
 
-    A shard may have none and is still needed by `merge`; it is removed only if nothing was measured.
+    A shard may have no kept image and is still needed by `merge`. It is removed only if nothing was
+    measured.
     """
     try:
         yield
     finally:
         with contextlib.suppress(InputError):  # the error was reported before
             measured = len(store.positions())
-            vain = not store.has_kept() if shard[1] == 1 else not measured
-            # Results of another process are left to it, unless everything is measured.
-            if vain and (store.created or measured == store.protocol.get("images")):
+            empty = not store.has_kept() if shard[1] == 1 else not measured
+            # Results of another process stay, unless everything is measured.
+            if empty and (store.created or measured == store.protocol.get("images")):
                 store.discard()
 
 
-@contextlib.contextmanager
-def _doubting(stores: Sequence[Store]) -> Iterator[None]:
-    """Reports any error as damage, where results have no checksums."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        for store in stores:
-            if not store.checked:
-                raise store.damaged(reason(error)) from error
-        raise
-
-
 def check_shard(shard: Shard) -> None:
-    """Refuses what is no part of a whole.
+    """Refuses a shard that does not exist.
 
     Raises:
-        InputError: The part is not among 1 to n.
+        InputError: The number of the shard is not from 1 to n.
     """
     number, count = shard
     if not 1 <= number <= count:
@@ -238,20 +222,19 @@ def check_shard(shard: Shard) -> None:
 
 
 def _check_shard_of(store: Store, shard: Shard) -> None:
-    with _doubting([store]):
-        held = tuple(store.protocol["shard"])
+    held = tuple(store.protocol["shard"])
     if held != shard:
         names = [
-            "the whole" if count == 1 else f"the shard {n}/{count}" for n, count in (shard, held)
+            "all images" if count == 1 else f"the shard {n}/{count}" for n, count in (shard, held)
         ]
         raise InputError(
-            f"Expected {str(store.folder)!r} to be of {names[0]}, but it holds {names[1]}; give each a "
-            "folder of its own."
+            f"Expected {str(store.folder)!r} to have results of {names[0]}, got {names[1]}: use a "
+            "separate folder for each."
         )
 
 
 def _complete_figures(store: Store, bench: Bench) -> None:
-    """Makes the maps of the first kept images, where others were measured first."""
+    """Adds missing maps of the first kept images, because chunks may be measured in another order."""
     kept = [record["position"] for record in store.images() if record["status"] == "kept"]
     held = store.positions_of_maps()
     lacking = set(kept[: bench.settings.figures]) - held

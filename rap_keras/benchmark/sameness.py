@@ -6,9 +6,8 @@ from typing import Any
 
 from rap_keras.errors import InputError
 
-# What may differ between runs of the same results.
-_EXCLUDED = ("command", "shard")
-_BEFORE = {"chunk": 1, "device": "CPU"}  # the values of protocols that do not record them
+# Entries that may differ between runs of the same results.
+_EXCLUDED = ("command", "shard", "title")
 _SHOWN = 60  # characters of a value
 _MOST = 3  # differences that the error names
 
@@ -19,14 +18,15 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     Args:
         held: The protocol of the existing results.
         given: The protocol of the new run.
-        where: The place of the results, for the message.
+        where: The place of the results, as the message names it.
 
     Raises:
-        InputError: The protocols differ in more than the command. The message names the settings.
+        InputError: The protocols differ in more than the command, the shard and the title. The message
+            names the settings.
     """
     before, now = (
-        {key: value for key, value in (_BEFORE | read).items() if key not in _EXCLUDED}
-        for read in (dict(held), json.loads(json.dumps(given)))
+        {key: value for key, value in read.items() if key not in _EXCLUDED}
+        for read in (held, json.loads(json.dumps(given)))
     )
     # Plain settings first: lists of methods repeat them.
     found = sorted(_differences(before, now), key=lambda one: (one[0].count(" "), one[0]))
@@ -41,7 +41,7 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
 
 
 def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """The name of each difference, from the outside in, and both values, shortened."""
+    """The name of each difference and both values, shortened."""
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):

@@ -1,4 +1,4 @@
-"""The settings of a benchmark: each one field, with its help, its check and its words in the report."""
+"""The settings of a benchmark. Each is a field with its help, its check and its label in the report."""
 
 import dataclasses
 import functools
@@ -16,21 +16,22 @@ from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import did_you_mean
 
 REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road")
-_SEEDS = 2**32  # as many as NumPy's global generator, which Keras seeds, has
+_SEEDS = 2**32  # the seeds of NumPy's global generator, which Keras uses
 
 Check = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known about a setting, apart from its name, type and default.
+    """A setting, apart from its name, type and default.
 
     Attributes:
-        help: What it is, for `--help` and for `Settings`; or a function that says it.
-        check: From its name and a value that is not None to the value, if it is allowed.
-        label: What the report calls it; "": its name.
-        values: What the report says for its values, if these are few.
-        recorded: Whether the protocol holds it as it is; otherwise it is there in another form.
+        help: Its description in `--help` and in `Settings`, or a function that returns it.
+        check: A function of its name and a value that is not None; it returns the value if it is
+            allowed.
+        label: Its name in the report; "" uses the setting's name.
+        values: What the report shows for each value, if there are few values.
+        recorded: Whether the protocol contains it unchanged; otherwise it is there in another form.
     """
 
     help: str | Callable[[], str]
@@ -41,12 +42,12 @@ class Setting:
 
     @property
     def text(self) -> str:
-        """Its help."""
+        """The help text."""
         return self.help if isinstance(self.help, str) else self.help()
 
 
 def described() -> dict[str, Setting]:
-    """What is known of each setting, in their order."""
+    """The settings by name, in order."""
     return {field.name: field.metadata["setting"] for field in dataclasses.fields(Settings)}
 
 
@@ -73,7 +74,7 @@ def _one_of(*choices: str) -> Check:
 
 
 def _choice(label: str, help: str, values: Mapping[str, str]) -> Any:
-    """A setting that takes one of a few words, by default the first."""
+    """A setting with a few allowed words, of which the first is the default."""
     return _setting(next(iter(values)), help, _one_of(*values), label, values)
 
 
@@ -98,7 +99,8 @@ def _grid(name: str, value: Any) -> str:
     numbers = [int(n) if n.isdecimal() and len(n) < 3 else 0 for n in (rows, columns)]
     if min(numbers) < 1 or max(numbers) < 2:
         raise InputError(
-            f"Expected {name} as ROWSxCOLUMNS with two cells at least, as 2x2, got {value!r}.", name
+            f"Expected {name} as ROWSxCOLUMNS with at least two cells, such as 2x2, got {value!r}.",
+            name,
         )
     return f"{numbers[0]}x{numbers[1]}"
 
@@ -107,7 +109,7 @@ def _number(where: str, lies: Callable[[float], bool]) -> Check:
     def check(name: str, value: Any) -> float:
         number = read_number(name, value, 0)
         if not lies(number):
-            raise InputError(f"Expected {name} to lie {where}, got {number:g}.", name)
+            raise InputError(f"Expected {name} to be {where}, got {number:g}.", name)
         return number
 
     return check
@@ -116,7 +118,7 @@ def _number(where: str, lies: Callable[[float], bool]) -> Check:
 def _replacement(name: str, value: Any) -> Any:
     if value not in REPLACEMENTS and not 0 <= _grey(value) <= 255:
         raise InputError(
-            f"Expected {name} to be {', '.join(REPLACEMENTS)} or a level of grey from 0 to 255, got "
+            f"Expected {name} to be {', '.join(REPLACEMENTS)} or a grey level from 0 to 255, got "
             f"{value!r}.",
             name,
         )
@@ -136,11 +138,11 @@ def _metrics(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure, and how; plain values, so that they are JSON."""
+    """What to measure, and how. All values are JSON-serialisable."""
 
     model: str = _setting(
         "bundled:vgg",
-        "The model, as `rap_keras.models.load_model` takes it, and so are the next five.",
+        "The model; this and the next five are as in `rap_keras.models.load_model`.",
     )
     weights: str = _derived("imagenet", "The weights of an application.")
     preprocess: str = _setting("auto", "From pixels to the model's input.", label="preprocessing")
@@ -151,16 +153,16 @@ class Settings:
         None, "What to divide by after that.", label="divided by after that"
     )
     size: int | None = _derived(
-        None, "Height and width of the images, for models that take any.", _integer(1)
+        None, "Height and width of the images, for models that accept any size.", _integer(1)
     )
     classes: str | None = _setting(
         None,
-        "What the data set calls the model's classes, in the order of its neurons: names, separated "
-        "by commas, a .txt or a .csv (class_index, synset).",
+        "The data set's names of the model's classes, in order: names separated by commas, a .txt or a "
+        ".csv (class_index, synset).",
     )
     data: str = _setting(
         "cluttered-digits",
-        "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR or "
+        "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR, "
         "cluttered-digits[:N] or cluttered-digit-pairs[:N].",
         label="data set",
     )
@@ -169,8 +171,7 @@ class Settings:
             *("rap", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "gradient", "input_t_gradient"),
             *("integrated_gradients", "guided_backprop"),
         ),
-        "Methods, separated by commas, with options: NAME:OPTION=VALUE:...; FILE.py:function is a "
-        "method of your own.",
+        "Methods with options, separated by commas: NAME:OPTION=VALUE:..., FILE.py:function.",
         _listed,
     )
     controls: bool = _derived(True, "Add the control maps: random, mean-shifted, edges.")
@@ -178,85 +179,82 @@ class Settings:
         None, "The patterns of pattern.net and pattern.attribution, .npz."
     )
     metrics: tuple[str, ...] = _setting(
-        default_metrics, lambda: f"Metrics, separated by commas, of {', '.join(METRICS)}.", _metrics
+        default_metrics,
+        lambda: f"Metrics, separated by commas. Available: {', '.join(METRICS)}.",
+        _metrics,
     )
     limit: int | None = _setting(
-        None, "Images drawn from the data set; default: all.", _integer(1), "at most"
+        None, "Images drawn from the data set; default: all.", _integer(1), "limit"
     )
-    seed: int = _setting(0, "Of the images drawn, random maps and bootstrap.", _seed)
+    seed: int = _setting(0, "Seed of the drawn images, random maps and bootstrap.", _seed)
     keep: str = _choice(
-        "images that count",
-        "correct: only images that are classified right; or all.",
-        {"correct": "those that are classified correctly", "all": "all"},
+        "images evaluated",
+        "correct: only images that are classified correctly; or all.",
+        {"correct": "correctly classified images", "all": "all"},
     )
     foreground: str = _choice(
-        "objects that count",
-        "class: pixels of the explained class only; any: of all objects.",
-        {"class": "those of the explained class", "any": "all"},
+        "objects evaluated",
+        "class: only pixels of the explained class; any: pixels of all objects.",
+        {"class": "objects of the explained class", "any": "all objects"},
     )
     percentile: float | None = _derived(
         None,
-        "Foreground is above this percentile of each map; default: above its mean where no "
-        "relevance is negative, else above 0.",
+        "Foreground is above this percentile of each map; default: above 0, or above the mean for "
+        "methods without negative relevance.",
         _number("between 0 and 100", lambda number: 0 < number < 100),
     )
     pooled: bool = _setting(
         True,
-        "Count the pixels of all images together for mIOU, or of each apart.",
+        "Compute mIOU from the pixels of all images together, or as a mean over images.",
         label="mIOU",
-        values={
-            True: "the pixels of all images counted together",
-            False: "mean over the images, each counted by itself",
-        },
+        values={True: "from the pixels of all images together", False: "mean over the images"},
     )
     steps: int = _derived(40, "Steps of LeRF and MoRF.", _integer(1))
     pixels_per_step: int | None = _derived(
-        None, "Pixels replaced at each; default: all are, at the end.", _integer(1)
+        None, "Pixels replaced in each step; default: all by the last step.", _integer(1)
     )
     replacement: str = _derived(
         "zero",
-        "By what: zero (of the model's input), mean (colour of the image), uniform (random "
-        "colours), blur, road (imputed from the neighbours) or a level of grey, 0 to 255.",
+        "What replaces pixels: zero (of the model's input), mean (colour of the image), uniform "
+        "(random colours), blur, road (imputed from the neighbours) or a grey level, 0 to 255.",
         _replacement,
     )
-    patch: int = _derived(
-        1, "Squares of that many pixels a side are replaced as a whole.", _integer(1)
-    )
+    patch: int = _derived(1, "Replace whole squares with sides of this many pixels.", _integer(1))
     top_k: int = _derived(1000, "Pixels of the metric top_k.", _integer(1))
     draws: int = _derived(
-        100, "Sets of pixels of faithfulness_correlation, squares of infidelity.", _integer(2)
+        100, "Sets of pixels of faithfulness_correlation and squares of infidelity.", _integer(2)
     )
     neighbours: int = _derived(
         10, "Changed inputs of max_sensitivity, local_lipschitz and smprt.", _integer(1)
     )
     radius: float = _derived(
         0.05,
-        "How far they are changed, as a share of the range of the input.",
-        _number("above 0, at most 1", lambda number: 0 < number <= 1),
+        "How far these inputs are changed, as a share of the input's range.",
+        _number("above 0 and at most 1", lambda number: 0 < number <= 1),
     )
     tolerance: int = _setting(
-        0, "Of the pointing game, in pixels.", _integer(0), "tolerance of the pointing game"
+        0, "In pixels, for the pointing game.", _integer(0), "tolerance of the pointing game"
     )
     grid: str = _derived("2x2", "Rows and columns of the grid pointing game.", _grid)
     grid_cells: str = _derived(
         "shrunk",
-        "The images in a grid are shrunk, so that it is of the model's input size; or full, each of "
-        "that size, for models that take larger images.",
+        "shrunk: the whole grid has the model's input size; full: each image has that size, for models "
+        "that accept larger images.",
         _one_of("shrunk", "full"),
     )
     grid_confidence: float = _derived(
         0.9,
-        "The least probability that the model gives each image of a grid.",
+        "Least probability that the model gives the class of each image of a grid.",
         _number("between 0 and 1", lambda number: number <= 1),
     )
     backend: str = _setting(
         "keras",
-        "keras, or innvestigate: its own baselines, on Keras 2.",
+        "keras, or innvestigate: the baselines of iNNvestigate, on Keras 2.",
         _one_of("keras", "innvestigate"),
     )
     chunk: int = _setting(
         8,
-        "Images explained as one batch, and stored together; results depend on it by rounding.",
+        "Images explained as one batch and stored together; affects results only by rounding.",
         _integer(1),
         "images explained together",
     )
@@ -265,16 +263,17 @@ class Settings:
         6,
         "Images whose heat maps are kept for maps.html. The report's figure shows the first three.",
         _integer(0),
-        "images in the figure",
+        "images with heat maps",
     )
-    photos: bool = _setting(True, "Show the images in it, beside their maps.")
+    photos: bool = _setting(True, "Show the images next to their maps.", label="images shown")
     resamples: int = _setting(1000, "Of the bootstrap.", _integer(2), "bootstrap resamples")
+    title: str | None = _derived(None, "Title of the report; default: the model and the data set.")
 
     def __post_init__(self) -> None:
-        """Checks what can be checked without the model and the data.
+        """Checks the settings as far as possible without the model and the data.
 
         Raises:
-            InputError: A value is none of those that its setting takes.
+            InputError: A setting does not allow its value.
         """
         for name, setting in described().items():
             value = getattr(self, name)
@@ -288,9 +287,11 @@ class Settings:
             )
         for row in map(read_row, self.methods):
             if row.is_control:
-                raise InputError(f"{row.name} is no method: controls adds it.", "controls")
+                raise InputError(
+                    f"Expected a method, got the control {row.name}: controls adds it.", "controls"
+                )
             check_given(row, "benchmark")
-            if self.backend == "keras":  # iNNvestigate has methods of its own
+            if self.backend == "keras":  # iNNvestigate has other methods
                 check_name(row.name)
         titles = [row.title for row in self.rows()]
         if not self.methods or len(set(titles)) < len(titles):
@@ -312,7 +313,7 @@ class Settings:
 
     @property
     def draws_changes(self) -> bool:
-        """Whether a metric changes inputs by chance."""
+        """Whether a metric changes inputs at random."""
         return any({"draws", "neighbours"} & {*metric.settings} for metric in chosen(self.metrics))
 
     @property
@@ -323,11 +324,11 @@ class Settings:
 
     @property
     def grey(self) -> float | None:
-        """The level of grey that replaces pixels, if it is one."""
+        """The grey level that replaces pixels; None for other replacements."""
         return None if self.replacement in REPLACEMENTS else _grey(self.replacement)
 
     def recorded(self) -> dict[str, Any]:
-        """Those that the protocol holds as they are."""
+        """The settings that the protocol contains unchanged."""
         return {n: getattr(self, n) for n, setting in described().items() if setting.recorded}
 
 

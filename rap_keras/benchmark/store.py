@@ -1,8 +1,7 @@
-"""Where a benchmark keeps what it has measured: one SQLite file, to which images are added.
+"""The results of a benchmark on disk: one SQLite file, to which images are added.
 
-Each chunk of images is one transaction: a process that is killed, or a full disk, loses the chunk at
-work at most. Each record has a checksum, so that one that was changed is refused and not reported.
-Results that were begun by the version before have none, and go on without.
+Each chunk of images is one transaction, so a killed process or a full disk loses at most the chunk in
+progress. Each record has a checksum: a record that was changed is refused and not reported.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from rap_keras.errors import InputError
 from rap_keras.support.text import reason
 
 FILE = "results.sqlite"
-_VERSION, _BEFORE = 2, 1  # that before has no checksums
+_VERSION = 2
 _SCHEMA = f"""
     CREATE TABLE protocol (content TEXT NOT NULL, checksum INTEGER NOT NULL);
     CREATE TABLE images (
@@ -34,8 +33,8 @@ _SCHEMA = f"""
         checksum INTEGER NOT NULL, PRIMARY KEY (position, title));
     PRAGMA user_version = {_VERSION};
 """
-# SQLite's primary codes that tell of the disk, permissions and other processes, not of the file.
-_AROUND = {
+# SQLite's primary error codes for the disk, permissions and other processes, not the file.
+_EXTERNAL = {
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL),
@@ -48,17 +47,16 @@ class Store:
     """The results in a folder.
 
     Args:
-        folder: Holds `results.sqlite`, or will.
-        protocol: What is measured and how; a folder that holds results of another protocol is refused.
-            None opens what is there.
+        folder: The folder of `results.sqlite`.
+        protocol: What is measured and how. A folder with results of another protocol is refused. None
+            opens existing results.
 
     Raises:
-        InputError: The folder holds results of another protocol, or none though none are to be begun, or
-            cannot be read or written, or what it holds was changed.
+        InputError: The folder has results of another protocol, or no results although `protocol` is
+            None; or it cannot be read or written, or the results were changed.
 
     Attributes:
         protocol: What is measured and how.
-        checked: Whether records have checksums, so that they are as they were written.
         created: Whether the file is new.
     """
 
@@ -69,7 +67,7 @@ class Store:
             raise InputError(f"There are no results in {str(folder)!r} (no file {FILE}).")
         if os.path.islink(path) and not os.path.exists(path):
             raise InputError(f"Expected {str(path)!r} to be a file, got a broken link: remove it.")
-        with self._telling():
+        with self._reporting():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
             try:
@@ -83,20 +81,17 @@ class Store:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         self.created = version == 0
         if version == 0 and protocol is not None:
-            # In one transaction, so that a file without a protocol never stays behind.
+            # In one transaction, so that a file without a protocol is never left behind.
             self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-            self.checked = True
             self._insert("protocol", json.dumps(protocol))
             self._database.execute("COMMIT")
-        elif version not in (_VERSION, _BEFORE):
+        elif version != _VERSION:
             raise InputError(
                 f"Expected results of this version of rap_keras in {str(self.folder / FILE)!r}, got "
                 f"those of version {version}; choose another folder."
             )
-        columns = self._database.execute("PRAGMA table_info(images)").fetchall()
-        self.checked = "checksum" in {name for _, name, *_ in columns}
         (found,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != "ok" or self.checked != (version != _BEFORE):
+        if found != "ok":
             raise self.damaged("its tables are broken")
         rows = self._select("content", "protocol", "the protocol")
         if len(rows) != 1:
@@ -104,7 +99,7 @@ class Store:
         self.protocol = self._parsed(rows[0][0], "the protocol")
         if protocol is not None:
             check_same(self.protocol, protocol, str(self.folder))
-            # Before hours of measuring, and not after them.
+            # Damage is reported before hours of measuring, not after them.
             self.images()
             for _ in self.maps().values():
                 pass
@@ -114,9 +109,9 @@ class Store:
         return bool(self._positions("images WHERE status = 'kept'"))
 
     def discard(self) -> None:
-        """Removes the file, and the folder if it is then empty."""
+        """Removes the file, and the folder if it is empty then."""
         self.close()
-        with self._telling():
+        with self._reporting():
             (self.folder / FILE).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
@@ -134,20 +129,20 @@ class Store:
     def add(self, chunk: Sequence[tuple[Mapping[str, Any], Maps]]) -> None:
         """Adds the images of a chunk, all of them or none.
 
-        A chunk that is there already is left as it is; where one of its images was skipped, the whole is
-        replaced, for images of a chunk are measured together.
+        An existing chunk stays as it is. If one of its images was skipped, the whole chunk is replaced,
+        because the images of a chunk are measured together.
 
         Args:
-            chunk: Of each image what was measured, as JSON knows it ("position" and "status" are among
-                it), and the pixels and heat maps to keep for figures.
+            chunk: For each image its JSON-serialisable record, with "position" and "status", and the
+                pixels and heat maps to keep for figures.
 
         Raises:
-            InputError: The file cannot be written to; what it held before is still there. Or another
-                process has replaced it.
+            InputError: The file cannot be written to, and keeps its earlier content; or another process
+                has replaced it.
         """
         contents = {record["position"]: json.dumps(record) for record, _ in chunk}
         self._refuse_replaced()
-        with self._telling(), self._transaction():
+        with self._reporting(), self._transaction():
             held = self._database.execute(
                 "SELECT position, status, content FROM images WHERE position BETWEEN ? AND ?",
                 (min(contents), max(contents)),
@@ -164,7 +159,7 @@ class Store:
                 self._insert_maps(position, maps)
 
     def _refuse_replaced(self) -> None:
-        """Refuses to write to a file that is no longer in the folder, where nobody would find it."""
+        """Refuses to write to a file that is no longer in the folder."""
         path = self.folder / FILE
         if not os.path.exists(path) or not os.path.samestat(self._opened, os.stat(path)):
             raise InputError(
@@ -173,12 +168,12 @@ class Store:
             )
 
     def add_maps(self, position: int, maps: Maps) -> None:
-        """Adds the pixels and heat maps of an image that is there without them.
+        """Adds the pixels and heat maps of an image that was stored without them.
 
         Raises:
             InputError: The file cannot be written to.
         """
-        with self._telling(), self._transaction():
+        with self._reporting(), self._transaction():
             self._insert_maps(position, maps)
 
     def _insert_maps(self, position: int, maps: Maps) -> None:
@@ -187,26 +182,23 @@ class Store:
 
     def _insert(self, table: str, *values: Any) -> None:
         """Adds a row with its checksum."""
-        row = (*values, _checksum(values)) if self.checked else values
+        row = (*values, _checksum(values))
         marks = ", ".join("?" * len(row))
         self._database.execute(f"INSERT INTO {table} VALUES ({marks})", row)
 
     def _select(
         self, columns: str, rows: str, what: str, parameters: Sequence[Any] = ()
     ) -> list[tuple[Any, ...]]:
-        """Rows as they were written; `what` is formatted with those that were not."""
-        checksum = ", checksum" if self.checked else ""
-        query = f"SELECT {columns}{checksum} FROM {rows}"
+        """Rows whose checksums are right; the error describes a wrong one by `what` and its values."""
+        query = f"SELECT {columns}, checksum FROM {rows}"
         found = self._database.execute(query, parameters).fetchall()
-        if not self.checked:
-            return found
         for *values, checksum in found:
             if _checksum(values) != checksum:
                 raise self.damaged(f"{what.format(*values)} was changed")
         return [tuple(values) for *values, _ in found]
 
     def _parsed(self, content: str, what: str) -> dict[str, Any]:
-        """What a record says."""
+        """The content of a record."""
         try:
             parsed = json.loads(content)
         except (TypeError, ValueError, RecursionError):
@@ -216,33 +208,33 @@ class Store:
         return parsed
 
     def damaged(self, reason: str) -> InputError:
-        """The error of results that are not as they were written."""
+        """The error for results that were changed."""
         return InputError(
             f"The results in {str(self.folder / FILE)!r} are damaged ({reason}); put a copy of the file "
             "in its place, or remove it and run the same command again."
         )
 
     def positions(self) -> set[int]:
-        """The images that are there, by their places in the data set."""
+        """The stored images, by their places in the data set."""
         return self._positions("images")
 
     def finished(self) -> set[int]:
-        """The images that need not be measured again; those that were skipped may be mended."""
+        """The images that need not be measured again. Skipped images may have been repaired."""
         return self._positions("images WHERE status != 'skipped'")
 
     def positions_of_maps(self) -> set[int]:
-        """The images whose maps are there."""
+        """The images whose maps are stored."""
         return self._positions("maps")
 
     def _positions(self, where: str) -> set[int]:
-        with self._telling():
+        with self._reporting():
             rows = self._database.execute(f"SELECT DISTINCT position FROM {where}").fetchall()
         return {position for (position,) in rows}
 
     def images(self) -> list[dict[str, Any]]:
-        """The record of each image, by their order in the data set."""
+        """The record of each image, in the order of the data set."""
         what = "the record of image {0}"
-        with self._telling():
+        with self._reporting():
             rows = self._select("position, status, content", "images ORDER BY position", what)
         records = []
         for position, status, content in rows:
@@ -253,61 +245,60 @@ class Store:
         return records
 
     def maps(self, count: int | None = None) -> "Mapping[int, Maps]":
-        """Pixels and heat maps of the images that have some, or of the first `count` of them.
+        """Pixels and heat maps of the images that have them, or of the first `count` of these.
 
-        They are read when they are asked for.
+        They are read when they are used.
         """
         return _StoredMaps(self, sorted(self.positions_of_maps())[:count])
 
     def maps_of(self, position: int) -> dict[str, NDArray[Any]]:
-        """Pixels and heat maps of an image, by their titles.
+        """The pixels and heat maps of an image, by their titles.
 
         Raises:
             InputError: One of them was changed, or the file cannot be read.
         """
         what = "a map of image {0}"
         chosen = "maps WHERE position = ? ORDER BY rowid"
-        with self._telling():
+        with self._reporting():
             rows = self._select("position, title, content", chosen, what, [position])
         maps = {}
         for _, title, content in rows:
             try:
                 maps[title] = np.load(io.BytesIO(content), allow_pickle=False)
-            except Exception as error:  # NumPy's readers raise nearly anything
+            except Exception as error:  # NumPy's readers raise many kinds of errors
                 raise self.damaged(f"{what.format(position)} cannot be read") from error
         return maps
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All of what is written inside, or nothing."""
+        """Writes everything or nothing."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._database.execute("COMMIT")
         except BaseException:
-            # SQLite has rolled back by itself where the disk is full.
+            # SQLite rolls back itself if the disk is full.
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Says in one sentence why the file cannot be used."""
+    def _reporting(self) -> Iterator[None]:
+        """Reports in one sentence why the file cannot be used."""
         try:
             yield
         except (OSError, sqlite3.Error, UnicodeError) as error:
             code = getattr(error, "sqlite_errorcode", -1) & 0xFF
-            if not isinstance(error, OSError) and code not in _AROUND:
+            if not isinstance(error, OSError) and code not in _EXTERNAL:
                 raise self.damaged(reason(error)) from error
             raise InputError(
                 f"The results in {str(self.folder / FILE)!r} cannot be read or written "
-                f"({reason(error)}); what was added before is kept: mend this and run the same command "
-                "again."
+                f"({reason(error)}); earlier results are kept: fix this and run the same command again."
             ) from error
 
 
 class _StoredMaps(Mapping[int, Maps]):
-    """What `Store.maps` gives."""
+    """The result of `Store.maps`."""
 
     def __init__(self, store: Store, positions: Sequence[int]) -> None:
         self._store = store

@@ -1,11 +1,11 @@
-"""From the records of a benchmark to its numbers: what each metric sums up, method by method."""
+"""Summarizes the records of a benchmark: the quantities of each metric, method by method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rap_keras.benchmark.comparison import agreement, compared, holm, mean_ranks, per_image
 from rap_keras.benchmark.metrics import Metric, chosen, columns
-from rap_keras.benchmark.metrics.perturbation import curves, parts_of
+from rap_keras.benchmark.metrics.perturbation import PARTS, curves
 from rap_keras.benchmark.statistics import (
     Array,
     Json,
@@ -22,7 +22,7 @@ from rap_keras.support.text import did_you_mean
 
 STATUSES = ("kept", "misclassified", "skipped")
 REFERENCE = "rap"
-"""The title of the method that the others are compared to, where no other is chosen."""
+"""The title of the method that the others are compared to by default."""
 
 
 def summarize(
@@ -41,18 +41,19 @@ def summarize(
             if there is none.
 
     Returns:
-        What `json.dump` takes: `kept`, `misclassified` and `skipped` (numbers of images), `resamples`,
+        A JSON-serialisable dict: `kept`, `misclassified` and `skipped` (numbers of images), `resamples`,
         `reference`, and `methods`: for each title `control`, `quantities` (each a `value`, its
         `standard_error`, its 95 % `interval` by percentiles and the number of `images` where it is
-        defined), `curves` (lists over the steps of `accuracy` and `logit`, each with `value` and
-        `standard_error`), and `differences` to the reference: over the images where both are defined,
-        with `p_value` (corrected by Holm over the methods), `effect_size` and `images_needed` of
-        `comparison.compared`. `ranks` has `comparison.mean_ranks` of the quantities that are compared,
-        `agreement` how similarly they order the methods; controls are in neither. `None` is an undefined
-        value, or the standard error of a single image.
+        defined), `curves` (lists over the steps of `accuracy`, `logit` and `probability`, each with
+        `value` and `standard_error`), and `differences` from the reference, over the images where both
+        are defined, with `p_value` (with Holm's correction over the methods), `effect_size` and
+        `images_needed` of `comparison.compared`. `ranks` has `comparison.mean_ranks` of the compared
+        quantities, and `agreement` the similarity of their orders of the methods; both leave out
+        controls. `None` is an undefined value, or the standard error of a single image.
 
     Raises:
-        InputError: If no image was kept, there are fewer than two resamples, or no such reference.
+        InputError: No image was kept, there are fewer than two resamples, or the reference is not among
+            the methods.
     """
     if resamples is None:
         resamples = int(protocol.get("resamples", 1000))
@@ -122,13 +123,13 @@ def summarize(
 
 
 def kept_of(images: Sequence[Json]) -> list[Json]:
-    """The records of the images that count, by their places."""
+    """The records of the kept images, in the order of the data set."""
     kept = (record for record in images if record["status"] == "kept")
     return sorted(kept, key=lambda record: record["position"])
 
 
 def _correct(methods: Json, quantity: str) -> None:
-    """Corrects the p values of a quantity over the methods."""
+    """Corrects the p-values of a quantity over the methods."""
     found = {t: m["differences"][quantity] for t, m in methods.items() if "differences" in m}
     corrected = holm({title: entry["p_value"] for title, entry in found.items()})
     for title, entry in found.items():
@@ -154,7 +155,7 @@ def _curves(
     return {
         metric.name: {
             label: mean_curve(curves(numbers, metric.name, part), weights)
-            for label, part in parts_of(numbers, metric.name).items()
+            for label, part in PARTS.items()
         }
         for metric in metrics
         if metric.curve

@@ -254,7 +254,7 @@ def test_the_command_measures_classes(common, tmp_path):
     page = (out / "report.md").read_text()
     assert "Table 4. Classes" in page
     assert "by chance 0.5" in page
-    assert "Table 5. Differences to rap" in page
+    assert "Table 5. Differences from rap" in page
     assert all(
         record["results"]["rap"]["grid"] is not None
         for record in records(out).values()

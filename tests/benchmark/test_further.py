@@ -231,7 +231,7 @@ def test_the_report_has_them_all(common, tmp_path):
     page = (out / "report.md").read_text()
     for title in ("Table 5. Faithfulness", "Table 6. Robustness and randomisation"):
         assert title in page
-    assert "Table 7. Differences to rap" in page
+    assert "Table 7. Differences from rap" in page
     for name in FURTHER:
         assert not METRICS[name].default
         for column in METRICS[name].columns:

@@ -1,4 +1,4 @@
-"""A metric is one record, and results of the version before are read."""
+"""A metric is one record, and stored results give the stored report."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from rap_keras.benchmark.metrics import FURTHER, METRICS, one_number
 from rap_keras.benchmark.running import report
 from rap_keras.benchmark.store import FILE
 
-BEFORE = Path(__file__).parent / "before"
+STORED = Path(__file__).parent / "stored"
 DOCS = Path(__file__).parents[2] / "docs"
 PEAK = one_number(
     "peak",
@@ -66,22 +66,22 @@ def test_a_new_metric_is_in_the_help():
 
 
 @pytest.mark.parametrize("name", ["all", "some"])
-def test_results_of_the_version_before_give_the_same_report(name, tmp_path):
-    """What the version without equal area has left, as it was."""
+def test_stored_results_give_the_stored_report(name, tmp_path):
+    """Byte by byte, except the last digits in summary.json."""
     database = sqlite3.connect(tmp_path / FILE)
-    database.executescript((BEFORE / f"{name}.sql").read_text("utf-8"))
+    database.executescript((STORED / f"{name}.sql").read_text("utf-8"))
     database.close()
     report(tmp_path)
-    assert (tmp_path / "report.md").read_bytes() == (BEFORE / f"{name}.md").read_bytes()
+    assert (tmp_path / "report.md").read_bytes() == (STORED / f"{name}.md").read_bytes()
     if name == "some":
-        expected = json.loads((BEFORE / "some.json").read_text("utf-8"))
+        expected = json.loads((STORED / "some.json").read_text("utf-8"))
         found = json.loads((tmp_path / "summary.json").read_text("utf-8"))
         assert found["protocol"] == expected["protocol"]
         assert_nearly(found["summary"], expected["summary"])
 
 
 def assert_nearly(found, expected):
-    """Equal but for the last digits, which hang on the machine."""
+    """Equal except for the last digits, which depend on the machine."""
     if isinstance(expected, dict):
         assert list(found) == list(expected)
         for name in expected:

@@ -83,9 +83,14 @@ def result(rng, better):
         "pointing_game": int(rng.uniform() < good),
         "conservation_error": 1e-6 * (1 - good),
         "sparsity": good,
-        "lerf": {"correct": curve, "logit": np.linspace(5, good, 5).tolist()},
-        "morf": {"correct": curve[:1] + curve[:0:-1], "logit": np.linspace(5, 0, 5).tolist()},
+        "lerf": curves_of(curve, np.linspace(5, good, 5)),
+        "morf": curves_of(curve[:1] + curve[:0:-1], np.linspace(5, 0, 5)),
     }
+
+
+def curves_of(correct, logit):
+    probability = 1 / (1 + np.exp(-logit))
+    return {"correct": correct, "logit": logit.tolist(), "probability": probability.tolist()}
 
 
 def records_of(protocol, kept=5, misclassified=2, skipped=1):
@@ -191,10 +196,9 @@ def test_files_have_the_usual_permissions(full, tmp_path):
 
 def test_summary_json_has_protocol_and_summary(full):
     folder, protocol, summary, _ = full
-    assert json.loads((folder / "summary.json").read_text("utf-8")) == {
-        "protocol": protocol,
-        "summary": summary,
-    }
+    text = (folder / "summary.json").read_text("utf-8")
+    assert json.loads(text) == {"protocol": protocol, "summary": summary}
+    assert text.count("\n") == len(protocol) + len(summary) + len(summary["methods"]) - 1
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,7 @@ def test_cells_of_every_table_are_those_of_the_summary(full):
             ("average precision ↑", "average_precision", 1),
             ("pointing game ↑", "pointing_game", 1),
             ("conservation error ↓", "conservation_error", 1),
-            ("its median ↓", "conservation_error_median", 1),
+            ("conservation error, median ↓", "conservation_error_median", 1),
             ("sparsity", "sparsity", 1),
             ("LeRF area ↑", "lerf_area", 1),
             ("MoRF area ↓", "morf_area", 1),
@@ -302,8 +306,8 @@ def test_the_best_method_is_bold_and_no_control(full, tmp_path):
             best = int(np.argmax([entry["value"] for entry in values]))
             assert bold == [METHODS[best]]
         else:
-            told = {row[column] for row in rows if not row[0].startswith("*")}
-            assert bold or len(told) == 1
+            cells = {row[column] for row in rows if not row[0].startswith("*")}
+            assert bold or len(cells) == 1
             assert "*control.random*" not in bold
     # A control that is far better than the methods is not bold either.
     records = records_of(protocol)
@@ -321,7 +325,7 @@ def test_the_best_method_is_bold_and_no_control(full, tmp_path):
 
 def test_differences_have_signs_and_no_row_of_rap(full):
     folder, _, summary, _ = full
-    _, *rows = tables((folder / "report.md").read_text("utf-8"))["Table 4. Differences to rap"]
+    _, *rows = tables((folder / "report.md").read_text("utf-8"))["Table 4. Differences from rap"]
     assert [row[0] for row in rows] == [*METHODS[1:], "*control.random*"]
     entry = summary["methods"][METHODS[2]]["differences"]["ratio_positive"]
     assert entry["value"] > 0
@@ -329,11 +333,13 @@ def test_differences_have_signs_and_no_row_of_rap(full):
     assert rows[1][2] == format_estimate(entry["value"], entry["standard_error"], signed=True)
 
 
-def test_undefined_values_are_told(full):
+def test_undefined_values_are_reported(full):
     markdown = (full[0] / "report.md").read_text("utf-8")
-    assert "ALL: undefined on 1 of 5 images, left out: lrp.alpha_1_beta_0." in markdown
-    assert "conservation error: undefined on every image: control.random." in markdown
-    assert "its median: undefined" not in markdown
+    assert (
+        "ALL is undefined on 1 of 5 images, which are left out, for lrp.alpha_1_beta_0." in markdown
+    )
+    assert "conservation error is undefined on every image for control.random." in markdown
+    assert "conservation error, median is undefined" not in markdown
     row = tables(markdown)["Table 3. Further measures"][-1]
     assert row[3:5] == ["*–*", "*–*"]
 
@@ -382,10 +388,10 @@ def test_the_protocol_is_readable(full):
     assert rows["images in the data set"] == "138"
     assert rows["input size"] == "8 x 6 pixels"
     assert rows["seed"] == "0"
-    assert rows["mIOU"] == "the pixels of all images counted together"
+    assert rows["mIOU"] == "from the pixels of all images together"
     assert rows["versions"] == "python 3.11.7, numpy 2.4.6"
     assert rows["perturbation"] == (
-        "4 steps of 12 pixels, 100 % of the image in the end, replaced by: zero"
+        "4 steps of 12 pixels, up to 100 % of the image; replacement: zero"
     )
     assert (rows["images kept"], rows["images skipped"]) == ("5", "1")
     assert found["Methods"][3] == [METHODS[2], "integrated_gradients", "steps=16", "zero"]
@@ -396,6 +402,16 @@ def test_the_protocol_is_readable(full):
     ]
 
 
+def test_a_title_names_model_and_data(tmp_path):
+    protocol = {"title": "VGG-16 on Imagenette"} | protocol_of(metrics=["ratio"])
+    write_report(tmp_path, protocol, records_of(protocol), maps_of(protocol))
+    markdown = (tmp_path / "report.md").read_text("utf-8")
+    assert "VGG-16 on Imagenette: 5 of 8 images kept, 2 misclassified, 1 skipped." in markdown
+    assert "VGG-16 on Imagenette: " in (tmp_path / "maps.html").read_text("utf-8")
+    rows = tables(markdown)["Protocol"]
+    assert rows[1:3] == [["title", "VGG-16 on Imagenette"], ["model", "bundled:vgg"]]
+
+
 def test_settings_that_are_not_known_are_shown_and_absent_ones_are_not(tmp_path):
     protocol = protocol_of(metrics=["ratio"], perturbation=None, limit=None, odd={"new": [1, 2]})
     protocol["methods"][0]["threshold"] = 95.0
@@ -404,7 +420,7 @@ def test_settings_that_are_not_known_are_shown_and_absent_ones_are_not(tmp_path)
     rows = dict(found["Protocol"][1:])
     assert rows["odd"] == "new 1, 2"
     assert "perturbation" not in rows
-    assert "at most" not in rows
+    assert "limit" not in rows
     assert found["Methods"][1][3] == "percentile 95.0"
 
 
@@ -425,7 +441,7 @@ def test_only_what_was_measured_is_reported(tmp_path):
     headings = [
         key for key in tables((tmp_path / "report.md").read_text("utf-8")) if "Table" in key
     ]
-    assert headings == ["Table 3. Further measures", "Table 4. Differences to rap"]
+    assert headings == ["Table 3. Further measures", "Table 4. Differences from rap"]
 
 
 def test_text_is_escaped(tmp_path):
@@ -595,7 +611,7 @@ def test_one_image(tmp_path):
     records = records_of(protocol, kept=1)
     write_report(tmp_path, protocol, records, maps_of(protocol, (0,)))
     markdown = (tmp_path / "report.md").read_text("utf-8")
-    assert "no standard error" in markdown
+    assert "no standard errors" in markdown
     assert "±" not in markdown
     row = tables(markdown)["Table 1. Outside-inside ratio"][-1]
     value = records[0]["results"]["control.random"]["ratio_positive"]
@@ -617,7 +633,7 @@ def test_a_method_alone_is_not_the_best(tmp_path):
     write_report(tmp_path, protocol, records_of(protocol), {})
     markdown = (tmp_path / "report.md").read_text("utf-8")
     assert "**" not in markdown
-    assert "Table 4. Differences to gradient" in markdown  # of the control
+    assert "Table 4. Differences from gradient" in markdown  # of the control
     assert "Agreement" not in markdown
 
 
@@ -656,7 +672,7 @@ def test_lines_for_the_terminal(full):
     assert sentence == (
         "bundled:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped."
     )
-    assert few.startswith("Only 5 images counted: below 100")
+    assert few.startswith("Only 5 images kept: with fewer than 100")
     assert summary_lines(protocol, summary | {"kept": 100})[1:] == lines
     assert len({len(line) for line in lines}) == 1
     cells = [re.split(r"\s{2,}", line) for line in lines]
@@ -680,7 +696,7 @@ def test_tensorflow_and_pyplot_are_not_imported():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_colours_are_told_by_what_each_method_says():
+def test_the_caption_explains_the_colours():
     methods = [
         {"title": title, "method": title.partition(":")[0], "options": options}
         for title, options in [
@@ -693,11 +709,11 @@ def test_colours_are_told_by_what_each_method_says():
         ]
     ]
     assert words.colours(methods) == (
-        "Red is positive relevance, blue negative: what has less influence than the rest (rap); what "
-        "speaks for the other classes (rap:contrast=softmax); what speaks against the class "
-        "(input_t_gradient, deep_lift)."
+        "Red is positive relevance, blue is negative relevance. Blue shows what has less influence than "
+        "the rest (rap); what speaks for the other classes (rap:contrast=softmax); what speaks against "
+        "the class (input_t_gradient, deep_lift)."
     )
-    assert words.colours(methods[2:3]) == "Red is positive relevance, blue negative."
+    assert words.colours(methods[2:3]) == "Red is positive relevance, blue is negative relevance."
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -164,7 +164,7 @@ def test_the_report_by_the_command(whole, tmp_path):
     assert f"in {tmp_path}: report.md and report.html" in text
     succeed("report", tmp_path, "--reference", "gradient")
     page = (tmp_path / "report.md").read_text()
-    assert "Differences to gradient" in page
+    assert "Differences from gradient" in page
     refused = fail("report", tmp_path, "--reference", "grad")
     assert re.search("Expected the reference among the methods rap, .*, got 'grad'", refused)
     assert (tmp_path / "report.md").read_text() == page

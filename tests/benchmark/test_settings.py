@@ -53,6 +53,7 @@ CHANGED = {
     "figures": 0,
     "photos": False,
     "resamples": 50,
+    "title": "A network on photographs",
 }
 
 

@@ -23,8 +23,8 @@ RAP = [
         "pointing_game": 1,
         "conservation_error": 1e-6,
         "sparsity": 0.4,
-        "lerf": {"correct": [1, 1, 1], "logit": [10.0, 9.0, 5.0]},
-        "morf": {"correct": [1, 0, 0], "logit": [10.0, 4.0, 1.0]},
+        "lerf": {"correct": [1, 1, 1], "logit": [10.0, 9.0, 5.0], "probability": [0.9, 0.6, 0.3]},
+        "morf": {"correct": [1, 0, 0], "logit": [10.0, 4.0, 1.0], "probability": [0.9, 0.6, 0.3]},
     },
     {
         "ratio_all": None,
@@ -37,8 +37,8 @@ RAP = [
         "pointing_game": 0,
         "conservation_error": None,
         "sparsity": 0.5,
-        "lerf": {"correct": [1, 1, 0], "logit": [6.0, 6.0, 3.0]},
-        "morf": {"correct": [1, 0, 1], "logit": [6.0, 3.0, 0.0]},
+        "lerf": {"correct": [1, 1, 0], "logit": [6.0, 6.0, 3.0], "probability": [0.9, 0.6, 0.3]},
+        "morf": {"correct": [1, 0, 1], "logit": [6.0, 3.0, 0.0], "probability": [0.9, 0.6, 0.3]},
     },
     {
         "ratio_all": 0.6,
@@ -51,8 +51,8 @@ RAP = [
         "pointing_game": 1,
         "conservation_error": 3e-6,
         "sparsity": 0.9,
-        "lerf": {"correct": [1, 0, 0], "logit": [8.0, 3.0, 1.0]},
-        "morf": {"correct": [1, 1, 0], "logit": [8.0, 2.0, 1.0]},
+        "lerf": {"correct": [1, 0, 0], "logit": [8.0, 3.0, 1.0], "probability": [0.9, 0.6, 0.3]},
+        "morf": {"correct": [1, 1, 0], "logit": [8.0, 2.0, 1.0], "probability": [0.9, 0.6, 0.3]},
     },
 ]
 EXPECTED = {
@@ -124,7 +124,11 @@ def other():
             "intersection": [2, 0],
             "average_precision": 0.5,
             "pointing_game": 0,
-            "lerf": {"correct": [1, 0, 0], "logit": [1.0, 0.0, 0.0]},
+            "lerf": {
+                "correct": [1, 0, 0],
+                "logit": [1.0, 0.0, 0.0],
+                "probability": [0.9, 0.6, 0.3],
+            },
         }
         for k, result in enumerate(RAP)
     ]
@@ -176,7 +180,12 @@ def test_standard_errors_of_a_mean_are_analytic():
     found = single("sparsity", values.tolist())
     assert found["standard_error"] == pytest.approx(expected, rel=0.15)
     records = kept(
-        {"m": [{"lerf": {"correct": [1, 0, 0], "logit": [v, 2 * v, 0]}} for v in values]}
+        {
+            "m": [
+                {"lerf": {"correct": [1, 0, 0], "logit": [v, 2 * v, 0], "probability": [1, 0, 0]}}
+                for v in values
+            ]
+        }
     )
     curve = summarize(protocol_of(["m"], ["lerf"]), records)["methods"]["m"]["curves"]["lerf"]
     found = curve["logit"]["standard_error"]

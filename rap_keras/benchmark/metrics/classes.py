@@ -46,16 +46,17 @@ def _grid(views: Sequence[View]) -> list[tuple[float, float]]:
 def _grid_words(protocol: Mapping[str, Any]) -> str:
     grid = protocol["grid"]
     return (
-        f"Grid pointing game: {grid['shape']} images of different classes, of each of which the model "
-        f"is sure (right, with a probability of {grid['confidence']:g} at least), in cells of "
-        f"{'their own' if grid['cells'] == 'full' else 'a smaller'} size; the share of the positive "
-        f"relevance for one of the classes that lies in its cell, by chance {1 / grid['count']:.2g}. "
-        "Signed: negative relevance in the other cells counts as right, that in the own as wrong."
+        f"Grid pointing game: a grid of {grid['shape']} images of different classes, "
+        f"{'each at full size' if grid['cells'] == 'full' else 'shrunk to the cells'}. The model "
+        f"classifies each image correctly with a probability of at least {grid['confidence']:g}. The "
+        "value is the share of the positive relevance for one of the classes that lies in the cell "
+        f"of that class; {1 / grid['count']:.2g} by chance. Signed: negative relevance counts as "
+        "right in the other cells and as wrong in the cell of the class."
     )
 
 
 def other_target(scene: Scene, seed: int) -> int:
-    """Another neuron, the same for the same seed and place in the data set."""
+    """A random other class, the same for the same seed and place in the data set."""
     generator = np.random.default_rng(seed_of(seed, scene.position, Purpose.OTHER_NEURON))
     count = len(scene.logits)
     return int((scene.target + generator.integers(1, count)) % count)
@@ -86,12 +87,12 @@ def _removal(v: View) -> tuple[float, float]:
 
 
 def removable(sample: Sample) -> list[str]:
-    """The classes on the image whose objects can be taken away."""
+    """The classes on the image whose objects can be removed."""
     return [label for label in sample.objects if label in sample.without]
 
 
 def _margins(effects: Array, logits: Array) -> Array:
-    """Effects on each logit less its alternatives, weighted as by contrast="softmax"."""
+    """Effects on each logit minus those on the other logits, weighted as by contrast="softmax"."""
     margins = np.array(effects, np.float64)
     for target in range(len(logits)):
         others = np.delete(np.arange(len(logits)), target)
@@ -103,7 +104,7 @@ def _margins(effects: Array, logits: Array) -> Array:
 def _needs_removal(sample: Sample) -> None:
     if not sample.without:
         raise InputError(
-            "Expected a data set whose objects can be taken away for the metric removal, "
+            "Expected a data set whose objects can be removed for the metric removal, "
             "cluttered-digits or cluttered-digit-pairs: choose one, or leave the metric out.",
             ("metrics", "data"),
         )
@@ -116,13 +117,13 @@ METRICS = (
         (
             compared("energy", "energy", "higher", "energy"),
             Column("energy, signed", "energy_all", "higher"),
-            compared("own object", "own_object", "higher"),
+            compared("explained object", "own_object", "higher"),
         ),
         CLASSES,
-        "Energy: the share of the positive relevance that is on the object (energy-based pointing "
-        "game); signed: negative relevance outside of it counts as right, that inside as wrong. Own "
-        "object: of the positive relevance that is on any object, the share on the explained one, where "
-        "there are others.",
+        "Energy: the share of the positive relevance that lies on the object (energy-based pointing "
+        "game). Signed: negative relevance counts as right outside the object and as wrong inside it. "
+        "Explained object: the share of the positive relevance on all objects that lies on the "
+        "explained object, for images with other objects.",
         "Wang et al. 2020",
     ),
     Metric(
@@ -145,9 +146,9 @@ METRICS = (
             Column("random logit, signed", "random_logit_signed"),
         ),
         CLASSES,
-        "Random logit: the rank correlation of the sizes of relevance with those of the map of "
-        "another neuron, drawn for each image; 1 for a map that shows the same places for each class. "
-        "Signed: that of the relevance itself, which a logit of the other sign turns round.",
+        "Random logit: the rank correlation between the absolute relevance for the target and for a "
+        "random other class; 1 for a map that is the same for every class. Signed: the rank correlation "
+        "of the relevance itself, whose sign follows the sign of the logit.",
         "Sixt et al. 2020",
         settings=("seed",),
         defined=lambda v: len(v.scene.logits) > 1,
@@ -160,10 +161,9 @@ METRICS = (
             Column("removal, margin", "removal_margin", "higher"),
         ),
         CLASSES,
-        "Removal: for each object and each neuron, the relevance on the object and what the "
-        "logit loses where the object is not on the image; their rank correlation, image by image. "
-        "Margin: what the logit loses less what the others lose, weighted by their probability among "
-        "themselves.",
+        "Removal: the rank correlation, on each image, between the relevance on each object for each "
+        "class and the drop of the logit of that class when the object is removed. Margin: the drop "
+        "minus the drops of the other logits, weighted by their probabilities among themselves.",
         "Hesse et al. 2023",
         defined=lambda v: v.scene.effects is not None,
         check=_needs_removal,

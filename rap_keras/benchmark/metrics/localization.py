@@ -21,7 +21,7 @@ from rap_keras.evaluation import localization, segmentation
 
 
 def _on_object(v: View) -> tuple[Array, Array, Array]:
-    """A map, the object and what does not count, as most functions take them."""
+    """The map, the object and the ignored pixels, as most functions take them."""
     return v.heatmap, v.scene.mask, v.scene.void
 
 
@@ -43,9 +43,9 @@ def _counts(v: View, threshold: str | float) -> Numbers:
 
 
 def _segmented(numbers: Sequence[Numbers], pooled: bool) -> dict[str, Ratio]:
-    """Of the pixels of all images together (pooled), or the mean over the images.
+    """Ratios of the pixels of all images together (pooled), or means over the images.
 
-    The mean IOU is over the classes of which there is any pixel, on the mask or on the map.
+    The mean IOU is over the classes with any pixel on the mask or on the map.
     """
     correct, labelled = column(numbers, "correct"), column(numbers, "labelled")
     intersection = np.array([image["intersection"] for image in numbers], dtype=np.float64)
@@ -74,14 +74,14 @@ def _equal_area(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
 def _by_sign_words(protocol: Json) -> str:
     if "equal_area" not in protocol["metrics"]:
         return (
-            "The pixels above each method's threshold against the object, in percent (Table 2 of arXiv "
-            "1904.00605). Higher is better."
+            "Agreement of the pixels above each method's threshold with the object, in percent (Table 2 "
+            "of arXiv 1904.00605). Higher is better."
         )
     return (
-        "By sign (Table 2 of arXiv 1904.00605): the pixels above each method's threshold, which is 0, "
-        "or the map's mean where a method gives no negative relevance, if nothing else was asked for. "
-        "There the cut decides as much as the map: on small objects 0 also takes weak relevance in the "
-        "background, on large ones the mean cuts off much of the object."
+        "By sign (Table 2 of arXiv 1904.00605): the pixels above each method's threshold. By default it "
+        "is 0, or the map's mean for methods without negative relevance. This threshold matters as much "
+        "as the map: on small objects, 0 includes weak relevance in the background; on large objects, "
+        "the mean cuts off much of the object."
     )
 
 
@@ -94,8 +94,8 @@ def _top_k(v: View, top_k: int) -> tuple[float, float]:
 
 def _top_k_words(protocol: Json) -> str:
     return (
-        f"Top-k: the share of the {protocol['top_k']} most relevant pixels that lie on the object; "
-        "weighted: in relation to the object's share of the pixels, 1 by chance."
+        f"Top-k: the share of the {protocol['top_k']} most relevant pixels that lie on the object. "
+        "Weighted: the same divided by the object's share of the pixels; 1 by chance."
     )
 
 
@@ -118,10 +118,10 @@ METRICS = (
             Column("POS, median", "ratio_positive_median", "lower"),
         ),
         RATIO,
-        "The mean relevance outside of the object over that inside of it (eq. 11 of arXiv "
-        "1904.00605, whose Table 1 this follows). ALL: negative relevance is in the right place "
-        "outside, in the wrong place inside; POS: it is left out. Means over the images, and medians, "
-        "since ratios have heavy tails. Lower is better.",
+        "The mean relevance outside the object divided by the mean relevance inside it (eq. 11 and "
+        "Table 1 of arXiv 1904.00605). ALL: negative relevance counts as right outside the object and "
+        "as wrong inside it. POS: only positive relevance counts. Means and medians over the images, "
+        "because ratios have heavy tails. Lower is better.",
         "eq. 11, Table 1",
         default=True,
     ),
@@ -130,9 +130,10 @@ METRICS = (
         each(lambda v: {"equal_area": _counts(v, "area")}),
         _segmentation_columns("_equal_area"),
         SEGMENTATION,
-        "What a map takes for the object against the object, in percent. Higher is better. Equal "
-        "area: as many of each map's most relevant pixels as the object has, the same for every method. "
-        "The size is given away, so noise gets its share: this measures a ranking.",
+        "Agreement of the pixels that a map selects with the object, in percent. Higher is better. "
+        "Equal area: the most relevant pixels of each map, as many as the object has, for every "
+        "method. The object's size is given, so even noise finds a part of it: this measures a "
+        "ranking.",
         "this project",
         _equal_area,
         beside=("segmentation", "equal area"),
@@ -173,8 +174,8 @@ METRICS = (
         lambda v: localization.relevance_mass_accuracy(*_on_object(v)),
         "higher",
         FURTHER,
-        "Mass accuracy: the share of the positive relevance that lies on the object, which is "
-        "what the metric energy gives as well.",
+        "Mass accuracy: the share of the positive relevance that lies on the object, the same as the "
+        "metric energy.",
         "Arras et al. 2022",
     ),
     one_number(
@@ -182,8 +183,8 @@ METRICS = (
         lambda v: localization.relevance_rank_accuracy(*_on_object(v)),
         "higher",
         FURTHER,
-        "Rank accuracy: of the most relevant pixels, as many as the object has, the share that "
-        "lie on it.",
+        "Rank accuracy: the share of the most relevant pixels, as many as the object has, that lie on "
+        "the object.",
         "Arras et al. 2022",
     ),
     Metric(

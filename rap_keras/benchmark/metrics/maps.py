@@ -16,7 +16,7 @@ METRICS = (
         each(lambda v: maps.conservation_error(v.relevance, v.scene.logit, v.contrasted)),
         (
             Column("conservation error", "conservation_error", "lower"),
-            Column("its median", "conservation_error_median", "lower"),
+            Column("conservation error, median", "conservation_error_median", "lower"),
         ),
         FURTHER,
         FURTHER_WORDS,
@@ -43,7 +43,7 @@ METRICS = (
             Column("completeness error, median", "completeness_median", "lower"),
         ),
         FURTHER,
-        "Completeness error: that distance in the unit of the logit.",
+        "Completeness error: the same distance in the unit of the logit.",
         "Sundararajan et al. 2017",
         defined=_is_explained,
     ),
@@ -52,8 +52,8 @@ METRICS = (
         each(lambda v: (maps.complexity(v.heatmap), maps.effective_pixels(v.heatmap))),
         (Column("complexity", "complexity"), Column("effective pixels", "effective_pixels")),
         FURTHER,
-        "Complexity: the entropy of the pixels' shares of the absolute relevance, in nats; "
-        "effective pixels: those with more than a hundredth of the largest.",
+        "Complexity: the entropy of the pixels' shares of the absolute relevance, in nats. Effective "
+        "pixels: the pixels with more than a hundredth of the largest absolute relevance.",
         "Bhatt et al. 2020",
     ),
 )

@@ -20,7 +20,7 @@ from rap_keras.evaluation.curves import (
 from rap_keras.evaluation.replacement import blurred
 
 PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
-"""The curves as the summary calls them, and as an image's record does."""
+"""The curves by their names in the summary, with their names in an image's record."""
 
 DRAWS = ("draws", "seed", "batch_size")
 
@@ -28,7 +28,7 @@ Curves = list[PerturbationCurve]
 
 
 def _curves(views: Sequence[View], order: str, given: Json, **replaced: Any) -> Curves:
-    """Those of a method's maps of the images of a chunk, whose steps share batches."""
+    """The curves of a method's maps of the images of a chunk, whose steps share batches."""
     scenes = [view.scene for view in views]
     options: dict[str, Any] = {
         "x": [scene.x for scene in scenes],
@@ -80,7 +80,7 @@ def _areas(curves: Curves) -> list[float]:
 def _by_draws(
     function: Callable[..., Any], v: View, purpose: Purpose, given: Json, **more: Any
 ) -> Any:
-    """What a function makes of random changes of an image."""
+    """A function of random changes of an image."""
     scene, seed = v.scene, seed_of(given["seed"], v.scene.position, purpose)
     drawn = {"samples": given["draws"], "seed": seed, "batch_size": given["batch_size"]}
     return function(scene.predict, scene.x, v.heatmap, scene.target, **drawn, **more)
@@ -93,9 +93,9 @@ def _faithfulness(v: View, **given: Any) -> float:
 
 
 def _infidelity(v: View, **given: Any) -> tuple[float, float]:
-    told, drops = _by_draws(faithfulness.told_and_lost, v, Purpose.SQUARES, given)
+    relevance, drops = _by_draws(faithfulness.told_and_lost, v, Purpose.SQUARES, given)
     error = faithfulness.squared_error
-    return error(told, drops), error(told, drops, scaled=True)
+    return error(relevance, drops), error(relevance, drops, scaled=True)
 
 
 def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
@@ -130,15 +130,6 @@ _of_curves = functools.partial(
 )
 
 
-def parts_of(numbers: Sequence[Numbers], name: str) -> dict[str, str]:
-    """Those of `PARTS` that every image has; the version before had no probabilities."""
-    return {
-        label: part
-        for label, part in PARTS.items()
-        if all(part in image[name] for image in numbers)
-    }
-
-
 def curves(numbers: Sequence[Numbers], name: str, part: str) -> Array:
     """A curve of each image, (images, steps + 1)."""
     return np.array([image[name][part] for image in numbers], dtype=np.float64)
@@ -150,7 +141,7 @@ def _area(curves: Array, fractions: Array) -> Array:
 
 
 def _mean_drop(curves: Array) -> Array:
-    """AOPC of each image: the mean of f_0 - f_k over all steps, k = 0 among them."""
+    """AOPC of each image: the mean of f_0 - f_k over all steps, including k = 0."""
     return (curves[:, :1] - curves).mean(axis=1)
 
 
@@ -183,9 +174,9 @@ METRICS = (
             Column("SRG, accuracy", "srg_accuracy", "higher"),
         ),
         FAITHFULNESS,
-        "SRG: symmetric relevance gain, the area between the curves of LeRF and MoRF: of the "
-        "explained logit, of its probability, of the accuracy. What the replacement does to every order "
-        "alike drops out; noise has 0.",
+        "SRG: the symmetric relevance gain, which is the area between the curves of LeRF and MoRF, for "
+        "the target's logit, its probability and the accuracy. Effects of the replacement that are the "
+        "same for every order cancel; noise has 0.",
         "Blücher et al. 2024",
     ),
     _of_curves(
@@ -193,8 +184,8 @@ METRICS = (
         _insertion,
         (compared("insertion", "insertion", "higher"),),
         FAITHFULNESS,
-        "Insertion: the area under the probability while the pixels of a blurred image (Gaussian "
-        "of 5 pixels) become sharp from the most relevant on.",
+        "Insertion: the area under the probability while the pixels of a blurred image (Gaussian of 5 "
+        "pixels) are restored, the most relevant first.",
         "Petsiuk et al. 2018",
     ),
     _of_curves(
@@ -202,7 +193,7 @@ METRICS = (
         _deletion,
         (compared("deletion", "deletion", "lower"),),
         FAITHFULNESS,
-        "Deletion: that while pixels become 0 from the most relevant on.",
+        "Deletion: the area under the probability while pixels become 0, the most relevant first.",
         "Petsiuk et al. 2018",
     ),
     one_number(
@@ -210,8 +201,8 @@ METRICS = (
         _faithfulness,
         "higher",
         FAITHFULNESS,
-        "Faithfulness correlation: of the relevance of random sets, each of a tenth of the "
-        "pixels, with what the logit loses where they are replaced.",
+        "Faithfulness correlation: the correlation between the relevance of random sets, each of a "
+        "tenth of the pixels, and the drop of the logit when they are replaced.",
         "Bhatt et al. 2020",
         settings=DRAWS,
         perturbs=True,
@@ -224,9 +215,9 @@ METRICS = (
             Column("infidelity, scaled, median", "infidelity_scaled_median", "lower"),
         ),
         FAITHFULNESS,
-        "Infidelity: the mean square of the relevance on random squares, a quarter of the image's "
-        "side, less what the logit loses where they are 0; scaled: after each map is multiplied by the "
-        "number that suits it best.",
+        "Infidelity: the mean squared difference between the relevance on random squares, whose side is "
+        "a quarter of the image's, and the drop of the logit when they are set to 0. Scaled: after each "
+        "map is multiplied by the factor that fits best.",
         "Yeh et al. 2019",
         settings=DRAWS,
     ),

@@ -1,4 +1,4 @@
-"""Whether a map stays where its input hardly changes, and changes where the model forgets."""
+"""Whether a map is stable under small changes of the input, and depends on the model's parameters."""
 
 import itertools
 from collections.abc import Callable
@@ -18,14 +18,14 @@ CHANGES = ("radius", "neighbours", "seed", "batch_size")
 
 
 def _changes(v: View, purpose: Purpose, given: Json) -> tuple[Any, ...]:
-    """How the input is changed: radius, number, seed and batch size, as the functions take them."""
+    """Radius, number, seed and batch size of the changes of the input."""
     radius = given["radius"] * float(np.ptp(v.scene.x))
     seed = seed_of(given["seed"], v.scene.position, purpose)
     return radius, given["neighbours"], seed, given["batch_size"]
 
 
 def _near(v: View, given: Json) -> tuple[Array, Array]:
-    """How far the maps of neighbours of the input are from its map, and they from the input."""
+    """The distances of neighbours of the input: of their maps to its map, and of the inputs."""
 
     def compute() -> tuple[Array, Array]:
         heatmap, x = np.asarray(v.heatmap, np.float64), np.asarray(v.scene.x, np.float64)
@@ -44,7 +44,7 @@ def _near(v: View, given: Json) -> tuple[Array, Array]:
 
 
 def _randomised(v: View, stage: str) -> Stack:
-    """The map by the randomised model."""
+    """The map of the randomised model."""
     x = v.scene.x[np.newaxis]
     return v.once(f"randomised {stage}", lambda: v.maps.of_inputs(v.scene, x, stage)[0])
 
@@ -70,7 +70,7 @@ def _by_stage(
     reference: str,
     **more: Any,
 ) -> Metric:
-    """A metric of how similar the maps of the model and of each of its randomised copies are."""
+    """A metric of the similarity between the maps of the model and of its randomised copies."""
     name = title.lower()
 
     def measure(v: View, **given: Any) -> tuple[float, ...]:
@@ -88,18 +88,18 @@ def _by_stage(
 def _near_words(protocol: Json) -> str:
     changes = protocol["changes"]
     return (
-        f"Over {changes['neighbours']} inputs near the image, whose numbers are changed evenly by at "
-        f"most {changes['radius']:g} of their range: max-sensitivity, the largest change of the map "
-        "relative to its size; local Lipschitz, the largest change of the map relative to that of the "
-        "input, which is in the unit of relevance."
+        f"Over {changes['neighbours']} inputs near the image, with uniform changes of up to "
+        f"{changes['radius']:g} of the input's range. Max-sensitivity: the largest change of the map "
+        "relative to its size. Local Lipschitz: the largest change of the map relative to the change of "
+        "the input, in the unit of relevance."
     )
 
 
 def _smooth_words(protocol: Json) -> str:
     changes = protocol["changes"]
     return (
-        f"sMPRT: that of maps averaged over {changes['neighbours']} inputs with Gaussian noise of "
-        f"{changes['radius']:g} of their range."
+        f"sMPRT: the same for maps averaged over {changes['neighbours']} inputs with Gaussian noise of "
+        f"{changes['radius']:g} of the input's range."
     )
 
 
@@ -128,9 +128,9 @@ METRICS = (
     _by_stage(
         "MPRT",
         lambda v, stage, given: v.heatmap if stage is None else _randomised(v, stage),
-        "MPRT: the rank correlation of the sizes of relevance with those by a copy of the model "
-        "whose parameters are shuffled within each array: in the layer of the logits, in the later half "
-        "of the layers, in all. Near 0 for a map that depends on what was learned.",
+        "MPRT: the rank correlation between the absolute relevance by the model and by a copy whose "
+        "parameters are shuffled within each array: in the layer of the logits, in the later half of "
+        "the layers, or in all layers. It is near 0 for a map that depends on the learned parameters.",
         "Adebayo et al. 2018",
     ),
     _by_stage("sMPRT", _smoothed, _smooth_words, "Hedström et al. 2024", settings=CHANGES),
@@ -139,8 +139,8 @@ METRICS = (
         lambda v: randomisation.entropy_rise(v.heatmap, _randomised(v, "all")),
         "higher",
         ROBUSTNESS,
-        "eMPRT: how much more complex the map by the copy with all parameters shuffled is, "
-        "relative to the map: by the entropy of their histograms (100 bins).",
+        "eMPRT: the increase in complexity from the map to the map by the copy with all parameters "
+        "shuffled, relative to the first: the entropy of their histograms (100 bins).",
         "Hedström et al. 2024",
         label="eMPRT",
         defined=_follow_inputs,

@@ -1,4 +1,4 @@
-"""The report's tables of numbers, by their titles, in their order."""
+"""The titles of the report's tables of numbers, in order."""
 
 RATIO = "Table 1. Outside-inside ratio"
 SEGMENTATION = "Table 2. Segmentation"
@@ -10,9 +10,9 @@ TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES, FAITHFULNESS, ROBUSTNESS)
 
 FURTHER_WORDS = (
     "Means over the images. ↑: higher is better, ↓: lower is better. Average precision, pointing "
-    "game and sparsity (the Gini index) go from 0 to 1. Conservation error: how far the sum of the "
-    "relevance is from the logit, relative to the logit. LeRF and MoRF: pixels are replaced from "
-    "the least or from the most relevant on; the area is that under the accuracy (0 to 1) over the "
-    "share of replaced pixels, AOPC the mean drop of the explained logit over all steps."
+    "game and sparsity (the Gini index) are between 0 and 1. Conservation error: the distance between "
+    "the sum of the relevance and the logit, relative to the logit. LeRF and MoRF: pixels are replaced, "
+    "the least or the most relevant first. The area is the area under the accuracy (0 to 1) over the "
+    "share of replaced pixels; AOPC is the mean drop of the target's logit over all steps."
 )
-"""Said once for those that stand there together."""
+"""The text of all metrics of this table together."""

@@ -1,4 +1,4 @@
-"""A document as blocks, and those written as Markdown."""
+"""A document as a list of blocks, and its Markdown."""
 
 import html
 import re
@@ -18,7 +18,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph of plain text; a note is in smaller letters where there are such."""
+    """A paragraph of plain text; notes are in smaller letters in HTML."""
 
     text: str
     note: bool = False
@@ -26,7 +26,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines as they are typed."""
+    """Lines of code."""
 
     text: str
 
@@ -41,9 +41,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture in a file next to the report."""
+    """A figure in a file next to the report, with a heading and a caption."""
 
     path: str
+    title: str
     caption: str
 
 
@@ -52,11 +53,11 @@ class Table:
     """A table of plain text.
 
     Attributes:
-        columns: The heads.
-        rows: Cells.
-        controls: More rows, set apart.
-        bold: The cells (row, column) among `rows` to print bold.
-        numbers: Whether all columns but the first are numbers.
+        columns: The column headings.
+        rows: The cells.
+        controls: Further rows in a separate part below.
+        bold: The cells (row, column) of `rows` that are printed in bold.
+        numbers: Whether all columns except the first contain numbers.
     """
 
     columns: Sequence[str]
@@ -70,7 +71,7 @@ Block = Heading | Paragraph | Code | Link | Image | Table
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """Blocks as Markdown (GitHub's, for its tables); all of their text is escaped."""
+    """Blocks as GitHub's Markdown, which has tables; all text is escaped."""
     return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 
@@ -82,8 +83,8 @@ def _markdown(block: Block) -> str:
             return _escape(text)
         case Link(path, text):
             return f"[{_escape(text)}]({path})"
-        case Image(path, caption):
-            return f"![{_escape(caption)}]({path})\n\n{_escape(caption)}"
+        case Image(path, title, caption):
+            return f"![{_escape(title)}]({path})\n\n{_escape(caption)}"
         case Code(text):
             text = printable(text)
             longest = max(map(len, re.findall("`+", text)), default=0)
@@ -105,8 +106,8 @@ def _markdown_table(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as one line of Markdown that shows just that."""
+    """Escapes text as one line of Markdown."""
     text = html.escape(spaced(text), quote=False)
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
-    # Inside of words an underscore is nothing but that.
+    # An underscore inside a word has no meaning in Markdown.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

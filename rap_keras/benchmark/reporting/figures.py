@@ -32,7 +32,7 @@ QUALITIES = ((WIDEST, 256), (WIDEST, 64), (1280, 64), (1280, 32), (960, 32))
 SAMPLE = 30_000  # pixels from which the colours are chosen
 # Heat maps: the height of letters on a page of `PAGE` pixels, and the columns with upright titles.
 PAGE, LETTERS, UPRIGHT = 1280, 12, 12
-# Those of tab10, without the grey, which is for controls; and three dark ones.
+# The colours of tab10 without grey, which is used for controls, and three dark colours.
 COLORS = (
     *("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf"),
     *("#bcbd22", "#08306b", "#00441b", "#3f007d"),
@@ -48,52 +48,55 @@ MapsOfImages = Mapping[int, Maps]
 class _Drawn:
     """A figure with its place in the report."""
 
-    title: str
     block: Image
     figure: Figure
+
+
+def heatmaps_block(protocol: Json) -> Image:
+    """The figure of heat maps as a block."""
+    caption = (
+        f"Heat maps of the first images, as in Fig. 5 of arXiv 1904.00605. "
+        f"{colours(protocol['methods'])} Each map has a separate colour scale, which ends at the "
+        f"{PERCENTILE}th percentile of its absolute values."
+    )
+    return Image("figures/heatmaps.png", "Heat maps", caption)
 
 
 def draw_figures(
     protocol: Json, summary: Json, images: Sequence[Json], maps: MapsOfImages
 ) -> list[_Drawn]:
-    """The figures that the report shows, as far as there is something to draw."""
+    """The figures of the report, where there is something to draw."""
     figures = []
     if maps:
-        caption = (
-            "Images and their heat maps (in the manner of Fig. 5 of arXiv 1904.00605). "
-            f"{colours(protocol['methods'])} Each map has a scale of its own; its colours saturate at "
-            f"the {PERCENTILE}th percentile of the absolute values."
-        )
-        image = Image("figures/heatmaps.png", caption)
-        figures.append(_Drawn("Heat maps", image, heatmap_figure(protocol, images, maps)))
+        figures.append(_Drawn(heatmaps_block(protocol), heatmap_figure(protocol, images, maps)))
     for metric in chosen(protocol["metrics"]):
         if (curve := metric.curve) is None:
             continue
         caption = (
-            f"Accuracy and explained logit, means over the images, while pixels are replaced from the "
-            f"{curve.first} relevant on (in the manner of Fig. 7 of arXiv 1904.00605): the curves of "
-            f"good methods stay {curve.good}. Bands: one standard error. Dashed: controls."
+            f"Mean accuracy and mean logit of the target while pixels are replaced, the {curve.first} "
+            "relevant first (as in Fig. 7 of arXiv 1904.00605). The curves of good methods stay "
+            f"{curve.good}. Bands show one standard error; dashed lines are controls."
         )
-        image = Image(f"figures/{metric.name}.png", caption)
-        drawn = perturbation_figure(protocol, summary, metric.name)
-        title = f"Perturbation, {curve.first} relevant first ({curve.title})"
-        figures.append(_Drawn(title, image, drawn))
+        title = f"Perturbation: {curve.first} relevant pixels first ({curve.title})"
+        image = Image(f"figures/{metric.name}.png", title, caption)
+        figures.append(_Drawn(image, perturbation_figure(protocol, summary, metric.name)))
     ranked = [c for c in columns(chosen(protocol["metrics"])) if summary["ranks"].get(c.quantity)]
     if ranked:
         caption = (
-            "Mean rank of each method over the images where all have a value, 1 is the best. Methods "
-            "whose bars do not overlap differ by more than the critical difference (Nemenyi's test at "
-            "0.05, as in Demsar 2006); p is of Friedman's test, that all are alike."
+            "Mean rank of each method over the images where all methods have a value; 1 is the best. "
+            "Methods whose bars do not overlap differ by more than the critical difference (Nemenyi's "
+            "test at the 0.05 level, as in Demsar 2006). The p-value is from Friedman's test that all "
+            "methods rank equally."
         )
-        image = Image("figures/ranks.png", caption)
-        figures.append(_Drawn("Ranks", image, ranks_figure(summary, ranked)))
+        image = Image("figures/ranks.png", "Ranks", caption)
+        figures.append(_Drawn(image, ranks_figure(summary, ranked)))
     return figures
 
 
 def heatmap_figure(protocol: Json, images: Sequence[Json], maps: MapsOfImages) -> Figure:
-    """Draws the first images and their heat maps, a row for each, in the manner of the paper's Fig. 5.
+    """Draws the first images and their heat maps, one image per row, as in the paper's Fig. 5.
 
-    A method is drawn if every image has its map.
+    A method is drawn if all of these images have its map.
     """
     positions = sorted(maps)[:MOST_ROWS]
     maps = {position: maps[position] for position in positions}
@@ -114,10 +117,10 @@ def heatmap_figure(protocol: Json, images: Sequence[Json], maps: MapsOfImages) -
 
 
 def _label_heatmaps(figure: Figure, rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Names rows and columns in letters that stay readable on a page, however wide the figure is."""
+    """Labels rows and columns in letters that stay readable on a page, however wide the figure is."""
     width, height = figure.get_size_inches()
     letter = max(8.3 / 72, LETTERS * width / PAGE)  # the size of letters in inches
-    room = int(0.93 * PANEL_INCHES / (0.6 * letter))
+    room = int(0.97 * PANEL_INCHES / (0.55 * letter))
     upright = len(columns) <= UPRIGHT
     titles = [_label(title, room if upright else 24) for title in columns]
     names = [_label(name, room) for name in rows]
@@ -126,13 +129,14 @@ def _label_heatmaps(figure: Figure, rows: Sequence[str], columns: Sequence[str])
     for ax, name in zip(figure.axes[:: len(columns)], names, strict=True):
         ax.set_ylabel(name, fontsize=72 * letter)
     lines = [title.split("\n") for title in titles]
-    above = max(map(len, lines)) * 1.25 if upright else 0.6 * max(map(len, sum(lines, [])))
+    longest = max(len(line) for title in lines for line in title)
+    above = 1.25 * max(map(len, lines)) if upright else 0.6 * longest
     left = max(name.count("\n") + 1 for name in names) * 1.25
     figure.set_size_inches(width + left * letter, height + above * letter)
 
 
 def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
-    """Draws accuracy and logit over the share of replaced pixels, in the manner of the paper's Fig. 7.
+    """Draws accuracy and logit over the share of replaced pixels, as in the paper's Fig. 7.
 
     Each method is a line with a band of one standard error; controls are dashed. `name` is "lerf" or
     "morf".
@@ -148,7 +152,7 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
         _draw_curve(left, shares, curves["accuracy"], 100, styles[title])
         _draw_curve(right, shares, curves["logit"], 1, styles[title])
     left.set_ylabel("accuracy (%)")
-    right.set_ylabel("logit of the explained class")
+    right.set_ylabel("logit of the target")
     for ax in (left, right):
         ax.set_xlabel("replaced pixels (%)")
         ax.grid(color="0.9")
@@ -158,9 +162,9 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
 
 
 def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
-    """Draws mean ranks with critical differences, a panel for each measure (Demsar 2006, sec. 3.2.2).
+    """Draws mean ranks with critical differences, one panel per measure (Demsar 2006, sec. 3.2.2).
 
-    Each method's bar is as long as the critical difference.
+    Each bar is as long as the critical difference.
     """
     wide = min(2, len(ranked))
     high = -(-len(ranked) // wide)
@@ -169,7 +173,7 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
     figure = NotebookFigure(figsize=size, dpi=DPI, layout="constrained")
     places = figure.add_gridspec(high, 2 * wide)
     for number, column in enumerate(ranked):
-        # The last of an odd number of panels stands in the middle.
+        # The last panel is centred if their number is odd.
         left = 2 * (number % wide) + (number == len(ranked) - 1 and len(ranked) % wide)
         ax = figure.add_subplot(places[number // wide, left : left + 2])
         found = summary["ranks"][column.quantity]
@@ -196,7 +200,7 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
 
 
 def _styles(summary: Json, points: int) -> dict[str, dict[str, Any]]:
-    """How each line is drawn: no two of two dozen are the same, the first method is on top."""
+    """How each line is drawn. Two dozen lines all look different; the first method is on top."""
     colors, controls, markers = cycle(COLORS), cycle(CONTROL_COLORS), cycle(MARKERS)
     every = max(1, points // MARKERS_PER_CURVE)
     styles = {}
@@ -208,7 +212,7 @@ def _styles(summary: Json, points: int) -> dict[str, dict[str, Any]]:
             "linestyle": "--" if control else "-",
             "linewidth": 2.4 if title == summary["reference"] else 1.4,
             "markersize": 5,
-            # Where curves lie on each other, their markers stand side by side.
+            # The markers of curves that overlap are next to each other.
             "markevery": (int(place * every), every),
             "zorder": 3 - place,
         }
@@ -227,7 +231,7 @@ def _draw_curve(
 
 
 def _stacked(arrays: Sequence[NDArray[Any]], filling: float) -> NDArray[Any]:
-    """Arrays of perhaps different sizes as one, filled up at the right and below."""
+    """Stacks arrays that may differ in size, padded at the right and the bottom."""
     height, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     filled = []
     for array in arrays:
@@ -238,7 +242,7 @@ def _stacked(arrays: Sequence[NDArray[Any]], filling: float) -> NDArray[Any]:
 
 
 def _label(text: str, width: int = 22) -> str:
-    """Text for a figure: lines that fit, and no formulas."""
+    """Text for a figure, wrapped to a width in letters, without formulas."""
     spaced = printable(text).replace(":", ": ").replace("_", "_ ")  # where lines may end
     lines = textwrap.wrap(spaced, width) or [""]
     joined = "\n".join(line.replace(": ", ":").replace("_ ", "_") for line in lines)
@@ -265,27 +269,28 @@ def compact_png(image: PIL.Image.Image) -> bytes:
         if image.width > width:
             small = image.resize((width, round(image.height * width / image.width)))
         buffer = io.BytesIO()
-        palette = _palette(small, colors)
-        # Dithering would add noise to white areas.
-        small.quantize(palette=palette, dither=PIL.Image.Dither.NONE).save(
-            buffer, "PNG", optimize=True
-        )
+        _with_palette(small, colors).save(buffer, "PNG", optimize=True)
         data = buffer.getvalue()
         if len(data) <= LARGEST:
             break
     return data
 
 
-def _palette(image: PIL.Image.Image, colors: int) -> PIL.Image.Image:
-    """An image with the colours that suit a sample of the pixels best, and white if there is any."""
-    pixels = np.asarray(image).reshape(-1, 3)
-    sample = np.ascontiguousarray(pixels[:: -(-len(pixels) // SAMPLE)])
+def _with_palette(image: PIL.Image.Image, colors: int) -> PIL.Image.Image:
+    """The image in a few colours, which are chosen from a sample of its pixels; white stays white."""
+    pixels = np.asarray(image)
+    flat = pixels.reshape(-1, 3)
+    sample = np.ascontiguousarray(flat[:: -(-len(flat) // SAMPLE)])
     palette = PIL.Image.fromarray(sample[np.newaxis]).quantize(
         colors, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1
     )
-    if (sample == 255).all(axis=1).any():
-        # Its mean with other light colours is slightly grey.
-        found = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-        found[found.astype(int).sum(axis=1).argmax()] = 255
-        palette.putpalette(found.tobytes())
-    return palette
+    # Dithering would add noise to plain areas.
+    found = image.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+    places, table = np.array(found), np.array(found.getpalette(), np.uint8).reshape(-1, 3)
+    white = (pixels == 255).all(axis=2)
+    if white.any():
+        lightest = table.astype(int).sum(axis=1).argmax()
+        table[lightest], places[white] = 255, lightest
+    exact = PIL.Image.fromarray(places, "P")
+    exact.putpalette(table.tobytes())
+    return exact

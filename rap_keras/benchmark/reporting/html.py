@@ -1,4 +1,4 @@
-"""Blocks as one HTML page that needs nothing but itself."""
+"""Blocks as one HTML page without external files."""
 
 import base64
 import html
@@ -18,12 +18,12 @@ from rap_keras.support.text import printable, spaced
 
 
 def page(title: str, body: Sequence[str], script: str) -> str:
-    """A whole page with the style of the report, light or dark as the reader's system is.
+    """A complete page in the report's style, light or dark like the reader's system.
 
     Args:
         title: Plain text.
         body: Lines of HTML.
-        script: The name of a script next to this file.
+        script: The file name of a script in this folder.
     """
     return "\n".join(
         [
@@ -32,27 +32,27 @@ def page(title: str, body: Sequence[str], script: str) -> str:
             '<head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{html.escape(title)}</title>",
-            f"<style>\n{_beside('report.css')}</style></head>",
+            f"<style>\n{_read('report.css')}</style></head>",
             "<body>",
             *body,
-            f"<script>\n{_beside(script)}</script>",
+            f"<script>\n{_read(script)}</script>",
             "</body>",
             "</html>\n",
         ]
     )
 
 
-def to_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """Blocks as a page that holds its pictures, by their paths; a click on a head sorts its table."""
+def to_html(blocks: Sequence[Block], figures: Mapping[str, bytes]) -> str:
+    """Blocks as a page with sortable tables and embedded figures, which are given by their paths."""
     title = next((b.text for b in blocks if isinstance(b, Heading) and b.level == 1), "")
-    return page(title, [_html(block, pictures) for block in blocks], "sortable.js")
+    return page(title, [_html(block, figures) for block in blocks], "sortable.js")
 
 
-def _beside(name: str) -> str:
+def _read(name: str) -> str:
     return resources.files("rap_keras.benchmark.reporting").joinpath(name).read_text("utf-8")
 
 
-def _html(block: Block, pictures: Mapping[str, bytes]) -> str:
+def _html(block: Block, figures: Mapping[str, bytes]) -> str:
     match block:
         case Heading(text, level):
             return f"<h{level}>{_text(text)}</h{level}>"
@@ -61,10 +61,10 @@ def _html(block: Block, pictures: Mapping[str, bytes]) -> str:
             return f"{start}{_text(text)}</p>"
         case Link(path, text):
             return f'<p><a href="{path}">{_text(text)}</a></p>'
-        case Image(path, caption):
-            alt = _text(caption)
-            source = f"data:image/png;base64,{base64.b64encode(pictures[path]).decode()}"
-            return f'<p><img src="{source}" alt="{alt}"></p>\n<p class="note">{alt}</p>'
+        case Image(path, title, caption):
+            source = f"data:image/png;base64,{base64.b64encode(figures[path]).decode()}"
+            image = f'<p><img src="{source}" alt="{_text(title)}"></p>'
+            return f'{image}\n<p class="note">{_text(caption)}</p>'
         case Code(text):
             return f"<pre><code>{html.escape(printable(text))}</code></pre>"
         case Table():

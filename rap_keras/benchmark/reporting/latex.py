@@ -15,16 +15,16 @@ _SPECIAL = {
 
 
 def to_latex(blocks: Iterable[Block]) -> str:
-    """The tables of numbers, each under the heading before it; other blocks are left out.
+    """The tables of numbers, each with the heading above it as caption; other blocks are left out.
 
-    They need the packages booktabs and graphicx, which fits tables that are too wide into the line.
+    They need the LaTeX packages booktabs, and graphicx to shrink wide tables to the line width.
     """
     parts = [r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."]
     heading = ""
     for block in blocks:
         match block:
             case Heading(text):
-                # LaTeX numbers tables itself.
+                # LaTeX numbers the tables.
                 heading = re.sub(r"^Table \d+\. ", "", text)
             case Table(numbers=True):
                 parts.append("\n".join(_table(heading, block)))
@@ -55,13 +55,13 @@ def _row(cells: Sequence[str], bold: Sequence[bool] = ()) -> str:
     written = [_escape(cell) for cell in cells]
     for j, strong in enumerate(bold):
         if strong:
-            # Signs of mathematics as well.
+            # Mathematical signs as well.
             written[j] = rf"{{\boldmath\textbf{{{written[j]}}}}}"
     return f"    {' & '.join(written)} \\\\"
 
 
 def _escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+    """Escapes text for LaTeX."""
     escaped = "".join(_SPECIAL.get(sign, sign) for sign in spaced(text))
-    # A hyphen before a digit that begins a number is a minus.
+    # A hyphen in front of a number is a minus.
     return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)

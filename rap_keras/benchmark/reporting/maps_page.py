@@ -1,4 +1,4 @@
-"""The page of heat maps, maps.html: every image whose maps were kept, methods side by side."""
+"""The page of heat maps, maps.html: the images whose maps were kept, with all methods side by side."""
 
 import html
 import io
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rap_keras.benchmark.reporting.figures import MapsOfImages
 from rap_keras.benchmark.reporting.html import page
-from rap_keras.benchmark.reporting.words import colours
+from rap_keras.benchmark.reporting.words import colours, subject
 from rap_keras.benchmark.statistics import Json
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
 from rap_keras.support.text import spaced
@@ -21,19 +21,19 @@ from rap_keras.support.text import spaced
 PAGE = "maps.html"
 _PHOTO = "image"
 _WORDS = (
-    "Each map has a scale of its own, which ends at the "
-    f"{PERCENTILE}th percentile of its absolute values. Click on a map to enlarge it; then the "
-    "arrow keys go to other methods and images."
+    "Each map has a separate colour scale, which ends at the "
+    f"{PERCENTILE}th percentile of its absolute values. Click a map to enlarge it. The arrow keys then "
+    "move to other methods and images."
 )
 
 
 def maps_page(
     protocol: Json, images: Sequence[Json], maps: MapsOfImages
 ) -> Iterator[tuple[str, bytes]]:
-    """Draws the page; one image's maps are in memory at a time.
+    """Writes the page. Only one image's maps are in memory at a time.
 
     Yields:
-        Files by their paths: the pictures in maps/, then the page, which works from the disk.
+        Files with their paths: the images in maps/, then the page, which needs no server.
     """
     records = {record["position"]: record for record in images}
     titles = [method["title"] for method in protocol["methods"]]
@@ -53,7 +53,7 @@ def maps_page(
         sections.append(
             "\n".join(["<section>", heading, '<div class="maps">', *lines, "</div>", "</section>"])
         )
-    model = f"{protocol['model']} on {protocol['data']}"
+    model = subject(protocol)
     body = [
         "<h1>Heat maps</h1>",
         f'<p>{_text(model)}: <a href="report.html">the report</a>. '
@@ -86,7 +86,7 @@ def _checkbox(title: str) -> str:
 
 def _figure(path: str, title: str, shape: Sequence[int]) -> str:
     name = _text(title)
-    # Room for a picture before it is there.
+    # The size of the image, which is loaded later.
     size = f'width="{shape[1]}" height="{shape[0]}"'
     return (
         f'<figure data-of="{name}"><button type="button">'
@@ -104,17 +104,17 @@ def _photo(pixels: NDArray[Any]) -> bytes:
 
 
 def _map(heatmap: NDArray[Any]) -> bytes:
-    """A picture whose pixels are places on the colour map."""
+    """A palette image whose palette is the colour map."""
     colormap = matplotlib.colormaps[COLORMAP]
     places = Normalize(*color_scale(heatmap, PERCENTILE), clip=True)(heatmap)
-    picture = PIL.Image.fromarray(np.rint(255 * places.data).astype(np.uint8), "L")
-    picture.putpalette(
+    image = PIL.Image.fromarray(np.rint(255 * places.data).astype(np.uint8), "L")
+    image.putpalette(
         np.rint(255 * colormap(np.arange(256) / 255)[:, :3]).astype(np.uint8).tobytes()
     )
-    return _png(picture)
+    return _png(image)
 
 
-def _png(picture: PIL.Image.Image) -> bytes:
+def _png(image: PIL.Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True)
     return file.getvalue()

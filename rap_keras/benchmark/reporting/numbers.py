@@ -8,18 +8,19 @@ UNDEFINED = "–"
 def format_estimate(
     value: float | None, standard_error: float | None, scale: float = 1, signed: bool = False
 ) -> str:
-    """Writes a value with its standard error, to the digits that the standard error leaves.
+    """Writes a value with its standard error, to the digits that the standard error allows.
 
     The standard error gets two significant digits if it begins with 1 or 2, otherwise one.
 
     Args:
         value: The value; None: undefined.
         standard_error: Its standard error; None: unknown.
-        scale: What both are multiplied by: 100 for percent.
-        signed: Whether a positive value has a sign.
+        scale: The factor of both, such as 100 for percent.
+        signed: Whether positive values get a sign.
 
     Returns:
-        Such as "0.523 ± 0.012", "(4.1 ± 0.3)e-7", "0.523" without a standard error, "–" without a value.
+        For example "0.523 ± 0.012" or "(4.1 ± 0.3)e-7"; "0.523" without a standard error; "–" without a
+        value.
     """
     if value is None:
         return UNDEFINED
@@ -27,7 +28,7 @@ def format_estimate(
     value *= scale
     error = None if standard_error is None else standard_error * scale
     if not error:
-        # Adding zero takes the sign off a negative one.
+        # Adding zero removes the sign of a negative zero.
         known = f"{float(f'{value:.4g}') + 0.0:{sign}.4g}"
         return known if error is None else f"{known} ± 0"
     largest = max(abs(value), error)
@@ -38,7 +39,7 @@ def format_estimate(
 
 
 def format_p(p_value: float) -> str:
-    """A p value as text: "= 0.012", or "< 0.001"."""
+    """A p-value as text: "= 0.012", or "< 0.001"."""
     return "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}"
 
 

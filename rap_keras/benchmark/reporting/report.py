@@ -1,6 +1,6 @@
-"""The report of a benchmark, and its numbers for other programs.
+"""Writes the report of a benchmark, and its numbers for other programs.
 
-The text is put together once, as a list of blocks; Markdown, HTML and LaTeX are ways to write them.
+The text is built once, as a list of blocks, and written as Markdown, HTML and LaTeX.
 """
 
 import json
@@ -29,49 +29,48 @@ def write_report(
     maps: MapsOfImages,
     reference: str | None = None,
 ) -> list[Path]:
-    """Writes what a benchmark has found.
+    """Writes the results of a benchmark.
 
     The tables and figures follow RAP (Nam et al., AAAI 2020, arXiv 1904.00605): outside-inside ratio
     (Table 1), segmentation (Table 2), heat maps (Fig. 5), perturbation (Fig. 7). The same records give
-    the same report, byte by byte. Each file is replaced as a whole.
+    the same bytes. Each file is replaced as a whole.
 
     Args:
-        folder: Where to; it is made if need be.
-        protocol: What was run, as for `summarize`, and for readers.
+        folder: The folder to write to. It is created if missing.
+        protocol: What was run: the entries that `summarize` needs, and any others to show.
         images: The record of every image.
-        maps: Of some images, by position: the pixels, uint8 `(height, width, 3)`, under "" (if they may
-            be shown), and the heat map `(height, width)` of each method under its title.
-        reference: What `summarize` compares the others to.
+        maps: The maps of some images, by position: the pixels, uint8 `(height, width, 3)`, under "" (if
+            they may be shown), and the heat map `(height, width)` of each method under its title.
+        reference: The method that `summarize` compares the others to.
 
     Returns:
-        The files: report.md, report.html, tables.tex, summary.json, results.csv, those in figures, and
-        where maps are there, maps.html and its pictures in maps.
+        The files: report.md, report.html, tables.tex, summary.json, results.csv, the figures, and, if
+        there are maps, maps.html and the images in maps.
 
     Raises:
-        InputError: If no image was kept.
-        UnwritableError: If a file cannot be written.
+        InputError: No image was kept.
+        UnwritableError: A file cannot be written.
     """
     summary = summarize(protocol, images, reference=reference)
     figures = draw_figures(protocol, summary, images, maps)
     blocks = [
         *introduction(protocol, summary),
         *tables(protocol, summary),
-        *(block for figure in figures for block in (Heading(figure.title), figure.block)),
+        *(block for f in figures for block in (Heading(f.block.title), f.block)),
         *(
-            [Link(PAGE, f"All {counted(len(maps), 'image')} with heat maps, method by method.")]
+            [Link(PAGE, f"Heat maps of {counted(len(maps), 'image')} by all methods")]
             if maps
             else []
         ),
         *protocol_blocks(protocol, summary, images),
     ]
-    content = json.dumps({"protocol": protocol, "summary": summary}, indent=1, ensure_ascii=False)
     pictures = {figure.block.path: png(figure.figure) for figure in figures}
-    # Names of files need not be UTF-8: JSON has escapes for their bytes.
+    # File names need not be UTF-8; JSON escapes their bytes.
     written = {
         "report.md": to_markdown(blocks).encode(),
         "report.html": to_html(blocks, pictures).encode(errors="replace"),
         "tables.tex": to_latex(blocks).encode(),
-        "summary.json": f"{content}\n".encode(errors="backslashreplace"),
+        "summary.json": summary_json(protocol, summary).encode(errors="backslashreplace"),
     }
     contents: Iterable[tuple[str, Iterable[bytes]]] = chain(
         ((name, [data]) for name, data in (written | pictures).items()),
@@ -84,3 +83,23 @@ def write_report(
             file.writelines(data)
         files.append(folder / name)
     return files
+
+
+def summary_json(protocol: Json, summary: Json) -> str:
+    """The protocol and the summary as JSON: one line for each entry of the protocol and each method."""
+    parts = [f'"protocol":{_lines(protocol)}', f'"summary":{_lines(summary)}']
+    return "{" + ",\n".join(parts) + "}\n"
+
+
+def _lines(entries: Json) -> str:
+    """An object with one line per entry; `methods` of a summary has one line per method."""
+    written = []
+    for name, value in entries.items():
+        nested = name == "methods" and isinstance(value, dict)
+        text = (
+            _lines(value)
+            if nested
+            else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        )
+        written.append(f"{json.dumps(name)}:{text}")
+    return "{" + ",\n".join(written) + "}"

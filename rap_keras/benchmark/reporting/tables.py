@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
@@ -12,14 +13,14 @@ from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
 
 MOST_NEEDED = 10_000
-"""Differences that need more images than these are as good as none."""
+"""Larger numbers of needed images are not written out."""
 
 
 def summary_lines(protocol: Json, summary: Json) -> list[str]:
-    """What was run and found, for the terminal.
+    """What was run and its results, as lines of a terminal.
 
-    A sentence, another where images are few, and a table of the measured quantities with a column on the
-    terminal.
+    These are a sentence, a warning if images are few, and a table of the quantities that have a column
+    on the terminal.
     """
     shown = [c for c in columns(chosen(protocol["metrics"])) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
@@ -43,12 +44,12 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
         listed = sorted((c for c in measured if c.quantity in quantities), key=lambda c: c.place)
         yield from _sheet(title, " ".join(filter(None, texts)), listed, summary, "quantities")
     compared = [replace(c, label=c.difference, better="") for c in measured if c.difference]
-    # After the last of the tables that are there; the first three are counted always.
+    # They follow the last table of a metric. The first three tables always have their numbers.
     numbers = count(1 + max([3] + [TABLES.index(metric.table) + 1 for metric in metrics]))
     yield from _sheet(
-        f"Table {next(numbers)}. Differences to {summary['reference']}",
-        f"Each method minus {summary['reference']} on the same images, where both are defined; "
-        "percentages in percentage points. The standard errors are those of the paired differences.",
+        f"Table {next(numbers)}. Differences from {summary['reference']}",
+        f"Each method minus {summary['reference']}, over the images where both are defined. Percentages "
+        "differ in percentage points. The standard errors are those of the paired differences.",
         compared,
         summary,
         "differences",
@@ -58,18 +59,29 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
 
 
 def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) -> Iterator[Block]:
-    table = _rows(summary, compared, "differences", _tests_of)
+    table = _rows(summary, compared, "differences", _p_values)
     if all(cell == UNDEFINED for row in (*table.rows, *table.controls) for cell in row[1:]):
         return
-    yield Heading(f"Table {next(numbers)}. Tests of the differences")
+    reference = summary["reference"]
+    yield Heading(f"Table {next(numbers)}. Tests of the differences: p-values")
     yield Paragraph(
-        "The matched-pairs rank-biserial correlation (1: larger than "
-        f"{summary['reference']}'s on every image, -1: smaller on every); p of Wilcoxon's two-sided "
-        "signed-rank test, corrected by Holm over the rows of a column; and how many images a "
-        "difference of this mean and spread needs to be found at 0.05 with a probability of 0.8. "
-        "Each image counts by its own value, of pooled measures too. –: fewer than six images differ."
+        "p-values of Wilcoxon's two-sided signed-rank test, with Holm's correction over the rows of a "
+        "column. Every image counts by its separate value, also for pooled measures. –: fewer than six "
+        "images differ."
     )
     yield table
+    yield Heading(f"Table {next(numbers)}. Tests of the differences: effect sizes")
+    yield Paragraph(
+        f"The matched-pairs rank-biserial correlation: 1 if a method is larger than {reference} on "
+        "every image, -1 if it is smaller on every image."
+    )
+    yield _rows(summary, compared, "differences", _effect_sizes)
+    yield Heading(f"Table {next(numbers)}. Tests of the differences: images needed")
+    yield Paragraph(
+        "How many images are needed to find a difference of this mean and spread at the 0.05 level with "
+        "probability 0.8."
+    )
+    yield _rows(summary, compared, "differences", _images_needed)
 
 
 def _rows(
@@ -78,7 +90,7 @@ def _rows(
     part: str,
     cells: Callable[[Json, Sequence[Column], str], list[str]],
 ) -> Table:
-    """A table of the methods, and of the controls below them, that have a part of the summary."""
+    """A table of the methods, and the controls below them, that have this part of the summary."""
     rows: dict[bool, list[list[str]]] = {False: [], True: []}
     for title, method in summary["methods"].items():
         if part in method:
@@ -94,16 +106,29 @@ def _estimates(method: Json, columns: Sequence[Column], part: str) -> list[str]:
     return [format_estimate(e["value"], e["standard_error"], s, signed) for e, s in entries]
 
 
-def _tests_of(method: Json, columns: Sequence[Column], part: str) -> list[str]:
-    return [_tested(method[part][column.quantity]) for column in columns]
+def _tested(method: Json, columns: Sequence[Column], part: str) -> list[Json | None]:
+    """The entry of each column; None if it has no test."""
+    entries = [method[part][column.quantity] for column in columns]
+    return [None if entry["p_value"] is None else entry for entry in entries]
 
 
-def _tested(entry: Json) -> str:
-    if entry["p_value"] is None:
-        return UNDEFINED
-    needed = entry["images_needed"]
-    enough = f"> {MOST_NEEDED}" if needed is None or needed > MOST_NEEDED else str(needed)
-    return f"{entry['effect_size']:+.2f}, p {format_p(entry['p_value'])}, {enough}"
+def _p_values(*chosen: Any) -> list[str]:
+    return [
+        UNDEFINED if entry is None else format_p(entry["p_value"]).removeprefix("= ")
+        for entry in _tested(*chosen)
+    ]
+
+
+def _effect_sizes(*chosen: Any) -> list[str]:
+    return [UNDEFINED if e is None else f"{e['effect_size']:+.2f}" for e in _tested(*chosen)]
+
+
+def _images_needed(*chosen: Any) -> list[str]:
+    return [UNDEFINED if e is None else _needed(e["images_needed"]) for e in _tested(*chosen)]
+
+
+def _needed(images: int | None) -> str:
+    return f"> {MOST_NEEDED}" if images is None or images > MOST_NEEDED else str(images)
 
 
 def _agreement(
@@ -115,8 +140,8 @@ def _agreement(
         return
     yield Heading(f"Table {next(numbers)}. Agreement of the measures")
     yield Paragraph(
-        "Kendall's tau-b between the orders in which two measures put the methods without controls, "
-        "from the best to the worst: 1 the same order, 0 none of the other, -1 the reverse."
+        "Kendall's tau-b between the orders in which two measures rank the methods, without controls: 1 "
+        "for the same order, 0 for unrelated orders, -1 for the reverse order."
     )
     rows = [
         [title]
@@ -132,7 +157,7 @@ def _agreement(
 def _sheet(
     title: str, text: str, columns: Sequence[Column], summary: Json, part: str
 ) -> Iterator[Block]:
-    """One of the tables; `part` is where a method has its numbers."""
+    """A table with its heading, text and notes. `part` of a method has its numbers."""
     if not columns or not any(part in method for method in summary["methods"].values()):
         return
     yield Heading(title)
@@ -153,7 +178,7 @@ def _table(summary: Json, columns: Sequence[Column], part: str) -> Table:
 
 
 def _best(values: Sequence[float | None], column: Column) -> list[int]:
-    """Where the best values are; nowhere if there are not two that differ."""
+    """The rows with the best value; none if all values are equal."""
     known = [value for value in values if value is not None]
     if not column.better or len(set(known)) < 2:
         return []
@@ -162,12 +187,12 @@ def _best(values: Sequence[float | None], column: Column) -> list[int]:
 
 
 def _notes(summary: Json, columns: Sequence[Column], part: str) -> Iterator[str]:
-    """What is undefined, and for whom."""
+    """On how many images each quantity is undefined, and for which methods."""
     kept = summary["kept"]
     listed = {title: method for title, method in summary["methods"].items() if part in method}
     for column in columns:
         if column.quantity.endswith("_median"):
-            continue  # as of its mean
+            continue  # the same images as for its mean
         without: dict[int, list[str]] = {}
         for title, method in listed.items():
             missing = kept - method[part][column.quantity]["images"]
@@ -175,5 +200,6 @@ def _notes(summary: Json, columns: Sequence[Column], part: str) -> Iterator[str]
                 without.setdefault(missing, []).append(title)
         for missing, titles in sorted(without.items()):
             whose = "every method" if len(titles) == len(listed) else ", ".join(titles)
-            where = f"{missing} of {counted(kept, 'image')}, left out"
-            yield f"{column.title}: undefined on {'every image' if missing == kept else where}: {whose}."
+            where = f"{missing} of {counted(kept, 'image')}, which are left out,"
+            where = "every image" if missing == kept else where
+            yield f"{column.title} is undefined on {where} for {whose}."

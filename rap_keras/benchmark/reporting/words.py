@@ -14,55 +14,65 @@ MAX_LISTED = 20
 FEW_IMAGES = 100
 
 _ORDER = (
-    *("model", "weights", "weights_crc32", "preprocess", "mean", "std", "input_size", "backend"),
+    *(
+        "title",
+        "model",
+        "weights",
+        "weights_crc32",
+        "preprocess",
+        "mean",
+        "std",
+        "input_size",
+        "backend",
+    ),
     *("neuron", "data", "data_images", "data_crc32", "patterns_crc32", "classes", "objects"),
     *("foreground", "images", "limit", "seed", "keep", "chunk", "metrics", "pooled", "tolerance"),
     *("perturbation", "grid", "top_k", "changes", "figures", "resamples", "device", "rap_keras"),
     "versions",
 )
-"""The protocol's entries in the order of the report."""
+"""The entries of the protocol, in the order of the report."""
 
 _LABELS = {
     "weights_crc32": "CRC-32 of the weights",
     "input_size": "input size",
-    "neuron": "explained neuron",
+    "neuron": "target",
     "data_images": "images in the data set",
-    "data_crc32": "CRC-32 of their names",
+    "data_crc32": "CRC-32 of the image names",
     "patterns_crc32": "CRC-32 of the patterns",
     "objects": "masks",
     "images": "images drawn",
-    "top_k": "pixels of top-k intersection",
-    "changes": "changes drawn by chance",
-    "device": "computed by",
+    "top_k": "pixels of the top-k intersection",
+    "changes": "random changes",
+    "device": "device",
 }
-"""Those of entries that are no settings."""
+"""The labels of entries that are not settings."""
 
 
 def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     """The title, and what was run."""
-    yield Heading("Attribution methods compared", 1)
+    yield Heading("Comparison of attribution methods", 1)
     yield Paragraph(what_was_run(protocol, summary))
     errors = (
-        "There is only one image, and so no standard error."
+        "There is only one image, so there are no standard errors."
         if summary["kept"] == 1
-        else "Values are given ± their standard errors, by "
-        f"{summary['resamples']} bootstrap resamples of the kept images, the same for every method."
+        else f"Standard errors (±) are from {summary['resamples']} bootstrap resamples of the kept "
+        "images. All methods share these resamples."
     )
-    yield Paragraph(f"{errors} Bold is the best method of a column.")
+    yield Paragraph(f"{errors} The best method of each column is bold.")
     if summary["kept"] < FEW_IMAGES:
         yield Paragraph(few_images(summary))
     if any(method["control"] for method in summary["methods"].values()):
         yield Paragraph(
-            "Controls, in italics below the methods, are maps that explain nothing: a method that is no "
-            "better than they are has shown nothing."
+            "The controls, in italics below the methods, are maps that explain nothing. A method that "
+            "is no better than the controls has shown nothing."
         )
 
 
 def few_images(summary: Json) -> str:
     """The warning below `FEW_IMAGES`."""
     return (
-        f"Only {counted(summary['kept'], 'image')} counted: below {FEW_IMAGES} the order of methods "
-        "that are near to each other is chance."
+        f"Only {counted(summary['kept'], 'image')} kept: with fewer than {FEW_IMAGES}, the order of "
+        "methods with similar values is mostly chance."
     )
 
 
@@ -70,24 +80,29 @@ def what_was_run(protocol: Json, summary: Json) -> str:
     """What was run, in one sentence."""
     total = sum(summary[status] for status in STATUSES)
     return (
-        f"{protocol['model']} on {protocol['data']}: {summary['kept']} of {counted(total, 'image')} "
-        f"kept, {summary['misclassified']} misclassified, {summary['skipped']} skipped."
+        f"{subject(protocol)}: {summary['kept']} of {counted(total, 'image')} kept, "
+        f"{summary['misclassified']} misclassified, {summary['skipped']} skipped."
     )
 
 
+def subject(protocol: Json) -> str:
+    """The title of the benchmark; without one, the model and the data set."""
+    return str(protocol.get("title") or f"{protocol['model']} on {protocol['data']}")
+
+
 def protocol_blocks(protocol: Json, summary: Json, images: Sequence[Json]) -> Iterator[Block]:
-    """All that the results depend on, for readers."""
+    """Everything that the results depend on."""
     yield Heading("Protocol")
     if "command" in protocol:
         yield Code(protocol["command"])
-    # Other entries are shown, too.
+    # Unknown entries are shown as well.
     keys = [key for key in _ORDER if key in protocol]
     keys += [key for key in protocol if key not in {*_ORDER, "methods", "command"}]
     rows = [
         [_label(key), _readable(key, protocol[key])] for key in keys if protocol[key] is not None
     ]
     rows += [[f"images {name}", str(summary[name])] for name in STATUSES]
-    yield Table(["what", "value"], rows)
+    yield Table(["setting", "value"], rows)
     yield Heading("Methods", 3)
     yield Table(
         ["row", "method", "options", "foreground above"],
@@ -118,7 +133,7 @@ def _label(key: str) -> str:
 
 
 def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Block]:
-    """The first of what may be many."""
+    """The first rows of a list that may be long."""
     if not rows:
         return
     yield Heading(title, 3)
@@ -131,13 +146,15 @@ def _readable(key: str, value: Any) -> str:
     setting = described().get(key)
     if setting and isinstance(value, str | bool) and value in setting.values:
         return setting.values[value]
+    if key == "weights" and value == "own":
+        return "those of the model"
     if key == "perturbation":
         return _perturbation(value)
     if key == "changes":
         return (
             f"{counted(value['draws'], 'set')} of pixels or squares, "
-            f"{counted(value['neighbours'], 'input')} changed by at most {value['radius']:g} of their "
-            "range"
+            f"{counted(value['neighbours'], 'input')} changed by up to {value['radius']:g} of the "
+            "input's range"
         )
     if key == "grid":
         return f"{value['shape']}, {value['cells']} cells, confidence {value['confidence']:g}"
@@ -153,13 +170,13 @@ def _perturbation(value: Json) -> str:
     if "patch" in value:
         of += f" in patches of {value['patch']} x {value['patch']}"
     return (
-        f"{counted(value['steps'], 'step')}{of}, {share:.4g} % of the image in the end, "
-        f"replaced by: {value['replacement']}"
+        f"{counted(value['steps'], 'step')}{of}, up to {share:.4g} % of the image; "
+        f"replacement: {value['replacement']}"
     )
 
 
 def plain(value: Any) -> str:
-    """A value of the protocol as readers take it."""
+    """A value of the protocol as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {plain(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):
@@ -170,7 +187,7 @@ def plain(value: Any) -> str:
 
 
 def colours(methods: Sequence[Json]) -> str:
-    """What the colours of the heat maps of a protocol's methods mean."""
+    """What the colours of the heat maps mean, for the methods of a protocol."""
     meanings: dict[str, list[str]] = {}
     for method in methods:
         record = find_method(method["method"])
@@ -178,4 +195,5 @@ def colours(methods: Sequence[Json]) -> str:
         if meaning:
             meanings.setdefault(meaning, []).append(method["title"])
     listed = "; ".join(f"{meaning} ({', '.join(titles)})" for meaning, titles in meanings.items())
-    return f"Red is positive relevance, blue negative{': ' + listed if listed else ''}."
+    meaning_of_blue = f" Blue shows {listed}." if listed else ""
+    return f"Red is positive relevance, blue is negative relevance.{meaning_of_blue}"
