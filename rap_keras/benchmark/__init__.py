@@ -1,4 +1,4 @@
-"""The benchmark: methods compared on images with known objects."""
+"""The benchmark compares methods on images with known objects."""
 
 from typing import TYPE_CHECKING
 

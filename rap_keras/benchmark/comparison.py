@@ -1,6 +1,6 @@
-"""Whether methods differ, on the same images: tests, effect sizes, ranks and agreement of measures.
+"""Whether methods differ on the same images: tests, effect sizes, ranks and agreement of measures.
 
-Each image counts by its own value of a quantity, also where the quantity is pooled.
+Each image counts by its separate value of a quantity, also if the quantity is pooled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from scipy import stats
 from rap_keras.benchmark.statistics import Array, Ratio, divide, mean_of_defined, rounded
 
 FEWEST_PAIRS = 6
-"""With fewer differences that are not 0, the two-sided test of ranks cannot fall below 0.05."""
+"""With fewer nonzero differences, the p-value of the two-sided test of ranks cannot be below 0.05."""
 LEVEL, POWER = 0.05, 0.8
-_ROUNDING = 1e-12  # a difference below this part of the values is that of their sums
+_ROUNDING = 1e-12  # smaller differences, relative to the values, are rounding errors of sums
 
 
 def per_image(ratio: Ratio) -> Array:
@@ -25,20 +25,20 @@ def per_image(ratio: Ratio) -> Array:
 def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
     """Tests one method against the reference.
 
-    - `p_value`: of the two-sided signed-rank test (Wilcoxon 1945), differences of 0 left out; not
-      corrected yet.
+    - `p_value`: of the two-sided signed-rank test (Wilcoxon 1945) without differences of 0, before
+      correction.
     - `effect_size`: the matched-pairs rank-biserial correlation (Kerby 2014): the share of ranks of
-      positive differences less that of negative ones, -1 to 1.
-    - `images_needed`: how many images a difference of this mean and spread needs to be found at the
-      level 0.05 with a probability of 0.8: ((z_0.975 + z_0.8) s / m)^2 by the normal approximation of
+      positive differences minus that of negative differences, from -1 to 1.
+    - `images_needed`: the number of images that are needed to find a difference of this mean and spread
+      at the 0.05 level with probability 0.8: ((z_0.975 + z_0.8) s / m)^2 by the normal approximation of
       the paired t test, divided by 3 / pi, the signed-rank test's efficiency relative to it.
 
     Args:
-        values: Of each image, shape (images,); NaN where undefined.
-        reference: The same of the reference.
+        values: The value of each image, shape (images,); NaN where undefined.
+        reference: The values of the reference.
 
     Returns:
-        These three; None where fewer than six differences are not 0.
+        These three entries; None if fewer than six differences are nonzero.
     """
     both = np.isfinite(values) & np.isfinite(reference)
     left, right = values[both], reference[both]
@@ -57,7 +57,7 @@ def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
 
 
 def images_needed(mean: float, spread: float) -> int | None:
-    """See `compared`; None where there is no difference."""
+    """See `compared`; None if there is no difference."""
     if mean == 0:
         return None
     z = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
@@ -65,7 +65,7 @@ def images_needed(mean: float, spread: float) -> int | None:
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Corrects the p values of a family of tests (Holm 1979); those that are None are not of it."""
+    """Corrects the p-values of a family of tests (Holm 1979), without those that are None."""
     known = sorted((p, name) for name, p in p_values.items() if p is not None)
     corrected: dict[str, float | None] = dict.fromkeys(p_values)
     largest = 0.0
@@ -76,16 +76,16 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | None:
-    """Ranks the methods on each image where all have a value.
+    """Ranks the methods on each image where all methods have a value.
 
     Args:
-        values: Of each method, shape (images,).
-        better: "lower" or "higher": 1 is the best rank. Ties share their mean.
+        values: The values of each method, shape (images,).
+        better: "lower" or "higher". 1 is the best rank; ties share their mean rank.
 
     Returns:
         `methods`: the mean rank of each; `images`; `p_value` of Friedman's test; and
-        `critical_difference`, by which two mean ranks must differ at the level 0.05 (Nemenyi's test, as
-        Demsar 2006 has it). None for fewer than three methods or six images.
+        `critical_difference`, by which two mean ranks must differ at the 0.05 level (Nemenyi's test, as
+        in Demsar 2006). None for fewer than three methods or six images.
     """
     table = np.array(list(values.values()))
     table = table[:, np.isfinite(table).all(axis=0)]
@@ -94,7 +94,7 @@ def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | Non
         return None
     ranks = stats.rankdata(table if better == "lower" else -table, axis=0)
     q = stats.studentized_range.ppf(1 - LEVEL, methods, np.inf) / np.sqrt(2)
-    # Where all methods are level on each image there is nothing to test.
+    # If all methods are equal on each image, there is nothing to test.
     p_value = 1.0 if (ranks == ranks[0]).all() else stats.friedmanchisquare(*table).pvalue
     return {
         "methods": {
@@ -112,11 +112,11 @@ def agreement(
     """How similarly two measures order the methods: Kendall's tau-b (1945), 1 for the same order.
 
     Args:
-        values: Of each measure, those of the methods, in one order.
-        better: Of each measure "lower" or "higher".
+        values: For each measure the values of the methods, in the same order.
+        better: For each measure "lower" or "higher".
 
     Returns:
-        A square table; None where fewer than three methods have both values, or all are level.
+        A square table; None where fewer than three methods have both values, or all values are equal.
     """
     turned = {
         name: np.array(given, np.float64) * (-1 if better[name] == "lower" else 1)

@@ -11,18 +11,18 @@ SHIFTED_METHOD = "lrp.alpha_1_beta_0"
 
 
 def random_map(shape: tuple[int, int], seed: int, position: int) -> NDArray[np.float64]:
-    """Gaussian noise of deviation 1, the same for the same seed and place in the data set."""
+    """Gaussian noise with standard deviation 1, the same for the same seed and place in the data set."""
     return np.random.default_rng([seed, position]).normal(size=shape)
 
 
 def mean_shifted(heatmap: NDArray[np.floating]) -> NDArray[np.float64]:
-    """A heat map minus its mean: as many signs as a signed method has, without its reasons."""
+    """A heat map minus its mean: it has negative values, which mean nothing."""
     heatmap = np.asarray(heatmap, np.float64)
     return heatmap - heatmap.mean()
 
 
 def edges(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The edges of an image: the size of its brightness' gradient, by Sobel's filters."""
+    """The edges of an image: the gradient magnitude of its brightness, by Sobel's filters."""
     from scipy import ndimage
 
     brightness = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

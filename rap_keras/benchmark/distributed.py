@@ -1,4 +1,4 @@
-"""The benchmark on several processes or machines, by Ray Data."""
+"""The benchmark on several processes or machines, with Ray Data."""
 
 import contextlib
 import importlib.util
@@ -28,14 +28,14 @@ from rap_keras.support.text import reason
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that measure, and what each of them has.
+    """The processes that measure, and their resources.
 
     Attributes:
-        count: How many.
-        cpus: Cores that Ray reserves for each.
-        gpus: GPUs for each, or a share of one: two workers with 0.5 use one card. With 0, workers see
-            no GPU.
-        address: The Ray cluster that they run on; None: this machine.
+        count: The number of workers.
+        cpus: Cores that Ray reserves for each worker.
+        gpus: GPUs for each worker, or a share of one: two workers with 0.5 use one card. With 0, workers
+            see no GPU.
+        address: The Ray cluster that they run on; None is this machine.
     """
 
     count: int
@@ -44,10 +44,10 @@ class Workers:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what Ray would wait for without end.
+        """Refuses resources that Ray would wait for forever.
 
         Raises:
-            InputError: A number is none that a worker can have.
+            InputError: A worker cannot have this number.
         """
         read_integer("workers", self.count, 1)
         for name, value in (("cpus_per_worker", self.cpus), ("gpus_per_worker", self.gpus)):
@@ -68,12 +68,12 @@ _PATIENCE = 10  # Seconds until a cluster answers; Ray alone would try for minut
 
 
 class Worker:
-    """Loads the model once and measures what it is sent; an actor of Ray Data.
+    """Loads the model once and measures the chunks that it gets; an actor of Ray Data.
 
     Args:
         settings: What to measure, and how.
-        protocol: That of the results, so that no worker adds to them what is measured otherwise.
-        strict: Raise what is wrong with an image.
+        protocol: The protocol of the results. A worker with another protocol refuses to measure.
+        strict: Raise the error of an image instead of skipping it.
     """
 
     def __init__(self, settings: Settings, protocol: Mapping[str, Any], strict: bool) -> None:
@@ -145,7 +145,7 @@ def connected(workers: Workers) -> Iterator[None]:
     try:
         if address is not None:
             _reach(address)
-        with silenced_stderr():  # Ray reports that it is silent.
+        with silenced_stderr():  # Ray writes that its logging is off.
             ray.init(log_to_driver=False, configure_logging=False, **options)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster {address!r} cannot be reached" if address else "Ray cannot start"
@@ -160,7 +160,7 @@ def connected(workers: Workers) -> Iterator[None]:
 
 
 def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
-    """Refuses workers that there is no room for, which Ray would wait for."""
+    """Refuses more workers than the resources allow, which Ray would wait for."""
     for name, kind, wanted in (
         ("cpus_per_worker", "CPU", workers.cpus),
         ("gpus_per_worker", "GPU", workers.gpus),
@@ -181,12 +181,12 @@ def measure_all(
     strict: bool,
     workers: Workers,
 ) -> Iterator[list[Measured]]:
-    """Measures chunks on Ray's workers, each of which loads the model once; inside of `connected`.
+    """Measures chunks on Ray's workers, inside `connected`. Each worker loads the model once.
 
-    The chunks of a worker that died go to another.
+    The chunks of a worker that died go to another worker.
 
     Returns:
-        The records of each chunk's images, as they come; without maps.
+        The records of the images of each finished chunk, without maps.
 
     Raises:
         InputError: The cluster is lost; or a worker cannot load the same model; or, with `strict`, an
@@ -199,7 +199,7 @@ def measure_all(
 
     data = ray.data.from_items(
         [{"chunk": number} for number in chunks],
-        # One chunk a block: what a dead worker takes with it is done again, and no more.
+        # One chunk per block, so that only the chunk of a dead worker is measured again.
         override_num_blocks=len(chunks),
     )
     results = data.map_batches(
@@ -217,13 +217,13 @@ def measure_all(
             yield [(record, {}) for record in json.loads(row["records"])]
     except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
         raise InputError(
-            f"Ray has lost its workers ({reason(error)}); what was measured is kept: run the "
+            f"Ray has lost its workers ({reason(error)}); earlier results are kept: run the "
             "same command again."
         ) from error
 
 
 def _reach(address: str) -> None:
-    """Asks a cluster at HOST:PORT whether it is there; raises OSError if not."""
+    """Checks that a cluster at HOST:PORT answers; raises OSError if not."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE):

@@ -1,4 +1,4 @@
-"""Who explains in a benchmark: the native backend, or iNNvestigate."""
+"""The backends of a benchmark: the native backend and iNNvestigate."""
 
 import contextlib
 import functools
@@ -31,8 +31,8 @@ class Backend(Protocol):
 
     Attributes:
         loaded: The model, its preprocessing and its size.
-        versions: The libraries that compute.
-        device: What computes, for the protocol.
+        versions: The versions of the libraries.
+        device: The device, as in the protocol.
     """
 
     loaded: LoadedModel
@@ -50,24 +50,25 @@ class Backend(Protocol):
     def explainer(self, method: MethodSpec) -> Explain:
         """A function of preprocessed images `(n, height, width, channels)` and the target of each.
 
-        It returns the relevance, of the images' shape. Images that are explained part by part come with
-        the number of the first, so that methods with noise give the same as for all at once.
+        It returns the relevance, in the images' shape. If images are explained in several parts, `first`
+        is the index of the first image of a part, so that methods with noise give the same maps as for
+        all images at once.
         """
         ...
 
     def enlarged(self, size: tuple[int, int]) -> "Backend":
-        """The same for images of a height and width, which the model was not made for.
+        """The same for images of a height and width that differ from the model's input size.
 
         Raises:
-            InputError: It does not take them.
+            InputError: The model does not accept them.
         """
         ...
 
     def randomised(self, stage: str) -> "Backend":
-        """The same with random parameters in the last layers, see `rap_keras.models.randomised`.
+        """The same with random parameters in the last layers; see `rap_keras.models.randomised`.
 
         Raises:
-            InputError: The backend cannot do that.
+            InputError: The backend does not support it.
         """
         ...
 
@@ -82,7 +83,7 @@ def open_backend(settings: Settings) -> Backend:
 
 
 class _Keras:
-    """Keras 3: rap_keras' own analyzers."""
+    """Keras 3 with the analyzers of rap_keras."""
 
     def __init__(self, settings: Settings, loaded: LoadedModel | None = None) -> None:
         import keras
@@ -109,7 +110,7 @@ class _Keras:
         try:
             explainer = Explainer(self.loaded, method, batch_size=self._settings.batch_size)
         except InputError as error:
-            error.arguments = ()  # options of a method, though flags may have the same names
+            error.arguments = ()  # a method's options, although flags may have the same names
             raise
 
         def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
@@ -126,7 +127,7 @@ class _Keras:
 
 
 class _Innvestigate:
-    """iNNvestigate: its own analyzers, and rap_keras' plugin for "rap" and "pattern..."."""
+    """iNNvestigate's analyzers, and rap_keras' plugin for "rap" and "pattern..."."""
 
     def __init__(self, settings: Settings) -> None:
         try:
@@ -149,7 +150,7 @@ class _Innvestigate:
         }
 
     def _made(self, **options: Any) -> Any:
-        """The model as iNNvestigate takes it."""
+        """The model in iNNvestigate's form."""
         make = self._plugin.from_keras3 if has_keras3() else self._plugin.prepare
         return make(self.loaded.model, keep_head=False, **options)
 
@@ -189,11 +190,11 @@ class _Innvestigate:
 
     @functools.cached_property
     def _opposite(self) -> Any:
-        """The model with the logit of class 0, for one sigmoid."""
+        """The model with the logit of class 0, if the model has one sigmoid."""
         return self._made(negated=True)
 
     def _analyzer(self, method: MethodSpec, model: Any) -> Explain:
-        """A function of images and the target of each, by iNNvestigate's analyzer."""
+        """A function of images and their targets that uses iNNvestigate's analyzer."""
         build = self._plugin.fast_building
         try:
             with build():
@@ -236,14 +237,14 @@ def _load(settings: Settings) -> LoadedModel:
 
 @contextlib.contextmanager
 def _without_keras2_warning() -> Iterator[None]:
-    """Silences a warning of Keras 2 about its own code at each prediction in graph mode."""
+    """Silences a warning of Keras 2 about its internals at each prediction in graph mode."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`Model.state_updates`")
         yield
 
 
 def _device() -> str:
-    """What computes; GPUs sum in one order, because results would otherwise differ each time."""
+    """The device. GPUs get deterministic operations; otherwise results would differ between runs."""
     import tensorflow as tf
 
     if not tf.config.list_logical_devices("GPU"):

@@ -1,4 +1,4 @@
-"""Images of different classes side by side, for the grid pointing game."""
+"""The grid pointing game's grids of images of different classes."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -15,12 +15,12 @@ Read = Callable[[int, Size], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid whose one cell shows the class that is explained.
+    """A grid with one cell that shows the explained class.
 
     Attributes:
         pixels: uint8 `(height, width, 3)`.
         shape: Rows and columns.
-        cell: The row and the column of the explained class, from 0 on.
+        cell: The row and the column of the explained class, counted from 0.
         positions: The places in the data set of the images in the cells, row by row.
     """
 
@@ -33,16 +33,16 @@ class Grid:
 def companions(
     target: int, count: int, order: Iterable[int], sure_of: Callable[[int], int | None]
 ) -> list[int]:
-    """The first images that the model is sure of, each of another class.
+    """The first confidently classified images, each of a different class.
 
     Args:
-        target: The class that is explained, which none of them may have.
-        count: How many are wanted.
+        target: The explained class, which none of them may have.
+        count: The number of images.
         order: Places in the data set, in the order in which they are tried.
-        sure_of: From a place to the neuron that the model is sure of there; None where it is not.
+        sure_of: A function from a place to the class of that image; None if the model is not confident.
 
     Returns:
-        Their places; fewer than wanted where there are no more.
+        Their places; fewer than `count` if there are not enough images.
     """
     taken = {target}
     found: list[int] = []
@@ -57,14 +57,14 @@ def companions(
 
 
 def make_grid(positions: list[int], place: int, shape: Size, size: Size, read: Read) -> Grid:
-    """Puts images side by side.
+    """Makes a grid of images.
 
     Args:
         positions: Their places in the data set, row by row.
-        place: Which of them shows the class that is explained.
+        place: The index of the image of the explained class.
         shape: Rows and columns.
-        size: Height and width of the whole.
-        read: From a place and a height and width to the pixels of that image.
+        size: Height and width of the grid.
+        read: A function from a place and a size to the pixels of that image.
     """
     pixels = np.zeros((*size, 3), np.uint8)
     cells = itertools.product(range(shape[0]), range(shape[1]))

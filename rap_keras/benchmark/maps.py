@@ -1,4 +1,4 @@
-"""The maps of every row of a benchmark: of methods, and of controls, which explain nothing."""
+"""The maps of every row of a benchmark: methods and controls."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ Explainers = dict[str, Explain]
 
 
 class MapMaker:
-    """Explains by every method of a benchmark, on the model and on its copies.
+    """Explains with every method of a benchmark, on the model and on its copies.
 
     Args:
         settings: What to measure, and how.
@@ -36,11 +36,11 @@ class MapMaker:
 
     Attributes:
         rows: The methods and controls.
-        explainers: Of each method by its title, on the model (under None), on copies for images of
-            another size, and on copies with random parameters (under their stage).
+        explainers: The explainers of the methods by title: on the model (under None), on copies for
+            images of another size, and on copies with random parameters (under their stage).
 
     Raises:
-        InputError: A method is not available, or a copy of the model.
+        InputError: A method or a copy of the model is not available.
     """
 
     def __init__(self, settings: Settings, backend: Backend) -> None:
@@ -62,7 +62,7 @@ class MapMaker:
         return {title: backend.explainer(method) for title, method in self._methods.items()}
 
     def at(self, size: Size) -> Explainers:
-        """The explainers of images of a size, which may be larger than the model's own."""
+        """The explainers for images of a size, which may be larger than the model's input size."""
         if self.backend.loaded.input_size in (None, size):
             return self.explainers[None]
         if size not in self.explainers:
@@ -70,13 +70,13 @@ class MapMaker:
         return self.explainers[size]
 
     def views(self, scenes: Sequence[Scene]) -> dict[str, list[View]]:
-        """The maps of each row, as metrics see them.
+        """The views of the maps of each row, for metrics.
 
         Args:
             scenes: Images of one size.
 
         Raises:
-            InputError: A method gives numbers that are not finite.
+            InputError: A method returns values that are not finite.
         """
         x, targets = np.stack([s.x for s in scenes]), [s.target for s in scenes]
         relevances = {
@@ -131,14 +131,14 @@ class _OfMethod:
 
 
 class _MeanShifted(_OfMethod):
-    """The control that is made of a method's maps."""
+    """The control that is computed from a method's maps."""
 
     def heatmaps(self, relevance: Stack) -> Stack:
         return _stacked(mean_shifted, super().heatmaps(relevance))
 
 
 class _Noise:
-    """The control that depends on the place in the data set alone."""
+    """The control that depends only on the place in the data set."""
 
     follow_inputs = True
 
@@ -154,7 +154,7 @@ class _Noise:
 
 
 class _Edges:
-    """The control that depends on the pixels alone."""
+    """The control that depends only on the pixels."""
 
     follow_inputs = False
 
@@ -162,12 +162,14 @@ class _Edges:
         return _stacked(edges, pixels)
 
     def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
-        raise NotImplementedError("Edges are not made of inputs.")
+        raise NotImplementedError("Edges are computed from pixels.")
 
 
 def _finite(title: str, relevance: Stack) -> Stack:
     if not np.isfinite(relevance).all():
-        raise InputError(f"{title} gave relevance that is not finite; leave that method out.")
+        raise InputError(
+            f"Expected finite relevance from {title}, got infinity or NaN: leave this method out."
+        )
     return relevance
 
 

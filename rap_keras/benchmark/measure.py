@@ -1,4 +1,4 @@
-"""Measures one chunk of images after another: every method on the same images and targets."""
+"""Measures chunks of images: every method on the same images and targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Chunk = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Unread:
-    """An image that could not be read, and why."""
+    """An image that could not be read, with the error."""
 
     position: int
     error: InputError
@@ -31,8 +31,8 @@ class Unread:
 class Bench:
     """A model with its methods and a data set, ready to measure.
 
-    The images are cut once into chunks, which are measured by themselves: results do not depend on what
-    else is measured, in which order, or in which process.
+    The images are divided once into chunks, which are measured separately. Results do not depend on the
+    other chunks, their order or the process.
 
     Args:
         settings: What to measure, and how.
@@ -40,7 +40,7 @@ class Bench:
     Attributes:
         scenes: The images as the model sees them.
         maker: The methods and controls.
-        chunks: The places in the data set of the images that were drawn, chunk by chunk.
+        chunks: The places in the data set of the drawn images, chunk by chunk.
 
     Raises:
         InputError: The model, the data set or a method is not available, or they do not fit together.
@@ -55,12 +55,12 @@ class Bench:
         self.protocol = self.scenes.protocol
         input_size = self.scenes.loaded.input_size
         if "grid" in settings.metrics and settings.grid_cells == "full" and input_size:
-            # Refuses a model that takes no larger images before results are begun.
+            # Refuses a model that does not accept larger images before the results are created.
             rows, columns = settings.grid_shape
             self.maker.at((input_size[0] * rows, input_size[1] * columns))
 
     def read(self, chunk: Chunk) -> list[Reading | Unread]:
-        """Reads the images of a chunk; what is wrong with one is kept in its place."""
+        """Reads the images of a chunk; errors take the places of their images."""
         readings: list[Reading | Unread] = []
         for position in chunk:
             try:
@@ -74,11 +74,11 @@ class Bench:
 
         Args:
             readings: The images.
-            strict: Raise what is wrong with an image, instead of skipping it.
+            strict: Raise the error of an image instead of skipping it.
 
         Returns:
-            Of each image its record, as JSON knows it, and, if it was kept, its pixels (under "", unless
-            the settings want no photos) and the heat map of each method.
+            The JSON-serialisable record of each image and, if it was kept, its pixels (under "", if the
+            settings include photos) and the heat map of each method.
 
         Raises:
             InputError: With `strict`, an image cannot be measured; or the classes are not known.
@@ -94,7 +94,7 @@ class Bench:
         return [found[reading.position] for reading in readings]
 
     def maps(self, readings: Sequence[Reading | Unread]) -> dict[int, Maps]:
-        """The pixels (under "") and the heat map of each method of the kept images of a chunk."""
+        """The pixels (under "") and the heat map of each method, of the kept images of a chunk."""
 
         def mapped(group: Sequence[Reading]) -> list[tuple[int, Maps]]:
             scenes = [seen for seen in self.scenes.see(group) if isinstance(seen, Scene)]
@@ -131,7 +131,7 @@ class Bench:
         return measured
 
     def _for_figure(self, scene: Scene, views: Mapping[str, Sequence[View]], k: int) -> Maps:
-        """The pixels of the k-th image, and the maps except noise and edges, which show the photo."""
+        """The pixels and maps of the k-th image, without noise and edges, which would show the photo."""
         photo = {"": scene.sample.image} if self.settings.photos else {}
         shown = {
             title: of_row[k].heatmap.astype(np.float32)
@@ -146,9 +146,9 @@ def _by_size(
     work: Callable[[Sequence[Reading]], list[T]],
     skip: Callable[[int, InputError], list[T]],
 ) -> list[T]:
-    """Works on images of one size together; one by one, if something is wrong with one of them.
+    """Processes images of the same size together, or one by one if an image causes an error.
 
-    `skip` says what becomes of the image at a place with which something is wrong.
+    `skip` returns the result of an image with an error, from its place and the error.
     """
     done = [one for r in readings if isinstance(r, Unread) for one in skip(r.position, r.error)]
     groups: dict[tuple[int, ...], list[Reading]] = {}

@@ -37,9 +37,9 @@ def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
 
     Yields:
         `COLUMNS` of each kept image, method and quantity, in this order: its place in the data set, its
-        name, its class, the explained neuron and its logit; the method's title and whether it is a
-        control; the metric, and the quantity as the summary names it. The value is the image's own, of
-        pooled measures too; NaN where it is undefined.
+        name, its class, the target and its logit; the method's title and whether it is a
+        control; the metric, and the quantity by its name in the summary. The value is that of the
+        image, also for pooled measures; NaN where it is undefined.
     """
     kept = kept_of(images)
     metrics = chosen(protocol["metrics"])
@@ -57,12 +57,12 @@ def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
 
 
 def to_csv(protocol: Json, images: Sequence[Json]) -> Iterator[bytes]:
-    """The lines of `tidy` under a head, as UTF-8; an undefined value is an empty cell."""
+    """The rows of `tidy` as CSV with a header, in UTF-8; an undefined value is an empty cell."""
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
     for row in (COLUMNS, *_written(protocol, images)):
         writer.writerow(row)
-        # Names of files need not be UTF-8.
+        # File names need not be UTF-8.
         yield line.getvalue().encode(errors="backslashreplace")
         line.seek(0)
         line.truncate()
@@ -76,11 +76,11 @@ def _written(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Results:
-    """What a benchmark has left in a folder.
+    """The results of a benchmark.
 
     Attributes:
         protocol: What was run, and how.
-        images: The record of every image that was measured, as it was stored.
+        images: The stored record of every measured image.
     """
 
     protocol: dict[str, Any]
@@ -115,7 +115,7 @@ class Results:
                 first if there is none.
 
         Returns:
-            What the benchmark's `summarize` gives.
+            The dict of the benchmark's `summarize`.
 
         Raises:
             InputError: No image was kept, or there is no such method.
@@ -124,10 +124,10 @@ class Results:
 
 
 def load(folder: str | Path) -> Results:
-    """Reads what a benchmark has measured; one that is not finished too.
+    """Reads the results of a benchmark, which need not be finished.
 
     Args:
-        folder: Where `rap-keras benchmark`, or `run`, keeps its results.
+        folder: The folder of results of `rap-keras benchmark` or `run`.
 
     Returns:
         The results: `.frame` is a tidy `pandas.DataFrame`.

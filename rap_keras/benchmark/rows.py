@@ -13,20 +13,20 @@ class Row(MethodSpec):
     """A row of the benchmark.
 
     Attributes:
-        chosen_threshold: Where the foreground of its maps begins: "mean", "zero" or a percentile; None:
-            where `threshold` says by default.
+        chosen_threshold: The threshold of the foreground of its maps: "mean", "zero" or a percentile;
+            None uses the default of `threshold`.
     """
 
     chosen_threshold: str | float | None = None
 
     @property
     def is_control(self) -> bool:
-        """Whether this is a map that explains nothing, one of `CONTROLS`."""
+        """Whether this is a control map, one of `CONTROLS`."""
         return self.name in CONTROLS
 
     @property
     def threshold(self) -> str | float:
-        """Where foreground begins: at the "mean" if no relevance is negative, else at "zero"."""
+        """The threshold of the foreground: "mean" if no relevance is negative, else "zero"."""
         if self.chosen_threshold is not None:
             return self.chosen_threshold
         record = find_method(self.name)
@@ -34,15 +34,15 @@ class Row(MethodSpec):
         return "zero" if signed else "mean"
 
     def completed(self, patterns: str | None, seed: int | None, percentile: float | None) -> "Row":
-        """The row with what concerns all of them, as far as it has no such option.
+        """The row with the options of all rows, if it does not set them itself.
 
         Args:
             patterns: The file of patterns.
-            seed: That of methods that draw at random; None: they keep their default.
-            percentile: Where foreground begins.
+            seed: The seed of methods that draw at random; None keeps their default.
+            percentile: The threshold of the foreground.
 
         Raises:
-            InputError: It needs patterns, and there are none.
+            InputError: The row needs patterns, and there are none.
         """
         row = with_patterns(self, patterns)
         seeded = {"seed": seed} if seed is not None and is_seeded(row.name) else {}
@@ -51,13 +51,13 @@ class Row(MethodSpec):
 
 
 def read_row(text: str) -> Row:
-    """A method of the benchmark, as it is written.
+    """Reads a method of the benchmark.
 
     Args:
-        text: See `read_spec`; threshold is an option more: mean, zero or a percentile.
+        text: See `read_spec`. There is one more option, threshold: mean, zero or a percentile.
 
     Raises:
-        InputError: The text is no method, or the threshold is none.
+        InputError: The text is not a method, or the threshold is not valid.
     """
     spec = read_spec(text)
     options = dict(spec.options)

@@ -1,4 +1,4 @@
-"""What a benchmark measures: images, the objects and classes on them, grids and replacements."""
+"""The images of a benchmark with their objects, classes, grids and replacements."""
 
 import contextlib
 import functools
@@ -27,16 +27,16 @@ from rap_keras.models.classes import read_classes
 
 
 class SettingsError(InputError):
-    """What is wrong with every image, and so ends the run."""
+    """An error that concerns every image and ends the run."""
 
 
 @dataclass(frozen=True)
 class Misclassified:
-    """An image that does not count, because the model is wrong about it.
+    """An image that is left out, because the model misclassifies it.
 
     Attributes:
-        label: The classes that are on it.
-        predicted: The class that the model predicts.
+        label: The classes of its objects.
+        predicted: The predicted class.
     """
 
     position: int
@@ -54,8 +54,8 @@ class Scenes:
         dataset: Where the images come from.
         backend: The model with its methods.
         loaded: The model.
-        classes: What the data set calls the model's classes; None where that is not known.
-        drawn: The places in the data set of the images that were drawn, in its order.
+        classes: The data set's names of the model's classes; None if they are not known.
+        drawn: The places in the data set of the drawn images, in order.
 
     Raises:
         InputError: The model or the data set is not available, or they do not fit together.
@@ -67,10 +67,10 @@ class Scenes:
         self.drawn = _drawn(len(self.dataset.names), settings)
         self.backend: Backend = open_backend(settings)
         self.loaded = self.backend.loaded
-        # Logits without a head get a softmax.
+        # A model without a head gets a softmax.
         self._head: Head = "sigmoid" if self.loaded.head == "sigmoid" else "softmax"
         if settings.classes is None:
-            # Data sets call the classes of ImageNet by WordNet's ids.
+            # Data sets name the classes of ImageNet by WordNet's ids.
             self.classes = self.loaded.synsets or self.loaded.labels
         else:
             self.classes = self.loaded.with_labels(read_classes(settings.classes)).labels
@@ -79,7 +79,7 @@ class Scenes:
         self._check_first_image()
 
     def protocol(self) -> dict[str, Any]:
-        """Everything that the results depend on, as JSON knows it."""
+        """Everything that the results depend on, JSON-serialisable."""
         return protocol(self._settings, self.dataset, self.backend, len(self.drawn))
 
     def read(self, position: int) -> Reading:
@@ -94,7 +94,7 @@ class Scenes:
         return Reading(position=position, sample=sample, x=x)
 
     def see(self, readings: Sequence[Reading]) -> list[Scene | Misclassified]:
-        """What is measured of images of one size.
+        """The scenes of images of one size.
 
         Raises:
             InputError: An image of a grid cannot be read.
@@ -131,7 +131,7 @@ class Scenes:
     def _object(
         self, sample: Sample, target: int, logits: Stack
     ) -> tuple[str | None, NDArray[np.bool_]] | None:
-        """The object that is explained and its mask; None if the image is to be left out."""
+        """The explained object and its mask; None if the image is left out."""
         everything = np.logical_or.reduce(list(sample.objects.values()))
         if NO_CLASS in sample.objects or self.classes is None:
             return None if self.classes is None else self._class(target), everything
@@ -154,7 +154,7 @@ class Scenes:
         objects = ", ".join(sample.objects)
         if self.classes is None:
             raise SettingsError(
-                f"Which of the classes of {self.loaded.name} is {objects} is not known: pass "
+                f"Expected to know which class of {self.loaded.name} is {objects}, got no names: pass "
                 'classes=NAMES, or keep="all".',
                 ("classes", "keep"),
             )
@@ -166,26 +166,26 @@ class Scenes:
             )
 
     def _check_first_image(self) -> None:
-        """Refuses unknown classes, and metrics that are not for the data set, before all else."""
+        """Refuses unknown classes, and metrics that the data set does not support, before the run."""
         try:
             sample = self.dataset.read(self.drawn[0], self.loaded.input_size)
             self._check_classes(sample)
         except SettingsError:
             raise
         except InputError:
-            return  # It will be skipped.
+            return  # The image will be skipped.
         for metric in chosen(self._settings.metrics):
             metric.check(sample)
 
     def _effects(self, reading: Reading, logits: Stack) -> Stack | None:
-        """What each logit loses without each class whose objects can be taken away."""
+        """The drop of each logit without each class whose objects can be removed."""
         images = [reading.sample.without[label] for label in removable(reading.sample)]
         if not images:
             return None
         return logits - self._logits(self.loaded.preprocess(np.stack(images)))
 
     def _replacement(self, reading: Reading) -> Inputs | float | replacement.Impute:
-        """What perturbed pixels become."""
+        """The replacement of perturbed pixels."""
         kind, x, image = self._settings.replacement, reading.x, reading.sample.image
         if kind == "blur":
             return replacement.blurred(x)
@@ -204,7 +204,7 @@ class Scenes:
         return self.loaded.preprocess(pixels[np.newaxis])[0]
 
     def _grid(self, reading: Reading, logits: Stack) -> Grid | None:
-        """The image between others; None where the model is not sure of it, or of too few others."""
+        """The grid with this image; None if the model is not confident of it or of enough others."""
         settings, position = self._settings, reading.position
         if not self._is_sure(logits):
             return None
@@ -229,7 +229,7 @@ class Scenes:
         )
 
     def _is_sure(self, logits: Stack) -> bool:
-        """Whether the largest logit has the probability that images of grids need."""
+        """Whether the largest logit has the probability that grids need."""
         largest = np.float64(logits.max())
         if self._head == "sigmoid":
             probability = float(expit(largest))
@@ -238,7 +238,7 @@ class Scenes:
         return probability >= self._settings.grid_confidence
 
     def _sure_of(self, position: int) -> int | None:
-        """The neuron of an image that is classified right and surely; None for others."""
+        """The class of an image that is classified correctly and confidently; None for others."""
         if position not in self._surely:
             self._surely[position] = None
             with contextlib.suppress(InputError):
@@ -251,7 +251,7 @@ class Scenes:
 
 
 def _drawn(count: int, settings: Settings) -> list[int]:
-    """All images, or as many as the limit says, drawn by the seed; in the data set's order."""
+    """All images, or a random sample of the limit's size, in the data set's order."""
     if settings.limit is None or settings.limit >= count:
         return list(range(count))
     generator = np.random.default_rng(settings.seed)

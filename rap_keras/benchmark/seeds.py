@@ -1,10 +1,10 @@
-"""What random numbers are drawn by, so that they depend on the run and the image alone."""
+"""Seeds of random numbers, which depend only on the run and the image."""
 
 import enum
 
 
 class Purpose(enum.IntEnum):
-    """What random numbers of an image are for; a number that was given is never given again."""
+    """The purposes of random numbers of an image. The number of a purpose never changes."""
 
     REPLACEMENT = 1
     OTHER_NEURON = 2
@@ -16,5 +16,5 @@ class Purpose(enum.IntEnum):
 
 
 def seed_of(run: int, position: int, purpose: Purpose) -> list[int]:
-    """The seed of a purpose, from that of the run and the image's place in the data set."""
+    """The seed of a purpose, from the seed of the run and the image's place in the data set."""
     return [run, position, int(purpose)]

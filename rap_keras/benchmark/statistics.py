@@ -1,9 +1,9 @@
-"""How numbers of single images become one, with its standard error.
+"""Estimates over images with standard errors.
 
-The images are resampled, not the pixels: one matrix of weights, how often each image is drawn in each
-resample, serves every quantity of every method. That keeps the methods paired, so that the
-difference of two has the standard error of the difference, and makes a pooled ratio or a whole curve
-one matrix product. `scipy.stats.bootstrap` would draw anew for each statistic.
+Images are resampled, not pixels. One matrix of weights, the number of draws of each image in each
+resample, is used for every quantity of every method. So methods stay paired: the standard error of a
+difference is that of paired values. A pooled ratio or a whole curve is one matrix product.
+`scipy.stats.bootstrap` would draw again for each statistic.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# A spread below this part of the value is the rounding of sums.
+# A smaller spread, relative to the value, is a rounding error of sums.
 ROUNDING = 1e-12
 # Further digits depend on the order in which a machine's BLAS adds.
 DIGITS = 10
@@ -25,13 +25,13 @@ Numbers = Mapping[str, Any]  # of one row on one image
 
 @dataclass(frozen=True)
 class Ratio:
-    """A sum over the images divided by another, averaged over the columns that are defined.
+    """A sum over images divided by another sum, averaged over the defined columns.
 
-    A mean over images has the numerators x and the denominators 1, or 0 and 0 where undefined.
+    A mean over images has numerators x and denominators 1, or 0 and 0 where it is undefined.
 
     Attributes:
         numerators: Of shape (images, columns).
-        denominators: Of the same shape, not negative.
+        denominators: Nonnegative, of the same shape.
     """
 
     numerators: Array
@@ -43,7 +43,7 @@ class Ratio:
         return np.any(self.denominators > 0, axis=1)
 
     def among(self, chosen: Array) -> "Ratio":
-        """The same of some of the images only."""
+        """The same for some of the images."""
         return Ratio(self.numerators * chosen[:, None], self.denominators * chosen[:, None])
 
     def __call__(self, weights: Array) -> Array:
@@ -95,18 +95,18 @@ def mean_of_defined(values: Array) -> Array:
 
 
 def resample(images: int, resamples: int, seed: int) -> Array:
-    """How often each image is drawn in each resample of as many images, (resamples, images)."""
+    """The number of draws of each image in each resample, (resamples, images)."""
     drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
     return drawn.astype(np.float64)
 
 
 def estimated(ratio: Ratio, weights: Array) -> dict[str, float | int | None]:
-    """A ratio, as JSON knows it, with its error."""
+    """A ratio with its error, JSON-serialisable."""
     return _entry(ratio, ratio.defined, weights)
 
 
 def median(ratio: Ratio, weights: Array) -> dict[str, float | int | None]:
-    """The median over the images of what a mean is of."""
+    """The median over the images of the values of a mean."""
     values = np.where(ratio.defined, ratio.numerators[:, 0], np.nan)
     return _entry(Median(values), ratio.defined, weights)
 
@@ -129,7 +129,7 @@ def mean_curve(curves: Array, weights: Array) -> dict[str, list[float | None]]:
 
 
 def _entry(estimate: Callable[[Array], Array], defined: Array, weights: Array) -> dict[str, Any]:
-    """An estimate with the standard deviation of its resamples, where there are two images."""
+    """An estimate with the standard deviation of its resamples, if there are at least two images."""
     images = int(np.count_nonzero(defined))
     (value,) = estimate(np.ones((1, len(defined))))
     resampled = estimate(weights) if images > 1 else np.full(1, np.nan)
@@ -143,7 +143,7 @@ def _entry(estimate: Callable[[Array], Array], defined: Array, weights: Array) -
 
 
 def _interval(samples: Array) -> list[float | None]:
-    """The middle 95 % of resamples, over those where it is defined: a percentile interval."""
+    """The percentile interval: the middle 95 % of the resamples where the estimate is defined."""
     samples = samples[np.isfinite(samples)]
     if len(samples) < 2:
         return [None, None]
@@ -151,7 +151,7 @@ def _interval(samples: Array) -> list[float | None]:
 
 
 def _spread(samples: Array) -> Array:
-    """The standard deviation of each column of resamples, over those where it is defined."""
+    """The standard deviation of each column over the resamples where it is defined."""
     samples = samples[np.isfinite(samples).all(axis=1)]
     if len(samples) < 2:
         return np.full(samples.shape[1], np.nan)
@@ -160,5 +160,5 @@ def _spread(samples: Array) -> Array:
 
 
 def rounded(value: float) -> float | None:
-    """A number for JSON, to the digits that no machine changes; None if it is not finite."""
+    """A number for JSON, to the digits that are the same on every machine; None if it is not finite."""
     return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None

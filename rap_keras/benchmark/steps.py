@@ -1,4 +1,4 @@
-"""How many pixels of an image each step of a perturbation replaces."""
+"""The number of pixels that each step of a perturbation replaces."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,18 +12,19 @@ def check_steps(settings: Settings, size: Sequence[int] | None) -> None:
 
     Args:
         settings: What to measure, and how.
-        size: Height and width of the images; None for a model that takes images of any size.
+        size: Height and width of the images; None for a model that accepts images of any size.
 
     Raises:
-        InputError: There are more, or the pixels of a step are another share of each image.
+        InputError: There are too many steps, or images differ in size and a step has a fixed number of
+            pixels.
     """
     if not settings.perturbs:
         return
     if size is None:
         if settings.pixels_per_step is not None:
             raise InputError(
-                "pixels_per_step=N is another share of images of another size: pass size=N, or "
-                "steps=N alone.",
+                "Expected images of one size for pixels_per_step=N, got a model for any size: pass "
+                "size=N, or steps=N alone.",
                 ("pixels_per_step", "size", "steps"),
             )
         return
@@ -33,13 +34,13 @@ def check_steps(settings: Settings, size: Sequence[int] | None) -> None:
         what = "pixels" if patch == 1 else f"patches of {patch} x {patch} pixels"
         raise InputError(
             f"Expected at most the {regions} {what} of an image to be replaced, but "
-            f"{settings.steps} steps ask for {wanted}: lower steps or pixels_per_step.",
+            f"{settings.steps} steps need {wanted}: lower steps or pixels_per_step.",
             ("steps", "pixels_per_step"),
         )
 
 
 def recorded_steps(settings: Settings, size: Sequence[int] | None) -> dict[str, Any]:
-    """What the protocol holds of the steps, for images of a size; None: of any size."""
+    """The protocol's entries of the steps, for images of a size; None is any size."""
     steps, patch = settings.steps, settings.patch
     pixels, whole = None, steps
     if size is not None:
@@ -54,11 +55,11 @@ def recorded_steps(settings: Settings, size: Sequence[int] | None) -> dict[str, 
 
 
 def _regions(settings: Settings, size: Sequence[int]) -> int:
-    """How many patches, or pixels, an image of this size has."""
+    """The number of patches, or pixels, of an image of this size."""
     return -(-size[0] // settings.patch) * -(-size[1] // settings.patch)
 
 
 def _pixels_each_step(settings: Settings, size: Sequence[int]) -> int:
-    """How many pixels of an image of this size are replaced at each step."""
+    """The number of pixels of an image of this size that each step replaces."""
     regions = _regions(settings, size)
     return settings.pixels_per_step or regions // settings.steps * settings.patch**2

@@ -124,7 +124,7 @@ def test_workers_give_the_report_of_one_process(ray_here, common, tmp_path, monk
 
     monkeypatch.setattr(Rows, "iter_rows", lost)
     message = fail(*on_two, tmp_path / "lost")
-    assert "Ray has lost its workers (a worker died); what was measured is kept" in message
+    assert "Ray has lost its workers (a worker died); earlier results are kept" in message
     assert list(records(tmp_path / "lost")) == ["a", "b"]
 
 

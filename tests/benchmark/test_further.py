@@ -216,7 +216,7 @@ def test_patches(common, scene):
     by_default = Bench(settings(common, metrics=("lerf",), steps=3, patch=5)).protocol()
     assert by_default["perturbation"]["pixels_per_step"] == 75
     assert by_default["perturbation"]["fractions"] == [0, 1 / 3, 2 / 3, 1]
-    with pytest.raises(InputError, match=r"the 9 patches of 5 x 5 pixels .* 10 steps ask for 10"):
+    with pytest.raises(InputError, match=r"the 9 patches of 5 x 5 pixels .* 10 steps need 10"):
         Bench(settings(common, metrics=("lerf",), steps=10, patch=5))
     with pytest.raises(InputError, match="multiple of the 4 pixels of a patch"):
         Settings(patch=2, pixels_per_step=6)

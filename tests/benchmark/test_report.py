@@ -539,7 +539,7 @@ def test_the_figure_of_heat_maps_has_the_size_of_a_page():
     records = records_of(protocol)
     figure = figures.heatmap_figure(protocol, records, maps)
     data = figures.png(figure)
-    assert len(data) <= figures.LARGEST == 200_000
+    assert len(data) <= figures.LARGEST == 100_000
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.mode == "P"
         assert 960 <= picture.width <= 1600
@@ -550,8 +550,8 @@ def test_the_figure_of_heat_maps_has_the_size_of_a_page():
     red, blue = (pixels[:, a] - pixels[:, b] > 100 for a, b in ((0, 2), (2, 0)))
     assert min(red.mean(), blue.mean()) > 0.02
     assert len(figure.axes) == 3 * 22  # with the photograph
-    letters = figure.axes[1].title.get_fontsize() / 72 * 1280 / figure.get_figwidth()
-    assert letters == pytest.approx(12, rel=0.1)
+    letters = figure.axes[1].title.get_fontsize() / 72 * 960 / figure.get_figwidth()
+    assert letters == pytest.approx(11, rel=0.1)
 
 
 def test_heat_maps_of_different_sizes_and_of_some_methods(full):

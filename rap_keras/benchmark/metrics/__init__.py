@@ -21,11 +21,11 @@ METRICS: dict[str, Metric] = {
     for family in (localization, maps, perturbation, classes, robustness)
     for metric in family.METRICS
 }
-"""All metrics by their names, in the order of the report; a new one is added here, or to its family."""
+"""All metrics by name, in the order of the report. Add a new metric here or to its family."""
 
 
 def default_metrics() -> tuple[str, ...]:
-    """Those that are measured if no metrics are named."""
+    """The metrics that are measured by default."""
     return tuple(name for name, metric in METRICS.items() if metric.default)
 
 
@@ -36,10 +36,12 @@ def chosen(names: Iterable[str]) -> list[Metric]:
 
 
 def columns(metrics: Sequence[Metric]) -> list[Column]:
-    """The columns of these metrics, with what distinguishes those of the same label."""
+    """The columns of these metrics, with qualifiers for columns of the same label."""
     names = {metric.name for metric in metrics}
     return [
-        replace(column, qualifier=metric.beside[1]) if metric.beside[0] in names else column
+        replace(column, qualifier=metric.same_labels[1])
+        if metric.same_labels[0] in names
+        else column
         for metric in metrics
         for column in metric.columns
     ]

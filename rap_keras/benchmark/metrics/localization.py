@@ -136,7 +136,7 @@ METRICS = (
         "ranking.",
         "this project",
         _equal_area,
-        beside=("segmentation", "equal area"),
+        same_labels=("segmentation", "equal area"),
         default=True,
     ),
     Metric(
@@ -147,7 +147,7 @@ METRICS = (
         _by_sign_words,
         "Table 2",
         lambda protocol, numbers: _segmented(numbers, protocol["pooled"]),
-        beside=("equal_area", "by sign"),
+        same_labels=("equal_area", "by sign"),
         default=True,
     ),
     one_number(

@@ -1,4 +1,4 @@
-"""Whether relevance adds up, and how it is spread."""
+"""Whether the sum of relevance is right, and how relevance is distributed."""
 
 from rap_keras.benchmark.metrics.metric import Column, Metric, each, one_number
 from rap_keras.benchmark.metrics.tables import FURTHER, FURTHER_WORDS

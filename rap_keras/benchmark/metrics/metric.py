@@ -1,4 +1,4 @@
-"""What a metric is, for the settings, the measuring, the summary, the report and the command."""
+"""A metric, for the settings, the measuring, the summary, the report and the command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class Column:
     """A quantity as a column of the report's tables.
 
     Attributes:
-        label: Its head.
+        label: Its heading.
         quantity: Its name in the summary; NAME_median is the median over the images, for heavy tails.
-        better: "lower", "higher", or "" where neither is.
+        better: "lower", "higher", or "" if neither is better.
         unit: Its unit, "" without one.
-        scale: What it is multiplied by: 100 for percent.
-        place: Columns of a table stand in the order of this, and then of the metrics.
-        difference: Its head in the table of differences to the reference; "": it has none.
-        terminal: Its head on the terminal; "": it is not there.
+        scale: The factor of its values: 100 for percent.
+        place: The columns of a table are sorted by this, and then by the metrics.
+        difference: Its heading in the table of differences; "" leaves it out.
+        terminal: Its heading on the terminal; "" leaves it out.
         qualifier: What distinguishes it from a column of the same label.
     """
 
@@ -43,24 +43,24 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The label, what qualifies it, and its unit."""
+        """The label with its qualifier and unit."""
         qualified = f"{self.label}, {self.qualifier}" if self.qualifier else self.label
         return f"{qualified} ({self.unit})" if self.unit else qualified
 
     @property
     def head(self) -> str:
-        """The title with an arrow to where it is better."""
+        """The title with an arrow in the better direction."""
         return self.title + {"lower": " ↓", "higher": " ↑", "": ""}[self.better]
 
     @property
     def on_terminal(self) -> str:
-        """Its head on the terminal."""
+        """Its heading on the terminal."""
         titled = f"{self.terminal} {self.unit}" if self.unit else self.terminal
         return f"{titled}, {self.qualifier}" if self.qualifier else titled
 
 
 def compared(label: str, quantity: str, better: str, terminal: str = "") -> Column:
-    """A column by which methods are compared to the reference, under the same head."""
+    """A column that compares methods to the reference, under the same heading."""
     return Column(label, quantity, better, difference=label, terminal=terminal)
 
 
@@ -69,8 +69,8 @@ class Curve:
     """A metric that gives a curve over the steps of a perturbation for each image.
 
     Attributes:
-        title: What it is called.
-        first: Which pixels are replaced first: the "least" or the "most" relevant.
+        title: Its name.
+        first: The pixels that are replaced first: the "least" or the "most" relevant.
         good: Where the curves of good methods stay: "high" or "low".
     """
 
@@ -84,27 +84,26 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: As it is asked for.
-        measure: From one row's maps of the images of a chunk, all of one size, and the settings that the
-            metric takes, to the number of each map; or its numbers, a tuple in the order of the columns
-            or a dict by their names. NaN and infinity are undefined. `each` makes it of a function of a
-            single map.
+        name: Its name in the settings.
+        measure: A function from one row's maps of the images of a chunk, all of one size, and the
+            metric's settings to the number of each map, or to its numbers: a tuple in the order of the
+            columns or a dict. NaN and infinity are undefined. `each` wraps a function of a single map.
         columns: The columns of the report.
-        table: The title of the report's table that they are in.
-        words: What is said above that table: text, or a function from the protocol to it; metrics that
-            say the same say it once.
-        reference: Where it comes from, as docs/benchmark.md says it.
-        summarize: From the protocol and the numbers of every image to quantities by their names; None:
-            the mean of each number that has a column.
-        settings: The benchmark's settings that it takes, by their names.
-        defined: Whether it is defined for a map; `measure` sees only those for which it is.
+        table: The title of the report's table with these columns.
+        words: The text above that table, or a function from the protocol to it. A text that several
+            metrics share is written once.
+        reference: Its source, as in docs/benchmark.md.
+        summarize: A function from the protocol and the numbers of every image to quantities by name;
+            None takes the mean of each number that has a column.
+        settings: The names of the benchmark's settings that it needs.
+        defined: Whether it is defined for a map; `measure` gets only maps for which it is.
         curve: Its curve, if it has one; its numbers are then lists over the steps,
             `{name: {"correct": [...], "logit": [...], "probability": [...]}}`.
-        beside: A metric with columns of the same labels, and what distinguishes the columns of this one
-            where both are measured.
-        check: Refuses a data set that it cannot be measured on, by a sample of it.
-        default: Whether it is measured if no metrics are named.
-        perturbs: Whether it replaces pixels, as the settings say.
+        same_labels: A metric with columns of the same labels, and the qualifier of this metric's columns
+            if both are measured.
+        check: Refuses data sets that do not support it, from a sample.
+        default: Whether it is measured by default.
+        perturbs: Whether it replaces pixels as in the settings.
         stages: The stages of randomised models that it needs.
     """
 
@@ -118,7 +117,7 @@ class Metric:
     settings: tuple[str, ...] = ()
     defined: Callable[[View], bool] = lambda view: True
     curve: Curve | None = None
-    beside: tuple[str, str] = ("", "")
+    same_labels: tuple[str, str] = ("", "")
     check: Callable[[Sample], None] = lambda sample: None
     default: bool = False
     perturbs: bool = False
@@ -126,12 +125,12 @@ class Metric:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The quantities that have a column, by itself or by their median."""
+        """The quantities with a column, for themselves or for their median."""
         return tuple(dict.fromkeys(c.quantity.removesuffix(_MEDIAN) for c in self.columns))
 
     @property
     def medians(self) -> set[str]:
-        """The quantities whose median over the images is given as well."""
+        """The quantities with a column for their median over the images."""
         quantities = (column.quantity for column in self.columns)
         return {name.removesuffix(_MEDIAN) for name in quantities if name.endswith(_MEDIAN)}
 
@@ -140,7 +139,7 @@ class Metric:
         return self.words if isinstance(self.words, str) else self.words(protocol)
 
     def measured(self, views: Sequence[View], settings: object) -> list[Numbers]:
-        """The numbers of each map, as JSON knows them; None is an undefined one."""
+        """The numbers of each map, JSON-serialisable; None is undefined."""
         chosen = [view for view in views if self.defined(view)]
         given = {name: getattr(settings, name) for name in self.settings}
         found = iter(self.measure(chosen, **given) if chosen else ())
@@ -156,7 +155,7 @@ class Metric:
         return {name: _as_json(number) for name, number in found.items()}
 
     def quantities(self, protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
-        """The quantities of one row of the benchmark, from its numbers of every image."""
+        """The quantities of one row of the benchmark, from its numbers of all images."""
         return (self.summarize or means_of(*self.numbers))(protocol, numbers)
 
 
@@ -172,17 +171,17 @@ def one_number(
     terminal: str = "",
     **more: Any,
 ) -> Metric:
-    """A metric that gives one number of each map, which has one column.
+    """A metric with one number for each map, in one column.
 
     Args:
-        name: As it is asked for.
-        measure: From a `View` and the settings that the metric takes to the number.
-        better: "lower", "higher", or "" where neither is; then methods are not compared by it.
-        table: The title of the report's table that it is in.
-        words: What is said above that table.
-        reference: Where it comes from.
-        label: The head of its column; by default its name.
-        terminal: The head on the terminal; "": it is not there.
+        name: Its name in the settings.
+        measure: A function from a `View` and the metric's settings to the number.
+        better: "lower", "higher", or "" if neither is better; then methods are not compared by it.
+        table: The title of the report's table with its column.
+        words: The text above that table.
+        reference: Its source.
+        label: The heading of its column; by default its name.
+        terminal: The heading on the terminal; "" leaves it out.
         **more: Other attributes of `Metric`.
     """
     label = label or name.replace("_", " ")
@@ -196,7 +195,7 @@ def each(measure: Callable[..., Any]) -> Measure:
 
 
 def means_of(*names: str) -> Summarize:
-    """The mean over the images of each number, as a quantity of the same name."""
+    """The mean of each number over the images, as a quantity of the same name."""
     return lambda protocol, numbers: {name: mean(column(numbers, name)) for name in names}
 
 

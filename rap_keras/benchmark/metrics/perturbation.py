@@ -1,4 +1,4 @@
-"""What replacing pixels does to the decision."""
+"""The effect of replaced pixels on the decision."""
 
 import functools
 from collections.abc import Callable, Sequence

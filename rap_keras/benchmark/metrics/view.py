@@ -1,4 +1,4 @@
-"""What a metric sees: an image, and the map of one row of the benchmark."""
+"""The arguments of a metric: an image and the map of one row of the benchmark."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,20 +35,20 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene(Reading):
-    """An image that is measured, the same for all methods.
+    """A measured image, the same for all methods.
 
     Attributes:
-        label: What the data set calls the object; None where that is not known.
+        label: The data set's name of the object's class; None if it is not known.
         mask: The object.
-        target: The neuron that is explained.
-        logits: The logits of all neurons; for one output with a sigmoid those of classes 0 and 1.
+        target: The explained class.
+        logits: The logits of all classes; for a single sigmoid those of classes 0 and 1.
         head: The model's head.
-        predict: From batches of inputs to logits.
-        replacement: What perturbed pixels become.
-        grid: For the metric grid: the image between others of other classes; None where these are
-            missing.
-        effects: For the metric removal: what each logit loses without each removable class,
-            `(classes, neurons)`; None where no object can be removed.
+        predict: A function from batches of inputs to logits.
+        replacement: The replacement of perturbed pixels.
+        grid: For the metric grid: the grid of this image and images of other classes; None if there are
+            not enough.
+        effects: For the metric removal: the drop of each logit without each removable class,
+            `(removable classes, classes)`; None if no object can be removed.
     """
 
     label: str | None
@@ -68,7 +68,7 @@ class Scene(Reading):
 
     @property
     def void(self) -> NDArray[np.bool_]:
-        """Pixels that do not count."""
+        """Pixels that are ignored."""
         return self.sample.void
 
 
@@ -76,46 +76,46 @@ class RowMaps(Protocol):
     """More maps of a row of the benchmark.
 
     Attributes:
-        follow_inputs: Whether its maps depend on the model's inputs; else they are made of pixels alone.
+        follow_inputs: Whether its maps depend on the model's inputs; otherwise only on pixels.
     """
 
     @property
     def follow_inputs(self) -> bool: ...  # noqa: D102
 
     def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
-        """The heat maps `(n, height, width)` of other pixels or other targets than the scenes'.
+        """The heat maps `(n, height, width)` of pixels or targets that may differ from the scenes'.
 
         Args:
-            scenes: Where the images come from.
+            scenes: The scenes of the images.
             pixels: uint8 `(n, height, width, 3)`.
-            targets: The neuron of each.
+            targets: The target of each image.
         """
         ...
 
     def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
-        """The heat maps `(n, height, width)` of other inputs of the model than the scene's.
+        """The heat maps `(n, height, width)` of inputs of the model that may differ from the scene's.
 
         Args:
-            scene: Where the inputs come from; its target is explained.
+            scene: The scene of the inputs; its target is explained.
             x: The inputs `(n, height, width, channels)`.
-            stage: That of a randomised copy of the model; None: the model itself.
-            first: The number of the first of them, where they are one of several parts.
+            stage: The stage of a randomised copy of the model; None is the model itself.
+            first: The index of the first input, if these are one of several parts.
         """
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """What metrics see of one row's map of one image.
+    """One row's map of one image, for metrics.
 
     Attributes:
         scene: The image.
         relevance: The relevance `(height, width, channels)`; None for controls.
         heatmap: Its sum over channels `(height, width)`.
-        threshold: Where the heat map's foreground begins.
-        contrasted: Whether the target is explained against others.
+        threshold: The threshold of the heat map's foreground.
+        contrasted: Whether the target is explained against other classes.
         maps: More maps of the row.
-        shared: What several metrics take of the map, see `once` and `together`.
+        shared: Values of the map that several metrics use; see `once` and `together`.
     """
 
     scene: Scene
@@ -127,7 +127,7 @@ class View:
     shared: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """What is computed for the first metric that asks, and kept for the others."""
+        """A value that the first metric computes and the others reuse."""
         if name not in self.shared:
             self.shared[name] = compute()
         found: T = self.shared[name]
@@ -137,7 +137,7 @@ class View:
 def together(
     views: Sequence[View], name: str, compute: Callable[[Sequence[View]], Sequence[T]]
 ) -> list[T]:
-    """What is computed of a chunk's maps for the first metric that asks, and kept for the others."""
+    """Values of a chunk's maps that the first metric computes and the others reuse."""
     if any(name not in view.shared for view in views):
         for view, found in zip(views, compute(views), strict=True):
             view.shared[name] = found

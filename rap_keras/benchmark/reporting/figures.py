@@ -25,13 +25,13 @@ from rap_keras.support.text import printable
 
 # The page of heat maps shows more images.
 MOST_ROWS = 3
-DPI = 150
+DPI = 105
 WIDEST = 1600
-LARGEST = 200_000
-QUALITIES = ((WIDEST, 256), (WIDEST, 64), (1280, 64), (1280, 32), (960, 32))
+LARGEST = 100_000
+QUALITIES = ((WIDEST, 64), (1280, 64), (1280, 32), (960, 64), (960, 32), (800, 32))
 SAMPLE = 30_000  # pixels from which the colours are chosen
 # Heat maps: the height of letters on a page of `PAGE` pixels, and the columns with upright titles.
-PAGE, LETTERS, UPRIGHT = 1280, 12, 12
+PAGE, LETTERS, UPRIGHT = 960, 11, 11
 # The colours of tab10 without grey, which is used for controls, and three dark colours.
 COLORS = (
     *("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf"),

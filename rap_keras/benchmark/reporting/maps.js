@@ -1,4 +1,4 @@
-// Which methods and images are shown, how large, and one of them enlarged.
+// Selects methods and images, sets their size, and enlarges one of them.
 const sections = [...document.querySelectorAll("section")];
 const dialog = document.querySelector("dialog");
 
@@ -40,7 +40,7 @@ function show(figure) {
   if (!dialog.open) dialog.showModal();
 }
 
-// Left and right go to the next method, up and down to the next image.
+// Left and right move between methods, up and down between images.
 function moved(key) {
   const seen = (figure) => !figure.hidden;
   const section = shown.closest("section");

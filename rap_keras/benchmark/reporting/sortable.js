@@ -1,4 +1,4 @@
-// A click on a head sorts the rows below by it; the control rows, a body of their own, stay below.
+// A click on a heading sorts the rows by that column. Controls, in a separate body, stay below.
 for (const table of document.querySelectorAll("table.numbers")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -19,16 +19,16 @@ for (const table of document.querySelectorAll("table.numbers")) {
   });
 }
 
-// The number that a cell begins with, as in "0.52 ± 0.03" or "(4.1 ± 0.3)e-7"; null where it has none.
+// The first number of a cell, as in "0.52 ± 0.03", "(4.1 ± 0.3)e-7" or "< 0.001"; null if there is none.
 function key(text, column) {
   if (column === 0) return text;
-  const found = text.match(/^\(?([+-]?[\d.]+)/);
+  const found = text.match(/^[(<>\s]*([+-]?[\d.]+)/);
   if (!found) return null;
   const exponent = text.match(/\)e([+-]?\d+)/);
   return Number(found[1]) * 10 ** Number(exponent ? exponent[1] : 0);
 }
 
-// What is undefined comes last, whichever way.
+// Undefined values come last in both directions.
 function compared(a, b, rising) {
   if (a === null || b === null) return (a === null) - (b === null);
   const order = typeof a === "string" ? a.localeCompare(b) : a - b;
