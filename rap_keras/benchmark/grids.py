@@ -49,9 +49,9 @@ def companions(
     for position in order:
         if len(found) == count:
             break
-        neuron = sure_of(position)
-        if neuron is not None and neuron not in taken:
-            taken.add(neuron)
+        found_class = sure_of(position)
+        if found_class is not None and found_class not in taken:
+            taken.add(found_class)
             found.append(position)
     return found
 

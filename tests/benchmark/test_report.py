@@ -336,9 +336,9 @@ def test_differences_have_signs_and_no_row_of_rap(full):
 def test_undefined_values_are_reported(full):
     markdown = (full[0] / "report.md").read_text("utf-8")
     assert (
-        "ALL is undefined on 1 of 5 images, which are left out, for lrp.alpha_1_beta_0." in markdown
+        "ALL is undefined for lrp.alpha_1_beta_0 on 1 of 5 images, which are left out." in markdown
     )
-    assert "conservation error is undefined on every image for control.random." in markdown
+    assert "conservation error is undefined for control.random on every image." in markdown
     assert "conservation error, median is undefined" not in markdown
     row = tables(markdown)["Table 3. Further measures"][-1]
     assert row[3:5] == ["*–*", "*–*"]

@@ -131,9 +131,8 @@ METRICS = (
         _segmentation_columns("_equal_area"),
         SEGMENTATION,
         "Agreement of the pixels that a map selects with the object, in percent. Higher is better. "
-        "Equal area: the most relevant pixels of each map, as many as the object has, for every "
-        "method. The object's size is given, so even noise finds a part of it: this measures a "
-        "ranking.",
+        "Equal area: each map's most relevant pixels, with the same number of pixels as the object. "
+        "The object's size is given, so even noise finds a part of it: this measures a ranking.",
         "this project",
         _equal_area,
         same_labels=("segmentation", "equal area"),

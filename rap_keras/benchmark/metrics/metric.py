@@ -1,4 +1,4 @@
-"""A metric, for the settings, the measuring, the summary, the report and the command."""
+"""The records of metrics: everything that the benchmark needs to know about them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +125,7 @@ class Metric:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The quantities with a column, for themselves or for their median."""
+        """The quantities with a column of their mean or their median."""
         return tuple(dict.fromkeys(c.quantity.removesuffix(_MEDIAN) for c in self.columns))
 
     @property

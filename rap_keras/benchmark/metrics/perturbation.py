@@ -174,9 +174,9 @@ METRICS = (
             Column("SRG, accuracy", "srg_accuracy", "higher"),
         ),
         FAITHFULNESS,
-        "SRG: the symmetric relevance gain, which is the area between the curves of LeRF and MoRF, for "
-        "the target's logit, its probability and the accuracy. Effects of the replacement that are the "
-        "same for every order cancel; noise has 0.",
+        "SRG: the symmetric relevance gain, which is the area between the curves of LeRF and MoRF. It "
+        "is given for the target's logit, its probability and the accuracy. Effects of the "
+        "replacement that are the same for every order cancel; noise has 0.",
         "Blücher et al. 2024",
     ),
     _of_curves(

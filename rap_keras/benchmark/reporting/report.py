@@ -64,16 +64,16 @@ def write_report(
         ),
         *protocol_blocks(protocol, summary, images),
     ]
-    pictures = {figure.block.path: png(figure.figure) for figure in figures}
+    drawn = {figure.block.path: png(figure.figure) for figure in figures}
     # File names need not be UTF-8; JSON escapes their bytes.
     written = {
         "report.md": to_markdown(blocks).encode(),
-        "report.html": to_html(blocks, pictures).encode(errors="replace"),
+        "report.html": to_html(blocks, drawn).encode(errors="replace"),
         "tables.tex": to_latex(blocks).encode(),
         "summary.json": summary_json(protocol, summary).encode(errors="backslashreplace"),
     }
     contents: Iterable[tuple[str, Iterable[bytes]]] = chain(
-        ((name, [data]) for name, data in (written | pictures).items()),
+        ((name, [data]) for name, data in (written | drawn).items()),
         [("results.csv", to_csv(protocol, images))],
         ((name, [data]) for name, data in (maps_page(protocol, images, maps) if maps else ())),
     )

@@ -200,6 +200,6 @@ def _notes(summary: Json, columns: Sequence[Column], part: str) -> Iterator[str]
                 without.setdefault(missing, []).append(title)
         for missing, titles in sorted(without.items()):
             whose = "every method" if len(titles) == len(listed) else ", ".join(titles)
-            where = f"{missing} of {counted(kept, 'image')}, which are left out,"
+            where = f"{missing} of {counted(kept, 'image')}, which are left out"
             where = "every image" if missing == kept else where
-            yield f"{column.title} is undefined on {where} for {whose}."
+            yield f"{column.title} is undefined for {whose} on {where}."

@@ -187,7 +187,7 @@ def plain(value: Any) -> str:
 
 
 def colours(methods: Sequence[Json]) -> str:
-    """What the colours of the heat maps mean, for the methods of a protocol."""
+    """The meaning of the colours of the heat maps of these methods."""
     meanings: dict[str, list[str]] = {}
     for method in methods:
         record = find_method(method["method"])
