@@ -253,7 +253,7 @@ def test_the_command_measures_classes(common, tmp_path):
     assert "grid" in text
     page = (out / "report.md").read_text()
     assert "Table 4. Classes" in page
-    assert "by chance 0.5" in page
+    assert "; 0.5 by chance." in page
     assert "Table 5. Differences from rap" in page
     assert all(
         record["results"]["rap"]["grid"] is not None

@@ -74,8 +74,8 @@ def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
     ):
         assert message in fail("merge", *chosen, "--out", none)
     # Neither a shard's folder nor the whole's takes another part.
-    assert "holds the shard 2/3" in fail("merge", *folders, "--out", folders[1])
-    assert "holds the shard 2/3" in fail(
+    assert "got the shard 2/3" in fail("merge", *folders, "--out", folders[1])
+    assert "got the shard 2/3" in fail(
         "benchmark", *common, *MAIN, "--shard", "1/3", "--out", folders[1]
     )
     assert set(records(folders[1])) == {"c", "d"}
@@ -102,7 +102,7 @@ def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
         (["--methods", "gradient:add=signed"], "Expected options of 'gradient'"),
         (["--methods", "rap:neuron_selection_mode=all"], "the benchmark's own"),
         (["--methods", "rap:batch_size=2"], "the benchmark's own"),
-        (["--methods", "control.edges"], "no method"),
+        (["--methods", "control.edges"], "got the control control.edges"),
         (["--methods", "pattern.attribution"], "pattern"),
         (["--methods", "pattern.net", "--patterns", "none.npz"], "none.npz"),
         (["--metrics", "ratio,nothing"], "'nothing'"),

@@ -237,8 +237,8 @@ def test_the_report_has_them_all(common, tmp_path):
         for column in METRICS[name].columns:
             assert summary["quantities"][column.quantity]["images"] > 0
             assert f"| {column.head} " in page
-    assert "| changes drawn by chance | 3 sets of pixels or squares, 2 inputs changed" in page
-    assert "| pixels of top-k intersection | 1000 |" in page
+    assert "| random changes | 3 sets of pixels or squares, 2 inputs changed" in page
+    assert "| pixels of the top-k intersection | 1000 |" in page
     assert "in patches of 3 x 3" in page
     # Gone on with, by the same settings only.
     kept = records(out)

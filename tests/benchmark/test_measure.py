@@ -357,7 +357,7 @@ def test_weights_are_those_of_the_run_before(network, common, tmp_path):
         (["--keep", "all"], 'keep was "correct" and now is "all"'),
         (["--data", "cluttered-digits:8", "--keep", "all"], "data was"),
         (["--model", network.replace(":make", ":other")], "model was"),
-        (["--shard", "1/2"], "holds the whole"),
+        (["--shard", "1/2"], "got all images"),
     ):
         assert message in fail("benchmark", *arguments, *added)
     path = network.partition(":")[0]

@@ -66,12 +66,27 @@ def test_a_table_is_sorted_by_a_click(told, tmp_path):
     assert told("report.html", script) == expected
 
 
+@pytest.mark.parametrize("width", [500, 1280])
+def test_tables_of_numbers_fit_or_scroll(told, tmp_path, width):
+    """A table of 11 measures fits a page of 1280 pixels; the page itself is never wider."""
+    heads = ["method", *["pixel accuracy, equal area (%) ↑"] * 11]
+    table = Table(heads, [["gradient:postprocess=abs", *["96.71 ± 0.11"] * 11]], numbers=True)
+    (tmp_path / "report.html").write_text(to_html([Heading("T", 1), table], {}), "utf-8")
+    script = """
+    const wide = document.querySelector(".wide");
+    told.push(wide.scrollWidth <= wide.clientWidth);
+    told.push(document.documentElement.scrollWidth <= innerWidth);
+    """
+    assert told("report.html", script, width) == [width == 1280, True]
+
+
 @pytest.fixture
 def maps(tmp_path):
     """The page of two images, three methods and a hostile name."""
     rng = np.random.default_rng(0)
     titles = ["rap", "a&b<i>", "control.edges"]
-    protocol = {"model": "m", "data": "d", "methods": [{"title": title} for title in titles]}
+    methods = [{"title": title, "method": title, "options": {}} for title in titles]
+    protocol = {"model": "m", "data": "d", "methods": methods}
     images = [
         {"position": 0, "name": "first", "label": "cat", "neuron": 1, "logit": 2.0},
         {"position": 7, "name": "<b>second", "label": "dog", "neuron": 0, "logit": 1.0},
