@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -730,3 +731,14 @@ def test_ranks_have_a_panel_for_each_measure_and_no_other(count):
     assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
     middle = (boxes[-1].x0 + boxes[-1].x1) / figure.bbox.x1
     assert (abs(middle - 1) < 0.1) == (count % 2 == 1)
+
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+def test_published_reports_name_models_and_data_instead_of_paths():
+    for path in RESULTS.rglob("summary.json"):
+        for name in ("report.md", "summary.json"):
+            assert not re.search(r"\.\./|embedded:", path.with_name(name).read_text("utf-8")), path
+        protocol = json.loads(path.read_text("utf-8"))["protocol"]
+        assert "title" in protocol or protocol["model"].startswith("bundled:"), path
