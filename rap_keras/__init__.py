@@ -1,4 +1,21 @@
-"""Relative Attributing Propagation (RAP) and fair baselines for Keras."""
+"""Relative Attributing Propagation (RAP) and about forty other attribution methods for Keras.
+
+An attribution method explains a decision of a model: it gives every pixel (or other input) a number,
+its relevance. The main entry points:
+
+    rap_keras.explain            images and a model to heat maps, in one call
+    rap_keras.create_analyzer    a method for your own Keras model and preprocessed arrays
+    rap_keras.analyzer_names     the names of all methods
+    rap_keras.evaluation         metrics: how good a heat map is
+    rap_keras.benchmark          compare methods on a data set
+
+Example:
+    >>> scenes = rap_keras.datasets.cluttered_digits(1)
+    >>> model = rap_keras.bundled.load("vgg")
+    >>> x = rap_keras.datasets.preprocess(scenes.images)
+    >>> rap_keras.create_analyzer("rap", model).analyze(x).shape
+    (1, 64, 64, 3)
+"""
 
 from typing import TYPE_CHECKING
 
@@ -60,8 +77,8 @@ __all__ = [
     "rules",
 ]
 
-# TensorFlow and matplotlib are loaded only when they are needed. Not in __all__: the plugin, which says
-# what it lacks where iNNvestigate is not installed, and the alias of `bundled`.
+# TensorFlow and matplotlib are loaded only when they are needed. Two names are not in __all__: the
+# plugin, whose import fails where iNNvestigate is not installed, and `embedded`, the alias of `bundled`.
 __getattr__, __dir__ = lazy(
     __name__,
     __all__,

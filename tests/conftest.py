@@ -21,7 +21,7 @@ def _no_methods_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is known in that test only."""
     from rap_keras.analyzers import registry
 
-    monkeypatch.setattr(registry, "_OWN", {})
+    monkeypatch.setattr(registry, "_CUSTOM", {})
 
 
 @pytest.fixture

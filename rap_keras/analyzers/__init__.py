@@ -1,4 +1,4 @@
-"""Analyzers: methods at work on a model."""
+"""Analyzers: a method applied to a model."""
 
 from rap_keras.analyzers.factory import create_analyzer, load_analyzer
 from rap_keras.analyzers.registry import analyzer_names, register_method

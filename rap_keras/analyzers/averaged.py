@@ -16,7 +16,7 @@ from rap_keras.inputs.target import Target
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import shown
 
-NOISE_LEVEL = 0.15  # of smoothgrad: between the 10 % and 20 % that its paper advises
+NOISE_LEVEL = 0.15  # default of smoothgrad; its paper recommends 10 % to 20 %
 
 
 class Copy(NamedTuple):
@@ -32,14 +32,14 @@ class Copy(NamedTuple):
 
 
 class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
-    """The gradient averaged over changed copies of each sample, all for the neuron of the sample.
+    """The gradient of the explained logit, averaged over changed copies of each sample.
 
-    Copies are made and summed batch by batch, so memory does not depend on their number.
+    Copies are made and summed batch by batch, so memory use does not depend on their number.
     """
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         super().__init__(model, **options)
-        inner = options | {"output": None}  # the network knows it
+        inner = options | {"output": None}  # `_network` has selected it already
         self.postprocess = postprocess
         self._gradient = GradientAnalyzer(self._network, postprocess=postprocess, **inner)
 
@@ -51,7 +51,7 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         raise NotImplementedError
 
     def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
-        """The copies of one sample, one after the other, one per weight."""
+        """Yields the copies of one sample, one per weight."""
         raise NotImplementedError
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
@@ -61,25 +61,25 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
         for k in range(len(logits)):
             means = self._mean([a[k] for a in arrays], self._first + k, known.of_sample(k))
-            for own, mean in zip(maps, means, strict=True):
-                own[k] = mean
+            for one, mean in zip(maps, means, strict=True):
+                one[k] = mean
         return {"maps": maps, "logits": logits, "neurons": neurons}
 
     def _mean(self, sample: list[np.ndarray], position: int, target: Target) -> list[np.ndarray]:
-        """The weighted sum of the gradients at the copies of one sample, float64, one per input."""
+        """The weighted sum of the gradients at the copies of a sample: float64, one array per input."""
         totals = [np.zeros(x.shape) for x in sample]
         weights, copies = self._weights(), self._copies(sample, position)
         for chunk in as_batches(len(weights), self.batch_size):
-            own = weights[chunk]
-            batch = [np.empty((len(own), *x.shape), x.dtype) for x in sample]
+            some = weights[chunk]
+            batch = [np.empty((len(some), *x.shape), x.dtype) for x in sample]
             references = []
-            for k in range(len(own)):
+            for k in range(len(some)):
                 one = next(copies)
                 references.append(one.reference)
                 for to, values in zip(batch, self._varied(one.inputs, sample), strict=True):
                     to[k] = values
-            gradients = self._gradient.raw_maps(batch, target.repeated(len(own)))
-            for k, (weight, reference) in enumerate(zip(own, references, strict=True)):
+            gradients = self._gradient.raw_maps(batch, target.repeated(len(some)))
+            for k, (weight, reference) in enumerate(zip(some, references, strict=True)):
                 for total, x, gradient in zip(totals, sample, gradients, strict=True):
                     factor = 1 if reference is None else x - reference
                     total += weight * (factor * gradient[k])
@@ -89,20 +89,28 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
 class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
     """Integrated gradients (Sundararajan et al., 2017): the mean gradient on the way from a reference.
 
-    The map sums to the difference of the logits of sample and reference, up to `convergence_delta`.
+    The map sums to the difference of the logits of sample and reference, up to an error that
+    `convergence_delta` returns.
 
     Args:
         model: See `Analyzer`.
-        steps: Points on the straight line from the reference to the sample.
+        steps: Number of points on the straight line from the reference to the sample.
         reference_inputs: The reference: a number, or an array that broadcasts to a sample; a list of
             them for several inputs.
-        integration: "trapezoid": both ends take part, with half the weight. "left": the left sum, as in
+        integration: "trapezoid": both ends are used, with half the weight. "left": the left sum, as in
             iNNvestigate.
-        postprocess: None, "abs" or "square": what is done to each gradient.
-        **options: Those of `Analyzer`.
+        postprocess: What to do with each gradient: None, "abs" or "square".
+        **options: Options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> analyzer = rap_keras.create_analyzer("integrated_gradients", model, steps=32)
+        >>> analyzer.analyze(x).shape, analyzer.convergence_delta(x).shape
+        ((1, 64, 64, 3), (1,))
     """
 
     def __init__(
@@ -138,8 +146,8 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         found = super()._explained_some(arrays, target)
         for maps, samples, reference in zip(found["maps"], arrays, self._references, strict=True):
-            for own, x in zip(maps, samples, strict=True):
-                own *= x - reference
+            for one, x in zip(maps, samples, strict=True):
+                one *= x - reference
         if self._gradient.postprocess is None:
             self._check_sums(arrays, target, found)
         return found
@@ -150,17 +158,24 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
 
     Args:
         model: See `Analyzer`.
-        augment_by_n: Copies of each sample.
-        noise_level: Standard deviation of the noise, as a share of the range (maximum - minimum) of each
-            sample (of each input of it); None is 0.15, as the paper has it, unless noise_scale is given.
-        noise_scale: Standard deviation of the noise in the units of the input, in place of noise_level;
-            iNNvestigate's is 1.
-        seed: Of the noise: sample i of a call gets the same noise each time. None: new noise.
-        postprocess: None, "abs" or "square": what is done to each gradient.
-        **options: Those of `Analyzer`.
+        augment_by_n: Number of copies of each sample.
+        noise_level: Standard deviation of the noise, relative to the range (maximum - minimum) of each
+            sample (and of each input). Default: 0.15, within the range that the paper recommends,
+            unless noise_scale is given.
+        noise_scale: Standard deviation of the noise in the units of the input, instead of noise_level.
+            iNNvestigate uses 1.
+        seed: Seed of the noise: sample i of a call gets the same noise each time. None: new noise.
+        postprocess: What to do with each gradient: None, "abs" or "square".
+        **options: Options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("smoothgrad", model, augment_by_n=8).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -198,7 +213,7 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
 
     def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
         generators = [np.random.default_rng(None if self.seed is None else [self.seed, position])]
-        for x in sample[:-1]:  # all noise of an input is drawn before that of the next
+        for x in sample[:-1]:  # all noise of one input is drawn before that of the next
             generators.append(copy.deepcopy(generators[-1]))
             for _ in range(self.augment_by_n):
                 generators[-1].standard_normal(x.shape)
@@ -207,9 +222,9 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
             yield Copy([x + g.normal(0, deviation, x.shape) for x, deviation, g in noise])
 
     def _deviation(self, x: np.ndarray) -> float:
-        """Standard deviation of the noise for one input of one sample."""
+        """The standard deviation of the noise for one input of one sample."""
         if self.noise_scale is not None:
             return self.noise_scale
-        assert self.noise_level is not None  # one of both is
+        assert self.noise_level is not None  # one of the two is given
         wide = x.astype(np.float64)
         return self.noise_level * float(wide.max() - wide.min())

@@ -1,4 +1,4 @@
-"""The analyzers of the native backend."""
+"""The base class of the analyzers of the native backend."""
 
 import contextlib
 import json
@@ -48,33 +48,32 @@ from rap_keras.support.text import shown
 
 
 class Analyzer(BinaryAnalyzer):
-    """Explains the decisions of a Keras 3 model. The model is never changed.
+    """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` makes analyzers.
 
     Args:
-        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. A softmax
-            or sigmoid at its end is left out: its logits are explained. Or a model that is open already
-            (`Keras3Network`, as `LoadedModel.network`), which several analyzers share: it is traced and
-            checked once.
-        neuron_selection_mode: What a target of None means, as in iNNvestigate: "max_activation", the
-            class with the largest logit of each sample, where the output is a vector; "all", every
-            output neuron at once; "index", an error.
-        output: Which output of a model with several is explained: the name of its layer, its key where
-            the model returns a dict, or its number.
-        batch_size: Samples that are computed at a time. Results do not depend on it.
-        reference_output: The value that a regression, one output without a sigmoid, is compared with.
-            It is subtracted from the bias of the last layer (Letzgus et al. 2022), so that f(x) -
-            reference is explained. Gradients do not depend on it.
-        check_finite: Refuse inputs and results with NaN or infinity. False lets them through.
-        jit_compile: Compile what is computed by XLA, for each size of a batch. On a CPU it is slower
-            than TensorFlow's own kernels (docs/cost.md); results differ by rounding, but those of
-            `random`, whose noise is another.
+        model: A Keras 3 model: functional, Sequential or subclassed; built, or called once. It is not
+            changed. You do not need to remove a final softmax or sigmoid: the logits are explained. Or
+            an opened model (`Keras3Network`, such as `LoadedModel.network`), which several analyzers
+            can share.
+        neuron_selection_mode: What target=None means, as in iNNvestigate. "max_activation": the class
+            with the largest logit of each sample, for models whose output is a vector. "all": the sum
+            of all outputs. "index": None is an error.
+        output: Which output to explain if the model has several: the name of its layer, its key if the
+            model returns a dict, or its number.
+        batch_size: Number of samples that are computed at once. Results do not depend on it.
+        check_finite: Raise an error if inputs or results contain NaN or infinity.
+        jit_compile: Compile the computation with XLA, once per batch size. On a CPU this is slower than
+            TensorFlow's own kernels (docs/cost.md). Results differ by rounding.
+        reference_output: For a regression (one output without a sigmoid): the value that the output is
+            compared with. It is subtracted from the bias of the last layer (Letzgus et al. 2022), so
+            f(x) - reference is explained. Gradients do not depend on it.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
         UnknownLayerError: A layer has no rule.
     """
 
-    # What to use instead of a method that shows only what speaks for a positive output; "" of others.
+    # What to use instead, for methods that show only evidence for a positive output; "" for others.
     _one_sided = ""
     _shares_forward_pass = False  # whether k classes of a sample are computed together
 
@@ -101,11 +100,11 @@ class Analyzer(BinaryAnalyzer):
         self._first = 0
 
     def _kept_whole(self) -> Collection[type]:
-        """Classes of layers that stay whole where they could be opened, for they have rules."""
+        """Classes of layers that stay whole although they could be opened, because they have rules."""
         return ()
 
     def _prepared(self, graph: Graph) -> Graph:
-        """The graph that is explained, made of the model's, which others may share."""
+        """The graph to explain, made from the model's graph, which other analyzers may share."""
         return graph
 
     @property
@@ -114,7 +113,7 @@ class Analyzer(BinaryAnalyzer):
         return name_of(type(self))
 
     def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
+        """JSON-serialisable options that recreate this analyzer."""
         return {name: as_json(getattr(self, name)) for name in self.option_names()}
 
     def __repr__(self) -> str:
@@ -124,33 +123,32 @@ class Analyzer(BinaryAnalyzer):
     def analyze(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> Any:
-        """Explains samples.
+        """Computes the relevance of every input element.
 
         Args:
-            x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
-                several inputs; or a batched `tf.data.Dataset` of them (of pairs, the first counts; with
-                one target for all).
-            target: What is explained. None: the class with the largest logit of each sample (see
-                `neuron_selection_mode`). A class for all samples, or an array with one per sample: by
-                number, by name where the model's names are known, or as one-hot rows of floats. An
-                array `(batch, k)` of k classes per sample, or `rap_keras.TopK(k)`: k maps per sample,
-                which share a forward pass. "all": every output neuron. For outputs of any shape a
-                region, what indexes the output of one sample as NumPy does, `(y, x, class)`,
-                `np.s_[10:20, 5:9, 3]` or `(mask, class)`, or a list of such tuples, one per sample; or
-                a boolean array of the output's shape, with or without the batch axis. For one output
-                with a sigmoid, class 1 is its logit z and class 0 is -z, as if the last layer had its
-                kernel and bias negated.
-            against: What the target is set against, in place of the option `contrast`, in the same
-                words; for methods that propagate relevance.
-            neuron_selection: iNNvestigate's name of `target`.
+            x: Samples as the model takes them: an array or tensor of shape (batch, ...), or a list or
+                dict of them for several inputs. Also a batched `tf.data.Dataset`, with one target for
+                all; of pairs, the first element is used.
+            target: What to explain. None: the class with the largest logit of each sample (see
+                `neuron_selection_mode`). A class for all samples, or an array with one per sample: as
+                numbers, as names if the model has class names, or as one-hot rows of floats. An array
+                `(batch, k)` of k classes per sample, or `rap_keras.TopK(k)`: k maps per sample. "all":
+                the sum of all outputs. For outputs of any shape, a region: an index of one sample's
+                output as in NumPy, such as `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or `(mask, class)`;
+                a list of such tuples, one per sample; or a boolean array of the output's shape, with or
+                without the batch axis. For one output with a sigmoid, class 1 has the logit z and class
+                0 the logit -z, as if the last layer had its kernel and bias negated.
+            against: The classes that the target is compared with, instead of the option `contrast` and
+                in the same form. Only for methods that propagate relevance.
+            neuron_selection: iNNvestigate's name for `target`.
 
         Returns:
-            np.ndarray of the shape of x: the relevance (or attribution) of every element; of k classes
-            per sample of shape (batch, k, ...). A list or dict for several inputs; for a dataset an
-            iterator over the maps of each batch.
+            The relevance of every element: an array of the shape of x, or `(batch, k, ...)` for k
+            classes per sample. A list or dict for several inputs. For a dataset, an iterator over the
+            maps of each batch.
 
         Raises:
-            InputError: x or the target does not fit the model; x or the result is not finite.
+            InputError: x or the target does not fit the model, or x or the result is not finite.
 
         Example:
             >>> model = rap_keras.bundled.load("vgg")
@@ -164,13 +162,13 @@ class Analyzer(BinaryAnalyzer):
         return explained.relevance
 
     def __call__(self, x: Any, target: Any = None, **options: Any) -> Any:
-        """As `analyze`."""
+        """The same as `analyze`."""
         return self.analyze(x, target, **options)
 
     def explain(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> Any:
-        """Explains samples, and tells the logits and the classes that are explained.
+        """Computes the relevance, the logits and the explained classes, from one forward pass.
 
         Args:
             x: As in `analyze`.
@@ -179,14 +177,18 @@ class Analyzer(BinaryAnalyzer):
             neuron_selection: As in `analyze`.
 
         Returns:
-            `Explanation(relevance, logits, neurons, method)`, from one forward pass: the arrays of
-            `analyze`, the logits `(batch, classes)` (for other outputs, in their shape), and the class
-            of each sample, `(batch,)` or `(batch, k)`, or its region, a boolean array of the shape of
-            the logits; None where all neurons are explained. For one output with a sigmoid the class is
-            0 or 1. For a dataset an iterator over the explanations of each batch.
+            An `Explanation`, which can also be plotted and saved. For a dataset, an iterator over the
+            explanations of each batch.
 
         Raises:
             InputError: As in `analyze`.
+
+        Example:
+            >>> model = rap_keras.bundled.load("vgg")
+            >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(2).images)
+            >>> explanation = rap_keras.create_analyzer("rap", model).explain(x, target=[7, 3])
+            >>> explanation.relevance.shape, explanation.logits.shape, explanation.neurons.tolist()
+            ((2, 64, 64, 3), (2, 10), [7, 3])
         """
         target = first_given(target, neuron_selection)
         if isinstance(x, tf.data.Dataset):
@@ -201,7 +203,7 @@ class Analyzer(BinaryAnalyzer):
         logits = found["logits"]
         if self.reference_output:
             logits = (logits + self.reference_output).astype(logits.dtype)
-        told = Explanation(
+        explanation = Explanation(
             pack(found["maps"]),
             logits,
             None if wanted.kind == "all" else found["neurons"],
@@ -211,12 +213,12 @@ class Analyzer(BinaryAnalyzer):
             reference_output=self.reference_output,
             against=wanted.contrast,
         )
-        warn_of_zero_maps(found["maps"], told, self._one_sided)
-        return told
+        warn_of_zero_maps(found["maps"], explanation, self._one_sided)
+        return explanation
 
     @contextlib.contextmanager
     def counting_from(self, position: int) -> Iterator[None]:
-        """Within it, a call gets the noise of samples from `position` on: parts are as the whole."""
+        """Draws noise as for the samples from `position` on, so that parts get the maps of the whole."""
         before, self._first = self._first, position
         try:
             yield
@@ -224,19 +226,19 @@ class Analyzer(BinaryAnalyzer):
             self._first = before
 
     def rules(self) -> RuleTable:
-        """The rule of every layer, of methods that propagate by rules; see `PropagationAnalyzer`."""
+        """The rule of every layer, for methods that propagate by rules; see `PropagationAnalyzer`."""
         raise self._no_layers()
 
     def analyze_layers(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> dict[str, Any]:
-        """Relevance layer by layer, of methods that have it; see `PropagationAnalyzer`."""
+        """Relevance layer by layer, for methods that have it; see `PropagationAnalyzer`."""
         raise self._no_layers()
 
     def conservation(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> ConservationReport:
-        """Sums of relevance layer by layer, of methods that have it; see `PropagationAnalyzer`."""
+        """Sums of relevance layer by layer, for methods that have it; see `PropagationAnalyzer`."""
         raise self._no_layers()
 
     def _no_layers(self) -> InputError:
@@ -249,7 +251,7 @@ class Analyzer(BinaryAnalyzer):
         return self._network.read(x, self.check_finite)
 
     def _read_target(self, arrays: list[np.ndarray], target: Any, against: Any) -> Target:
-        """What the user calls the target and what it is set against."""
+        """Reads the target and the classes that it is compared with."""
         if against is not None:
             raise InputError(
                 f"Expected no against for {self.name!r}, which has no contrast, got {shown(against)}: "
@@ -258,8 +260,7 @@ class Analyzer(BinaryAnalyzer):
             )
         size, shape = len(arrays[0]), self._output_shape
         region = target is not None and is_region(target, shape)
-        if region and None in shape and size:
-            # The output is as large as the input lets it be.
+        if region and None in shape and size:  # the output's size depends on the input's
             shape = self._network.logits([a[:1] for a in arrays]).shape[1:]
         if self._graph.is_binary and not region:
             shape = CLASSES
@@ -269,7 +270,7 @@ class Analyzer(BinaryAnalyzer):
         return read_target(target, size, shape, labels, self.neuron_selection_mode)
 
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        """The maps of arrays as the model takes them, unchecked; their logits and neurons."""
+        """The maps, logits and explained classes for checked arrays."""
         if not len(arrays[0]):
             return self._nothing(arrays, target)
         if target.kind == "classes" and not self._shares_forward_pass:
@@ -278,12 +279,12 @@ class Analyzer(BinaryAnalyzer):
         return self._explained_some(arrays, target)
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        """As `_explained`, of one sample or more; of k classes only where they share a forward pass."""
+        """Like `_explained`, but not empty; k classes only where they share a forward pass."""
         found = self._batches.run(self._explaining, arrays, target)
         return found | {"neurons": target.neurons(found["logits"])}
 
     def _logits_of(self, arrays: list[np.ndarray]) -> np.ndarray:
-        """In the precision of relevance; of no samples too."""
+        """The logits, in the precision of relevance; the batch may be empty."""
         size = len(arrays[0])
         if size:
             return self._batches.run(self._logits, arrays, all_neurons(size))
@@ -291,7 +292,7 @@ class Analyzer(BinaryAnalyzer):
         return np.zeros([0, *(n or 0 for n in self._output_shape)], dtype)
 
     def _nothing(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        """What is explained of no samples."""
+        """The result for an empty batch."""
         maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
         if target.kind == "classes":
             maps = [np.repeat(m[:, None], target.index.shape[1], 1) for m in maps]
@@ -299,14 +300,14 @@ class Analyzer(BinaryAnalyzer):
 
     @property
     def _output_shape(self) -> tuple[int | None, ...]:
-        """Of one sample."""
+        """The output shape of one sample."""
         return self._graph.shapes[self._graph.output][1:]
 
     def _dtype(self, dtype: Any) -> Any:
         return relevance_dtype(dtype).as_numpy_dtype
 
     def _refuse_overflow(self, maps: list[np.ndarray], logits: np.ndarray | None = None) -> None:
-        # Rules may cut NaN to 0. A logit of -inf is a class that is masked out.
+        # Rules may turn NaN into 0. A logit of -inf marks a class that is masked out.
         broken = logits is not None and bool(np.isnan(logits).any())
         if self.check_finite and (broken or not all(np.isfinite(m).all() for m in maps)):
             values = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
@@ -326,15 +327,15 @@ class Analyzer(BinaryAnalyzer):
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
-        """The names of the options; of one method where a class has several."""
+        """The names of the options; `method` selects one if a class serves several methods."""
         return [n for n in parameters_of(cls) if n not in ("model", "composite", "method")]
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model and the analyzer's name and options to a folder, whole or not at all.
+        """Saves the model, the method's name and its options; `rap_keras.load_analyzer` loads them.
 
         Args:
-            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing; an analyzer
-                that it holds is replaced when the new one is complete, and only then.
+            folder: Where `model.keras` and `analyzer.json` are written. It is created if it is missing.
+                An analyzer that is already there is replaced only when the new one is complete.
 
         Raises:
             InputError: The folder cannot be written to.

@@ -1,4 +1,4 @@
-"""Runs compiled functions over batches."""
+"""Runs compiled functions batch by batch."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ Compute = Callable[[list[tf.Tensor], Target], Any]
 
 
 class Batches:
-    """Functions of a network's inputs and a target, compiled once for each kind of target.
+    """Runs functions of inputs and a target, compiled once for each kind of target.
 
     Args:
-        network: The network.
-        batch_size: Samples that are computed at a time.
-        jit_compile: Whether XLA compiles.
+        network: The opened model.
+        batch_size: Number of samples that are computed at once.
+        jit_compile: Whether to compile with XLA.
     """
 
     def __init__(self, network: Keras3Network, batch_size: int, jit_compile: bool) -> None:
@@ -32,16 +32,17 @@ class Batches:
         self._runs: dict[Any, Run] = {}
 
     def empty(self) -> "Batches":
-        """The same, with nothing compiled."""
+        """A copy with nothing compiled."""
         return Batches(self._network, self._size, self._jit_compile)
 
     def run(self, function: Compute, arrays: Sequence[np.ndarray], target: Target) -> Any:
-        """The function's results over all batches, joined along the first axis.
+        """Runs a function over all batches and joins the results along the first axis.
 
         Args:
-            function: A method of an analyzer; it is known by its name.
-            arrays: The inputs, of one sample or more.
-            target: Of each sample. Of k classes of each, results are `side_by_side`.
+            function: A method of an analyzer. Its name identifies the compiled function.
+            arrays: The inputs, at least one sample.
+            target: The target of each sample. For k classes per sample, the results are joined by
+                `side_by_side`.
         """
         key = function.__name__, target.kind, target.contrast
         if key not in self._runs:
@@ -58,7 +59,7 @@ class Batches:
             if not self._jit_compile or not unknown:
                 raise
             raise InputError(
-                "Expected a model whose operations XLA compiles, but it knows none of type "
+                "Expected a model whose operations XLA can compile, got operations of type "
                 f"{', '.join(unknown)}: leave jit_compile=False."
             ) from None
         if len(parts) > 1:
@@ -71,7 +72,7 @@ class Batches:
         def compute(inputs: list[tf.Tensor], index: tf.Tensor) -> Any:
             return function(inputs, kind.at(index))
 
-        if target.kind == "classes":  # compiled for one at a time
+        if target.kind == "classes":  # compiled for one class at a time
             spec = tf.TensorSpec([None], tf.int32)
             return self._network.compiled_by_column(compute, spec, self._jit_compile)
         spec = tf.TensorSpec([None] * target.index.ndim, target.index.dtype)
@@ -81,7 +82,7 @@ class Batches:
 
 
 def side_by_side(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is explained of k classes of each sample, `(batch, k, ...)`; logits are the same of all."""
+    """Joins the results of k classes along axis 1, `(batch, k, ...)`; all have the same logits."""
     parts = [{key: each[key] for key in each if key != "logits"} for each in found]
     stacked = tf.nest.map_structure(lambda *p: np.stack(p, 1), *parts)
     return {"logits": found[0]["logits"]} | stacked

@@ -1,4 +1,4 @@
-"""The two classes of a model whose output is one number with a sigmoid."""
+"""The two classes of a model with one sigmoid output."""
 
 import copy
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.negation import negated
 
 CLASSES = (2,)
-"""The output shape of a model with one neuron per class."""
+"""The output shape of an equivalent model with one output per class."""
 
 
 class BinaryAnalyzer:
-    """The part of an analyzer for such models: class 1 has the logit z, class 0 the logit -z.
+    """The part of an analyzer that treats such models: class 1 has the logit z, class 0 the logit -z.
 
     The map of class 0 is that of a model whose last kernel layer has its kernel and bias negated.
     """
@@ -30,7 +30,7 @@ class BinaryAnalyzer:
     _other: Any = None
 
     def _of_class(self, which: int) -> Any:
-        """The analyzer of a class, whose neuron 0 is its logit."""
+        """The analyzer of a class, whose only logit is that of the class."""
         if which:
             return self
         if self._other is None:
@@ -44,10 +44,10 @@ class BinaryAnalyzer:
         return self._other
 
     def _use_graph(self) -> None:
-        """Rebuilds what depends on the graph."""
+        """Rebuilds everything that depends on the graph."""
 
     def _explained_classes(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        """As `Analyzer._explained`; of a model of two classes with one output, by class."""
+        """Like `Analyzer._explained`, but class by class for a model with one sigmoid output."""
         this: Any = self
         if not self._graph.is_binary or target.kind in ("all", "region"):
             return this._explained(arrays, target)
@@ -66,10 +66,10 @@ class BinaryAnalyzer:
         return {"maps": maps, "logits": logits if some else -logits, "neurons": target.index}
 
     def _of_one_class(self, index: np.ndarray) -> Any:
-        """The analyzer of the one class of all samples.
+        """The analyzer of the class of all samples.
 
         Raises:
-            InputError: The samples have both classes.
+            InputError: The samples have different classes.
         """
         present = _present(index)
         if len(present) > 1:
@@ -86,7 +86,7 @@ def _present(index: np.ndarray) -> list[int]:
 
 
 def chosen(index: np.ndarray, parts: Mapping[int, np.ndarray]) -> np.ndarray:
-    """For each sample the part of its class, or of its k classes, `(batch, k, ...)`."""
+    """For each sample, the part of its class, or of its k classes, `(batch, k, ...)`."""
     several = index.ndim == 2
     wide = {k: np.expand_dims(part, 1) if several else part for k, part in parts.items()}
     if len(wide) == 1:

@@ -25,19 +25,19 @@ class _CAMAnalyzer(PropagationAnalyzer):
     """A map of one layer, `(batch, rows, columns)`, resized to the image and divided among the channels.
 
     Args:
-        model: See `Analyzer`; one input of images, channels last.
-        layer: The name of the layer whose feature maps are weighted, as `rules()` lists it; its output
-            is (rows, columns, channels). "layer:0" is the first call of a layer that is called several
-            times. None: the last layer that keeps the axes of the image, has more than one place, and
-            lies on every path from the image to the output.
-        relu: Cut the map at 0, so that it shows only what speaks for the class.
+        model: See `Analyzer`; with one input of images, channels last.
+        layer: The name of the layer whose feature maps are weighted, as `rules()` lists it. Its output
+            has the shape (rows, columns, channels). "layer:0" is the first call of a layer that is
+            called several times. None: the last layer that keeps the axes of the image, has more than
+            one position, and lies on every path from the image to the output.
+        relu: Cut the map at 0, so that it shows only evidence for the class.
         align: How the map is resized. "image": stretched over the image, as is usual.
             "receptive_field": each cell is put at the centre of its receptive field, which strides and
             padding shift.
-        **options: Those of `PropagationAnalyzer`.
+        **options: Options of `PropagationAnalyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
     """
 
     _has_layers = False
@@ -63,7 +63,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         self._node = read_layer(self._graph, layer, self.name)
         self.layer = layer
         if align != "image":
-            self._centres({})  # refuses layers whose centres are unknown
+            self._centres({})  # raises an error if the centres are unknown
 
     def _use_graph(self) -> None:
         super()._use_graph()
@@ -71,12 +71,12 @@ class _CAMAnalyzer(PropagationAnalyzer):
             self._node = next(n for n in self._graph.nodes if n.name == self._node.name)
 
     def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
-        """The centres of receptive fields; `values` give the sizes that the model leaves open."""
+        """The centres of receptive fields; `values` give the sizes that are not fixed in the model."""
 
         def size_of(slot: int) -> tuple[Any, Any]:
-            told = self._graph.shapes[slot][1:3]
-            if None not in told or slot not in values:
-                return told[0] or 1, told[1] or 1
+            size = self._graph.shapes[slot][1:3]
+            if None not in size or slot not in values:
+                return size[0] or 1, size[1] or 1
             return tuple(tf.unstack(tf.shape(values[slot])[1:3]))
 
         return centres(self._graph, self._node.outputs[0], size_of)
@@ -105,7 +105,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         return only_selected
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        """The weight of each feature at each place, or of each map, of the gradient of the logit."""
+        """The weight of each map, or of each feature at each position."""
         raise NotImplementedError
 
 
@@ -114,6 +114,12 @@ class GradCAMAnalyzer(_CAMAnalyzer):
 
     Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
     "receptive_field", how the map is placed; `relu`, True as in the paper, cuts negative relevance.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("grad_cam", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
@@ -123,12 +129,18 @@ class GradCAMAnalyzer(_CAMAnalyzer):
 class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
     """Grad-CAM++ (Chattopadhay et al., WACV 2018, eq. 5 and 19), of the score exp(logit).
 
-    With the gradient g of the logit the weight of a map is the sum of a relu(g) over its places, where
-    a = g^2 / (2 g^2 + g^3 sum(map)) = 1 / (2 + g sum(map)). The paper's factor exp(logit), the same for
-    all places, is left out because it overflows.
+    With the gradient g of the logit, the weight of a map is the sum of a relu(g) over its positions,
+    where a = g^2 / (2 g^2 + g^3 sum(map)) = 1 / (2 + g sum(map)). The paper's factor exp(logit), the
+    same for all positions, is left out because it overflows.
 
     Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
     "receptive_field", how the map is placed; `relu`, True as in the paper, cuts negative relevance.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("grad_cam_plus_plus", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     _signed = False
@@ -140,12 +152,18 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
 
 
 class HiResCAMAnalyzer(_CAMAnalyzer):
-    """HiResCAM (Draelos and Carin, 2020, arXiv 2011.08891): the gradient of each place is its weight.
+    """HiResCAM (Draelos and Carin, 2020, arXiv 2011.08891): each gradient is a weight at its position.
 
     If only one linear layer follows the layer, the map sums to the logit without the bias.
 
     Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
     "receptive_field", how the map is placed; `relu`, False as in the paper, cuts negative relevance.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("hires_cam", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -158,10 +176,16 @@ class HiResCAMAnalyzer(_CAMAnalyzer):
 
 
 class LayerCAMAnalyzer(_CAMAnalyzer):
-    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 6 to 8): a place's weight is its positive gradient.
+    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 6 to 8): a position's weight is its positive gradient.
 
     Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
     "receptive_field", how the map is placed; `relu`, True as in the paper, cuts negative relevance.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("layer_cam", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     _signed = False

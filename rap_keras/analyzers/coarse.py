@@ -1,4 +1,4 @@
-"""Maps of an image's places, from coarse ones or without channels, in the shape of the input."""
+"""Resizes coarse maps to the image and divides them among the channels."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from rap_keras.network.receptive_fields import Axes, Axis
 
 
 def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
-    """The shape (height, width, channels) of a model's one input.
+    """The shape (height, width, channels) of the model's only input.
 
     Raises:
-        InputError: It has several inputs, or one of another rank.
+        InputError: The model has several inputs, or its input is no image.
     """
     shapes = [graph.shapes[slot] for slot in graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
@@ -27,17 +27,17 @@ def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
 def spread(
     coarse: tf.Tensor, x: tf.Tensor, dtype: tf.DType, centres: Axes | None = None
 ) -> tf.Tensor:
-    """A map `(batch, rows, columns)`, bilinearly resized to the images and divided among the channels.
+    """Resizes a map `(batch, rows, columns)` bilinearly to the images and divides it among the channels.
 
     Args:
         coarse: The map.
         x: The images.
-        dtype: Of the result.
+        dtype: The dtype of the result.
         centres: The positions of the centres of rows and columns in the image. None: the map is
             stretched over the image, corner to corner.
 
     Returns:
-        Of the shape of x.
+        The map in the shape of x.
     """
     if centres is None:
         image = tf.image.resize(coarse[..., None], tf.shape(x)[1:3], "bilinear")
@@ -51,7 +51,7 @@ def spread(
 
 
 def _placed(values: tf.Tensor, along: int, pixels: tf.Tensor, cells: Axis) -> tf.Tensor:
-    """The value at each pixel of an axis: linear between the cells' centres, constant beyond them."""
+    """The value at each pixel of an axis: linear between the cells' centres, constant outside."""
     last = tf.shape(values)[along] - 1
     places = (tf.cast(tf.range(pixels), tf.float64) - cells.first) / cells.step
     places = tf.clip_by_value(places, 0, tf.cast(last, tf.float64))

@@ -1,4 +1,4 @@
-"""How well relevance keeps its sum, layer by layer."""
+"""Reports how well relevance keeps its sum, layer by layer."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Row:
-    """Sums of one layer (or of the whole model), each of shape (batch,).
+    """Sums of one layer, or of the whole model, each of shape (batch,).
 
     Attributes:
         name: The layer's name.
-        outputs: Sum of the relevance at its outputs.
-        inputs: Sum of the relevance at its inputs.
-        size: Sum of the absolute relevance at its inputs.
+        outputs: The sum of the relevance at its outputs.
+        inputs: The sum of the relevance at its inputs.
+        size: The sum of the absolute relevance at its inputs.
     """
 
     name: str
@@ -23,10 +23,10 @@ class Row:
 
     @property
     def error(self) -> np.ndarray:
-        """|inputs - outputs| relative to the absolute relevance, shape (batch,); 0 where both are 0.
+        """The relative error |inputs - outputs| / scale, shape (batch,); 0 where both are 0.
 
-        The scale is the larger of the absolute relevance at the inputs and the sum at the outputs, so
-        that relevance that is lost altogether counts as an error of 1.
+        The scale is the larger of the absolute relevance at the inputs and the sum at the outputs. So
+        if a layer loses all relevance, the error is 1.
         """
         scale = np.maximum(self.size, np.abs(self.outputs))
         lost = np.abs(self.inputs - self.outputs)
@@ -34,11 +34,18 @@ class Row:
 
 
 class ConservationReport:
-    """The sums of every layer, from the logits to the inputs. Prints as a table.
+    """The sums of every layer, from the logits to the inputs. Printing it shows a table.
 
     Attributes:
         layers: A row for each layer.
-        model: The row of the whole: logits and inputs.
+        model: The row of the whole model, between the logits and the inputs.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> report = rap_keras.create_analyzer("rap", model).conservation(x)
+        >>> report.max_error < 1e-3
+        True
     """
 
     def __init__(self, layers: list[Row], model: Row) -> None:
@@ -47,7 +54,7 @@ class ConservationReport:
 
     @property
     def max_error(self) -> float:
-        """The largest relative error of any layer, sample, or of the whole."""
+        """The largest relative error of any layer or of the whole model, over all samples."""
         return max(float(row.error.max()) for row in [*self.layers, self.model])
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Maps that explain nothing, as controls."""
+"""Controls: maps that explain nothing, to compare with."""
 
 from typing import Any
 
@@ -13,21 +13,37 @@ from rap_keras.support.options import read_integer, read_number
 
 
 class InputAnalyzer(Analyzer):
-    """The input itself, as a baseline. Options: `Analyzer`."""
+    """Returns the input itself, as a control.
+
+    Args:
+        model: See `Analyzer`.
+        **options: Options of `Analyzer`.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = np.ones((1, 64, 64, 3), "float32")
+        >>> bool((rap_keras.create_analyzer("input", model).analyze(x) == x).all())
+        True
+    """
 
     def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
         return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
 
 
 class RandomAnalyzer(Analyzer):
-    """Gaussian noise, as a baseline.
+    """Returns Gaussian noise, as a control.
 
     Args:
         model: See `Analyzer`.
-        stddev: Standard deviation of the noise.
-        seed: Makes every call return the same noise for the same number of samples; sample i gets
-            the same noise in every batch.
-        **options: Those of `Analyzer`.
+        stddev: The standard deviation of the noise.
+        seed: With a seed, sample i of every call gets the same noise. None: new noise in each call.
+        **options: Options of `Analyzer`.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = np.ones((1, 64, 64, 3), "float32")
+        >>> rap_keras.create_analyzer("random", model, seed=0).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -41,9 +57,9 @@ class RandomAnalyzer(Analyzer):
         logits = self._logits_of(arrays)
         generator = np.random.default_rng(self.seed)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
-        for own in maps:
+        for samples in maps:
             for _ in range(self._first):
-                generator.standard_normal(own.shape[1:])
-            for noise in own:
+                generator.standard_normal(samples.shape[1:])
+            for noise in samples:
                 noise[...] = generator.normal(0, self.stddev, noise.shape)
         return {"maps": maps, "logits": logits, "neurons": target.neurons(logits)}

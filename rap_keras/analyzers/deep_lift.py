@@ -20,21 +20,28 @@ from rap_keras.support.text import shown
 class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     """DeepLIFT with the rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685).
 
-    The map sums to the difference of the logits of sample and reference. Softmax inside a network,
-    normalization by a sample's own statistics, products and quotients have their own rules, which are
-    exact and stay bounded, even if a reference of zeros is normalized. All other layers use the mean
-    gradient between sample and reference, with the smallest change that keeps the sum.
-    `convergence_delta` returns the remaining error; a warning reports a sum that misses the difference
-    by more than 10 % of the logits.
+    The map sums to the difference of the logits of sample and reference. Four kinds of layers have
+    their own rules, which are exact and stay bounded even if a reference of zeros is normalized: a
+    softmax inside the model, normalization by a sample's own statistics, products and quotients. All
+    other layers use the mean gradient between sample and reference, with the smallest change that keeps
+    the sum. `convergence_delta` returns the remaining error. A warning is shown if a sum misses the
+    difference by more than 10 % of the logits.
 
     Args:
-        model: See `Analyzer`; it takes any number of samples.
+        model: See `Analyzer`; it must accept any batch size.
         reference_inputs: The reference: a number, or an array that broadcasts to a sample; a list of
             them for several inputs.
-        **options: Those of `PropagationAnalyzer`.
+        **options: Options of `PropagationAnalyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> analyzer = rap_keras.create_analyzer("deep_lift", model)
+        >>> bool(np.abs(analyzer.convergence_delta(x)).max() < 0.01)
+        True
     """
 
     _has_layers = False
@@ -44,18 +51,18 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         self._use_references(reference_inputs)
         if any(self._graph.shapes[slot][0] is not None for slot in self._graph.inputs):
             raise InputError(
-                "Expected a model that takes any number of samples, so that references go beside them, "
-                'got one of fixed batch size: build it without, or use "integrated_gradients".'
+                "Expected a model that takes any number of samples, because references are added to the "
+                'batch, got a fixed batch size: build it without, or use "integrated_gradients".'
             )
 
     def convergence_delta(
         self, x: Any, target: Any = None, *, neuron_selection: Any = None
     ) -> np.ndarray:
-        """As `ReferenceAnalyzer.convergence_delta`; without contrast."""
+        """Like `ReferenceAnalyzer.convergence_delta`; raises an error if there is a contrast."""
         if self.contrast is not None:
             raise InputError(
-                "Expected no contrast, because the sum is compared to a logit, got "
-                f"{shown(self.contrast)}: make the analyzer without.",
+                "Expected no contrast, because the sum is compared with a logit, got "
+                f"{shown(self.contrast)}: create the analyzer without contrast.",
                 "contrast",
             )
         return super().convergence_delta(x, target, neuron_selection=neuron_selection)
@@ -92,7 +99,7 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
 def _missed(
     maps: list[tf.Tensor], start: tf.Tensor, logits: tf.Tensor, at_reference: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """How far the sums are from the difference of the logits, and how large those are, `(batch,)`."""
+    """The errors of the sums and the sizes of the logits, each of shape `(batch,)`."""
     sums = tf.add_n([total(tf.cast(m, tf.float64)) for m in maps])
     expected = tf.math.multiply_no_nan(logits - at_reference, start)
     sizes = tf.abs(logits) + tf.abs(at_reference)

@@ -1,4 +1,4 @@
-"""The base of gradient methods, which cannot differentiate by whole numbers, such as tokens."""
+"""The base class of gradient methods; integers such as tokens have no derivative."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -14,7 +14,7 @@ from rap_keras.network.layer_types import EMBEDDING, is_a
 from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.warn import warn
 
-# Layers and operations that turn numbers into the index of a row, a place or a class.
+# Layers and operations that turn numbers into the index of a row, a position or a class.
 _COUNTING = EMBEDDING | {
     *("Argmax", "Argmin", "Argsort", "OneHot", "Bincount", "Digitize", "SearchSorted"),
     *("CategoryEncoding", "Discretization", "Hashing", "HashedCrossing", "IntegerLookup"),
@@ -24,14 +24,14 @@ _COUNTING = EMBEDDING | {
 class DifferentiatingAnalyzer(Analyzer):
     """An analyzer that uses gradients.
 
-    Integer and boolean inputs, and inputs that only select rows of an embedding, get zeros and stay as
-    they are when a method changes its inputs.
+    Integer and boolean inputs, and inputs that only select rows of an embedding, get zeros. They keep
+    their values when a method changes its inputs.
     """
 
     def explain(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> Any:
-        """As `Analyzer.explain`; warns about inputs without a derivative, which get zeros."""
+        """Like `Analyzer.explain`. Warns about inputs without a derivative, which get zeros."""
         self._warn_of_whole_numbers()
         return super().explain(x, target, against=against, neuron_selection=neuron_selection)
 
@@ -44,23 +44,24 @@ class DifferentiatingAnalyzer(Analyzer):
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
         without = [repr(name) for slot, name, has in self._named() if not has and slot in taken]
         if without:
-            told = f"{', '.join(without)} {'holds' if len(without) == 1 else 'hold'} whole numbers"
+            verb = "contains" if len(without) == 1 else "contain"
+            inputs = f"{', '.join(without)} {verb} whole numbers"
             other = 'methods that propagate relevance, such as "rap", explain'
             if not any(self._differentiable):
                 raise InputError(
                     f"Expected a model with an input that {self.name!r} can differentiate by, but "
-                    f"{told}, such as tokens, which have no derivative: {other} them."
+                    f"{inputs}, such as tokens, which have no derivative: {other} them."
                 )
             warn(
-                f"{self.name!r} gives zeros to inputs without a derivative: {told}, such as tokens; "
+                f"{self.name!r} gives zeros to inputs without a derivative: {inputs}, such as tokens; "
                 f"{other} them.",
             )
         both = [repr(name) for slot, name, has in self._named() if has and slot in self._choosing]
         if both:
             warn(
-                f"{self.name!r} is made of derivatives, which those values of {', '.join(both)} do not "
-                "have that choose rows of an embedding, such as tokens: give them an own input, "
-                'or use a method that propagates relevance, such as "rap".',
+                f"{self.name!r} uses derivatives, but some values of {', '.join(both)} choose rows of "
+                "an embedding, as tokens do, and have none: give them a separate input, or use a "
+                'method that propagates relevance, such as "rap".',
             )
 
     def _named(self) -> Iterable[tuple[int, str, bool]]:
@@ -69,7 +70,7 @@ class DifferentiatingAnalyzer(Analyzer):
 
     @cached_property
     def _choosing(self) -> set[int]:
-        """The slots of the inputs of whose values some choose rows, as they are or moved."""
+        """The slots of the inputs some of whose values choose rows of an embedding."""
         found = lookups_by_inputs(self._graph)
         return set().union(*(leading_to(self._graph, lookup.slot) for lookup, _ in found))
 
@@ -85,11 +86,11 @@ class DifferentiatingAnalyzer(Analyzer):
     def _varied(self, changed: list[np.ndarray], sample: list[np.ndarray]) -> list[np.ndarray]:
         """The changed inputs where there is a derivative, the sample's inputs elsewhere."""
         parts = zip(changed, sample, self._differentiable, strict=True)
-        return [own if has else x for own, x, has in parts]
+        return [new if has else x for new, x, has in parts]
 
 
 def _reached(graph: Graph) -> set[int]:
-    """The slots that the output can be differentiated by."""
+    """The slots that the output is differentiable with respect to."""
     found = {graph.output}
     for node in reversed(graph.nodes):
         if found.intersection(node.outputs) and not _counts(node):

@@ -19,20 +19,27 @@ from rap_keras.support.reading import opened
 class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
     """Expected gradients (Erion et al., 2021, arXiv 1906.10670, eq. 3).
 
-    The mean over references x' of a background and places a in [0, 1] of (x - x') times the gradient at
-    x' + a (x - x'). The map sums to the logit of the sample less the mean of those of the background,
-    up to the draw.
+    The mean, over references x' of a background and a in [0, 1], of (x - x') times the gradient at x' +
+    a (x - x'). The map sums to the logit of the sample minus the mean logit of the background, up to
+    sampling error.
 
     Args:
-        model: See `Analyzer`.
+        model: See `Analyzer`; with one input.
         background: Samples of the data as the model takes them, `(n, ...)`, or the path of a .npy file
-            of them; for models with one input.
-        draws: Pairs of a reference and a place that are drawn for each sample.
-        seed: Of the draw: sample i of a call gets the same draw each time. None: a new draw.
-        **options: Those of `Analyzer`.
+            with them.
+        draws: Number of pairs of a reference and a value a that are drawn for each sample.
+        seed: Seed of the draws: sample i of a call gets the same draws each time. None: new draws.
+        **options: Options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(9).images)
+        >>> options = {"background": x[1:], "draws": 8}
+        >>> rap_keras.create_analyzer("expected_gradients", model, **options).analyze(x[:1]).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -56,7 +63,7 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
-        """The options; the gradient is taken as it is."""
+        """The names of the options. `postprocess` is not one of them."""
         return [name for name in super().option_names(method) if name != "postprocess"]
 
     def _weights(self) -> np.ndarray:

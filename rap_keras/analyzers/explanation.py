@@ -1,4 +1,4 @@
-"""What an analyzer says of samples."""
+"""The result of an analyzer: relevance, logits and explained classes."""
 
 import base64
 import dataclasses
@@ -18,35 +18,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SHOWN = 8
-"""Samples in the picture that a notebook shows."""
-PICTURES = (".jpg", ".pdf", ".png", ".svg")
+"""The number of samples that a notebook shows."""
+IMAGE_FILES = (".jpg", ".pdf", ".png", ".svg")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
-    """The relevance of samples, and what it is the relevance of; all from one forward pass.
+    """The relevance of samples, with the logits and classes that it explains.
 
-    A notebook shows it as a picture. `explanation[k]` is that of one sample, `explanation[2:4]` of some,
-    and a loop goes through the samples one by one; each keeps its batch axis.
+    A notebook shows it as a figure. `explanation[k]` is the explanation of one sample and
+    `explanation[2:4]` that of several. A loop visits the samples one by one. Each part keeps its batch
+    axis.
 
     Attributes:
-        relevance: What `analyze` returns: an array of the shape of x, of k neurons per sample of shape
-            `(batch, k, ...)`; a list or dict of them for several inputs.
-        logits: The model's logits, `(batch, classes)` for a classifier, in at least single precision.
-        neurons: The output neuron that is explained of each sample, int32 of shape `(batch,)`, or the
-            k neurons, `(batch, k)`; of a region a boolean array of the shape of the logits; None where
-            all neurons are explained.
-        method: The method, as `create_analyzer` takes it, or NAME:OPTION=VALUE as it was written.
-        images: The pixels that were explained, uint8 `(batch, height, width, 3)`, as `rap_keras.explain`
-            knows them; None from an analyzer, which gets what the model takes.
-        labels: The names of the classes, where they are known.
-        model: The name of the model, where it is known.
-        head: What turns the logits into probabilities: "softmax", "sigmoid", or None. With a sigmoid
-            and one logit z, neuron 1 is z and neuron 0 is -z.
-        reference_output: The value that the output of a regression is compared with.
-        against: What the classes are compared with: "softmax" or "uniform" for all others, or the
-            numbers of some.
-        fit: How the images were fitted whose maps were brought back to their size.
+        relevance: What `analyze` returns: an array of the shape of x, or `(batch, k, ...)` for k
+            classes per sample; a list or dict of arrays for several inputs.
+        logits: The model's logits, at least in single precision: `(batch, classes)` for a classifier.
+        neurons: The explained output neuron (class) of each sample, int32 `(batch,)`, or `(batch, k)`
+            for k per sample. For a region, a boolean array of the shape of the logits. None if the sum
+            of all neurons is explained.
+        method: The method, as `create_analyzer` takes it, or NAME:OPTION=VALUE as it was given.
+        images: The explained pixels, uint8 `(batch, height, width, 3)`, if `rap_keras.explain` made the
+            explanation. None if an analyzer did, because an analyzer gets preprocessed arrays.
+        labels: The names of the classes, if known.
+        model: The name of the model, if known.
+        head: The function that turns the logits into probabilities: "softmax", "sigmoid" or None. With
+            a sigmoid and one logit z, class 1 has the logit z and class 0 the logit -z.
+        reference_output: For a regression: the value that the output is compared with.
+        against: The classes that the explained one is compared with: "softmax" or "uniform" for all
+            others, or the numbers of some; None without contrast.
+        fit: How the images were fitted to the model's input before their maps were resized back.
 
     Example:
         >>> scenes = rap_keras.datasets.cluttered_digits(2)
@@ -88,11 +89,11 @@ class Explanation:
 
     @property
     def explained_logits(self) -> np.ndarray:
-        """The logit of the explained neuron, or the sum of those of the region, float64 `(batch,)`.
+        """The explained logit of each sample: float64 `(batch,)`, or `(batch, k)` for k classes.
 
-        Of k neurons per sample `(batch, k)`. Methods that conserve relevance give maps of this sum, or
-        with contrast of the sum 0. For class 0 of one sigmoid it is the negated logit; for a regression
-        the output minus the reference.
+        For a region it is the sum of its logits. Maps of methods that conserve relevance sum to this
+        number, or to 0 if there is a contrast. For class 0 of one sigmoid it is the negated logit; for
+        a regression, the output minus the reference.
         """
         neurons = self.neurons
         if self.is_binary and neurons is not None and neurons.dtype != bool:
@@ -102,17 +103,17 @@ class Explanation:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the model's output is one number with a sigmoid, for class 1 against class 0."""
+        """Whether the model has one output with a sigmoid: class 1 against class 0."""
         return self.head == "sigmoid" and self.logits.shape[1:] in ((), (1,))
 
     @property
     def is_several(self) -> bool:
-        """Whether k neurons of each sample are explained, a map of each."""
+        """Whether several classes of each sample are explained, with one map for each."""
         return self.neurons is not None and self.neurons.dtype != bool and self.neurons.ndim == 2
 
     @property
     def decisions(self) -> list[str]:
-        """What is explained of each sample, in words; of k neurons per sample, of each of them."""
+        """What is explained, in words: a text per sample, or one per class for k classes per sample."""
         logits = self.explained_logits.ravel()
         return [
             f"{what} {logit:.4g}" for what, logit in zip(self._explained(), logits, strict=True)
@@ -141,11 +142,12 @@ class Explanation:
         return f"{mask.sum()} neurons", "logits"
 
     def summaries(self) -> list[dict[str, Any]]:
-        """What is explained of each sample, and what its map sums to; as JSON knows it.
+        """JSON-serialisable summaries: what is explained of each sample, and the sum of its map.
 
         Returns:
-            For each sample "neuron" ("all" for all together), "class" (its name), "positions" (their
-            number, of a region), "logit" and "relevance_sum"; lists of them for k neurons.
+            For each sample a dict with "neuron" ("all" for all together), "class" (its name),
+            "positions" (their number in a region), "logit" and "relevance_sum"; with lists for k classes
+            per sample.
         """
         sums = self._maps().sum((2, 3, 4), dtype=np.float64).reshape(self.explained_logits.shape)
         found: list[dict[str, Any]] = []
@@ -169,10 +171,10 @@ class Explanation:
 
     @property
     def regions(self) -> list[np.ndarray | None]:
-        """Of each sample the positions of a map of classes that are explained, if not all are."""
+        """For each sample the positions that are explained, bool `(height, width)`; None if all are."""
         if self.neurons is None or self.neurons.dtype != bool or self.neurons.ndim != 4:
             return [None] * len(self)
-        # An output's positions are those of the fitted image.
+        # Positions of the output match the image only if the whole of it was fitted.
         masks = np.any(self.neurons, -1) & (self.fit == "warp")
         return [mask if mask.any() and not mask.all() else None for mask in masks]
 
@@ -183,23 +185,23 @@ class Explanation:
         title: str | None = None,
         **options: Any,
     ) -> "Figure":
-        """Draws the samples next to their maps; one sample as `rap_keras.plot.explanation` does.
+        """Draws the samples next to their maps; a single one like `rap_keras.plot.explanation`.
 
-        A region of the output that is explained is outlined in the samples.
+        If a region of the output is explained, it is outlined in the samples.
 
         Args:
             images: The pixels of the samples, `(batch, height, width, 3)`, `(..., 1)` or without
-                channels, as `rap_keras.plot.overlay` takes them. Default: `images`; without any the maps
-                alone are drawn.
-            count: At most so many samples, the first.
-            title: What the maps are called; default: the method.
-            **options: As `rap_keras.plot.grid` takes them: percentile, colormap, ...
+                channels, as `rap_keras.plot.overlay` takes them. Default: `self.images`; if there are
+                none, only the maps are drawn.
+            count: Draw only the first `count` samples.
+            title: The title of the maps. Default: the method.
+            **options: Options of `rap_keras.plot.grid`: percentile, colormap, ...
 
         Returns:
-            The figure; of k neurons per sample with a column for each.
+            The figure, with one column per class for k classes per sample.
 
         Raises:
-            InputError: The relevance is not that of images, or an argument is wrong.
+            InputError: The relevance is not that of images, or an argument is invalid.
         """
         from rap_keras import plot
 
@@ -227,30 +229,31 @@ class Explanation:
         return plot.grid(pixels, columns, row_titles=rows, **{"regions": regions} | drawing)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the arrays, or the picture, whole or not at all.
+        """Saves the arrays or the figure to a file.
 
         Args:
-            path: `FILE.npz` for the arrays: relevance (of several inputs relevance[0], ... or by name),
-                logits, neurons and images, as far as there are any; `.png`, `.pdf`, `.svg` or `.jpg` for
-                what `plot` draws.
+            path: `FILE.npz` saves the arrays: relevance (relevance[0], ... or by name for several
+                inputs), logits, neurons and images, if present. `.png`, `.pdf`, `.svg` or `.jpg` saves
+                the figure that `plot` draws.
 
         Returns:
             The path.
 
         Raises:
-            InputError: Another ending, the file cannot be written, or there is no picture.
+            InputError: The ending is another one, the file cannot be written, or there is nothing to
+                draw.
         """
         path = Path(path)
         if path.suffix == ".npz":
             with replacing(path) as file:
                 save_npz(file, self._arrays())
-        elif path.suffix in PICTURES:
+        elif path.suffix in IMAGE_FILES:
             figure = self.plot()
             with replacing(path) as file:
                 figure.savefig(file, format=path.suffix[1:])
         else:
             raise InputError(
-                f"Expected a file .npz for the arrays or {', '.join(PICTURES)} for the picture, got "
+                f"Expected a file .npz for the arrays or {', '.join(IMAGE_FILES)} for the figure, got "
                 f"{str(path)!r}.",
                 "path",
             )
@@ -269,10 +272,10 @@ class Explanation:
         if len(shown) > MOST_SHOWN:
             lines.append(f"… and {len(shown) - MOST_SHOWN} more")
         try:
-            picture = self.plot(count=MOST_SHOWN)._repr_png_()  # type: ignore[attr-defined]
+            png = self.plot(count=MOST_SHOWN)._repr_png_()  # type: ignore[attr-defined]
         except InputError as error:  # no images, or no finite ones
-            return "<br>".join([*lines, f"<i>No picture: {html.escape(str(error))}</i>"])
-        data = base64.b64encode(picture).decode()
+            return "<br>".join([*lines, f"<i>No figure: {html.escape(str(error))}</i>"])
+        data = base64.b64encode(png).decode()
         words = html.escape(f"Heat maps of {self.method}", quote=True)
         return "<br>".join(lines) + f'<br><img alt="{words}" src="data:image/png;base64,{data}">'
 
@@ -286,7 +289,7 @@ class Explanation:
         return f"neuron {neuron}" + (f" ({label})" if label not in (None, str(neuron)) else "")
 
     def _maps(self) -> np.ndarray:
-        """The maps `(batch, k, height, width, channels)`, k being 1 of one neuron per sample."""
+        """The maps `(batch, k, height, width, channels)`; k is 1 for one class per sample."""
         maps = self.relevance if isinstance(self.relevance, np.ndarray) else np.zeros(0)
         maps = maps if self.is_several else np.expand_dims(maps, 1)
         if maps.ndim != 5 or not len(maps):
@@ -307,7 +310,7 @@ class Explanation:
 
 
 def _each(relevance: Any, function: Callable[[Any], Any]) -> Any:
-    """The relevance with a function applied to that of each input."""
+    """Applies a function to the relevance of each input."""
     if isinstance(relevance, dict):
         return {name: function(part) for name, part in relevance.items()}
     if isinstance(relevance, list | tuple):
@@ -316,7 +319,7 @@ def _each(relevance: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of a region, and its positions, a boolean array."""
+    """The classes of a region, and its positions as a boolean array."""
     return np.flatnonzero(mask.reshape(-1, mask.shape[-1]).any(0)), np.asarray(mask.any(-1))
 
 
@@ -327,7 +330,7 @@ def _shapes(relevance: Any) -> str:
 
 
 def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
-    """The sum of the logits that are explained, float64 of shape `(batch,)`, or `(batch, k)`.
+    """The sum of the explained logits, float64 of shape `(batch,)` or `(batch, k)`.
 
     Args:
         logits: `(batch, ...)`.

@@ -1,4 +1,4 @@
-"""Analyzers by name. TensorFlow is loaded only when one is made."""
+"""Makes and loads analyzers. TensorFlow is loaded only when one is made."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ if TYPE_CHECKING:
 
 
 def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
-    """Makes the analyzer of a method for a model.
+    """Makes an analyzer: a method for your model.
 
     Args:
-        name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ...; `analyzer_names()` lists them.
-        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. It is not
-            changed. Or what `rap_keras.models.load_model` returns, whose classes then have names.
-        **options: Those of the method's analyzer, and of every analyzer: neuron_selection_mode
-            ("max_activation", "index", "all"), output (of a model with several), batch_size,
-            check_finite.
+        name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ... `analyzer_names()` lists all; on
+            the command line, `rap-keras methods` lists them with their papers.
+        model: A Keras 3 model: functional, Sequential or subclassed; built, or called once. It is not
+            changed. You do not need to remove a final softmax. Or what `rap_keras.models.load_model`
+            returns: its classes then have names.
+        **options: Options of the method, and options that every analyzer has: neuron_selection_mode
+            ("max_activation", "index" or "all"), output (for models with several outputs), batch_size,
+            check_finite, jit_compile and reference_output.
 
     Returns:
-        The analyzer. `analyze(x)` explains samples; `explain(x)` tells the logits and neurons, too.
+        The analyzer. `analyze(x)` returns the relevance of samples; `explain(x)` returns it with the
+        logits and classes.
 
     Raises:
-        InputError: The method or an option is not known, or the model cannot be explained.
+        InputError: The method or an option is unknown, or the model cannot be explained.
         UnknownLayerError: A layer has no rule.
 
     Example:
         >>> model = rap_keras.bundled.load("vgg")
-        >>> rap_keras.create_analyzer("lrp.epsilon", model, epsilon=0.01).name
-        'lrp.epsilon'
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> analyzer = rap_keras.create_analyzer("lrp.epsilon", model, epsilon=0.01)
+        >>> analyzer.analyze(x).shape
+        (1, 64, 64, 3)
     """
     method = read_method(name)
     _refuse_keras2()
@@ -62,10 +67,10 @@ def _refuse_keras2() -> None:
 
 
 def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
-    """Loads an analyzer that its `save` wrote, with its model.
+    """Loads an analyzer and its model that `analyzer.save(folder)` wrote.
 
     Args:
-        folder: Holds `model.keras` and `analyzer.json`.
+        folder: The folder with `model.keras` and `analyzer.json`.
         safe_mode: Refuse code that the folder names or contains: a custom method in a Python file, or
             Lambda layers of Python code. Set it to False only if you trust the author of the folder.
 
@@ -73,7 +78,7 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
         The analyzer.
 
     Raises:
-        InputError: The folder holds no analyzer, or, in safe mode, one that runs code.
+        InputError: The folder does not contain an analyzer, or it contains code and safe_mode is True.
 
     Example:
         >>> import tempfile
@@ -85,7 +90,7 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
     """
     import keras
 
-    from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
+    from rap_keras.network import bundled_layers  # noqa: F401 (registers them with Keras)
     from rap_keras.support.reading import read_json, understood
 
     _refuse_keras2()
@@ -94,8 +99,8 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
     saved = read_json(path, "saved analyzer")
     if not (isinstance(saved, dict) and isinstance(saved.get("options"), dict)):
         raise InputError(
-            f'Expected the saved analyzer {str(path)!r} to hold the name of a method, "analyzer", and '
-            'its "options" by name, got something else: save the analyzer again.'
+            f'Expected the saved analyzer {str(path)!r} to contain the name of a method, "analyzer", '
+            'and its "options" by name, got something else: save the analyzer again.'
         )
     name, options = saved.get("analyzer", ""), saved["options"]
     if read_boolean("safe_mode", safe_mode) and names_function(str(name)):
@@ -103,7 +108,7 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
             f"Expected a saved analyzer that runs no code, but the method of {str(path)!r} is a Python "
             f"file, {name!r}: if you trust its author, use load_analyzer(folder, safe_mode=False)."
         )
-    # Before the slow loading of the model.
+    # Fails early: loading the model is slow.
     refuse_unknown(name, options, read_method(name).option_names())
     if "patterns" in options:
         options["patterns"] = folder / Path(str(options["patterns"])).name
@@ -111,7 +116,7 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
     advice = "save the analyzer again"
     if safe_mode:
         advice += (
-            ", or, where it holds Python code and you trust whoever wrote it, use "
+            ", or, if it contains Python code and you trust its author, use "
             "load_analyzer(folder, safe_mode=False)"
         )
     with understood(sentence, advice):

@@ -1,4 +1,4 @@
-"""The gradient, and methods made of it."""
+"""The gradient, and methods based on it."""
 
 from typing import Any
 
@@ -20,11 +20,17 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
 
     Args:
         model: See `Analyzer`.
-        postprocess: None, "abs" or "square": what is done to the gradient.
-        **options: Those of `Analyzer`.
+        postprocess: What to do with the gradient: None, "abs" or "square".
+        **options: Options of `PropagationAnalyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("gradient", model, postprocess="abs").analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
@@ -34,7 +40,7 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         super().__init__(model, Composite({}, default=gradient.gradient), **options)
 
     def raw_maps(self, arrays: list[np.ndarray], target: Target) -> list[np.ndarray]:
-        """The maps of arrays as the model takes them, unchecked, one per input."""
+        """The maps of checked arrays, one per input, without checking the result."""
         return self._explained(arrays, target)["maps"]
 
     def _start(self, target: Target) -> Start:
@@ -47,7 +53,18 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
 
 
 class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
-    """Input times gradient of the selected logit (Shrikumar et al., 2016). Options: `Analyzer`."""
+    """Input times gradient of the selected logit (Shrikumar et al., 2016).
+
+    Args:
+        model: See `Analyzer`.
+        **options: Options of `PropagationAnalyzer`.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("input_t_gradient", model).analyze(x).shape
+        (1, 64, 64, 3)
+    """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, Composite({}, default=gradient.gradient), **options)
@@ -64,10 +81,19 @@ _SIGNED = 'use "input_t_gradient"'
 
 
 class GuidedBackpropAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
-    """Guided backpropagation (Springenberg et al., 2015): ReLUs pass only positive values back.
+    """Guided backpropagation (Springenberg et al., 2015): ReLUs propagate only positive values.
 
-    It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:
-    `Analyzer`.
+    It starts from the logit, as in iNNvestigate. Other activations propagate their gradient.
+
+    Args:
+        model: See `Analyzer`.
+        **options: Options of `PropagationAnalyzer`.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("guided_backprop", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
@@ -77,10 +103,20 @@ class GuidedBackpropAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
 
 
 class DeconvnetAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
-    """Deconvolution (Zeiler and Fergus, 2014): ReLUs are applied to what goes back, not their gradient.
+    """Deconvolution (Zeiler and Fergus, 2014): ReLUs are applied to the propagated values.
 
-    It starts from the logit, as iNNvestigate has it. Other activations pass their gradient. Options:
-    `Analyzer`.
+    It starts from the logit, as in iNNvestigate. The gradient of a ReLU is not used. Other activations
+    propagate their gradient.
+
+    Args:
+        model: See `Analyzer`.
+        **options: Options of `PropagationAnalyzer`.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("deconvnet", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:

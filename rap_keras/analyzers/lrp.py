@@ -28,33 +28,41 @@ BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
 
 
 class LRPAnalyzer(PropagationAnalyzer):
-    """LRP or deep Taylor decomposition, by a composite: a table of rules.
+    """LRP or deep Taylor decomposition, with a composite: a table of rules.
 
     Args:
         model: See `Analyzer`.
-        method: The name of a preset in `rap_keras.analyzers.registry`, such as "lrp.epsilon", or "lrp"
-            for a composite of your own.
-        composite: For "lrp": the rule of each layer type.
-        batch_norm: "fold": folded into the linear layer next to it where that is exact, elsewhere the
-            rule of convolutions, which normalizations by the sample's own statistics get too. "rule":
-            that rule everywhere. "identity": relevance passes on, of those as well. With
-            innvestigate_compat also "innvestigate", the default there: its rule with its wrong weights.
-        add: How sums of several tensors are shared: "signed", "positive" or "absolute"; None is the
-            method's own, see docs/baselines.md.
+        method: The name of a preset, such as "lrp.epsilon", or "lrp" for your own composite.
+        composite: Only for "lrp": the rule of each layer type, a `rap_keras.Composite`.
+        batch_norm: What happens to BatchNormalization. "fold": it is folded into the linear layer next
+            to it where this is exact; elsewhere it gets the rule of convolutions, as do normalizations
+            by the sample's own statistics. "rule": this rule everywhere. "identity": relevance passes
+            through, also in those other normalizations. "innvestigate", the default with
+            innvestigate_compat and only possible there: iNNvestigate's rule with its incorrect weights.
+        add: How the relevance of a sum is shared among its tensors: "signed", "positive" or "absolute".
+            None: the default of the method, see docs/baselines.md.
         input_layer_rule: The rule of the first linear layer: "Flat", "WSquare", "Z", "Bounded", or
-            (low, high), the bounds of the input, for "Bounded".
-        low: The lowest value of the input, for z^B; None is that of each image.
-        high: The highest.
-        innvestigate_compat: Compute what iNNvestigate 2.1 does where it departs from the definitions.
-        attention: "constant": the weights of an attention are constants of the sample, and its values
-            take all. "attnlrp": products of tensors and the softmax by the rules of AttnLRP (Achtibat
-            et al. 2024), so that queries and keys get relevance too.
-        **options: epsilon, bias, alpha, beta, gamma, where the method has them; contrast, see
-            `PropagationAnalyzer`; and those of `Analyzer`.
+            (low, high): "Bounded" with these bounds of the input.
+        low: The lowest value of the input, for "Bounded" (z^B). None: the minimum of each image.
+        high: The highest value of the input. None: the maximum of each image.
+        innvestigate_compat: Compute what iNNvestigate 2.1 computes where it deviates from the
+            definitions.
+        attention: "constant": attention weights count as constants of the sample, and the values get
+            all relevance. "attnlrp": products of tensors and the softmax follow the rules of AttnLRP
+            (Achtibat et al. 2024), so queries and keys get relevance too.
+        **options: epsilon, bias, alpha, beta and gamma, if the method has them; contrast, see
+            `PropagationAnalyzer`; and options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
         UnknownLayerError: A layer has no rule.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> analyzer = rap_keras.create_analyzer("lrp.epsilon_plus", model, contrast="softmax")
+        >>> analyzer.analyze(x, target=7).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -85,12 +93,12 @@ class LRPAnalyzer(PropagationAnalyzer):
             self._one_sided = _SIGNED
         if innvestigate_compat and self._preset is None:
             raise InputError(
-                "Expected innvestigate_compat for a method of iNNvestigate, got it for a composite of "
-                "your own: leave it out.",
+                "Expected innvestigate_compat for a method of iNNvestigate, got it for your own "
+                "composite: leave it out.",
                 "innvestigate_compat",
             )
         known = self._preset.options if self._preset else {}
-        self._own = {key: options.pop(key) for key in known if key in options}
+        self._rule_options = {key: options.pop(key) for key in known if key in options}
         self.add = add
         self.input_layer_rule = input_layer_rule
         self.low, self.high = low, high
@@ -105,19 +113,19 @@ class LRPAnalyzer(PropagationAnalyzer):
         """The method's name, as `create_analyzer` takes it."""
         return self._method.name
 
-    def _composite(self, own: Composite | None) -> Composite:
+    def _composite(self, given: Composite | None) -> Composite:
         """The composite, with the rules that the analyzer's options change."""
-        if (own is None) == (self._preset is None):
+        if (given is None) == (self._preset is None):
             raise InputError(
-                f"Expected a composite for the method 'lrp', and for no other, got {own!r} for "
+                f"Expected a composite for the method 'lrp', and for no other, got {given!r} for "
                 f"{self.name!r}."
             )
-        if own is not None and not isinstance(own, Composite):
+        if given is not None and not isinstance(given, Composite):
             raise InputError(
-                f"Expected composite to be a rap_keras.Composite, got {type(own).__name__}: make it of "
-                "rules, rap_keras.Composite({layer type: rule})."
+                f"Expected composite to be a rap_keras.Composite, got {type(given).__name__}: create it "
+                "from rules, rap_keras.Composite({layer type: rule})."
             )
-        rules = copy.copy(own or self._preset_composite())
+        rules = copy.copy(given or self._preset_composite())
         changed: dict[Any, Any] = {}
         if self.batch_norm == "identity":
             changed |= table((BATCH_NORMALIZATION | NORMALIZATION, routing.pass_on))
@@ -135,7 +143,7 @@ class LRPAnalyzer(PropagationAnalyzer):
     def _preset_composite(self) -> Composite:
         preset = self._preset
         assert preset is not None
-        chosen = preset.chosen(self._own)
+        chosen = preset.chosen(self._rule_options)
         if not self.innvestigate_compat:
             return lrp.composite(**chosen)
         departures = {"deep_taylor": preset.deep_taylor, **preset.innvestigate}
@@ -149,29 +157,29 @@ class LRPAnalyzer(PropagationAnalyzer):
     def _start(self, target: Target) -> Start:
         if not (self._preset and self._preset.deep_taylor):
             return super()._start(target)
-        # Deep Taylor decomposition is of functions that are not negative.
+        # Deep Taylor decomposition explains functions that are not negative.
         return lambda logits, selected: tf.nn.relu(logits * selected)
 
     def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
-        own = {k: bool(v) if k == "bias" else float(v) for k, v in self._own.items()}
-        told = super().options() | own
-        del told["bounds"]  # low and high
-        return told
+        """JSON-serialisable options that recreate this analyzer."""
+        given = self._rule_options.items()
+        options = super().options() | {k: bool(v) if k == "bias" else float(v) for k, v in given}
+        del options["bounds"]  # low and high
+        return options
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model and the analyzer's name and options to a folder, whole or not at all.
+        """Saves the model, the method's name and its options; `rap_keras.load_analyzer` loads them.
 
         Args:
-            folder: Gets `model.keras` and `analyzer.json`. It is made where it is missing.
+            folder: Where `model.keras` and `analyzer.json` are written. It is created if it is missing.
 
         Raises:
-            InputError: The composite is the user's own, which JSON cannot hold; or the folder cannot be
+            InputError: The composite is your own, which JSON cannot store; or the folder cannot be
                 written to.
         """
         if self._preset is None:
             raise InputError(
-                "Expected a method that has a name to save the analyzer, got a composite of your own: "
-                "save the model, and make the analyzer again with the composite."
+                "Expected a method that has a name to save the analyzer, got your own composite: save "
+                "the model, and create the analyzer again with the composite."
             )
         super().save(folder)

@@ -1,4 +1,4 @@
-"""Methods that ask the model about images with parts replaced: no gradients, forward passes only."""
+"""Methods that run the model on images with parts replaced: forward passes only, no gradients."""
 
 import copy
 import functools
@@ -20,16 +20,16 @@ from rap_keras.support.warn import warn
 
 
 class MaskedAnalyzer(Analyzer):
-    """Weighs masks of an image by what the model says of the image under them.
+    """Weights masks of an image by the model's output for the masked image.
 
     Args:
-        model: See `Analyzer`; one input of images, channels last.
-        value: What replaces the image where a mask hides it, in the units of the model's input: a
-            number, or one per channel.
-        **options: Those of `Analyzer`; `batch_size` counts masked images.
+        model: See `Analyzer`; with one input of images, channels last.
+        value: What replaces hidden pixels, in the units of the model's input: a number, or one per
+            channel.
+        **options: Options of `Analyzer`; `batch_size` counts masked images.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
     """
 
     def __init__(self, model: keras.Model, value: Any = 0, **options: Any) -> None:
@@ -54,13 +54,13 @@ class MaskedAnalyzer(Analyzer):
     def _map(
         self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
     ) -> np.ndarray:
-        """The map (height, width) of one image, float64; logits and neurons with a batch axis of 1."""
+        """The map (height, width) of one image, float64; logits and neurons have a batch axis of 1."""
         raise NotImplementedError
 
     def _seen(
         self, image: np.ndarray, masks: Iterator[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Masks (n, height, width), 0 is hidden and 1 seen, and the logits of the image under them."""
+        """Yields masks (n, height, width), 0 hides and 1 shows, and the logits of the masked images."""
         value = np.asarray(self.value)
         for some in masks:
             copies = np.empty((len(some), *image.shape), image.dtype)
@@ -73,40 +73,46 @@ class MaskedAnalyzer(Analyzer):
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         (images,) = arrays
         logits = self._logits_of(arrays)
-        told = target.neurons(logits)
+        explained = target.neurons(logits)
         maps = np.zeros(images.shape, self._dtype(images.dtype))
         for k, image in enumerate(images):
-            neurons = None if target.kind == "all" else told[k : k + 1]
+            neurons = None if target.kind == "all" else explained[k : k + 1]
             places = self._map(image, self._first + k, logits[k : k + 1], neurons)
             maps[k] = places[..., None] / image.shape[-1]
-        return {"maps": [maps], "logits": logits, "neurons": told}
+        return {"maps": [maps], "logits": logits, "neurons": explained}
 
 
 def explained_logits(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
-    """The explained logit under each mask, of neurons of one image."""
+    """The explained logit of one image under each mask."""
     every = None if neurons is None else np.repeat(neurons, len(logits), 0)
     return explained_sum(logits, every)
 
 
 class OcclusionAnalyzer(MaskedAnalyzer):
-    """Occlusion (Zeiler and Fergus, ECCV 2014, section 4.2): how far the logit drops.
+    """Occlusion (Zeiler and Fergus, ECCV 2014, section 4.2): how much the logit drops.
 
     A window slides over the image and is replaced by `value`. A pixel gets the mean drop of the logit
-    over the windows that cover it, divided among the channels. At the lower and right border windows
-    move closer together, so that they cover all.
+    over the windows that cover it, divided among the channels. At the bottom and right border, the last
+    window is moved to fit, so that all pixels are covered.
 
     Args:
-        model: See `Analyzer`; one input of images, channels last.
-        window: Height and width of the window in pixels, one number or two; None: an eighth of the
-            image's.
-        stride: Pixels from one window to the next, one number or two, at most the window; None: half of
+        model: See `Analyzer`; with one input of images, channels last.
+        window: Height and width of the window in pixels, one number or two. None: an eighth of the
+            image.
+        stride: Pixels from one window to the next, one number or two, at most the window. None: half
             the window.
-        value: What replaces the image in the window, in the units of the model's input: a number, or
-            one per channel.
-        **options: Those of `Analyzer`.
+        value: What replaces the window, in the units of the model's input: a number, or one per
+            channel.
+        **options: Options of `Analyzer`; `batch_size` counts masked images.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("occlusion", model, window=16).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -167,28 +173,34 @@ class OcclusionAnalyzer(MaskedAnalyzer):
 
 
 class RISEAnalyzer(MaskedAnalyzer):
-    """RISE (Petsiuk et al., BMVC 2018, eq. 6): random masks, weighted by the score of what they show.
+    """RISE (Petsiuk et al., BMVC 2018, eq. 6): random masks, weighted by the score of the masked image.
 
-    A mask is a coarse grid of cells that are shown with probability p, resized to the image, bilinear,
-    and shifted by up to a cell. A pixel gets the sum of the scores times the masks there, divided by p
-    and the number of masks, and divided among the channels.
+    A mask is a coarse grid of cells, each shown with probability p. It is resized bilinearly to the
+    image and shifted by up to a cell. A pixel gets the sum of the scores times the masks at this pixel,
+    divided by p and the number of masks, and divided among the channels.
 
     Args:
-        model: See `Analyzer`; one input of images, channels last.
-        masks: How many; the paper has 4000 for VGG-16 and 8000 for ResNet-50.
-        cells: Cells of the grid along each side.
+        model: See `Analyzer`; with one input of images, channels last.
+        masks: Number of masks; the paper uses 4000 for VGG-16 and 8000 for ResNet-50.
+        cells: Number of cells along each side of the grid.
         p: The probability that a cell is shown.
         score: "probability", as in the paper: from the model's own head, a softmax or sigmoids; without
-            a head the softmax, or the sigmoid of a single logit. "sigmoid": the sigmoid of each logit,
-            for classes that do not exclude each other. "logit": the logit. The last two are summed
-            over a region.
-        value: What replaces the image where it is hidden, in the units of the model's input: a number,
-            or one per channel.
-        seed: Of the masks: sample i of a call gets the same masks each time. None: new masks.
-        **options: Those of `Analyzer`.
+            a head, the softmax, or the sigmoid of a single logit. "sigmoid": the sigmoid of each logit,
+            for classes that do not exclude each other. "logit": the logit. The last two are summed over
+            a region.
+        value: What replaces hidden pixels, in the units of the model's input: a number, or one per
+            channel.
+        seed: Seed of the masks: sample i of a call gets the same masks each time. None: new masks.
+        **options: Options of `Analyzer`; `batch_size` counts masked images.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("rise", model, masks=64).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -223,15 +235,15 @@ class RISEAnalyzer(MaskedAnalyzer):
             and self._network.head != "sigmoid"
         ):
             warn(
-                "RISE weights masks by the sigmoid of the model's only output, which has no sigmoid "
-                'itself: pass score="logit" if it is a regression.',
+                "RISE weights masks by the sigmoid of the model's only output, but the model has no "
+                'sigmoid: pass score="logit" if it is a regression.',
             )
 
     def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
         generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
         cell = [-(-n // self.cells) for n in size]
         rise = [_bilinear(self.cells, (self.cells + 1) * c) for c in cell]
-        drawing = copy.deepcopy(generator)  # of the grids, which are drawn before all shifts
+        drawing = copy.deepcopy(generator)  # draws the grids; these come before all shifts
         for _ in range(self.masks):
             generator.random((self.cells, self.cells))
         shifts = np.stack([generator.integers(0, c, self.masks) for c in cell], 1)
@@ -258,9 +270,9 @@ class RISEAnalyzer(MaskedAnalyzer):
         if self.score == "sigmoid" or alone or self._network.head == "sigmoid":
             return explained_logits(np.exp(-np.logaddexp(0, -wide)), neurons)
         if neurons is None or neurons.dtype == bool:
-            told = "all" if neurons is None else "a region"
+            got = "all" if neurons is None else "a region"
             raise InputError(
-                f"Expected one class to take the probability of, got {told}: pass a class as the "
+                f"Expected one class to take the probability of, got {got}: pass a class as the "
                 'target, or use score="logit".',
                 ("target", "score"),
             )
@@ -269,7 +281,7 @@ class RISEAnalyzer(MaskedAnalyzer):
 
 
 def _read_pair(option: str, value: Any) -> list[int] | None:
-    """Height and width in pixels."""
+    """Reads a height and width in pixels."""
     if value is None:
         return None
     pair = list(value) if isinstance(value, list | tuple) else [value, value]
@@ -284,6 +296,6 @@ def _read_pair(option: str, value: Any) -> list[int] | None:
 
 @functools.cache
 def _bilinear(cells: int, size: int) -> np.ndarray:
-    """The matrix (size, cells) that resizes a line of cells, between their centres."""
+    """The matrix (size, cells) that resizes a line of cells, interpolating between their centres."""
     places = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
     return np.maximum(1 - abs(places[:, None] - np.arange(cells)), 0)

@@ -1,4 +1,4 @@
-"""What others must know of a method, without loading TensorFlow."""
+"""Descriptions of methods that can be read without loading TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rap_keras.support.text import did_you_mean
 Options = Mapping[str, Any]
 Signs = bool | Callable[[Options], bool]
 
-# What negative relevance, blue in figures, means.
+# What negative relevance (blue in figures) means.
 LESS = "what has less influence than the rest"
 AGAINST = "what speaks against the class"
 OTHERS = "what speaks for the other classes"
 SLOPE = "where a larger value would lower the score"
 
-# Options that families of analyzers share.
+# Options that several analyzers share.
 SHARED = "neuron_selection_mode output batch_size check_finite jit_compile reference_output"
 LRP = "batch_norm add input_layer_rule low high innvestigate_compat attention contrast"
 
@@ -30,13 +30,13 @@ class Preset:
     """A preset of LRP: the rules of kernel layers and their options.
 
     Attributes:
-        kernel: The rule of convolutions, by its name in `rap_keras.composites.lrp.CHOICES`.
-        dense: The rule of Dense layers; "" is `kernel`.
-        first: The rule of the first linear layer; "" is that of its type.
-        fixed: What the preset sets of the rules' options.
-        options: What the user sets of them, with its default.
-        deep_taylor: Whether it explains the positive part of the logit alone.
-        innvestigate: How iNNvestigate departs from it, as `innvestigate_composite` has it.
+        kernel: The rule of convolutions: a key of `rap_keras.composites.lrp.CHOICES`.
+        dense: The rule of Dense layers; "" means `kernel`.
+        first: The rule of the first linear layer; "" means the rule of its type.
+        fixed: Options of the rules that the preset sets.
+        options: Options of the rules that the user can set, with their defaults.
+        deep_taylor: Whether it explains only the positive part of the logit.
+        innvestigate: How iNNvestigate deviates from it: arguments of `innvestigate_composite`.
     """
 
     kernel: str
@@ -47,14 +47,14 @@ class Preset:
     deep_taylor: bool = False
     innvestigate: Options = field(default_factory=dict)
 
-    def chosen(self, own: Options) -> dict[str, Any]:
-        """The rules and their options, with the user's own, for `rap_keras.composites.lrp.composite`."""
+    def chosen(self, given: Options) -> dict[str, Any]:
+        """The rules and all options, as `rap_keras.composites.lrp.composite` takes them."""
         rules = {"kernel": self.kernel, "dense": self.dense, "first": self.first}
-        return {**rules, **self.fixed, **self.options, **own}
+        return {**rules, **self.fixed, **self.options, **given}
 
     @property
     def summary(self) -> str:
-        """Its rules, in a few words."""
+        """The rules in a few words."""
         parts = [
             self.kernel,
             f"{self.dense} for Dense layers" if self.dense else "",
@@ -67,21 +67,23 @@ class Preset:
 
 @dataclass(frozen=True)
 class Method:
-    """A method: what it is called, where it is, and what others must know of it.
+    """A method: its name, its analyzer and its properties.
 
     Attributes:
-        name: As `create_analyzer` takes it.
-        home: "module:class" of its analyzer; ".module" is one of this package.
-        summary: What it is, in a few words.
-        options: The names of its analyzer's options, with spaces between them; None reads them from the
+        name: The name, as `create_analyzer` takes it.
+        home: "module:class" of its analyzer; ".module" is a module of this package.
+        summary: A description in a few words.
+        options: The names of its analyzer's options, separated by spaces. None: read from the
             signatures.
-        signs: Whether its maps have both signs for a logit of one sign; or a function of its options.
-        cut: Whether `signs` holds for relevance of both signs, too: what is negative is cut.
-        seeded: Whether it draws at random, and has the option `seed`.
-        needs_patterns: Whether it has the option `patterns`, which it cannot do without.
-        negative: What its negative relevance means; "" if it has no clear meaning.
-        preset: Of a preset of LRP: its rules.
-        function: Of a custom method: the function that explains, see `register_method`.
+        signs: Whether its maps have both signs for a logit of one sign; or a function of its options
+            that returns this.
+        cut: Whether negative values of its maps are cut, so that a contrast does not give them both
+            signs.
+        seeded: Whether it uses random numbers and has the option `seed`.
+        needs_patterns: Whether it requires the option `patterns`.
+        negative: What negative relevance means; "" if it has no clear meaning.
+        preset: For a preset of LRP: its rules.
+        function: For a custom method: the function that explains, see `register_method`.
     """
 
     name: str
@@ -97,7 +99,7 @@ class Method:
     function: Callable[..., Any] | None = None
 
     def signed(self, options: Options) -> bool:
-        """Whether its maps have both signs for a logit of one sign, by the options given."""
+        """Whether its maps have both signs for a logit of one sign, with the given options."""
         contrasted = options.get("contrast") is not None and options.get("postprocess") is None
         signs = self.signs(options) if callable(self.signs) else self.signs
         return signs or (contrasted and not self.cut)
@@ -113,7 +115,7 @@ class Method:
         return OTHERS if contrasted and self.negative in (LESS, AGAINST) else self.negative
 
     def description(self) -> str:
-        """Its documentation; loads TensorFlow."""
+        """Its documentation. Loads TensorFlow."""
         documented = self.function or self.load()
         parts = [documented, *filter(None, [getattr(documented, "settings", None)])]
         return "\n\n".join(filter(None, map(inspect.getdoc, parts))) or self.summary
@@ -124,28 +126,28 @@ class Method:
         return getattr(importlib.import_module(module, __package__), name)
 
     def option_names(self) -> list[str]:
-        """The options of its analyzer."""
+        """The names of its analyzer's options."""
         if self.options is None:
             return self.load().option_names(self.name)
         return self.options.split()
 
     def check_options(self, options: Iterable[str]) -> None:
-        """Refuses options that the method does not have, without loading TensorFlow.
+        """Raises an error for options that the method does not have. Does not load TensorFlow.
 
         Raises:
-            InputError: There is no such option.
+            InputError: An option is unknown.
         """
         if self.options is not None:
             refuse_unknown(self.name, options, self.option_names())
 
 
 def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> None:
-    """Refuses options that a method does not have.
+    """Raises an error for options that a method does not have.
 
     Args:
         name: The method.
-        options: The given options.
-        known: The options that it has.
+        options: The names of the given options.
+        known: The options that the method has.
 
     Raises:
         InputError: An option is unknown.

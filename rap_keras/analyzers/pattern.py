@@ -15,14 +15,14 @@ from rap_keras.propagation import Propagation, Start
 from rap_keras.rules.pattern import projected, projects, start
 
 _FILE = "patterns.npz"
-MODE_OF = {"largest": "max_activation", "all": "all"}  # as iNNvestigate calls kinds of targets
+MODE_OF = {"largest": "max_activation", "all": "all"}  # iNNvestigate's names of kinds of targets
 
 
 class _PatternAnalyzer(PropagationAnalyzer):
-    """What both analyzers share; the rules differ."""
+    """The code that both analyzers share; only the rules differ."""
 
     settings = PatternOptions
-    _negates_kernels = False  # a pattern is of its kernel
+    _negates_kernels = False  # a pattern belongs to its kernel
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class _PatternAnalyzer(PropagationAnalyzer):
         project: bool = True,
         **options: Any,
     ) -> None:
-        own = PatternOptions(patterns, project)
-        self.patterns, self.project = own.patterns, own.project
+        settings = PatternOptions(patterns, project)
+        self.patterns, self.project = settings.patterns, settings.project
         self._without = PatternComposite(self.name, self.patterns, False)
         composite = PatternComposite(self.name, self.patterns, self.project)
         super().__init__(model, composite, **options)
 
     def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again; patterns are the file that `save` writes."""
+        """Options that recreate this analyzer; `patterns` is the file that `save` writes."""
         return super().options() | {"patterns": _FILE, "project": self.project}
 
     def _write(self, folder: Path) -> None:
@@ -71,36 +71,51 @@ class _PatternAnalyzer(PropagationAnalyzer):
 class PatternNetAnalyzer(_PatternAnalyzer):
     """PatternNet (Kindermans et al., ICLR 2018, arXiv 1705.05598): the signal that the neuron detects.
 
-    R_i = sum_j a_ij f'(z_j) R_j in every kernel layer, from the logit of the selected neuron on.
+    R_i = sum_j a_ij f'(z_j) R_j in every kernel layer, starting from the logit of the explained class.
 
     Args:
         model: See `Analyzer`.
-        patterns: See `rap_keras.patterns.composite.PatternOptions`.
-        project: See there.
-        **options: Those of `Analyzer`.
+        patterns: The patterns of the model, see `rap_keras.patterns.composite.PatternOptions`.
+        project: Whether to normalize relevance, see `rap_keras.patterns.composite.PatternOptions`.
+        **options: Options of `PropagationAnalyzer`.
 
     Raises:
-        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
-            model.
+        InputError: The model cannot be explained, an option is invalid, or the patterns belong to
+            another model.
         UnknownLayerError: A layer has no rule.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(4).images)
+        >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
+        >>> rap_keras.create_analyzer("pattern.net", model, patterns=patterns).analyze(x).shape
+        (4, 64, 64, 3)
     """
 
 
 class PatternAttributionAnalyzer(_PatternAnalyzer):
     """PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598): how much each signal adds.
 
-    R_i = sum_j w_ij a_ij f'(z_j) R_j in every kernel layer, from the logit of the selected neuron on.
+    R_i = sum_j w_ij a_ij f'(z_j) R_j in every kernel layer, starting from the logit of the explained
+    class.
 
     Args:
         model: See `Analyzer`.
-        patterns: See `rap_keras.patterns.composite.PatternOptions`.
-        project: See there.
-        **options: Those of `Analyzer`.
+        patterns: The patterns of the model, see `rap_keras.patterns.composite.PatternOptions`.
+        project: Whether to normalize relevance, see `rap_keras.patterns.composite.PatternOptions`.
+        **options: Options of `PropagationAnalyzer`.
 
     Raises:
-        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
-            model.
+        InputError: The model cannot be explained, an option is invalid, or the patterns belong to
+            another model.
         UnknownLayerError: A layer has no rule.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(4).images)
+        >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
+        >>> rap_keras.create_analyzer("pattern.attribution", model, patterns=patterns).analyze(x).shape
+        (4, 64, 64, 3)
     """
 
 

@@ -1,4 +1,4 @@
-"""Analyzers that propagate relevance, rule by rule."""
+"""The base class of analyzers that propagate relevance, rule by rule."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -27,23 +27,31 @@ class PropagationAnalyzer(Analyzer):
     Args:
         model: See `Analyzer`.
         composite: The rule of each layer.
-        bounds: (low, high) of the input for rules that ask for its box, numbers or arrays that broadcast
-            to a sample; None takes the minimum and maximum of each image.
-        contrast: What the explained class c is set against: relevance starts from |f_c| (e_c - sum_k
-            w_k e_k) in place of f_c e_c, with the logits f, the other classes k and weights w of sum 1,
-            so that the map sums to 0, evidence for c is positive and for the others negative.
-            "softmax": w is the softmax of the others' logits, whatever the model's head is. "uniform":
-            they are all alike. The number of a class, or a list of them: these alike, and no others
-            ("why c, and not these"). None: relevance starts from f_c, as the papers have it.
-        **options: Those of `Analyzer`.
+        bounds: (low, high), the bounds of the input for rules that need them: numbers, or arrays that
+            broadcast to a sample. None: the minimum and maximum of each image.
+        contrast: The classes that the explained class c is compared with. Relevance then starts from
+            |f_c| (e_c - sum_k w_k e_k) instead of f_c e_c, with the logits f, the other classes k and
+            weights w of sum 1. The map sums to 0: evidence for c is positive, evidence for the others
+            negative. "softmax": w is the softmax of the others' logits, whatever the model's head is.
+            "uniform": all have the same weight. The number of a class, or a list of numbers: these
+            classes have the same weight and all others none ("why c and not these"). None: relevance
+            starts from f_c, as in the papers.
+        **options: Options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
         UnknownLayerError: A layer has no rule.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> analyzer = rap_keras.create_analyzer("rap", model, contrast="softmax")
+        >>> abs(float(analyzer.analyze(x, target=7).sum())) < 1e-2
+        True
     """
 
     _shares_forward_pass = True
-    _has_layers = True  # whether relevance means something at every layer
+    _has_layers = True  # whether relevance is meaningful at every layer
 
     def __init__(
         self,
@@ -96,27 +104,40 @@ class PropagationAnalyzer(Analyzer):
         return found
 
     def rules(self) -> RuleTable:
-        """The rule of every layer, in the order of computation; prints as a table."""
+        """The rule of every layer, in the order of computation. Printing it shows a table.
+
+        Example:
+            >>> model = rap_keras.bundled.load("vgg")
+            >>> print(rap_keras.create_analyzer("rap", model).rules())
+            layer ...
+        """
         return self._propagation.table
 
     def analyze_layers(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> dict[str, Any]:
-        """The relevance at every layer's output.
+        """Computes the relevance at every layer's output.
 
         Args:
             x: As in `analyze`.
-            target: As in `analyze`; one of each sample.
+            target: As in `analyze`, but one class per sample.
             against: As in `analyze`.
             neuron_selection: As in `analyze`.
 
         Returns:
-            From the inputs to the logits: layer name => np.ndarray of the shape of the layer's output
-            (a list where it has several). Layers of nested models are named "model/layer", further
-            calls of a shared layer "layer:1".
+            A dict from layer names to arrays of the shape of the layer's output (lists if it has
+            several), in order from the inputs to the logits. Layers of nested models are named
+            "model/layer", further calls of a shared layer "layer:1".
 
         Raises:
-            InputError: As in `analyze`; or the method has no relevance of layers.
+            InputError: As in `analyze`, or the method has no relevance of layers.
+
+        Example:
+            >>> model = rap_keras.bundled.load("vgg")
+            >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+            >>> layers = rap_keras.create_analyzer("rap", model).analyze_layers(x)
+            >>> list(layers.values())[0].shape
+            (1, 64, 64, 3)
         """
         analyzer, arrays, wanted = self._of_layers(x, target, against, neuron_selection)
         if len(arrays[0]):
@@ -133,19 +154,19 @@ class PropagationAnalyzer(Analyzer):
     def conservation(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
     ) -> ConservationReport:
-        """How well every layer and the whole keep the sum of relevance.
+        """Shows how well every layer and the whole model keep the sum of relevance.
 
         Args:
             x: As in `analyze`.
-            target: As in `analyze`; one of each sample.
+            target: As in `analyze`, but one class per sample.
             against: As in `analyze`.
             neuron_selection: As in `analyze`.
 
         Returns:
-            Sums at the outputs and at the inputs of every layer and of the model, per sample.
+            The sums at the outputs and at the inputs of every layer and of the model, per sample.
 
         Raises:
-            InputError: As in `analyze_layers`; x has no samples.
+            InputError: As in `analyze_layers`, or x has no samples.
         """
         analyzer, arrays, wanted = self._of_layers(x, target, against, neuron_selection)
         if not len(arrays[0]):
@@ -162,7 +183,7 @@ class PropagationAnalyzer(Analyzer):
     def _of_layers(
         self, x: Any, target: Any, against: Any, neuron_selection: Any
     ) -> tuple[Any, list[np.ndarray], Target]:
-        """The analyzer of the class, the arrays and the target."""
+        """The analyzer for the explained class, the arrays and the target."""
         if not self._has_layers:
             raise self._no_layers()
         arrays, _ = self._read(x)
@@ -184,7 +205,7 @@ class PropagationAnalyzer(Analyzer):
         return relevance, steps, logits
 
     def _start(self, target: Target) -> Start:
-        """The relevance of the logits, from them and 1 at the explained neurons."""
+        """A function of the logits and of 1 at the explained neurons: the relevance of the logits."""
         return tf.multiply
 
     def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -194,7 +215,7 @@ class PropagationAnalyzer(Analyzer):
     def _at_inputs(
         self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor], target: Target
     ) -> list[tf.Tensor]:
-        """Relevance of the inputs; 0 where the output does not depend on one."""
+        """The relevance of the inputs; 0 if the output does not depend on an input."""
         return [
             (
                 tf.cast(relevance[slot], relevance_dtype(x.dtype))
@@ -245,9 +266,9 @@ def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor], size: tf.Tensor)
 
 
 def _by_sample(relevance: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Relevance of shape (batch, all the rest), wherever a layer has its samples.
+    """Relevance as (batch, all others), wherever the batch axis of a layer is.
 
-    Windows of an image may lie side by side on the first axis; heads and the like before it.
+    Windows of an image may be placed along the first axis; heads and the like before the batch axis.
     """
     wide = tf.cast(relevance, tf.float64)
     axis = batch_axis(relevance.shape) or 0

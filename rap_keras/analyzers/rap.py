@@ -1,4 +1,4 @@
-"""RAP on Keras 3."""
+"""Relative Attributing Propagation on Keras 3."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,20 +12,27 @@ from rap_keras.composites.rap import RAPOptions
 class RAPAnalyzer(PropagationAnalyzer):
     """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
 
-    Every element of the input gets a signed relevance; the sum is the logit of the selected neuron. The
-    map hardly depends on the class (docs/sanity.md), unless you say what the class is compared with, by
-    the option `contrast`.
+    Every element of the input gets a signed relevance, and these sum to the logit of the explained
+    class. The map hardly depends on the class (docs/sanity.md) unless you set the option `contrast`,
+    which compares the class with others.
 
     Args:
         model: See `Analyzer`.
-        bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
-            None takes the minimum and maximum of each image.
+        bounds: (low, high), the bounds of the input for eq. 10: numbers, or arrays that broadcast to a
+            sample. None: the minimum and maximum of each image.
         **options: variant, add, input_rule and head, see `rap_keras.composites.rap.RAPOptions`;
-            contrast, see `PropagationAnalyzer`; and those of `Analyzer`.
+            contrast, see `PropagationAnalyzer`; and options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
         UnknownLayerError: A layer has no rule.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> found = rap_keras.create_analyzer("rap", model).explain(x)
+        >>> bool(np.allclose(found.relevance.sum(), found.explained_logits, rtol=1e-3))
+        True
     """
 
     settings = RAPOptions
@@ -33,9 +40,9 @@ class RAPAnalyzer(PropagationAnalyzer):
     def __init__(
         self, model: keras.Model, bounds: tuple[Any, Any] | None = None, **options: Any
     ) -> None:
-        own = RAPOptions.taken_from(options)
-        vars(self).update(asdict(own))
-        super().__init__(model, own.composite(), bounds=bounds, **options)
+        settings = RAPOptions.taken_from(options)
+        vars(self).update(asdict(settings))
+        super().__init__(model, settings.composite(), bounds=bounds, **options)
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""What methods share that explain the way from a reference to a sample."""
+"""The base class of methods that explain the difference between a sample and a reference."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
 
-# A sum that misses the difference of the logits by more than this share of them causes a warning.
+# A warning is shown if a sum misses the difference of the logits by more than this share of them.
 _MISSED = 0.1
 
 
 def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
-    """References, float64, that broadcast to samples of these shapes, without the batch axis.
+    """Reads references as float64 arrays that broadcast to samples of these shapes.
 
     Raises:
-        InputError: They do not, or are not finite.
+        InputError: They do not broadcast, or are not finite.
     """
     several = isinstance(given, list | tuple) and len(shapes) > 1
     try:
@@ -66,7 +66,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
                 as_dtype(reference, spec.dtype, "reference_inputs")
 
     def _reference_of(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """The reference of each sample; inputs without a derivative stay as they are."""
+        """The reference of each sample; inputs without a derivative stay unchanged."""
         references = [
             np.broadcast_to(r, a.shape).astype(a.dtype)
             for a, r in zip(arrays, self._references, strict=True)
@@ -78,12 +78,12 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
 
         Args:
             delta: Sums of the maps minus the differences of the logits, of any shape.
-            size: The size of the logits of sample and reference, of that shape; NaN where the model has
-                no value at the reference.
+            size: The size of the logits of sample and reference, of the same shape; NaN if the model's
+                output at the reference is NaN.
             logits: The logits of the samples.
 
         Raises:
-            InputError: The model has no value at the reference.
+            InputError: The model's output at the reference is NaN.
         """
         if self.check_finite and np.isnan(size).any() and not np.isnan(logits).any():
             raise InputError(
@@ -100,11 +100,11 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
             )
 
     def _check_sums(self, arrays: list[np.ndarray], target: Target, found: dict[str, Any]) -> None:
-        """As `_warn_of_delta`, for methods that have not computed the logits of the reference."""
+        """Like `_warn_of_delta`, for methods that have not computed the logits of the reference."""
         if not len(arrays[0]):
             return
         any_number = all(self._graph.shapes[slot][0] is None for slot in self._graph.inputs)
-        # Without tokens the reference is the same for all.
+        # Without tokens, all samples have the same reference.
         count = 1 if any_number and all(self._differentiable) else len(arrays[0])
         start = self._logits_of(self._reference_of([a[:count] for a in arrays]))
         neurons = None if target.kind == "all" else found["neurons"]
@@ -122,11 +122,11 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
 
         Args:
             x: As in `analyze`.
-            target: As in `analyze`; one of each sample.
+            target: As in `analyze`, but one class per sample.
             neuron_selection: As in `analyze`.
 
         Returns:
-            np.ndarray of shape (batch,): sum of the map - (logit of the sample - of the reference).
+            An array of shape (batch,): sum of the map - (logit of the sample - logit of the reference).
 
         Raises:
             InputError: As in `analyze`.

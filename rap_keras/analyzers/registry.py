@@ -1,4 +1,4 @@
-"""Every method once, in one table. TensorFlow is loaded only when one is made."""
+"""The table of all methods. TensorFlow is loaded only when an analyzer is made."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _NONE: Options = {}
 def _forward(
     name: str, home: str, summary: str, options: str = "", negative: str = "", **known: Any
 ) -> Method:
-    """A method that does not go back by rules."""
+    """A method that does not propagate relevance by rules."""
     return Method(name, home, summary, f"{options} {SHARED}", negative=negative, **known)
 
 
 def _back(
     name: str, home: str, summary: str, options: str = "", *more: Any, **known: Any
 ) -> Method:
-    """A method that goes back by rules."""
+    """A method that propagates relevance by rules."""
     return _forward(name, home, summary, f"{options} bounds contrast", *more, **known)
 
 
@@ -71,7 +71,7 @@ _CAM = "layer relu align"
 _LRP = ".lrp:LRPAnalyzer"
 _Z_PLUS: Options = {"alpha": 1, "beta": 0, "bias": False}
 _SEQUENTIAL: Options = {"options": {"epsilon": 0.1}, "innvestigate": {"positive_norm": True}}
-# A new method is a line here, and a file with its class; a new preset of LRP a line.
+# To add a method, add a line here and a file with its class. A preset of LRP needs only a line.
 # fmt: off
 METHODS = [
     _back("rap", ".rap:RAPAnalyzer", "Relative Attributing Propagation (Nam et al. 2020)",
@@ -149,32 +149,34 @@ METHODS = [
 # fmt: on
 
 
-_OWN: dict[str, Method] = {}
+_CUSTOM: dict[str, Method] = {}
 
 
 def register_method(
     name: str, function: Callable[..., Any] | None = None, *, signed: bool = True
 ) -> Callable[..., Any]:
-    """Makes your own function a method, for `create_analyzer`, `compare` and the benchmark.
+    """Registers your own function as a method for `create_analyzer`, `compare` and the benchmark.
 
-    Also a decorator, `@register_method("mine")`. On the command line, `FILE.py:function` names one
-    without registering it.
+    It is also a decorator, `@register_method("mine")`. On the command line, `FILE.py:function` names a
+    method without registering it.
 
     Args:
-        name: What the method is called. Your own method can be registered again.
-        function: `function(model, x, neurons, **options) -> maps`. It is given the Keras model as it is
-            (with its softmax, if it has one), samples as the model takes them, `(batch, ...)` (a list
-            of them for several inputs), and the neuron of each sample, integers `(batch,)` (0 for a
-            model with one output; if its class 0 is explained, signed maps are negated); and
-            returns the maps, of the shape of x, or without the channels (a value for each pixel, which
-            its channels share). Its further parameters are options of the method.
-        signed: Whether its maps have both signs: the benchmark cuts these at 0, others at their mean.
+        name: The name of the method. You can register the same name again.
+        function: `function(model, x, neurons, **options) -> maps`. Its arguments are the Keras model,
+            unchanged (with its softmax, if it has one); samples as the model takes them, `(batch,
+            ...)`, or a list of them for several inputs; and the class of each sample, integers
+            `(batch,)`. For a model with one output these are 0; if class 0 is explained, signed maps
+            are negated afterwards. It returns maps of the shape of x, or without the channels: then one
+            value per pixel, divided among its channels. Further parameters of the function are options
+            of the method.
+        signed: Whether its maps have both signs. The benchmark cuts such maps at 0 and others at their
+            mean.
 
     Returns:
-        The function; without one, what decorates it.
+        The function; if none is given, a decorator.
 
     Raises:
-        InputError: The name is that of a method of the package, or the function takes too little.
+        InputError: The name belongs to a method of the package, or the function has too few parameters.
 
     Example:
         >>> @rap_keras.register_method("brightness", signed=False)
@@ -191,45 +193,45 @@ def register_method(
         raise InputError(f"Expected a name that no method of rap_keras has, got {name!r}.", "name")
     if not isinstance(name, str) or not name or set(name) & set(",:"):
         raise InputError(f"Expected a name without commas and colons, got {name!r}.", "name")
-    _OWN[name] = _own(name, function, signed)
+    _CUSTOM[name] = _custom(name, function, signed)
     return function
 
 
-def _own(name: str, function: Callable[..., Any], signed: bool) -> Method:
+def _custom(name: str, function: Callable[..., Any], signed: bool) -> Method:
     if len(inspect.signature(function).parameters) < 3:
         raise InputError(
             f"Expected a function of a model, samples and neurons for the method {name!r}, got "
             f"{getattr(function, '__name__', 'one')}{inspect.signature(function)}.",
             "function",
         )
-    home = ".own:FunctionAnalyzer"
+    home = ".custom:FunctionAnalyzer"
     named = f"Your own method {getattr(function, '__name__', name)}"
     summary = (inspect.getdoc(function) or named).partition("\n")[0]
     return Method(name, home, summary, signs=signed, function=function)
 
 
 def find_method(name: str) -> Method | None:
-    """The record of a method; None for a name that is none, as iNNvestigate has more."""
-    return next((method for method in (*METHODS, *_OWN.values()) if method.name == name), None)
+    """The record of a method; None for other names, such as those that only iNNvestigate has."""
+    return next((method for method in (*METHODS, *_CUSTOM.values()) if method.name == name), None)
 
 
 def needs_patterns(name: str) -> bool:
-    """Whether a method cannot do without patterns."""
+    """Whether a method requires patterns."""
     method = find_method(name)
     return method is not None and method.needs_patterns
 
 
 def is_seeded(name: str) -> bool:
-    """Whether a method draws at random, from a seed."""
+    """Whether a method uses random numbers from a seed."""
     method = find_method(name)
     return method is not None and method.seeded
 
 
 def read_method(name: str) -> Method:
-    """The record of a method.
+    """The record of a method; a function in a Python file is loaded.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: There is no method of this name.
     """
     method = find_method(name)
     if method is None and names_function(str(name)):
@@ -241,17 +243,17 @@ def read_method(name: str) -> Method:
                 f"Expected a function in a Python file, got {name!r}, which cannot be loaded "
                 f"({type(error).__name__}: {first_line(error)})."
             ) from error
-        method = _OWN[name] = _own(name, loaded, signed=True)
+        method = _CUSTOM[name] = _custom(name, loaded, signed=True)
     if method is None:
         raise unknown_method(name)
     return method
 
 
 def check_name(name: str) -> None:
-    """Refuses unknown methods, as far as that is known without loading TensorFlow.
+    """Raises an error for an unknown method, as far as this is possible without loading TensorFlow.
 
     Raises:
-        InputError: There is no method, or no Python file, of that name.
+        InputError: There is no method, or no Python file, of this name.
     """
     if names_function(name):
         check_file(Path(name.rpartition(":")[0]), "Python file")
@@ -260,7 +262,7 @@ def check_name(name: str) -> None:
 
 
 def unknown_method(name: object) -> InputError:
-    """The error about an unknown method."""
+    """The error for an unknown method."""
     hint = did_you_mean(str(name), analyzer_names())
     listed = "rap-keras methods and rap_keras.analyzer_names() list all"
     return InputError(
@@ -271,7 +273,7 @@ def unknown_method(name: object) -> InputError:
 
 
 def name_of(analyzer: type) -> str:
-    """The name of the method of an analyzer's class; of one that is not in the table, its own."""
+    """The name of the method of an analyzer class; the name of the class if it is not in the table."""
     homes = {method.home: method.name for method in METHODS}
     for base in analyzer.__mro__:
         home = f"{base.__module__}:{base.__qualname__}"
@@ -282,10 +284,10 @@ def name_of(analyzer: type) -> str:
 
 
 def analyzer_names() -> list[str]:
-    """The names that `create_analyzer` knows.
+    """The names of all methods, as `create_analyzer` takes them.
 
     Example:
         >>> rap_keras.analyzer_names()[:3]
         ['rap', 'gradient', 'input_t_gradient']
     """
-    return [method.name for method in (*METHODS, *_OWN.values())]
+    return [method.name for method in (*METHODS, *_CUSTOM.values())]

@@ -1,4 +1,4 @@
-"""Attention rollout: where the tokens of a network look, block by block."""
+"""Attention rollout: which patches the tokens of a model attend to, over all blocks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,19 +16,25 @@ from rap_keras.propagate import forward, relevance_dtype
 class AttentionRolloutAnalyzer(Analyzer):
     """Attention rollout (Abnar and Zuidema, ACL 2020, arXiv 2005.00928).
 
-    The weights of each block, averaged over its heads, and the skip around it, A = (W + I) / 2, are
-    multiplied through the blocks. What the class token (the first that is no patch) has of each patch
-    is the map, or the mean over all tokens where there is none; it is resized to the image, bilinear,
-    and divided among the channels. It is not negative, and the same for every neuron: what is explained
-    is where the network looks, not why it decides.
+    For each block, the attention weights W are averaged over the heads and mixed with the skip
+    connection, A = (W + I) / 2. The matrices A of all blocks are multiplied. The map is the row of the
+    class token (the first token that is not a patch), or the mean over all tokens if there is none. It
+    is resized bilinearly to the image and divided among the channels. It is not negative and the same
+    for every class: it shows where the model looks, not why it decides.
 
     Args:
-        model: See `Analyzer`; one input of images, channels last, and attention of all tokens to all,
-            of the same number in every block.
-        **options: Those of `Analyzer`.
+        model: See `Analyzer`; with one input of images, channels last, and with attention from all
+            tokens to all, with the same number of tokens in every block.
+        **options: Options of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vit")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("attention.rollout", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
@@ -62,7 +68,7 @@ class AttentionRolloutAnalyzer(Analyzer):
 
 
 def _rollout(weights: Sequence[tf.Tensor]) -> tf.Tensor:
-    """What each token has of each patch, `(batch, tokens, tokens)`, of weights with an axis of heads."""
+    """The share of each patch in each token, `(batch, tokens, tokens)`; weights have a heads axis."""
     result: tf.Tensor | None = None
     for weight in weights:
         mean = tf.reduce_mean(weight, 1)

@@ -1,4 +1,4 @@
-"""Score-CAM: feature maps, weighted by what the model says of the image that they show."""
+"""Score-CAM: feature maps, weighted by the model's output for the image that they show."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,18 +19,25 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
     """Score-CAM (Wang et al., CVPR Workshops 2020, algorithm 1): no gradients.
 
     Each feature map of a layer, resized to the image and scaled to [0, 1], is a mask of the image. The
-    weight of a map is the softmax, over the maps, of the logit under its mask. The weighted sum, cut at
-    0, is resized to the image and divided among the channels. A model call for each feature map.
+    weight of a map is the softmax, over the maps, of the logit of the masked image. The weighted sum,
+    cut at 0, is resized to the image and divided among the channels. Each feature map takes one forward
+    pass.
 
     Args:
-        model: See `Analyzer`; one input of images, channels last.
+        model: See `Analyzer`; with one input of images, channels last.
         layer: The layer of the feature maps, as in `GradCAMAnalyzer`.
         value: What replaces the image where a mask is 0, in the units of the model's input: a number,
             or one per channel.
-        **options: Those of `Analyzer`; `batch_size` counts masked images.
+        **options: Options of `Analyzer`; `batch_size` counts masked images.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
+        >>> rap_keras.create_analyzer("score_cam", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -38,7 +45,7 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
     ) -> None:
         super().__init__(model, value, **options)
         self.layer = layer
-        self._of_features = self._graph  # for class 0 too, whose own graph may negate the layer
+        self._of_features = self._graph  # also for class 0, whose graph may negate the layer
         (self._slot,) = read_layer(self._graph, layer, self.name).outputs
 
     def _feature_maps(self, inputs: list[tf.Tensor], target: Target) -> tf.Tensor:
@@ -50,7 +57,7 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
         for chunk in as_batches(features.shape[-1], self.batch_size):
             masks = _resized(features[..., chunk], image)
             low, high = (f(masks, (1, 2), keepdims=True) for f in (np.min, np.max))
-            spread = np.where(high > low, high - low, 1)  # a map of one value shows nothing
+            spread = np.where(high > low, high - low, 1)  # a constant map shows nothing
             yield (masks - low) / spread
 
     def _map(

@@ -1,4 +1,4 @@
-"""Warnings about maps that are zero everywhere, which look like an answer but are not."""
+"""Warnings about maps that are zero everywhere, which look like a result but are none."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
     """Warns about samples whose maps are zero at every input.
 
     Args:
-        maps: One per input, `(batch, ...)`; for k neurons per sample `(batch, k, ...)`.
-        explained: The explanation that holds the maps.
-        instead: What to use in place of a method that shows only what speaks for a positive output;
-            empty for other methods.
+        maps: One per input, `(batch, ...)`, or `(batch, k, ...)` for k classes per sample.
+        explained: The explanation that contains the maps.
+        instead: What to use instead of a method that shows only evidence for a positive output; empty
+            for other methods.
     """
     values = np.asarray(explained.explained_logits)
     zero = are_zero(maps, values.shape)
@@ -49,7 +49,7 @@ def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _other_class(explained: Explanation, zero: np.ndarray) -> int | None:
-    """The class of a one-sigmoid model to explain instead, if it is the same for all zero maps."""
+    """The class of a model with one sigmoid to explain instead, if it is the same for all zero maps."""
     neurons = explained.neurons
     if not explained.is_binary or neurons is None or neurons.dtype == bool:
         return None

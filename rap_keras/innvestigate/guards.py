@@ -113,7 +113,7 @@ def _telling_integers(network: Keras2Network) -> Iterator[None]:
             raise
         raise InputError(
             "Expected inputs that the method can propagate relevance to, but one of "
-            f'{network.names} holds whole numbers, such as tokens: use "rap", or explain the '
+            f'{network.names} contains whole numbers, such as tokens: use "rap", or explain the '
             "model after its embedding."
         ) from error
 

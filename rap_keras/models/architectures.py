@@ -7,7 +7,7 @@ from keras import layers
 
 from rap_keras.datasets.drawing import SIZE
 from rap_keras.errors import InputError
-from rap_keras.network.own_layers import ClassToken, LayerScale, PositionEmbedding
+from rap_keras.network.bundled_layers import ClassToken, LayerScale, PositionEmbedding
 
 CLASSES = 10
 

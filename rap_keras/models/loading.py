@@ -154,7 +154,7 @@ _MISSING_CODE = ("Could not locate", "Unknown layer", "cannot be imported")
 def _read(path: Path) -> Any:
     import keras
 
-    from rap_keras.network import own_layers  # noqa: F401 (makes Keras know them)
+    from rap_keras.network import bundled_layers  # noqa: F401 (makes Keras know them)
 
     try:
         if path.suffix == ".keras":

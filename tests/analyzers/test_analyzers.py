@@ -70,7 +70,7 @@ def test_what_xla_cannot_compile_is_reported(images):
     assert create_analyzer("occlusion", model, window=6).analyze(images).shape == images.shape
     compiled = create_analyzer("occlusion", model, window=6, jit_compile=True)
     with pytest.raises(
-        InputError, match=r"knows none of type \w*PyFunc\w*: leave jit_compile=False"
+        InputError, match=r"got operations of type \w*PyFunc\w*: leave jit_compile=False"
     ):
         compiled.analyze(images)
 

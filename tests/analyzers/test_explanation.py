@@ -306,7 +306,7 @@ def test_samples_that_are_not_images_are_not_drawn():
         found.plot()
     page = found._repr_html_()
     assert "<img" not in page
-    assert "No picture: Expected the relevance of images" in page
+    assert "No figure: Expected the relevance of images" in page
     assert found.decisions[0] in page
 
 

@@ -171,7 +171,7 @@ def test_the_meaning_of_negative_relevance_depends_on_the_method(row, meaning):
 
 
 def test_of_a_method_of_ones_own_nothing_is_claimed():
-    own = registry._own("mine", lambda model, x, neurons: x, signed=True)
+    own = registry._custom("mine", lambda model, x, neurons: x, signed=True)
     assert own.negative_means({}) == ""
 
 

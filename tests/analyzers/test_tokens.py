@@ -50,7 +50,7 @@ def test_floats_next_to_tokens_are_explained(method, dtype, cast, rng):
     model, x = with_tokens(dtype, cast), samples(rng)
     analyzer = create_analyzer(method, model, **METHODS[method])
     with pytest.warns(
-        UserWarning, match="zeros to inputs without a derivative: 'ids', 'mask' hold"
+        UserWarning, match="zeros to inputs without a derivative: 'ids', 'mask' contain"
     ):
         maps = analyzer.analyze(x)
     assert not maps[0].any()
@@ -70,7 +70,7 @@ def test_a_model_of_tokens_alone_has_no_derivative(method, dtype, rng):
     model = keras.Model(ids, layers.Dense(2)(x))
     tokens = rng.integers(0, 9, (3, 4))
     with pytest.raises(
-        InputError, match=r"but 'ids' holds whole numbers.*such as .rap., explain them"
+        InputError, match=r"but 'ids' contains whole numbers.*such as .rap., explain them"
     ):
         create_analyzer(method, model).analyze(tokens)
     assert abs(create_analyzer("rap", model).analyze(tokens)).max() > 0
@@ -82,7 +82,7 @@ def test_tokens_among_floats_give_a_warning(rng):
     model = keras.Model(row, layers.Dense(2)(layers.Concatenate()([token, row[:, 1:]])))
     x = rng.normal(size=(2, 4)).astype("float32")
     x[:, 0] = (3, 8)
-    with pytest.warns(UserWarning, match="values of 'row' do not have that choose rows"):
+    with pytest.warns(UserWarning, match="values of 'row' choose rows of an embedding"):
         maps = create_analyzer("gradient", model).analyze(x)
     assert not maps[:, 0].any()
     assert maps[:, 1:].all()

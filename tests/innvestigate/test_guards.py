@@ -67,7 +67,7 @@ def test_unknown_tokens_are_reported(tokens, method, dtype, token):
 
 def test_methods_that_cannot_explain_tokens_are_refused(tokens):
     x = np.ones((2, 5), "int32")
-    refused("gradient", tokens["int32"], x, 'holds whole numbers, such as tokens: use "rap"')
+    refused("gradient", tokens["int32"], x, 'contains whole numbers, such as tokens: use "rap"')
     assert create("rap", tokens["int32"]).analyze(x).shape == x.shape
 
 

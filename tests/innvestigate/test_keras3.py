@@ -18,7 +18,7 @@ from rap_keras import InputError
 from rap_keras import innvestigate as plugin
 from rap_keras.datasets import cluttered_digits, preprocess
 from rap_keras.models import bundled
-from rap_keras.network.own_layers import LayerScale
+from rap_keras.network.bundled_layers import LayerScale
 
 
 def layered():

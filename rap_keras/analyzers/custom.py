@@ -1,4 +1,4 @@
-"""Methods of one's own: a function from a model, samples and neurons to maps."""
+"""Custom methods: a function of a model, samples and classes that returns maps."""
 
 import inspect
 from typing import Any
@@ -16,25 +16,27 @@ from rap_keras.support.text import first_line
 
 
 class FunctionAnalyzer(Analyzer):
-    """Explains by a function of one's own, `function(model, x, neurons, **options) -> maps`.
+    """Explains with your own function, `function(model, x, neurons, **options) -> maps`.
 
-    See `rap_keras.register_method` for what the function is given, and what it returns.
+    `rap_keras.register_method` describes the arguments and the result of the function.
 
     Args:
         model: See `Analyzer`.
-        method: The name of the method in the registry.
-        **options: Those of the function, and of `Analyzer`. A class of each sample is explained.
+        method: The name of the registered method.
+        **options: Options of the function, and of `Analyzer`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
     """
 
     def __init__(self, model: keras.Model, method: str, **options: Any) -> None:
         self._method = read_method(method)
         assert self._method.function is not None
         self._function = self._method.function
-        known = _own_options(self._function)
-        self._own = {name: options.pop(name) for name in list(options) if name in known}
+        known = _options_of(self._function)
+        self._function_options = {
+            name: options.pop(name) for name in list(options) if name in known
+        }
         super().__init__(model, **options)
 
     @property
@@ -43,28 +45,28 @@ class FunctionAnalyzer(Analyzer):
         return self._method.name
 
     def options(self) -> dict[str, Any]:
-        """The options that make this analyzer again, as JSON knows them."""
+        """JSON-serialisable options that recreate this analyzer."""
         shared = {name: as_json(getattr(self, name)) for name in Analyzer.option_names()}
-        return shared | self._own
+        return shared | self._function_options
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
-        """The options of a method: its function's, and those of every analyzer."""
-        return [*_own_options(read_method(method).function), *super().option_names()]
+        """The options of a method: those of its function and of every analyzer."""
+        return [*_options_of(read_method(method).function), *super().option_names()]
 
     def _explained(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         if target.kind in ("all", "region"):
-            told = "all" if target.kind == "all" else "a region"
+            got = "all" if target.kind == "all" else "a region"
             raise InputError(
-                f"Expected a class of each sample as target for {self.name!r}, got {told}.",
+                f"Expected a class of each sample as target for {self.name!r}, got {got}.",
                 "target",
             )
         if not len(arrays[0]) or target.kind == "classes":
             return super()._explained(arrays, target)
         logits = self._logits_of(arrays)
         neurons = target.neurons(logits)
-        # Functions know one neuron of one output, whose maps for class 0 have the other sign.
-        sign = self._sign if self._method.signed(self._own) else 1
+        # A function explains the only logit of a binary model; for class 0 the signs of its maps change.
+        sign = self._sign if self._method.signed(self._function_options) else 1
         parts = [
             self._called([a[chunk] for a in arrays], neurons[chunk])
             for chunk in as_batches(len(neurons), self.batch_size)
@@ -76,7 +78,7 @@ class FunctionAnalyzer(Analyzer):
         several = len(arrays) > 1
         x = [a.copy() for a in arrays] if several else arrays[0].copy()
         try:
-            given = self._function(self.model, x, neurons.copy(), **self._own)
+            given = self._function(self.model, x, neurons.copy(), **self._function_options)
         except InputError:
             raise
         except Exception as error:
@@ -86,7 +88,7 @@ class FunctionAnalyzer(Analyzer):
         maps = list(given) if several else [given]
         if len(maps) != len(arrays):
             raise InputError(
-                f"Expected {self.name!r} to return {len(arrays)} maps, one of each input, got "
+                f"Expected {self.name!r} to return {len(arrays)} maps, one for each input, got "
                 f"{len(maps)}."
             )
         return [self._read_map(m, a) for m, a in zip(maps, arrays, strict=True)]
@@ -102,7 +104,7 @@ class FunctionAnalyzer(Analyzer):
         if found.shape == array.shape:
             return found
         if found.shape in (array.shape[:-1], (*array.shape[:-1], 1)):
-            # A value for each pixel, which its channels share.
+            # One value per pixel, divided among the channels.
             found = found.reshape(*array.shape[:-1], 1) / array.shape[-1]
             return np.broadcast_to(found, array.shape).astype(dtype)
         raise InputError(
@@ -111,7 +113,7 @@ class FunctionAnalyzer(Analyzer):
         )
 
 
-def _own_options(function: Any) -> list[str]:
-    """The parameters of a function beside the model, the samples and the neurons."""
+def _options_of(function: Any) -> list[str]:
+    """The parameters of a function after the model, the samples and the classes."""
     parameters = list(inspect.signature(function).parameters.values())[3:]
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
