@@ -1,8 +1,8 @@
-"""How good an attribution is: where it lands, whether it distinguishes classes, what its pixels do.
+"""Metrics of attribution maps: localization, class dependence, faithfulness, robustness and others.
 
-Plain functions of NumPy arrays. A heatmap is an array `(height, width)`: relevance summed over the
-channels, see `heatmap`. A mask is a bool array of the same shape, true on the object; `void` is true on
-pixels that count nowhere (default: none). An argument or a logit that is not as described raises
+All are plain functions of NumPy arrays. A heatmap is an array `(height, width)`: the relevance summed
+over the channels, see `heatmap`. A mask is a bool array of the same shape, True on the object. `void`
+is True on pixels that are ignored (default: none). Invalid arguments or logits raise
 `rap_keras.InputError`.
 """
 

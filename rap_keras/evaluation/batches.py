@@ -1,4 +1,4 @@
-"""Many changed copies of an input, batch by batch, and what a model predicts for them."""
+"""Runs a model on many changed copies of an input, batch by batch."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -15,7 +15,7 @@ Predict = Callable[[NDArray[np.float32]], ArrayLike]
 def in_batches(
     rows: Iterable[ArrayLike], count: int, shape: tuple[int, ...], batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Groups `count` rows of one shape into batches, each a new array; only one is in memory."""
+    """Groups `count` rows of one shape into new arrays; only one batch is in memory at a time."""
     most = read_integer("batch_size", batch_size, 1)
     queue = iter(rows)
 
@@ -38,7 +38,7 @@ def logits_of(
     batch_size: int,
     head: Head,
 ) -> NDArray[np.float64]:
-    """The logits of each row, `(count, classes)`, in as few batches as possible, of equal size.
+    """The logits of each row, `(count, classes)`, from the smallest number of batches of equal size.
 
     The last batch is filled up with copies of the last row.
     """
@@ -54,7 +54,7 @@ def logits_of(
 
 
 def _read_logits(logits: ArrayLike, size: int, neuron: int, head: Head) -> NDArray[np.float64]:
-    # A copy: what predict returns may be its own, to be overwritten with the next batch.
+    # A copy, because predict may overwrite its result with the next batch.
     array = np.array(logits, np.float64)
     if array.ndim != 2 or len(array) != size:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Does a map distinguish classes? Maps of one class compared with those of another."""
+"""Metrics of class dependence: maps of one class compared with maps of another."""
 
 import math
 
@@ -17,26 +17,31 @@ def relevance_share(
     relevance: str = "positive",
     void: ArrayLike | None = None,
 ) -> float:
-    """The share of the relevance that is in its place: the energy-based pointing game.
+    """The share of the relevance that is in the correct place: the energy-based pointing game.
 
-    With R+ and R- the sizes of the positive and of the negative relevance, and sums over pixels:
+    R+ and R- are the sizes of the positive and the negative relevance, and sums are taken over pixels:
 
         "positive"   sum_inside R+ / sum R+
         "all"        (sum_inside R+ + sum_outside R-) / sum |R|
 
-    The first is the energy-based pointing game of Wang et al., "Score-CAM", CVPR 2020 Workshops,
-    arXiv 1910.01279; the second is its form for signed maps, after eq. 11 of RAP (arXiv 1904.00605):
-    negative relevance is in its place outside the object. What chance gives is the share of the pixels
-    that are inside for "positive", and for "all" a half where signs are drawn evenly.
+    The first is the energy-based pointing game of Wang et al., "Score-CAM", CVPR 2020 Workshops, arXiv
+    1910.01279. The second is its form for signed maps, after eq. 11 of RAP (arXiv 1904.00605): negative
+    relevance is correct outside the object. By chance, "positive" gives the share of the pixels that
+    are inside, and "all" gives one half if signs are drawn evenly.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         mask: Where the object is, bool `(height, width)`.
         relevance: Which relevance counts, "positive" or "all".
-        void: The pixels that count nowhere, bool `(height, width)`; default: none.
+        void: The ignored pixels, bool `(height, width)`; default: none.
 
     Returns:
-        The share, 0 to 1. NaN where there is no such relevance.
+        The share, 0 to 1. NaN if there is no such relevance.
+
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> rap_keras.evaluation.relevance_share([[3.0, 1.0]], mask)
+        0.75
     """
     choose("relevance", relevance, ("positive", "all"))
     values = read_heatmap(heatmap)
@@ -67,21 +72,26 @@ def grid_pointing_game(
     """The share of the relevance that lies in the cell whose class is explained.
 
     The grid pointing game of Böhle, Fritz and Schiele, "Convolutional dynamic alignment networks for
-    interpretable classifications", CVPR 2021, arXiv 2104.00032: images of different classes, which the
-    model is sure of, stand side by side, and one of these classes is explained. Chance is one over the
-    number of cells for "positive", and a half for "all" where signs are drawn evenly.
+    interpretable classifications", CVPR 2021, arXiv 2104.00032. Images of different classes, which
+    the model classifies with certainty, are joined to a grid, and one of the classes is explained. By
+    chance, "positive" gives one over the number of cells, and "all" gives one half if signs are drawn
+    evenly.
 
     Args:
         heatmap: The relevance of the grid's pixels, `(height, width)`.
-        cell: The row and the column of the cell whose class is explained, from 0 on.
-        grid: Rows and columns.
-        relevance: "positive", as the paper has it, or "all"; see `relevance_share`.
+        cell: Row and column of the cell whose class is explained, counted from 0.
+        grid: Number of rows and columns.
+        relevance: "positive", as in the paper, or "all"; see `relevance_share`.
 
     Returns:
-        The share, 0 to 1. NaN where there is no such relevance.
+        The share, 0 to 1. NaN if there is no such relevance.
 
     Raises:
-        InputError: The heatmap or the options are not as described, or the cells have no pixels.
+        InputError: The heatmap or an option is invalid, or a cell has no pixels.
+
+    Example:
+        >>> rap_keras.evaluation.grid_pointing_game([[3.0, 1.0], [0.0, 0.0]], cell=(0, 0))
+        0.75
     """
     values = read_heatmap(heatmap)
     return relevance_share(values, cell_mask(values.shape, cell, grid), relevance)
@@ -94,14 +104,19 @@ def cell_mask(
 
     Args:
         shape: Height and width of the grid.
-        cell: The row and the column of the cell, from 0 on.
-        grid: Rows and columns.
+        cell: Row and column of the cell, counted from 0.
+        grid: Number of rows and columns.
 
     Returns:
         Where the cell is, bool `(height, width)`.
 
     Raises:
         InputError: There is no such cell, or it has no pixels.
+
+    Example:
+        >>> rap_keras.evaluation.cell_mask((2, 4), cell=(0, 1))
+        array([[False, False,  True,  True],
+               [False, False, False, False]])
     """
     counts = [read_integer("grid", n, 1) for n in grid]
     places = [read_integer("cell", n, 0) for n in cell]
@@ -115,27 +130,31 @@ def cell_mask(
     mask[rows, columns] = True
     if not mask.any():
         raise InputError(
-            f"Expected cells of a pixel at least, got the grid {grid} of {shape} pixels."
+            f"Expected cells of at least one pixel, got the grid {grid} of {shape} pixels."
         )
     return mask
 
 
 def map_similarity(heatmap: ArrayLike, other: ArrayLike, absolute: bool = False) -> float:
-    """How much a map is like another: Spearman's rank correlation over the pixels.
+    """The similarity of two maps: Spearman's rank correlation over the pixels.
 
     The random-logit test of Sixt, Granz and Landgraf, "When explanations lie: why many modified BP
-    attributions fail", ICML 2020, arXiv 1912.09818, compares the map of a class with that of another:
-    a map that depends on the class is unlike it. They take the structural similarity of maps whose
-    scale is normalized; ranks need no scale.
+    attributions fail", ICML 2020, arXiv 1912.09818, compares the map of a class with the map of another
+    class. They should differ if maps depend on the class. The paper uses the structural similarity of
+    normalized maps; ranks need no normalization.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         other: Another map of the same shape.
-        absolute: Compare the sizes of relevance only, without its signs.
+        absolute: Compare only the sizes of the relevance, without signs.
 
     Returns:
-        -1 to 1; 1 for maps with the same order of pixels, 0 for unrelated ones. NaN where a map is the
-        same everywhere.
+        -1 to 1: 1 if the pixels have the same order in both maps, 0 for unrelated maps. NaN if a map is
+        constant.
+
+    Example:
+        >>> round(rap_keras.evaluation.map_similarity([[3.0, 1.0, 0.0]], [[9.0, 1.0, 0.0]]), 6)
+        1.0
     """
     maps = [read_heatmap(heatmap), read_heatmap(other)]
     if maps[0].shape != maps[1].shape:
@@ -146,17 +165,22 @@ def map_similarity(heatmap: ArrayLike, other: ArrayLike, absolute: bool = False)
 
 
 def rank_correlation(values: ArrayLike, others: ArrayLike) -> float:
-    """Spearman's rank correlation, as of the relevance of objects with their true effects.
+    """Spearman's rank correlation, for example between the relevance of objects and their true effects.
 
-    With the relevance of each object of a scene and what taking it away does to the logit, it is the
-    score of single deletions of Hesse, Schaub-Meyer and Roth, "FunnyBirds", ICCV 2023, arXiv 2308.06248.
+    Applied to the relevance of each object of a scene and the drop of the logit when that object is
+    removed, this is the score of single deletions of Hesse, Schaub-Meyer and Roth, "FunnyBirds", ICCV
+    2023, arXiv 2308.06248.
 
     Args:
         values: Numbers, of any shape.
-        others: As many others.
+        others: The same number of other numbers.
 
     Returns:
-        -1 to 1. NaN where one side is the same throughout.
+        -1 to 1. NaN if one side is constant.
+
+    Example:
+        >>> round(rap_keras.evaluation.rank_correlation([3, 2, 1], [1, 2, 3]), 6)
+        -1.0
     """
     first = read_array("values", values, None).ravel()
     second = read_array("others", others, None).ravel()

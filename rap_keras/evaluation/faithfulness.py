@@ -1,4 +1,4 @@
-"""Whether an attribution predicts what changes of the input do to the logit."""
+"""Metrics of faithfulness: does an attribution predict how changes of the input change the logit?"""
 
 import itertools
 import math
@@ -28,27 +28,33 @@ def faithfulness_correlation(
     batch_size: int = 32,
     head: Head = None,
 ) -> float:
-    """Whether the relevance of pixels predicts what the logit loses without them.
+    """The correlation between the relevance of pixels and the drop of the logit without them.
 
-    Of Bhatt, Weller and Moura, "Evaluating and aggregating feature-based model explanations", IJCAI
-    2020, arXiv 2005.00631: Pearson's correlation, over random sets S of pixels, of sum_S R with
+    Source: Bhatt, Weller and Moura, "Evaluating and aggregating feature-based model explanations",
+    IJCAI 2020, arXiv 2005.00631. Pearson's correlation, over random sets S of pixels, of sum_S R with
     f(x) - f(x without S).
 
     Args:
-        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
-        x: The model's input as preprocessed, `(height, width, channels)`.
+        predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
+        x: The model's preprocessed input, `(height, width, channels)`.
         heatmap: The relevance of its pixels, `(height, width)`.
-        neuron: The index of the explained neuron among the logits.
+        neuron: The index of the explained class among the logits.
         pixels: The number of pixels in a set; default: a tenth of all.
-        samples: The number of sets, 2 at least.
-        replacement: What the pixels of a set become, see `perturb`.
-        seed: That of the sets.
-        batch_size: The most images in a batch.
-        head: "sigmoid" for a model with one logit z: `neuron` 1 is z, 0 is -z. It has no effect for
-            other models.
+        samples: The number of sets, at least 2.
+        replacement: What replaces the pixels of a set, see `perturb`.
+        seed: The seed of the sets.
+        batch_size: The largest number of images in a batch.
+        head: "sigmoid" for a model with one logit z: `neuron` 1 has z and 0 has -z. It has no effect
+            for other models.
 
     Returns:
-        -1 to 1, the greater the better. NaN where all sums, or all logits, are the same.
+        -1 to 1; larger is better. NaN if all sums or all logits are the same.
+
+    Example:
+        >>> predict = lambda images: images.sum((1, 2))  # logits of two classes
+        >>> x = np.random.default_rng(0).normal(size=(4, 4, 2))
+        >>> round(rap_keras.evaluation.faithfulness_correlation(predict, x, x[..., 1], 1), 4)
+        1.0
     """
     image, values = read_image(x, heatmap)
     neuron = read_integer("neuron", neuron, 0)
@@ -89,42 +95,48 @@ def infidelity(
     batch_size: int = 32,
     head: Head = None,
 ) -> float:
-    """How far an attribution is from telling what changes I of the input do to the logit.
+    """The squared error of an attribution that predicts how changes I of the input change the logit.
 
     E[(I . phi - (f(x) - f(x - I)))^2] of Yeh et al., "On the (in)fidelity and sensitivity of
     explanations", NeurIPS 2019, arXiv 1901.09392, over random I:
 
-        "squares"    a square of pixels at a random place becomes 0. I is x there, so for relevance R,
-                     which has the input in it (phi = R / x), I . phi is the sum of R on the square.
+        "squares"    a square of pixels at a random position becomes 0. I is x there. Relevance R has the
+                     input as a factor (phi = R / x), so I . phi is the sum of R over the square.
         "noise"      each number changes by Gaussian noise; phi is the attribution itself, which must
-                     be in the unit of a gradient.
+                     have the unit of a gradient.
 
     Args:
-        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
-        x: The model's input as preprocessed, `(height, width, channels)`.
-        attribution: "squares": the relevance of the pixels, `(height, width)`; "noise": the gradient of
-            the logit by the input, or what stands for it, of x's shape.
-        neuron: The index of the explained neuron among the logits.
+        predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
+        x: The model's preprocessed input, `(height, width, channels)`.
+        attribution: For "squares", the relevance of the pixels, `(height, width)`. For "noise", the
+            gradient of the logit, or an attribution in its unit, of x's shape.
+        neuron: The index of the explained class among the logits.
         perturbation: "squares" or "noise".
-        size: The side of the squares in pixels, default: a quarter of the shorter side of x, at
-            least 1; or the standard deviation of the noise in the unit of x, default: 0.2.
+        size: The side of the squares in pixels, default: a quarter of the shorter side of x, at least
+            1. Or the standard deviation of the noise in the unit of x, default: 0.2.
         samples: The number of changes.
-        scaled: First multiply the attribution by the number that makes the result smallest,
-            E[(I . phi) (f(x) - f(x - I))] / E[(I . phi)^2], so that its scale does not count.
-        seed: That of the changes.
-        batch_size: The most images in a batch.
-        head: As of `faithfulness_correlation`.
+        scaled: First multiply the attribution by the number that makes the result smallest, E[(I . phi)
+            (f(x) - f(x - I))] / E[(I . phi)^2], so that its scale does not matter.
+        seed: The seed of the changes.
+        batch_size: The largest number of images in a batch.
+        head: As in `faithfulness_correlation`.
 
     Returns:
-        0 or more, in the unit of the logit squared; the smaller the better.
+        0 or more, in the squared unit of the logit; smaller is better.
+
+    Example:
+        >>> predict = lambda images: images.sum((1, 2))  # logits of two classes
+        >>> x = np.random.default_rng(0).normal(size=(4, 4, 2))
+        >>> round(rap_keras.evaluation.infidelity(predict, x, x[..., 1], 1), 4)
+        0.0
     """
-    told, drops = told_and_lost(
+    predicted, drops = predicted_and_actual_drops(
         predict, x, attribution, neuron, perturbation, size, samples, seed, batch_size, head
     )
-    return squared_error(told, drops, read_boolean("scaled", scaled))
+    return squared_error(predicted, drops, read_boolean("scaled", scaled))
 
 
-def told_and_lost(
+def predicted_and_actual_drops(
     predict: Predict,
     x: ArrayLike,
     attribution: ArrayLike,
@@ -136,12 +148,13 @@ def told_and_lost(
     batch_size: int = 32,
     head: Head = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What an attribution says of changes of the input, and what the logit loses by them.
+    """The drops of the logit that an attribution predicts for changes of the input, and the true drops.
 
-    The arguments are those of `infidelity`. Both results, I . phi and f(x) - f(x - I), are `(samples,)`.
+    The arguments are those of `infidelity`. Both results, I . phi and f(x) - f(x - I), have the shape
+    `(samples,)`.
 
     Raises:
-        InputError: As of `infidelity`.
+        InputError: As in `infidelity`.
     """
     choose("perturbation", perturbation, ("squares", "noise"))
     image = read_array("the input x", x, 3).astype(np.float32)
@@ -152,17 +165,17 @@ def told_and_lost(
         )
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     neuron = read_integer("neuron", neuron, 0)
-    told = np.empty(count)
+    predicted = np.empty(count)
 
     def without_squares(masks: Iterable[NDArray[np.bool_]]) -> Iterator[NDArray[np.float32]]:
         for k, mask in enumerate(masks):
-            told[k] = values[mask].sum()
+            predicted[k] = values[mask].sum()
             yield np.where(mask[..., np.newaxis], np.float32(0), image)
 
     def less_noise(deviation: float) -> Iterator[NDArray[np.float32]]:
         for k in range(count):
             change = generator.normal(scale=deviation, size=image.shape).astype(np.float32)
-            told[k] = (change * values).sum()
+            predicted[k] = (change * values).sum()
             yield image - change
 
     if perturbation == "squares":
@@ -170,16 +183,16 @@ def told_and_lost(
     else:
         images = less_noise(read_number("size", 0.2 if size is None else size, 0))
     drops = _logit_drops(predict, image, images, count, neuron, batch_size, head)
-    return told, drops
+    return predicted, drops
 
 
 def squared_error(
-    told: NDArray[np.float64], drops: NDArray[np.float64], scaled: bool = False
+    predicted: NDArray[np.float64], drops: NDArray[np.float64], scaled: bool = False
 ) -> float:
-    """The mean square of the difference; scaled: the least that a multiple of the first has."""
-    if scaled and told.any():
-        told = told * (told * drops).mean() / (told**2).mean()
-    return float(((told - drops) ** 2).mean())
+    """The mean squared difference; if `scaled`, after the first is multiplied by the best factor."""
+    if scaled and predicted.any():
+        predicted = predicted * (predicted * drops).mean() / (predicted**2).mean()
+    return float(((predicted - drops) ** 2).mean())
 
 
 def _logit_drops(
@@ -191,7 +204,7 @@ def _logit_drops(
     batch_size: int,
     head: Head = None,
 ) -> NDArray[np.float64]:
-    """What the explained logit loses on each of `count` other images, `(count,)`."""
+    """The drop of the explained logit for each of `count` other images, `(count,)`."""
     rows = itertools.chain([x], images)
     read_head(head)
     logits = logits_of(predict, rows, count + 1, x.shape, neuron, batch_size, head)[:, neuron]
@@ -201,7 +214,7 @@ def _logit_drops(
 def _squares(
     shape: tuple[int, ...], size: float | None, count: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.bool_]]:
-    """Masks of squares at random places, wholly on the image, bool `(height, width)`."""
+    """Masks of squares at random positions, fully inside the image, bool `(height, width)`."""
     height, width = shape
     side = max(1, min(shape) // 4) if size is None else read_integer("size", size, 1)
     if side > min(shape):

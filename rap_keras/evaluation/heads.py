@@ -12,7 +12,7 @@ Head = Literal["softmax", "sigmoid"] | None
 
 
 def read_head(head: Head) -> None:
-    """Refuses an unknown head.
+    """Raises an error for an unknown head.
 
     Raises:
         InputError: It is not "softmax", "sigmoid" or None.
@@ -25,7 +25,7 @@ def read_head(head: Head) -> None:
 
 
 def both_classes(logits: NDArray[Any], head: Head) -> NDArray[Any]:
-    """Logits `(n, classes)`; for one sigmoid the logits of classes 0 and 1, `(n, 2)`.
+    """Logits `(n, classes)`; for one sigmoid, the logits of classes 0 and 1, `(n, 2)`.
 
     Raises:
         InputError: There is one logit, and the head is a softmax.
@@ -52,7 +52,7 @@ def probabilities_of(
 
 def are_decided(logits: NDArray[np.float64], neuron: int, head: Head) -> NDArray[np.bool_] | None:
     """Whether a class is predicted, bool `(n,)`, by logits `(n, classes)`; None for a regression."""
-    own = logits[:, neuron]
+    explained = logits[:, neuron]
     if head == "sigmoid":
-        return own >= 0
-    return None if logits.shape[1] == 1 else own == logits.max(axis=1)
+        return explained >= 0
+    return None if logits.shape[1] == 1 else explained == logits.max(axis=1)

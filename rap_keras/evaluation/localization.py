@@ -1,7 +1,7 @@
-"""Does the relevance lie on the object?
+"""Metrics of localization: does the relevance lie on the object?
 
-Pixels that are `void` (those on an object's contour, or that nobody labelled) count nowhere, neither as
-object nor as background. Sums are in float64.
+Pixels that are `void` (those on an object's contour, or unlabelled ones) are ignored: they count
+neither as object nor as background. Sums are computed in float64.
 """
 
 import math
@@ -22,29 +22,34 @@ def outside_inside_ratio(
     relevance: str = "all",
     void: ArrayLike | None = None,
 ) -> float:
-    """The mean relevance of the pixels outside the object relative to that of the pixels inside.
+    """The mean relevance outside the object divided by the mean relevance inside.
 
     Eq. 11 of RAP (Nam et al., AAAI 2020, arXiv 1904.00605), after Lapuschkin et al., "Analyzing
-    classifiers: Fisher vectors and deep neural networks", CVPR 2016. Both take the object's bounding
-    box for the mask. With R+ and R- the sizes of the positive and of the negative relevance, and
-    means over all pixels of the region whatever their sign:
+    classifiers: Fisher vectors and deep neural networks", CVPR 2016. Both use the object's bounding box
+    as the mask. R+ and R- are the sizes of the positive and the negative relevance, and means are taken
+    over all pixels of the region:
 
         "positive"   mean_outside(R+) / mean_inside(R+)
         "all"        (mean_outside(R+) + mean_inside(R-)) / (mean_inside(R+) + mean_outside(R-))
 
-    Negative relevance is thus left out, or is in the right place outside the object and in the wrong
-    place inside. The two agree for a map without negative relevance.
+    So "positive" ignores negative relevance. "all" counts it as correct outside the object and as wrong
+    inside. The two are equal for a map without negative relevance.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
-        mask: Where the object is, bool `(height, width)`; of a box, the pixels
-            `mask[y0:y1, x0:x1]`.
+        mask: Where the object is, bool `(height, width)`. For a box, set `mask[y0:y1, x0:x1]`.
         relevance: Which relevance counts, "all" or "positive".
-        void: The pixels that count nowhere, bool `(height, width)`; default: none.
+        void: The ignored pixels, bool `(height, width)`; default: none.
 
     Returns:
-        The ratio, 0 (all is in its place) or more, without a unit. NaN where it is undefined: no
-        pixel inside, none outside, or no relevance in its place (a denominator of 0).
+        The ratio, 0 or more; 0 means that all relevance is in the correct place. NaN if it is
+        undefined: there is no pixel inside or outside, or no relevance in the correct place (a
+        denominator of 0).
+
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> rap_keras.evaluation.outside_inside_ratio([[4.0, 1.0]], mask)
+        0.25
     """
     choose("relevance", relevance, ("all", "positive"))
     values, inside, outside = read_regions(heatmap, mask, void)
@@ -58,18 +63,28 @@ def outside_inside_ratio(
 
 
 def average_precision(heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None = None) -> float:
-    """Average precision of the relevance as a score of the pixels on the object.
+    """The average precision of the relevance as a score for pixels of the object.
 
-    This is `sklearn.metrics.average_precision_score` over the pixels: the mean of the precision over
-    the steps of recall, without interpolation.
+    The same as `sklearn.metrics.average_precision_score` over the pixels: the mean of the precision
+    over the steps of recall, without interpolation.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`.
+        mask: Where the object is, bool `(height, width)`.
+        void: The ignored pixels, bool `(height, width)`; default: none.
 
     Returns:
-        The average precision, 0 to 1; NaN where the mask is empty.
+        The average precision, 0 to 1; NaN if the mask is empty.
 
     Raises:
-        InputError: The heatmap or the masks are not as described.
+        InputError: The heatmap or a mask is invalid.
+
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> rap_keras.evaluation.average_precision([[4.0, 1.0]], mask)
+        1.0
     """
-    # Takes a second to import, which not everybody needs.
+    # The import takes a second, so it happens only when needed.
     from sklearn.metrics import average_precision_score
 
     values, inside, outside = read_regions(heatmap, mask, void)
@@ -93,18 +108,22 @@ def pointing_game(
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         mask: Where the object is, bool `(height, width)`.
-        void: The pixels that count nowhere, bool `(height, width)`; default: none. They can neither
-            be the maximum nor the object.
-        tolerance: The distance in pixels, centre to centre, that the maximum may have from the
-            nearest pixel of the object.
+        void: The ignored pixels, bool `(height, width)`; default: none. They are neither candidates for
+            the maximum nor part of the object.
+        tolerance: The largest distance in pixels, centre to centre, between the maximum and the nearest
+            pixel of the object.
 
     Returns:
-        True for a hit. Where several pixels share the maximum, all of them must hit: a map that is
-        the same everywhere points nowhere, and misses unless the object is everywhere.
+        True for a hit. If several pixels have the maximum, all of them must hit. So a constant map is a
+        miss unless the object is everywhere.
 
     Raises:
-        InputError: The heatmap, the masks or the tolerance are not as described, or the mask is
-            empty.
+        InputError: The heatmap, a mask or the tolerance is invalid, or the mask is empty.
+
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> rap_keras.evaluation.pointing_game([[4.0, 1.0]], mask)
+        True
     """
     reach = read_number("tolerance", tolerance, 0)
     values, inside, outside = read_regions(heatmap, mask, void)
@@ -129,15 +148,25 @@ def relevance_mass_accuracy(
 ) -> float:
     """The share of the positive relevance that lies on the object.
 
-    Of Arras, Osman and Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural
-    network explanations", Information Fusion 2022, arXiv 2003.07258, with their pooling "sum, pos". It
-    is the energy-based pointing game by another name: `relevance_share` of the positive relevance.
+    Source: Arras, Osman and Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of
+    neural network explanations", Information Fusion 2022, arXiv 2003.07258, with their pooling "sum,
+    pos". It is the same as the energy-based pointing game: `relevance_share` of the positive relevance.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`.
+        mask: Where the object is, bool `(height, width)`.
+        void: The ignored pixels, bool `(height, width)`; default: none.
 
     Returns:
-        The share, 0 to 1. NaN where there is no positive relevance.
+        The share, 0 to 1. NaN if there is no positive relevance.
 
     Raises:
-        InputError: The heatmap or the masks are not as described.
+        InputError: The heatmap or a mask is invalid.
+
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> rap_keras.evaluation.relevance_mass_accuracy([[3.0, 1.0]], mask)
+        0.75
     """
     return relevance_share(heatmap, mask, "positive", void)
 
@@ -145,19 +174,29 @@ def relevance_mass_accuracy(
 def relevance_rank_accuracy(
     heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None = None
 ) -> float:
-    """The share of the most relevant pixels, as many as the object has, that lie on it.
+    """The share of the K most relevant pixels that lie on the object, where K is the object's size.
 
-    Of Arras, Osman and Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of neural
-    network explanations", Information Fusion 2022, arXiv 2003.07258: |P_K and S| / |S|, where P_K are
-    the K = |S| most relevant pixels and S is the object, and only positive relevance counts, so that
-    pixels without it are all equal. Where equal ones lie on the border of the K, each of them counts by
-    the chance that it is drawn.
+    Source: Arras, Osman and Samek, "CLEVR-XAI: A benchmark dataset for the ground truth evaluation of
+    neural network explanations", Information Fusion 2022, arXiv 2003.07258. |P_K and S| / |S|, where S
+    is the object and P_K are the K = |S| most relevant pixels. Only positive relevance counts, so
+    pixels without it are equal. If equal pixels compete for the last places among the K, each counts by
+    the probability that it is drawn.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`.
+        mask: Where the object is, bool `(height, width)`.
+        void: The ignored pixels, bool `(height, width)`; default: none.
 
     Returns:
-        The share, 0 to 1; by chance the object's share of the pixels. NaN where the mask is empty.
+        The share, 0 to 1. A random map gets the object's share of the pixels. NaN if the mask is empty.
 
     Raises:
-        InputError: The heatmap or the masks are not as described.
+        InputError: The heatmap or a mask is invalid.
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> rap_keras.evaluation.relevance_rank_accuracy([[3.0, 1.0, 2.0]], mask)
+        0.5
     """
     values, inside, outside = read_regions(heatmap, mask, void)
     size = int(inside.sum())
@@ -175,21 +214,26 @@ def top_k_intersection(
 ) -> float:
     """The share of the k most relevant pixels that lie on the object.
 
-    Of Theiner, Müller-Budack and Ewerth, "Interpretable semantic photo geolocation", WACV 2022, arXiv
-    2104.14995: |P_k and S| / k, where P_k are the k most relevant pixels and S is the object. Where
-    equally relevant pixels lie on the border of the k, each of them counts by the chance that it is
+    Source: Theiner, Müller-Budack and Ewerth, "Interpretable semantic photo geolocation", WACV 2022,
+    arXiv 2104.14995. |P_k and S| / k, where P_k are the k most relevant pixels and S is the object. If
+    equal pixels compete for the last places among the k, each counts by the probability that it is
     drawn.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         mask: Where the object is, bool `(height, width)`.
-        k: The number of pixels; at most all are taken.
-        weighted: Divide by the object's share of the pixels: the paper's concept influence, which is 1
-            by chance whatever the object's size.
-        void: The pixels that count nowhere, bool `(height, width)`; default: none.
+        k: The number of pixels, limited to the number of all pixels.
+        weighted: Divide by the object's share of the pixels. This is the paper's concept influence,
+            which is 1 by chance for objects of any size.
+        void: The ignored pixels, bool `(height, width)`; default: none.
 
     Returns:
-        The share, 0 to 1, or, weighted, 0 or more. NaN where the mask is empty.
+        The share, 0 to 1, or 0 or more if weighted. NaN if the mask is empty.
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> rap_keras.evaluation.top_k_intersection([[3.0, 1.0, 2.0]], mask, k=2)
+        0.5
     """
     count = read_integer("k", k, 1)
     relative = read_boolean("weighted", weighted)
@@ -203,7 +247,7 @@ def top_k_intersection(
 
 
 def _hits(values: NDArray[np.float64], inside: Mask, outside: Mask, count: int) -> float:
-    """How many of the `count` largest values lie inside; of those equal to the least, as by chance."""
+    """How many of the `count` largest values lie inside; ties for the last places count by chance."""
     level = level_of_area(values[inside | outside], count - 1)
     tied = (inside | outside) & (values == level)
     above = (inside | outside) & (values > level)

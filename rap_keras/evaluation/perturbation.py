@@ -1,9 +1,10 @@
-"""What the explained logit does while the pixels are replaced in the order of their relevance.
+"""The explained logit while pixels are replaced in the order of their relevance.
 
 Region perturbation by Samek et al., "Evaluating the visualization of what a deep neural network has
-learned", IEEE TNNLS 2017, arXiv 1509.06321, with single pixels or squares as regions. Most relevant
-first (MoRF), the logit should fall soon; least relevant first (LeRF), as in RAP (Nam et al., AAAI 2020,
-arXiv 1904.00605), the logit should stay, or rise while negative relevance is removed.
+learned", IEEE TNNLS 2017, arXiv 1509.06321, with single pixels or squares as regions. With the most
+relevant pixels first (MoRF), the logit should fall quickly. With the least relevant first (LeRF), as in
+RAP (Nam et al., AAAI 2020, arXiv 1904.00605), the logit should stay, or rise while negative relevance
+is removed.
 """
 
 import itertools
@@ -31,19 +32,25 @@ def perturbation_masks(
         heatmap: The relevance of the pixels, `(height, width)`.
         steps: The number of steps.
         pixels_per_step: How many more pixels each step replaces: a multiple of `patch ** 2`.
-        order: "lerf": the least relevant first, the most negative relevance being the least.
-            "morf": the most relevant first. Of equally relevant pixels, those of the upper rows
-            come first, and in a row those on the left.
-        patch: The side of the square regions, in pixels, that are replaced as a whole. They lie side
-            by side from the upper left on; those that stick out on the right and below are cut off. A
-            region has the mean relevance of its pixels.
+        order: "lerf": the least relevant first, starting with the most negative. "morf": the most
+            relevant first. Equally relevant pixels are taken row by row from the top, and from left to
+            right.
+        patch: The side of the square regions, in pixels, that are replaced as a whole. They tile the
+            image from the top left; those at the right and bottom border are cut off. The relevance of
+            a region is the mean of its pixels.
 
     Returns:
-        The masks, bool `(steps, height, width)`; mask k has `(k + 1) * pixels_per_step` pixels, less
-        where regions are cut off.
+        The masks, bool `(steps, height, width)`. Mask k has `(k + 1) * pixels_per_step` pixels, or
+        fewer if regions are cut off.
 
     Raises:
-        InputError: The arguments are not as described, or there are not as many pixels.
+        InputError: An argument is invalid, or there are not enough pixels.
+
+    Example:
+        >>> rap_keras.evaluation.perturbation_masks([[3.0, 1.0, 2.0]], steps=2, pixels_per_step=1)
+        array([[[False,  True, False]],
+        <BLANKLINE>
+               [[False,  True,  True]]])
     """
     values = read_heatmap(heatmap)
     ranks, steps, per_step = _schedule(values, steps, pixels_per_step, order, patch)
@@ -65,26 +72,36 @@ def perturbation_curve(
 ) -> PerturbationCurve:
     """Follows the explained logit while the pixels are replaced.
 
-    `predict` is called `ceil((steps + 1) / batch_size)` times, each time with a new array of the
-    same shape: the last batch is filled up with copies of the last image, whose logits are dropped.
+    `predict` is called `ceil((steps + 1) / batch_size)` times, always with a new array of the same
+    shape. The last batch is filled up with copies of the last image, whose logits are ignored.
 
     Args:
-        predict: From a batch float32 `(n, height, width, channels)` to the logits `(n, classes)`.
-        x: The model's input as preprocessed, `(height, width, channels)`.
+        predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
+        x: The model's preprocessed input, `(height, width, channels)`.
         heatmap: The relevance of its pixels, `(height, width)`.
-        neuron: The index of the explained neuron among the logits.
+        neuron: The index of the explained class among the logits.
         steps: The number of steps.
-        pixels_per_step: How many more pixels each step replaces, a multiple of `patch ** 2`; default:
+        pixels_per_step: How many more pixels each step replaces, a multiple of `patch ** 2`. Default:
             `regions // steps` regions, so that (nearly) all are replaced in the end.
         order: "lerf" or "morf", see `perturbation_masks`.
-        replacement: What to replace the pixels by: a number, an array `(channels,)`, one of x's
-            shape, or a function, see `perturb`.
-        batch_size: The most images in a batch.
+        replacement: What replaces the pixels: a number, an array `(channels,)` or of x's shape, or a
+            function, see `perturb`.
+        batch_size: The largest number of images in a batch.
         patch: The side of the square regions, see `perturbation_masks`.
-        head: What turns the model's logits into probabilities. "softmax": classes that exclude each
-            other. "sigmoid": one logit z is two classes, `neuron` 1 for z and 0 for -z; several logits
-            are classes that do not exclude each other. None: several outputs count as for "softmax", one
-            as a regression. `LoadedModel.head` knows a model's head.
+        head: The function that turns the model's logits into probabilities. "softmax": classes that
+            exclude each other. "sigmoid": one logit z means two classes, `neuron` 1 with z and 0 with
+            -z; several logits mean classes that do not exclude each other. None: several outputs are
+            treated as for "softmax", one as a regression. `LoadedModel.head` is the head of a loaded
+            model.
+
+    Returns:
+        The curve.
+
+    Example:
+        >>> predict = lambda images: images.sum((1, 2))  # logits of two classes
+        >>> x = np.ones((4, 4, 2))
+        >>> rap_keras.evaluation.perturbation_curve(predict, x, x[..., 0], 1, steps=2).logits
+        array([16.,  8.,  0.])
     """
     return perturbation_curves(
         predict,
@@ -115,12 +132,21 @@ def perturbation_curves(
     logits: ArrayLike | None = None,
     head: Head = "softmax",
 ) -> list[PerturbationCurve]:
-    """`perturbation_curve` of several images of one size, whose steps share batches.
+    """Computes `perturbation_curve` for several images of one size, with shared batches.
 
-    `x`, `heatmaps`, `neurons` and `replacements` (default: 0) have one for each image. `logits` are
-    those of the images as they are, `(n, classes)`; where they are known, step 0 is not computed, which
-    saves one forward pass of `steps + 1`. The rest is as in `perturbation_curve`; `predict` is called
-    `ceil(n * (steps + 1) / batch_size)` times.
+    `x`, `heatmaps`, `neurons` and `replacements` (default: 0) have one entry per image. `logits` are
+    the logits of the original images, `(n, classes)`, if known; step 0 is then not computed, which
+    saves one of `steps + 1` forward passes. The other arguments are those of `perturbation_curve`.
+    `predict` is called `ceil(n * (steps + 1) / batch_size)` times.
+
+    Returns:
+        The curve of each image.
+
+    Example:
+        >>> predict = lambda images: images.sum((1, 2))
+        >>> x = np.ones((3, 4, 4, 2))
+        >>> len(rap_keras.evaluation.perturbation_curves(predict, x, x[..., 0], [0, 1, 0], 2))
+        3
     """
     if replacements is None:
         replacements = [0.0] * len(x)
@@ -159,11 +185,11 @@ def perturbation_curves(
                 "logits",
             )
         found = np.concatenate([known[:, np.newaxis], found], axis=1)
-    return [image.curve(own, head) for image, own in zip(images, found, strict=True)]
+    return [image.curve(rows, head) for image, rows in zip(images, found, strict=True)]
 
 
 class _Perturbed:
-    """An image on its way through the steps of a perturbation."""
+    """An image and the order in which its pixels are replaced."""
 
     def __init__(
         self,
@@ -179,11 +205,11 @@ class _Perturbed:
         self.replacement = replacement
 
     def rows(self, first: int) -> Iterator[NDArray[np.float32]]:
-        """The image after each step from the first one on; step 0 is the image as it is."""
-        # The pixels in the order in which they are replaced, and how many are after each region.
+        """Yields the image after each step, starting with step `first`; step 0 is the original image."""
+        # The pixels in the order in which they are replaced, and their number after each region.
         pixels = np.argsort(self.ranks.ravel(), kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(self.ranks.ravel()))])
-        # From step to step only a few pixels change, unless a function fills all the missing ones anew.
+        # Each step changes only a few pixels, unless a function fills all missing ones again.
         impute = self.replacement if callable(self.replacement) else None
         other = self.x if callable(self.replacement) else self.replacement
         flat = self.x.reshape(len(pixels), -1)
@@ -219,11 +245,20 @@ def deletion_curve(
     replacement: ArrayLike | Impute = 0.0,
     **options: Any,
 ) -> PerturbationCurve:
-    """What the network makes of the image while the most relevant pixels are taken from it.
+    """The explained logit while the most relevant pixels are removed from the image.
 
-    Deletion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421, whose score is the area
-    under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`: the smaller the
-    better. It is `perturbation_curve`, whose arguments it takes, with the most relevant pixels first.
+    Deletion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421. Its score is the area
+    under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`; smaller is
+    better. It is `perturbation_curve`, with the same arguments, and with order "morf".
+
+    Returns:
+        The curve.
+
+    Example:
+        >>> predict = lambda images: images.sum((1, 2))
+        >>> x = np.ones((4, 4, 2))
+        >>> rap_keras.evaluation.deletion_curve(predict, x, x[..., 0], 1, steps=2).probabilities
+        array([0.5, 0.5, 0.5])
     """
     return perturbation_curve(
         predict, x, heatmap, neuron, order="morf", replacement=replacement, **options
@@ -238,12 +273,22 @@ def insertion_curve(
     start: ArrayLike | None = None,
     **options: Any,
 ) -> PerturbationCurve:
-    """What the network makes of a blurred image while the most relevant pixels become sharp.
+    """The explained logit while the most relevant pixels of a blurred image become sharp.
 
-    Insertion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421, whose score is the area
-    under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`: the greater the
-    better. It takes the arguments of `perturbation_curve` except for `replacement`; it begins with the
-    image `start`, of x's shape, or else with `blurred(x)`.
+    Insertion of Petsiuk, Das and Saenko, "RISE", BMVC 2018, arXiv 1806.07421. Its score is the area
+    under the probabilities, `area_under_curve(curve.fractions, curve.probabilities)`; larger is better.
+    It has the arguments of `perturbation_curve` except for `replacement`. It starts with the image
+    `start`, of x's shape; default: `blurred(x)`.
+
+    Returns:
+        The curve.
+
+    Example:
+        >>> predict = lambda images: images.sum((1, 2))
+        >>> x = np.ones((4, 4, 2))
+        >>> start = np.zeros_like(x)
+        >>> rap_keras.evaluation.insertion_curve(predict, x, x[..., 0], 1, start, steps=2).logits
+        array([ 0.,  8., 16.])
     """
     begin = blurred(x) if start is None else start
     return perturbation_curve(
@@ -254,7 +299,7 @@ def insertion_curve(
 def _schedule(
     values: NDArray[np.float64], steps: int, pixels_per_step: int | None, order: str, patch: int
 ) -> tuple[NDArray[np.int64], int, int]:
-    """When the region of each pixel is replaced, the steps, and the regions that each replaces."""
+    """The rank of each pixel's region, the number of steps, and the number of regions per step."""
     side = read_integer("patch", patch, 1)
     rows, columns = np.indices(values.shape) // side
     regions = rows * (columns.max() + 1) + columns
@@ -272,7 +317,7 @@ def _schedule(
 def _read_steps(
     steps: int, pixels_per_step: int | None, regions: int, patch: int
 ) -> tuple[int, int]:
-    """The number of steps, and of the regions that each replaces."""
+    """The number of steps, and the number of regions that each replaces."""
     steps = read_integer("steps", steps, 1)
     if pixels_per_step is None:
         per_step = max(1, regions // steps)

@@ -1,4 +1,4 @@
-"""Reads heat maps and masks as users pass them; anything else is an `InputError`."""
+"""Reads heatmaps and masks from the user; anything invalid raises an `InputError`."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def read_mask(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]
 def read_regions(
     heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None
 ) -> tuple[NDArray[np.float64], Mask, Mask]:
-    """The heatmap, and where there is object and background; void pixels are neither."""
+    """The heatmap, and where object and background are; void pixels are neither."""
     values = read_heatmap(heatmap)
     inside = read_mask("mask", mask, values.shape)
     if void is None:
@@ -56,12 +56,12 @@ def read_regions(
 
 
 def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
-    """An array of finite numbers as float64, not empty.
+    """Reads a non-empty array of finite numbers as float64.
 
     Args:
-        name: What it is, for the error.
+        name: Its name in error messages.
         values: The array.
-        ndim: How many axes it must have; None: any.
+        ndim: The required number of axes; None: any.
     """
     array = _as_array(values)
     if array.dtype.kind not in "fiu":
@@ -78,7 +78,7 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
         }
         expected = "that is not empty" if ndim is None else f"of shape {shapes[ndim]}"
         raise InputError(
-            f"Expected {name} {expected}, got shape {array.shape}: pass one image's at a time."
+            f"Expected {name} {expected}, got shape {array.shape}: pass that of one image at a time."
         )
     array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
@@ -87,7 +87,7 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
 
 
 def _as_array(values: Any) -> NDArray[Any]:
-    """The values as an array; of no numbers where their shapes differ."""
+    """The values as an array; an object array if their shapes differ."""
     try:
         return np.asarray(values)
     except ValueError:
@@ -95,7 +95,7 @@ def _as_array(values: Any) -> NDArray[Any]:
 
 
 def read_seed(seed: Any) -> np.random.Generator:
-    """A generator of random numbers from a seed: an integer, or several."""
+    """A random generator from a seed: an integer, or several."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What takes the place of an image's pixels: a colour, another image, or their neighbours' means."""
+"""Replaces pixels by a colour, another image, or the mean of their neighbours."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from rap_keras.support.options import read_number
 
 Impute = Callable[[NDArray[np.float32], NDArray[np.bool_]], ArrayLike]
 
-# Weights of a pixel's neighbours, as row and column offsets: 1/6 next to it, 1/12 at its corners.
+# Weights of a pixel's neighbours by row and column offset: 1/6 next to it, 1/12 diagonally.
 _NEIGHBOURS = {
     (row, column): (1 / 6 if 0 in (row, column) else 1 / 12)
     for row in (-1, 0, 1)
@@ -25,20 +25,26 @@ _NEIGHBOURS = {
 
 
 def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.0) -> NDArray[Any]:
-    """Replaces the pixels of an image that the masks mark.
+    """Replaces the pixels of an image that the masks select.
 
-    The result has all perturbed images at once; `perturbation_curve` makes them batch by batch.
+    The result contains all perturbed images at once; `perturbation_curve` makes them batch by batch.
 
     Args:
-        x: The model's input as preprocessed, `(height, width, channels)`.
-        masks: Which pixels to replace, bool `(steps, height, width)`.
-        replacement: What by: a number, an array `(channels,)`, one of x's shape (as `blurred` makes
-            it), or a function from the image and a mask `(height, width)` to one of x's shape, of
-            which the marked pixels are taken (as `noisy_linear_imputation`).
+        x: The model's preprocessed input, `(height, width, channels)`.
+        masks: The pixels to replace, bool `(steps, height, width)`.
+        replacement: What replaces them: a number, an array `(channels,)`, an image of x's shape (such
+            as `blurred(x)`), or a function of the image and a mask `(height, width)` that returns an
+            image of x's shape, from which the selected pixels are taken (such as
+            `noisy_linear_imputation`).
 
     Returns:
-        The perturbed images, `(steps, height, width, channels)`, of x's dtype (float32 where x holds
-        integers).
+        The perturbed images, `(steps, height, width, channels)`, with x's dtype, or float32 if x has
+        integers.
+
+    Example:
+        >>> masks = np.array([[[True, False]]])
+        >>> rap_keras.evaluation.perturb(np.ones((1, 2, 1)), masks).ravel()
+        array([0., 1.])
     """
     values = read_array("the input x", x, 3)
     given = np.asarray(x)
@@ -61,14 +67,18 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.
 
 
 def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
-    """The image blurred by a Gaussian, as a replacement that keeps its colours.
+    """The image blurred by a Gaussian: a replacement that keeps the colours.
 
     Args:
-        x: The model's input as preprocessed, `(height, width, channels)`.
-        sigma: The standard deviation of the Gaussian, in pixels; that of Petsiuk et al. by default.
+        x: The model's preprocessed input, `(height, width, channels)`.
+        sigma: The standard deviation of the Gaussian, in pixels. The default is that of Petsiuk et al.
 
     Returns:
-        The blurred image, float32; beyond its border, the image goes on mirrored.
+        The blurred image, float32. Beyond its border, the image is mirrored.
+
+    Example:
+        >>> rap_keras.evaluation.blurred(np.ones((8, 8, 3))).shape
+        (8, 8, 3)
     """
     width = read_number("sigma", sigma, 0)
     image = read_array("the input x", x, 3)
@@ -78,21 +88,27 @@ def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
 def noisy_linear_imputation(
     x: ArrayLike, mask: ArrayLike, noise: float = 0.01, seed: int | Sequence[int] = 0
 ) -> NDArray[np.float32]:
-    """Replaces pixels by weighted means of their neighbours, so that their place does not show.
+    """Replaces pixels by weighted means of their neighbours, so that their position cannot be seen.
 
-    Of Rong et al., "A consistent and efficient evaluation strategy for attribution methods" (ROAD), ICML
-    2022, arXiv 2202.00449: each missing pixel is the mean of its eight neighbours, with weights 1/6
-    next to it and 1/12 at its corners, whether these are known or missing themselves, which makes a
-    sparse linear system; beyond the border there are none. Then a little noise is added.
+    Source: Rong et al., "A consistent and efficient evaluation strategy for attribution methods"
+    (ROAD), ICML 2022, arXiv 2202.00449. Each missing pixel is the mean of its eight neighbours, with
+    weights 1/6 next to it and 1/12 diagonally, whether they are known or missing. This makes a sparse
+    linear system. There are no neighbours beyond the border. Then noise is added.
 
     Args:
-        x: The model's input as preprocessed, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`.
         mask: The pixels to replace, bool `(height, width)`.
         noise: The standard deviation of the noise, in the unit of x.
-        seed: That of the noise.
+        seed: The seed of the noise.
 
     Returns:
-        The image, float32. Where no pixel is known, all are the mean of x, with noise.
+        The image, float32. If no pixel is known, all are the mean of x plus noise.
+
+    Example:
+        >>> mask = np.zeros((8, 8), bool)
+        >>> mask[2:4, 2:4] = True
+        >>> rap_keras.evaluation.noisy_linear_imputation(np.ones((8, 8, 3)), mask).shape
+        (8, 8, 3)
     """
     deviation, generator = read_number("noise", noise, 0), read_seed(seed)
     image = read_array("the input x", x, 3)
@@ -133,10 +149,10 @@ def _imputation(image: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArr
 
 
 def imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """What a function makes of an image without the pixels of a mask.
+    """The result of a function for an image without the pixels of a mask.
 
     Raises:
-        InputError: It returns no image of the same shape.
+        InputError: The function does not return an image of the same shape.
     """
     found = read_array("what the replacement returns", impute(image.copy(), mask), None)
     if found.shape != image.shape:
@@ -149,7 +165,7 @@ def imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDA
 def read_replacement(
     replacement: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """A number, colour or image, as an image of a shape."""
+    """Reads a number, a colour or an image as an image of the given shape."""
     array = read_array("the replacement", replacement, None)
     if array.shape not in ((), shape[-1:], shape):
         raise InputError(

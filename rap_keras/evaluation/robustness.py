@@ -1,4 +1,4 @@
-"""How much a map changes with its input."""
+"""Metrics of robustness: how much does a map change with its input?"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,20 @@ from rap_keras.support.options import read_integer, read_number
 def neighbours(
     x: ArrayLike, radius: float, samples: int, seed: int | Sequence[int] = 0
 ) -> NDArray[np.float32]:
-    """Inputs near an input: each number changes by at most the radius, evenly drawn.
+    """Random inputs near an input: each number changes by at most the radius, uniformly distributed.
 
     Args:
-        x: The model's input as preprocessed, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`.
         radius: The largest change of a number, in the unit of x.
-        samples: How many.
-        seed: That of the changes.
+        samples: The number of inputs.
+        seed: The seed of the changes.
 
     Returns:
         The inputs, `(samples, height, width, channels)`.
+
+    Example:
+        >>> rap_keras.evaluation.neighbours(np.ones((4, 4, 3)), radius=0.1, samples=5).shape
+        (5, 4, 4, 3)
     """
     return next(neighbour_batches(x, radius, samples, seed, read_integer("samples", samples, 1)))
 
@@ -32,7 +36,7 @@ def neighbours(
 def neighbour_batches(
     x: ArrayLike, radius: float, samples: int, seed: int | Sequence[int] = 0, batch_size: int = 32
 ) -> Iterator[NDArray[np.float32]]:
-    """`neighbours` in batches `(n, height, width, channels)` of at most `batch_size`."""
+    """Yields `neighbours` in batches `(n, height, width, channels)` of at most `batch_size`."""
     image, size = read_array("the input x", x, 3), read_number("radius", radius, 0)
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     rows = (image + generator.uniform(-size, size, image.shape) for _ in range(count))
@@ -40,24 +44,28 @@ def neighbour_batches(
 
 
 def max_sensitivity(heatmap: ArrayLike, others: ArrayLike) -> float:
-    """The largest relative change of a map among neighbours of its input.
+    """The largest relative change of a map among the neighbours of its input.
 
-    max_j |R(x_j) - R(x)| / |R(x)| with Euclidean norms: Yeh et al., "On the (in)fidelity and sensitivity
-    of explanations", NeurIPS 2019, arXiv 1901.09392, relative to the size of the map, so that methods
-    can be compared.
+    max_j |R(x_j) - R(x)| / |R(x)| with Euclidean norms: Yeh et al., "On the (in)fidelity and
+    sensitivity of explanations", NeurIPS 2019, arXiv 1901.09392, relative to the size of the map so
+    that methods can be compared.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
-        others: The maps of neighbours of the input (see `neighbours`), `(n, height, width)`.
+        others: The maps of the neighbours (see `neighbours`), `(n, height, width)`.
 
     Returns:
-        0 or more, the smaller the better. NaN for the map that is zero everywhere.
+        0 or more; smaller is better. NaN for a map that is zero everywhere.
+
+    Example:
+        >>> rap_keras.evaluation.max_sensitivity([[3.0, 4.0]], [[[3.0, 4.0]], [[3.0, 3.0]]])
+        0.2
     """
     return largest_change(heatmap, distances(read_heatmap(heatmap), others))
 
 
 def largest_change(heatmap: ArrayLike, changes: NDArray[np.float64]) -> float:
-    """`max_sensitivity`, of how far the maps of the neighbours are from the map."""
+    """`max_sensitivity`, computed from the distances between the maps."""
     size = float(np.linalg.norm(read_heatmap(heatmap)))
     return float(changes.max()) / size if size > 0 else math.nan
 
@@ -65,22 +73,28 @@ def largest_change(heatmap: ArrayLike, changes: NDArray[np.float64]) -> float:
 def local_lipschitz(
     heatmap: ArrayLike, others: ArrayLike, x: ArrayLike, inputs: ArrayLike
 ) -> float:
-    """The largest change of a map in relation to that of its input.
+    """The largest change of a map relative to the change of its input.
 
-    max_j |R(x_j) - R(x)| / |x_j - x| with Euclidean norms: the local Lipschitz estimate of Alvarez-Melis
-    and Jaakkola, "On the robustness of interpretability methods", 2018, arXiv 1806.08049.
+    max_j |R(x_j) - R(x)| / |x_j - x| with Euclidean norms: the local Lipschitz estimate of
+    Alvarez-Melis and Jaakkola, "On the robustness of interpretability methods", 2018, arXiv 1806.08049.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
-        others: The maps of neighbours of the input, `(n, height, width)`.
-        x: The model's input as preprocessed, `(height, width, channels)`.
+        others: The maps of the neighbours, `(n, height, width)`.
+        x: The model's preprocessed input, `(height, width, channels)`.
         inputs: The neighbours, see `neighbours`, `(n, height, width, channels)`.
 
     Returns:
-        0 or more, in the unit of the map by that of x; the smaller the better.
+        0 or more, in the unit of the map divided by that of x; smaller is better.
 
     Raises:
-        InputError: The arrays are not as described, or a neighbour is the input itself.
+        InputError: An array is invalid, or a neighbour equals the input.
+
+    Example:
+        >>> x = np.ones((1, 2, 1))
+        >>> near = x + np.array([[[0.5], [0.0]]])
+        >>> rap_keras.evaluation.local_lipschitz([[3.0, 4.0]], [[[3.0, 3.0]]], x, near[None])
+        2.0
     """
     changes = distances(read_heatmap(heatmap), others)
     image, near = read_array("the input x", x, 3), read_array("the inputs", inputs, 4)
@@ -93,10 +107,10 @@ def local_lipschitz(
 
 
 def steepest_change(changes: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
-    """`local_lipschitz`, of how far the maps are from the map, and the neighbours from the input.
+    """`local_lipschitz`, computed from the distances between the maps and between the inputs.
 
     Raises:
-        InputError: A neighbour is the input itself.
+        InputError: A neighbour equals the input.
     """
     if not steps.all():
         raise InputError("Expected neighbours other than the input itself: raise their radius.")
@@ -104,10 +118,10 @@ def steepest_change(changes: NDArray[np.float64], steps: NDArray[np.float64]) ->
 
 
 def distances(values: NDArray[np.float64], others: ArrayLike) -> NDArray[np.float64]:
-    """How far each of other maps, or of other inputs, is from one, `(n,)`.
+    """The distance of each of other maps, or other inputs, from one, `(n,)`.
 
     Raises:
-        InputError: They are of another shape, or not finite.
+        InputError: They have another shape, or are not finite.
     """
     arrays = read_array("the other maps", others, values.ndim + 1)
     if arrays.shape[1:] != values.shape:

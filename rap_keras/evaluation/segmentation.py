@@ -1,4 +1,4 @@
-"""Does a thresholded heatmap cut out the object? Pixel accuracy and intersection over union."""
+"""Metrics of segmentation: pixel accuracy and intersection over union of a thresholded heatmap."""
 
 import math
 from collections.abc import Iterable
@@ -16,13 +16,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SegmentationCounts:
-    """Pixels of one image, by which a thresholded heatmap is compared with the object's mask.
+    """Pixel counts of one image that compare a thresholded heatmap with the object's mask.
 
     Attributes:
-        intersection: Pixels that are of the class in both; background, foreground.
-        union: Pixels that are of the class in either; background, foreground.
-        correct: Pixels of the same class in both.
+        intersection: Pixels that belong to the class in both; background, foreground.
+        union: Pixels that belong to the class in at least one; background, foreground.
+        correct: Pixels with the same class in both.
         labelled: Pixels that are not void.
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> rap_keras.evaluation.segmentation_counts([[3.0, 1.0, 1.0]], mask).correct
+        2
     """
 
     intersection: tuple[int, int]
@@ -32,17 +37,20 @@ class SegmentationCounts:
 
 
 def foreground(heatmap: ArrayLike, threshold: str | float = "mean") -> Mask:
-    """The pixels whose relevance is above a threshold: what the heatmap takes for the object.
+    """The pixels whose relevance is above a threshold: the object according to the heatmap.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
-        threshold: "mean": the mean over all pixels of the map, for maps without negative
-            relevance. "zero": 0, for signed maps. A number in (0, 100): this percentile of all
-            pixels of the map, interpolated linearly.
+        threshold: "mean": the mean over all pixels, for maps without negative relevance. "zero": 0, for
+            signed maps. A number in (0, 100): this percentile of all pixels, interpolated linearly.
 
     Returns:
-        Where the relevance is greater than the threshold, bool `(height, width)`; nowhere, in a map
-        that is the same everywhere, for "mean" and percentiles.
+        Where the relevance is greater than the threshold, bool `(height, width)`. For "mean" and
+        percentiles, a constant map has no foreground.
+
+    Example:
+        >>> rap_keras.evaluation.foreground([[3.0, 1.0, 1.0]])
+        array([[ True, False, False]])
     """
     values = read_heatmap(heatmap)
     return values > _level(values, threshold)
@@ -54,20 +62,27 @@ def segmentation_counts(
     threshold: str | float = "mean",
     void: ArrayLike | None = None,
 ) -> SegmentationCounts:
-    """Compares the thresholded heatmap with the mask, as a segmentation in two classes.
+    """Compares the thresholded heatmap with the mask, as a segmentation into two classes.
 
-    The counts are those of the script that is commonly used on ImageNet-Segmentation (Chefer et al.,
-    "Transformer interpretability beyond attention visualization", CVPR 2021). As there, "mean" is the
-    mean over all pixels of the heatmap, the void ones included, and so is a percentile.
+    The counts are those of the script that is commonly used for ImageNet-Segmentation (Chefer et al.,
+    "Transformer interpretability beyond attention visualization", CVPR 2021). As in that script, "mean"
+    and percentiles are taken over all pixels of the heatmap, including void ones.
 
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         mask: Where the object is, bool `(height, width)`.
-        threshold: "mean", "zero" or a percentile, see `foreground`; or "area": the pixels that count
-            and are above the (k+1)-th largest of these, where k of them are the object's. So each map
-            gives as many pixels as the object has, whatever its scale and shift; ties at the cut are
-            left out.
-        void: The pixels that are not counted, bool `(height, width)`; default: none.
+        threshold: "mean", "zero" or a percentile, see `foreground`. Or "area": as many pixels as the
+            object has, k: those above the (k+1)-th largest relevance of the labelled pixels. This does
+            not depend on scale and shift of the map. Ties at the cut are left out.
+        void: The ignored pixels, bool `(height, width)`; default: none.
+
+    Returns:
+        The counts of this image.
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> rap_keras.evaluation.segmentation_counts([[3.0, 1.0, 1.0]], mask)
+        SegmentationCounts(intersection=(1, 1), union=(2, 2), correct=2, labelled=3)
     """
     values, inside, outside = read_regions(heatmap, mask, void)
     labelled = inside | outside
@@ -78,35 +93,49 @@ def segmentation_counts(
     found = values > level
     intersection = (int((outside & ~found).sum()), int((inside & found).sum()))
     correct, count = sum(intersection), int(labelled.sum())
-    # What is not background in both is foreground in one of them, and the reverse.
+    # Pixels that are not background in both are foreground in at least one, and vice versa.
     union = (count - intersection[1], count - intersection[0])
     return SegmentationCounts(intersection, union, correct, count)
 
 
 def pixel_accuracy(counts: Iterable[SegmentationCounts], pooled: bool = True) -> float:
-    """The share of the labelled pixels whose class is right.
+    """The share of the labelled pixels whose class is correct.
 
     Args:
         counts: The counts of each image.
-        pooled: Add up the counts of all images first, as the script of `segmentation_counts`
-            does; else: the mean of the images' values, without the images that have none.
+        pooled: True: add up the counts of all images first, like the script of `segmentation_counts`.
+            False: the mean of the images' values; images without a value are left out.
 
     Returns:
-        The accuracy, 0 to 1; NaN without any labelled pixel.
+        The accuracy, 0 to 1; NaN if there are no labelled pixels.
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> counts = [rap_keras.evaluation.segmentation_counts([[3.0, 1.0, 1.0]], mask)]
+        >>> round(rap_keras.evaluation.pixel_accuracy(counts), 3)
+        0.667
     """
     _, _, correct, labelled = _sums(counts, pooled)
     return _mean(_share(correct, labelled))
 
 
 def intersection_over_union(counts: Iterable[SegmentationCounts], pooled: bool = True) -> Array:
-    """Intersection over union of each class; pooled as in `pixel_accuracy`.
+    """Intersection over union of each class.
 
-    Not pooled, an image in which a class is absent from both the mask and the heatmap (an empty union)
-    has no value for it and is left out of this class' mean.
+    Args:
+        counts: The counts of each image.
+        pooled: As in `pixel_accuracy`. If False, an image in which a class occurs neither in the mask
+            nor in the heatmap (an empty union) is left out of the mean of this class.
 
     Returns:
-        The values of background and foreground, `(2,)`, 0 to 1; NaN for a class that is nowhere
-        (the script has 0).
+        The values of background and foreground, `(2,)`, 0 to 1; NaN for a class that does not occur (0
+        in the script).
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> counts = [rap_keras.evaluation.segmentation_counts([[3.0, 1.0, 1.0]], mask)]
+        >>> rap_keras.evaluation.intersection_over_union(counts)
+        array([0.5, 0.5])
     """
     intersection, union, _, _ = _sums(counts, pooled)
     shares = _share(intersection, union)
@@ -114,13 +143,22 @@ def intersection_over_union(counts: Iterable[SegmentationCounts], pooled: bool =
 
 
 def mean_iou(counts: Iterable[SegmentationCounts], pooled: bool = True) -> float:
-    """Intersection over union, as the mean of the two classes; pooled as in `pixel_accuracy`.
+    """Intersection over union, averaged over the two classes.
 
-    Not pooled, it is the mean of the images' values, each the mean of its classes.
+    Args:
+        counts: The counts of each image.
+        pooled: As in `pixel_accuracy`. If False, the mean of the images' values, each the mean over its
+            classes.
 
     Returns:
-        The mean, 0 to 1, over the classes with a value, see `intersection_over_union`; NaN without
-        any labelled pixel.
+        The mean, 0 to 1, over the classes that have a value, see `intersection_over_union`. NaN if
+        there are no labelled pixels.
+
+    Example:
+        >>> mask = np.array([[True, True, False]])
+        >>> counts = [rap_keras.evaluation.segmentation_counts([[3.0, 1.0, 1.0]], mask)]
+        >>> rap_keras.evaluation.mean_iou(counts)
+        0.5
     """
     intersection, union, _, _ = _sums(counts, pooled)
     return _mean(np.array([_mean(classes) for classes in _share(intersection, union)]))
@@ -129,7 +167,7 @@ def mean_iou(counts: Iterable[SegmentationCounts], pooled: bool = True) -> float
 def _level(values: Array, threshold: str | float) -> float:
     match threshold:
         case "mean":
-            # Rounded, the mean of equal numbers may be less than each of them.
+            # By rounding, the mean of equal numbers may be less than each of them.
             return min(max(float(values.mean()), float(values.min())), float(values.max()))
         case "zero":
             return 0.0
@@ -159,12 +197,12 @@ def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Array:
 
 
 def _mean(values: Array) -> float:
-    """The mean of the values that are not NaN; NaN without any."""
+    """The mean of the values that are not NaN; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
 
 
 def level_of_area(values: Array, count: int) -> float:
-    """The largest of the values that the `count` largest leave; below all if they leave none."""
+    """The largest value below the `count` largest ones; -infinity if there is none."""
     left = len(values) - count
     return float(np.partition(values, left - 1)[left - 1]) if left > 0 else -math.inf

@@ -1,7 +1,7 @@
-"""Adapters for Quantus and xplique: maps for their metrics, and their methods in the benchmark.
+"""Adapters for Quantus and xplique: our maps for their metrics, and their methods in our benchmark.
 
-Neither library is imported. The adapters follow their calling conventions, so they work with any version
-that can be installed.
+Neither library is imported. The adapters follow their calling conventions, so they work with every
+version that can be installed.
 """
 
 from rap_keras.interop import quantus, xplique

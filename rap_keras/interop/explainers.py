@@ -1,4 +1,4 @@
-"""The explainer of the last call: metrics call with the same model again and again."""
+"""Keeps the explainer of the last call, because metrics call again and again with the same model."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ _LAST: list[tuple[Any, str, Explainer]] = []
 
 
 def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer:
-    """A method on a model, made anew only for another model, method or options."""
-    key = json.dumps([method, options], default=_told)
+    """A method for a model, made again only for another model, method or options."""
+    key = json.dumps([method, options], default=_as_key)
     if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
         explainer = Explainer(model, MethodSpec(method, method, options))
         _LAST[:] = [(model, key, explainer)]
     return _LAST[0][2]
 
 
-def _told(value: Any) -> Any:
-    """An option as text; an array by all of its values, of which `repr` leaves most out."""
+def _as_key(value: Any) -> Any:
+    """An option as text; an array by all of its values, most of which `repr` leaves out."""
     if not hasattr(value, "__array__"):
         return repr(value)
     array = np.asarray(value)

@@ -1,7 +1,7 @@
-"""Quantus (Hedström et al., JMLR 2023, arXiv 2202.06861): its metrics on our maps.
+"""Quantus (Hedström et al., JMLR 2023, arXiv 2202.06861): its metrics for our maps.
 
-`explain_func` is what Quantus' metrics take under that name. The other way needs no adapter: a function
-of Quantus' form, `(model, inputs, targets) -> maps`, is a method of the benchmark as it is.
+`explain_func` is the argument of that name of Quantus' metrics. The other direction needs no adapter: a
+function of Quantus' form, `(model, inputs, targets) -> maps`, is already a method of the benchmark.
 """
 
 from typing import Any
@@ -27,21 +27,21 @@ def explain_func(
 
     Args:
         model: The Keras 3 model.
-        inputs: Samples as the model takes them, `(batch, height, width, channels)`; or with the
+        inputs: Samples as the model takes them, `(batch, height, width, channels)`, or with the
             channels first, `(batch, channels, height, width)`, as Quantus' metrics pass them. Inputs
-            that fit the model as they are stay so.
-        targets: The class of each sample, `(batch,)`; for one output with a sigmoid 0 or 1.
-        method: See `rap_keras.create_analyzer`.
-        device: An argument of Quantus; not used.
-        **options: Those of the method.
+            that already fit the model stay unchanged.
+        targets: The class of each sample, `(batch,)`; 0 or 1 for one output with a sigmoid.
+        method: A method of `rap_keras.create_analyzer`.
+        device: An argument of Quantus that is not used.
+        **options: Options of the method.
 
     Returns:
-        np.ndarray: The relevance of each pixel, `(batch, height, width)`, summed over the channels,
-            because Quantus compares maps with inputs whose channels it has moved. For inputs without
-            channels, of their shape.
+        np.ndarray: The relevance of each pixel, `(batch, height, width)`, summed over the channels
+        because Quantus compares maps with inputs whose channels it has moved. For inputs without
+        channels, the relevance in their shape.
 
     Raises:
-        InputError: The inputs fit the model in neither layout, or as in `create_analyzer`.
+        InputError: The inputs do not fit the model in either layout, or as in `create_analyzer`.
 
     Example:
         >>> model = rap_keras.bundled.load("vgg")

@@ -1,7 +1,7 @@
-"""xplique (Fel et al., 2022, arXiv 2206.04394): explainers as methods, and methods as explainers.
+"""xplique (Fel et al., 2022, arXiv 2206.04394): its explainers as methods, and methods as explainers.
 
-An explainer of xplique is made from a model. It explains inputs for targets, one-hot rows over the
-classes: `Explainer(model)(inputs, targets)`.
+An explainer of xplique is made from a model. It explains inputs for targets, which are one-hot rows
+over the classes: `Explainer(model)(inputs, targets)`.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,27 @@ from rap_keras.interop.explainers import explainer_for
 
 
 def method(explainer: Callable[..., Any], **settings: Any) -> Callable[..., np.ndarray]:
-    """An explainer of xplique as a method, for `register_method` or a `FILE.py:function`.
+    """Turns an explainer of xplique into a method, for `register_method` or a `FILE.py:function`.
 
     Args:
         explainer: The class, such as `xplique.attributions.Rise`.
         **settings: Its arguments other than the model.
 
     Returns:
-        A function of a model, samples and classes to maps.
+        A function of a model, samples and classes that returns maps.
+
+    Example:
+        >>> class Brightness:  # stands for a class of xplique.attributions
+        ...     def __init__(self, model):
+        ...         self.model = model
+        ...     def __call__(self, inputs, targets):
+        ...         return inputs.mean(-1)
+        >>> brightness = rap_keras.interop.xplique.method(Brightness)
+        >>> _ = rap_keras.register_method("brightness", brightness, signed=False)
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = np.ones((1, 64, 64, 3), "float32")
+        >>> rap_keras.create_analyzer("brightness", model).analyze(x).shape
+        (1, 64, 64, 3)
     """
     made: list[tuple[Any, Any]] = []
 
@@ -35,12 +48,12 @@ def method(explainer: Callable[..., Any], **settings: Any) -> Callable[..., np.n
 
 
 class Explainer:
-    """A method as an explainer of xplique, for its metrics, such as AverageStability.
+    """A method as an explainer of xplique, to use with its metrics, such as AverageStability.
 
     Args:
         model: The Keras 3 model.
-        method: See `rap_keras.create_analyzer`.
-        **options: Those of the method.
+        method: A method of `rap_keras.create_analyzer`.
+        **options: Options of the method.
 
     Example:
         >>> explainer = rap_keras.interop.xplique.Explainer(rap_keras.bundled.load("vgg"), "gradient")
@@ -57,14 +70,15 @@ class Explainer:
 
         Args:
             inputs: Samples as the model takes them, `(batch, height, width, channels)`.
-            targets: A row over the classes for each, `(batch, classes)`: the largest is explained.
+            targets: A row over the classes for each sample, `(batch, classes)`. The largest entry is
+                explained.
 
         Returns:
             np.ndarray `(batch, height, width, 1)`: the relevance summed over the channels, as xplique's
-            explainers give it.
+            explainers return it.
 
         Raises:
-            InputError: The targets are no such rows, or as in `create_analyzer`.
+            InputError: The targets are not such rows, or as in `create_analyzer`.
         """
         rows = np.asarray(targets)
         if rows.ndim != 2 or len(rows) != len(inputs):
@@ -73,7 +87,7 @@ class Explainer:
                 f"got {rows.shape}: use one-hot rows."
             )
         explainer = explainer_for(self.model, self._method, self._options)
-        # One row of a model with one output stands for the output itself, which is the largest.
+        # With one output, a row has a single entry: explain the output itself.
         classes = rows.argmax(1).astype(np.int32) if rows.shape[1] > 1 else None
         return explainer.explain(np.asarray(inputs), classes).relevance.sum(-1, keepdims=True)
 

@@ -93,9 +93,9 @@ def _faithfulness(v: View, **given: Any) -> float:
 
 
 def _infidelity(v: View, **given: Any) -> tuple[float, float]:
-    relevance, drops = _by_draws(faithfulness.told_and_lost, v, Purpose.SQUARES, given)
+    predicted, drops = _by_draws(faithfulness.predicted_and_actual_drops, v, Purpose.SQUARES, given)
     error = faithfulness.squared_error
-    return error(relevance, drops), error(relevance, drops, scaled=True)
+    return error(predicted, drops), error(predicted, drops, scaled=True)
 
 
 def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
