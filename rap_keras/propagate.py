@@ -15,12 +15,12 @@ from rap_keras.network import linear
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import MAX_POOLING, PADDING, ROUTING, is_a
 from rap_keras.network.linear import Stage
-from rap_keras.rules import Rule, name_of, required_facts, told
+from rap_keras.rules import Rule, name_of, required_facts, with_facts
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one node computed: fresh tensors, so that gradients see this node alone."""
+    """The values of one node: new tensors, so that gradients involve only this node."""
 
     node: Node
     inputs: list[tf.Tensor]
@@ -31,7 +31,7 @@ class Record:
     padded: tf.Tensor | None = None
 
     def recompute(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The node's outputs for other inputs, under the same masks, in the inputs' dtype."""
+        """The node's outputs for other inputs, with the same masks, in the inputs' dtype."""
         return self.node.call(inputs, self.masks, as_is=True)
 
     def transposed(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -57,20 +57,20 @@ class Record:
 
     def before_activation(self, relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """From a kernel layer's output back to its last stage's z: through activation and bias."""
-        assert self.stages is not None  # only kernel layers are asked
+        assert self.stages is not None  # only called for kernel layers
         values = [tf.cast(r, y.dtype) for r, y in zip(relevances, self.outputs, strict=True)]
         zero = tf.UnconnectedGradients.ZERO
         return self.tape.gradient(self.outputs, [self.stages[-1].z], values, zero)
 
     def _routed(self, inputs: list[tf.Tensor], relevances: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Integers that are only moved, as tokens are before an embedding."""
+        """Integers that are only moved, such as tokens ahead of an embedding."""
         with _tape(inputs) as tape:
             outputs = self.recompute(inputs)
         return tape.gradient(outputs, inputs, list(relevances), tf.UnconnectedGradients.ZERO)
 
 
 def forward(graph: Graph, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
-    """Computes the logits, keeping what every node took and gave."""
+    """Computes the logits and keeps the inputs and outputs of every node."""
     values = dict(zip(graph.inputs, inputs, strict=True))
     records = []
     for node in graph.nodes:
@@ -96,7 +96,7 @@ def _padded(graph: Graph, node: Node, values: Mapping[int, tf.Tensor]) -> tf.Ten
 def compute(
     graph: Graph, node: Node, inputs: Sequence[tf.Tensor], masks: Sequence[tf.Tensor] = ()
 ) -> tuple[list[tf.Tensor], Record]:
-    """One node's outputs, as the model computes them, and what going back through it needs."""
+    """One node's outputs, as the model computes them, and the record for going back through it."""
     taken = [tf.identity(x) for x in inputs]
     if linear.is_linear(node.layer):
         return _linear(graph, node, taken)
@@ -104,7 +104,7 @@ def compute(
 
 
 def _linear(graph: Graph, node: Node, taken: list[tf.Tensor]) -> tuple[list[Any], Record]:
-    """Kernel layers are computed here, for the rules need z, which a fused activation hides."""
+    """Kernel layers are computed here, because rules need z, which a fused activation hides."""
     layer = node.layer
 
     def computed(dtype: Any) -> Record:
@@ -137,7 +137,7 @@ def _called(
     kinds = {t.dtype for t in [*taken, *given] if t.dtype.is_floating}
     if len(kinds) <= 1 and _is_wide(given):
         return given, Record(node, taken, given, tape, masks=masks)
-    # Relevance is shared in one precision, that of the outputs; half is not enough: again in it.
+    # Relevance needs one precision, that of the outputs, and more than half: compute again in it.
     wide = _widest([relevance_dtype(y.dtype) for y in given if y.dtype.is_floating])
     cast = [tf.cast(t, wide) if t.dtype.is_floating else t for t in taken]
     with _tape(cast) as tape:
@@ -150,14 +150,14 @@ def _widest(dtypes: Sequence[tf.DType]) -> tf.DType:
 
 
 def _summed(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The sum of the relevance that two consumers of a tensor give it, perhaps in two precisions."""
+    """The sum of the relevance from two consumers of a tensor, possibly in two precisions."""
     wide = _widest([a.dtype, b.dtype])
     return tf.cast(a, wide) + tf.cast(b, wide)
 
 
 @contextlib.contextmanager
 def _tape(inputs: Sequence[tf.Tensor]) -> Iterator[tf.GradientTape]:
-    """Records one node. Going back costs the node alone; `tf.gradients` would search the graph."""
+    """Records one node. Going back then costs only this node; `tf.gradients` would search the graph."""
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         for x in inputs:
             if x.dtype.is_floating:
@@ -170,7 +170,7 @@ def _is_wide(tensors: Sequence[tf.Tensor]) -> bool:
 
 
 def _pushed(graph: Graph, box: Box, slot: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The box of the inputs, pushed through the layers before a slot."""
+    """The box of the inputs, propagated through the layers up to a slot."""
     if slot not in box:
         node = graph.producers[slot]
         ends = [_pushed(graph, box, s) for s in node.inputs]
@@ -192,12 +192,13 @@ def backward(
     Args:
         graph: The model.
         table: The rule of each node.
-        records: What the forward pass kept.
-        box: Bounds of the inputs; grows by those of the layers in front.
+        records: The records of the forward pass.
+        box: Bounds of the inputs; the bounds of other slots are added.
         start: Relevance of the logits.
 
     Returns:
-        The relevance of each slot, and for each node, last first, its relevances at outputs and inputs.
+        The relevance of each slot, and for each node, last first, the relevances at its outputs and
+        inputs.
 
     Raises:
         InputError: A rule did not return one relevance per input.
@@ -209,9 +210,9 @@ def backward(
             relevance[slot] if slot in relevance else tf.zeros_like(y, dtype=start.dtype)
             for slot, y in zip(node.outputs, record.outputs, strict=True)
         ]
-        assert rule is not None  # Composite.assign refuses the others
+        assert rule is not None  # Composite.assign raises an error otherwise
         taken: Sequence[tf.Tensor | None] = [None] * len(node.inputs)
-        if any(slot in relevance for slot in node.outputs):  # else there is nothing to share
+        if any(slot in relevance for slot in node.outputs):  # otherwise there is nothing to share
             taken = _shares(graph, record, rule, box, given)
         for slot, part in zip(node.inputs, taken, strict=True):
             if part is not None:
@@ -228,7 +229,7 @@ def share(
 
 
 def _filled(shares: Sequence[tf.Tensor | None], record: Record) -> list[tf.Tensor]:
-    """Zeros where an input gets nothing."""
+    """Zeros for inputs that get nothing."""
     return [
         tf.zeros_like(x, dtype=relevance_dtype(x.dtype)) if part is None else part
         for x, part in zip(record.inputs, shares, strict=True)
@@ -247,26 +248,26 @@ def _shares(
         tf.cast(r, relevance_dtype(y.dtype)) if y.dtype.is_floating else r
         for r, y in zip(relevances, record.outputs, strict=True)
     ]
-    shares = told(rule, facts)(node.layer, record.inputs, record.outputs, relevances)
+    shares = with_facts(rule, facts)(node.layer, record.inputs, record.outputs, relevances)
     _check_returned(shares, node, record.inputs, rule)
     return shares
 
 
 def _unknown_fact(rule: Rule, node: Node, fact: str) -> str:
-    why = "no rule is told it"
+    why = "it is not known there"
     if fact == "box":
         why = (
-            "bounds are known at layers that only monotone ones lie before, of inputs with spatial axes "
-            "or by the option bounds"
+            "bounds are known only after monotone layers, for inputs with spatial axes or with the "
+            "option bounds"
         )
     return (
-        f"Expected rules to ask for what is known, but {name_of(rule)} asks for {fact!r} at layer "
-        f"{node.name!r}: {why}; give the layer another rule, or the argument a default value."
+        f"Expected rules to request known facts, but {name_of(rule)} requests {fact!r} at layer "
+        f"{node.name!r}: {why}; use another rule for the layer, or give the argument a default value."
     )
 
 
 def _check_returned(taken: Any, node: Node, inputs: Sequence[tf.Tensor], rule: Any) -> None:
-    """Refuses what a rule must not return."""
+    """Raises an error if a rule returned something invalid."""
     expected = [tuple(x.shape) for x in inputs]
     got = taken
     if isinstance(taken, list | tuple) and all(
@@ -285,7 +286,7 @@ def _check_returned(taken: Any, node: Node, inputs: Sequence[tf.Tensor], rule: A
 
 
 def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any]]:
-    """What a rule can ask about one node; see `rap_keras.rules`."""
+    """The facts that a rule can request about one node; see `rap_keras.rules`."""
     node = record.node
     facts: dict[str, Callable[[], Any]] = {
         "name": lambda: node.name,

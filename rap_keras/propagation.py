@@ -1,4 +1,4 @@
-"""Where relevance starts, and its way back by a table of rules: what both backends' analyzers hold."""
+"""Where relevance starts and how rules propagate it; used by both backends."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Propagation:
     Args:
         graph: The graph, from the inputs to the logits.
         composite: The rule of each layer.
-        bounds: Of the inputs, for rules that ask for their box; None: of each image.
+        bounds: Bounds of the inputs for rules that need them; None: the bounds of each image.
 
     Attributes:
         graph: The graph.
@@ -42,14 +42,14 @@ class Propagation:
         self._rules = {node.name: rule for node, rule in self.table.rows}
 
     def forward(self, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
-        """The logits, and what each node computed."""
+        """The logits, and the record of each node."""
         logits, records = forward(self.graph, inputs)
         return tf.cast(logits, relevance_dtype(logits.dtype)), records
 
     def backward(
         self, records: Sequence[Record], inputs: Sequence[tf.Tensor], start: tf.Tensor
     ) -> tuple[Mapping[int, tf.Tensor], Steps]:
-        """The relevance of every slot, and that of each node, from the relevance of the logits."""
+        """The relevance of every slot and of each node, from the relevance of the logits."""
         box = boxes(self.graph, inputs, self._bounds)
         return backward(self.graph, self.table, records, box, start)
 
@@ -58,8 +58,8 @@ class Propagation:
 
         Args:
             node: The node.
-            tensors: Its inputs, the relevance of its outputs, and the inputs of the graph if the rule
-                `takes_box`.
+            tensors: Its inputs, the relevance of its outputs and, if the rule `takes_box`, the inputs
+                of the graph.
         """
         n, m = len(node.inputs), len(node.outputs)
         xs, relevances, inputs = tensors[:n], tensors[n : n + m], tensors[n + m :]
@@ -67,11 +67,11 @@ class Propagation:
         box = boxes(self.graph, inputs, self._bounds) if inputs else {}
         relevances = [tf.cast(r, relevance_dtype(r.dtype)) for r in relevances]
         rule = self._rules[node.name]
-        assert rule is not None  # Composite.assign refuses the others
+        assert rule is not None  # Composite.assign raises an error otherwise
         return share(self.graph, record, rule, box, relevances)
 
     def takes_box(self, node: Node) -> bool:
-        """Whether a node's rule asks for the bounds of its input."""
+        """Whether a node's rule needs the bounds of its input."""
         rule = self._rules[node.name]
         return rule is not None and "box" in facts_of(rule, {"box"})
 
@@ -81,7 +81,7 @@ def started(logits: tf.Tensor, target: Target, start: Start) -> tf.Tensor:
 
     Args:
         logits: The logits; the last axis is that of classes.
-        target: What is explained, and what it is set against.
+        target: What is explained, and what it is compared with.
         start: The relevance without contrast: a function of the logits and of 1 at the explained
             neurons, 0 elsewhere.
     """
@@ -109,19 +109,18 @@ def select(logits: tf.Tensor, target: Target) -> tf.Tensor:
 def contrasted(
     start: tf.Tensor, logits: tf.Tensor, selected: tf.Tensor, contrast: Contrast
 ) -> tf.Tensor:
-    """The explained neurons against the others of the same position: |s_c| e_c - sum_k |s_c| w_k e_k.
+    """The explained neurons against the others at the same position: |s_c| e_c - sum_k |s_c| w_k e_k.
 
     Args:
-        start: Relevance of the selected logits, s, which is 0 elsewhere; the last axis is that of
-            classes.
+        start: The relevance s of the selected logits, 0 elsewhere; the last axis is that of classes.
         logits: The logits.
         selected: 1 at the selected neurons, 0 elsewhere.
-        contrast: How the others are weighted. "softmax": by their probabilities among themselves;
-            "uniform": alike; classes: these alike, and no other. None: there is no contrast.
+        contrast: How the others are weighted. "softmax": by their probabilities among themselves.
+            "uniform": equally. Class numbers: these equally, and no others. None: there is no contrast.
 
     Returns:
-        The relevance to start from, whose sum is 0. Evidence for the selected is positive, whatever the
-        sign of their logit. It is 0 where all of the classes are selected themselves.
+        The relevance to start from, whose sum is 0. Evidence for the selected neurons is positive,
+        whatever the sign of their logit. It is 0 if all of the classes are selected.
     """
     if contrast is None:
         return start

@@ -1,4 +1,4 @@
-"""Composites: which rule each layer of a model gets. Presets are tables, layer type => rule."""
+"""Composites: which rule each layer of a model gets. Presets are tables from layer types to rules."""
 
 from rap_keras.composites.composite import Composite, RuleTable, register_rule, table
 from rap_keras.composites.rap import rap_composite

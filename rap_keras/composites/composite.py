@@ -1,4 +1,4 @@
-"""Composites: which rule each layer of a model gets. Presets are tables, layer type => rule."""
+"""Composites: which rule each layer of a model gets. Presets are tables from layer types to rules."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from rap_keras.rules import Rule, name_of, required_facts, routing
 
 LayerType = str | type
 _registered: dict[type, Rule] = {}
-# Methods to suggest when a layer has no rule.
-WITHOUT_RULES = "gradient, integrated_gradients, smoothgrad; of images also occlusion and rise"
+# Methods to recommend if a layer has no rule.
+WITHOUT_RULES = "gradient, integrated_gradients, smoothgrad; for images also occlusion and rise"
 
 
 def register_rule(layer_type: type, rule: Rule) -> None:
-    """Registers the rule of a layer type for relevance propagation.
+    """Registers a rule for a layer type, for methods that propagate relevance.
 
-    It goes before every built-in rule and holds for subclasses that define no `call` of their own.
+    It takes precedence over built-in rules. It also applies to subclasses, unless they define a `call`.
 
     Args:
         layer_type: The class of the layer.
@@ -26,7 +26,7 @@ def register_rule(layer_type: type, rule: Rule) -> None:
             one per input tensor, in the inputs' shapes; see `rap_keras.rules`.
 
     Raises:
-        InputError: `layer_type` is not a class, or `rule` cannot be called.
+        InputError: `layer_type` is not a class, or `rule` is not callable.
 
     Example:
         >>> import keras
@@ -50,20 +50,29 @@ def register_rule(layer_type: type, rule: Rule) -> None:
 
 
 def has_registered_rule(layer: Any) -> bool:
-    """Whether `register_rule` gave a layer's type a rule."""
+    """Whether `register_rule` has a rule for a layer's type."""
     return types.lookup(layer, _registered) is not None
 
 
 class Composite:
-    """A table of rules, with others for the first and the last linear layers.
+    """A table of rules, with other rules for the first and the last linear layers.
 
     Args:
-        rules: Maps layer types to rules. A type is a class, or the name of a class of Keras. Rules that
-            `register_rule` registered go before, unless there is a default.
-        first: The rule of the kernel layers that no other feeds, where it can work (the input rule
-            needs an image).
-        last: The rule of the kernel layers that feed no other. It goes before `first`.
-        default: The rule of all types that the table lacks; None refuses them.
+        rules: Maps layer types to rules. A type is a class, or the name of a Keras class. Rules from
+            `register_rule` take precedence, unless there is a default.
+        first: The rule of the kernel layers that no other kernel layer feeds, where it can be applied
+            (the input rule needs an image).
+        last: The rule of the kernel layers that feed no other. It takes precedence over `first`.
+        default: The rule of all types that are not in the table. None: such layers raise an error.
+
+    Example:
+        >>> from rap_keras.composites.rap import RAP
+        >>> from rap_keras.rules import lrp
+        >>> composite = rap_keras.Composite({**RAP, "Dense": lrp.flat})
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> analyzer = rap_keras.create_analyzer("lrp", model, composite=composite)
+        >>> analyzer.analyze(np.ones((1, 64, 64, 3), "float32")).shape
+        (1, 64, 64, 3)
     """
 
     def __init__(
@@ -77,11 +86,11 @@ class Composite:
         self.first = first
         self.last = last
         self.default = default
-        # What a limit by a constant does, as activations do; None where the default is for all.
+        # The rule of a limit by a constant, as in activations; None if the default applies to all.
         self.limits: Rule | None = None if default else routing.share_sum
 
     def layer_classes(self) -> set[type]:
-        """The classes of layers, not named as Keras' own, that the table has rules for."""
+        """The classes of layers, not given by name, that the table has rules for."""
         return {kind for kind in self.rules if isinstance(kind, type) and hasattr(kind, "call")}
 
     def assign(self, graph: Graph) -> "RuleTable":
@@ -116,15 +125,15 @@ class Composite:
         limit = types.is_a(node.layer, {"Maximum", "Minimum", "Where"}) and len(node.inputs) == 1
         if limit and self.limits:
             return self.limits
-        own = {} if self.default else _registered
-        found = types.lookup(node.layer, self.rules | own) or self.default
+        registered = {} if self.default else _registered
+        found = types.lookup(node.layer, self.rules | registered) or self.default
         # No model has such a node, so a custom table may lack it.
         turns = found is None and isinstance(node.layer, Negative)
         return routing.pass_on if turns else found
 
 
 def _differs_from_its_name(graph: Graph, node: Node) -> bool:
-    """Whether an argument makes a layer something else than the table says of its type."""
+    """Whether an argument makes a layer compute something other than its type suggests."""
     layer = node.layer
     if types.is_a(layer, {"Average"}) and not types.is_layer(layer):  # ops.average, with weights
         return True
@@ -141,10 +150,15 @@ def _can_work(rule: Rule, graph: Graph, node: Node) -> bool:
 
 
 class RuleTable:
-    """Layer => rule, for one model. Prints as a table.
+    """The rule of each layer of a model. Printing it shows a table.
 
     Attributes:
         rows: Nodes and their rules, in the order of computation.
+
+    Example:
+        >>> analyzer = rap_keras.create_analyzer("rap", rap_keras.bundled.load("vgg"))
+        >>> [rap_keras.rules.name_of(rule) for _, rule in analyzer.rules().rows][:2]
+        ['rap.first', 'routing.winner']
     """
 
     def __init__(self, rows: list[tuple[Node, Rule | None]]) -> None:
@@ -166,7 +180,7 @@ def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
     unknown = [node for node, rule in table.rows if rule is None]
     kinds = sorted({type(node.layer).__name__ for node in unknown})
     bases = {base.__name__ for node in unknown for base in type(node.layer).__mro__[1:]}
-    why = " (a subclass with a call() of its own needs its own rule)" if bases & set(rules) else ""
+    why = " (a subclass that defines call() needs its own rule)" if bases & set(rules) else ""
     closed = "".join(
         f"\nLayer {n.name!r} cannot be opened: {n.closed}." for n in unknown if n.closed
     )
@@ -180,5 +194,18 @@ def _unknown(table: RuleTable, rules: Mapping[Any, Rule]) -> str:
 
 
 def table(*parts: tuple[Collection[LayerType], Rule]) -> dict[Any, Rule]:
-    """A table of rules from sets of type names and their rules; later parts go before earlier ones."""
+    """Makes a table of rules from pairs of type names and a rule. Later pairs override earlier ones.
+
+    Args:
+        *parts: Pairs of a set of layer types (names or classes) and their rule.
+
+    Returns:
+        Layer type => rule.
+
+    Example:
+        >>> from rap_keras.rules import lrp, routing
+        >>> rules = rap_keras.composites.table(({"Dense"}, lrp.z_plus), ({"ReLU"}, routing.pass_on))
+        >>> sorted(rules)
+        ['Dense', 'ReLU']
+    """
     return {name: rule for names, rule in parts for name in names}

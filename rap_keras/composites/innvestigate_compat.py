@@ -1,4 +1,4 @@
-"""Composites that compute what iNNvestigate 2.1 does where it departs from the definitions."""
+"""Composites that reproduce iNNvestigate 2.1 where it deviates from the definitions."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ BY_GRADIENT = types.ADDITION | types.AVERAGING | types.ACTIVATION | types.BATCH_
 
 
 class _InnvestigateComposite(Composite):
-    """iNNvestigate gives the input rule to layers that only Flatten, Permute or Reshape lie before."""
+    """Gives the input rule only to layers that follow the input, or its Flatten, Permute or Reshape."""
 
     def _first_layers(self, graph: Graph) -> set[str]:
         def at_input(slot: int) -> bool:
@@ -43,19 +43,19 @@ def innvestigate_composite(
     positive_norm: bool = False,
     **options: Any,
 ) -> Composite:
-    """The composite of a preset with what iNNvestigate 2.1 does otherwise; docs/baselines.md lists it.
+    """The composite of a preset with iNNvestigate 2.1's deviations, which docs/baselines.md lists.
 
-    The whole bias is in both denominators of alpha-beta; padding and neurons without contributions lose
-    their relevance; sums and averages are shared by signed values; separable convolutions are one map;
+    The whole bias is in both denominators of alpha-beta. Padding and neurons without contributions lose
+    their relevance. Sums and averages are shared by signed values. Separable convolutions are one map.
     ZeroPadding hides the first layer.
 
     Args:
         kernel: As in `composite`.
         dense: As in `composite`.
         first: As in `composite`.
-        wrong_norm: BatchNormalization gets its wrong weights.
-        deep_taylor: All layers without a kernel pass the gradient.
-        z_plus: Kernel layers take their inputs for non-negative.
+        wrong_norm: BatchNormalization gets iNNvestigate's incorrect weights.
+        deep_taylor: All layers without a kernel propagate the gradient.
+        z_plus: Kernel layers treat their inputs as non-negative.
         positive_norm: BatchNormalization gets alpha-beta on positive inputs.
         **options: As in `composite`.
 
@@ -63,7 +63,7 @@ def innvestigate_composite(
         The composite.
 
     Raises:
-        InputError: An option is wrong.
+        InputError: An option is invalid.
     """
 
     def departing(name: str) -> Rule:

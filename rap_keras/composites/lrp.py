@@ -1,7 +1,8 @@
 """The composites of layer-wise relevance propagation and deep Taylor decomposition.
 
-Each is a table, layer type => rule, with another rule for the first linear layer where there is one. The
-presets, which name the rules of kernel layers and their options, are in `rap_keras.analyzers.registry`.
+Each is a table from layer types to rules, in some cases with another rule for the first linear layer.
+The presets, which name the rules of kernel layers and their options, are in
+`rap_keras.analyzers.registry`.
 """
 
 import functools
@@ -29,7 +30,7 @@ INPUT_RULES: dict[str, Rule] = {
 
 
 def read_alpha_beta(alpha: float | None, beta: float | None) -> tuple[float, float]:
-    """Alpha and beta, of which one follows from the other.
+    """Alpha and beta; if one is missing, it follows from the other.
 
     Raises:
         InputError: Both are missing, or they do not fit together.
@@ -50,8 +51,8 @@ def read_alpha_beta(alpha: float | None, beta: float | None) -> tuple[float, flo
 def _alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Rule:
     alpha, beta = read_alpha_beta(alpha, beta)
     taken = "split" if read_boolean("bias", bias) else "none"
-    # With beta, the formula is taken literally. Without, it would lose the relevance of neurons with
-    # negative contributions only, as they occur after swish.
+    # With beta, the formula is used literally. Without, it would lose the relevance of neurons that
+    # have only negative contributions, which occur after swish.
     return functools.partial(
         lrp.alpha_beta, alpha=alpha, beta=beta, bias=taken, one_sided=beta == 0
     )
@@ -69,12 +70,12 @@ def _gamma(gamma: float) -> Rule:
 
 @dataclass(frozen=True)
 class Choice:
-    """A rule of kernel layers that presets choose, and what follows from it for other layers.
+    """A rule of kernel layers that presets choose, and the rules of other layers that follow from it.
 
     Attributes:
         make: Makes the rule from its options.
-        add: How sums are shared: "signed", as the z rule does; or "positive", which conserves where
-            signed sums cancel.
+        add: How sums are shared: "signed", as in the z rule, or "positive", which conserves relevance
+            where signed sums cancel.
         averaging: The rule of average pooling.
     """
 
@@ -83,9 +84,9 @@ class Choice:
     averaging: Rule = routing.in_proportion
 
     def made(self, options: Mapping[str, Any]) -> Rule:
-        """The rule, with those of the options that it has."""
-        own = inspect.signature(self.make).parameters
-        return self.make(**{name: value for name, value in options.items() if name in own})
+        """The rule, made from those of the options that it has."""
+        known = inspect.signature(self.make).parameters
+        return self.make(**{name: value for name, value in options.items() if name in known})
 
 
 CHOICES = {
@@ -104,16 +105,16 @@ def composite(kernel: str, dense: str = "", first: str = "", **options: Any) -> 
     """The composite of a preset.
 
     Args:
-        kernel: The rule of convolutions, a key of `CHOICES`, and of normalizations that are not folded.
-        dense: The rule of Dense layers; "" is `kernel`.
-        first: The rule of the first linear layer; "" is that of its type.
-        **options: Those of the rules.
+        kernel: The rule of convolutions and of normalizations that are not folded, a key of `CHOICES`.
+        dense: The rule of Dense layers; "" means `kernel`.
+        first: The rule of the first linear layer; "" means the rule of its type.
+        **options: Options of the rules.
 
     Returns:
         The composite.
 
     Raises:
-        InputError: An option is wrong.
+        InputError: An option is invalid.
     """
     chosen = CHOICES[kernel]
     rule = chosen.made(options)

@@ -35,19 +35,24 @@ class RAPOptions:
     """The options of RAP that choose its rules.
 
     Attributes:
-        variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": what the authors' released code
-            computes.
-        add: How sums of several tensors are shared: "absolute", "positive" or "signed", see
-            `rap_keras.rules.routing.share_sum`; None is the variant's own ("absolute" and "signed"). The
-            paper is silent.
-        input_rule: "box": eq. 10 at the first linear layer, where the input has spatial axes. "inner":
-            eqs. 7-9 there too. The released code decides by itself.
-        head: How the last linear layer shares. "absolute": eqs. 5-6, by the sizes of contributions.
-            "positive": by positive contributions alone (by the negative ones where there are none),
-            which separates classes (docs/contrast.md).
+        variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": the authors' released code.
+        add: How the relevance of a sum is shared among its tensors: "absolute", "positive" or "signed",
+            see `rap_keras.rules.routing.share_sum`. None: "absolute" for the paper's variant, which
+            does not cover sums, and "signed" for the released one.
+        input_rule: "box": eq. 10 at the first linear layer, if the input has spatial axes. "inner":
+            eqs. 7-9 there too. The released variant has its own input rule.
+        head: How the last linear layer shares relevance. "absolute": eqs. 5-6, by the sizes of
+            contributions. "positive": only by positive contributions (by the negative ones if there are
+            none), which separates classes (docs/contrast.md).
 
     Raises:
-        InputError: An option is none of its choices.
+        InputError: The value of an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> analyzer = rap_keras.create_analyzer("rap", model, head="positive", input_rule="inner")
+        >>> analyzer.head, analyzer.variant
+        ('positive', 'paper')
     """
 
     variant: str = "paper"
@@ -69,7 +74,7 @@ class RAPOptions:
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> "RAPOptions":
-        """Those of an analyzer's options; they are removed from them."""
+        """Removes these options from an analyzer's options and returns them."""
         return cls(**{name: options.pop(name) for name in cls.names() if name in options})
 
     def composite(self) -> Composite:
@@ -88,9 +93,18 @@ def rap_composite(
     input_rule: str = "box",
     head: str = "absolute",
 ) -> Composite:
-    """The composite of Relative Attributing Propagation, of the options of `RAPOptions`.
+    """The composite of Relative Attributing Propagation, with the options of `RAPOptions`.
+
+    Returns:
+        The composite.
 
     Raises:
-        InputError: An option is none of its choices.
+        InputError: The value of an option is invalid.
+
+    Example:
+        >>> composite = rap_keras.composites.rap_composite(head="positive")
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> rap_keras.create_analyzer("lrp", model, composite=composite).name
+        'lrp'
     """
     return RAPOptions(variant, add, input_rule, head).composite()

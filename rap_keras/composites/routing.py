@@ -1,4 +1,4 @@
-"""What the layers between the linear ones get."""
+"""Tables of rules for the layers between the linear ones."""
 
 import functools
 from typing import Any
@@ -9,7 +9,18 @@ from rap_keras.rules import Rule, contraction, routing
 
 
 def additions(by: str) -> dict[Any, Rule]:
-    """The rules of sums, shared as `rap_keras.rules.routing.share_sum` has it."""
+    """The rules of sums, shared as in `rap_keras.rules.routing.share_sum`.
+
+    Args:
+        by: "absolute", "positive" or "signed".
+
+    Returns:
+        Layer type => rule.
+
+    Example:
+        >>> sorted(rap_keras.composites.additions("signed"))
+        ['Add', 'Average', 'CustomScaleLayer', 'Subtract']
+    """
     return table(
         (types.ADDITION, functools.partial(routing.share_sum, by=by)),
         (types.SCALED_ADDITION, functools.partial(routing.share_scaled_sum, by=by)),
@@ -17,7 +28,7 @@ def additions(by: str) -> dict[Any, Rule]:
 
 
 def products(rule: Rule) -> dict[Any, Rule]:
-    """The rule of products of two tensors, of which each is linear in the other."""
+    """The rule of products of two tensors, each of which is linear in the other."""
     return table((types.CONTRACTION, functools.partial(contraction.contraction, rule=rule)))
 
 
@@ -33,7 +44,7 @@ ROUTING = table(
     (types.EMBEDDING, routing.sum_vector),
 )
 
-# AttnLRP (Achtibat et al. 2024) of what attention is made of.
+# AttnLRP (Achtibat et al. 2024) for the parts of attention.
 ATTN_LRP = table((types.CONTRACTION, contraction.bilinear), ({"Softmax"}, contraction.softmax))
 
 ADD_SHARES = ("absolute", "positive", "signed")

@@ -1,7 +1,7 @@
-"""The types of patterns, without loading TensorFlow."""
+"""The types of patterns. Does not load TensorFlow."""
 
-CASES = ("positive", "negative")  # a neuron is active, or not
-# The cases that each type needs sums of; "relu" is short for "relu.positive".
+CASES = ("positive", "negative")  # a neuron is active or inactive
+# The cases whose sums each type needs; "relu" is short for "relu.positive".
 CASES_OF = {
     "relu": ("positive",),
     "linear": CASES,

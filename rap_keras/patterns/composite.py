@@ -19,14 +19,22 @@ class PatternOptions:
     """The options of PatternNet and PatternAttribution.
 
     Attributes:
-        patterns: What `rap_keras.patterns.fit(model, data)` returned, or the path of its file.
-        project: Divide relevance by its largest size in each sample, at every tensor of rank 3 or more
-            that everything passes, and start from the sign of the largest logit; maps of images then lie
-            in [-1, 1]. As iNNvestigate 1.0.9 does (`reverse_project_bottleneck_layers`), which leaves
-            it out where the target is told.
+        patterns: The result of `rap_keras.patterns.fit(model, data)`, or the path of its file.
+        project: Divide relevance by its largest absolute value in each sample, at every tensor of rank
+            3 or more that lies on all paths, and start from the sign of the largest logit. Maps of
+            images then lie in [-1, 1]. This is what iNNvestigate 1.0.9 does
+            (`reverse_project_bottleneck_layers`); as there, it does not apply if a target is given.
 
     Raises:
-        InputError: An option is wrong.
+        InputError: An option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(4).images)
+        >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
+        >>> analyzer = rap_keras.create_analyzer("pattern.net", model, patterns=patterns, project=False)
+        >>> analyzer.project
+        False
     """
 
     patterns: Any = None
@@ -43,7 +51,7 @@ class PatternComposite(Composite):
     Args:
         method: "pattern.net" or "pattern.attribution".
         patterns: The patterns of the model.
-        project: Divide relevance that everything passes by its largest size in each sample.
+        project: Divide relevance at bottlenecks by its largest absolute value in each sample.
     """
 
     def __init__(self, method: str, patterns: Patterns, project: bool) -> None:
@@ -67,7 +75,7 @@ class PatternComposite(Composite):
         """The rule of every node of a graph.
 
         Raises:
-            InputError: The patterns are those of another model.
+            InputError: The patterns belong to another model.
             UnknownLayerError: A layer has no rule.
         """
         self._patterns.check(graph)

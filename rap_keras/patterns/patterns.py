@@ -1,4 +1,4 @@
-"""The patterns of a network: arrays by layer, and their file."""
+"""The patterns of a model: arrays by layer, and their file."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,13 +17,20 @@ from rap_keras.support.reading import read_headed
 
 
 class Patterns(Mapping[str, np.ndarray]):
-    """Layer name => pattern, an array of the shape of the layer's kernel.
+    """The pattern of each layer, by layer name: an array of the shape of the layer's kernel.
 
     A separable convolution has two: "layer[0]" (depthwise) and "layer[1]" (pointwise).
 
     Args:
         arrays: The patterns by layer name, as `analyzer.rules()` names the layers.
         pattern_type: How they were estimated, one of `PATTERN_TYPES`; for information.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(4).images)
+        >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
+        >>> patterns["logits"].shape == model.get_layer("logits").kernel.shape
+        True
     """
 
     def __init__(self, arrays: Mapping[str, Any], pattern_type: str = "relu") -> None:
@@ -44,7 +51,7 @@ class Patterns(Mapping[str, np.ndarray]):
         return f"Patterns({len(self)} layers, {self.pattern_type!r})"
 
     def check(self, graph: Graph) -> None:
-        """Refuses patterns that are not those of a model's kernel layers.
+        """Raises an error for patterns that do not belong to a model's kernel layers.
 
         Raises:
             InputError: Names or shapes differ, or a value is not finite.
@@ -57,10 +64,10 @@ class Patterns(Mapping[str, np.ndarray]):
             )
 
     def save(self, path: str | Path) -> None:
-        """Writes the patterns to a `.npz` file, without pickle.
+        """Saves the patterns to a `.npz` file, without pickle.
 
         Args:
-            path: The file; its folder is made where it is missing.
+            path: The file. Its folder is created if it is missing.
 
         Raises:
             InputError: It cannot be written.
@@ -70,23 +77,37 @@ class Patterns(Mapping[str, np.ndarray]):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Reads patterns that `save` wrote.
+        """Loads patterns that `save` wrote.
 
         Args:
             path: The file.
 
+        Returns:
+            The patterns.
+
         Raises:
-            InputError: The file is none of `save`.
+            InputError: The file was not written by `save`.
         """
         header, arrays = read_headed(Path(path), "patterns", {"pattern_type": str})
         return cls({key.partition("/")[2]: a for key, a in arrays.items()}, header["pattern_type"])
 
 
 def as_patterns(patterns: Any) -> Patterns:
-    """Patterns from what an analyzer is given: themselves, or the path of their file.
+    """Patterns as an analyzer accepts them: a `Patterns` object, or the path of its file.
+
+    Args:
+        patterns: The object or the path.
+
+    Returns:
+        The patterns.
 
     Raises:
         InputError: It is neither.
+
+    Example:
+        >>> patterns = rap_keras.patterns.Patterns({"dense": np.ones((3, 2))})
+        >>> rap_keras.patterns.as_patterns(patterns) is patterns
+        True
     """
     if isinstance(patterns, str | Path):
         return Patterns.load(patterns)
@@ -108,7 +129,7 @@ def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
 
 
 def check_shapes(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuses patterns or statistics of another model."""
+    """Raises an error for patterns or statistics of another model."""
     for name in [*expected, *found]:
         if found.get(name) != expected.get(name):
             got, wanted = (
@@ -116,8 +137,8 @@ def check_shapes(what: str, found: Mapping[str, Any], expected: Mapping[str, Any
                 for shapes in (found, expected)
             )
             raise InputError(
-                f"Expected {what} of this model, but for layer {name!r} there is {got} in place of "
-                f"{wanted}: fit them again, for this model."
+                f"Expected {what} of this model, but layer {name!r} has {got} instead of {wanted}: "
+                "fit them again with this model."
             )
 
 
@@ -130,7 +151,7 @@ def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The name and shape of the pattern of each kernel layer of a graph.
 
     Raises:
-        InputError: There is none, or one of a type that has no patterns.
+        InputError: There is no kernel layer, or one of a type that has no patterns.
     """
     shapes = {}
     for node in kernel_nodes(graph):
@@ -151,6 +172,6 @@ def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 
 def dtype_of(graph: Graph) -> str:
-    """The dtype of patterns: single precision, except for double precision models."""
+    """The dtype of patterns: single precision, except for double-precision models."""
     layers = (node.layer for node in kernel_nodes(graph))
     return "float64" if any(la.compute_dtype == "float64" for la in layers) else "float32"

@@ -1,18 +1,16 @@
-"""The patterns of PatternNet and PatternAttribution, and their estimation from data.
+"""Estimates the patterns of PatternNet and PatternAttribution from data.
 
-A kernel layer computes y = w^T x of a patch x of its input. Its pattern a, of the kernel's shape, is
-what the signal in x does when y changes (Kindermans et al., "Learning how to explain neural networks:
-PatternNet and PatternAttribution", ICLR 2018, arXiv 1705.05598). Over all samples and positions:
+A kernel layer computes y = w^T x of a patch x of its input. Its pattern a, of the kernel's shape,
+describes how the signal in x changes when y changes (Kindermans et al., "Learning how to explain neural
+networks: PatternNet and PatternAttribution", ICLR 2018, arXiv 1705.05598). Over all samples and
+positions:
 
     linear          a = (E[x y] - E[x] E[y]) / (E[y^2] - E[y]^2)
     relu.positive   a = (E+[x y] - E+[x] E[y]) / (E+[y^2] - E+[y] E[y])
     relu.negative   the same with E-
 
-E+ is over the cases in which the neuron is active (y plus bias > 0, after BatchNormalization), E- over
-the others, E over both. The denominators are w^T times the numerators, so that w^T a = 1.
-
-    patterns = rap_keras.patterns.fit(model, images)
-    patterns.save("patterns.npz")
+E+ is the mean over the cases in which the neuron is active (y plus bias > 0, after BatchNormalization),
+E- over the others, and E over both. The denominators are w^T times the numerators, so w^T a = 1.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,22 +41,28 @@ _DTYPES = ("float32", "float64")
 
 
 class Statistics:
-    """Sums over samples that patterns follow from, in float64.
+    """Sums over samples that patterns are computed from, in float64.
 
-    They can be updated batch by batch, saved, loaded and resumed, and merged over shards of the
-    data; the result is that of one pass over all of it.
+    They can be updated batch by batch, saved, loaded and resumed, and merged over shards of the data.
 
     Args:
-        model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it; or one that is open
-            already (`LoadedModel.network`).
-        pattern_type: The type of pattern that they have to serve; None: all types. "relu" takes half
-            of the time and memory of all.
+        model: A Keras 3 model, built, or a Keras 2 model as iNNvestigate takes it; or an opened model
+            (`LoadedModel.network`).
+        pattern_type: The type of pattern to compute; None: all types. "relu" takes half of the time and
+            memory.
 
     Attributes:
         samples: The number of samples so far.
 
     Raises:
-        InputError: The pattern type is unknown, or the model cannot be followed or has no kernel layer.
+        InputError: The pattern type is unknown, or the model cannot be traced or has no kernel layer.
+
+    Example:
+        >>> statistics = rap_keras.patterns.Statistics(rap_keras.bundled.load("vgg"), "relu")
+        >>> for batch in np.random.default_rng(0).random((2, 4, 64, 64, 3)):
+        ...     statistics.update(batch)
+        >>> statistics.samples, statistics.patterns().pattern_type
+        (8, 'relu')
     """
 
     def __init__(self, model: Any, pattern_type: str | None = None) -> None:
@@ -71,14 +75,13 @@ class Statistics:
         self._network = None if model is None else open_network(model)
         self._run: Run | None = None
         if self._network is not None:
-            kernel_shapes(self._network.graph)  # refuses what has no patterns
+            kernel_shapes(self._network.graph)  # raises an error if there are no patterns
 
     def update(self, x: Any) -> None:
         """Adds the sums over one batch, which is computed at once.
 
         Args:
-            x: Array or tensor of shape (batch, ...), as the model takes it; a list or dict of them for
-                several inputs.
+            x: Samples as the model takes them, (batch, ...); a list or dict for several inputs.
 
         Raises:
             InputError: x does not fit the model or is not finite, or the model's values overflow.
@@ -86,8 +89,8 @@ class Statistics:
         network = self._network
         if network is None:
             raise InputError(
-                "Expected statistics with a model to update, got some that were loaded without: pass "
-                "it, Statistics.load(path, model)."
+                "Expected statistics with a model to update, got some that were loaded without one: "
+                "pass it, Statistics.load(path, model)."
             )
         arrays, _ = network.read(x)
         if not len(arrays[0]):
@@ -96,7 +99,7 @@ class Statistics:
             graph, cases = network.graph, self._cases
             self._run = network.compiled(lambda inputs: batch_sums(graph, inputs, cases))
         sums = self._run(arrays)
-        if not all(np.isfinite(a).all() for own in sums.values() for a in own.values()):
+        if not all(np.isfinite(a).all() for one in sums.values() for a in one.values()):
             raise InputError(
                 "Expected finite statistics, got NaN or infinity from finite data: the model's own "
                 "values overflow; scale the data as the model expects it."
@@ -111,27 +114,23 @@ class Statistics:
         progress: bool = True,
         preprocess: Callable[[Any], Any] | None = None,
     ) -> None:
-        """Adds the sums over data, batch by batch. Only one batch is computed and held at a time.
+        """Adds the sums over data, batch by batch. Only one batch is in memory at a time.
 
         Args:
-            data: Arrays, as `update` takes them; a batched `tf.data.Dataset`, or any other iterable of
-                batches; or the path of a folder of images. Of elements (x, y) the first counts.
-            batch_size: Samples that are computed at a time, where data are arrays or a folder.
-            progress: Show a progress bar, on a terminal.
-            preprocess: For a folder: the function that turns RGB images of the model's size, uint8
-                `(n, height, width, 3)`, into the model's input.
+            data: As in `fit`.
+            batch_size: As in `fit`.
+            progress: As in `fit`.
+            preprocess: As in `fit`.
 
         Raises:
-            InputError: As `update`; data are nothing that can be iterated, or there are none; there is
-                no such folder, or an image cannot be read; there is a folder without `preprocess`, or
-                `preprocess` without one.
+            InputError: As in `fit`.
         """
         if isinstance(data, str | Path):
             parts, total = self._images(data, batch_size, preprocess)
         elif preprocess is not None:
             raise InputError(
-                "Expected the path of a folder of images where there is preprocess, got "
-                f"{type(data).__name__}: preprocess the data before."
+                "Expected the path of a folder of images with preprocess, got "
+                f"{type(data).__name__}: preprocess the data first."
             )
         else:
             parts, total = batches(data, batch_size)
@@ -144,7 +143,7 @@ class Statistics:
     def _images(
         self, source: str | Path, batch_size: int, preprocess: Callable[[Any], Any] | None
     ) -> tuple[Iterator[Any], int | None]:
-        """The images of a folder as batches, warped to the size that the model takes."""
+        """The images of a folder as batches, resized to the size that the model takes."""
         paths = collect_images([source])
         if not callable(preprocess):
             raise InputError(
@@ -152,7 +151,7 @@ class Statistics:
                 "function that turns uint8 RGB images into the model's input."
             )
         size = None
-        if self._network is not None:  # update says what is missing
+        if self._network is not None:  # otherwise `update` raises the error
             shapes = [self._network.graph.shapes[slot] for slot in self._network.graph.inputs]
             if len(shapes) != 1 or len(shapes[0]) != 4:
                 raise InputError(
@@ -166,9 +165,9 @@ class Statistics:
         return image_batches(paths, preprocess, batch_size, size)
 
     def _add(self, sums: Sums, samples: int) -> None:
-        for name, own in sums.items():
+        for name, one in sums.items():
             mine = self._sums.setdefault(name, {})
-            for key, value in own.items():
+            for key, value in one.items():
                 if key in mine:
                     mine[key] += value
                 else:
@@ -176,13 +175,13 @@ class Statistics:
         self.samples += samples
 
     def merge(self, other: "Statistics") -> None:
-        """Adds the statistics of other data of the same model.
+        """Adds the statistics of other data for the same model.
 
         Args:
-            other: They stay as they are.
+            other: The other statistics. They are not changed.
 
         Raises:
-            InputError: They are of another model or serve other pattern types.
+            InputError: They belong to another model or another pattern type.
         """
         if self._cases != other._cases:
             raise InputError(
@@ -203,21 +202,21 @@ class Statistics:
         return result
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Layer name => shape of its pattern."""
-        return {name: own[f"x.{self._cases[0]}"].shape for name, own in self._sums.items()}
+        """The shape of the pattern of each layer, by name."""
+        return {name: one[f"x.{self._cases[0]}"].shape for name, one in self._sums.items()}
 
     def patterns(self, pattern_type: str = "relu") -> Patterns:
-        """The patterns that follow from the statistics.
+        """The patterns computed from the statistics.
 
         Args:
             pattern_type: One of `PATTERN_TYPES`; "relu" is "relu.positive".
 
         Returns:
-            Layer name => array of the kernel's shape. The pattern of a neuron that is never in the
-            cases of the type, or does not vary, is 0.
+            The patterns. That of a neuron is 0 if none of the type's cases occurred, or if its value
+            does not vary.
 
         Raises:
-            InputError: The type is unknown or not served, or there are no samples.
+            InputError: The type is unknown or not covered by the statistics, or there are no samples.
         """
         choose("pattern_type", pattern_type, PATTERN_TYPES)
         cases = CASES_OF[pattern_type]
@@ -229,15 +228,15 @@ class Statistics:
         if not self.samples:
             raise InputError("Expected statistics of some data, got no samples: update them first.")
         arrays = {
-            name: _pattern(own, cases).astype(self._dtype) for name, own in self._sums.items()
+            name: _pattern(one, cases).astype(self._dtype) for name, one in self._sums.items()
         }
         return Patterns(arrays, pattern_type)
 
     def save(self, path: str | Path) -> None:
-        """Writes the statistics to a `.npz` file, without pickle.
+        """Saves the statistics to a `.npz` file, without pickle.
 
         Args:
-            path: The file; its folder is made where it is missing.
+            path: The file. Its folder is created if it is missing.
 
         Raises:
             InputError: It cannot be written.
@@ -249,19 +248,22 @@ class Statistics:
             "dtype": self._dtype,
         }
         sums = self._sums.items()
-        arrays = {f"{key}/{name}": array for name, own in sums for key, array in own.items()}
+        arrays = {f"{key}/{name}": array for name, one in sums for key, array in one.items()}
         write_arrays(Path(path), header, arrays)
 
     @classmethod
     def load(cls, path: str | Path, model: Any = None) -> Self:
-        """Reads statistics that `save` wrote.
+        """Loads statistics that `save` wrote.
 
         Args:
             path: The file.
-            model: Their model, to resume them.
+            model: The model, to add more data.
+
+        Returns:
+            The statistics.
 
         Raises:
-            InputError: The file is none of `save`, or of another model.
+            InputError: The file was not written by `save`, or belongs to another model.
         """
         expected = {"samples": int, "cases": list, "dtype": str}
         header, arrays = read_headed(Path(path), "statistics", expected)
@@ -288,29 +290,28 @@ def fit(
 ) -> Patterns:
     """Estimates the patterns of a model's kernel layers in one pass over data.
 
-    For statistics that serve all types, or that are saved, merged or resumed: `Statistics`.
+    Use `Statistics` for statistics of all types, or to save, merge or resume them.
 
     Args:
-        model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it.
-            It is not changed; Dropout is off.
-        data: What the model was trained on, or a good part of it, as the model takes it: arrays, a
-            batched `tf.data.Dataset`, or another iterable of batches; or the path of a folder of
-            images. Of elements (x, y) the first counts.
+        model: A Keras 3 model, built, or a Keras 2 model as iNNvestigate takes it. It is not changed.
+        data: The training data, or a good part of it, as the model takes it: arrays, a batched
+            `tf.data.Dataset` or another iterable of batches; or the path of a folder of images. Of
+            pairs (x, y), x is used.
         pattern_type: "relu" (or "relu.positive"), "relu.negative" or "linear"; see this module.
-        batch_size: Samples that are computed at a time, where data are arrays or a folder.
+        batch_size: Number of samples per batch, if data are arrays or a folder.
         progress: Show a progress bar, on a terminal.
-        preprocess: For a folder: the function that turns RGB images of the model's size, uint8
-            `(n, height, width, 3)`, into the model's input.
-        output: Which output of a model with several is explained, by name or number: patterns are of the
-            layers before it.
+        preprocess: For a folder: the function that turns RGB images of the model's size, uint8 `(n,
+            height, width, 3)`, into the model's input.
+        output: Which output is explained if the model has several, by name or number: only the layers
+            that lead to it get patterns.
 
     Returns:
-        Layer name => pattern, an array of the shape of the layer's kernel.
+        The pattern of each layer, by layer name.
 
     Raises:
-        InputError: The type is unknown; the model cannot be followed or has no kernel layer; there are
-            no data, or they do not fit or are not finite; an image cannot be read, or there is a folder
-            without `preprocess`, or `preprocess` without one.
+        InputError: The type is unknown; the model cannot be traced or has no kernel layer; the data are
+            empty, do not fit or are not finite; an image cannot be read; or only one of a folder and
+            `preprocess` is given.
 
     Example:
         >>> model = rap_keras.bundled.load("vgg")
@@ -325,7 +326,7 @@ def fit(
 
 
 def _pattern(sums: Mapping[str, np.ndarray], cases: Sequence[str]) -> np.ndarray:
-    """One layer's pattern by the equations above, from its sums."""
+    """The pattern of one layer, by the equations above, from its sums."""
 
     def summed(key: str, over: Sequence[str] = cases) -> np.ndarray:
         return sum(sums[f"{key}.{case}"] for case in over[1:]) + sums[f"{key}.{over[0]}"]
@@ -343,7 +344,7 @@ def _check_sums(path: str | Path, cases: Sequence[str], dtype: str, sums: Sums) 
     keys = {f"{key}.{case}" for key in ("count", "y", "yy") for case in CASES}
     keys |= {f"{key}.{case}" for key in ("x", "xy") for case in cases}
     known = cases in CASES_OF.values() and dtype in _DTYPES
-    if not known or any(set(own) != keys for own in sums.values()):
+    if not known or any(set(one) != keys for one in sums.values()):
         raise InputError(
             f"Expected all sums in the statistics {str(path)!r}, but some are missing."
         )

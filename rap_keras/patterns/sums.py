@@ -1,4 +1,4 @@
-"""The sums over a batch that patterns are estimated from, of models of either backend."""
+"""The sums over a batch that patterns are estimated from; used by both backends."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,11 +25,11 @@ Sums = dict[str, dict[str, Any]]
 
 
 def _decision(graph: Graph, node: Node) -> int | None:
-    """The slot whose sign shows whether a neuron is active: what goes into the next activation.
+    """The slot whose sign shows whether a neuron is active: the input of the next activation.
 
-    On the way there are BatchNormalization, layers that are the identity at inference, and sums of
-    tensors of one shape. Where no activation follows the sums, they do not count. None: it is the
-    node's own output before its fused activation.
+    Between them there may be BatchNormalization, layers that are the identity at inference, and sums of
+    tensors of one shape. If no activation follows the sums, they are ignored. None means the node's own
+    output before its fused activation.
     """
     if activation_name(node.layer) is not None:
         return None
@@ -57,8 +57,8 @@ def batch_sums(
 ) -> dict[str, dict[str, tf.Tensor]]:
     """The sums of each kernel layer over one batch, a tensor per input.
 
-    The name of each kernel layer's map => "count", "y", "yy", "x" and "xy", each ".case" => float64; x
-    and x y are summed over the given cases only.
+    The keys are the names of the layers' maps, then "count", "y", "yy", "x" and "xy", each with
+    ".case". Values are float64. x and x y are summed only over the given cases.
     """
     _, records = forward(graph, inputs)
     makers = {slot: record for record in records for slot in record.node.outputs}
@@ -80,9 +80,10 @@ def batch_sums(
 
 
 def _without_shift(record: Record, normalization: Record) -> list[Stage]:
-    """The stages of a layer that takes normalized values g x + c, for g x.
+    """The stages of a layer with g x as its input, if the input is normalized, g x + c.
 
-    E+[x y] - E+[x] E[y] depends on the origin of x; g x has that of the layer that both fold into.
+    E+[x y] - E+[x] E[y] depends on the origin of x. g x has the origin of the layer that both fold
+    into.
     """
     (shift,) = normalization.recompute([tf.zeros_like(normalization.inputs[0])])
     (x,) = record.inputs
@@ -94,7 +95,7 @@ def _layer_sums(
 ) -> dict[str, dict[str, tf.Tensor]]:
     """The sums of each stage of a kernel layer; the decision's sign shows the active neurons."""
     layer = node.layer
-    # No activation follows the first of two maps; its sign alone decides, as for a layer of its own.
+    # No activation follows the first of two maps: like a separate layer, only its sign decides.
     signs = [stage.output for stage in stages[:-1]] + [decision]
     names = stage_names(node.name, len(stages))
     axes = kernels.type_of(layer).neurons
@@ -107,11 +108,11 @@ def _layer_sums(
 
 
 def _widened(stage: Stage) -> Stage:
-    """A map of one case a sample in float64, so that only its input has the model's precision.
+    """A map with one case per sample, in float64, so that only its input has the model's precision.
 
-    Its cases are few: the rounding of y, which differs with the processor and the size of the batch,
-    would cost digits of E+[y^2] - E+[y] E[y] where a neuron is seldom active. Maps at many positions
-    have many cases, and most of the cost, which would be three times as high.
+    Such a map has few cases. The rounding of y, which differs with the processor and the batch size,
+    would cost digits of E+[y^2] - E+[y] E[y] if a neuron is rarely active. Maps at many positions have
+    many cases and most of the cost, which would be three times as high.
     """
     if stage.x.shape.rank > 2:
         return stage
@@ -134,7 +135,7 @@ def _stage_sums(
     shape = [1] * stage.kernel.shape.rank
     for axis in neuron_axes:
         shape[axis] = stage.kernel.shape[axis]
-    # sum over patches of x s^T, of the kernel's shape: what the kernel's gradient is.
+    # sum over patches of x s^T, of the kernel's shape: the gradient of the kernel.
     _, correlation = pullback(lambda kernel: stage.apply(stage.x, kernel), stage.kernel)
 
     def summed(values: tf.Tensor) -> tf.Tensor:
@@ -148,7 +149,7 @@ def _stage_sums(
         sums = {"count": count, "y": y_sum, "yy": summed(tf.cast(mask, tf.float64) * wide * wide)}
         sums = {key: tf.reshape(value, shape) for key, value in sums.items()}
         if case in cases:
-            # y less its mean, for what the covariance takes off again would cost half of the digits.
+            # y minus its mean: the covariance subtracts it anyway, and it would cost half of the digits.
             mean = tf.cast(y_sum / tf.maximum(count, 1), y.dtype)
             centred = y - tf.reshape(mean, [-1] + [1] * (rank - 1 - channels))
             x = tf.cast(correlation(mask), tf.float64)

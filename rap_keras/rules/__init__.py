@@ -1,39 +1,40 @@
-"""The rules: how a layer's relevance is shared among its inputs.
+"""Rules: how the relevance of a layer's outputs is shared among its inputs.
 
 A rule is a function
 
     rule(layer, inputs, outputs, relevances) -> list of relevances, one per input tensor, same shapes
 
 of tensors inside a TensorFlow graph, where `tf.gradients(outputs, inputs, ...)` gives the layer's
-transposed map. `relevances` has one tensor per output, in at least single precision, and so has what is
-returned; None means that an input gets nothing. A rule that needs to know more asks for it by the name
-of a keyword-only argument. Without a default value, the rule applies only where the fact is known:
+transposed map. `relevances` has one tensor per output. Relevances have at least single precision. None
+in the returned list means that an input gets nothing. A rule can request more facts by naming them as
+keyword-only arguments. If the argument has no default value, the rule applies only where the fact is
+known:
 
     name          the node's name, unique in the model
-    bottleneck    whether everything passes the node's output on its way to the model's output
+    bottleneck    whether the node's output lies on every path to the model's output
     stages        list of `rap_keras.network.linear.Stage`: a kernel layer's maps, already computed; for
                   class 0 of one sigmoid the last layer's have kernel and bias of the other sign
     nonnegative   whether all inputs are known to be >= 0
     rectified     whether a ReLU cuts every output, so that relevance is 0 where it is not positive
-    box           (low, high): bounds of the image, pushed to this layer; tensors of the input's shape
+    box           (low, high): bounds of the image, taken to this layer; tensors of the input's shape
     before_activation  back through the activation and the bias of a kernel layer alone: relevances ->
                   list with that of the last stage's z
     transposed    the layer's transposed map, faster than tf.gradients: relevances -> list, one per input
-    recompute     the layer for other inputs, under the same masks: inputs -> list of outputs
-    starts_constant  whether a constant comes before the tensors, as in 1 / x
-    left_out      whether the layer's own activation is left out, as the softmax of a head is
+    recompute     the layer for other inputs, with the same masks: inputs -> list of outputs
+    starts_constant  whether a constant precedes the tensors, as in 1 / x
+    left_out      whether the layer's own activation is left out, such as the softmax of a head
     gates         for each input of a product, whether it is a gate (bounded, broadcast over the others,
-                  or made of their statistics)
-    statistics    for each input, whether it is made of constants, or of statistics (means, ...) of
-                  another, alone
-    samples       the axes of the samples, in the inputs and in the outputs
-    padded        where the input of a max-pooling is padding, right before it; None where nothing is
-    drops         whether relevance may arrive at constants: padding, or what a tensor is joined with
-    weights       for each input, whether it is bounded, as the weights of an attention are
+                  or computed from their statistics)
+    statistics    for each input, whether it is computed only from constants, or only from statistics
+                  (means, ...) of another input
+    samples       the batch axes of the inputs and of the outputs
+    padded        where the input of a max-pooling is padding, right before it; None if nothing is
+    drops         whether relevance may arrive at constants: padding, or a constant that is joined
+    weights       for each input, whether it is bounded, as attention weights are
 
-Two decorators make such functions of shorter ones. A `layer_rule` takes only what it names of layer,
-inputs, outputs, relevances and these facts. A `kernel_rule` is one step back through a linear map of a
-kernel layer:
+Two decorators make such functions from shorter ones. A `layer_rule` takes only those of layer, inputs,
+outputs, relevances and these facts that it names. A `kernel_rule` is one step back through a linear map
+of a kernel layer:
 
     @kernel_rule
     def z_plus(stage, relevance, facts):
@@ -61,14 +62,24 @@ Samples = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a step back through one map of a kernel layer may ask.
+    """Facts about one map of a kernel layer that a step back through it can use.
 
     Attributes:
         layer: The layer.
         nonnegative: Whether the input of this map is known to be >= 0.
         rectified: Whether a ReLU cuts every output of this map.
-        is_first: Whether this is the layer's first map, whose input is that of the layer.
-        is_last: Whether this is its last. Only separable convolutions have more than one.
+        is_first: Whether this is the layer's first map, whose input is the layer's input.
+        is_last: Whether this is its last map. Only separable convolutions have several.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> @rap_keras.rules.kernel_rule
+        ... def show(stage, relevance, facts):
+        ...     print(facts.is_first, facts.is_last, facts.nonnegative)
+        ...     return stage.x * 0
+        >>> layer, x = keras.layers.Dense(1), tf.ones((1, 2))
+        >>> _ = show(layer, [x], [layer(x)], [layer(x)], nonnegative=True)
+        True True True
     """
 
     layer: Any
@@ -79,12 +90,25 @@ class Facts:
 
 
 def kernel_rule(step: Callable[..., tf.Tensor]) -> Rule:
-    """Makes a rule of kernel layers from the way back through one of their maps.
+    """Makes a rule of kernel layers from a step back through one of their maps.
 
     Args:
-        step: `step(stage, relevance, facts, *, options) -> relevance`, from the relevance at the output
-            of a `rap_keras.network.linear.Stage` to that at its input. It may also ask for facts of the
-            layer, as keyword-only parameters: `box`.
+        step: `step(stage, relevance, facts, *, options) -> relevance`: from the relevance at the output
+            of a `rap_keras.network.linear.Stage` to the relevance at its input. It can request facts of
+            the layer as keyword-only parameters, such as `box`.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> @rap_keras.rules.kernel_rule
+        ... def z_rule(stage, relevance, facts):
+        ...     return stage.x * stage.back(relevance / stage.z)
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> z_rule(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
 
     @functools.wraps(step)
@@ -102,43 +126,53 @@ def kernel_rule(step: Callable[..., tf.Tensor]) -> Rule:
         stages = stages or linear.stages(layer, inputs[0])
         relevance, last = relevances[0], len(stages) - 1
         for k in range(last, -1, -1):
-            # What is known of the layer is known of the first map's input and the last map's output.
+            # Facts of the layer hold for the first map's input and the last map's output.
             known = nonnegative and k == 0, rectified and k == last
             facts = Facts(layer, *known, is_first=k == 0, is_last=k == last)
             relevance = step(stages[k], relevance, facts, **options)
         return [relevance]
 
-    own = list(inspect.signature(step).parameters.values())[3:]
-    return _signed(rule, [*_parameters(rule)[:-1], *own])
+    options = list(inspect.signature(step).parameters.values())[3:]
+    return _signed(rule, [*_parameters(rule)[:-1], *options])
 
 
 def layer_rule(function: Callable[..., Shares]) -> Rule:
-    """Makes a rule of a function that takes only what it names.
+    """Makes a rule from a function that takes only the arguments that it names.
 
     Args:
         function: Its parameters are any of layer, inputs, outputs, relevances and the facts, and its
-            options. Where the caller does not know `transposed`, `recompute` or `samples`, they are
-            filled in.
+            options. If the caller does not give `transposed`, `recompute` or `samples`, they are
+            computed.
+
+    Returns:
+        The rule.
+
+    Example:
+        >>> @rap_keras.rules.layer_rule
+        ... def pass_on(relevances):
+        ...     return list(relevances)
+        >>> pass_on("layer", ["x"], ["y"], ["relevance"])
+        ['relevance']
     """
-    asked = inspect.signature(function).parameters
+    requested = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def rule(
         layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors, **known: Any
     ) -> Shares:
-        for fact in asked.keys() & _FILLED.keys():
+        for fact in requested.keys() & _FILLED.keys():
             if known.get(fact) is None:
                 known[fact] = _FILLED[fact](layer, inputs, outputs)
         given = {"layer": layer, "inputs": inputs, "outputs": outputs, "relevances": relevances}
-        return function(**{name: given[name] for name in asked.keys() & given.keys()}, **known)
+        return function(**{name: given[name] for name in requested.keys() & given.keys()}, **known)
 
     general = _parameters(rule)[:-1]
-    own = [
+    further = [
         p.replace(kind=p.KEYWORD_ONLY, default=None if p.name in _FILLED else p.default)
-        for p in asked.values()
+        for p in requested.values()
         if p.name not in {other.name for other in general}
     ]
-    return _signed(rule, [*general, *own])
+    return _signed(rule, [*general, *further])
 
 
 def _parameters(rule: Rule) -> list[inspect.Parameter]:
@@ -146,19 +180,19 @@ def _parameters(rule: Rule) -> list[inspect.Parameter]:
 
 
 def _signed(rule: Rule, parameters: Iterable[inspect.Parameter]) -> Rule:
-    """The rule with the signature that others read: that of the general form, with its options."""
+    """The rule with a signature for `inspect`: the general form and its options."""
     cast(Any, rule).__signature__ = inspect.Signature(list(parameters))
     return rule
 
 
 def _vjp(outputs: Tensors, inputs: Tensors, relevances: Tensors) -> list[Any]:
-    """The transposed map of a layer, in the layer's dtype; relevances keep theirs."""
+    """The transposed map of a layer, computed in the layer's dtype; relevances keep theirs."""
     values = [tf.cast(r, y.dtype) for r, y in zip(relevances, outputs, strict=True)]
     gradients = tf.gradients(list(outputs), list(inputs), values, unconnected_gradients="zero")
     return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
 
 
-# What `layer_rule` fills in.
+# Facts that `layer_rule` computes if they are not given.
 _FILLED: dict[str, Callable[[Any, Tensors, Tensors], Any]] = {
     "transposed": lambda layer, inputs, outputs: functools.partial(_vjp, outputs, inputs),
     "recompute": lambda layer, inputs, outputs: lambda xs: [layer(*xs)],
@@ -167,24 +201,24 @@ _FILLED: dict[str, Callable[[Any, Tensors, Tensors], Any]] = {
 
 
 def facts_of(rule: Rule, facts: Collection[str]) -> set[str]:
-    """Names of the facts that a rule asks for, of those that exist."""
+    """The names of the facts that a rule requests, out of those that exist."""
     parameters = inspect.signature(rule).parameters.values()
     return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in facts}
 
 
 def required_facts(rule: Rule) -> set[str]:
-    """Names of the facts without which a rule cannot work."""
+    """The names of the facts without which a rule cannot work."""
     parameters = inspect.signature(rule).parameters.values()
     return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
 
 
-def told(rule: Rule, facts: Mapping[str, Callable[[], Any]]) -> Rule:
-    """A rule with the facts that it asks for filled in; facts are computed only when asked for."""
+def with_facts(rule: Rule, facts: Mapping[str, Callable[[], Any]]) -> Rule:
+    """A rule with the facts that it requests filled in; only these are computed."""
     return functools.partial(rule, **{name: facts[name]() for name in facts_of(rule, facts)})
 
 
 def name_of(rule: Rule) -> str:
-    """A rule's name as tables show it: module, function and the options it was given."""
+    """A rule's name as tables show it: module, function and given options."""
     if isinstance(rule, functools.partial):
         options = ", ".join(
             f"{key}={name_of(value) if callable(value) else repr(value)}"

@@ -1,53 +1,57 @@
 """Small operations that several rules share."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.network.layer_types import is_layer
 from rap_keras.network.linear import Stage, pullback
 
 Box = tuple[tf.Tensor, tf.Tensor]  # the lowest and the highest value of each element
 
 
 def tiny(dtype: tf.DType) -> float:
-    """Sums of contributions up to this are taken for 0, so that no quotient by one overflows."""
+    """Sums of contributions up to this value count as 0, so that quotients by them do not overflow."""
     return float(np.finfo(dtype.as_numpy_dtype).tiny) * 2**40
 
 
 def above_tiny(b: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-    """b + bias >= 0 with what is up to tiny made 0. Larger values stay, to the last bit or so."""
+    """b + bias >= 0, with values up to `tiny` set to 0. Larger values are kept, except for rounding."""
     less = tf.constant(-tiny(b.dtype), b.dtype)
     if b.shape[-1] is None or (bias is not None and bias.shape.rank != 1):
         return tf.nn.relu((b if bias is None else b + bias) + less)
-    # As bias and ReLU, which TensorFlow fuses with the map that made b.
+    # Written as bias and ReLU, which TensorFlow fuses with the map that made b.
     less = tf.fill([b.shape[-1]], less)
     return tf.nn.relu(tf.nn.bias_add(b, less if bias is None else bias + less))
 
 
 def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """a / b, and 0 where |b| is tiny."""
-    # Not by tf.where, which takes several times as long.
+    # Several times faster than tf.where.
     limit = tf.constant(tiny(b.dtype), b.dtype)
     return tf.math.divide_no_nan(a, b - tf.minimum(tf.maximum(b, -limit), limit))
 
 
 def total(x: tf.Tensor, samples: int = 0) -> tf.Tensor:
-    """The sum of each sample, shape (batch,); `samples` is their axis."""
+    """The sum over each sample, shape (batch,); `samples` is the batch axis."""
     return tf.reduce_sum(x, [axis for axis in range(x.shape.rank) if axis != samples])
 
 
 def with_rest(
     share: tf.Tensor, stage: Stage, relevance: tf.Tensor, without: tf.Tensor
 ) -> tf.Tensor:
-    """Adds the relevance of neurons without contributions, in equal parts over what each sees.
+    """Adds the relevance of neurons without contributions, in equal parts over the inputs of each.
 
-    A neuron has no contributions where its weights or all its inputs are 0, and the equations then
-    divide 0 by 0. Equal parts are the limit of shares by |z_ij| + c for c -> 0.
+    A neuron has no contributions if its weights or all its inputs are 0. The equations then divide 0 by
+    0. Equal parts are the limit of shares by |z_ij| + c for c -> 0.
 
     Args:
-        share: What the others have given, the shape of the stage's input.
+        share: The shares of the other neurons, in the shape of the stage's input.
         stage: The map.
         relevance: The relevance at its output.
-        without: Where there are no contributions; boolean, the shape of the output.
+        without: Where there are no contributions; boolean, in the shape of the output.
 
     Returns:
         The sum.
@@ -55,10 +59,10 @@ def with_rest(
 
     def shared() -> tf.Tensor:
         rest = tf.where(without, relevance, tf.zeros_like(relevance))
-        alike = stage.with_kernel(tf.ones_like(stage.kernel))
-        seen, back = pullback(alike, tf.ones_like(stage.x))
+        ones = stage.with_kernel(tf.ones_like(stage.kernel))
+        seen, back = pullback(ones, tf.ones_like(stage.x))
         parts = back(tf.math.divide_no_nan(rest, seen))
-        # Where transposed convolutions leave gaps, neurons see nothing at all.
+        # In the gaps of transposed convolutions, neurons see no inputs.
         to, at = stage.samples
         unseen = (total(rest, at) - total(parts, to)) / total(tf.ones_like(parts), to)
         return share + parts + per_sample(unseen, parts, to)
@@ -67,18 +71,18 @@ def with_rest(
 
 
 def per_sample(values: tf.Tensor, like: tf.Tensor, samples: int = 0) -> tf.Tensor:
-    """Values of shape (batch,), shaped to multiply or subtract from `like`."""
+    """Values of shape (batch,), reshaped to broadcast to `like`."""
     return tf.reshape(values, [-1 if axis == samples else 1 for axis in range(like.shape.rank)])
 
 
 class Contributions:
-    """The positive contributions of a stage, z+_ij = max(x_i w_ij, 0), and the way back.
+    """The positive contributions of a stage, z+_ij = max(x_i w_ij, 0), and the way back through them.
 
     For x >= 0 they are x w+. Otherwise they come from (x+, w+) and (x-, w-).
 
     Attributes:
-        doubled: 2 A_j = 2 sum_i z+_ij, the shape of the stage's output.
-        absolute: A_j + B_j = 2 A_j - z_j: B is never computed, which saves a map.
+        doubled: 2 A_j = 2 sum_i z+_ij, in the shape of the stage's output.
+        absolute: A_j + B_j = 2 A_j - z_j. B is never computed, which saves a map.
     """
 
     def __init__(self, stage: Stage, nonnegative: bool) -> None:
@@ -87,7 +91,7 @@ class Contributions:
         parts = [(stage.x, stage.kernel)]
         if not nonnegative:
             parts = [(tf.nn.relu(stage.x), stage.kernel), (tf.nn.relu(-stage.x), -stage.kernel)]
-        # Copies of the kernel are made only where it is smaller than what it makes.
+        # The kernel is copied only if it is smaller than its output.
         self._large = _is_larger(stage.kernel, stage.z)
         self._maps = []
         for x, kernel in parts:
@@ -106,8 +110,8 @@ class Contributions:
             negative = tf.nn.relu(stage.kernel) - stage.kernel
             _, back_negative = pullback(stage.with_kernel(negative), stage.x)
             return stage.x * (self._maps[0][2](u) + back_negative(v))
-        # |z-| = z+ - z: a map less for signed x, and no copy of a large kernel.
-        # Not u + u + v, which TensorFlow adds in an order that depends on the moment.
+        # |z-| = z+ - z saves a map for signed x, and a copy of a large kernel.
+        # Not u + u + v: the order in which TensorFlow adds three terms can vary.
         u = 2.0 * u + v if self._large else u + 0.5 * v
         shared = [x * back(u) for x, _, back in self._maps]
         return tf.add_n(shared) - stage.x * stage.back(v)
@@ -115,7 +119,7 @@ class Contributions:
 
 def _is_larger(kernel: tf.Tensor, z: tf.Tensor) -> bool:
     sizes, elements = z.shape[1:], kernel.shape.num_elements()
-    # Weights that are made of the samples have as many elements as there are samples.
+    # Weights that are computed from the samples grow with the batch size.
     return sizes.is_fully_defined() and elements is not None and elements > sizes.num_elements()
 
 
@@ -129,3 +133,39 @@ def in_box(stage: Stage, relevance: tf.Tensor, box: Box, even: bool = True) -> t
     s = tf.math.divide_no_nan(relevance, summed)
     shared = above * back_above(s) + below * back_below(s)
     return with_rest(shared, stage, relevance, summed <= 0) if even else shared
+
+
+def aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The inputs of a merging layer in one rank: Keras' layers insert missing axes after the batch."""
+    rank = max(x.shape.rank for x in inputs)
+    if not is_layer(layer):
+        return list(inputs)  # an operation aligns its inputs on the right, as TensorFlow does
+    wide = list(inputs)
+    for k, x in enumerate(inputs):
+        for _ in range(rank - x.shape.rank):
+            wide[k] = tf.expand_dims(wide[k], 1)
+    return wide
+
+
+def narrowed(
+    relevances: Sequence[tf.Tensor], wide: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """The relevance of broadcast inputs, summed to the inputs' own shapes."""
+    result = []
+    for relevance, aligned, x in zip(relevances, wide, inputs, strict=True):
+        part = reduced(relevance, aligned)
+        result.append(part if aligned is x else tf.reshape(part, tf.shape(x)))
+    return result
+
+
+def reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Relevance summed over the axes along which a tensor was broadcast, in that tensor's shape."""
+    extra = relevance.shape.rank - like.shape.rank
+    if extra:
+        relevance = tf.reduce_sum(relevance, list(range(extra)))
+    # Static sizes are usually known; TensorFlow's rule for gradients finds the others.
+    if relevance.shape.is_fully_defined() or relevance.shape[1:] == like.shape[1:]:
+        axes = [i for i, n in enumerate(like.shape) if n == 1 and relevance.shape[i] != 1]
+        return tf.reduce_sum(relevance, axes, keepdims=True) if axes else relevance
+    _, axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(relevance), s1=tf.shape(like))
+    return tf.reshape(tf.reduce_sum(relevance, axes), tf.shape(like))

@@ -1,8 +1,8 @@
-"""Products of tensors with each other, as attention has them, and the softmax between them.
+"""Products of two tensors, as in attention, and the softmax between them.
 
-The weights of an attention are made of the sample, as statistics are. Taken for constants, they leave a
-linear map of the values, which gets the rules of linear layers. AttnLRP (Achtibat et al., ICML 2024,
-arXiv 2402.05602) shares with them instead.
+Attention weights are computed from the sample, as statistics are. If they are treated as constants,
+what remains is a linear map of the values, which gets the rules of linear layers. AttnLRP (Achtibat et
+al., ICML 2024, arXiv 2402.05602) shares relevance with the weights instead.
 """
 
 import dataclasses
@@ -27,11 +27,20 @@ def contraction(
     rule: Rule,
     weights: Sequence[bool] = (),
 ) -> Shares:
-    """Matmul, Einsum and the like of two tensors: linear in each while the other is a constant.
+    """Matmul, Einsum and similar products of two tensors: linear in each while the other is constant.
 
-    The weights (a softmax, or another bounded factor) take nothing and the values all, by `rule`, the
-    rule of a linear layer whose kernel the weights are. Where both or none are weights, each is the
-    input of such a layer, with half of the relevance.
+    The weights (a softmax, or another bounded factor) get nothing and the values get all, by `rule`,
+    the rule of a linear layer whose kernel is the weights. If both or none are weights, each is treated
+    as the input of such a layer, with half of the relevance.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from rap_keras.rules import contraction, lrp
+        >>> a, b = tf.constant([[[0.5, 0.5]]]), tf.constant([[[1.0], [3.0]]])  # weights, values
+        >>> options = {"rule": lrp.z_plus, "weights": (True, False)}
+        >>> shares = contraction.contraction(tf.matmul, [a, b], [a @ b], [a @ b], **options)
+        >>> shares[0], shares[1].numpy().ravel()
+        (None, array([0.5, 1.5], dtype=float32))
     """
     takes = [not bounded for bounded in weights]
     if not any(takes):
@@ -58,7 +67,16 @@ def bilinear(
     *,
     epsilon: float = 1e-6,
 ) -> Shares:
-    """AttnLRP, proposition 3.3: R_i = sum_j z_ij R_j / (2 z_j + epsilon), for each of both factors."""
+    """AttnLRP, proposition 3.3, of both factors: R_i = sum_j z_ij R_j / (2 z_j + epsilon).
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from rap_keras.rules import contraction
+        >>> a, b = tf.constant([[[2.0]]]), tf.constant([[[3.0]]])
+        >>> shares = contraction.bilinear(tf.matmul, [a, b], [a @ b], [a @ b], epsilon=0.0)
+    >>> [share.numpy().item() for share in shares]
+        [3.0, 3.0]
+    """
     z = outputs[0]
     added = tf.constant(epsilon, z.dtype)
     s = relevances[0] / (2.0 * z + tf.where(z >= 0, added, -added))
@@ -70,11 +88,18 @@ def softmax(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) 
     """Softmax by AttnLRP, proposition 3.1.
 
     R_i = x_i (R_i - s_i sum_j R_j) for s = softmax(x).
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import contraction
+        >>> layer, x = keras.layers.Softmax(), tf.constant([[1.0, 1.0]])
+        >>> contraction.softmax(layer, [x], [layer(x)], [tf.constant([[1.0, 0.0]])])[0].numpy()
+        array([[ 0.5, -0.5]], dtype=float32)
     """
     axis = layer.axis if isinstance(layer.axis, int) else list(layer.axis)
     relevance = relevances[0]
     total = tf.reduce_sum(relevance, axis, keepdims=True)
-    # What is masked out has x = -infinity and s = 0.
+    # Elements that are masked out have x = -infinity and s = 0.
     return [tf.math.multiply_no_nan(inputs[0], relevance - outputs[0] * total)]
 
 

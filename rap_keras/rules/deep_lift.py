@@ -1,7 +1,7 @@
 """DeepLIFT as a rule: multipliers of differences from a reference.
 
-The tensors hold the samples first and then as many references, on the axis of the samples. The result
-of a sample is the mean of its two halves.
+The batch contains the samples first and then the same number of references. The result for a sample is
+the mean of its two halves.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from rap_keras.rules.differences import (
 )
 
 _SOFTMAXES = ("softmax", "log_softmax")
-# Linear in each tensor: the mean of the gradients at both ends is exact for one or two.
+# Linear in each tensor: the mean of the gradients at both ends is exact for one or two tensors.
 _MULTILINEAR = (
     layer_types.ADDITION
     | layer_types.SCALED_ADDITION
@@ -63,12 +63,15 @@ def rescale(
 ) -> Shares:
     """The rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685, eq. 3 and section 3.5.2).
 
-    Linear maps: their transposed map. Functions of each element: the difference of the outputs over that
-    of the inputs. Maxima: the difference goes to the winner among the samples where it is positive, to
-    the winner among the references where it is negative (the other way round for minima). Products of
-    two tensors: the mean of the gradients at both ends. Softmax, normalization by a sample's own
-    statistics, quotients: the rules of `differences`, which are exact and bounded. All others: the mean
-    gradient between both, with the smallest change that keeps each sample's sum.
+    - Linear maps: their transposed map.
+    - Functions of each element: the difference of the outputs divided by that of the inputs.
+    - Maxima: a positive difference goes to the winner among the samples, a negative one to the winner
+      among the references (the other way round for minima).
+    - Products of two tensors: the mean of the gradients at both ends.
+    - Softmax, normalization by a sample's own statistics, quotients: the rules of `differences`, which
+      are exact and bounded.
+    - All others: the mean gradient between sample and reference, with the smallest change that keeps
+      each sample's sum.
     """
     if not any(x.dtype.is_floating for x in inputs):
         return [None for _ in inputs]
@@ -87,7 +90,7 @@ def rescale(
         return _to_winners(layer, inputs, outputs, both[0], transposed, samples)
     if is_a(layer, layer_types.DIVISION) and len(inputs) == 2:
         return of_quotient(inputs, outputs, both[0], axis)
-    if starts_constant and is_a(layer, layer_types.DIVISION) and _alike(inputs, outputs):
+    if starts_constant and is_a(layer, layer_types.DIVISION) and _same_shapes(inputs, outputs):
         (slope,) = transposed(both)
         return [_quotient(inputs[0], outputs[0], both[0], slope, axis)]
     scales = [gate and not weight for gate, weight in zip(gates, weights, strict=True)]
@@ -99,11 +102,11 @@ def rescale(
     linear = (one and is_a(layer, _LINEAR)) or (len(inputs) < 3 and is_a(layer, _MULTILINEAR))
     if linear and not (starts_constant and is_a(layer, layer_types.DIVISION)):
         return transposed(both)
-    # Beside values there may be their places, as of the largest ones.
+    # In addition to values, a layer may return their positions, as top_k does.
     values = [k for k, y in enumerate(outputs) if y.dtype.is_floating]
     if not values or not all(x.dtype.is_floating for x in inputs):
         return transposed(both)
-    each = is_a(layer, layer_types.SELECTION) and _alike(inputs, outputs)
+    each = is_a(layer, layer_types.SELECTION) and _same_shapes(inputs, outputs)
     outputs, both, at = ([part[k] for k in values] for part in (outputs, both, samples[1]))
 
     def made(xs: Tensors) -> list[tf.Tensor]:
@@ -113,12 +116,12 @@ def rescale(
     return between(made, inputs, outputs, both, samples[0], at, each=each)
 
 
-def _alike(inputs: Tensors, outputs: Tensors) -> bool:
+def _same_shapes(inputs: Tensors, outputs: Tensors) -> bool:
     return all(x.shape == outputs[0].shape for x in inputs)
 
 
 def _epsilon(layer: Any) -> float | None:
-    """The epsilon of a normalization that `of_normalization` knows."""
+    """The epsilon of a normalization that `of_normalization` supports."""
     if is_a(layer, {"UnitNormalization"}):
         return 1e-12
     if is_a(layer, {"Normalize"}):
@@ -137,7 +140,7 @@ def _back(stages: Sequence[Stage], relevance: tf.Tensor) -> tf.Tensor:
 def _activation(
     layer: Any, x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, back: TensorMap, axis: int
 ) -> tf.Tensor:
-    """Through an activation: a layer, or the activation at the end of one."""
+    """Back through an activation: a layer, or the activation at the end of one."""
     function = activation_name(layer)
     if function in _SOFTMAXES:
         axes = getattr(layer, "axis", -1)
@@ -151,7 +154,7 @@ def _activation(
 def _quotient(
     x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, slope: tf.Tensor, axis: int
 ) -> tf.Tensor:
-    """The multiplier times dy / dx; the slope, times the multiplier, where dx is but rounding."""
+    """The multiplier times dy / dx, or the slope times the multiplier if dx is only rounding."""
     dtype = multiplier.dtype
     dx, dy = (tf.cast(differences(t, axis), dtype) for t in (x, y))
     small = is_rounding(x, dx, axis)

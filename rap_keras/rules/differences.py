@@ -1,8 +1,8 @@
 """Multipliers of differences for functions of several elements, as `deep_lift` needs them.
 
-A multiplier m of x for a function y with the multiplier M keeps the sum, sum m (x - x0) =
-sum M (y - y0).
-Tensors hold the samples first and then as many references; multipliers are the same in both halves.
+Let M be a multiplier of y. A multiplier m of x keeps the sum: sum m (x - x0) = sum M (y - y0). Tensors
+contain the samples first and then the same number of references. Multipliers are the same in both
+halves.
 """
 
 import functools
@@ -15,18 +15,17 @@ import tensorflow as tf
 from rap_keras.network.layer_types import is_a
 from rap_keras.network.normalization import gain, groups_of_sample
 from rap_keras.rules import TensorMap, Tensors
-from rap_keras.rules.arithmetic import divide, per_sample, tiny, total
-from rap_keras.rules.routing import aligned, narrowed
+from rap_keras.rules.arithmetic import aligned, divide, narrowed, per_sample, tiny, total
 
 
 def differences(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """Samples minus their references, for both halves."""
+    """Samples minus their references, in both halves."""
     sample, reference = tf.split(pairs, 2, axis)
     return tf.concat([sample - reference] * 2, axis)
 
 
 def mean_of(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """The mean of samples and their references, for both halves."""
+    """The mean of samples and their references, in both halves."""
     sample, reference = tf.split(pairs, 2, axis)
     return tf.concat([(sample + reference) / 2] * 2, axis)
 
@@ -44,12 +43,12 @@ def of_softmax(
     """Softmax over `axes`, or its logarithm.
 
     With the logarithmic means L of y and y0, dy = L (dx - sum(L dx) / sum(L)). It is exact, does not
-    change where a constant is added to x, and is the Jacobian where x is x0.
+    change if a constant is added to x, and is the Jacobian where x equals x0.
     """
     floor = tiny(y.dtype)
     logarithm = y if is_log else tf.math.log(tf.maximum(y, floor))
     y = tf.exp(y) if is_log else y
-    # Where y underflows, its logarithm is known from x.
+    # Where y underflows, its logarithm follows from x.
     shift = tf.reduce_sum(tf.math.multiply_no_nan(x - logarithm, y), axes, keepdims=True)
     logarithm = tf.where(y > floor, logarithm, x - shift)
     dz = differences(logarithm, axis)
@@ -64,7 +63,7 @@ def of_softmax(
 
 
 def of_quotient(inputs: Tensors, outputs: Tensors, multiplier: tf.Tensor, axis: int) -> list[Any]:
-    """a / b: dy = (da - mean(y) db) / mean(b), where b and its reference have one sign.
+    """a / b: dy = (da - mean(y) db) / mean(b), where b and its reference have the same sign.
 
     Elsewhere a times 1 / b: dy = mean(1 / b) da - mean(a) db / (b b0).
     """
@@ -83,11 +82,11 @@ def of_quotient(inputs: Tensors, outputs: Tensors, multiplier: tf.Tensor, axis: 
 def of_scaling(
     layer: Any, inputs: Tensors, outputs: Tensors, multiplier: tf.Tensor, scale: int, axis: int
 ) -> list[Any]:
-    """A product of two tensors, one of them a scale s that may be far larger at one end.
+    """A product of two tensors, one of which is a scale s that may be far larger at one end.
 
-    dy = (w s + (1 - w) s0) da + ((1 - w) a + w a0) ds is exact for every w. With w = |s0| / (|s| + |s0|)
-    none of both gets more than twice the smaller scale times a: normalization of what is near 0 does not
-    explode.
+    dy = (w s + (1 - w) s0) da + ((1 - w) a + w a0) ds is exact for every w. With w = |s0| / (|s| +
+    |s0|), neither tensor gets more than twice the smaller scale times a, so the normalization of values
+    near 0 does not explode.
     """
     wide = [tf.cast(t, multiplier.dtype) for t in aligned(layer, inputs)]
     y = tf.cast(outputs[0], multiplier.dtype)
@@ -95,17 +94,17 @@ def of_scaling(
     sample, reference = tf.split(abs(s), 2, axis)
     size = sample + reference
     share = tf.where(size > 0, divide(sample, size), tf.constant(0.5, size.dtype))
-    own, swapped = (tf.concat(parts, axis) for parts in ([1 - share, share], [share, 1 - share]))
-    parts = [tf.broadcast_to(part, tf.shape(y)) for part in (s * own, a * swapped)]
+    direct, swapped = (tf.concat(parts, axis) for parts in ([1 - share, share], [share, 1 - share]))
+    parts = [tf.broadcast_to(part, tf.shape(y)) for part in (s * direct, a * swapped)]
     parts = [2 * mean_of(part, axis) * multiplier for part in parts]
     return narrowed(parts[::-1] if scale == 0 else parts, wide, inputs)
 
 
 def of_normalization(layer: Any, x: tf.Tensor, multiplier: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """y = u gain + shift with u = c / n, c what varies of x and n its size.
+    """y = u gain + shift with u = c / n, where c is x, or x minus its mean, and n is the size of c.
 
-    As a quotient, du = (dc - mean(u) dn) / mean(n), and n is the root of a sum of squares. Nothing here
-    is larger than what the larger of both sizes makes of it.
+    As a quotient, du = (dc - mean(u) dn) / mean(n), and n is the root of a sum of squares. No value
+    here exceeds what the larger of both sizes gives.
     """
     dtype = multiplier.dtype
     grouped, axes = groups_of_sample(layer, tf.cast(x, dtype))
@@ -122,7 +121,7 @@ def of_normalization(layer: Any, x: tf.Tensor, multiplier: tf.Tensor, epsilon: f
     of_c = multiplier / middle
     of_size = -tf.reduce_sum(of_c * mean_of(c / size), axes, keepdims=True)
     of_squares = of_size / (2 * middle)  # dn = d(squares) / (n + n0)
-    if unit:  # less where one of both is below the floor
+    if unit:  # smaller if one of the two is below the floor
         floored = tf.reduce_min(tf.stack(tf.split(squares, 2)), 0) <= epsilon**2
         quotient = of_size * divide(differences(size), differences(squares))
         of_squares = tf.where(tf.concat([floored] * 2, 0), quotient, of_squares)
@@ -141,9 +140,9 @@ def between(
 ) -> list[tf.Tensor]:
     """Any function: its mean gradient along the way, with the smallest change that keeps each sum.
 
-    The gradient is taken at the two points of Gauss' quadrature, and never at the ends, where what is
-    normalized may be 0. The change is that of the discrete gradient of Gonzalez (1996). With `each` the
-    sum of every element is kept, for inputs and outputs of one shape.
+    The gradient is taken at the two points of Gauss' quadrature and never at the ends, where a value to
+    be normalized may be 0. The change is that of the discrete gradient of Gonzalez (1996). With `each`,
+    the sum of every element is kept, for inputs and outputs of one shape.
     """
     dtype = multipliers[0].dtype
     points = [_on_the_way(x, axis) for x, axis in zip(inputs, to, strict=True)]

@@ -35,7 +35,7 @@ def deconvnet(
     *,
     stages: Sequence[Stage] | None = None,
 ) -> Shares:
-    """Deconvolution: relevance at the output of a ReLU is cut at 0; its gradient is left out."""
+    """Deconvolution: relevance at the output of a ReLU is cut at 0; its gradient is not used."""
     if activation_name(layer) not in RELUS:
         return gradient(layer, inputs, [], relevances, transposed=transposed)
     (relevance,) = [tf.nn.relu(r) for r in relevances]

@@ -1,4 +1,4 @@
-"""What iNNvestigate 2.1 computes where it departs from the definitions, to compare with its results."""
+"""Rules that reproduce iNNvestigate 2.1 where it deviates from the definitions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -48,17 +48,17 @@ def separable(
     beta: float = 0.0,
     bias: bool = True,
 ) -> Shares:
-    """Separable convolutions as one map of both kernels, each split by sign on its own.
+    """Separable convolutions as one map of both kernels, each split by sign separately.
 
     Args:
         layer: The layer.
         inputs: Its input.
         relevances: The relevance of its output.
         stages: Its two maps.
-        rule: The rule of the one map; of alpha-beta, that of alpha 1 beta 0.
-        alpha: That of alpha-beta.
-        beta: That of alpha-beta.
-        bias: Whether the bias takes part.
+        rule: The rule of the single map; for alpha-beta, that of alpha 1 beta 0.
+        alpha: The alpha of alpha-beta.
+        beta: The beta of alpha-beta.
+        bias: Whether the bias is included.
     """
     depthwise, pointwise = stages
     kernels = (depthwise.kernel, pointwise.kernel)
@@ -77,7 +77,7 @@ def separable(
     (positive,) = rule(layer, inputs, [], relevances, stages=[stage])
     if not beta:
         return [positive]
-    # The map is quadratic in the kernels: with the other sign it is not the other map.
+    # The map is quadratic in the kernels, so negating them does not negate the map.
     negated = dataclasses.replace(stage, kernel=-kernel)
     (taken,) = rule(layer, inputs, [], relevances, stages=[negated])
     return [alpha * positive - beta * taken]

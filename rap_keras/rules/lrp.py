@@ -3,11 +3,11 @@
 Bach et al., PLOS ONE 2015; Montavon et al., Pattern Recognition 2017; Montavon et al., "Layer-wise
 relevance propagation: an overview", 2019.
 
-x = layer input, w = kernel, b = bias, z_ij = x_i w_ij the contributions, R = relevance at the outputs,
-z_j = sum_i z_ij + b_j. Contributions are positive or negative by their own sign, whatever the sign of x.
-What biases take is lost to the inputs, as in every LRP rule. A quotient with denominator 0 is 0; but
-with `even`, neurons without contributions and bias share their relevance in equal parts over what they
-see.
+Notation: x is the layer input, w the kernel, b the bias, z_ij = x_i w_ij the contributions, R the
+relevance at the outputs, and z_j = sum_i z_ij + b_j. Contributions are positive or negative by their
+own sign, whatever the sign of x. As in every LRP rule, the inputs do not get the relevance that biases
+take. A quotient with denominator 0 is 0. With `even`, however, neurons without contributions and bias
+share their relevance in equal parts over the inputs that they see.
 """
 
 from typing import Any
@@ -34,8 +34,16 @@ def epsilon(
 ) -> tf.Tensor:
     """LRP-epsilon (Bach et al., eq. 58): R_i = sum_j z_ij R_j / (z_j + epsilon sign z_j), sign 0 = 1.
 
-    `epsilon=0` is LRP-z (eq. 56). Without `bias`, z_j has no b_j. Only LRP-z can have `even`
+    `epsilon=0` is LRP-z (eq. 56). Without `bias`, z_j does not include b_j. Only LRP-z can have `even`
     shares: epsilon takes the relevance of neurons with z_j = 0.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[-1.0, 3.0]])
+        >>> lrp.epsilon(layer, [x], [layer(x)], [layer(x)], epsilon=0.0)[0].numpy()
+        array([[-1.,  3.]], dtype=float32)
     """
     z = stage.output if bias else stage.z
     share = stage.x * stage.back(_ratio(relevance, z, epsilon))
@@ -57,12 +65,20 @@ def alpha_beta(
 ) -> tf.Tensor:
     """LRP-alpha-beta (Bach et al., eq. 60): R_i = sum_j (alpha z+_ij / P_j - beta z-_ij / N_j) R_j.
 
-    P_j and N_j are the sums over i of the positive and of the negative contributions, with `bias`:
-    "split": b+ belongs to P and b- to N, as in the paper. "none": to neither ("ignore bias").
-    "whole": all of b to both, as iNNvestigate 2.1 has it. `positive_inputs` sets negative inputs to 0,
-    as the rule of iNNvestigate's presets for BatchNormalization does. With beta = 0, `one_sided` keeps
-    the relevance of neurons with P_j = 0, which share in proportion to their negative contributions.
-    Behind a ReLU none of them has relevance.
+    P_j and N_j are the sums over i of the positive and of the negative contributions. `bias`, "split":
+    b+ belongs to P and b- to N, as in the paper. "none": to neither ("ignore bias"). "whole": the whole
+    bias is in both, as in iNNvestigate 2.1. `positive_inputs` sets negative inputs to 0, like the rule
+    for BatchNormalization in iNNvestigate's presets. With beta = 0, `one_sided` keeps the relevance of
+    neurons with P_j = 0: they share it in proportion to their negative contributions. After a ReLU,
+    such neurons have no relevance.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[-1.0, 3.0]])
+        >>> lrp.alpha_beta(layer, [x], [layer(x)], [layer(x)], alpha=2.0, beta=1.0)[0].numpy()
+        array([[-2.,  4.]], dtype=float32)
     """
     x = tf.nn.relu(stage.x) if positive_inputs else stage.x
     known = facts.nonnegative or positive_inputs
@@ -79,7 +95,7 @@ def alpha_beta(
         shared = alpha * positive.back(relevance)
         if not one_sided or facts.rectified:
             return shared
-        # Saves a map, because such neurons are rare.
+        # Such neurons are rare: this saves a map.
         some = tf.reduce_any(tf.logical_and(positive.is_zero, tf.not_equal(relevance, 0)))
         return tf.cond(some, lambda: one_side_more(shared), lambda: shared)
     negative = _Part(stage, _contributions(x, stage.kernel, known, -1), bias, -1)
@@ -103,8 +119,16 @@ def gamma(
     """LRP-gamma (Montavon et al. 2019, table 10.1), for x of any sign.
 
     R_i = sum_j (z_ij + gamma z+_ij) R_j / (z_j + gamma (sum_k z+_kj + b+_j)). With `signed`, neurons
-    with z_j < 0, which have relevance only where no ReLU follows, favour their negative contributions
-    in the same way: the denominators cannot cancel.
+    with z_j < 0 favour their negative contributions in the same way, so denominators cannot cancel.
+    Such neurons have relevance only if no ReLU follows.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> lrp.gamma(layer, [x], [layer(x)], [layer(x)], gamma=1.0)[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
 
     def favouring(relevance: tf.Tensor, sign: int) -> tf.Tensor:
@@ -130,8 +154,16 @@ def gamma(
 def z_plus(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """z+ (Montavon et al. 2017, eq. 13), for x >= 0: R_i = sum_j x_i w+_ij R_j / sum_k x_k w+_kj.
 
-    It assumes x >= 0; `alpha_beta(alpha=1, beta=0, bias="none")` is the same there and right for every
-    x.
+    It assumes x >= 0. `alpha_beta(alpha=1, beta=0, bias="none")` gives the same there and is correct
+    for every x.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> lrp.z_plus(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
     z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
     return stage.x * back(divide(relevance, z))
@@ -139,10 +171,19 @@ def z_plus(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
 
 @kernel_rule
 def w_square(stage: Stage, relevance: tf.Tensor, facts: Facts, *, even: bool = True) -> tf.Tensor:
-    """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w."""
+    """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> lrp.w_square(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        array([[2., 2.]], dtype=float32)
+    """
     kernel, ones = tf.square(stage.kernel), tf.ones_like(stage.x)
     total, back = pullback(stage.with_kernel(kernel), ones)
-    # The same for all samples, and convolutions can sum the channels before.
+    # The same for all samples; convolutions can sum the channels first.
     if kernel.shape.rank > 2 and kernels.mixes_channels(facts.layer):
         summed = tf.reduce_sum(kernel, -2, keepdims=True)
         total = stage.apply(_one_channel(facts.layer, ones[:1]), summed)
@@ -153,12 +194,21 @@ def w_square(stage: Stage, relevance: tf.Tensor, facts: Facts, *, even: bool = T
 
 @kernel_rule
 def flat(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
-    """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field."""
+    """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False)
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> lrp.flat(layer, [x], [layer(x)], [tf.constant([[4.0]])])[0].numpy()
+        array([[2., 2.]], dtype=float32)
+    """
     ones = tf.ones_like(stage.x)
     if not kernels.mixes_channels(facts.layer):
         total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel)), ones)
         return back(divide(relevance, total))
-    # All channels are equal: one is enough.
+    # All channels are equal, so one is enough.
     axis = kernels.channel_axis(facts.layer, stage.x.shape.rank)
     one = _one_channel(facts.layer, ones)
     total, back = pullback(stage.with_kernel(tf.ones_like(stage.kernel[..., :1, :1])), one)
@@ -173,6 +223,15 @@ def box(
     """z^B (Montavon et al. 2017, eq. 14), for inputs between the bounds l and h.
 
     R_i = sum_j (z_ij - l_i w+_ij - h_i w-_ij) R_j / sum_k (the same).
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> bounds = (tf.zeros_like(x), 4 * tf.ones_like(x))
+        >>> lrp.box(layer, [x], [layer(x)], [layer(x)], box=bounds)[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
     if facts.is_first:
         return in_box(stage, relevance, box, even)
@@ -189,7 +248,18 @@ def ratio(
     *,
     epsilon: float = 0.0,
 ) -> Shares:
-    """LRP-epsilon for layers that are linear without a kernel, as average pooling."""
+    """LRP-epsilon for layers that are linear without a kernel, such as average pooling.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import lrp
+        >>> layer = keras.layers.GlobalAveragePooling1D()
+        >>> @tf.function
+        ... def share(x):
+        ...     return lrp.ratio(layer, [x], [layer(x)], [layer(x)])[0]
+        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        array([0.5, 1.5], dtype=float32)
+    """
     s = [_ratio(r, y, epsilon) for r, y in zip(relevances, outputs, strict=True)]
     return [x * g for x, g in zip(inputs, transposed(s), strict=True)]
 
@@ -203,8 +273,8 @@ def _ratio(relevance: tf.Tensor, z: tf.Tensor, epsilon: float) -> tf.Tensor:
 
 
 def _contributions(x: tf.Tensor, kernel: tf.Tensor, nonnegative: bool, sign: int) -> Pieces:
-    """Inputs and kernels whose maps add up to the size of the contributions of one sign."""
-    # One pass over the kernel for each: a copy of a large one takes as long as its map.
+    """Inputs and kernels whose maps sum to the absolute contributions of one sign."""
+    # Each takes one pass over the kernel: copying a large one takes as long as its map.
     positive, negative = tf.nn.relu(kernel), tf.minimum(kernel, tf.zeros([], kernel.dtype))
     if nonnegative:
         return [(x, positive) if sign > 0 else (-x, negative)]

@@ -1,12 +1,12 @@
 """PatternNet and PatternAttribution (Kindermans et al., ICLR 2018, arXiv 1705.05598).
 
-Both go back as the gradient does, with other weights in place of each kernel w: PatternNet with the
+Both propagate like the gradient, with other weights instead of each kernel w: PatternNet with the
 pattern a (see `rap_keras.patterns`), PatternAttribution with w a, element by element. Activations gate
-by their gradient. The paper also covers max-pooling; other layers without weights pass on their gradient
-too, and `scaling` explains the choice for fixed affine maps.
+by their gradient. The paper also covers max-pooling. Other layers without weights propagate their
+gradient too; `scaling` explains the choice for fixed affine maps.
 
-With `project`, relevance at a bottleneck is divided by its largest size, sample by sample, as
-iNNvestigate 1.0.9 does: it grows or shrinks with every layer, and only its direction has a meaning.
+With `project`, relevance at a bottleneck is divided by its largest absolute value, sample by sample, as
+in iNNvestigate 1.0.9. It grows or shrinks with every layer, and only its direction has a meaning.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from rap_keras.rules.arithmetic import divide
 
 
 def stage_names(name: str, count: int) -> list[str]:
-    """The names of the patterns of a kernel layer: its own, or "name[0]", ... for several stages."""
+    """The names of the patterns of a kernel layer: its name, or "name[0]", ... for several stages."""
     return [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
 
 
@@ -61,7 +61,7 @@ def attribution(
 def _kernels(patterns: Mapping[str, Any], stages: Sequence[Stage], name: str) -> list[tf.Tensor]:
     """The patterns of a layer's stages, in their dtype."""
     tracing = tf.compat.v1.get_default_graph().building_function
-    # A function captures what is made outside; as constants in a graph, 2 GB would be too much.
+    # A tf.function captures tensors that are made outside it; a graph cannot store 2 GB of constants.
     with tf.init_scope() if tracing else contextlib.nullcontext():
         return [
             tf.constant(patterns[key], stage.x.dtype)
@@ -93,9 +93,9 @@ def scaling(
 ) -> Shares:
     """Fixed affine maps of each element, y = g x + c: BatchNormalization, Rescaling, Dropout.
 
-    As a linear layer of one weight g, its pattern is 1 / g: all of x is signal. So PatternNet divides by
-    g, and PatternAttribution (`patterns=False`) passes on, g (1 / g) = 1. With the kernel layer next
-    to it, this is the same as the one linear layer that both fold into.
+    As a linear layer with one weight g, its pattern is 1 / g: all of x is signal. So PatternNet divides
+    by g, and PatternAttribution (`patterns=False`) passes relevance on, g (1 / g) = 1. Together with
+    the kernel layer next to it, this is the same as the single linear layer that both fold into.
     """
     given = received(relevances, project and bottleneck)
     if not patterns:
@@ -108,7 +108,7 @@ def scaling(
 def follow(
     relevances: Tensors, transposed: TensorMap, bottleneck: bool, *, project: bool = True
 ) -> Shares:
-    """Activations, pooling, sums and what only moves values: the gradient."""
+    """Activations, pooling, sums and layers that only move values: the gradient."""
     return transposed(received(relevances, project and bottleneck))
 
 
@@ -118,9 +118,9 @@ def received(relevances: Tensors, project: bool) -> list[tf.Tensor]:
 
 
 def projected(relevance: tf.Tensor) -> tf.Tensor:
-    """Relevance over its largest size in each sample, so that it lies in [-1, 1].
+    """Relevance divided by its largest absolute value in each sample, so that it lies in [-1, 1].
 
-    Vectors, of shape (batch, n), stay as they are, as in iNNvestigate 1.0.9.
+    Vectors, of shape (batch, n), stay unchanged, as in iNNvestigate 1.0.9.
     """
     rank = relevance.shape.rank
     if rank < 3:
@@ -130,15 +130,16 @@ def projected(relevance: tf.Tensor) -> tf.Tensor:
 
 
 def start(selected: tf.Tensor, mode: str, project: bool) -> tf.Tensor:
-    """What relevance starts from: the selected logits or, for the largest with `project`, its sign.
+    """The relevance of the logits: the selected ones, or the sign of the largest with `project`.
 
-    iNNvestigate 1.0.9 projects the largest logit, one number per sample, to the number over its size.
+    iNNvestigate 1.0.9 projects the largest logit, one number per sample, to the number over its
+    absolute value.
     """
     return tf.sign(selected) if project and mode == "max_activation" else selected
 
 
 def projects(project: bool, mode: str) -> bool:
-    """Whether to project. Not in mode "index": iNNvestigate 1.0.9 does not.
+    """Whether to project. Not in mode "index", as in iNNvestigate 1.0.9.
 
     There the index of the neuron is a separate input, which bypasses all layers.
     """

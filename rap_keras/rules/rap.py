@@ -1,11 +1,11 @@
 """Relative Attributing Propagation: Nam, Gur, Choi, Wolf, Lee; AAAI 2020; arXiv 1904.00605.
 
-x = layer input, w = kernel, z_ij = x_i w_ij the contributions, R = relevance at the outputs;
-A_j and B_j = the sums over i of the positive and of the absolute negative contributions to neuron j;
-a / b = 0 where b = 0. Sums are per sample.
+Notation: x is the layer input, w the kernel, z_ij = x_i w_ij the contributions, and R the relevance at
+the outputs. A_j and B_j are the sums over i of the positive and of the absolute negative contributions
+to neuron j. a / b = 0 where b = 0. Sums are per sample.
 
-The paper is silent about neurons without contributions, whose sums are all 0. They would lose their
-relevance; here they share it in equal parts over what they see.
+The paper does not cover neurons without contributions, whose sums are all 0. They would lose their
+relevance. Here it is shared in equal parts over the inputs that they see.
 """
 
 import tensorflow as tf
@@ -22,29 +22,45 @@ from rap_keras.rules.arithmetic import (
     with_rest,
 )
 
-# Neurons that see so many inputs seldom have next to no positive contributions.
+# Neurons with this many inputs rarely have almost no positive contributions.
 WIDE = 48
-# A share of 2 A in A + B; below it, A = (A + B + z) / 2 would lose more than two digits.
+# A share of 2 A in A + B. Below it, A = (A + B + z) / 2 would lose more than two digits.
 CANCELLED = 0.02
 
 
 @kernel_rule
 def inner(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
-    """Every linear layer but the first and the last, eqs. 7-9.
+    """The rule of every linear layer except the first and the last, eqs. 7-9.
 
-    C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), less the uniform shift over the activated
-    neurons x_i != 0 (over all, where none is) that restores the sum. The sign is that of the
-    contribution, whatever the sign of x. The bias takes nothing.
+    C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), minus a uniform shift over the activated
+    neurons x_i != 0 (over all if there are none) that restores the sum. The sign is that of the
+    contribution, whatever the sign of x. The bias gets nothing.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import rap
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> rap.inner(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
     return _share(stage, relevance, facts.nonnegative)
 
 
 @kernel_rule
 def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
-    """The last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
+    """The rule of the last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
 
     For one selected neuron this is eqs. 5-6: positive and negative contributions get the logit in
-    proportion to their absolute values; the bias cancels, because the logit that is shared includes it.
+    proportion to their absolute values. The bias cancels, because the logit that is shared includes it.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import rap
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, -3.0]])
+        >>> rap.head(layer, [x], [layer(x)], [tf.constant([[4.0]])])[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
     share = _absolute if facts.is_last else _share
     return share(stage, relevance, facts.nonnegative)
@@ -52,10 +68,19 @@ def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
 
 @kernel_rule
 def first(stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box) -> tf.Tensor:
-    """The first linear layer of an image model, eq. 10 (z^B): the inputs lie in the box [l, h].
+    """The rule of the first linear layer of an image model, eq. 10 (z^B), for inputs in the box [l, h].
 
-    R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same), for l <= x <= h. The
-    box is 0 where the image is padded, so that padding gets no relevance.
+    R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same), for l <= x <= h. The box
+    is 0 where the image is padded, so padding gets no relevance.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import rap
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> box = (tf.zeros_like(x), 4 * tf.ones_like(x))
+        >>> rap.first(layer, [x], [layer(x)], [layer(x)], box=box)[0].numpy()
+        array([[1., 3.]], dtype=float32)
     """
     return in_box(stage, relevance, box) if facts.is_first else _share(stage, relevance, False)
 
@@ -71,7 +96,7 @@ def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
 
     if nonnegative or stage.fan_in < WIDE:
         return by_sign()
-    # Two maps less: z+ = (|z| + z) / 2 and |z-| = (|z| - z) / 2, where that loses no digits.
+    # Saves two maps: z+ = (|z| + z) / 2 and |z-| = (|z| - z) / 2, where that loses no digits.
     x, kernel = tf.abs(stage.x), tf.abs(stage.kernel)
     absolute, back = pullback(stage.with_kernel(kernel), x)
     doubled = absolute + stage.z
@@ -94,7 +119,7 @@ def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
 
 def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
     shared = _shared(stage, relevance, nonnegative)
-    # Not `!=`: where eager execution is off, it compares the tensors as Python objects.
+    # Not `!=`: without eager execution it compares the tensors as Python objects.
     activated = tf.sign(stage.x) if nonnegative else tf.cast(tf.not_equal(stage.x, 0), shared.dtype)
     to, _ = stage.samples
     none = total(activated, to) <= 0
@@ -115,7 +140,15 @@ def shift(
     relevance: tf.Tensor,
     samples: tuple[int, int] = (0, 0),
 ) -> tf.Tensor:
-    """Eq. 9: takes the excess of the sum over the relevance in equal parts from the activated."""
+    """Eq. 9: subtracts the excess of the sum over the relevance in equal parts from activated neurons.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from rap_keras.rules import rap
+        >>> shared = tf.constant([[3.0, 1.0, 0.0]])
+        >>> rap.shift(shared, tf.sign(shared), tf.constant([[2.0]])).numpy()
+        array([[2., 0., 0.]], dtype=float32)
+    """
     to, at = samples
     excess = tf.math.divide_no_nan(total(shared, to) - total(relevance, at), total(activated, to))
     return shared - activated * per_sample(excess, shared, to)

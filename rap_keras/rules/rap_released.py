@@ -1,10 +1,14 @@
-"""RAP as the authors' released PyTorch code computes it, where that departs from the paper.
+"""RAP as the authors' released PyTorch code computes it, where this differs from the paper.
 
-The departures: convolutions send negative relevance through the negative contributions, and dense
-layers do not; the shift runs over C != 0; x+ and |x-| are explained apart, as if each alone were the
-input, each with the whole relevance (twice the sum where x has both signs); the input rule is taken by
-every convolution of three channels; BatchNormalization drops relevance where x gamma = 0; Add and
-pooling divide by the signed sum, so that a maximum of 0 passes nothing.
+The differences:
+
+- Convolutions propagate negative relevance through the negative contributions; dense layers do not.
+- The shift applies where C != 0.
+- x+ and |x-| are explained separately, as if each were the only input, and each with the whole
+  relevance (twice the sum if x has both signs).
+- Every convolution with three input channels gets the input rule.
+- BatchNormalization drops relevance where x gamma = 0.
+- Add and pooling divide by the signed sum, so a maximum of 0 propagates nothing.
 """
 
 from typing import Any
@@ -22,9 +26,18 @@ from rap_keras.rules.rap import shift
 def linear_layer(
     stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box | None = None
 ) -> tf.Tensor:
-    """Dense and convolution layers: z^B on three channels, else the rule on x+ and on x- apart."""
+    """Dense and convolution layers: z^B for three channels, otherwise the rule for x+ and x- separately.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import rap_released
+        >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        >>> x = tf.constant([[1.0, 3.0]])
+        >>> rap_released.linear_layer(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        array([[1., 3.]], dtype=float32)
+    """
     if _has_three_channels(facts.layer, stage):
-        return in_box(stage, relevance, box or _own_box(stage.x), even=False)
+        return in_box(stage, relevance, box or _box_of(stage.x), even=False)
     convolution = not layer_types.is_a(facts.layer, {"Dense", "EinsumDense"})
     parts = [tf.nn.relu(stage.x)]
     if not facts.nonnegative:
@@ -33,13 +46,13 @@ def linear_layer(
 
 
 def _has_three_channels(layer: Any, stage: Stage) -> bool:
-    """The released code's sign of an image."""
+    """Whether the released code takes the layer's input for an image."""
     if not layer_types.is_a(layer, {"Conv1D", "Conv2D", "Conv3D"}):
         return False
     return stage.kernel.shape[-2] * layer.groups == 3
 
 
-def _own_box(x: tf.Tensor) -> Box:
+def _box_of(x: tf.Tensor) -> Box:
     axes = list(range(1, x.shape.rank))
     low = tf.reduce_min(x, axes, keepdims=True)
     high = tf.reduce_max(x, axes, keepdims=True)
@@ -60,7 +73,16 @@ def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bo
 
 @layer_rule
 def batch_normalization(layer: Any, inputs: Tensors, relevances: Tensors) -> Shares:
-    """Relevance passes where x gamma != 0."""
+    """Relevance passes where x gamma != 0.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import rap_released
+        >>> layer = keras.layers.BatchNormalization()
+        >>> x = tf.constant([[1.0, 0.0]])
+        >>> rap_released.batch_normalization(layer, [x], [layer(x)], [tf.ones_like(x)])[0].numpy()
+        array([[1., 0.]], dtype=float32)
+    """
     x = inputs[0]
     product = x
     if layer.scale:
@@ -72,5 +94,16 @@ def batch_normalization(layer: Any, inputs: Tensors, relevances: Tensors) -> Sha
 
 @layer_rule
 def simple(inputs: Tensors, outputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Shares:
-    """Pooling: x times the transposed map of R / z."""
+    """Pooling: x times the transposed map of R / z.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import rap_released
+        >>> layer = keras.layers.GlobalAveragePooling1D()
+        >>> @tf.function
+        ... def share(x):
+        ...     return rap_released.simple(layer, [x], [layer(x)], [layer(x)])[0]
+        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        array([0.5, 1.5], dtype=float32)
+    """
     return lrp.ratio(None, inputs, outputs, relevances, transposed=transposed)

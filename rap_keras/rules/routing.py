@@ -6,23 +6,48 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.network.layer_types import is_a, is_layer
+from rap_keras.network.layer_types import is_a
 from rap_keras.network.linear import pullback
 from rap_keras.rules import Samples, Shares, TensorMap, Tensors, layer_rule
-from rap_keras.rules.arithmetic import divide, per_sample, tiny, total
+from rap_keras.rules.arithmetic import (
+    aligned,
+    divide,
+    narrowed,
+    per_sample,
+    reduced,
+    tiny,
+    total,
+)
 
 
 @layer_rule
 def pass_on(relevances: Tensors) -> Shares:
-    """Relevance stays with its neuron: activations, dropout, batch normalization, scaling."""
+    """Relevance stays with its neuron: activations, dropout, batch normalization, scaling.
+
+    Example:
+        >>> from rap_keras.rules import routing
+        >>> routing.pass_on("layer", ["x"], ["y"], ["relevance"])
+        ['relevance']
+    """
     return list(relevances)
 
 
 @layer_rule
 def follow(relevances: Tensors, transposed: TensorMap) -> Shares:
-    """Relevance goes where the value came from.
+    """Relevance goes to the elements that the values come from.
 
-    Reshaping, padding, slices of a concatenation, and the winner of a maximum, which takes all.
+    For reshaping, padding, slices of a concatenation, and the largest element of a maximum, which gets
+    all.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> layer = keras.layers.Reshape((2, 1))
+        >>> @tf.function
+        ... def share(x):
+        ...     return routing.follow(layer, [x], [layer(x)], [layer(x)])[0]
+        >>> share(tf.constant([[1.0, 3.0]])).numpy()
+        array([[1., 3.]], dtype=float32)
     """
     return transposed(relevances)
 
@@ -36,10 +61,21 @@ def follow_and_spread(
     *,
     drops: bool = False,
 ) -> Shares:
-    """Relevance goes where the value came from; what came from a constant, to all that are activated.
+    """Like `follow`, but relevance of constants is spread over all activated inputs.
 
     The relevance of padding, of a token that is put before others, and of other constants is spread
-    evenly over the inputs x != 0 (over all, where none is), as eq. 9 restores the sum.
+    evenly over the inputs x != 0 (over all if there are none), as eq. 9 restores the sum.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> layer = keras.layers.ZeroPadding1D((1, 0))
+        >>> @tf.function
+        ... def share(x):
+        ...     y = layer(x)
+        ...     return routing.follow_and_spread(layer, [x], [y], [tf.ones_like(y)], drops=True)[0]
+        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        array([1.5, 1.5], dtype=float32)
     """
     shares = transposed(relevances)
     if not drops:
@@ -69,17 +105,27 @@ def winner(
     *,
     padded: tf.Tensor | None = None,
 ) -> Shares:
-    """Max-pooling: the largest element takes all, the first of several that are equal.
+    """Max-pooling: the largest element gets all relevance, the first one if several are equal.
 
-    Padding right before the pooling wins where all that is real is negative or 0. The largest real
-    element takes its relevance.
+    If padding right before the pooling has the largest value, because all real elements are negative or
+    0, the largest real element gets its relevance.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> layer = keras.layers.MaxPooling1D(2)
+        >>> @tf.function
+        ... def share(x):
+        ...     return routing.winner(layer, [x], [layer(x)], [layer(x)])[0]
+        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        array([0., 3.], dtype=float32)
     """
     x = inputs[0]
     if padded is None and x.shape.rank < 5:
         return transposed(relevances)
     if padded is not None:
         x = tf.where(padded, x.dtype.min, x)
-    # TensorFlow's gradient for volumes gives to each element near the largest, and to each the whole.
+    # TensorFlow's gradient for volumes gives the whole relevance to every element near the largest.
 
     def pool(x: tf.Tensor) -> tf.Tensor:
         return _by_planes(layer, x) if x.shape.rank == 5 else recompute([x])[0]
@@ -88,7 +134,7 @@ def winner(
 
 
 def _by_planes(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """Max-pooling of volumes: of each plane first, then along the first axis."""
+    """Max-pooling of volumes: each plane first, then along the first axis."""
     if layer.data_format == "channels_first":
         x = tf.transpose(x, [0, 2, 3, 4, 1])
     size, strides = (_three(value) for value in (layer.pool_size, layer.strides or layer.pool_size))
@@ -111,10 +157,18 @@ def _three(value: Any) -> tuple[int, ...]:
 def in_proportion(
     inputs: Tensors, relevances: Tensors, recompute: TensorMap, *, nonnegative: bool = False
 ) -> Shares:
-    """Average pooling and the like: each output's relevance is shared in proportion to a_ji |x_i|.
+    """Average pooling and similar: each output's relevance is shared in proportion to a_ji |x_i|.
 
-    a_ji >= 0 are the fixed weights of the average. For x >= 0 this is in proportion to x. An output
-    whose inputs are all 0 shares its relevance in proportion to a_ji, so that the sum is kept.
+    a_ji >= 0 are the fixed weights of the average. For x >= 0 the shares are in proportion to x. An
+    output whose inputs are all 0 shares its relevance in proportion to a_ji, so that the sum is kept.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> layer, x = keras.layers.GlobalAveragePooling1D(), tf.constant([[[1.0], [-3.0]]])
+        >>> relevance = tf.constant([[4.0]])
+        >>> routing.in_proportion(layer, [x], [layer(x)], [relevance])[0].numpy().ravel()
+        array([1., 3.], dtype=float32)
     """
     x, relevance = inputs[0], relevances[0]
 
@@ -139,18 +193,30 @@ def share_sum(
     statistics: Sequence[bool] = (),
     by: str = "absolute",
 ) -> Shares:
-    """Sums of several tensors (Add, Average, Subtract). The RAP paper is silent about them.
+    """Sums of several tensors (Add, Average, Subtract). The RAP paper does not cover them.
 
-    What is made of the statistics of another summand, as in x - mean(x), takes nothing.
+    A summand that is computed from the statistics of another one, as in x - mean(x), gets nothing.
 
     Args:
         layer: The layer.
-        inputs: The summands x_k. One alone (the other is a constant) gets all.
+        inputs: The summands x_k. A single one (if the other is a constant) gets all.
         relevances: Relevance of the sum.
-        statistics: For each summand, whether it is made of statistics of another, or of constants.
-        by: "absolute": in proportion to |x_k|. "positive": to max(x_k, 0), to |x_k| where none is
-            positive. "signed": x_k R / sum x, the released code's rule. Where all the parts of the
-            first two are 0, the shares are equal; "signed" then passes nothing.
+        statistics: For each summand, whether it is computed from statistics of another, or from
+            constants.
+        by: "absolute": in proportion to |x_k|. "positive": in proportion to max(x_k, 0), or to |x_k| if
+            none is positive. "signed": x_k R / sum x, the rule of the released code. If all terms are
+            0, the first two give equal shares, and "signed" gives nothing.
+
+    Returns:
+        The relevance of each summand.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> x, y = tf.constant([[1.0]]), tf.constant([[-3.0]])
+        >>> shares = routing.share_sum(keras.layers.Add(), [x, y], [x + y], [tf.constant([[4.0]])])
+        >>> [share.numpy().item() for share in shares]
+        [1.0, 3.0]
     """
     if len(inputs) == 1:
         return [reduced(relevances[0], inputs[0])]
@@ -169,7 +235,7 @@ def share_sum(
     sizes = [tf.abs(x) for x in parts]
     if by == "positive":
         none = tf.cast(functools.reduce(tf.maximum, parts) <= 0, relevance.dtype)
-        # Not by tf.where, which takes several times as long; where `none` is 1, ReLUs give 0.
+        # Several times faster than tf.where; where `none` is 1, ReLUs give 0.
         sizes = [none * size + tf.nn.relu(x) for size, x in zip(sizes, parts, strict=True)]
     sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
     s = relevance / tf.add_n(sizes)
@@ -180,7 +246,18 @@ def share_sum(
 def share_scaled_sum(
     layer: Any, inputs: Tensors, relevances: Tensors, *, by: str = "absolute"
 ) -> Shares:
-    """x + scale y: `share_sum` of the two summands."""
+    """x + scale y: `share_sum` of the two summands.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> class CustomScaleLayer:  # as in keras.applications' InceptionResNetV2
+        ...     scale = 3.0
+        >>> x = y = tf.constant([[1.0]])
+        >>> shares = routing.share_scaled_sum(CustomScaleLayer(), [x, y], [], [tf.constant([[4.0]])])
+        >>> [share.numpy().item() for share in shares]
+        [1.0, 3.0]
+    """
     summands = [inputs[0], inputs[1] * layer.scale]
     return share_sum(layer, summands, [], relevances, by=by)
 
@@ -189,9 +266,18 @@ def share_scaled_sum(
 def share_product(
     layer: Any, inputs: Tensors, relevances: Tensors, *, gates: Sequence[bool] = ()
 ) -> Shares:
-    """Products: the signal takes all, gates take nothing; equal shares where that does not decide.
+    """Products: the signal gets all, gates get nothing; equal shares if there are only signals or gates.
 
-    A gate only scales what it multiplies (Arras et al. 2017, signal-take-all). The RAP paper is silent.
+    A gate only scales the signal (Arras et al. 2017, signal-take-all). The RAP paper does not cover it.
+
+    Example:
+        >>> import keras, tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> signal, gate = tf.constant([[2.0]]), tf.constant([[0.5]])
+        >>> layer, relevance = keras.layers.Multiply(), tf.constant([[4.0]])
+        >>> shares = routing.share_product(layer, [signal, gate], [], [relevance], gates=(False, True))
+        >>> shares[0].numpy().item(), shares[1]
+        (4.0, None)
     """
     takes = [not gate for gate in gates] or [True] * len(inputs)
     if not any(takes):
@@ -203,53 +289,39 @@ def share_product(
 
 @layer_rule
 def numerator(inputs: Tensors, relevances: Tensors) -> Shares:
-    """Quotients: the numerator takes all, because the denominator only scales it."""
+    """Quotients: the numerator gets all, because the denominator only scales it.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> a, b = tf.constant([[6.0]]), tf.constant([[2.0]])
+        >>> shares = routing.numerator("divide", [a, b], [a / b], [a / b])
+        >>> shares[0].numpy().item(), shares[1]
+        (3.0, None)
+    """
     return [reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
 
 
 @layer_rule
 def sum_vector(relevances: Tensors) -> Shares:
-    """Embedding: a token's relevance is the sum over its vector."""
+    """Embedding: a token's relevance is the sum over its vector.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from rap_keras.rules import routing
+        >>> routing.sum_vector("embedding", [], [], [tf.constant([[[1.0, 2.0]]])])[0].numpy()
+        array([[3.]], dtype=float32)
+    """
     return [tf.reduce_sum(relevances[0], -1)]
 
 
 @layer_rule
 def nothing(inputs: Tensors) -> Shares:
-    """Masks have no relevance to share."""
+    """Masks get no relevance.
+
+    Example:
+        >>> from rap_keras.rules import routing
+        >>> routing.nothing("layer", ["mask"], ["y"], ["relevance"])
+        [None]
+    """
     return [None for _ in inputs]
-
-
-def aligned(layer: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """The inputs of a merging layer in one rank: Keras' layers put missing axes after the batch."""
-    rank = max(x.shape.rank for x in inputs)
-    if not is_layer(layer):
-        return list(inputs)  # an operation aligns its inputs on the right, as TensorFlow does
-    wide = list(inputs)
-    for k, x in enumerate(inputs):
-        for _ in range(rank - x.shape.rank):
-            wide[k] = tf.expand_dims(wide[k], 1)
-    return wide
-
-
-def narrowed(
-    relevances: Sequence[tf.Tensor], wide: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor]
-) -> list[tf.Tensor]:
-    """Relevance of broadcast inputs, summed back into the inputs' own shapes."""
-    result = []
-    for relevance, aligned, x in zip(relevances, wide, inputs, strict=True):
-        part = reduced(relevance, aligned)
-        result.append(part if aligned is x else tf.reshape(part, tf.shape(x)))
-    return result
-
-
-def reduced(relevance: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Relevance summed over the axes along which a tensor was broadcast, in that tensor's shape."""
-    extra = relevance.shape.rank - like.shape.rank
-    if extra:
-        relevance = tf.reduce_sum(relevance, list(range(extra)))
-    # Static sizes are mostly known; TensorFlow's rule for gradients finds the others.
-    if relevance.shape.is_fully_defined() or relevance.shape[1:] == like.shape[1:]:
-        axes = [i for i, n in enumerate(like.shape) if n == 1 and relevance.shape[i] != 1]
-        return tf.reduce_sum(relevance, axes, keepdims=True) if axes else relevance
-    _, axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(relevance), s1=tf.shape(like))
-    return tf.reshape(tf.reduce_sum(relevance, axes), tf.shape(like))

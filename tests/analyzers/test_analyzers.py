@@ -486,7 +486,7 @@ def test_a_rule_that_needs_an_unknown_fact_is_refused():
 
     for rule, fact in ((lrp.box, "box"), (curious, "colour")):
         composite = rap_keras.Composite({"Dense": rule})
-        with pytest.raises(InputError, match=f"asks for '{fact}' at layer 'only'") as error:
+        with pytest.raises(InputError, match=f"requests '{fact}' at layer 'only'") as error:
             create_analyzer("lrp", model, composite=composite, batch_norm="rule").analyze(x)
         assert rule.__name__ in str(error.value)
         assert "\n" not in str(error.value)

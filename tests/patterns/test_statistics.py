@@ -255,12 +255,12 @@ def test_wrong_types_are_refused(model, x):
 def test_patterns_of_another_model_are_refused(model, x, tmp_path):
     found = fit(model, x)
     other = classifier(lambda: layers.Conv2D(4, 3, name="conv"))
-    with pytest.raises(InputError, match="for layer 'conv' there is none in place of one of shape"):
+    with pytest.raises(InputError, match="layer 'conv' has none instead of one of shape"):
         PatternNetAnalyzer(other, found)
     name = next(iter(found))
-    with pytest.raises(InputError, match="in place of none"):
+    with pytest.raises(InputError, match="instead of none"):
         PatternNetAnalyzer(model, Patterns({**found, "more": np.ones(3)}))
-    with pytest.raises(InputError, match=rf"'{name}' there is one of shape \(2,\)"):
+    with pytest.raises(InputError, match=rf"'{name}' has one of shape \(2,\)"):
         PatternNetAnalyzer(model, Patterns({**found, name: np.ones(2)}))
     with pytest.raises(InputError, match="Expected finite patterns"):
         PatternNetAnalyzer(model, Patterns({**found, name: found[name] * np.nan}))

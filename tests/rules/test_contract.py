@@ -16,7 +16,7 @@ from rap_keras.rules import (
     name_of,
     rap,
     required_facts,
-    told,
+    with_facts,
 )
 
 
@@ -59,7 +59,7 @@ def test_a_layer_rule_gets_the_facts_that_it_names():
         "box": lambda: 1 / 0,
     }
     one = tf.ones((1, 1))
-    close(told(scaled, known)(None, [one], [one], [one])[0], [[60.0]], 1e-6)
+    close(with_facts(scaled, known)(None, [one], [one], [one])[0], [[60.0]], 1e-6)
 
 
 def test_missing_facts_of_a_layer_rule_are_computed():
