@@ -1,1 +1,1 @@
-"""A model of either Keras as a graph that runs."""
+"""Opened models: a Keras 3 or Keras 2 model as a graph that can be run."""

@@ -1,4 +1,4 @@
-"""Which backend takes a model."""
+"""Chooses the backend of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from rap_keras.errors import InputError
 
 
 def open_network(model: Any, output: str | int | None = None) -> Network:
-    """A model at work on its backend.
+    """Opens a model with its backend.
 
     Args:
-        model: A model of Keras 3, built, or of Keras 2 as iNNvestigate takes it; or a network that is
-            open already, which is returned as it is.
-        output: Which output of several is meant, by name or number.
+        model: A Keras 3 model, built, or a Keras 2 model as iNNvestigate takes it; or an opened model,
+            which is returned unchanged.
+        output: Which output to use if there are several, by name or number.
 
     Returns:
-        The network: the model's graph, what reads its inputs, and what compiles functions of them.
+        The opened model: its graph, and functions that read its inputs and compile functions of them.
 
     Raises:
-        InputError: The model cannot be followed.
+        InputError: The model cannot be traced.
     """
     if isinstance(model, Network):
         return model
@@ -35,7 +35,7 @@ def open_network(model: Any, output: str | int | None = None) -> Network:
 
 
 def names_of_outputs(model: Any) -> list[str]:
-    """What a model's outputs are called."""
+    """The names of a model's outputs."""
     if is_keras3(model):
         from rap_keras.backends.keras3.source import Source
 
@@ -44,10 +44,10 @@ def names_of_outputs(model: Any) -> list[str]:
 
 
 def ends_of(model: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Shapes and dtypes of a model's inputs and of its outputs, also of one that defines its own call.
+    """Shapes and dtypes of a model's inputs and outputs, also for a model that defines its `call`.
 
     Raises:
-        InputError: The model cannot be followed.
+        InputError: The model cannot be traced.
     """
     if is_keras3(model):
         from rap_keras.backends.keras3.source import Source, specs
@@ -56,7 +56,7 @@ def ends_of(model: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         return specs(source.inputs), specs(source.outputs)
     try:
         inputs, outputs = model.inputs, model.outputs
-    except (AttributeError, ValueError):  # of what is no model, and of an unbuilt one
+    except (AttributeError, ValueError):  # not a model, or not built
         inputs = outputs = None
     if not inputs or not outputs:
         raise InputError(f"Expected a built Keras model, got {type(model).__name__}.")
@@ -64,6 +64,6 @@ def ends_of(model: Any) -> tuple[Sequence[Any], Sequence[Any]]:
 
 
 def is_keras3(model: Any) -> bool:
-    """Whether the native backend is to take the model; it tells what is wrong with other things."""
+    """Whether the native backend should open the model; it also reports objects that are no models."""
     is_tf_keras = any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__)
     return has_keras3() and not is_tf_keras

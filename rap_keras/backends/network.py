@@ -1,4 +1,4 @@
-"""A model at work: the face that both backends share."""
+"""An opened model: the interface that both backends share."""
 
 import contextlib
 import re
@@ -22,12 +22,12 @@ from rap_keras.support.warn import warn
 
 Run = Callable[..., Any]
 
-# What was found of a sample holds for values up to so many times as large.
+# A check made with one sample is valid for values that are up to this many times larger.
 _LARGER = 10
 
 
 class Network(ABC):
-    """A model of either Keras, traced once, for all that compute with it.
+    """A model of either Keras, traced once, for all computations with it.
 
     Args:
         model: The model. It is not changed.
@@ -36,31 +36,31 @@ class Network(ABC):
     Attributes:
         model: The model.
         graph: Its graph.
-        labels: The names of its classes, where they are known.
+        labels: The names of its classes, if known.
 
     Raises:
-        InputError: The model cannot be followed, or takes nothing but booleans.
+        InputError: The model cannot be traced, or takes only booleans.
     """
 
     labels: Sequence[str] | None = None
-    _counts_from_end = True  # whether an embedding takes negative tokens
+    _counts_from_end = True  # whether an embedding accepts negative tokens
 
     def __init__(self, model: Any, graph: Graph) -> None:
         if graph.booleans.issuperset(graph.inputs):
             raise InputError(
                 f"Expected a model that takes numbers, got one whose input {graph.input_names[0]!r} is "
-                "of dtype bool, which passes for a mask and has no relevance: declare it as float32, "
-                "which takes True and False for 1 and 0."
+                "of dtype bool, which counts as a mask and gets no relevance: declare it as float32, "
+                "which treats True and False as 1 and 0."
             )
         self.model = model
         self.graph = graph
-        self._checked: np.ndarray | None = None  # how large the inputs were
+        self._checked: np.ndarray | None = None  # the size of the checked inputs
         head = explained_probabilities(graph, self._own_slot)
         if head is not None:
             warn(
-                f"The output of the model is made of the probabilities of layer {head!r}. They are "
-                "explained as they are, but their gradients vanish where the model is sure: to explain "
-                "logits, build a model that ends before that layer or averages logits."
+                f"The output of the model is computed from the probabilities of layer {head!r}. They "
+                "are explained as they are, but their gradients vanish if the model is certain: to "
+                "explain logits, build a model that ends before that layer or averages logits."
             )
 
     @property
@@ -75,7 +75,7 @@ class Network(ABC):
 
     @property
     def head(self) -> str | None:
-        """The activation that makes probabilities of the logits, "softmax" or "sigmoid", or None."""
+        """The activation that turns the logits into probabilities: "softmax", "sigmoid" or None."""
         last = self.graph.producers.get(self.graph.output)
         return self.graph.head or (head_of(last.layer) if last else None)
 
@@ -90,14 +90,14 @@ class Network(ABC):
         return list(self.graph.input_names)
 
     def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
-        """The model's inputs as arrays of its shapes and dtypes, as `read_inputs` reads them.
+        """Reads the model's inputs as arrays of its shapes and dtypes, like `read_inputs`.
 
         Args:
             x: An array or tensor of shape (batch, ...); for several inputs a list, a tuple, or a dict.
-            check_finite: Refuse NaN and infinity.
+            check_finite: Raise an error for NaN and infinity.
 
         Returns:
-            The arrays, one per input, and a function that packs results as x was packed.
+            The arrays, one per input, and a function that packs results like x.
 
         Raises:
             InputError: Number, shape, dtype or values do not fit.
@@ -108,10 +108,10 @@ class Network(ABC):
         return arrays, pack
 
     def _refuse_unknown_rows(self, arrays: Sequence[np.ndarray]) -> None:
-        """Refuses inputs from which the model computes the index of a row that a table lacks."""
+        """Raises an error for inputs from which the model computes an index that is not in a table."""
         if not self._computed_rows or not len(arrays[0]):
             return
-        with telling_tokens():  # one look-up may use the result of another
+        with explaining_tokens():  # one look-up may use the result of another
             found = self._row_numbers(arrays)
         for (lookup, _), numbers in zip(self._computed_rows, found, strict=True):
             place = f"layer {lookup.node.name!r}, which"
@@ -119,7 +119,7 @@ class Network(ABC):
 
     @cached_property
     def _computed_rows(self) -> list[tuple[Lookup, Graph]]:
-        """The look-ups by indices that the model computes from its inputs, and what computes them."""
+        """The look-ups by indices that the model computes from its inputs, with the graphs of these."""
         return [
             (lookup, part)
             for lookup, part in lookups_by_inputs(self.graph)
@@ -128,21 +128,21 @@ class Network(ABC):
 
     @cached_property
     def _row_numbers(self) -> Run:
-        """These indices: arrays of one batch => a list of arrays."""
+        """Computes these indices: from the arrays of one batch to a list of arrays."""
         parts = [part for _, part in self._computed_rows]
         return self._build(lambda inputs: [forward(part, inputs)[0] for part in parts], ())
 
     def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:
-        """A function of the model's inputs, compiled at its first call.
+        """Compiles a function of the model's inputs at its first call.
 
         Args:
             function: Takes the inputs as a list of tensors and the others, and returns tensors in any
                 structure.
-            others: What it takes beside the inputs.
+            others: Further arguments after the inputs.
 
         Returns:
-            The same function of arrays: it takes those of one batch, as `read` gives them, and the
-            others, and returns arrays. Its first call checks the graph against the model.
+            The same function for arrays. It takes the arrays of one batch, as `read` gives them, and
+            the others, and returns arrays. Its first call checks the graph against the model.
         """
         return self._checking(lambda: self._build(function, others))
 
@@ -151,7 +151,7 @@ class Network(ABC):
         built: list[Run] = []
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            with self.telling_sizes(arrays), telling_tokens():  # tokens first
+            with self.explaining_sizes(arrays), explaining_tokens():  # tokens first
                 self.check(arrays)
                 if not built:
                     built.append(build())
@@ -160,8 +160,8 @@ class Network(ABC):
         return run
 
     @contextlib.contextmanager
-    def telling_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
-        """Tells of inputs at which the model itself fails, as of a size that it does not take."""
+    def explaining_sizes(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
+        """Explains errors for inputs with which the model itself fails, for example of a wrong size."""
         try:
             yield
         except InputError:
@@ -181,20 +181,20 @@ class Network(ABC):
             shapes = ", ".join(str(("batch", *a.shape[1:])) for a in arrays)
             shapes = shapes.replace("'batch'", "batch")
             raise InputError(
-                f"Expected inputs that the model takes, got {shapes}, at which the model itself fails "
-                "in predict: use sizes that fit its layers, as those that it was trained with."
+                f"Expected inputs that the model takes, got {shapes}, with which the model itself fails "
+                "in predict: use sizes that fit its layers, such as those that it was trained with."
             ) from error
 
     @cached_property
     def logits(self) -> Run:
-        """What the model computes before any softmax: arrays of one batch => `(batch, ...)`."""
+        """The model's output before any softmax: from the arrays of one batch to `(batch, ...)`."""
         return self.compiled(lambda inputs: forward(self.graph, inputs)[0])
 
     def check(self, arrays: Sequence[np.ndarray]) -> None:
-        """Refuses a model whose graph does not compute what the model does, or mixes samples.
+        """Raises an error if the graph does not compute the model's output, or the model mixes samples.
 
-        The check runs with the sample of the largest values, and again when values come that are more
-        than ten times as large, because small values, zeros above all, show little.
+        The check uses the sample with the largest values. It is repeated when values are more than ten
+        times larger, because small values, and especially zeros, reveal little.
 
         Args:
             arrays: The inputs, a batch of any size. Nothing is checked if values are not finite.
@@ -213,19 +213,19 @@ class Network(ABC):
         whole = [np.repeat(a, self._fixed_size() or 1, 0) for a in sample]
         got, expected = (np.asarray(y, np.float64) for y in self._outputs(whole))
         if not np.isfinite(expected).all():
-            return  # a matter of the numbers, which is told elsewhere
+            return  # overflow is reported elsewhere
         if not self._close(got, expected):
             raise InputError(
                 "Expected the graph of the model's layers to compute what the model computes, got "
                 f"outputs that differ by up to {abs(got - expected).max():.3g}: a layer is called with "
                 "training=True, or masks, casts or other effects cross the border of a nested model; "
-                "build the model without that, or flatten it."
+                "build the model without this, or flatten it."
             )
         self._refuse_mixing(sample)
         self._checked = sizes[place] if known is None else np.maximum(known, sizes[place])
 
     def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
-        """Refuses a model whose logits for a sample depend on the other samples of its batch."""
+        """Raises an error if the logits of a sample depend on the other samples of its batch."""
         fixed = self._fixed_size()
         size = fixed or 2
         if size == 1:
@@ -241,7 +241,7 @@ class Network(ABC):
         try:
             results = [np.asarray(self._logits_of(batch), np.float64) for batch in batches]
         except (InputError, ValueError, TypeError, tf.errors.OpError):
-            return  # the model does not take such samples, and says so itself
+            return  # the model raises an error for such samples
         first, second, together = results
         if all(
             len(y) == len(b[0]) for y, b in zip(map(np.atleast_1d, results), batches, strict=True)
@@ -250,13 +250,13 @@ class Network(ABC):
             if together.shape == expected.shape and self._close(together, expected):
                 return
         raise InputError(
-            "Expected a model that computes each sample of a batch on its own, got one whose "
-            "outputs for a sample change with the others, so maps would be meaningless: explain it "
-            "without the layer that mixes samples."
+            "Expected a model that computes each sample of a batch separately, got one whose outputs "
+            "for a sample change with the others, so maps would be meaningless: explain it without "
+            "the layer that mixes samples."
         )
 
     def _close(self, found: np.ndarray, expected: np.ndarray) -> bool:
-        """Equal but for the rounding of the model's precision."""
+        """Whether two outputs are equal, up to rounding in the model's precision."""
         dtypes = {getattr(node.layer, "compute_dtype", "float32") for node in self.graph.nodes}
         coarse = 5e-2 if dtypes & {"float16", "bfloat16"} else 1e-3
         if not np.array_equal(np.isfinite(found), np.isfinite(expected)):
@@ -270,7 +270,7 @@ class Network(ABC):
 
     @abstractmethod
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
-        """What the graph computes of inputs."""
+        """Runs the graph on inputs."""
 
     @abstractmethod
     def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
@@ -278,15 +278,15 @@ class Network(ABC):
 
     @abstractmethod
     def _takes(self, sample: Sequence[np.ndarray]) -> bool:
-        """Whether the model itself computes something of inputs."""
+        """Whether the model itself accepts inputs."""
 
     @abstractmethod
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        """What the graph computes of a sample, up to the model's own output, and what the model does."""
+        """The model's output for a sample, computed by the graph and by the model."""
 
 
 @contextlib.contextmanager
-def telling_tokens() -> Iterator[None]:
+def explaining_tokens() -> Iterator[None]:
     """Turns TensorFlow's error about a missing row of a table into an `InputError`."""
     try:
         yield
@@ -304,18 +304,18 @@ def not_finite(weights: Iterable[tuple[str, np.ndarray]]) -> InputError:
     """The error about maps that are not finite.
 
     Args:
-        weights: Those of the model, by name.
+        weights: The weights of the model, by name.
     """
     for name, value in weights:
         if not np.isfinite(value).all():
             return InputError(
-                f"Expected a model with finite weights, but {name!r} holds NaN or infinity: train the "
-                "model again, or load earlier weights."
+                f"Expected a model with finite weights, but {name!r} contains NaN or infinity: train "
+                "the model again, or load earlier weights."
             )
     return InputError(
         "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
-        "overflow, or its slope is infinite there, as of a square root at 0; scale the input as the "
-        "model expects it, or set check_finite=False."
+        "overflow, or its slope is infinite there, like that of a square root at 0; scale the input as "
+        "the model expects it, or set check_finite=False."
     )
 
 

@@ -1,4 +1,4 @@
-"""Why the inside of a layer is not known."""
+"""Explains why a layer could not be opened."""
 
 import inspect
 import linecache
@@ -12,11 +12,11 @@ from rap_keras.support.text import first_line
 
 
 class CannotOpen(Exception):
-    """Why the graph of a layer's call is not known: part of a sentence."""
+    """The graph of a layer's call is not available. The message is part of a sentence."""
 
 
 def why_call_failed(layer: Any, error: Exception) -> str:
-    """Why a layer's `call` failed, with the line in the user's or the layer's own code."""
+    """Why a layer's `call` failed, with the line in the user's or the layer's code."""
     frames = list(traceback.walk_tb(error.__traceback__))
     users = [(frame, line) for frame, line in frames if not _of_library(frame)]
     foreign = _foreign(error)
@@ -45,16 +45,16 @@ _LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "rap_keras", "inspect"
 
 def _foreign(error: Exception) -> str:
     """The library whose function got a symbolic tensor of Keras 3; empty for other errors."""
-    told = str(error)
-    if "KerasTensor" not in told:
+    message = str(error)
+    if "KerasTensor" not in message:
         return ""
-    if "a TensorFlow function" in told or "TypeSpec" in told or "tf.function" in told:
+    if "a TensorFlow function" in message or "TypeSpec" in message or "tf.function" in message:
         return "TensorFlow"
-    return "NumPy" if "NumPy" in told else ""
+    return "NumPy" if "NumPy" in message else ""
 
 
 def _instead(text: str) -> str:
-    """The `keras.ops` to use instead of TensorFlow's and NumPy's functions in a line, if known."""
+    """The `keras.ops` to use instead of the TensorFlow and NumPy functions in a line, if known."""
     import keras
 
     known = {}
@@ -67,7 +67,7 @@ def _instead(text: str) -> str:
     return f": write {', '.join(pairs)}" if pairs else ""
 
 
-# Functions of TensorFlow and NumPy => their equivalents in keras.ops of another name.
+# Functions of TensorFlow and NumPy whose equivalents in keras.ops have other names.
 _RENAMED = {
     "l2_normalize": "normalize",
     "concat": "concatenate",

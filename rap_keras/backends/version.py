@@ -1,4 +1,4 @@
-"""Which Keras is installed: the one place that asks for its version."""
+"""The installed version of Keras. No other module reads it."""
 
 
 def has_keras3() -> bool:

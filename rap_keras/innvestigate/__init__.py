@@ -1,15 +1,16 @@
-"""RAP inside iNNvestigate 2.1 (Keras 2): importing this registers its methods with `innvestigate`.
+"""RAP, PatternNet and PatternAttribution as methods of iNNvestigate 2.1 (Keras 2).
 
-They are "rap", and "pattern.net" and "pattern.attribution", which iNNvestigate 2 dropped.
+Importing this module registers "rap", "pattern.net" and "pattern.attribution" with `innvestigate`. The
+last two were removed in iNNvestigate 2.
 
     import innvestigate
     import rap_keras.innvestigate
 
     analyzer = innvestigate.create_analyzer("rap", model)
 
-iNNvestigate works in TensorFlow's graph mode: switch eager execution off before the model is built
-(`tf.compat.v1.disable_eager_execution()`), or let `from_keras3` rebuild a Keras 3 model in a graph of
-its own, which leaves eager execution on.
+iNNvestigate works in TensorFlow's graph mode. Either disable eager execution before the model is built
+(`tf.compat.v1.disable_eager_execution()`), or let `from_keras3` rebuild a Keras 3 model in a separate
+graph; eager execution then stays on.
 """
 
 import os as _os
@@ -52,30 +53,38 @@ from rap_keras.innvestigate.rap import RAPAnalyzer
 def create_analyzer(
     name: str, model: _Any, check_finite: bool = True, **options: _Any
 ) -> _AnalyzerBase:
-    """`innvestigate.create_analyzer` with guards, also for a model in a graph of its own.
+    """Like `innvestigate.create_analyzer`, with checks, and also for a model in a separate graph.
 
-    `from_keras3` and `new_graph` build such models. iNNvestigate's own analyzers refuse here what ours
-    do: samples that do not fit, unknown tokens, NaN and infinity, and models that mix samples or draw
-    at random.
+    `from_keras3` and `new_graph` build such models. The checks also apply to iNNvestigate's own
+    analyzers: they raise an error for samples that do not fit, unknown tokens, NaN and infinity, and
+    models that mix samples or use random numbers.
 
     Args:
-        name: "rap", "pattern.net", "pattern.attribution", or any of iNNvestigate's names.
+        name: "rap", "pattern.net", "pattern.attribution", or another name of iNNvestigate.
         model: A Keras 2 model.
-        check_finite: Refuse samples and maps with NaN or infinity. False lets them through.
+        check_finite: Raise an error if samples or maps contain NaN or infinity.
         **options: The analyzer's options.
 
     Returns:
-        The iNNvestigate analyzer; its methods enter the model's graph by themselves.
+        The iNNvestigate analyzer. Its methods enter the model's graph automatically.
 
     Raises:
         KeyError: There is no analyzer of this name.
-        InputError: The model is in no graph: eager execution was on when it was built; or it remembers
-            samples.
+        InputError: The model is in no graph, because eager execution was on when it was built; or it is
+            stateful.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("rap", model)
+        >>> analyzer.analyze(np.ones((1, 3))).shape
+        (1, 3)
     """
     with graph_scope(model):
         if issubclass(_analyzer.analyzers.get(name, object), PropagationAnalyzer):
-            own = _innvestigate.create_analyzer(name, model, check_finite=check_finite, **options)
-            return entering(own, model)
+            ours = _innvestigate.create_analyzer(name, model, check_finite=check_finite, **options)
+            return entering(ours, model)
         analyzer: _AnalyzerBase = _innvestigate.create_analyzer(name, model, **options)
         return guarded(entering(analyzer, model), check_finite)
 

@@ -1,4 +1,4 @@
-"""RAP as an analyzer of iNNvestigate."""
+"""The base class of the analyzers for iNNvestigate."""
 
 import contextlib
 import operator
@@ -18,7 +18,7 @@ from rap_keras.backends.keras2.graphs import (
     safe_loading,
 )
 from rap_keras.backends.keras2.network import Keras2Network
-from rap_keras.backends.network import telling_tokens
+from rap_keras.backends.network import explaining_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.innvestigate.files import read_npz, write_npz
@@ -44,16 +44,16 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     Args:
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
         composite: The rule of each layer.
-        bounds: (low, high) of the input for rules that ask for its box; None takes the minimum and
+        bounds: (low, high), the bounds of the input for rules that need them; None: the minimum and
             maximum of each image.
-        contrast: What the explained class is set against: None, "softmax", "uniform", or the number of a
-            class or a list of them, as `rap_keras.create_analyzer` takes it.
-        check_finite: Refuse samples and maps with NaN or infinity. False lets them through.
-        **options: Those of iNNvestigate's `ReverseAnalyzerBase`: neuron_selection_mode,
+        contrast: The classes that the explained class is compared with: None, "softmax", "uniform", or
+            the number of a class or a list of numbers, as in `rap_keras.create_analyzer`.
+        check_finite: Raise an error if samples or maps contain NaN or infinity.
+        **options: Options of iNNvestigate's `ReverseAnalyzerBase`: neuron_selection_mode,
             reverse_keep_tensors, reverse_check_finite, ...
 
     Raises:
-        InputError: The model cannot be followed, or is in no graph.
+        InputError: The model cannot be traced, or is in no graph.
         UnknownLayerError: A layer has no rule.
         NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
     """
@@ -82,14 +82,14 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             if self._neuron_selection_mode == "all":
                 refuse_itself(self._contrast, None)
             self._propagation = Propagation(self._graph, composite, self._bounds)
-            self._do_model_checks()  # behind: our errors say more
+            self._do_model_checks()  # last: our errors are more specific
         self._relevances: dict[int, dict[str, Any]] = {}
         self._own_model: Any = None
         self._layers_model: Any = None
         self._modes: dict[str, Any] = {}
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        """Keeps what makes the analyzer again, for another mode."""
+        """Keeps the arguments, to create the analyzer again for another mode."""
         self = super().__new__(cls)
         self._made_of = args, options
         return self
@@ -98,10 +98,10 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         """The rule of every layer, in the order of computation; prints as a table."""
         return self._propagation.table
 
-    # What iNNvestigate calls to build the analysis.
+    # iNNvestigate calls these methods to build the analysis.
 
     def create_analyzer_model(self) -> None:
-        """Builds the graph of the analysis; `analyze` does it at its first call."""
+        """Builds the graph of the analysis; the first call of `analyze` does this."""
         with graph_scope(self._model):
             reserve_names(self._model)
             super().create_analyzer_model()
@@ -113,7 +113,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         return self._propagate
 
     def _select(self, Xs: Any, Ys: Any, reversed_Ys: Any, reverse_state: Any) -> list[Any]:
-        """The way back through the selection of a neuron: its logit at its place, 0 elsewhere."""
+        """Back through the selection of a neuron: its logit at its position, 0 elsewhere."""
         logits, *index = Xs
 
         def start(tensors: list[tf.Tensor]) -> tf.Tensor:
@@ -122,7 +122,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             logit = tf.reshape(tf.cast(logit, logits.dtype), [-1, 1])
             target = Target("class", index[0][:, 1]) if index else Target("largest", None)
             selected = select(logits, target)
-            # Of a map of classes the others are those at the same position.
+            # For a map of classes, the other classes are those at the same position.
             shape = [-1, *self._positions]
             begin, at, of = (tf.reshape(t, shape) for t in (selected * logit, logits, selected))
             return tf.reshape(contrasted(begin, at, of, self._contrast), tf.shape(logits))
@@ -146,30 +146,29 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         return maps, self._relevances if return_all_reversed_tensors else None
 
     def _at_inputs(self, maps: list[Any]) -> list[Any]:
-        """The relevance of the inputs, given what the rules made of it."""
+        """The relevance of the inputs, from the maps that the rules give."""
         return maps
 
-    # What users call.
+    # Public methods.
 
     def analyze(self, X: Any, target: Any = None, *, neuron_selection: Any = None) -> Any:
-        """Explains samples.
+        """Computes the relevance of every input element.
 
         Args:
-            X: Array of shape (batch, ...), as the model takes it; a list or dict of them for several
-                inputs.
-            target: The class that is explained, a number for all samples or one per sample, or one-hot
-                rows of floats. Where the output is no vector: the index of one neuron, such as
-                (y, x, class), or a list of such tuples, one per sample. None is what
-                neuron_selection_mode says.
-            neuron_selection: iNNvestigate's name of `target`.
+            X: Samples as the model takes them: an array of shape (batch, ...), or a list or dict of
+                them for several inputs.
+            target: The class to explain: a number for all samples or one per sample, or one-hot rows of
+                floats. If the output is not a vector: the index of one neuron, such as (y, x, class),
+                or a list of such tuples, one per sample. None: as neuron_selection_mode says.
+            neuron_selection: iNNvestigate's name for `target`.
 
         Returns:
-            np.ndarray of the shape of X: the relevance of every element; a list or dict for several
+            The relevance of every element: an array of the shape of X, or a list or dict for several
             inputs.
 
         Raises:
             InputError: X or the target does not fit the model; X or the result is not finite; or the
-                model does not compute each sample on its own.
+                model does not compute each sample separately.
         """
         target = first_given(target, neuron_selection)
         if self._mode_of(target) != self._neuron_selection_mode:
@@ -187,21 +186,22 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             return pack(maps)
 
     def _mode_of(self, target: Any) -> str:
-        """The mode of the analysis that a target asks for."""
+        """The mode of the analysis that a target requires."""
         if target is None:
             return self._neuron_selection_mode
         return "all" if isinstance(target, str) and target == "all" else "index"
 
     @property
     def _is_wrapped(self) -> bool:
-        """Whether a wrapper of iNNvestigate's augments samples behind the input."""
+        """Whether one of iNNvestigate's wrappers changes the samples after the input."""
         return self._analyzer_model is not self._own_model
 
     def _with_mode(self, mode: str) -> Any:
         """The same analyzer in another mode, which iNNvestigate builds into its graph.
 
         Raises:
-            InputError: A wrapper of iNNvestigate's has changed this one, as to average over noise.
+            InputError: One of iNNvestigate's wrappers has changed this analyzer, for example to average
+                over noise.
         """
         if self._is_wrapped:
             raise InputError(
@@ -218,7 +218,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     def analyze_layers(
         self, X: Any, target: Any = None, *, neuron_selection: Any = None
     ) -> dict[str, Any]:
-        """The relevance at every layer's output.
+        """Computes the relevance at every layer's output.
 
         Args:
             X: As in `analyze`.
@@ -226,8 +226,9 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             neuron_selection: As in `analyze`.
 
         Returns:
-            From the inputs to the logits: layer name => np.ndarray of the shape of the layer's output
-            (a list where it has several). Further calls of a shared layer are named "layer:1".
+            A dict from layer names to arrays of the shape of the layer's output (lists if it has
+            several), in order from the inputs to the logits. Further calls of a shared layer are named
+            "layer:1".
 
         Raises:
             InputError: As in `analyze`.
@@ -263,12 +264,12 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     def _computed(
         self, model: Any, samples: list[np.ndarray], index: list[np.ndarray]
     ) -> list[np.ndarray]:
-        with telling_tokens(), self._guard.network.telling_sizes(samples):
+        with explaining_tokens(), self._guard.network.explaining_sizes(samples):
             found = model.predict_on_batch([*samples, *index])
         return found if isinstance(found, list) else [found]
 
     def _feed(self, X: Any, target: Any) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
-        """The samples, the index of the target if there is one, and what packs maps as X was packed."""
+        """The samples, the index of the target if there is one, and a function that packs results."""
         if not self._analyzer_model_done:
             self.create_analyzer_model()
         arrays, pack = self._guard.read(X)
@@ -293,23 +294,23 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     def _get_state(self) -> dict[str, Any]:
         with graph_scope(self._model):
             state = super()._get_state()
-        own = self._contrast
-        contrast = list(own) if isinstance(own, tuple) else own
+        contrast = self._contrast
+        contrast = list(contrast) if isinstance(contrast, tuple) else contrast
         return state | {"contrast": contrast, "check_finite": self._guard.check_finite}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
-        own = {"contrast": state.pop("contrast", None)}
-        own["check_finite"] = state.pop("check_finite", True)  # saved before there was a choice
+        options = {"contrast": state.pop("contrast", None)}
+        options["check_finite"] = state.pop("check_finite", True)  # older files do not have it
         with new_graph() if tf.executing_eagerly() else contextlib.nullcontext():
-            return super()._state_to_kwargs(state) | own
+            return super()._state_to_kwargs(state) | options
 
     def save_npz(self, fname: Any) -> None:
-        """Writes the analyzer, with its model, to one file, whole or not at all, without pickle.
+        """Saves the analyzer and its model to one file, without pickle.
 
         Args:
-            fname: The path; ".npz" is added where it is missing, as `numpy.savez` does.
+            fname: The path. ".npz" is added if it is missing, as in `numpy.savez`.
 
         Raises:
             InputError: The file cannot be written.
@@ -326,11 +327,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             safe_mode: Refuse Lambda layers of Python code, as Keras does. Set it to False only if you
                 trust the author of the file.
 
-        Returns:
-            The analyzer.
-
         Raises:
-            InputError: The file is none of `save_npz`.
+            InputError: The file was not written by `save_npz`.
         """
         class_name, state = read_npz(fname)
         with safe_loading(read_boolean("safe_mode", safe_mode)):
@@ -338,7 +336,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
 
 def _read_range(values: Any) -> Any:
-    """What iNNvestigate clips by: False or a tuple."""
+    """The values to clip to: False or a tuple."""
     if values is False:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Analyzers as files without pickle."""
+"""Saves and loads analyzers without pickle."""
 
 import json
 import zipfile
@@ -15,10 +15,10 @@ from rap_keras.support.files import replacing
 def write_npz(
     path: Path, class_name: str, state: dict[str, Any], array_states: Sequence[str]
 ) -> None:
-    """Writes what iNNvestigate's `save` gives, whole or not at all.
+    """Writes the result of iNNvestigate's `save`.
 
     Args:
-        path: The file; ".npz" is added where it is missing, as `numpy.savez` does.
+        path: The file. ".npz" is added if it is missing, as in `numpy.savez`.
         class_name: The name of the analyzer's class.
         state: Its state.
         array_states: The parts of the state that are dicts of arrays.
@@ -37,7 +37,7 @@ def read_npz(fname: Any) -> tuple[str, dict[str, Any]]:
     """The class name and the state that `write_npz` wrote.
 
     Raises:
-        InputError: The file is none of `write_npz`.
+        InputError: The file was not written by `write_npz`.
     """
     try:
         with open(fname, "rb") as opened, np.load(opened) as file:

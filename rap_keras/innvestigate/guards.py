@@ -1,4 +1,4 @@
-"""Checks before and after an analysis, for the plugin's analyzers and iNNvestigate's own."""
+"""Checks before and after an analysis, by the plugin's analyzers and iNNvestigate's own."""
 
 import contextlib
 import functools
@@ -13,7 +13,7 @@ from innvestigate.analyzer.base import NotAnalyzeableModelException
 from rap_keras.analyzers.zero_maps import are_zero
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.network import Keras2Network, OpaqueNetwork
-from rap_keras.backends.network import not_finite, telling_tokens
+from rap_keras.backends.network import explaining_tokens, not_finite
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import Pack
 from rap_keras.inputs.target import Target, as_column, first_given, read_target
@@ -24,14 +24,14 @@ from rap_keras.support.warn import warn
 
 
 class Guard:
-    """Refuses samples, models and maps that are meaningless.
+    """Raises errors for samples, models and maps that are meaningless.
 
     Args:
-        network: The model that is explained.
-        check_finite: Refuse NaN and infinity, in samples and in maps.
+        network: The opened model.
+        check_finite: Raise an error if samples or maps contain NaN or infinity.
 
     Raises:
-        InputError: check_finite is not a boolean, or the model remembers samples.
+        InputError: check_finite is not a boolean, or the model is stateful.
     """
 
     def __init__(self, network: Keras2Network, check_finite: Any) -> None:
@@ -48,22 +48,22 @@ class Guard:
         """The model's inputs as arrays, and a function that packs results like X.
 
         Raises:
-            InputError: X does not fit the model, or the model does not compute each sample on its own.
+            InputError: X does not fit the model, or the model does not compute each sample separately.
         """
         arrays, pack = self.network.read(X, self.check_finite)
         if len(arrays[0]):
-            with self.network.telling_sizes(arrays):
+            with self.network.explaining_sizes(arrays):
                 self.network.check(arrays)
         return arrays, pack
 
     def refuse_outputs(self, head_too: bool) -> None:
-        """Refuses outputs that iNNvestigate has no place for.
+        """Raises an error for outputs that iNNvestigate does not support.
 
         Args:
-            head_too: Refuse a softmax or sigmoid at the end.
+            head_too: Whether a softmax or sigmoid at the end is an error.
 
         Raises:
-            InputError: Their size is not known.
+            InputError: Their size is unknown.
             NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
         """
         shape = self.network.graph.shapes[self.network.graph.output]
@@ -83,19 +83,19 @@ class Guard:
             )
 
     def refuse_broken(self, arrays: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
-        """Refuses maps that are not finite, or are zero because the logits are not.
+        """Raises an error for maps that are not finite, or are zero because the logits are NaN.
 
         Raises:
-            InputError: They are such.
+            InputError: There are such maps.
         """
         if not self.check_finite or not arrays or not len(arrays[0]):
             return
         if all(np.isfinite(m).all() for m in maps):
-            # Rules, and the search for the largest logit, may make zeros of NaN.
+            # Rules, and the search for the largest logit, may turn NaN into 0.
             size = len(arrays[0])
             empty = np.logical_and.reduce([~m.reshape(size, -1).any(1) for m in maps])
-            told = self.network.is_checked and not empty.any()
-            if told or not np.isnan(self.network.logits(arrays)).any():
+            known = self.network.is_checked and not empty.any()
+            if known or not np.isnan(self.network.logits(arrays)).any():
                 return
         with graph_scope(self.network.model):
             weights = self.network.model.weights
@@ -104,8 +104,8 @@ class Guard:
 
 
 @contextlib.contextmanager
-def _telling_integers(network: Keras2Network) -> Iterator[None]:
-    """Says that iNNvestigate cannot propagate to tokens; its own error only names a variable."""
+def _explaining_integers(network: Keras2Network) -> Iterator[None]:
+    """Explains that iNNvestigate cannot propagate to tokens; its own error only names a variable."""
     try:
         yield
     except TypeError as error:
@@ -119,7 +119,7 @@ def _telling_integers(network: Keras2Network) -> Iterator[None]:
 
 
 def guarded(analyzer: Any, check_finite: bool) -> Any:
-    """iNNvestigate's own analyzer, changed so that `analyze` refuses what ours refuse."""
+    """One of iNNvestigate's own analyzers; its `analyze` also makes our checks."""
     shape = tuple(analyzer._model.outputs[0].shape)
     if len(shape) < 2:
         raise InputError(
@@ -140,8 +140,8 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
             options["neuron_selection"] = _read_target(
                 target, len(arrays[0]), guard.network.positions
             )
-        sizes = guard.network.telling_sizes(arrays)
-        with telling_tokens(), sizes, _telling_integers(guard.network):
+        sizes = guard.network.explaining_sizes(arrays)
+        with explaining_tokens(), sizes, _explaining_integers(guard.network):
             maps = analyze(X, **options)
         guard.refuse_broken(arrays, [np.asarray(m) for m in tf.nest.flatten(maps)])
         return maps
@@ -151,7 +151,7 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
 
 
 def _refuse_mode(target: Any, everything: bool, mode: str) -> None:
-    """Refuses a target of another mode, which iNNvestigate builds into its graph."""
+    """Raises an error for a target of another mode, which iNNvestigate builds into its graph."""
     if mode == "index" and target is None:
         raise InputError(
             'Expected a target where neuron_selection_mode is "index", got none: pass a class, or one '
@@ -168,17 +168,17 @@ def _refuse_mode(target: Any, everything: bool, mode: str) -> None:
 
 
 def _read_target(target: Any, size: int, positions: Sequence[int | None]) -> Any:
-    """The class of each sample, as iNNvestigate's wrappers take it, where the output is a vector."""
+    """The class of each sample, as iNNvestigate's wrappers take it, if the output is a vector."""
     if len(positions) > 1:
         return target
     return one_each(read_target(as_column(target), size, positions))
 
 
 def one_each(target: Target) -> np.ndarray:
-    """The number of the one neuron of each sample, in the order of the flattened output.
+    """The index of the single neuron of each sample, in the flattened output.
 
     Raises:
-        InputError: There are several.
+        InputError: There are several neurons.
     """
     if target.kind == "class":
         return target.index
@@ -201,6 +201,6 @@ def warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
     if count:
         warn(
             f"The map of {name} is zero everywhere for {count} of {len(maps[0])} samples: it finds "
-            "nothing that speaks for the neuron. For class 0 of a model with one sigmoid, analyze "
+            "no evidence for the class. For class 0 of a model with one sigmoid, analyze "
             "rap_keras.innvestigate.prepare(model, keep_head=False, negated=True).",
         )

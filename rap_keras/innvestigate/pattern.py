@@ -1,4 +1,4 @@
-"""PatternNet and PatternAttribution as analyzers of iNNvestigate, which had them until release 1.0.9."""
+"""PatternNet and PatternAttribution as analyzers of iNNvestigate, which had them until version 1.0.9."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from rap_keras.rules.pattern import projected, projects, start
 
 
 class _PatternAnalyzer(PropagationAnalyzer):
-    """What both analyzers share; the rules differ."""
+    """The code that both analyzers share; only the rules differ."""
 
     method: ClassVar[str]
     _array_states = ("patterns",)
@@ -23,8 +23,8 @@ class _PatternAnalyzer(PropagationAnalyzer):
         project: bool = True,
         **options: Any,
     ) -> None:
-        own = PatternOptions(patterns, project)
-        self._patterns, self._project = own.patterns, own.project
+        settings = PatternOptions(patterns, project)
+        self._patterns, self._project = settings.patterns, settings.project
         self._projects = projects(project, options.get("neuron_selection_mode", "max_activation"))
         composite = PatternComposite(self.method, self._patterns, self._projects)
         super().__init__(model, composite, **options)
@@ -44,33 +44,43 @@ class _PatternAnalyzer(PropagationAnalyzer):
         return maps
 
     def _get_state(self) -> dict[str, Any]:
-        own = {"patterns": dict(self._patterns), "pattern_type": self._patterns.pattern_type}
-        return super()._get_state() | own | {"project": self._project}
+        state = {"patterns": dict(self._patterns), "pattern_type": self._patterns.pattern_type}
+        return super()._get_state() | state | {"project": self._project}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
         patterns = Patterns(state.pop("patterns"), state.pop("pattern_type"))
-        own = {"patterns": patterns, "project": state.pop("project")}
-        return super()._state_to_kwargs(state) | own
+        options = {"patterns": patterns, "project": state.pop("project")}
+        return super()._state_to_kwargs(state) | options
 
 
 class PatternNet(_PatternAnalyzer):
     """PatternNet (Kindermans et al., ICLR 2018, arXiv 1705.05598) in iNNvestigate.
 
-    The signal that the selected neuron detects: R_i = sum_j a_ij f'(z_j) R_j in every kernel layer.
+    The signal that the explained neuron detects: R_i = sum_j a_ij f'(z_j) R_j in every kernel layer.
 
     Args:
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
-        patterns: See `rap_keras.patterns.composite.PatternOptions`.
-        project: See there.
-        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+        patterns: The patterns of the model, see `rap_keras.patterns.composite.PatternOptions`.
+        project: Whether to normalize relevance, see `rap_keras.patterns.composite.PatternOptions`.
+        **options: Options of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:
-        InputError: The model cannot be explained, an option is wrong, or the patterns are of another
-            model.
+        InputError: The model cannot be explained, an option is invalid, or the patterns belong to
+            another model.
         UnknownLayerError: A layer has no rule.
         NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> x = np.random.default_rng(0).normal(size=(8, 3))
+        >>> patterns = rap_keras.patterns.fit(model, x, progress=False)
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("pattern.net", model, patterns=patterns)
+        >>> analyzer.analyze(x).shape
+        (8, 3)
     """
 
     method = "pattern.net"
@@ -83,12 +93,24 @@ class PatternAttribution(_PatternAnalyzer):
 
     Args:
         model: As in `PatternNet`.
-        patterns: See `rap_keras.patterns.composite.PatternOptions`.
-        project: See there.
-        **options: Those of iNNvestigate's `ReverseAnalyzerBase`.
+        patterns: As in `PatternNet`.
+        project: As in `PatternNet`.
+        **options: As in `PatternNet`.
 
     Raises:
-        InputError, UnknownLayerError, NotAnalyzeableModelException: As in `PatternNet`.
+        InputError: As in `PatternNet`.
+        UnknownLayerError: As in `PatternNet`.
+        NotAnalyzeableModelException: As in `PatternNet`.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> x = np.random.default_rng(0).normal(size=(8, 3))
+        >>> options = {"patterns": rap_keras.patterns.fit(model, x, progress=False)}
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("pattern.attribution", model, **options)
+        >>> analyzer.analyze(x).shape
+        (8, 3)
     """
 
     method = "pattern.attribution"

@@ -10,21 +10,29 @@ from rap_keras.innvestigate.base import PropagationAnalyzer
 class RAPAnalyzer(PropagationAnalyzer):
     """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605) in iNNvestigate.
 
-    Every element of the input gets a signed relevance; by the paper's rules the sum is the logit of the
-    selected neuron.
+    Every element of the input gets a signed relevance. With the paper's rules, the relevance sums to
+    the logit of the explained class.
 
     Args:
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
-        bounds: (low, high) of the input for eq. 10, numbers or arrays that broadcast to a sample;
-            None takes the minimum and maximum of each image.
+        bounds: (low, high), the bounds of the input for eq. 10: numbers, or arrays that broadcast to a
+            sample. None: the minimum and maximum of each image.
         **options: variant, add, input_rule and head, see `rap_keras.composites.rap.RAPOptions`;
-            contrast, what the explained class is set against, see docs/contrast.md; and those of
-            iNNvestigate's `ReverseAnalyzerBase`.
+            contrast, the classes that the explained class is compared with, see docs/contrast.md; and
+            options of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:
-        InputError: The model cannot be explained, or an option is wrong.
+        InputError: The model cannot be explained, or an option is invalid.
         UnknownLayerError: A layer has no rule.
         NotAnalyzeableModelException: The model ends in a softmax or a sigmoid.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("rap", model, head="positive")
+        >>> analyzer.analyze(np.ones((1, 3)), target=1).shape
+        (1, 3)
     """
 
     def __init__(self, model: Any, bounds: Any = None, **options: Any) -> None:
@@ -38,5 +46,5 @@ class RAPAnalyzer(PropagationAnalyzer):
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
-        own = asdict(RAPOptions.taken_from(state)) | {"bounds": state.pop("bounds")}
-        return super()._state_to_kwargs(state) | own
+        options = asdict(RAPOptions.taken_from(state)) | {"bounds": state.pop("bounds")}
+        return super()._state_to_kwargs(state) | options

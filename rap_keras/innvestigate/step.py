@@ -10,7 +10,7 @@ from rap_keras.backends.keras2.graphs import valid_name
 
 
 class Step(klayers.Layer):
-    """A computation as one layer; Keras would make a layer of every operation."""
+    """A computation as one layer; otherwise Keras would make a layer of every operation."""
 
     def __init__(self, compute: Callable[[list[tf.Tensor]], Any], name: str) -> None:
         super().__init__(name=valid_name(f"relevance/{name}"), autocast=False)

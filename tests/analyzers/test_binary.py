@@ -241,7 +241,7 @@ def test_a_warning_names_the_line_of_the_caller():
     model = made()
     averaged = keras.Model(model.input, keras.ops.mean(model.output, -1, keepdims=True) / 2 + 0.25)
     shown = keras.Model(model.input, layers.Average()([averaged.output, model.output]))
-    with pytest.warns(UserWarning, match="made of the probabilities") as told:
+    with pytest.warns(UserWarning, match="computed from the probabilities") as told:
         create_analyzer("gradient", shown)
     assert told[0].filename == __file__
 

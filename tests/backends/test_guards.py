@@ -49,7 +49,7 @@ def test_models_that_mix_samples_are_refused_for_every_first_sample(mixing, batc
         pytest.skip("there is one number")
     model = model_of(CENTRED[mixing], batch)
     for sample in SAMPLES.values():
-        with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+        with pytest.raises(InputError, match="computes each sample of a batch separately"):
             open_network(model).check([sample[np.newaxis].astype("float32")])
 
 
@@ -61,7 +61,7 @@ def test_models_that_do_not_mix_are_accepted(batch):
 
 
 def test_a_fixed_batch_of_two():
-    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+    with pytest.raises(InputError, match="computes each sample of a batch separately"):
         open_network(model_of(CENTRED["largest"], 2)).check([np.zeros((1, 6), np.float32)])
 
 
@@ -104,7 +104,7 @@ OTHER_INPUTS = {
 @pytest.mark.parametrize(("model", "x"), OTHER_INPUTS.values(), ids=OTHER_INPUTS)
 def test_every_input_is_checked(model, x):
     opened = open_network(model)
-    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+    with pytest.raises(InputError, match="computes each sample of a batch separately"):
         opened.check(opened.read(x)[0])
 
 
@@ -128,7 +128,7 @@ def test_mixing_that_needs_large_values_is_found_when_they_occur():
 
     opened = open_network(model_of(mixing))
     opened.check([np.zeros((1, 6), np.float32)])
-    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+    with pytest.raises(InputError, match="computes each sample of a batch separately"):
         opened.check([np.arange(6, dtype=np.float32)[np.newaxis] * 1e4])
 
 
@@ -140,12 +140,12 @@ def test_tiny_values_do_not_clear_a_model_for_good(tiny, batch):
 
     data = np.linspace(-2, 3, 24, dtype=np.float32).reshape(4, 6) ** 2
     small = data * np.float32(tiny)
-    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+    with pytest.raises(InputError, match="computes each sample of a batch separately"):
         open_network(model_of(mixing, batch)).check([np.concatenate([small[:1], data[1:]])])
     opened = open_network(model_of(mixing, batch))
     with contextlib.suppress(InputError):  # it may be found at once
         opened.check([small])
-    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+    with pytest.raises(InputError, match="computes each sample of a batch separately"):
         opened.check([data])
 
 
@@ -222,7 +222,7 @@ def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     model = keras.Model(x, layers.GlobalAveragePooling2D()(merged))
     analyzer = create_analyzer(method, model)
     even, odd = np.ones((2, 4, 4, 1)), np.ones((2, 5, 5, 1))
-    told = r"got \(batch, 5, 5, 1\), at which the model itself fails"
+    told = r"got \(batch, 5, 5, 1\), with which the model itself fails"
     for _ in "before a good one", "after one":
         with pytest.raises(InputError, match=told):
             analyzer.analyze(odd)
@@ -234,6 +234,6 @@ def test_a_model_that_fails_at_its_size_is_reported():
     model = keras.Model(x, dense(layers.Flatten()(layers.RandomCrop(3, 3)(x))))
     model.layers[-1].input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: 10})
     with pytest.raises(
-        InputError, match=r"got \(batch, 6, 6, 1\), at which the model itself fails"
+        InputError, match=r"got \(batch, 6, 6, 1\), with which the model itself fails"
     ):
         create_analyzer("gradient", model).analyze(np.ones((2, 6, 6, 1)))

@@ -144,7 +144,7 @@ def test_a_copy_of_a_model_that_always_trains_is_refused(method):
 def test_models_that_mix_samples_are_refused(batch):
     mix = L.Lambda(lambda t: t - tf.reduce_mean(t, axis=0, keepdims=True))
     model = network(dense(), mix, batch_size=batch)
-    message = "Expected a model that computes each sample of a batch on its own"
+    message = "Expected a model that computes each sample of a batch separately"
     refused("gradient", model, samples(), message, allow_lambda_layers=True)
 
 
@@ -268,6 +268,6 @@ def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     analyzer = create(method, model)
     even, odd = np.ones((2, 4, 4, 1)), np.ones((2, 5, 5, 1))
     for _ in "before a good one", "after one":
-        with pytest.raises(InputError, match=r"got \(batch, 5, 5, 1\), at which the model"):
+        with pytest.raises(InputError, match=r"got \(batch, 5, 5, 1\), with which the model"):
             analyzer.analyze(odd)
         assert analyzer.analyze(even).shape == even.shape

@@ -42,7 +42,7 @@ def test_models_that_mix_samples_are_refused_at_a_sample_of_zeros(batch):
     with graphs.new_graph():
         x = L.Input(batch_shape=(batch, 4))
         network = Keras2Network(k2.models.Model(x, L.Dense(2)(Centred()(x))))
-    with pytest.raises(InputError, match="computes each sample of a batch on its own"):
+    with pytest.raises(InputError, match="computes each sample of a batch separately"):
         network.check([np.zeros((1, 4), np.float32)])
 
 

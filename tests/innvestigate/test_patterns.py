@@ -176,7 +176,7 @@ def test_patterns_of_another_model_are_refused(x, tmp_path):
     with pytest.raises(InputError, match="Expected project to be True or False, got 'no'"):
         plugin.create_analyzer("pattern.net", model, patterns=found, project="no")
     other = built(lambda: L.Conv2D(4, 3, name="conv1"), L.Flatten, lambda: L.Dense(3, name="end"))
-    with pytest.raises(InputError, match=r"'conv1' there is one of shape \(3, 3, 3, 5\)"):
+    with pytest.raises(InputError, match=r"'conv1' has one of shape \(3, 3, 3, 5\)"):
         plugin.create_analyzer("pattern.net", other, patterns=found)
     with pytest.raises(InputError, match=r"got none: fit them"):
         plugin.create_analyzer("pattern.net", model)

@@ -164,7 +164,9 @@ def test_explaining_probabilities_gives_a_warning(head, rng):
     inputs = keras.Input((4,))
     model = biased(keras.Model(inputs, PROBABILITIES[head](inputs)))
     x = rng.normal(size=(3, 4)).astype("float32")
-    with pytest.warns(UserWarning, match="made of the probabilities of layer .*before that layer"):
+    with pytest.warns(
+        UserWarning, match="computed from the probabilities of layer .*before that layer"
+    ):
         found = create_analyzer("gradient", model).explain(x)
     np.testing.assert_allclose(found.logits, model(x).numpy(), rtol=1e-5, atol=1e-6)
 

@@ -439,7 +439,9 @@ def test_weights_that_became_constants_are_never_outdated(layer, rng):
             variable.assign(value)
     assert_same(analyzer.analyze(x), create_analyzer("rap", model).analyze(x))
     model.set_weights(others)
-    with pytest.raises(InputError, match=r"'mine/.*', of which .* has changed: make the analyzer"):
+    with pytest.raises(
+        InputError, match=r"'mine/.*', of which .* has changed: create the analyzer"
+    ):
         analyzer.analyze(x)
     create_analyzer("rap", model).analyze(x)
 

@@ -1,1 +1,1 @@
-"""Models of Keras 2."""
+"""Keras 2 models."""

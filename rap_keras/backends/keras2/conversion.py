@@ -1,4 +1,4 @@
-"""Keras 2 models that are rebuilt from models of Keras 3."""
+"""Rebuilds Keras 3 models on Keras 2."""
 
 import importlib
 import inspect
@@ -28,25 +28,30 @@ def from_keras3(
 ) -> Any:
     """Rebuilds a Keras 3 model on Keras 2, so that iNNvestigate can analyze it.
 
-    The new model lives in a TensorFlow graph of its own; eager execution stays on. Its methods, and
-    the analyzers of `rap_keras.innvestigate.create_analyzer`, enter that graph by themselves; for
-    anything else use `with rap_keras.innvestigate.graph_scope(model):`.
+    The new model lives in a separate TensorFlow graph; eager execution stays on. Its methods, and the
+    analyzers of `rap_keras.innvestigate.create_analyzer`, enter that graph automatically. For anything
+    else use `with rap_keras.innvestigate.graph_scope(model):`.
 
     Args:
-        model: A Keras 3 model: functional, Sequential, or subclassed; built, or called once. Or the path
+        model: A Keras 3 model: functional, Sequential or subclassed; built, or called once. Or the path
             of a file that Keras 3 can load. It is not changed. Nested models are flattened.
-        keep_head: Keep the softmax or sigmoid at the end. False ends the new model with the logits, as
-            most analyzers need it.
+        keep_head: Keep the softmax or sigmoid at the end. False: the new model ends with the logits, as
+            most analyzers require.
         custom_objects: Keras 2 classes for layers that Keras does not define, by class name.
-        output: Which output of a model with several the new model gives, by name or number.
+        output: Which output the new model has if there are several, by name or number.
         negated: See `prepare`.
 
     Returns:
-        The Keras 2 model, with one output. It takes a list where the original takes a dict of inputs.
+        The Keras 2 model, with one output. It takes a list if the original takes a dict of inputs.
 
     Raises:
-        InputError: The file cannot be read, the model cannot be followed, or a layer has no counterpart
-            in Keras 2 that computes the same.
+        InputError: The file cannot be read, the model cannot be traced, or a layer has no equivalent in
+            Keras 2.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")  # doctest: +SKIP
+        >>> logits = rap_keras.innvestigate.from_keras3(model, keep_head=False)  # doctest: +SKIP
+        >>> rap_keras.innvestigate.create_analyzer("gradient", logits)  # doctest: +SKIP
     """
     keras = _keras3()
     if isinstance(model, str | Path):
@@ -116,13 +121,13 @@ def _loaded(keras: Any, path: Path) -> Any:
 
 
 def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str, type]) -> Any:
-    """The Keras 2 layer that does what a Keras 3 layer does."""
+    """The Keras 2 layer that computes the same as a Keras 3 layer."""
     kind = type(layer).__name__
     library = type(layer).__module__.startswith("keras.")
     cls: Any = custom_objects.get(kind) or (getattr(klayers, kind, None) if library else None)
     if cls is None:
         raise InputError(
-            f"Expected layers that Keras 2 knows, but layer {layer.name!r} is a {kind}: pass a Keras 2 "
+            f"Expected layers that Keras 2 has, but layer {layer.name!r} is a {kind}: pass a Keras 2 "
             f"class that computes the same, custom_objects={{{kind!r}: MyLayer}}."
         )
     options = {}
@@ -140,7 +145,7 @@ def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str
         return cls.from_config(options)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(
-            f"Expected a layer that Keras 2 can make, but {kind} {layer.name!r} it cannot: {error}"
+            f"Expected layers that Keras 2 can make, but it cannot make {kind} {layer.name!r}: {error}"
         ) from error
 
 
@@ -154,7 +159,7 @@ _ACTIVATIONS = {"silu": "swish"}
 
 
 def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Without the options that are new in Keras 3, if they are left at their defaults."""
+    """The options without those that are new in Keras 3, if they have their defaults."""
     known = {"name", "trainable", "dtype"}
     for base in cls.__mro__:
         if "__init__" in vars(base) and base is not klayers.Layer:
@@ -168,7 +173,7 @@ def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
     for key in options.keys() - known:
         if options[key] not in (None, False, defaults.get(key)):
             raise InputError(
-                f"Expected options that Keras 2 has too, but {type(layer).__name__} {layer.name!r} has "
+                f"Expected options that Keras 2 also has, but {type(layer).__name__} {layer.name!r} has "
                 f"{key}={options[key]!r}: rebuild the model without it."
             )
     return {key: value for key, value in options.items() if key in known}

@@ -1,7 +1,7 @@
-"""The TensorFlow graph that a Keras 2 model lives in.
+"""The TensorFlow graph of a Keras 2 model.
 
-iNNvestigate needs models made of graph tensors. They are, where eager execution is off; elsewhere a
-model can have a graph and a session of its own, to be entered whenever something is done with it.
+iNNvestigate needs models made of graph tensors, which they are if eager execution is off. Otherwise a
+model can have a separate graph and session, which are entered whenever the model is used.
 """
 
 import contextlib
@@ -25,12 +25,15 @@ _LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def new_graph() -> Iterator[None]:
-    """A graph of its own for the Keras 2 models that are built or loaded inside; eager stays on outside.
+    """A separate graph for Keras 2 models that are built or loaded inside; eager execution stays on.
 
     Example:
-        with rap_keras.innvestigate.new_graph():
-            model = tf.keras.models.load_model("model.h5")
-        analyzer = rap_keras.innvestigate.create_analyzer("rap", model)
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("rap", model)
+        >>> analyzer.analyze(np.ones((1, 3))).shape
+        (1, 3)
     """
     graph = tf.Graph()
     setattr(graph, _SESSION, tf.compat.v1.Session(graph=graph))
@@ -40,15 +43,24 @@ def new_graph() -> Iterator[None]:
 
 @contextlib.contextmanager
 def graph_scope(model: Any) -> Iterator[None]:
-    """Enters the graph and the session of a model, to do with it what iNNvestigate needs a graph for.
+    """Enters the graph and the session of a model.
 
-    Where eager execution is off, nothing has to be entered.
+    If eager execution is off, nothing has to be entered.
 
     Args:
-        model: A Keras 2 model: made by `from_keras3`, or built while eager execution was off.
+        model: A Keras 2 model: made by `from_keras3` or in `new_graph`, or built while eager execution
+            was off.
 
     Raises:
         InputError: The model is in no graph.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> with rap_keras.innvestigate.graph_scope(model):
+        ...     model.predict_on_batch(np.ones((1, 3))).shape
+        (1, 2)
     """
     graph = _graph_of(model)
     if hasattr(graph, _SESSION):
@@ -57,7 +69,7 @@ def graph_scope(model: Any) -> Iterator[None]:
     elif tf.executing_eagerly():
         raise InputError(
             "Expected iNNvestigate's analyzers to be used as the model was built, with eager execution "
-            "off, but it is on: call tf.compat.v1.disable_eager_execution() first of all."
+            "off, but it is on: call tf.compat.v1.disable_eager_execution() first."
         )
     else:
         yield
@@ -102,9 +114,9 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
 
 
 def _settle(classes: Any) -> None:
-    """Makes classes of layers and models work in the mode that is on now, eager or graph.
+    """Makes classes of layers and models work in the current mode, eager or graph.
 
-    Keras 2 exchanges their bases, for all instances, whenever one is made in the other mode.
+    Keras 2 replaces their bases, for all instances, whenever an instance is made in the other mode.
     """
     graph_mode = not tf.executing_eagerly()
     graph_layer = engine("base_layer_v1").Layer
@@ -126,7 +138,7 @@ def _keras_classes() -> frozenset[type]:
 
 
 def engine(name: str) -> Any:
-    """A module of Keras 2's engine: of Keras 2 itself, or of tf_keras."""
+    """A module of Keras 2's engine, from Keras 2 itself or from tf_keras."""
     return _module(f"engine.{name}")
 
 
@@ -137,7 +149,7 @@ def _module(name: str) -> Any:
 
 @contextlib.contextmanager
 def safe_loading(safe: bool) -> Iterator[None]:
-    """Keras 2's safe mode, for models built from JSON.
+    """Keras 2's safe mode, when models are built from JSON.
 
     Raises:
         InputError: It is on, and there is a Lambda layer of Python code.
@@ -157,7 +169,7 @@ def safe_loading(safe: bool) -> Iterator[None]:
 def entering(thing: Any, model: Any) -> Any:
     """Makes the public methods of a model or an analyzer enter the graph of a model, and returns it.
 
-    Only this one instance is touched, and only where its model has a graph of its own.
+    Only this instance is changed, and only if its model has a separate graph.
     """
     if not hasattr(_graph_of(model), _SESSION):
         return thing
@@ -177,23 +189,23 @@ _METHODS = (
 def _entered(thing: Any, name: str, model: Any) -> Any:
     @functools.wraps(getattr(type(thing), name))
     def inside(*args: Any, **kwargs: Any) -> Any:
-        with graph_scope(model):  # looked up inside: the bases of the class differ there
+        with graph_scope(model):  # look up inside: the bases of the class differ there
             return getattr(type(thing), name)(thing, *args, **kwargs)
 
     return inside
 
 
 def valid_name(name: str) -> str:
-    """The name, with what TensorFlow does not take in the name of a scope exchanged."""
+    """The name, with characters replaced that TensorFlow does not allow in the name of a scope."""
     name = re.sub(r"[^A-Za-z0-9_./>-]", "_", name)
     return name if re.match(r"[A-Za-z0-9.]", name) else f"layer{name}"
 
 
 def reserve_names(model: Any) -> None:
-    """Lets Keras name new layers so that none gets the name of a layer of the model.
+    """Makes Keras name new layers so that none gets the name of a layer of the model.
 
-    A model that was loaded from a file may have layers named "add", "conv2d_3" or "input_1", which
-    Keras would give again to the layers that an analyzer adds; names must be unique.
+    A model that was loaded from a file may have layers named "add", "conv2d_3" or "input_1". Keras
+    would use these names again for the layers that an analyzer adds, but names must be unique.
     """
     counts = _module("backend").get_default_graph_uid_map()
     for layer in model.layers:
@@ -206,16 +218,19 @@ def reserve_names(model: Any) -> None:
 
 @contextlib.contextmanager
 def fast_building() -> Iterator[None]:
-    """Builds iNNvestigate's own analyzers many times faster; their results stay the same.
+    """Builds iNNvestigate's own analyzers many times faster, with the same results.
 
-    iNNvestigate writes its rules as TensorFlow operations, and Keras then evaluates every constant among
-    them in the session (minutes for a ResNet-50). Inside this context Keras takes the tensors as they
-    are. "rap" is built of layers and does not need it.
+    iNNvestigate writes its rules as TensorFlow operations, and Keras then evaluates every constant
+    among them in the session (minutes for a ResNet-50). Inside this context Keras uses the tensors
+    directly. "rap" is built of layers and does not need it.
 
     Example:
-        with rap_keras.innvestigate.fast_building():
-            analyzer = innvestigate.create_analyzer("lrp.alpha_1_beta_0", model)
-            analyzer.create_analyzer_model()
+        >>> import innvestigate, tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> with rap_keras.innvestigate.graph_scope(model), rap_keras.innvestigate.fast_building():
+        ...     analyzer = innvestigate.create_analyzer("lrp.alpha_1_beta_0", model)
+        ...     analyzer.create_analyzer_model()
     """
     utils = engine("base_layer_utils")
     with _LOCK:

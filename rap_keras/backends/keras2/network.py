@@ -1,4 +1,4 @@
-"""A Keras 2 model at work."""
+"""An opened Keras 2 model."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -12,31 +12,31 @@ import tensorflow.keras.models as kmodels
 from rap_keras.backends.keras2.graphs import graph_scope
 from rap_keras.backends.keras2.rebuild import flattened
 from rap_keras.backends.keras2.trace import trace
-from rap_keras.backends.network import Network, Run, telling_tokens
+from rap_keras.backends.network import Network, Run, explaining_tokens
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.inputs.samples import Pack
 from rap_keras.network.graph import Graph, Node
 from rap_keras.propagate import forward
 
-_VECTOR = "relevance/neurons"  # the layer that makes a vector of other outputs
+_VECTOR = "relevance/neurons"  # the layer that flattens other outputs to a vector
 
 
 class Keras2Network(Network):
     """A Keras 2 model, traced once; its functions are parts of its graph, run in its session.
 
     Args:
-        model: A Keras 2 model, as iNNvestigate takes it; one that defines its own call must have been
+        model: A Keras 2 model, as iNNvestigate takes it. If it defines its `call`, it must have been
             called on an Input. It is not changed; nested models are flattened into a copy.
-        output: Which output of several is meant, by name or number.
-        as_vector: Let a vector end the flat model, as iNNvestigate needs it, where its output has more
-            axes of known size. Several outputs are refused then.
+        output: Which output to use if there are several, by name or number.
+        as_vector: Flatten an output with more axes of known size, as iNNvestigate requires. Several
+            outputs are then an error.
 
     Attributes:
         slots: The slot of each tensor of the (flat) model, by the tensor's id.
 
     Raises:
-        InputError: The model cannot be followed, or is in no graph.
+        InputError: The model cannot be traced, or is in no graph.
     """
 
     _counts_from_end = False
@@ -61,22 +61,22 @@ class Keras2Network(Network):
 
     @property
     def last(self) -> Node | None:
-        """The node that makes the model's output, before that became a vector."""
+        """The node that makes the model's output, before it is flattened."""
         return self.graph.producers.get(self._own_slot)
 
     @property
     def positions(self) -> tuple[int | None, ...]:
-        """The shape of a sample's output, before that became a vector."""
+        """The shape of a sample's output, before it is flattened."""
         return self.graph.shapes[self._own_slot][1:]
 
     def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
-        """As for every network, but models may be of one batch size."""
+        """Like `Network.read`, but a model may have a fixed batch size."""
         arrays, pack = super().read(x, check_finite)
         for spec, array in zip(self.inputs, arrays, strict=True):
             if spec.shape[0] not in (None, len(array)):
                 raise InputError(
                     f"Expected {spec.shape[0]} samples, the batch size that the model is built for, "
-                    f"got {len(array)}: pass as many, or build the model without a batch size."
+                    f"got {len(array)}: pass this number, or build the model without a batch size."
                 )
         return arrays, pack
 
@@ -116,9 +116,8 @@ class Keras2Network(Network):
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         found, once = self._computed(sample)
         size = np.abs(once[np.isfinite(once)]).max(initial=0)
-        for _ in range(
-            7 if self._trains() else 1
-        ):  # a few neurons may be dropped the same way twice
+        repeats = 7 if self._trains() else 1  # dropout of few neurons may be the same twice
+        for _ in range(repeats):
             _, again = self._computed(sample)
             if not np.allclose(once, again, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
                 raise InputError(
@@ -129,9 +128,9 @@ class Keras2Network(Network):
         return found, once
 
     def _computed(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        """What the graph computes for a sample, and what the model computes.
+        """The outputs for a sample, computed by the graph and by the model.
 
-        Always both, because the session prepares each new choice of outputs again.
+        Both are always computed, because the session needs time to prepare each new choice of outputs.
         """
         feed = dict(zip(self.model.inputs, sample, strict=True))
         return self._fetched((self._output, self.model.outputs[0]), feed)
@@ -142,12 +141,12 @@ class Keras2Network(Network):
         return any(node.call_kwargs.get("training") for node in nodes)
 
     def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
-        with graph_scope(self.model), telling_tokens():
+        with graph_scope(self.model), explaining_tokens():
             return tf.compat.v1.keras.backend.get_session().run(fetches, feed)
 
 
 class OpaqueNetwork(Keras2Network):
-    """A Keras 2 model as it is: its results are checked, not how it computes them.
+    """An unchanged Keras 2 model, of which only the results are checked.
 
     Args:
         model: A Keras 2 model in a graph, with one output. It is neither changed nor copied.
@@ -157,13 +156,13 @@ class OpaqueNetwork(Keras2Network):
         with graph_scope(model):
             try:
                 graph, self.slots = trace(model)
-            except InputError:  # layers that others may follow
+            except InputError:  # layers that other backends may open
                 graph, self.slots = _without_nodes(model), {}
         Network.__init__(self, model, graph)
 
     @cached_property
     def logits(self) -> Run:
-        """What the model itself computes: arrays of one batch => `(batch, ...)`."""
+        """The model's own output: from the arrays of one batch to `(batch, ...)`."""
         return self._logits_of
 
     @cached_property
@@ -179,11 +178,11 @@ def _without_nodes(model: Any) -> Graph:
 
 
 def _as_vector(model: Any) -> Any:
-    """The model itself or, where its output is no vector, a model of it flattened.
+    """The model itself or, if its output is not a vector, a model with a flattened output.
 
-    iNNvestigate means to flatten such outputs by itself, but fails.
+    iNNvestigate tries to flatten such outputs, but fails.
     """
     output = model.outputs[0]
     if len(model.outputs) > 1 or len(output.shape) < 3 or None in output.shape[1:]:
-        return model  # a vector, or what is refused
+        return model  # a vector, or an error later
     return kmodels.Model(model.inputs, klayers.Flatten(name=_VECTOR)(output), name=model.name)

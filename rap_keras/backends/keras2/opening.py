@@ -1,4 +1,4 @@
-"""Layers and models of Keras 2 that only call others, as graphs of what they call."""
+"""Opens layers and models of Keras 2 that only call others, as graphs of these calls."""
 
 import contextlib
 import inspect
@@ -17,7 +17,7 @@ from rap_keras.network.layer_types import CONTRACTION, KNOWN, is_a, is_library_c
 
 
 def is_composite(layer: Any) -> bool:
-    """Whether a layer, or a model with a `call` of its own, is known by what it calls alone."""
+    """Whether a layer, or a model that defines its `call`, is defined only by what it calls."""
     if isinstance(layer, kmodels.Model):
         defining = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
         return not is_library_class(defining)
@@ -26,14 +26,14 @@ def is_composite(layer: Any) -> bool:
 
 
 def why_not_opened(layer: Any) -> str:
-    """Why a layer is not even tried to be opened: part of a sentence, empty where it is."""
+    """Why there is no attempt to open a layer: part of a sentence, or empty."""
     if isinstance(layer, klayers.RNN | klayers.Wrapper):
         return "it repeats or changes what another layer does"
     return ""
 
 
 def is_bare_operation(layer: Any) -> bool:
-    """Whether a layer is what Keras 2 makes of an operation of TensorFlow on its tensors."""
+    """Whether Keras 2 made this layer from a TensorFlow operation on its tensors."""
     return type(layer).__name__ == "TensorFlowOpLayer"
 
 
@@ -50,15 +50,15 @@ def open_layer(layer: Any, args: Any, kwargs: Any) -> tuple[list[Any], list[Any]
 
     Args:
         layer: A layer or model; it is not changed.
-        args: What it is called with; its tensors are replaced by others of their shapes.
-        kwargs: The same, by keyword.
+        args: Its arguments; tensors are replaced by others of their shapes.
+        kwargs: Its keyword arguments.
 
     Returns:
-        The tensors in the place of those of the arguments, the nodes of the graph in an order in which
+        The tensors that replace those of the arguments, the nodes of the graph in an order in which
         they can be computed, and the tensors that the call returned.
 
     Raises:
-        CannotOpen: The call fails, draws random numbers, or changes state.
+        CannotOpen: The call fails, uses random numbers, or changes state.
     """
     inputs: list[Any] = []
 
@@ -86,7 +86,7 @@ def open_layer(layer: Any, args: Any, kwargs: Any) -> tuple[list[Any], list[Any]
 
 @contextlib.contextmanager
 def _unchanged(layer: Any) -> Iterator[None]:
-    """Symbolic calls leave traces on the layers: nodes, losses and updates."""
+    """Removes the traces of symbolic calls on the layers: nodes, losses and updates."""
     names = ("_inbound_nodes", "_outbound_nodes", "_losses", "_updates")
     kept = [
         (getattr(each, name), len(getattr(each, name)))
@@ -102,7 +102,7 @@ def _unchanged(layer: Any) -> Iterator[None]:
 
 
 def needed(node: Any) -> list[Any]:
-    """The tensors that a node takes; without those that a new shape is made of."""
+    """The tensors that a node takes, without those that define a new shape."""
     tensors = list(node.keras_inputs)
     if is_bare_operation(node.layer) and node.layer.node_def.op in RESHAPES:
         return tensors[:1]
@@ -142,7 +142,7 @@ def _evaluate(layers: Sequence[Any]) -> None:
 
 
 def _refuse_state(operations: Sequence[Any]) -> None:
-    """Refuses constants that are drawn at random, or change whenever they are computed."""
+    """Raises an error for constants that are random, or change whenever they are computed."""
     left, seen = list(operations), set()
     while left:
         operation = left.pop()

@@ -1,4 +1,4 @@
-"""Layers of Keras 2 that do what bare operations do."""
+"""Layers of Keras 2 that compute the same as bare operations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ def layer_of(
     attributes: Any = None,
     shape: Sequence[int | None] = (),
 ) -> tuple[Any, list[Any]] | None:
-    """A layer that does what an operation does.
+    """A layer that computes the same as an operation.
 
     Args:
-        kind: The operation's type, as TensorFlow or `keras.ops` calls it.
-        operands: The tensors and constants that it takes, in order.
+        kind: The operation's type in TensorFlow or `keras.ops`.
+        operands: Its tensors and constants, in order.
         name: The name of the layer.
-        attributes: Those of TensorFlow's operation, by name; None for one of `keras.ops`.
+        attributes: The attributes of a TensorFlow operation, by name; None for one of `keras.ops`.
         shape: The static shape of its output.
 
     Returns:
-        The layer, with its weights, and the tensors that it takes; None where no layer does the same.
+        The layer, with its weights, and the tensors that it takes; None if there is no such layer.
     """
     symbolic = [is_symbolic(operand) for operand in operands]
     tensors = [t for t in operands if is_symbolic(t)]
@@ -64,13 +64,13 @@ class Einsum(klayers.Layer):
         return tf.einsum(self.equation, *tensors)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the layer again."""
+        """The options that recreate the layer."""
         return super().get_config() | {"equation": self.equation}
 
 
 @kutils.register_keras_serializable("rap_keras")
 class GetItem(klayers.Layer):
-    """`tf.strided_slice`, as indices and slices in brackets become."""
+    """`tf.strided_slice`, which indices and slices in brackets become."""
 
     def __init__(self, bounds: Sequence[Any], masks: dict[str, int], **options: Any) -> None:
         super().__init__(**options)
@@ -81,29 +81,29 @@ class GetItem(klayers.Layer):
         return tf.strided_slice(x, *self.bounds, **self.masks)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the layer again."""
+        """The options that recreate the layer."""
         bounds = [list(each) for each in self.bounds]
         return super().get_config() | {"bounds": bounds, "masks": dict(self.masks)}
 
 
 @kutils.register_keras_serializable("rap_keras")
 def erf(x: tf.Tensor) -> tf.Tensor:
-    """The error function, as an activation that a file can name."""
+    """The error function, as an activation that can be saved by name."""
     return tf.math.erf(x)
 
 
 @kutils.register_keras_serializable("rap_keras")
 def erfc(x: tf.Tensor) -> tf.Tensor:
-    """1 - erf(x), as an activation that a file can name."""
+    """1 - erf(x), as an activation that can be saved by name."""
     return tf.math.erfc(x)
 
 
 def is_symbolic(value: Any) -> bool:
-    """Whether a value is a tensor of a model, and no constant."""
+    """Whether a value is a tensor of a model and not a constant."""
     return hasattr(value, "_keras_history")
 
 
-# Of TensorFlow's, they take the new shape as a second tensor.
+# TensorFlow's operations of these types take the new shape as a second tensor.
 RESHAPES = {"Reshape", "ExpandDims", "Squeeze"}
 _MERGES = {
     **dict.fromkeys(("Add", "AddV2", "AddN"), klayers.Add),
@@ -141,10 +141,10 @@ _AFFINE: dict[str, Callable[[Any, bool], tuple[Any, Any] | None]] = {
 def _affine(kind: str, operands: Sequence[Any], options: Any) -> Any:
     first = not is_symbolic(operands[0])
     constant, tensor = operands if first else reversed(operands)
-    if tf.is_tensor(constant):  # made of the number of samples
+    if tf.is_tensor(constant):  # depends on the number of samples
         return None
     constant = np.asarray(constant)
-    # One number for each element of a sample at most, so that the shape stays.
+    # At most one number for each element of a sample, so that the shape stays.
     sizes = zip(constant.shape[::-1], tensor.shape[::-1], strict=False)
     if constant.ndim > tensor.shape.rank or any(n not in (1, size) for n, size in sizes):
         return None
@@ -155,7 +155,7 @@ def _affine(kind: str, operands: Sequence[Any], options: Any) -> Any:
 
 
 def _reshape(tensor: Any, shape: Sequence[int | None], options: Any) -> Any:
-    """Where each sample keeps its elements."""
+    """A reshape that keeps the elements of each sample together."""
     before, after = (tf.TensorShape(s[1:]).num_elements() for s in (tensor.shape, shape))
     if not len(shape) or shape[0] is not None or after is None or before != after:
         return None
@@ -183,17 +183,17 @@ def _padding(x: Any, constants: Sequence[Any], options: Any, attributes: Any) ->
     (first, *pads, last), *values = constants
     if np.any([*first, *last, *values]) or len(pads) not in (1, 2, 3):
         return None
-    own: Any = tuple(tuple(int(n) for n in pair) for pair in pads)
-    if len(own) == 1:
-        return klayers.ZeroPadding1D(own[0], **options)
-    layer = klayers.ZeroPadding2D if len(own) == 2 else klayers.ZeroPadding3D
-    return layer(own, "channels_last", **options)
+    pairs: Any = tuple(tuple(int(n) for n in pair) for pair in pads)
+    if len(pairs) == 1:
+        return klayers.ZeroPadding1D(pairs[0], **options)
+    layer = klayers.ZeroPadding2D if len(pairs) == 2 else klayers.ZeroPadding3D
+    return layer(pairs, "channels_last", **options)
 
 
 def _get_item(x: Any, constants: Sequence[Any], options: Any, attributes: Any) -> Any:
     masks = {key: attributes[key].i for key in _SLICE_MASKS}
     bounds = [[int(n) for n in each] for each in constants]
-    # The samples stay as they are.
+    # The batch axis must not change.
     elided = masks["ellipsis_mask"] & 1 and len(bounds[0]) <= x.shape.rank
     whole = masks["begin_mask"] & masks["end_mask"] & 1 and bounds[2][0] == 1
     if not (elided or whole) or (masks["new_axis_mask"] | masks["shrink_axis_mask"]) & 1:
@@ -233,13 +233,13 @@ def _product(operands: Sequence[Any], options: Any, attributes: Any) -> Any:
 def _einsum(operands: Sequence[Any], options: Any, attributes: Any) -> Any:
     equation = attributes["equation"].s.decode()
     *taken, made = equation.replace("->", ",").split(",")
-    # The samples stay apart.
+    # Samples must not be mixed.
     if sum(map(is_symbolic, operands)) != 2 or any(term[:1] != made[:1] for term in taken):
         return None
     return Einsum(equation, **options)
 
 
-# Of one tensor, and constants after it.
+# Operations of one tensor, followed by constants.
 _OF_ONE: dict[str, Callable[..., Any]] = {
     "LeakyRelu": lambda x, constants, options, a: klayers.LeakyReLU(a["alpha"].f, **options),
     "StridedSlice": _get_item,
@@ -253,5 +253,5 @@ _OF_SEVERAL: dict[str, Callable[..., Any]] = {
     "Einsum": _einsum,
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _product),
 }
-# The operations of `keras.ops` among those that may become layers.
+# The operations of `keras.ops` that can become layers.
 OF_KERAS = RESHAPES | _MERGES.keys() | _UNARY.keys() | _AFFINE.keys()

@@ -1,4 +1,4 @@
-"""Models that iNNvestigate can analyze, rebuilt from models that it cannot."""
+"""Rebuilds models so that iNNvestigate can analyze them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,28 +27,37 @@ Copy = Callable[[Any, str], Any]
 
 
 def prepare(model: Any, keep_head: bool = True, negated: bool = False) -> Any:
-    """A model on which iNNvestigate's own analyzers work, where they would fail or be wrong.
+    """A model that iNNvestigate's own analyzers can analyze, where they would fail or be wrong.
 
-    Nested models, which iNNvestigate takes for single layers, are flattened, layers without a rule that
-    only call others are opened, and bare TensorFlow operations become layers; the result is then a copy,
-    with the weights as they are now. The names of the model's layers are kept free: the layers that
-    analyzers add get other names.
+    Nested models, which iNNvestigate treats as single layers, are flattened. Layers without a rule that
+    only call others are opened, and bare TensorFlow operations become layers. The result is then a copy
+    with the current weights. The layers that analyzers add get names that no layer of the model has.
 
     Args:
-        model: A Keras 2 model, built or loaded with eager execution off or by `from_keras3`. One that
-            defines its own `call` must have been called on an `Input`. It is not changed.
-        keep_head: Keep the softmax or sigmoid at the end. False ends the result with the logits, as
-            most analyzers need it.
+        model: A Keras 2 model, built or loaded with eager execution off or by `from_keras3`. If it
+            defines its `call`, it must have been called on an `Input`. It is not changed.
+        keep_head: Keep the softmax or sigmoid at the end. False: the result ends with the logits, as
+            most analyzers require.
         negated: With `keep_head=False`, end with the negated logit: the kernel and the bias of the last
-            Dense layer are negated. For a model with one sigmoid, whose only neuron in iNNvestigate is
-            class 1, neuron 0 of the new model is class 0.
+            Dense layer are negated. This is for a model with one sigmoid, whose only neuron in
+            iNNvestigate is class 1: neuron 0 of the new model is class 0.
 
     Returns:
-        The model itself where it can be analyzed as it is, else a copy that computes the same. A layer
-        of a nested model, or of one that is opened, is named "model/layer".
+        The model itself if it can be analyzed as it is, otherwise a copy that computes the same. A
+        layer of a nested or opened model is named "model/layer".
 
     Raises:
-        InputError: The model is in no graph, or something in it cannot be rebuilt.
+        InputError: The model is in no graph, or a part of it cannot be rebuilt.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     dense = tf.keras.layers.Dense(2, activation="softmax", input_shape=(3,))
+        ...     model = tf.keras.Sequential([dense])
+        >>> logits = rap_keras.innvestigate.prepare(model, keep_head=False)
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("gradient", logits)
+        >>> analyzer.analyze(np.ones((1, 3))).shape
+        (1, 3)
     """
     with graph_scope(model):
         flat = flattened(model)
@@ -61,14 +70,14 @@ def prepare(model: Any, keep_head: bool = True, negated: bool = False) -> Any:
 
 
 def _without_head(model: Any) -> Any:
-    """The flat model itself, or, where a softmax or sigmoid ends it, the model of its logits."""
+    """The flat model itself or, if it ends with a softmax or sigmoid, the model of its logits."""
     if not any(activation_name(t._keras_history.layer) in HEADS for t in model.outputs):
         return model
     return kmodels.Model(model.inputs, [_logits(t) for t in model.outputs], name=model.name)
 
 
 def _logits(output: Any) -> Any:
-    """The output, or what goes into the softmax or sigmoid that it is of."""
+    """The output, or the input of its softmax or sigmoid."""
     layer, call, _ = output._keras_history
     if activation_name(layer) not in HEADS:
         return output
@@ -100,7 +109,7 @@ def negated_logit(model: Any) -> Any:
 
 
 def flattened(model: Any) -> Any:
-    """The model itself, or, where something in it can be opened or is a bare operation, a flat copy."""
+    """The model itself or, if a part of it can be opened or is a bare operation, a flat copy."""
     tuples = takes_tuples(model)
     if not tuples and not has_insides(model):
         return model
@@ -137,7 +146,7 @@ def built(
 ) -> Any:
     """A flat Keras 2 model of the nodes of a graph, each layer made by `copy(layer, name)`.
 
-    `constants` has the values, by id, of those that operations take and a graph cannot read.
+    `constants` maps ids to the values of operations' constants that a graph cannot read.
     """
     inputs = [
         klayers.Input(graph.shapes[slot][1:], name=valid_name(input_name), dtype=dtype)
@@ -151,7 +160,7 @@ def built(
             if id(node.layer) not in made:
                 made[id(node.layer)] = copy(node.layer, valid_name(node.name))
             argument = node.call.first_argument(taken)
-            # iNNvestigate looks for tensors in lists only.
+            # iNNvestigate only looks for tensors in lists.
             given = made[id(node.layer)](
                 list(argument) if isinstance(argument, tuple) else argument
             )
@@ -165,7 +174,7 @@ def built(
 
 
 def assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
-    """All weights in one run of the session; one by one takes minutes."""
+    """Sets all weights in one run of the session; setting them one by one takes minutes."""
     pairs = list(zip(variables, arrays, strict=True))
     for variable, array in pairs:
         if tuple(variable.shape) != array.shape:
@@ -179,7 +188,7 @@ def assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
 def _operation(
     node: Node, tensors: Sequence[Any], shape: Shape, constants: Mapping[int, np.ndarray]
 ) -> tuple[Any, Any]:
-    """A layer that does what a bare operation does, and what it takes."""
+    """A layer that computes the same as a bare operation, and its inputs."""
     kind = getattr(getattr(node.layer, "node_def", None), "op", type(node.layer).__name__)
     operands = node.call.operands(tensors) if kind in OF_KERAS else []
     operands = [constants.get(id(operand), operand) for operand in operands]
@@ -195,7 +204,7 @@ def _operation(
 
 
 def _compare_copy(model: Any, flat: Any) -> None:
-    """Refuses a flat copy that does not compute what the model does."""
+    """Raises an error if a flat copy does not compute the model's output."""
     sample = sample_of(model)
     session = tf.compat.v1.keras.backend.get_session()
     expected, got = (
@@ -208,7 +217,7 @@ def _compare_copy(model: Any, flat: Any) -> None:
 
 
 def sample_of(model: Any) -> list[np.ndarray]:
-    """Two samples, the second of either sign: layers may treat a single sample in another way.
+    """Two samples, the second of both signs, because layers may treat a single sample differently.
 
     Numbers below 1 are token 0.
     """
@@ -222,7 +231,7 @@ def sample_of(model: Any) -> list[np.ndarray]:
 
 
 def refuse_other(expected: np.ndarray, got: np.ndarray, why: str) -> None:
-    """Refuses a model that does not compute what the original does.
+    """Raises an error if a model does not compute the output of the original.
 
     Raises:
         InputError: Their outputs differ.

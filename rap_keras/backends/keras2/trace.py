@@ -1,4 +1,4 @@
-"""From a Keras 2 model to its graph of nodes. Reads the model; changes nothing of it."""
+"""From a Keras 2 model to its graph of nodes. The model is not changed."""
 
 import inspect
 from collections import Counter
@@ -28,8 +28,8 @@ from rap_keras.network.node import Call, nodes_to
 def trace(model: Any) -> tuple[Graph, dict[int, int]]:
     """The graph of a Keras 2 model from its inputs to its output.
 
-    Nested models are opened, and so are layers and models that only call others. Bare operations become
-    the layers that do the same, where there are.
+    Nested models are opened, as well as layers and models that only call others. Bare operations become
+    layers that compute the same, if there are any.
 
     Args:
         model: A model of graph tensors, with one output.
@@ -38,7 +38,7 @@ def trace(model: Any) -> tuple[Graph, dict[int, int]]:
         The graph, and the slot of each tensor of the outermost model by the tensor's id.
 
     Raises:
-        InputError: The model has several outputs, implicit masks, or calls that cannot be followed.
+        InputError: The model has several outputs, implicit masks, or calls that cannot be traced.
     """
     if len(model.outputs) != 1:
         raise InputError(
@@ -55,7 +55,7 @@ def trace(model: Any) -> tuple[Graph, dict[int, int]]:
             (output,) = walk.opened(model, (taken,), {}, inputs, "")
         except CannotOpen as error:
             raise InputError(
-                f"Expected a model whose layers can be followed, but {error}: rebuild it with "
+                f"Expected a model whose layers can be traced, but {error}: rebuild it with "
                 "tf.keras.Model(inputs, outputs)."
             ) from error
     else:
@@ -74,7 +74,7 @@ def trace(model: Any) -> tuple[Graph, dict[int, int]]:
 
 
 def has_insides(model: Any) -> bool:
-    """Whether a model, or a layer of it, is to be opened, or a layer is a bare operation."""
+    """Whether a model or a layer of it can be opened, or a layer is a bare operation."""
     return is_composite(model) or any(
         isinstance(layer, kmodels.Model) or is_bare_operation(layer) or is_composite(layer)
         for layer in model.layers
@@ -82,11 +82,11 @@ def has_insides(model: Any) -> bool:
 
 
 def is_itself(model: Any, graph: Graph) -> bool:
-    """Whether the graph is made of a model's own layers, for nothing in it could be opened."""
-    own = [layer for layer in model.layers if not isinstance(layer, klayers.InputLayer)]
+    """Whether the graph consists of the model's own layers, because nothing in it could be opened."""
+    layers = [layer for layer in model.layers if not isinstance(layer, klayers.InputLayer)]
     nodes = {id(node.layer) for node in graph.nodes}
-    inside = is_composite(model) or any(map(is_bare_operation, own))
-    return not inside and nodes == {id(layer) for layer in own}
+    inside = is_composite(model) or any(map(is_bare_operation, layers))
+    return not inside and nodes == {id(layer) for layer in layers}
 
 
 def takes_tuples(model: Any) -> bool:
@@ -96,7 +96,7 @@ def takes_tuples(model: Any) -> bool:
 
 
 class _Walk:
-    """Numbers the tensors and collects the nodes of a model and the models and layers in it."""
+    """Numbers the tensors and collects the nodes of a model and of the models and layers in it."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -109,7 +109,7 @@ class _Walk:
         return slot
 
     def model(self, model: Any, scope: dict[int, int], prefix: str) -> int:
-        """Walks one functional model; `scope` maps ids of its tensors to slots and grows."""
+        """Walks one functional model. `scope` maps ids of its tensors to slots; new ones are added."""
         by_depth = model._nodes_by_depth
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
@@ -124,7 +124,7 @@ class _Walk:
         """Walks the graph of a layer's call.
 
         Raises:
-            CannotOpen: It has none, or operations that no layer does.
+            CannotOpen: It has none, or operations that no layer computes.
         """
         inputs, nodes, outputs = open_layer(layer, args, kwargs)
         scope = {id(t): slot for t, slot in zip(inputs, slots, strict=True)}
@@ -133,7 +133,7 @@ class _Walk:
         return [scope[id(t)] for t in outputs]
 
     def _node(self, node: Any, scope: dict[int, int], prefix: str, inside: bool = False) -> None:
-        """Takes up one call; `inside` is whether it is that of a layer that is opened."""
+        """Adds one call; `inside` means that the call is inside an opened layer."""
         layer, taken, outputs = node.layer, needed(node), tf.nest.flatten(node.outputs)
         if any(id(t) not in scope for t in taken):
             raise CannotOpen("it takes tensors that it is not called with")
@@ -159,7 +159,7 @@ class _Walk:
             elif inside:
                 raise CannotOpen(
                     f"it calls {kind} of {len(taken)} tensors and {len(given) - len(taken)} constants, "
-                    "which no layer of Keras 2 does"
+                    "which no layer of Keras 2 computes"
                 )
         call = _LayerCall(layer, args, {id(t) for t in taken})
         slots = [scope[id(t)] for t in taken]
@@ -205,20 +205,20 @@ class _Walk:
         # A Sequential without an input shape has no nodes.
         (slot,) = inputs
         for layer in inner.layers:
-            own = self._name(f"{name}/{layer.name}")
+            full = self._name(f"{name}/{layer.name}")
             spec = tf.TensorSpec(self.shapes[slot], layer.compute_dtype)
             call = _LayerCall(layer, (spec,), {id(spec)})
             shape = layer.compute_output_shape(spec.shape)
-            (slot,) = self._layer(layer, own, [slot], call, ((spec,), {}), [shape])
+            (slot,) = self._layer(layer, full, [slot], call, ((spec,), {}), [shape])
         return [slot]
 
 
-# Operations that give what they take.
+# Operations that return their inputs.
 _PASSING = {"Identity", "IdentityN"}
 
 
 class _LayerCall(Call):
-    """Calls a layer as the model does, at inference, with other tensors; leaves no node on the layer."""
+    """Repeats a model's call of a layer, at inference, with other tensors; adds no node to the layer."""
 
     def __init__(self, layer: Any, args: Any, symbolic: Set[int]) -> None:
         self._layer = layer

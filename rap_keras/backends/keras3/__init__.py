@@ -1,1 +1,1 @@
-"""Models of Keras 3."""
+"""Keras 3 models."""

@@ -1,4 +1,4 @@
-"""Operations called again as a model called them, with other tensors and any number of samples."""
+"""Repeats a model's calls of operations with other tensors and any number of samples."""
 
 import contextlib
 import copy
@@ -27,7 +27,7 @@ from rap_keras.network import node
 
 @dataclass(frozen=True)
 class _Size:
-    """A number of a traced shape that is a multiple of the number of samples."""
+    """A number in a traced shape that is a multiple of the number of samples."""
 
     multiple: int
 
@@ -37,8 +37,8 @@ class _Repeated:
     """A constant of a traced call that is the same for each sample.
 
     Attributes:
-        part: What is repeated along `axis`.
-        axis: The axis of the samples.
+        part: The value that is repeated along `axis`.
+        axis: The batch axis.
     """
 
     part: Any
@@ -46,13 +46,13 @@ class _Repeated:
 
 
 class Call(node.Call):
-    """Calls an operation as the model does, with other tensors in the places of the symbolic ones.
+    """Calls an operation as the model does, with other tensors instead of the symbolic ones.
 
     Args:
         op: The operation or layer.
         arguments: (args, kwargs) of the call in the model.
         is_mask: For each symbolic tensor among them, whether it is boolean.
-        context: How the graph that has the call came to be.
+        context: How the graph with the call was traced.
 
     Raises:
         CannotOpen: A constant differs from sample to sample.
@@ -76,17 +76,17 @@ class Call(node.Call):
 
     def _forget_batch(self) -> None:
         """Finds what depends on the number of samples in the arguments and in the operation."""
-        self._arguments = tree.map_structure(_told, self._arguments)
+        self._arguments = tree.map_structure(_marked, self._arguments)
         if not isinstance(self._op, keras.Layer):
-            own = {k: v for k, v in vars(self._op).items() if isinstance(v, int | tuple | list)}
-            told = {k: tree.map_structure(_told, v) for k, v in own.items()}
-            self._attributes = {k: v for k, v in told.items() if _depends(v)}
+            values = {k: v for k, v in vars(self._op).items() if isinstance(v, int | tuple | list)}
+            marked = {k: tree.map_structure(_marked, v) for k, v in values.items()}
+            self._attributes = {k: v for k, v in marked.items() if _depends(v)}
         tensors = list(filter(is_symbolic, tree.flatten(self._arguments)))
         for k, leaf in enumerate(tensors):
             for axis in batch_axes(leaf.shape):
                 self._samples = (k, axis, leaf.shape[axis] // BATCH)
                 return
-        for k, leaf in enumerate(tensors):  # some layers of older releases tell no batch
+        for k, leaf in enumerate(tensors):  # some layers of older releases report no batch size
             if len(leaf.shape) and leaf.shape[0] is None:
                 self._samples = (k, 0, 1)
                 return
@@ -96,7 +96,7 @@ class Call(node.Call):
     def _filled(
         self, inputs: Sequence[Any], masks: Sequence[Any], weights: Any = None
     ) -> tuple[Any, Any]:
-        """The arguments with these tensors and weights, and the operation's own attributes for them."""
+        """The arguments with these tensors and weights, and the operation's attributes for them."""
         sources = iter(inputs), iter(masks)
         given = [next(sources[mask]) for mask in self._is_mask]
         size = None
@@ -119,7 +119,7 @@ class Call(node.Call):
         )
 
     def first_argument(self, inputs: Sequence[Any]) -> Any:
-        """The inputs in the structure that the layer takes as its first argument."""
+        """The inputs in the structure of the layer's first argument."""
         (args, _), _ = self._filled(inputs, [])
         if sum(map(is_symbolic, tree.flatten(self._arguments[0][0]))) < len(inputs):
             raise InputError(
@@ -138,19 +138,19 @@ class Call(node.Call):
         return [leaf for leaf in leaves if hasattr(leaf, "dtype") and not is_symbolic(leaf)]
 
     def weights(self) -> list[Any]:
-        """The constants with fractions; one part of those that are the same for each sample."""
+        """The floating-point constants; a single part of those that are the same for each sample."""
         arrays = map(_array, tree.flatten(self._arguments))
         return [a for a in arrays if a is not None and "float" in standardize_dtype(a.dtype)]
 
     def with_weights(self, x: Any, weights: Any) -> Any:
-        """The output for one tensor, with another array in the place of the first of `weights`."""
+        """The output for one tensor, with another array instead of the first of `weights`."""
         (args, kwargs), attributes = self._filled([x], [], weights)
         return _with(self._op, attributes).call(*args, **kwargs)
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
-        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+        """The flat outputs. `as_is` keeps the inputs' dtype and ignores the layer's dtype policy."""
         (args, kwargs), attributes = self._filled(inputs, masks)
         kwargs = at_inference(self._op, kwargs)
         op = _with(self._op, attributes)
@@ -161,21 +161,21 @@ class Call(node.Call):
 
 @contextlib.contextmanager
 def untouched(op: Any) -> Iterator[None]:
-    """Calls of a layer, model or operation in it change nothing: no variable, random state or loss."""
+    """Calls inside this context change no variable, random state or loss of `op` and its parts."""
     parts = op._flatten_layers() if hasattr(op, "_flatten_layers") else ()
     kept = [(part, list(part._losses), set(part._loss_ids)) for part in parts]
     try:
         with keras.StatelessScope(collect_losses=True):
             yield
     finally:
-        for part, losses, ids in kept:  # Keras forgets those of the last call at each new one
+        for part, losses, ids in kept:  # Keras resets them at each call
             part._losses[:] = losses
             part._loss_ids.clear()
             part._loss_ids.update(ids)
 
 
 class Constant(node.Call):
-    """In the place of a call that returns the same whatever it takes."""
+    """Replaces a call that returns the same for all inputs."""
 
     def __init__(self, value: Any) -> None:
         self._value = tf.convert_to_tensor(value)
@@ -197,14 +197,14 @@ def _with(op: Any, attributes: dict[str, Any]) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    """The array, tensor or variable that a leaf of arguments is, or repeats; None for others."""
+    """The array, tensor or variable in a leaf of arguments, or the one it repeats; None for others."""
     if isinstance(leaf, _Repeated):
         return leaf.part
     return leaf if hasattr(leaf, "dtype") and not is_symbolic(leaf) else None
 
 
-def _told(leaf: Any) -> Any:
-    """A leaf of arguments with what depends on the number of samples told."""
+def _marked(leaf: Any) -> Any:
+    """A leaf of arguments, with numbers and arrays that depend on the number of samples marked."""
     if isinstance(leaf, int) and not isinstance(leaf, bool):
         return _Size(leaf // BATCH) if leaf > 0 and leaf % BATCH == 0 else leaf
     if is_symbolic(leaf) or not isinstance(leaf, np.ndarray | tf.Tensor):

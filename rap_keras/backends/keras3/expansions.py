@@ -1,4 +1,4 @@
-"""Operations rewritten as several others: attention, gated linear units."""
+"""Operations that are rewritten as several others: attention, gated linear units."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from keras import ops
 
 
 def expansion_of(operation: Any) -> Callable[..., Any] | None:
-    """What computes the same as an operation by others, which have rules; None for most."""
+    """A function that computes an operation by others that have rules; None for most operations."""
     made = _EXPANSIONS.get(type(operation).__name__)
     return made(operation) if made and type(operation).__module__.startswith("keras.") else None
 
@@ -19,7 +19,7 @@ def _dot_product_attention(operation: Any) -> Callable[..., Any]:
         query: Any, key: Any, value: Any, bias: Any = None, mask: Any = None, scale: Any = None
     ) -> Any:
         heads, kept = query.shape[2], key.shape[2]
-        if heads != kept:  # several heads of queries share those of keys and values
+        if heads != kept:  # several query heads share a head of keys and values
             key, value = (ops.repeat(t, heads // kept, axis=2) for t in (key, value))
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         logits = ops.einsum("btnh,bsnh->bnts", query, key) * scale
@@ -36,10 +36,10 @@ def _dot_product_attention(operation: Any) -> Callable[..., Any]:
 
 
 class CausalMask(keras.Operation):
-    """The causal mask of a sequence of any length: each place sees itself and earlier places."""
+    """The causal mask of a sequence of any length: each position sees itself and earlier positions."""
 
     def call(self, logits: Any) -> Any:
-        """True where a place may be seen, in the shape of the logits `(..., places, places)`."""
+        """True where a position is visible, in the shape of the logits `(..., positions, positions)`."""
         return tf.linalg.band_part(tf.ones_like(logits, tf.bool), -1, 0)
 
     def compute_output_spec(self, logits: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A Keras 3 model at work."""
+"""An opened Keras 3 model."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -23,19 +23,19 @@ class Keras3Network(Network):
 
     Args:
         model: A functional, (built) Sequential or subclassed Keras 3 model. It is not changed.
-        output: Which output of several is meant, by name or number.
-        kept: Classes of layers that stay whole where they could be opened, for they have rules.
+        output: Which output to use if there are several, by name or number.
+        kept: Classes of layers that stay whole although they could be opened, because they have rules.
 
     Attributes:
-        output: As it was told.
+        output: The given output.
         position: Its number.
-        kept: As they were told.
+        kept: The given classes.
 
     Raises:
-        InputError: The model cannot be followed, or has no such output.
+        InputError: The model cannot be traced, or has no such output.
     """
 
-    _alone = False  # whether it is built for batches of one, and mixes the samples of larger ones
+    _alone = False  # whether it is built for batches of one and mixes the samples of larger ones
 
     def __init__(
         self, model: Any, output: str | int | None = None, kept: Collection[type] = ()
@@ -59,13 +59,13 @@ class Keras3Network(Network):
         return specs(self._source.outputs)
 
     def check(self, sample: Sequence[np.ndarray]) -> None:
-        """As for every network; and refuses weights that the graph does not know, at each call."""
+        """Like `Network.check`. At each call it also checks that constant weights have not changed."""
         for variable, value in self._read:
             if not np.array_equal(variable, value, equal_nan=True):
                 raise InputError(
                     "Expected the weights with which the model was opened, but "
-                    f"{variable.path!r}, of which the call of its layer makes a constant, has changed: "
-                    "make the analyzer again."
+                    f"{variable.path!r}, which the call of its layer uses as a constant, has changed: "
+                    "create the analyzer again."
                 )
         super().check(sample)
         if self._alone and len(sample[0]) > 1:
@@ -100,14 +100,15 @@ class Keras3Network(Network):
     def compiled_by_column(
         self, function: Callable[..., Any], other: tf.TensorSpec, jit_compile: bool = False
     ) -> Run:
-        """A function of the model's inputs and of each column of another array.
+        """Compiles a function of the model's inputs and of each column of another array.
 
-        It is compiled once for any number of columns, and what does not depend on them is computed once.
+        It is compiled once for any number of columns, and anything that does not depend on them is
+        computed once.
 
         Args:
-            function: As of `compiled`.
+            function: As in `compiled`.
             other: The spec of a column, `(batch,)`.
-            jit_compile: Compile it by XLA.
+            jit_compile: Compile it with XLA.
 
         Returns:
             A function of the inputs of one batch and the columns, `(batch, k)`, that returns k results.
@@ -139,7 +140,7 @@ class Keras3Network(Network):
     def _by_size(
         self, compiled: Callable[[Sequence[tf.TensorSpec]], Any]
     ) -> Callable[[Sequence[np.ndarray]], Any]:
-        """From inputs to the function compiled for any size or, if that fails, for theirs."""
+        """A function from inputs to the compiled function, which is made for any size if possible."""
         built: dict[Any, Any] = {}
         if self._needs_sizes():
             built[None] = None
@@ -149,7 +150,7 @@ class Keras3Network(Network):
             if None not in built:
                 try:
                     return built.setdefault(None, compiled(self.inputs))
-                except Exception:  # any error of a layer about an unknown size
+                except Exception:  # a layer may raise any error for an unknown size
                     if all(t.shape[1:].is_fully_defined() for t in self.inputs):
                         raise
                     built[None] = None
@@ -181,7 +182,7 @@ class Keras3Network(Network):
     def _takes(self, sample: Sequence[np.ndarray]) -> bool:
         try:
             self._source.own_output([tf.constant(a) for a in sample])
-        except Exception:  # whatever a layer says
+        except Exception:  # a layer may raise any error
             return False
         return True
 
@@ -202,23 +203,23 @@ class Keras3Network(Network):
 
     @property
     def output_names(self) -> list[str]:
-        """What the model's outputs are called."""
+        """The names of the model's outputs."""
         return self._source.output_names
 
 
 def open_output(
     model: Any, output: str | int | None = None, kept: Collection[type] = ()
 ) -> Keras3Network:
-    """A model at work, up to one of its outputs.
+    """Opens a model up to one of its outputs.
 
     Args:
-        model: A Keras 3 model, or one that is open already, which is returned as it is where it was
-            opened for that output, with these layers whole; or what has one as its `network`.
-        output: The output's name or number; None is the one that there is, or was opened.
+        model: A Keras 3 model; an opened model, which is returned unchanged if it was opened for this
+            output with these layers whole; or an object with an opened model as its `network`.
+        output: The output's name or number; None: the only one, or the one that was opened.
         kept: Classes of layers that stay whole.
 
     Raises:
-        InputError: The model cannot be followed, or has no such output.
+        InputError: The model cannot be traced, or has no such output.
     """
     held = getattr(model, "network", None)
     if isinstance(held, Keras3Network):

@@ -1,4 +1,4 @@
-"""Layers and models that only call other layers and `keras.ops`, as graphs of what they call."""
+"""Opens layers and models that only call other layers and `keras.ops`, as graphs of these calls."""
 
 import contextlib
 import copy
@@ -24,11 +24,11 @@ from rap_keras.backends.opening import CannotOpen, why_call_failed
 from rap_keras.errors import InputError
 from rap_keras.support.text import first_line
 
-# The batch size of symbolic calls: shapes that a `call` computes show by their multiples of it where
-# the batch is. No layer is likely to have as many channels, or a multiple of them.
+# The batch size of symbolic calls. In shapes that a `call` computes, multiples of it mark the batch
+# axis. No layer is likely to have this number of channels, or a multiple of it.
 BATCH = 251
 
-# What to do where a layer computes with a size that is not known.
+# Advice if a layer computes with an unknown size.
 ONE_SIZE = (
     "build the model for inputs of one size, such as x = keras.Input((224, 224, 3)); "
     "keras.Model(x, model(x))"
@@ -37,11 +37,11 @@ ONE_SIZE = (
 
 @dataclass(frozen=True)
 class Context:
-    """How a graph came to be.
+    """How a graph was made.
 
     Attributes:
-        traced: Whether it is that of a call with `BATCH` samples.
-        autocast: The dtype in which its operations read variables, if not in theirs.
+        traced: Whether it is the graph of a call with `BATCH` samples.
+        autocast: The dtype in which its operations read variables, if it is not their own.
     """
 
     traced: bool = False
@@ -53,13 +53,13 @@ class Opened:
     """The graph of one call.
 
     Attributes:
-        function: The graph, from the tensors that the call took to those that it made of them; None
-            where it made none of them.
+        function: The graph, from the tensors that the call took to those that it computed from them;
+            None if it computed none.
         arguments: (args, kwargs) of the call, with its symbolic inputs.
-        inputs: These, in the order in which the arguments hold them.
-        outputs: What the call returned, a flat list: symbolic tensors, and constants.
+        inputs: These inputs, in the order of the arguments.
+        outputs: The returned values, a flat list: symbolic tensors and constants.
         returned: The same, in the structure in which the call returned them.
-        read: Variables whose values the call computed with, so that the graph has constants of them.
+        read: Variables whose values the call used, so that the graph contains constants of them.
     """
 
     function: Function | None
@@ -71,7 +71,7 @@ class Opened:
 
 
 class _Recording(keras.StatelessScope):
-    """Keeps variables as they are, and knows those whose values were read."""
+    """Keeps variables unchanged, and records those whose values were read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Recording(keras.StatelessScope):
 
 
 def batch_axes(shape: Sequence[int | None]) -> list[int]:
-    """The axes of a traced shape that hold the samples."""
+    """The batch axes of a traced shape."""
     return [axis for axis, size in enumerate(shape) if size and size % BATCH == 0]
 
 
@@ -97,9 +97,9 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
 
     Args:
         layer: A built layer or model.
-        args: What it is called with; symbolic tensors are replaced by others of their shapes, with a
-            batch of `BATCH`.
-        kwargs: The same, by keyword.
+        args: Its arguments. Symbolic tensors are replaced by others of their shapes, with a batch size
+            of `BATCH`.
+        kwargs: Its keyword arguments.
 
     Returns:
         The graph of the call.
@@ -113,21 +113,21 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
 
 
 def at_inference(op: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an operation's `call` as at prediction, whatever the model was called with."""
+    """The arguments of an operation's `call` for prediction, whatever arguments the model used."""
     kwargs = {key: value for key, value in kwargs.items() if key != "training"}
     return kwargs | ({"training": False} if getattr(op, "_call_has_training_arg", False) else {})
 
 
 def open_operation(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Opened:
-    """The graph of a function of symbolic tensors, which calls `keras.ops`."""
+    """The graph of a function of symbolic tensors that calls `keras.ops`."""
     return _called(None, function, args, kwargs)
 
 
 def open_model(model: keras.Model) -> Opened:
-    """The graph of a model that defines its own `call`.
+    """The graph of a model that defines its `call`.
 
     Raises:
-        InputError: The model was never called, so that its inputs are not known, or cannot be opened.
+        InputError: The model was never called, so its inputs are unknown, or it cannot be opened.
     """
     shapes = getattr(model, "_build_shapes_dict", None)
     args: tuple[Any, ...] = ()
@@ -149,7 +149,7 @@ def open_model(model: keras.Model) -> Opened:
         return open_layer(model, args, kwargs)
     except CannotOpen as error:
         raise InputError(
-            f"Expected a model whose layers can be followed, but {error}: rebuild it with "
+            f"Expected a model whose layers can be traced, but {error}: rebuild it with "
             "keras.Model(inputs, outputs)."
         ) from error
 
@@ -163,7 +163,7 @@ def _called(
         if not is_symbolic(leaf):
             return leaf
         shape = list(leaf.shape)
-        if shape and shape[0] is None:  # of a model's own graph
+        if shape and shape[0] is None:  # in a model's own graph
             shape[0] = BATCH
         inputs.append(keras.Input(batch_shape=shape, dtype=leaf.dtype))
         return inputs[-1]
@@ -191,14 +191,14 @@ def _called(
 
 
 def _converted(layer: keras.Layer, leaf: Any) -> Any:
-    """As the layer's `__call__` converts what it is given."""
+    """Converts an argument as the layer's `__call__` does."""
     if not is_symbolic(leaf) or not layer._convert_input_args:
         return leaf
     return layer.dtype_policy.convert_input(leaf, layer.autocast, layer.input_dtype)
 
 
 def autocast_of(layer: keras.Layer | None) -> str | None:
-    """The dtype in which a layer reads its variables, if not in theirs."""
+    """The dtype in which a layer reads its variables, if it is not their own."""
     if layer is None or not layer.autocast or layer.compute_dtype == layer.variable_dtype:
         return None
     return layer.compute_dtype
@@ -206,7 +206,7 @@ def autocast_of(layer: keras.Layer | None) -> str | None:
 
 @contextlib.contextmanager
 def reading(dtype: str | None) -> Iterator[None]:
-    """Floating-point variables are read in a dtype; in their own for None."""
+    """Floating-point variables are read in a dtype; None: in their own."""
     if dtype is None:
         yield
         return
@@ -214,13 +214,13 @@ def reading(dtype: str | None) -> Iterator[None]:
         yield
 
 
-# One thread at a time exchanges parts of Keras; a layer's call may open others.
+# Only one thread at a time may replace parts of Keras; a layer's call may open others.
 _LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
 def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
-    """Symbolic calls leave traces: nodes on the layers, losses, and numbers in names."""
+    """Removes the traces of symbolic calls: nodes on the layers, losses, and numbers in names."""
     with _LOCK, _restored(layer):
         yield
 
@@ -241,7 +241,7 @@ def _restored(layer: keras.Layer | None) -> Iterator[None]:
         setattr(owner, name, value)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the model's own first call has told it
+            warnings.simplefilter("ignore")  # the model's first call has shown them
             yield
     finally:
         for owner, name, value in replaced:
@@ -257,7 +257,7 @@ def _restored(layer: keras.Layer | None) -> Iterator[None]:
 
 
 def _replacements() -> list[tuple[Any, str, Any]]:
-    """What of Keras works otherwise while a call is traced: owner, name, value."""
+    """The parts of Keras that are replaced while a call is traced: owner, name, value."""
     recorders = [module for module in (layer_module, operation_module) if hasattr(module, "Node")]
     operators = [
         (owner, name, _operator(getattr(owner, name), operation))
@@ -283,7 +283,7 @@ _OPERATORS = {
 
 
 def _operator(own: Any, operation: Any) -> Any:
-    """An operator of variables or tensors that takes symbolic tensors as well, on its right."""
+    """An operator of variables or tensors that also accepts symbolic tensors on its right."""
 
     def applied(variable: Any, other: Any) -> Any:
         return operation(variable, other) if is_symbolic(other) else own(variable, other)
@@ -292,11 +292,11 @@ def _operator(own: Any, operation: Any) -> Any:
 
 
 def _symbolic_call(own: Any) -> Any:
-    """Keras' own, for layers as well that tell their outputs' shapes without `training`."""
+    """Keras' own function, also for layers that compute their outputs' shapes without `training`."""
 
     def called(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        told = inspect.signature(layer.compute_output_spec).parameters.values()
-        if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in told):
+        known = inspect.signature(layer.compute_output_spec).parameters.values()
+        if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in known):
             kwargs.pop("training", None)
         return own(layer, *args, **kwargs)
 
@@ -304,7 +304,7 @@ def _symbolic_call(own: Any) -> Any:
 
 
 def _converter(own: Any) -> Any:
-    """Keras' own, for symbolic tensors as well, which old releases do not take."""
+    """Keras' own function, also for symbolic tensors, which old releases do not accept."""
 
     def convert(x: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not is_symbolic(x):
@@ -315,7 +315,7 @@ def _converter(own: Any) -> Any:
 
 
 class _Node(Node):
-    """Keras' record of a call, of layers that return None beside tensors as well."""
+    """Keras' record of a call, also for layers that return None in addition to tensors."""
 
     def __init__(
         self, operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None

@@ -1,4 +1,4 @@
-"""What the outputs of a model are called."""
+"""The names of a model's outputs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from keras import tree
 
 
 def output_names(outputs: Sequence[Any], structure: Any) -> list[str]:
-    """Names of a model's outputs: the keys of its dict of outputs, else those of the last layers.
+    """The names of a model's outputs: the keys of its dict of outputs, or the names of the last layers.
 
     Args:
         outputs: The symbolic tensors, as a flat list.
-        structure: How the model returns them.
+        structure: The structure in which the model returns them.
 
     Returns:
-        The names, in the order of the tensors; what would be called alike is "layer", "layer:1", ...
+        The names, in the order of the tensors. Equal names become "layer", "layer:1", ...
     """
     if isinstance(structure, dict) and len(structure) == len(outputs):
         return tree.flatten({key: key for key in structure})

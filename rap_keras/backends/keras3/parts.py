@@ -1,4 +1,4 @@
-"""A function compiled in two parts; the part without its last argument is computed once."""
+"""Compiles a function in two parts; the part without its last argument is computed once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ def in_two_parts(
 
     Args:
         function: Takes tensors, and returns tensors in any structure.
-        specs: What it takes.
+        specs: The specs of its arguments.
         jit_compile: Compile both parts with XLA.
 
     Returns:
-        A function of all arguments but the last, which returns the tensors at the cut; and a function of
-        the last argument and these tensors, which returns the result.
+        A function of all arguments except the last, which returns the tensors at the cut; and a
+        function of the last argument and these tensors, which returns the result.
     """
     whole = tf.compat.v1.wrap_function(function, specs)
     *given, last = whole.inputs[: len(specs)]
@@ -40,8 +40,8 @@ def in_two_parts(
     before, last_part = part(given, [*kept, *shared]), part([last, *shared], moved)
 
     def after(argument: tf.Tensor, *tensors: tf.Tensor) -> Any:
-        own, first = iter(last_part(argument, *tensors[len(kept) :])), iter(tensors)
-        flat = [next(own if t.op in behind else first) for t in results]
+        second, first = iter(last_part(argument, *tensors[len(kept) :])), iter(tensors)
+        flat = [next(second if t.op in behind else first) for t in results]
         return tf.nest.pack_sequence_as(whole.structured_outputs, flat)
 
     return before, after
@@ -58,7 +58,7 @@ def _made_of(graph: Any, argument: tf.Tensor) -> set[Any]:
 
 def _border(graph: Any, behind: set[Any], results: list[tf.Tensor]) -> list[tf.Tensor]:
     """The tensors that operations after the cut take from operations before it."""
-    variables = {id(t) for t in graph.internal_captures}  # which both parts have
+    variables = {id(t) for t in graph.internal_captures}  # available in both parts
     found: dict[int, tf.Tensor] = {}
     queue, seen = list(results), set()
     while queue:

@@ -1,4 +1,4 @@
-"""What a Keras 3 model is followed by: its own graph, or that of its call."""
+"""The graph to trace for a Keras 3 model: its own, or that of its call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ from rap_keras.network.layer_types import is_library_class
 
 @dataclass(frozen=True)
 class Source:
-    """What a model is followed by.
+    """The graph to trace for a model.
 
     Attributes:
         model: The model.
         function: Its own graph, or that of its call.
         arguments: (args, kwargs) of the model's call, with the symbolic inputs in their places.
-        structure: How the model returns its outputs.
+        structure: The structure in which the model returns its outputs.
         input_names: The names of the inputs.
-        context: How the graph came to be.
+        context: How the graph was made.
         read: As in `Opened`.
     """
 
@@ -46,10 +46,10 @@ class Source:
 
     @classmethod
     def of(cls, model: Any) -> "Source":
-        """What a model is followed by.
+        """The graph to trace for a model.
 
         Raises:
-            InputError: It cannot be followed.
+            InputError: There is none.
         """
         if keras.backend.backend() != "tensorflow":
             raise InputError(
@@ -94,11 +94,11 @@ class Source:
 
     @property
     def output_names(self) -> list[str]:
-        """What the outputs are called."""
+        """The names of the outputs."""
         return output_names(self.outputs, self.structure)
 
     def own_output(self, inputs: Sequence[Any]) -> list[Any]:
-        """What the model itself computes of its inputs, a flat list, at inference."""
+        """The model's own outputs for inputs, as a flat list, at inference."""
         values = iter(inputs)
         args, kwargs = tree.map_structure(
             lambda leaf: next(values) if is_symbolic(leaf) else leaf, self.arguments
@@ -113,7 +113,7 @@ def specs(tensors: Sequence[keras.KerasTensor]) -> list[tf.TensorSpec]:
 
 
 def as_function(op: Any) -> Functional | None:
-    """The functional model behind a layer that is a model, or None."""
+    """The functional model of a layer that is a model, or None."""
     if isinstance(op, keras.Sequential):
         op = op._functional if type(op).call is keras.Sequential.call else None
     if isinstance(op, Functional) and type(op).call is Functional.call:
@@ -122,14 +122,14 @@ def as_function(op: Any) -> Functional | None:
 
 
 def names_of_inputs(function: Functional) -> list[str]:
-    """Names of a model's inputs: the keys of its dict of inputs, else those of the input layers."""
+    """Names of a model's inputs: the keys of its dict of inputs, or the names of the input layers."""
     if isinstance(function._inputs_struct, dict):
         return tree.flatten({key: key for key in function._inputs_struct})
     return [t._keras_history.operation.name for t in function.inputs]
 
 
 def _names_in(arguments: tuple[Any, dict[str, Any]]) -> list[str]:
-    """Names of the tensors in a call's arguments: their keys, numbered where several have one."""
+    """Names of the tensors in a call's arguments: their keys, numbered if several have the same key."""
     args, kwargs = arguments
     names: list[str] = []
     positional = {f"input_{place}": value for place, value in enumerate(args)}

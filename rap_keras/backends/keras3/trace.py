@@ -1,4 +1,4 @@
-"""From a Keras 3 model to its graph of nodes. Reads the model; changes nothing of it."""
+"""From a Keras 3 model to its graph of nodes. The model is not changed."""
 
 import dataclasses
 import itertools
@@ -46,20 +46,20 @@ def trace(
 ) -> Graph:
     """The graph of a model from its inputs to its logits.
 
-    Nested models are opened, and so are layers that only call others and `keras.ops`. A softmax or
-    sigmoid at the end is left out, fused ones included.
+    Nested models are opened, as well as layers that only call others and `keras.ops`. A softmax or
+    sigmoid at the end is left out, also a fused one.
 
     Args:
         model: A functional, (built) Sequential or subclassed Keras 3 model; or its `Source`.
-        keep_head: Go on to the model's own output instead.
-        output: The number of the output that is meant.
-        kept: Classes of layers that stay whole, beside those that have a registered rule.
+        keep_head: Continue to the model's own output.
+        output: The number of the output.
+        kept: Classes of layers that stay whole, in addition to those with a registered rule.
 
     Returns:
-        The graph; slots are numbered from the inputs on.
+        The graph; slots are numbered starting with the inputs.
 
     Raises:
-        InputError: The model cannot be followed, is not built, or is not Keras 3.
+        InputError: The model cannot be traced, is not built, or is not a Keras 3 model.
     """
     source = model if isinstance(model, Source) else Source.of(model)
     walk = _Walk(kept)
@@ -83,7 +83,7 @@ def trace(
 
 @dataclasses.dataclass(frozen=True)
 class _Inside:
-    """The graph inside of an operation, and where it takes its tensors from."""
+    """The graph inside of an operation, and the slots that it takes its tensors from."""
 
     function: Any
     inputs: list[keras.KerasTensor]
@@ -94,7 +94,7 @@ class _Inside:
 
 
 class _Walk:
-    """Numbers the tensors and collects the nodes of a model and the models and layers in it."""
+    """Numbers the tensors and collects the nodes of a model and of the models and layers in it."""
 
     def __init__(self, kept: Collection[type]) -> None:
         self.nodes: list[Node] = []
@@ -113,7 +113,7 @@ class _Walk:
         return slot
 
     def function(self, function: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
-        """Walks one graph; `scope` maps the ids of its symbolic tensors to slots and grows."""
+        """Walks one graph. `scope` maps the ids of its symbolic tensors to slots; new ones are added."""
         by_depth = function._nodes_by_depth
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
@@ -158,15 +158,15 @@ class _Walk:
         )
 
     def _constant(self, layer: Any, value: Any, name: str) -> int:
-        """The slot of something that a layer returns whatever it takes."""
+        """The slot of a value that a layer returns for all inputs."""
         slot = self.new_slot(value, Context(traced=True))
         self.nodes.append(Node(layer, f"{name}/constant:{slot}", (), (), (slot,), Constant(value)))
         return slot
 
     def _name(self, op: Any, prefix: str, context: Context) -> str:
-        # The operations of a traced call are numbered anew at each trace; their types stay.
-        own = to_snake_case(type(op).__name__) if context.traced and not is_layer(op) else op.name
-        name = prefix + own
+        # Each trace numbers the operations of a call again, but their types stay the same.
+        last = to_snake_case(type(op).__name__) if context.traced and not is_layer(op) else op.name
+        name = prefix + last
         count = self._calls[name]
         self._calls[name] += 1
         if count:
@@ -183,7 +183,7 @@ class _Walk:
         scope: dict[int, int],
         context: Context,
     ) -> _Inside | None:
-        """The graph inside of a model, or of a layer that has no rule of its own; None for others.
+        """The graph inside of a model, or of a layer without a rule; None for others.
 
         Raises:
             CannotOpen: A layer without a rule cannot be opened.
@@ -206,22 +206,22 @@ class _Walk:
         return _opened(open_layer(op, args, kwargs), slots, Context(True, autocast_of(op)))
 
     def _is_composite(self, op: Any) -> bool:
-        """Whether an operation is a layer that has no rule of its own."""
+        """Whether an operation is a layer without a rule."""
         whole = is_a(op, KNOWN) or has_registered_rule(op) or is_a(op, self._kept)
         return is_layer(op) and not whole
 
     def _needs_sizes(self, function: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether a nested model of any size is called at one size, and has layers to be opened.
+        """Whether a nested model for any size is called with one size and has layers to be opened.
 
-        Their calls may compute with the sizes, which its own graph does not tell.
+        Their calls may compute with the sizes, which the model's own graph does not contain.
         """
         taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
-        told = any(
-            own is None and given is not None
+        sized = any(
+            inside is None and given is not None
             for inner, outer in zip(function.inputs, taken, strict=True)
-            for own, given in zip(inner.shape[1:], outer.shape[1:], strict=False)
+            for inside, given in zip(inner.shape[1:], outer.shape[1:], strict=False)
         )
-        layers = function._flatten_layers() if told else ()
+        layers = function._flatten_layers() if sized else ()
         return any(self._is_composite(layer) and as_function(layer) is None for layer in layers)
 
 
@@ -231,7 +231,7 @@ def _opened(opened: Opened, slots: list[int], context: Context) -> _Inside:
 
 
 def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> KernelOperation | None:
-    """The operation as a kernel layer, where it takes one tensor and the weights of a linear map."""
+    """The operation as a kernel layer, if it takes one tensor and the weights of a linear map."""
     if is_layer(op) or len(taken) != 1 or not is_a(op, WEIGHTED):
         return None
     weights = call.weights()
@@ -241,7 +241,7 @@ def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> Kernel
 
 
 def _with_biases(nodes: list[Node], end: int) -> list[Node]:
-    """The nodes with the biases that are added to `KernelOperation`s made a part of them."""
+    """The nodes, with biases that are added to a `KernelOperation` included in it."""
     makers = {node.outputs[0]: node for node in nodes if isinstance(node.layer, KernelOperation)}
     taken = Counter(slot for node in nodes for slot in node.inputs)
     joined: dict[str, Node | None] = {}
@@ -258,11 +258,11 @@ def _with_biases(nodes: list[Node], end: int) -> list[Node]:
 
 
 def without_head(graph: Graph) -> Graph:
-    """The same graph without the softmax at its end: to its logits.
+    """The graph without the softmax at its end, up to its logits.
 
-    Layers after it that only move or resize its output are then applied to the logits. Layers that apply
-    the same rising function to every probability, such as a clip, a logarithm or another softmax, are
-    left out too.
+    Later layers that only move or resize its output are then applied to the logits. Layers that apply
+    the same increasing function to every probability, such as a clip, a logarithm or another softmax,
+    are left out too.
     """
     while (shorter := _without_last_head(graph)) is not None:
         graph = shorter
@@ -291,7 +291,7 @@ def _without_last_head(graph: Graph) -> Graph | None:
 
 
 def _passed_over(graph: Graph, node: Node) -> Graph:
-    """The graph without a node: its input in the place of its output."""
+    """The graph without a node: the node's input replaces its output."""
     old, new = node.outputs[0], node.inputs[0]
     nodes = tuple(_reading(n, old, new) for n in graph.nodes if n.name != node.name)
     output = new if graph.output == old else graph.output
@@ -303,6 +303,6 @@ def _is_linear_activation(layer: Any) -> bool:
 
 
 def _reading(node: Node, old: int, new: int) -> Node:
-    """The node with one slot of its inputs exchanged."""
+    """The node with one input slot replaced."""
     inputs = tuple(new if slot == old else slot for slot in node.inputs)
     return dataclasses.replace(node, inputs=inputs)
