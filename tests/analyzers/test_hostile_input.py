@@ -130,7 +130,7 @@ def test_broken_weights_are_reported_and_the_input_is_not_blamed(method, bad):
     kernel[:, 0] = bad * np.where(np.arange(len(kernel)) % 2, 1, -1)
     layer.set_weights([kernel, bias])
     x = np.ones((1, 12, 12, 3), "float32")
-    with pytest.raises(InputError, match=f"'{layer.name}/kernel' holds NaN") as error:
+    with pytest.raises(InputError, match=f"'{layer.name}/kernel' contains NaN") as error:
         create_analyzer(method, model).analyze(x)
     assert "scale the input" not in str(error.value)
 

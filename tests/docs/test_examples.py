@@ -1,18 +1,16 @@
 """The examples in docstrings work, and everything in docs/api has one."""
 
-import doctest
 import importlib
 import inspect
 import re
 
-import numpy as np
 import pytest
 from helpers.documents import ROOT
+from helpers.examples import has_example, run_examples
 
-import rap_keras
 from rap_keras.composites import composite
 
-# These import Keras 2; tests/innvestigate/test_documents.py runs their examples.
+# These import Keras 2; tests/innvestigate/test_examples.py runs their examples.
 KERAS_2 = ("rap_keras.innvestigate", "rap_keras.backends.keras2")
 MODULES = [
     name
@@ -24,23 +22,10 @@ MODULES = [
 ]
 
 
-class Finder(doctest.DocTestFinder):
-    """Finds the examples of decorated functions too."""
-
-    def _from_module(self, module, object):
-        if inspect.isfunction(object):
-            return object.__module__ == module.__name__
-        return super()._from_module(module, object)
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_docstrings(name, monkeypatch):
     monkeypatch.setattr(composite, "_registered", {})
-    module = importlib.import_module(name)
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    for test in Finder().find(module, extraglobs={"rap_keras": rap_keras, "np": np}):
-        runner.run(test)
-    results = runner.summarize(verbose=False)
+    results = run_examples(name)
     assert results.attempted
     assert not results.failed
 
@@ -78,15 +63,9 @@ def _documented(text):
             yield from ((f"{name}.{key}", getattr(module, key)) for key in names)
 
 
-def _has_example(value):
-    """Whether the docstring of a function, a class or one of its methods has an example."""
-    members = vars(value).values() if inspect.isclass(value) else ()
-    return any(">>> " in (inspect.getdoc(one) or "") for one in (value, *members))
-
-
 def _without_example(pairs):
     kinds = ((name, value) for name, value in pairs if callable(value))
-    errors = (name for name, value in kinds if not _is_error(value) and not _has_example(value))
+    errors = (name for name, value in kinds if not _is_error(value) and not has_example(value))
     return sorted(set(errors))
 
 

@@ -1,13 +1,10 @@
-"""The examples in the docstrings of Keras 2 code work, and everything in docs/api has one."""
+"""The examples in the docstrings of Keras 2 code work, and every public name has one."""
 
-import doctest
-import importlib
 import inspect
 
-import numpy as np
 import pytest
+from helpers.examples import has_example, run_examples
 
-import rap_keras
 from rap_keras import innvestigate as plugin
 
 MODULES = sorted({inspect.getmodule(getattr(plugin, name)).__name__ for name in plugin.__all__})
@@ -16,13 +13,11 @@ MODULES = sorted({inspect.getmodule(getattr(plugin, name)).__name__ for name in 
 @pytest.mark.filterwarnings("ignore")  # of Keras 2 and iNNvestigate
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_docstrings(name):
-    module = importlib.import_module(name)
-    given = {"rap_keras": rap_keras, "np": np}
-    found = doctest.testmod(module, extraglobs=given, optionflags=doctest.ELLIPSIS)
-    assert found.attempted
-    assert not found.failed
+    results = run_examples(name)
+    assert results.attempted or name.endswith("conversion")  # needs Keras 3: skipped
+    assert not results.failed
 
 
 @pytest.mark.parametrize("name", plugin.__all__)
 def test_every_public_name_has_an_example(name):
-    assert ">>> " in getattr(plugin, name).__doc__
+    assert has_example(getattr(plugin, name))
