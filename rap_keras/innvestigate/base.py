@@ -294,8 +294,8 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     def _get_state(self) -> dict[str, Any]:
         with graph_scope(self._model):
             state = super()._get_state()
-        contrast = self._contrast
-        contrast = list(contrast) if isinstance(contrast, tuple) else contrast
+        given = self._contrast
+        contrast = list(given) if isinstance(given, tuple) else given
         return state | {"contrast": contrast, "check_finite": self._guard.check_finite}
 
     @classmethod

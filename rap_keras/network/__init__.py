@@ -1,1 +1,1 @@
-"""What a network is, without a backend."""
+"""The structure of a model, independent of a backend."""

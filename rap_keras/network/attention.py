@@ -1,4 +1,4 @@
-"""Where a network attends: softmaxes that weigh its tokens, and which of these are of the image."""
+"""The attention of a model: the softmaxes that weight its tokens, and which tokens are image patches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ _OTHERS = 'use another method, such as "rap"'
 
 @dataclass(frozen=True)
 class Attention:
-    """The attention of a network whose blocks all attend from its tokens to the same tokens.
+    """The attention of a model in which, in every block, all tokens attend to all tokens.
 
     Attributes:
-        weights: The names of what makes its weights, `(batch, ..., tokens, tokens)`, and their slots,
-            in the order of computation.
+        weights: The names and slots of its weights, `(batch, ..., tokens, tokens)`, in the order of
+            computation.
         tokens: The number of tokens.
         grid: The patches of the image, (rows, columns).
-        first: The place of the first patch among the tokens.
+        first: The position of the first patch among the tokens.
     """
 
     weights: dict[str, int]
@@ -38,14 +38,14 @@ class Attention:
 
     @property
     def class_token(self) -> int | None:
-        """The place of the first token that is no patch, if there is one."""
+        """The position of the first token that is not a patch, if there is one."""
         patches = self.grid[0] * self.grid[1]
         if self.tokens == patches:
             return None
         return 0 if self.first else patches
 
     def check(self, name: str, shape: Sequence[int | None]) -> None:
-        """Refuses weights of other tokens, where their shape is known.
+        """Raises an error for weights of another number of tokens, if their shape is known.
 
         Raises:
             InputError: Another number of tokens attends, or is attended to.
@@ -53,25 +53,25 @@ class Attention:
         queries, keys = shape[-2:]
         if any(size not in (None, self.tokens) for size in (queries, keys)):
             raise InputError(
-                f"Expected attention from {self.tokens} tokens to the same in every block, got "
+                f"Expected attention between the same {self.tokens} tokens in every block, got "
                 f"{queries} that attend to {keys} at {name!r}: {_OTHERS}."
             )
 
 
 def find_attention(graph: Graph) -> Attention:
-    """The attention of a network of images, found by what it computes, not by names of layers.
+    """The attention of an image model, found by its computations and not by the names of layers.
 
-    Weights are the results of a softmax over the last axis that a product of two tensors takes. Patches
-    are the places of a map `(height, width, channels)` that is flattened to tokens; others may be joined
-    before or after them.
+    Weights are the results of a softmax over the last axis that are used in a product of two tensors.
+    Patches are the positions of a map `(height, width, channels)` that is flattened to tokens. Other
+    tokens may be joined before or after them.
 
     Raises:
-        InputError: There is none; the patches are not known; or other tokens attend in another block.
+        InputError: There is no attention; the patches are not known; or another block has other tokens.
     """
     nodes = list(_attending(graph))
     if not nodes:
         raise InputError(
-            "Expected a network with attention, where a softmax weighs tokens, got one without: "
+            "Expected a model with attention, where a softmax weights tokens, got one without: "
             f"{_OTHERS}."
         )
     weights = {node.name: node.outputs[0] for node in nodes}
@@ -88,13 +88,13 @@ def find_attention(graph: Graph) -> Attention:
             found.check(name, graph.shapes[slot])
         return found
     raise InputError(
-        "Expected attention to patches of an image, a map that is flattened to tokens, got a network "
-        f"whose patches cannot be told: {_OTHERS}."
+        "Expected attention to patches of an image, a map that is flattened to tokens, got a model "
+        f"without known patches: {_OTHERS}."
     )
 
 
 def _attending(graph: Graph) -> Iterator[Node]:
-    """The nodes of softmaxes that give weights."""
+    """The nodes of softmaxes that compute weights."""
     for node in graph.nodes:
         if activation_name(node.layer) != "softmax" or graph.fused in node.outputs:
             continue
@@ -105,7 +105,7 @@ def _attending(graph: Graph) -> Iterator[Node]:
 
 
 def _weighs(graph: Graph, slot: int) -> bool:
-    """Whether a product of two tensors takes a slot as it is."""
+    """Whether a product of two tensors uses a slot unchanged."""
     for user in graph.consumers.get(slot, []):
         if is_a(user.layer, CONTRACTION) and len(user.inputs) == 2:
             return True
@@ -115,9 +115,9 @@ def _weighs(graph: Graph, slot: int) -> bool:
 
 
 def _placed(graph: Graph, before: Sequence[Node], flat: Node) -> tuple[int, int] | None:
-    """The place of the tokens that a node makes of a map, and how many they are with those joined.
+    """The position of the tokens that a node makes from a map, and their number with those joined.
 
-    None for a node that makes none.
+    None if the node does not make tokens from a map.
     """
     if not is_a(flat.layer, ROUTING) or len(flat.inputs) != 1:
         return None
@@ -141,7 +141,7 @@ def _placed(graph: Graph, before: Sequence[Node], flat: Node) -> tuple[int, int]
 
 
 def _joined_before(graph: Graph, node: Node, sequence: set[int]) -> int:
-    """How many tokens a concatenation puts before a sequence."""
+    """The number of tokens that a concatenation puts before a sequence."""
     given = [tf.TensorSpec([1, *graph.shapes[slot][1:]]) for slot in node.inputs]
     before = 0
     for part in node.call.operands(given):

@@ -1,4 +1,4 @@
-"""Layers that Keras lacks, of the bundled networks; imported, they are known where a file is loaded."""
+"""Layers of the bundled networks that Keras does not have. Importing this module registers them."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ class ClassToken(layers.Layer):
     """Puts a learned token in front of a sequence: `(n, t, width)` to `(n, 1 + t, width)`."""
 
     def build(self, input_shape: Any) -> None:
-        """Makes the token."""
+        """Creates the token."""
         self.token = self.add_weight(
             shape=(1, 1, input_shape[-1]), initializer="zeros", name="token"
         )
 
     def call(self, inputs: Any) -> Any:
-        """The sequence with the token at 0."""
+        """The sequence with the token at position 0."""
         from keras import ops
 
         shape = (ops.shape(inputs)[0], 1, inputs.shape[-1])
@@ -26,10 +26,10 @@ class ClassToken(layers.Layer):
 
 @keras.saving.register_keras_serializable("rap_keras")
 class PositionEmbedding(layers.Layer):
-    """Adds a learned vector to each place of a sequence, `(n, t, width)`."""
+    """Adds a learned vector to each position of a sequence, `(n, t, width)`."""
 
     def build(self, input_shape: Any) -> None:
-        """Makes the vectors."""
+        """Creates the vectors."""
         self.positions = self.add_weight(
             shape=tuple(input_shape[1:]),
             initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -46,7 +46,7 @@ class LayerScale(layers.Layer):
     """Multiplies each channel by a learned number, which starts small (Touvron et al. 2021)."""
 
     def build(self, input_shape: Any) -> None:
-        """Makes the numbers."""
+        """Creates the numbers."""
         self.gamma = self.add_weight(
             shape=(input_shape[-1],),
             initializer=keras.initializers.Constant(0.1),

@@ -1,4 +1,4 @@
-"""Convolutions as linear maps (x, kernel) -> z, of a layer's settings, and their gradients.
+"""Convolutions as linear maps (x, kernel) -> z with a layer's settings, and their gradients.
 
 TensorFlow lacks some of them, or computes them slowly.
 """
@@ -20,7 +20,7 @@ def channels_first(layer: Any) -> bool:
 
 
 def convolution(layer: Any) -> list[tuple[Apply, Any]]:
-    """The map of a convolution, in groups or not."""
+    """The map of a convolution, grouped or not."""
     return [(_spatial(layer, _grouped(layer, layer.groups)), layer.kernel)]
 
 
@@ -76,7 +76,7 @@ def transposed(layer: Any) -> list[tuple[Apply, Any]]:
 
 
 def _transposing(layer: Any, apply: Apply) -> Apply:
-    """Brings channels_first data into the order that every device computes, and back."""
+    """Converts channels_first data to the order that every device supports, and back."""
     if not channels_first(layer):
         return apply
 
@@ -89,7 +89,7 @@ def _transposing(layer: Any, apply: Apply) -> Apply:
 
 
 def _spatial(layer: Any, convolve: Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]) -> Apply:
-    """Adds what Keras calls causal padding, and the order of axes."""
+    """Adds Keras' causal padding and the order of axes."""
 
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         padding = layer.padding.upper()
@@ -108,24 +108,24 @@ def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], t
     def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         return tf.nn.convolution(x, kernel, strides, padding, dilations=dilations)
 
-    def apart(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+    def unfused(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         z = convolve(x, kernel, padding)
-        # Without oneDNN, TensorFlow cannot fuse it with a bias or ReLU after it, but tries.
+        # Without oneDNN, TensorFlow tries to fuse it with a bias or ReLU after it, but cannot.
         return tf.ensure_shape(z, z.shape)
 
-    # On a CPU TensorFlow has grouped convolutions of sequences and images, but not their gradient.
+    # On a CPU, TensorFlow has grouped convolutions of sequences and images, but not their gradients.
     def with_gradient(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         @tf.custom_gradient
         def convolved(x: tf.Tensor, kernel: tf.Tensor) -> Any:
             def back(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return _grouped_gradients(x, kernel, s, groups, strides, dilations, padding)
 
-            z = convolve(x, kernel, padding) if groups == 1 else apart(x, kernel, padding)
+            z = convolve(x, kernel, padding) if groups == 1 else unfused(x, kernel, padding)
             return z, back
 
         return convolved(x, kernel)
 
-    # Of volumes it has none.
+    # TensorFlow has no grouped convolutions of volumes.
     def group_by_group(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
         parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
         return tf.concat([convolve(part, part_kernel, padding) for part, part_kernel in parts], -1)
@@ -140,10 +140,10 @@ def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], t
 
 
 def _transposed_faster_as_forward(kernel_shape: tf.TensorShape) -> bool:
-    """Whether to compute a transposed convolution, of stride 1, as the convolution that it is.
+    """Whether to compute a transposed convolution of stride 1 as an ordinary convolution.
 
     Without oneDNN, TensorFlow takes up to 2.5 times as long for the transposed one on a CPU
-    (docs/cost.md); with it, or on a GPU, or where the inputs are few, there is nothing to gain.
+    (docs/cost.md). With oneDNN, on a GPU, or with few inputs, nothing is gained.
     """
     *lengths, inputs, _ = kernel_shape
     return (
@@ -164,26 +164,26 @@ def _grouped_gradients(
     dilations: tuple[int, ...],
     padding: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradients of s . z by x and by the kernel, where z is the grouped convolution of both.
+    """The gradients of s . z with respect to x and the kernel, where z is their grouped convolution.
 
-    Both are (grouped) convolutions again: of s, its values set apart by the strides, with the kernel
-    turned around; and of x with s, where samples and the channels of a group have changed places.
+    Both are (grouped) convolutions again. One is of s, with its values spaced by the strides, and the
+    flipped kernel. The other is of x with s, with the samples and the channels of a group exchanged.
     """
     *lengths, inner, outer = kernel.shape
     rank = len(lengths)
     reach = (np.array(lengths) - 1) * dilations
     sizes = tf.shape(x)[1:-1]
-    spread = (tf.shape(s)[1:-1] - 1) * strides + 1  # sizes of s, set apart
+    spread = (tf.shape(s)[1:-1] - 1) * strides + 1  # sizes of s, spaced
     padded = tf.maximum(spread + reach - sizes, 0) if padding == "SAME" else tf.zeros_like(sizes)
     before = padded // 2
 
     turned = tf.reshape(tf.reverse(kernel, range(rank)), [-1, inner, groups, outer // groups])
     turned = tf.reshape(tf.transpose(turned, [0, 3, 2, 1]), [*lengths, outer // groups, -1])
-    apart = _set_apart(s, strides)
+    spaced = _spaced(s, strides)
     ends = tf.stack([reach - before, sizes + before - spread], 1)
-    apart = tf.pad(apart, tf.concat([[[0, 0]], ends, [[0, 0]]], 0))
-    apart.set_shape([None] * (rank + 1) + [outer])
-    by_x = tf.nn.convolution(apart, turned, 1, "VALID", dilations=dilations)
+    spaced = tf.pad(spaced, tf.concat([[[0, 0]], ends, [[0, 0]]], 0))
+    spaced.set_shape([None] * (rank + 1) + [outer])
+    by_x = tf.nn.convolution(spaced, turned, 1, "VALID", dilations=dilations)
     by_x = tf.ensure_shape(by_x, x.shape)
 
     borders = tf.stack([before, padded - before], 1)
@@ -193,15 +193,15 @@ def _grouped_gradients(
     x = tf.reshape(x, tf.concat([tf.shape(x)[:-2], [-1]], 0))
     s = tf.transpose(s, [*range(1, rank + 1), 0, rank + 1])
     by_kernel = tf.nn.convolution(x, s, dilations, "VALID", dilations=strides)
-    # There is more than the kernel where strides leave a rest of the input.
+    # If the strides leave a rest of the input, the result is larger than the kernel.
     by_kernel = by_kernel[(slice(None), *(slice(n) for n in lengths))]
     by_kernel = tf.transpose(by_kernel, [*range(1, rank + 1), 0, rank + 1])
     by_kernel = tf.ensure_shape(by_kernel, kernel.shape)
     return by_x, by_kernel
 
 
-def _set_apart(s: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
-    """The values of s with zeros between them, so that they lie strides apart."""
+def _spaced(s: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
+    """The values of s with zeros between them, so that their distance is the stride."""
     rank = len(strides)
     if max(strides) == 1:
         return s
@@ -222,7 +222,7 @@ def _by_channel(layer: Any) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
         flat = len(strides) == 1  # TensorFlow knows the depthwise convolution of images only.
         if flat:
             x, kernel = x[:, tf.newaxis], kernel[tf.newaxis]
-            # It also wants equal strides; along the axis of length one they change nothing.
+            # It also requires equal strides; along the axis of length one they change nothing.
             strides, dilations = strides * 2, (1, *dilations)
         z = tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=dilations)
         return z[:, 0] if flat else z

@@ -1,4 +1,4 @@
-"""The layers of a network that keep the axes of its image."""
+"""The layers of an image model that keep the axes of the image."""
 
 from collections.abc import Collection
 
@@ -11,13 +11,13 @@ MOST_NAMES = 8  # in an error
 
 
 def read_layer(graph: Graph, layer: str | None, method: str) -> Node:
-    """The layer whose feature maps a method weighs.
+    """The layer whose feature maps a method weights.
 
     Args:
-        graph: A network of one image.
+        graph: The graph of a model with one image input.
         layer: Its name; "layer:0" is the first call of a layer that is called several times. None: the
-            last layer that keeps the axes of the image, has more than one place, and lies on every path
-            from the image to the output.
+            last layer that keeps the axes of the image, has more than one position, and lies on every
+            path from the image to the output.
         method: The name of the method.
 
     Raises:
@@ -27,9 +27,9 @@ def read_layer(graph: Graph, layer: str | None, method: str) -> Node:
 
 
 def feature_maps(graph: Graph) -> list[Node]:
-    """The nodes before the output with one map of more than one place, channels last.
+    """The nodes ahead of the output with one map of more than one position, channels last.
 
-    Axes are followed from the image, because tensors of attention can have four axes too.
+    Axes are followed from the image, because tensors in attention can have four axes too.
     """
     spatial = set(graph.inputs)
     found = []
@@ -48,9 +48,9 @@ def feature_maps(graph: Graph) -> list[Node]:
 
 
 def default_map(graph: Graph, maps: Collection[Node]) -> Node | None:
-    """The last of the maps that lie on every path from the image to the output; None without one.
+    """The last of the maps that lie on every path from the image to the output; None if there is none.
 
-    An image that is only scaled before the branches does not count. If only one branch has maps, the
+    An image that is only scaled ahead of the branches does not count. If only one branch has maps, the
     default is its last map.
     """
     last = ends(graph, maps)
@@ -80,7 +80,7 @@ def ends(graph: Graph, maps: Collection[Node]) -> list[Node]:
 
 
 def _made_by_weights(graph: Graph) -> set[int]:
-    """The slots that a kernel layer precedes."""
+    """The slots that depend on a kernel layer."""
     found: set[int] = set()
     for node in graph.nodes:
         if is_a(node.layer, KERNEL) or not found.isdisjoint(node.inputs):
@@ -136,7 +136,7 @@ def _find_layer(graph: Graph, name: str) -> Node:
     if len(shapes) != 1 or len(shapes[0]) != 4 or first:
         raise InputError(
             f"Expected a layer with one output of shape (batch, rows, columns, channels), got "
-            f"{name!r} with {shapes}{', channels first' if first else ''}: tell another layer.",
+            f"{name!r} with {shapes}{', channels first' if first else ''}: choose another layer.",
             "layer",
         )
     return nodes[name]

@@ -1,4 +1,4 @@
-"""BatchNormalization folded into the kernels of the linear layers next to it: the output stays."""
+"""Folds BatchNormalization into the kernels of adjacent linear layers; the output stays the same."""
 
 import dataclasses
 
@@ -8,11 +8,12 @@ from rap_keras.network.layer_types import BATCH_NORMALIZATION, activation_name, 
 
 
 def fold(graph: Graph) -> Graph:
-    """The graph with each BatchNormalization folded away where that is exact.
+    """The graph with each BatchNormalization folded where that is exact.
 
-    Into the linear layer before it, if that has no activation and feeds nothing else; otherwise into
-    the linear layer after it, if it feeds nothing else. A folded pair is one node, named as its linear
-    layer. Others, as in ReLU-BN-ReLU or after a concatenation, stay. Layers are not changed.
+    It is folded into the linear layer before it, if that has no activation and feeds nothing else;
+    otherwise into the linear layer after it, if it feeds nothing else. A folded pair is one node with
+    the name of its linear layer. Other BatchNormalizations, as in ReLU-BN-ReLU or after a
+    concatenation, stay. Layers are not changed.
     """
     nodes = {node.name: node for node in graph.nodes}
     for norm in graph.nodes:
@@ -46,7 +47,7 @@ def fold(graph: Graph) -> Graph:
 
 
 def _matches(node: Node, norm: Node, rank: int) -> bool:
-    """Whether a layer is linear and has its channels where the normalization has them."""
+    """Whether a layer is linear and has its channels on the axis of the normalization."""
     return kernels.can_fold(node.layer) and kernels.channel_axis(
         node.layer, rank
     ) == kernels.channel_axis(norm.layer, rank)

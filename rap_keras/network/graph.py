@@ -1,7 +1,7 @@
-"""A model as a list of nodes, and what its structure alone shows about them.
+"""A model as a list of nodes, and the properties that follow from its structure.
 
-A *node* is one call of one layer or operation: a shared layer has several. A *slot* is the place of
-one tensor, numbered. Nothing here computes; the backends fill the slots.
+A *node* is one call of a layer or operation: a shared layer has several. A *slot* is the number of a
+tensor. Nothing is computed here; the backends compute the tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,16 +28,16 @@ class Graph:
     """The nodes between a model's inputs and the output that is explained.
 
     Attributes:
-        nodes: In an order in which they can be computed.
+        nodes: The nodes, in an order in which they can be computed.
         inputs: Slots of the model's inputs.
         input_names: Their names.
         output: Slot of the explained output: the logits.
         shapes: Static shape of each slot, batch axis first.
-        images: Slots of the inputs whose values have bounds; those with spatial axes, unless given.
+        images: Slots of the inputs whose values have bounds; by default those with spatial axes.
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
         head: The head that is left out: "softmax" or "sigmoid".
-        read: Variables of whose values the graph has constants; all others are read as it runs.
+        read: Variables whose values are constants in the graph; all others are read when it runs.
     """
 
     nodes: tuple[Node, ...]
@@ -94,7 +94,7 @@ class Graph:
         return frozenset(found)
 
     def samples(self, node: Node) -> tuple[list[int], list[int]]:
-        """The axes of the samples, in a node's inputs and in its outputs."""
+        """The batch axes of a node's inputs and outputs."""
         inputs, outputs = (
             [batch_axis(self.shapes[slot]) or 0 for slot in slots]
             for slots in (node.inputs, node.outputs)
@@ -106,12 +106,12 @@ class Graph:
         return self.fused in node.outputs
 
     def only_masks(self, node: Node) -> bool:
-        """Whether a node makes, or is made of, nothing but masks or constants."""
+        """Whether a node makes, or is made from, only masks or constants."""
         made_of_none = self.constants.issuperset(node.outputs)
         return made_of_none or not node.inputs or self.booleans.issuperset(node.outputs)
 
     def crosses_samples(self, node: Node) -> bool:
-        """Whether an operation mixes the samples of a batch, so that none has a map of its own."""
+        """Whether an operation mixes the samples of a batch, so that no sample has a separate map."""
         varying = [slot for slot in node.inputs if slot not in self.constants]
         if layer_types.is_layer(node.layer) or not varying:
             return False
@@ -133,13 +133,13 @@ class Graph:
         return {n.name for n in self._reached(self.nodes, lambda n: n.inputs, lambda n: n.outputs)}
 
     def last_linear(self) -> set[str]:
-        """Names of the kernel layers that feed no other: the first met from the output."""
+        """Names of the kernel layers that feed no other: the first ones going back from the output."""
         back = reversed(self.nodes)
         return {n.name for n in self._reached(back, lambda n: n.outputs, lambda n: n.inputs)}
 
     @staticmethod
     def _reached(nodes: Any, before: Callable, after: Callable) -> Iterator[Node]:
-        """The kernel layers that no kernel layer lies before, in the order of `nodes`."""
+        """The first kernel layers on every path, in the order of `nodes`."""
         passed: set[int] = set()
         for node in nodes:
             blocked = any(slot in passed for slot in before(node))
@@ -176,11 +176,11 @@ class Graph:
         return is_a(node.layer, joins) or (len(node.inputs) < 2 and is_a(node.layer, merges))
 
     def nonnegative(self, node: Node) -> bool:
-        """Whether all inputs of a node are known to be >= 0 from the layers that make them."""
+        """Whether all inputs of a node are known to be >= 0 because of the layers that make them."""
         return all(self._nonnegative[slot] for slot in node.inputs)
 
     def rectified(self, node: Node) -> bool:
-        """Whether a ReLU, the node's own or one after it, cuts all that is made of its output."""
+        """Whether a ReLU, the node's own or one after it, cuts everything made from its output."""
         if self.ends_before_activation(node) or self.output in node.outputs:
             return False
         name = activation_name(node.layer)
@@ -196,7 +196,8 @@ class Graph:
     def gates(self, node: Node) -> list[bool]:
         """For each input of a product, whether it is a gate.
 
-        It is where it is bounded, broadcast over another, or made of the statistics of another.
+        It is one if it is bounded, broadcast over another input, or made from the statistics of
+        another.
         """
         return [
             self._bounded(slot)
@@ -206,13 +207,13 @@ class Graph:
         ]
 
     def weights(self, node: Node) -> list[bool]:
-        """For each input, whether it is bounded, as the weights of an attention are."""
+        """For each input, whether it is bounded, as attention weights are."""
         return [self._bounded(slot) for slot in node.inputs]
 
     def statistics(self, node: Node) -> list[bool]:
-        """For each input, whether it is a constant, or made of nothing but statistics of another.
+        """For each input, whether it is a constant, or made only from statistics of another input.
 
-        So normalizations are written: x - mean(x), x * rsqrt(variance(x) + epsilon) * gamma.
+        Models write normalizations this way: x - mean(x), x * rsqrt(variance(x) + epsilon) * gamma.
         """
         sources = [self._reduced(slot) for slot in node.inputs]
         others = [
@@ -227,7 +228,7 @@ class Graph:
 
     @cached_property
     def constants(self) -> frozenset[int]:
-        """The slots that no input of the model leads to."""
+        """The slots that do not depend on an input of the model."""
         found: set[int] = set()
         for node in self.nodes:
             if found.issuperset(node.inputs) and found.issuperset(node.masks):
@@ -235,7 +236,7 @@ class Graph:
         return frozenset(found)
 
     def drops(self, node: Node) -> bool:
-        """Whether relevance may arrive at constants: padding, or what a tensor is joined with."""
+        """Whether relevance may arrive at constants: padding, or a constant that is joined."""
         if is_a(node.layer, layer_types.PADDING):
             return True
         constants = any(slot in self.constants for slot in node.inputs)
@@ -244,7 +245,7 @@ class Graph:
         )
 
     def _reduced(self, slot: int) -> frozenset[int]:
-        """The slots of whose statistics a slot is made; empty where it is made of anything else."""
+        """The slots from whose statistics a slot is made; empty if it is made from anything else."""
         node = self.producers.get(slot)
         if node is None or not node.inputs:
             return frozenset()
@@ -256,7 +257,7 @@ class Graph:
         return frozenset().union(*parts) if all(parts) else frozenset()
 
     def _values_of(self, slot: int) -> frozenset[int]:
-        """A slot and those that it is made of, element by element."""
+        """A slot and those that it is made from, element by element."""
         found, left = set(), [slot]
         while left:
             found.add(slot := left.pop())
@@ -271,7 +272,7 @@ class Graph:
             return False
         if activation_name(node.layer) in layer_types.BOUNDED_ACTIVATIONS:
             return True
-        if not node.inputs:  # made of a mask alone
+        if not node.inputs:  # made only from a mask
             return True
         scaling = layer_types.MULTIPLICATION | layer_types.DIVISION
         passes = layer_types.ROUTING | layer_types.ELEMENTWISE
@@ -286,9 +287,9 @@ class Graph:
         return any(a == 1 != b for a, b in zip(small[1:], large[1:], strict=True))
 
     def has_box(self, slot: int) -> bool:
-        """Whether bounds of the image can be pushed to a slot.
+        """Whether bounds of the image can be propagated to a slot.
 
-        They can where the layers between are monotone, channel by channel.
+        They can if the layers in between are monotone, channel by channel.
         """
         node = self.producers.get(slot)
         if node is None:

@@ -7,15 +7,15 @@ from rap_keras.network import layer_types
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import HEADS, activation_name, is_a
 
-# Elementwise functions that never fall.
+# Elementwise functions that never decrease.
 _RISING = {
     *("Clip", "Log", "Log1p", "Exp", "Expm1", "Tanh", "Softplus", "HardTanh", "Erf"),
     *("Relu", "Relu6", "ReLU", "Round", "Floor", "Ceil", "Trunc"),
 }
 _RISING_ACTIVATIONS = {"relu", "relu6", "exponential", "tanh", "softplus"}
-# Functions that rise if no element is negative.
+# Functions that increase if no element is negative.
 _RISING_FROM_ZERO = {"Sqrt", "Square"}
-# The identity, or the same function for all elements, wherever they are moved.
+# Moves elements, and applies the identity or the same function to all of them.
 MOVING = (
     layer_types.ROUTING
     | layer_types.RESAMPLING
@@ -39,10 +39,10 @@ _PASSING = (
 )
 
 
-def rises_alike(graph: Graph, node: Node) -> bool:
-    """Whether a node applies the same rising function to every element.
+def is_increasing(graph: Graph, node: Node) -> bool:
+    """Whether a node applies the same increasing function to every element.
 
-    The largest element, and what raises an element, are then the same before and after it.
+    The largest element, and the causes of a larger element, are then the same before and after it.
     """
     if len(node.inputs) != 1 or graph.shapes[node.inputs[0]] != graph.shapes[node.outputs[0]]:
         return False
@@ -70,7 +70,7 @@ def rises_alike(graph: Graph, node: Node) -> bool:
 
 
 def _scalar(graph: Graph, node: Node) -> float:
-    """The number that an operation takes besides its tensor; NaN if there is none, or an array."""
+    """The number that an operation takes in addition to its tensor; NaN if it is no single number."""
     shape = graph.shapes[node.inputs[0]]
     given = tf.TensorSpec([1 if n is None else n for n in shape])
     others = [part for part in node.call.operands([given]) if part is not given]
@@ -82,7 +82,7 @@ def _scalar(graph: Graph, node: Node) -> float:
 def explained_probabilities(graph: Graph, output: int) -> str | None:
     """The name of the softmax or sigmoid whose probabilities the output combines, if any.
 
-    Such as by averages, sums or maxima; None if the output is that softmax itself.
+    For example by averages, sums or maxima. None if the output is that softmax itself.
     """
     last = graph.producers.get(output)
     if last is None or activation_name(last.layer) in HEADS:

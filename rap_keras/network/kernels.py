@@ -1,8 +1,8 @@
-"""What is known of each kernel layer type: one record a type.
+"""The properties of each kernel layer type: one record per type.
 
-A kernel layer is a linear map (x, kernel) -> z of its input, or two of them one after the other. A
-layer type that has a record here, and a name in `layer_types.KERNEL`, has every linear rule, is folded
-with the normalization next to it, and gets patterns.
+A kernel layer is a linear map (x, kernel) -> z of its input, or two of them in sequence. A layer type
+with a record here and a name in `layer_types.KERNEL` supports every linear rule, is folded with the
+normalization next to it, and gets patterns.
 """
 
 from collections.abc import Callable
@@ -34,18 +34,18 @@ def _never(layer: Any) -> bool:
 
 @dataclass(frozen=True)
 class KernelType:
-    """What is known of a kernel layer type.
+    """The properties of a kernel layer type.
 
     Attributes:
-        maps: The linear maps of a layer, in their order, each with the layer's weights for it.
-        neurons: For each map, the axes of its kernel that tell neurons (output channels) apart. Empty
-            where there are no such axes; then there are no patterns.
+        maps: The linear maps of a layer, in order, each with the layer's weights for it.
+        neurons: For each map, the axes of its kernel that distinguish neurons (output channels). Empty
+            if there are no such axes; then there are no patterns.
         output_scaled: The kernel of a layer's last map with a scale for each output channel folded into
-            it. None: a normalization after the layer cannot be folded into it.
+            it. None: a normalization after the layer cannot be folded.
         input_scaled: The kernel of the first map with a scale for each input channel. None as above.
         mixes_channels: Whether every output of a layer sums over all input channels, with a kernel of
             shape (..., inputs, outputs).
-        channel_axis: The axis of the channels of a layer's inputs and outputs, which have a rank.
+        channel_axis: The channel axis of a layer's inputs and outputs of a given rank.
     """
 
     maps: Callable[[Any], list[tuple[Apply, Any]]]
@@ -57,7 +57,7 @@ class KernelType:
 
 
 def type_of(layer: Any) -> KernelType:
-    """What is known of a kernel layer, or a BatchNormalization layer, which is linear too.
+    """The properties of a kernel layer, or of a BatchNormalization layer, which is linear too.
 
     Raises:
         InputError: The layer is neither.
@@ -69,7 +69,7 @@ def type_of(layer: Any) -> KernelType:
 
 
 def channel_axis(layer: Any, rank: int) -> int:
-    """The axis of the channels that a kernel layer, or a normalization, works on."""
+    """The channel axis of a kernel layer or a normalization."""
     return type_of(layer).channel_axis(layer, rank)
 
 
@@ -86,12 +86,12 @@ def can_fold(layer: Any) -> bool:
 
 
 def along(values: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
-    """One value for each place of an axis, shaped to broadcast to tensors of a rank."""
+    """One value per position of an axis, reshaped to broadcast to tensors of a rank."""
     return tf.reshape(values, [-1] + [1] * (rank - 1 - axis))
 
 
 def affine(layer: Any, dtype: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale and shift of each channel that a BatchNormalization layer applies at inference."""
+    """The scale and shift of each channel that a BatchNormalization layer applies at inference."""
     wide = tf.float32 if tf.as_dtype(dtype).size < 4 else dtype  # variances overflow half precision
 
     def value(weight: Any) -> tf.Tensor:

@@ -1,7 +1,7 @@
-"""What is known of Keras' layer and operation types, by class name.
+"""Properties of Keras' layer and operation types, by class name.
 
-The names are the same in Keras 2 and 3, and most `keras.ops` operations share theirs with the layer
-that does the same, so one table of names serves every backend.
+The names are the same in Keras 2 and 3. Most `keras.ops` operations have the name of the layer that
+computes the same, so one table of names serves both backends.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ TRANSPOSED = {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
 KERNEL: set[str | type] = (
     CONVOLUTION | DEPTHWISE | SEPARABLE | TRANSPOSED | {"Dense", "EinsumDense"} | {KernelOperation}
 )
-# Products of matrices: of a tensor and weights, a kernel layer; of two tensors, linear in each.
+# Matrix products: of a tensor and weights (a kernel layer), or of two tensors (linear in each).
 CONTRACTION = {"Matmul", "Dot", "Einsum", "Tensordot"}
 WEIGHTED = CONTRACTION | {"Conv", "DepthwiseConv", "ConvTranspose"}
 
@@ -47,7 +47,7 @@ ELEMENTWISE = {
     *("Negative", "StopGradient", "Copy", "Array", "ConvertToTensor"),
     # keras.ops, with statistics that are constants of the sample
     *("LayerNorm", "RMSNorm", "Normalize", "BatchNorm"),
-    # Augmentation, which does nothing at inference; RandomCrop where the image has its size.
+    # Augmentation, which does nothing at inference; RandomCrop if the image has its size.
     *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear"),
     *("RandomPerspective", "RandomElasticTransform", "RandomCrop", "RandomErasing"),
     *("RandomContrast", "RandomBrightness", "RandomHue", "RandomSaturation", "RandomSharpness"),
@@ -55,16 +55,16 @@ ELEMENTWISE = {
     *("RandomPosterization", "RandomGaussianBlur", "Solarization", "MixUp", "CutMix"),
     *("RandAugment", "AugMix", "MaxNumBoundingBoxes"),
 }
-# Each pixel by a curve that is made of the sample's own values.
+# Changes each pixel by a curve that depends on the sample's values.
 TONE = {"AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization"}
 BATCH_NORMALIZATION = {"BatchNormalization"}
-# By the sample's own statistics, which are constants of the sample.
+# Normalizes by the sample's own statistics, which are constants of the sample.
 NORMALIZATION = {
     *("LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization")
 }
-# What such statistics are made of, where a model computes them by itself.
+# Operations of such statistics, if a model computes them itself.
 STATISTICS = {"Mean", "Var", "Std", "Moments", "Norm", "Sum"}
-# Every output element is one input element, or zero: relevance goes where the value came from.
+# Every output element is an input element or zero: relevance goes to the source of the value.
 ROUTING = {
     *("Flatten", "Reshape", "Permute", "RepeatVector", "Masking", "CenterCrop"),
     *_numbered("Cropping"),
@@ -77,12 +77,12 @@ ROUTING = {
 # Those of them that add zeros or other constants.
 PADDING = _numbered("ZeroPadding") | {"Pad"}
 CONCATENATION = {"Concatenate"}
-# Each output element is that of one of the inputs, as a condition says.
+# Each output element comes from one of the inputs, by a condition.
 SELECTION = {"Where", "Select"}
-# Those that may take a constant next to tensors, whose values then lie next to theirs.
+# Those that may join a constant with tensors.
 JOINS = CONCATENATION | SELECTION | {"Stack"}
 MAX_POOLING = _numbered("MaxPooling") | {"MaxPool"}
-# The largest (or smallest) element wins and takes all.
+# The largest (or smallest) element gets all relevance.
 WINNER = MAX_POOLING | {
     *_numbered("GlobalMaxPooling"),
     *_numbered("AdaptiveMaxPooling"),
@@ -97,7 +97,7 @@ AVERAGING = RESAMPLING | {
     *_numbered("AdaptiveAveragePooling"),
     *("AdaptiveAveragePool", "AveragePool", "Mean", "Sum"),
 }
-# Layers that Keras computes differently if it does not know the size: a smaller image is cut to nothing
+# Layers that Keras computes differently if the size is unknown: a smaller image is then cut to nothing
 # instead of being resized.
 SIZED = {"CenterCrop", "RandomCrop"}
 # Weighted or plain sums of several inputs; with one tensor and a constant, a bias.
@@ -137,7 +137,7 @@ MONOTONE = (
     | AVERAGING
     | {"Relu", "ReLU", "Relu6", "Clip", "Sigmoid", "Tanh"}
 )
-# Types whose outputs are non-negative where all inputs are.
+# Types whose outputs are non-negative if all inputs are.
 KEEPS_SIGN = (
     ROUTING
     | CONCATENATION
@@ -168,15 +168,15 @@ _LIBRARIES = ("keras", "tf_keras", "tensorflow")
 
 
 def is_library_class(cls: type) -> bool:
-    """Whether Keras, or this package, defines the class; only then its name says what it computes."""
+    """Whether Keras or this package defines the class; only then its name shows what it computes."""
     return cls.__module__.partition(".")[0] in ("keras", "tf_keras", "rap_keras")
 
 
 def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
     """The entry of a layer or operation in a table keyed by class, or by the name of a Keras class.
 
-    The class and its bases are tried in order. A class that defines a `call` of its own (or what Keras'
-    `call` builds on) and is not in the table ends the search: it does not compute what its bases do.
+    The class and its bases are tried in order. A class that defines its `call` (or a method that Keras'
+    `call` uses) and is not in the table ends the search, because it does not compute what its bases do.
     """
     for cls in type(layer).__mro__:
         if cls in table:
@@ -188,7 +188,7 @@ def lookup(layer: Any, table: Mapping[Any, Entry]) -> Entry | None:
     return None
 
 
-# What a subclass may override to compute something else than its base.
+# A subclass that overrides one of these computes something other than its base.
 _COMPUTES = {"call", "__call__", "convolution_op", "_merge_function", "transform_images"}
 
 
@@ -198,7 +198,7 @@ def is_layer(layer: Any) -> bool:
 
 
 def is_a(layer: Any, names: Iterable[Any]) -> bool:
-    """Whether a layer computes what one of the named Keras types computes."""
+    """Whether a layer computes the same as one of the named Keras types."""
     return lookup(layer, dict.fromkeys(names, True)) is not None
 
 
@@ -209,7 +209,7 @@ def head_of(layer: Any) -> str | None:
 
 
 def activation_name(layer: Any) -> str | None:
-    """The name of the activation that ends a layer, or None where there is none.
+    """The name of the activation that ends a layer, or None if there is none.
 
     A fused activation (`Dense(..., activation="relu")`), an activation layer and an activation
     operation have the same name: "relu", "softmax", ... "linear" counts as none. A function that Keras

@@ -1,6 +1,6 @@
-"""Kernel layers at work, as linear maps: (x, kernel) -> z, plus a bias, without activation.
+"""Kernel layers applied to an input, as linear maps (x, kernel) -> z plus a bias, without activation.
 
-Rules are written on these maps alone; `kernels` has what differs from one layer type to another.
+Rules use only these maps. `kernels` contains the differences between layer types.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from rap_keras.network.normalization import affine_of_sample
 
 @dataclass(frozen=True)
 class Stage:
-    """One linear map of a layer at work.
+    """One linear map of a layer, applied to an input.
 
     Attributes:
         apply: Maps an input and a kernel, of the shapes below, to an output; linear in both.
@@ -27,8 +27,8 @@ class Stage:
         x: The input.
         z: `apply(x, kernel)`.
         back: The transposed map: from the shape of z to the shape of x.
-        bias: What is added to z, of a shape that broadcasts to it; None where nothing is.
-        samples: The axes of the samples in x and in z.
+        bias: The bias that is added to z, of a shape that broadcasts to it; None if there is none.
+        samples: The batch axes of x and of z.
     """
 
     apply: Apply
@@ -46,7 +46,7 @@ class Stage:
 
     @property
     def fan_in(self) -> int:
-        """About how many inputs a neuron has; 1 where that depends on the sizes of the batch."""
+        """The approximate number of inputs of a neuron; 1 if it depends on the sizes of the batch."""
         elements, channels = self.kernel.shape.num_elements(), self.z.shape[-1]
         return elements // channels if elements and channels else 1
 
@@ -79,7 +79,7 @@ def pullback(
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """A differentiable function's value at x, and its transposed derivative there.
 
-    It sees the function alone; `tf.gradients` would search the whole graph before x at every call.
+    It only records the function; `tf.gradients` would search the whole graph before x at every call.
     """
     with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
         tape.watch(x)
@@ -106,21 +106,21 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
 
     Args:
         layer: A built Dense, EinsumDense, Conv, DepthwiseConv, SeparableConv, ConvTranspose or
-            BatchNormalization layer; or a normalization by the sample's own statistics, which are then
-            constants.
+            BatchNormalization layer; or a normalization by the sample's own statistics, which then
+            count as constants.
         x: The layer's input, shape (batch, ...), floating point.
         before: A BatchNormalization layer between x and the layer, to be folded into its kernel.
         after: A BatchNormalization layer after the layer, to be folded into its kernel.
 
     Returns:
-        One stage, or for a separable convolution two: depthwise, then pointwise. The `output` of the
-        last is what the layer feeds to its activation.
+        One stage, or two for a separable convolution: depthwise, then pointwise. The `output` of the
+        last one is the input of the layer's activation.
 
     Raises:
-        InputError: The layer is quantized, so that its kernel is not what it multiplies with.
+        InputError: The layer is quantized, so its kernel is not the one that it multiplies with.
     """
     policy = getattr(layer, "dtype_policy", None)
-    # Before Keras 3.6 only the policy has it.
+    # Before Keras 3.6, only the policy has it.
     mode = getattr(layer, "quantization_mode", getattr(policy, "quantization_mode", None))
     if mode:
         raise InputError(
@@ -134,7 +134,7 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
     biases: list[tf.Tensor | None] = [None] * len(steps)
     biases[-1] = _bias(layer, x)
     if after is not None:
-        assert known.output_scaled is not None  # folding asks can_fold
+        assert known.output_scaled is not None  # folding checks can_fold
         apply, kernel = steps[-1]
         scale, shift = affine(after, x.dtype)
         biases[-1] = _spread(shift, layer, x) + (
@@ -145,7 +145,7 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
         assert known.input_scaled is not None
         apply, kernel = steps[0]
         scale, shift = affine(before, x.dtype)
-        # Not a bias of the layer: where it pads, it adds zeros after the normalization.
+        # Not a bias of the layer, whose padding adds zeros after the normalization.
         shifted = apply(tf.ones_like(x) * _spread(shift, layer, x), kernel)
         biases[0] = shifted if biases[0] is None else shifted + biases[0]
         steps[0] = (apply, known.input_scaled(layer, kernel, scale))
@@ -174,7 +174,7 @@ def _bias(layer: Any, x: tf.Tensor) -> tf.Tensor | None:
 
 
 def _spread(values: tf.Tensor, layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """One value per channel, shaped to broadcast to the inputs and outputs of a kernel layer."""
+    """One value per channel, reshaped to broadcast to the inputs and outputs of a kernel layer."""
     if not channels_first(layer):
         return values
     return along(values, 1, x.shape.rank)

@@ -1,4 +1,4 @@
-"""Look-ups of table rows by index: embeddings, and `take` of tokens."""
+"""Look-ups of table rows by index: embeddings, and `take` with tokens."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from rap_keras.network.node import nodes_to
 
 @dataclass(frozen=True)
 class Lookup:
-    """One look-up of rows, by the indices in a slot, in a table with a number of rows."""
+    """A look-up of rows, by the indices in a slot, in a table with a number of rows."""
 
     node: Node
     slot: int
@@ -29,7 +29,7 @@ def lookups(graph: Graph) -> list[Lookup]:
 def lookups_by_inputs(graph: Graph) -> list[tuple[Lookup, Graph]]:
     """Each look-up by indices that come from the inputs, with the part of the graph that makes them.
 
-    Indices computed by kernel layers, such as those of a codebook, are left to the model.
+    Indices computed by kernel layers, such as those of a codebook, are not checked.
     """
     parts = ((lookup, pruned(graph, lookup.slot)) for lookup in lookups(graph))
     return [

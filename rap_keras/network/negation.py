@@ -25,10 +25,10 @@ _PASSES = types.ELEMENTWISE | types.WINNER | types.BATCH_NORMALIZATION
 
 
 class Negative:
-    """Negates a tensor. A Keras operation, so that rules find it by its name."""
+    """Negates a tensor. It has the name of a Keras operation, by which rules find it."""
 
     name = "negative"
-    axis = ()  # it works on no axis
+    axis = ()  # it has no axis
 
 
 class _Negate(Call):
@@ -41,13 +41,13 @@ class _Negate(Call):
 
 
 def negated(graph: Graph, kernels: bool = True) -> Graph:
-    """A graph with the same inputs whose output is the negated output of another.
+    """A graph with the same inputs and the negated output.
 
     The kernel layers that feed the output get negated kernels and biases if only sums, averages, maxima
     and layers that move or scale values follow them. Rules that separate positive from negative
-    contributions then see the contributions to the negated output. Where other operations follow
-    (products of tensors, activations), and with `kernels=False`, the sign changes there, and relevance
-    starts there as it would at the output. Nodes keep their names; those that negate are `Negative`.
+    contributions then use the contributions to the negated output. If other operations follow (products
+    of tensors, activations), and with `kernels=False`, the sign changes there, and relevance starts
+    there as it would at the output. Nodes keep their names; nodes that negate are `Negative`.
     """
     walk = _Walk(graph)
     turned = walk.turned(graph.output) if kernels else None
@@ -56,9 +56,9 @@ def negated(graph: Graph, kernels: bool = True) -> Graph:
 
 
 def lowered(graph: Graph, by: float) -> Graph | None:
-    """The graph whose output is lower by a number, subtracted from the last kernel layer's bias.
+    """The graph with an output that is lower by a number, subtracted from the last kernel layer's bias.
 
-    None if anything but averages and layers that only move values follow that layer.
+    None if anything except averages and layers that only move values follows that layer.
     """
     slot = graph.output
     while (node := graph.producers.get(slot)) is not None:
@@ -150,7 +150,7 @@ class _Walk:
         return self.negative(self._copied(node, [self.negative(s) for s in whole]))
 
     def negative(self, slot: int) -> int:
-        """The slot of a tensor negated by a node of its own."""
+        """The slot of a tensor negated by a separate node."""
         made = self._new_slot(slot)
         self._nodes.append(Node(Negative(), f"negative:{made}", (slot,), (), (made,), _Negate()))
         return made

@@ -1,4 +1,4 @@
-"""One call of one layer or operation, and the tensors that it takes and makes."""
+"""One call of a layer or operation, and the tensors that it takes and makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ Shape = tuple[int | None, ...]
 
 
 class Call:
-    """Calls a layer as the model does, at inference, with other tensors."""
+    """Repeats a model's call of a layer, at inference, with other tensors."""
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
-        """The flat outputs. `as_is` keeps the inputs' dtype, past the layer's dtype policy."""
+        """The flat outputs. `as_is` keeps the inputs' dtype and ignores the layer's dtype policy."""
         raise NotImplementedError
 
     def first_argument(self, inputs: Sequence[Any]) -> Any:
-        """The inputs in the structure that the layer takes as its first argument."""
+        """The inputs in the structure of the layer's first argument."""
         return inputs[0] if inputs else None
 
     def operands(self, inputs: Sequence[Any]) -> list[Any]:
@@ -25,7 +25,7 @@ class Call:
         return list(inputs)
 
     def constants(self) -> list[Any]:
-        """The arrays, tensors and variables that it takes besides its inputs."""
+        """The arrays, tensors and variables among the arguments, without the inputs."""
         return []
 
 
@@ -35,16 +35,16 @@ class Node:
 
     Attributes:
         layer: The Keras layer or operation.
-        name: Unique in the graph: the layer's name, with the names of the models around it before it
-            ("block/conv") and the number of the call after it where there are several ("conv:1").
+        name: A unique name in the graph: the layer's name, preceded by the names of the models around
+            it ("block/conv") and followed by the number of the call if there are several ("conv:1").
         inputs: Slots of the tensors that it takes, in the order of its arguments.
         masks: Slots of the boolean tensors that it takes. They get no relevance.
         outputs: Slots of the tensors that it returns.
         call: Computes the outputs.
         before: A BatchNormalization layer of the input that is folded into the kernel, if any.
         after: A BatchNormalization layer of the output that is folded into the kernel, if any.
-        starts_constant: Whether a constant comes before the tensors, as in `1 / x`.
-        closed: Why a layer without a rule of its own could not be opened, if so.
+        starts_constant: Whether a constant precedes the tensors, as in `1 / x`.
+        closed: Why a layer without a rule could not be opened, if so.
         negated: Whether the kernel and the bias of a kernel layer are negated.
         lowered: A number to subtract from the bias of a kernel layer.
     """
@@ -64,7 +64,7 @@ class Node:
 
 
 def batch_axis(shape: Shape) -> int | None:
-    """The axis of the samples: the first of unknown size, else the first; None of a single number."""
+    """The batch axis: the first axis of unknown size, or else the first; None for a single number."""
     unknown = (axis for axis, size in enumerate(shape) if size is None)
     return next(unknown, 0 if len(shape) else None)
 

@@ -10,7 +10,7 @@ Affine = tuple[tf.Tensor, tf.Tensor]
 
 
 def affine_of_sample(layer: Any, x: tf.Tensor) -> Affine:
-    """a and b with layer(x) = a x + b, broadcast to x, with the statistics of x taken for constants.
+    """a and b with layer(x) = a x + b, broadcast to x, with the statistics of x as constants.
 
     The layer is a LayerNormalization, RMSNormalization, GroupNormalization or UnitNormalization.
     """
@@ -19,7 +19,7 @@ def affine_of_sample(layer: Any, x: tf.Tensor) -> Affine:
 
 
 def groups_of_sample(layer: Any, x: tf.Tensor) -> tuple[tf.Tensor, list[int]]:
-    """x in the shape in which a layer takes its statistics, and the axes over which it takes them.
+    """x in the shape in which a layer computes its statistics, and the axes of these statistics.
 
     Args:
         layer: A built normalization layer, as `affine_of_sample` takes it, or a `Normalize` operation.
@@ -97,7 +97,7 @@ def _group(layer: Any, x: tf.Tensor) -> Affine:
 
 
 def _along(weights: Any, axes: list[int], x: tf.Tensor) -> tf.Tensor:
-    """Weights that have the axes of x that are named, shaped to broadcast to it."""
+    """Weights with the given axes of x, reshaped to broadcast to it."""
     weights = tf.cast(tf.convert_to_tensor(weights), x.dtype)
     kept = {axis % x.shape.rank for axis in axes}
     shape = [n if axis in kept else 1 for axis, n in enumerate(x.shape)]

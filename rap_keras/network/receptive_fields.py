@@ -15,7 +15,7 @@ from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import is_a
 from rap_keras.network.operations import KernelOperation
 
-Size = tuple[Any, Any]  # height and width: integers, or tensors where the model takes any size
+Size = tuple[Any, Any]  # height and width: integers, or tensors if the model takes any size
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Axis:
 
     Attributes:
         first: The centre of the first cell.
-        step: From one centre to the next.
+        step: The distance between centres.
     """
 
     first: Any = 0.0
@@ -55,9 +55,9 @@ _ELEMENT_BY_ELEMENT = (
 def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
     """The centres of the receptive fields of a feature map's cells, for rows and for columns.
 
-    They follow from the strides, kernel sizes, dilations and padding of the layers before. A layer that
-    looks at the whole image, such as a gate, moves nothing. Where branches meet, the centre is the mean
-    of theirs; a branch with unknown centres is left out if another has known ones.
+    They follow from the strides, kernel sizes, dilations and padding of the earlier layers. A layer
+    that looks at the whole image, such as a gate, moves nothing. Where branches meet, the centre is the
+    mean of theirs. A branch with unknown centres is ignored if another has known ones.
 
     Args:
         graph: The graph of a model with one image input.
@@ -65,7 +65,7 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
         size_of: Height and width of each slot of such a shape.
 
     Raises:
-        InputError: A layer before the map places cells in an unknown way.
+        InputError: An earlier layer places cells in an unknown way.
     """
     known: dict[int, Axes] = dict.fromkeys(graph.inputs, _SAME)
     lost: dict[int, Node] = {}
@@ -84,17 +84,17 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
             break
     if slot not in known:
         at = lost.get(slot)
-        told = f"{type(_operation(at)).__name__} {at.name!r}" if at else "one that takes no image"
+        got = f"{type(_operation(at)).__name__} {at.name!r}" if at else "one that takes no image"
         raise InputError(
             'Expected known receptive fields before the layer for align="receptive_field", got '
-            f'{told}: choose an earlier layer, or leave align="image".',
+            f'{got}: choose an earlier layer, or leave align="image".',
             "align",
         )
     return known[slot]
 
 
 def _mean_on(several: Sequence[Axes], cells: Axes) -> Axes:
-    """The mean of the centres of cells that lie on those of several tensors."""
+    """The mean of the centres of cells that are placed on those of several tensors."""
     found = []
     for *outer, inner in zip(*several, cells, strict=True):
         axes = [axis.then(inner) for axis in outer]
@@ -108,7 +108,7 @@ def _operation(node: Node) -> Any:
 
 
 def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) -> Axes | None:
-    """Where a node's cells lie on those of its input slot; None if that is unknown."""
+    """The positions of a node's cells relative to those of its input slot; None if unknown."""
     layer, made = _operation(node), node.outputs[0]
     shape, result = graph.shapes[slot], graph.shapes[made]
     if len(result) != 4 or getattr(layer, "data_format", None) == "channels_first":
@@ -122,12 +122,12 @@ def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) 
         if is_a(layer, types):
             return place(node, sizes)
     if is_a(layer, layer_types.ROUTING - layer_types.PADDING):
-        return _asked(node, shape)
+        return _probed(node, shape)
     return None
 
 
 def _windows(node: Node, sizes: Sequence[Size]) -> Axes:
-    """Placement by convolutions and pooling."""
+    """The positions of convolutions and pooling."""
     return [
         Axis((reach - _padding(node, n, m, reach, stride) * 2) / 2, float(stride))
         for (n, m), reach, stride in zip(sizes, *_settings(node), strict=True)
@@ -142,7 +142,7 @@ def _transposed(node: Node, sizes: Sequence[Size]) -> Axes:
 
 
 def _padding(node: Node, n: Any, m: Any, reach: int, stride: int) -> Any:
-    """How much padding precedes n cells that become m."""
+    """The padding that precedes n cells that become m."""
     if _operation(node).padding != "same":
         return 0
     padded = (m - 1) * stride + reach + 1 - n
@@ -152,7 +152,7 @@ def _padding(node: Node, n: Any, m: Any, reach: int, stride: int) -> Any:
 
 
 def _settings(node: Node) -> tuple[list[int], list[int]]:
-    """How far the kernel of a layer or an operation reaches, and its strides."""
+    """The reach of the kernel of a layer or an operation, and its strides."""
     layer = _operation(node)
     lengths = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if lengths is None:  # an operation, whose kernel is an argument
@@ -166,18 +166,18 @@ def _settings(node: Node) -> tuple[list[int], list[int]]:
 
 
 def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
-    """Placement of cells that divide the same image evenly."""
+    """The positions of cells that divide the same image evenly."""
     layer = _operation(node)
     if any(getattr(layer, f"{how}_to_aspect_ratio", False) for how in ("crop", "pad")):
         return None
-    steps = [n / m for n, m in sizes]  # float64 of tensors, too
+    steps = [n / m for n, m in sizes]  # float64 also for tensors
     return [Axis((step - 1) / 2, step) for step in steps]
 
 
 def _padded(node: Node, sizes: Sequence[Size]) -> Axes | None:
     layer = _operation(node)
-    told = layer.padding if hasattr(layer, "padding") else layer.pad_width[1:3]
-    return [Axis(-float(before)) for before, _ in told] if len(told) == 2 else None
+    pads = layer.padding if hasattr(layer, "padding") else layer.pad_width[1:3]
+    return [Axis(-float(before)) for before, _ in pads] if len(pads) == 2 else None
 
 
 def _cropped(node: Node, sizes: Sequence[Size]) -> Axes:
@@ -204,8 +204,8 @@ _PLACED: list[tuple[set[str], Callable[[Node, Sequence[Size]], Axes | None]]] = 
 ]
 
 
-def _asked(node: Node, shape: Sequence[int | None]) -> Axes | None:
-    """Placement by a node that only moves values."""
+def _probed(node: Node, shape: Sequence[int | None]) -> Axes | None:
+    """The positions of a node that only moves values, found by calling it."""
     if None in shape[1:] or len(node.inputs) != 1:
         return None
     axes = []
@@ -217,9 +217,9 @@ def _asked(node: Node, shape: Sequence[int | None]) -> Axes | None:
         line = moved[0, :, :1, :1] if axis == 0 else moved[0, :1, :, :1]
         flat = line.reshape(-1)
         step = float(flat[1] - flat[0]) if len(flat) > 1 else 1.0
-        told = Axis(float(flat[0]), step)
-        even = np.abs(flat - told.first - step * np.arange(len(flat))).max() == 0
+        found = Axis(float(flat[0]), step)
+        even = np.abs(flat - found.first - step * np.arange(len(flat))).max() == 0
         if not even or step == 0 or not (moved[0] == line).all():
             return None
-        axes.append(told)
+        axes.append(found)
     return axes

@@ -170,11 +170,14 @@ def text():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (plain, "a network with attention, .* got one without: use another method"),
-        (fewer_keys, "Expected attention from 64 tokens .* got 64 that attend to 32 at"),
-        (merged, "Expected attention from 64 tokens .* got 32 that attend to 32 at"),
-        (windows, "got a network whose patches cannot be told"),
-        (text, "got a network whose patches cannot be told"),
+        (plain, "a model with attention, .* got one without: use another method"),
+        (
+            fewer_keys,
+            "Expected attention between the same 64 tokens .* got 64 that attend to 32 at",
+        ),
+        (merged, "Expected attention between the same 64 tokens .* got 32 that attend to 32 at"),
+        (windows, "got a model without known patches"),
+        (text, "got a model without known patches"),
     ],
 )
 def test_other_networks_are_refused_in_one_sentence(build, message):

@@ -442,7 +442,7 @@ def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
         (lambda: area_over_perturbation_curve([]), r"of shape \(n,\), got shape \(0,\)"),
         (lambda: area_over_perturbation_curve([1.0, np.nan]), "values of a curve of finite"),
         (lambda: area_under_curve([0.0], [1.0]), "at least two ascending fractions"),
-        (lambda: area_under_curve([0.0, 1.0], [1.0]), "as many values, got 2 and 1"),
+        (lambda: area_under_curve([0.0, 1.0], [1.0]), "same number of values, got 2 and 1"),
         (lambda: area_under_curve([1.0, 0.0], [1.0, 2.0]), "ascending fractions"),
     ],
 )

@@ -26,7 +26,7 @@ from rap_keras.backends.keras3.source import Source, as_function, names_of_input
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.composites.composite import has_registered_rule
 from rap_keras.network.graph import Graph, Node, Shape
-from rap_keras.network.heads import MOVING, rises_alike
+from rap_keras.network.heads import MOVING, is_increasing
 from rap_keras.network.layer_types import (
     ACTIVATION,
     HEADS,
@@ -272,7 +272,7 @@ def without_head(graph: Graph) -> Graph:
 def _without_last_head(graph: Graph) -> Graph | None:
     slot, left_out = graph.output, []
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
-        rises = rises_alike(graph, node)
+        rises = is_increasing(graph, node)
         moves = is_a(node.layer, MOVING) or _is_linear_activation(node.layer)
         if not (rises or moves) or len(node.inputs) != 1 or graph.crosses_samples(node):
             return None
