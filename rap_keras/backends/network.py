@@ -55,7 +55,7 @@ class Network(ABC):
         self.model = model
         self.graph = graph
         self._checked: np.ndarray | None = None  # the size of the checked inputs
-        head = explained_probabilities(graph, self._own_slot)
+        head = explained_probabilities(graph, self._model_slot)
         if head is not None:
             warn(
                 f"The output of the model is computed from the probabilities of layer {head!r}. They "
@@ -64,7 +64,7 @@ class Network(ABC):
             )
 
     @property
-    def _own_slot(self) -> int:
+    def _model_slot(self) -> int:
         """The slot of the model's own output."""
         return self.graph.output
 

@@ -84,7 +84,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
             self._propagation = Propagation(self._graph, composite, self._bounds)
             self._do_model_checks()  # last: our errors are more specific
         self._relevances: dict[int, dict[str, Any]] = {}
-        self._own_model: Any = None
+        self._built_model: Any = None
         self._layers_model: Any = None
         self._modes: dict[str, Any] = {}
 
@@ -105,7 +105,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         with graph_scope(self._model):
             reserve_names(self._model)
             super().create_analyzer_model()
-        self._own_model = self._analyzer_model
+        self._built_model = self._analyzer_model
 
     def _reverse_mapping(self, layer: Any) -> Callable[..., list[Any]]:
         if layer in self._special_helper_layers:
@@ -194,7 +194,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
     @property
     def _is_wrapped(self) -> bool:
         """Whether one of iNNvestigate's wrappers changes the samples after the input."""
-        return self._analyzer_model is not self._own_model
+        return self._analyzer_model is not self._built_model
 
     def _with_mode(self, mode: str) -> Any:
         """The same analyzer in another mode, which iNNvestigate builds into its graph.

@@ -33,7 +33,7 @@ def _decision(graph: Graph, node: Node) -> int | None:
     """
     if activation_name(node.layer) is not None:
         return None
-    own = slot = node.outputs[0]
+    decision = slot = node.outputs[0]
     summed = False
     while len(users := graph.consumers.get(slot, [])) == 1:
         (user,) = users
@@ -48,8 +48,8 @@ def _decision(graph: Graph, node: Node) -> int | None:
         if graph.shapes[user.outputs[0]] != graph.shapes[slot]:
             break
         slot = user.outputs[0]
-        own = own if summed else slot
-    return own
+        decision = decision if summed else slot
+    return decision
 
 
 def batch_sums(

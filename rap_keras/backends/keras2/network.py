@@ -55,19 +55,19 @@ class Keras2Network(Network):
         super().__init__(flat, graph)
 
     @property
-    def _own_slot(self) -> int:
+    def _model_slot(self) -> int:
         node = self.graph.producers.get(self.graph.output)
         return node.inputs[0] if node and node.name == _VECTOR else self.graph.output
 
     @property
     def last(self) -> Node | None:
         """The node that makes the model's output, before it is flattened."""
-        return self.graph.producers.get(self._own_slot)
+        return self.graph.producers.get(self._model_slot)
 
     @property
     def positions(self) -> tuple[int | None, ...]:
         """The shape of a sample's output, before it is flattened."""
-        return self.graph.shapes[self._own_slot][1:]
+        return self.graph.shapes[self._model_slot][1:]
 
     def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
         """Like `Network.read`, but a model may have a fixed batch size."""

@@ -282,33 +282,33 @@ _OPERATORS = {
 }
 
 
-def _operator(own: Any, operation: Any) -> Any:
+def _operator(original: Any, operation: Any) -> Any:
     """An operator of variables or tensors that also accepts symbolic tensors on its right."""
 
     def applied(variable: Any, other: Any) -> Any:
-        return operation(variable, other) if is_symbolic(other) else own(variable, other)
+        return operation(variable, other) if is_symbolic(other) else original(variable, other)
 
     return applied
 
 
-def _symbolic_call(own: Any) -> Any:
-    """Keras' own function, also for layers that compute their outputs' shapes without `training`."""
+def _symbolic_call(original: Any) -> Any:
+    """Keras' function, also for layers that compute their outputs' shapes without `training`."""
 
     def called(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         known = inspect.signature(layer.compute_output_spec).parameters.values()
         if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in known):
             kwargs.pop("training", None)
-        return own(layer, *args, **kwargs)
+        return original(layer, *args, **kwargs)
 
     return called
 
 
-def _converter(own: Any) -> Any:
-    """Keras' own function, also for symbolic tensors, which old releases do not accept."""
+def _converter(original: Any) -> Any:
+    """Keras' function, also for symbolic tensors, which old releases do not accept."""
 
     def convert(x: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not is_symbolic(x):
-            return own(x, dtype, *args, **kwargs)
+            return original(x, dtype, *args, **kwargs)
         return ops.cast(x, dtype or x.dtype)
 
     return convert
