@@ -440,7 +440,7 @@ def test_weights_that_became_constants_are_never_outdated(layer, rng):
     assert_same(analyzer.analyze(x), create_analyzer("rap", model).analyze(x))
     model.set_weights(others)
     with pytest.raises(
-        InputError, match=r"'mine/.*', of which .* has changed: create the analyzer"
+        InputError, match=r"'mine/.*', which the call .* has changed: create the analyzer"
     ):
         analyzer.analyze(x)
     create_analyzer("rap", model).analyze(x)
