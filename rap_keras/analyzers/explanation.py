@@ -89,11 +89,11 @@ class Explanation:
 
     @property
     def explained_logits(self) -> np.ndarray:
-        """The explained logit of each sample: float64 `(batch,)`, or `(batch, k)` for k classes.
+        """The explained logit of each sample, float64 `(batch,)`, or `(batch, k)` for k classes each.
 
         For a region it is the sum of its logits. Maps of methods that conserve relevance sum to this
-        number, or to 0 if there is a contrast. For class 0 of one sigmoid it is the negated logit; for
-        a regression, the output minus the reference.
+        number, or to 0 if there is a contrast. For class 0 of one sigmoid it is the negated logit. For
+        a regression it is the output minus the reference.
         """
         neurons = self.neurons
         if self.is_binary and neurons is not None and neurons.dtype != bool:
@@ -113,7 +113,7 @@ class Explanation:
 
     @property
     def decisions(self) -> list[str]:
-        """What is explained, in words: a text per sample, or one per class for k classes per sample."""
+        """What is explained, in words. One text per sample, or one per class for k classes per sample."""
         logits = self.explained_logits.ravel()
         return [
             f"{what} {logit:.4g}" for what, logit in zip(self._explained(), logits, strict=True)

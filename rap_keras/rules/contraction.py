@@ -74,7 +74,7 @@ def bilinear(
         >>> from rap_keras.rules import contraction
         >>> a, b = tf.constant([[[2.0]]]), tf.constant([[[3.0]]])
         >>> shares = contraction.bilinear(tf.matmul, [a, b], [a @ b], [a @ b], epsilon=0.0)
-    >>> [share.numpy().item() for share in shares]
+        >>> [share.numpy().item() for share in shares]
         [3.0, 3.0]
     """
     z = outputs[0]
