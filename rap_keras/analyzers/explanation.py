@@ -113,7 +113,7 @@ class Explanation:
 
     @property
     def decisions(self) -> list[str]:
-        """What is explained, in words. One text per sample, or one per class for k classes per sample."""
+        """What is explained, in words. One text per sample, or one per class for k classes each."""
         logits = self.explained_logits.ravel()
         return [
             f"{what} {logit:.4g}" for what, logit in zip(self._explained(), logits, strict=True)
