@@ -183,7 +183,7 @@ def test_saved_baselines_are_loaded(method, tmp_path, rng):
         (
             "lrp",
             {"composite": {}},
-            r"Expected composite to be a rap_keras\.Composite, got dict: make",
+            r"Expected composite to be a rap_keras\.Composite, got dict: create",
         ),
         ("lrp", {}, "Expected a composite for the method 'lrp'"),
         (
