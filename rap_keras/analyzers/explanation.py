@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rap_keras.analyzers.explained import explained_probabilities, explained_sum
 from rap_keras.errors import InputError
 from rap_keras.support.files import replacing, save_npz
 from rap_keras.support.text import counted
@@ -102,6 +103,17 @@ class Explanation:
         return explained_sum(self.logits, neurons) - self.reference_output
 
     @property
+    def probabilities(self) -> np.ndarray | None:
+        """The probability of the explained class, float64 of shape `(batch,)`, or `(batch, k)`.
+
+        It is that of the softmax or sigmoid at the end of the model. A model that ends in several logits
+        counts as a softmax. None for a regression, for a region and where all neurons are explained.
+        """
+        if self.neurons is None or self.reference_output:
+            return None
+        return explained_probabilities(self.logits, self.neurons, self.head)
+
+    @property
     def is_binary(self) -> bool:
         """Whether the model has one output with a sigmoid: class 1 against class 0."""
         return self.head == "sigmoid" and self.logits.shape[1:] in ((), (1,))
@@ -114,10 +126,12 @@ class Explanation:
     @property
     def decisions(self) -> list[str]:
         """What is explained, in words. One text per sample, or one per class for k classes each."""
-        logits = self.explained_logits.ravel()
-        return [
-            f"{what} {logit:.4g}" for what, logit in zip(self._explained(), logits, strict=True)
-        ]
+        logits, found = self.explained_logits.ravel(), self.probabilities
+        chances = [""] * len(logits)
+        if found is not None:
+            chances = [f", probability {chance:.1%}" for chance in found.ravel()]
+        parts = zip(self._explained(), logits, chances, strict=True)
+        return [f"{what} {logit:.4g}{chance}" for what, logit, chance in parts]
 
     def _explained(self) -> list[str]:
         against = ""
@@ -146,10 +160,11 @@ class Explanation:
 
         Returns:
             For each sample a dict with "neuron" ("all" for all together), "class" (its name),
-            "positions" (their number in a region), "logit" and "relevance_sum"; with lists for k classes
-            per sample.
+            "positions" (their number in a region), "logit", "probability" (None where `probabilities`
+            is None) and "relevance_sum"; with lists for k classes per sample.
         """
         sums = self._maps().sum((2, 3, 4), dtype=np.float64).reshape(self.explained_logits.shape)
+        chances = self.probabilities
         found: list[dict[str, Any]] = []
         for k, logits in enumerate(self.explained_logits):
             neurons: Any = "all"
@@ -165,7 +180,9 @@ class Explanation:
                 where = {} if positions.all() else {"positions": int(positions.sum())}
             found.append(
                 {"neuron": neurons, "class": self._label(neurons), **where}
-                | {"logit": logits.tolist(), "relevance_sum": sums[k].tolist()}
+                | {"logit": logits.tolist()}
+                | {"probability": None if chances is None else chances[k].tolist()}
+                | {"relevance_sum": sums[k].tolist()}
             )
         return found
 
@@ -327,20 +344,3 @@ def _shapes(relevance: Any) -> str:
     if isinstance(relevance, dict | list | tuple):
         return f"{len(relevance)} inputs"
     return f"shape {relevance.shape}"
-
-
-def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
-    """The sum of the explained logits, float64 of shape `(batch,)` or `(batch, k)`.
-
-    Args:
-        logits: `(batch, ...)`.
-        neurons: As `Explanation.neurons`.
-    """
-    flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)
-    if neurons is None:
-        return flat.sum(1)
-    if neurons.dtype == bool:
-        return np.where(neurons.reshape(flat.shape), flat, 0).sum(1)
-    if neurons.ndim == 2:
-        return np.take_along_axis(flat, neurons, 1)
-    return flat[np.arange(len(flat)), neurons]

@@ -144,10 +144,10 @@ class Settings:
         "bundled:vgg",
         "The model; this and the next five are as in `rap_keras.models.load_model`.",
     )
-    weights: str = _derived("imagenet", "The weights of an application.")
-    preprocess: str = _setting("auto", "From pixels to the model's input.", label="preprocessing")
+    weights: str = _derived("imagenet", "Weights of an application.")
+    preprocess: str = _setting("auto", "How pixels are preprocessed.", label="preprocessing")
     mean: tuple[float, ...] | None = _setting(
-        None, "What to subtract after that.", label="subtracted after that"
+        None, "What to subtract after preprocessing.", label="subtracted after that"
     )
     std: tuple[float, ...] | None = _setting(
         None, "What to divide by after that.", label="divided by after that"
@@ -174,9 +174,9 @@ class Settings:
         "Methods with options, separated by commas: NAME:OPTION=VALUE:..., FILE.py:function.",
         _listed,
     )
-    controls: bool = _derived(True, "Add the control maps: random, mean-shifted, edges.")
+    controls: bool = _derived(True, "Add control maps: random, mean-shifted and edges.")
     patterns: str | None = _derived(
-        None, "The patterns of pattern.net and pattern.attribution, .npz."
+        None, "Patterns for pattern.net and pattern.attribution, a .npz file."
     )
     metrics: tuple[str, ...] = _setting(
         default_metrics,
@@ -209,7 +209,7 @@ class Settings:
         label="mIOU",
         values={True: "from the pixels of all images together", False: "mean over the images"},
     )
-    steps: int = _derived(40, "Steps of LeRF and MoRF.", _integer(1))
+    steps: int = _derived(40, "Number of steps of LeRF and MoRF.", _integer(1))
     pixels_per_step: int | None = _derived(
         None, "Pixels replaced in each step; default: all by the last step.", _integer(1)
     )
@@ -225,7 +225,7 @@ class Settings:
         100, "Sets of pixels of faithfulness_correlation and squares of infidelity.", _integer(2)
     )
     neighbours: int = _derived(
-        10, "Changed inputs of max_sensitivity, local_lipschitz and smprt.", _integer(1)
+        10, "Changed inputs for max_sensitivity, local_lipschitz and smprt.", _integer(1)
     )
     radius: float = _derived(
         0.05,
@@ -233,7 +233,10 @@ class Settings:
         _number("above 0 and at most 1", lambda number: 0 < number <= 1),
     )
     tolerance: int = _setting(
-        0, "Of the pointing game, in pixels.", _integer(0), "tolerance of the pointing game"
+        0,
+        "Tolerance of the pointing game, in pixels.",
+        _integer(0),
+        "tolerance of the pointing game",
     )
     grid: str = _derived("2x2", "Rows and columns of the grid pointing game.", _grid)
     grid_cells: str = _derived(

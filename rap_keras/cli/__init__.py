@@ -11,11 +11,11 @@ def main() -> None:
     """Runs the command line."""
     try:
         with signals.raising():
-            # Here, for to import takes long enough to be stopped.
+            # Imported here, because the import takes long enough to be interrupted.
             from rap_keras.cli.app import app
 
             app(prog_name="rap-keras")
     except signals.Stopped as stopped:
-        told = "nothing is left half-written: run the same command again."
-        print(f"rap-keras: stopped by {stopped}; {told}", file=sys.stderr)
+        advice = "no incomplete files are left. Run the same command again."
+        print(f"rap-keras: stopped by {stopped}; {advice}", file=sys.stderr)
         sys.exit(128 + stopped.number)

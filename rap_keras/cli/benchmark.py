@@ -14,8 +14,16 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from rap_keras.benchmark.settings import Settings, described
-from rap_keras.cli.options import A_PATH, ModelFlags, read_numbers, read_path
-from rap_keras.cli.session import import_tensorflow, tell
+from rap_keras.cli.options import (
+    A_FILE,
+    A_FOLDER,
+    A_SWITCH,
+    ModelFlags,
+    in_group,
+    output_option,
+    read_numbers,
+)
+from rap_keras.cli.session import echo, import_tensorflow
 from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
@@ -26,22 +34,44 @@ from rap_keras.support.reading import read_text, understood
 from rap_keras.support.signals import Stopped
 from rap_keras.support.text import counted, one_line
 
-# The settings that all commands with a model have are told there.
+# Settings that are flags of every command with a model.
 _SHARED = {field.name: field.type for field in fields(ModelFlags)}
+
+# Groups of `--help`: the first setting of each => its title.
+_GROUPS = {
+    "model": "Model",
+    "data": "Data",
+    "methods": "Methods",
+    "metrics": "Metrics",
+    "limit": "Data",
+    "percentile": "Metrics of localization",
+    "steps": "Metrics by perturbation",
+    "top_k": "Other metrics",
+    "backend": "Methods",
+    "chunk": "Performance",
+    "figures": "Output",
+    "resamples": "Metrics",
+}
+_METAVARS = {bool: "", int: "N", float: "NUMBER", int | None: "N", float | None: "NUMBER"}
+
+worker_option = in_group("Several machines or processes")
 
 
 def _flags() -> Iterator[inspect.Parameter]:
-    """A parameter for each setting; several words or numbers are typed as one text."""
-    hints, defaults = get_type_hints(Settings), Settings()
+    """Yields a parameter for each setting. Lists are typed as one text."""
+    hints, defaults, group = get_type_hints(Settings), Settings(), ""
     for name, setting in described().items():
+        group = _GROUPS.get(name, group)
         default = getattr(defaults, name)
         optional = default is None
         if name in _TUPLES:
             kind: Any = str | None if optional else str
-            default = None if optional else ",".join(default)
+            default = None if optional else ", ".join(default)
         else:
             kind = hints[name]
-        annotation = _SHARED.get(name, Annotated[kind, typer.Option(help=setting.text)])
+        metavar = "|".join(map(str, setting.values)) or name.rpartition("_")[2].upper()
+        option = in_group(group)(help=setting.text, metavar=_METAVARS.get(kind, metavar))
+        annotation = _SHARED.get(name, Annotated[kind, option])
         yield inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
@@ -63,8 +93,8 @@ _TUPLES = {
 
 
 @contextlib.contextmanager
-def _telling_what_is_kept(out: Path) -> Iterator[None]:
-    """Where the command is told to stop, says what is there and how to go on."""
+def _reporting_progress(out: Path) -> Iterator[None]:
+    """If the command is stopped, prints how many images are measured and how to resume."""
     try:
         yield
     except Stopped as stop:
@@ -74,45 +104,45 @@ def _telling_what_is_kept(out: Path) -> Iterator[None]:
         if (out / FILE).is_file():
             with contextlib.suppress(InputError), Store(out) as store:
                 kept = len(store.positions())
-        tell(
+        echo(
             f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in "
-            f"{one_line(out)}: rerun the same command to resume.",
+            f"{one_line(out)}. Rerun the same command to resume.",
             err=True,
         )
         raise typer.Exit(128 + stop.number) from stop
 
 
-def _tell(out: Path) -> None:
-    """Prints the results in short, and where they are."""
+def _print_results(out: Path) -> None:
+    """Prints a summary of the results, and where to find them."""
     from rap_keras.benchmark.reporting.tables import summary_lines
     from rap_keras.benchmark.store import Store
 
     with Store(out) as store:
         summary = json.loads((out / "summary.json").read_text("utf-8"))["summary"]
-        tell("\n".join(summary_lines(store.protocol, summary)))
-    tell(f"The tables and figures are in {one_line(out)}: report.md and report.html.")
+        echo("\n".join(summary_lines(store.protocol, summary)))
+    echo(f"The report is in {one_line(out)}: report.html and report.md.")
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
-    """Takes the file's entries for the defaults of the flags, so that flags win over it."""
+    """Uses the file's entries as defaults of the flags, so that flags override them."""
     if path is None:
         return None
     text = read_text(path, "config file")
-    with understood(f"The config file {str(path)!r} cannot be read", "write it as TOML"):
+    with understood(f"Expected {str(path)!r} to be a TOML file, got one that cannot be read"):
         entries = tomllib.loads(text)
     known = {parameter.name for parameter in context.command.params} - {"config", "help"}
     unknown = [key for key in entries if key.replace("-", "_") not in known]
     if unknown:
         raise InputError(
-            f"Expected the entries of {str(path)!r} to be flags of this command without --, got "
-            f"{unknown[0]!r}."
+            f"Expected the entries of {str(path)!r} to be flags of this command, without --, got "
+            f"{unknown[0]!r}: see rap-keras benchmark --help."
         )
     context.default_map = {k.replace("-", "_"): _as_flag(path, k, v) for k, v in entries.items()}
     return path
 
 
 def _as_flag(path: Path, key: str, value: Any) -> str:
-    """A value as it is typed on the command line, so that it is read and refused like that."""
+    """Returns a value as it is typed on the command line, so that it is checked in the same way."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -129,7 +159,7 @@ def _shard(text: str) -> tuple[int, int]:
     try:
         return int(number), int(count)
     except ValueError:
-        raise InputError(f"Expected shard I/N, as in 2/4, got {text!r}.", "shard") from None
+        raise InputError(f"Expected shard to be I/N, such as 2/4, got {text!r}.", "shard") from None
 
 
 def _check_early(settings: Settings) -> None:
@@ -144,7 +174,8 @@ def _check_early(settings: Settings) -> None:
                 check_early(method)
     elif importlib.util.find_spec("innvestigate") is None:
         raise InputError(
-            'backend="innvestigate" needs iNNvestigate, which is not installed.',
+            "Expected iNNvestigate to be installed for backend=innvestigate, got no such package: see "
+            "docs/install.md, or use backend=keras.",
             "backend",
         )
     open_dataset(s.data)
@@ -155,47 +186,61 @@ def _check_resumed(settings: Settings, out: Path) -> None:
     from rap_keras.benchmark.sameness import check_same
     from rap_keras.benchmark.store import Store
 
-    held = None
-    # A full disk leaves a file without a protocol; anything else wrong with it is reported later.
+    earlier = None
+    # A full disk leaves a file without a protocol. Other faults of the file are reported later.
     with contextlib.suppress(InputError), Store(out) as store:
-        held = store.protocol if store.has_kept() else None
-    if held is not None:
+        earlier = store.protocol if store.has_kept() else None
+    if earlier is not None:
         given = settings.recorded()
-        check_same({key: held[key] for key in given if key in held}, given, str(out))
+        check_same({key: earlier[key] for key in given if key in earlier}, given, str(out))
+
+
+ReportOption = Annotated[
+    Path, output_option(help="The folder for the results and the report.", **A_FOLDER)
+]
 
 
 def benchmark(
-    out: Annotated[Path, typer.Option(help="The folder for results and report.", **A_PATH)] = Path(
-        "rap-benchmark"
-    ),
+    *,
+    out: ReportOption = Path("rap-benchmark"),
     config: Annotated[
         Path | None,
-        typer.Option(
+        in_group("Other")(
             callback=_config,
             is_eager=True,
-            help="A .toml file with any of these flags, without --.",
-            **A_PATH,
+            help="TOML file with flags of this command, without --. Flags override it.",
+            **A_FILE,
         ),
     ] = None,
-    *,
     shard: Annotated[
-        str, typer.Option(help="I/N: only the I-th of N parts of the images.")
+        str, worker_option(metavar="I/N", help="Measure only part I of N of the images.")
     ] = "1/1",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at an image that cannot be measured.")
+        bool,
+        in_group("Data")(
+            "--strict",
+            help="Stop at an image that cannot be measured, instead of skipping it.",
+            **A_SWITCH,
+        ),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Measure in this many processes, by Ray.")
+        int | None,
+        worker_option(min=1, metavar="N", help="Measure in this many processes, with Ray."),
     ] = None,
     cpus_per_worker: Annotated[
-        float | None, typer.Option(help="Cores that Ray reserves for each; default: 1.")
+        float | None,
+        worker_option(metavar="NUMBER", help="CPU cores that Ray reserves per worker. Default: 1."),
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
-        typer.Option(help="GPUs for each, or a share of one, as 0.5; default: 0, none is seen."),
+        worker_option(
+            metavar="NUMBER",
+            help="GPUs that Ray reserves per worker, or a fraction such as 0.5. Default: 0.",
+        ),
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(help="The Ray cluster to measure on; default: this machine.")
+        str | None,
+        worker_option(metavar="ADDRESS", help="Address of the Ray cluster. Default: this machine."),
     ] = None,
     **settings: Any,
 ) -> None:
@@ -204,40 +249,40 @@ def benchmark(
         settings[name] = read(name, settings[name])
     chosen = Settings(**settings)
     part = _shard(shard)
-    asked: dict[str, Any] = {
+    flags: dict[str, Any] = {
         "cpus": cpus_per_worker,
         "gpus": gpus_per_worker,
         "address": ray_address,
     }
-    told = {name: value for name, value in asked.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
     _check_early(chosen)
-    with _telling_what_is_kept(out):
+    with _reporting_progress(out):
         from rap_keras.benchmark.distributed import Workers, check_ray
         from rap_keras.benchmark.running import check_shard, run
 
         check_shard(part)
-        spread = Workers(workers or 1, **told) if workers is not None or told else None
-        if spread is not None:
+        distributed = Workers(workers or 1, **given) if workers is not None or given else None
+        if distributed is not None:
             check_ray()
         check_writable(out)
         _check_resumed(chosen, out)
         if chosen.backend == "innvestigate":
-            # Keras 2 is chosen before TensorFlow is imported.
+            # Choose Keras 2 before TensorFlow is imported.
             os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
         import_tensorflow()
-        files = run(chosen, out, part, strict, spread)
+        files = run(chosen, out, part, strict, distributed)
         if not files:
-            tell(
-                f"Part {shard} is measured: {one_line(out)}. Combine all parts with rap-keras merge."
+            echo(
+                f"Part {shard} is measured: {one_line(out)}. Merge all parts with rap-keras merge."
             )
             return
-        _tell(out)
+        _print_results(out)
 
 
 def _with_flags() -> inspect.Signature:
-    """The command's parameters, with those of the settings where it takes any."""
-    own = list(inspect.signature(benchmark).parameters.values())[:-1]
-    return inspect.Signature([*own[:2], *_flags(), *own[2:]])
+    """Returns the flags of all settings and the command's other flags."""
+    named = list(inspect.signature(benchmark).parameters.values())[:-1]
+    return inspect.Signature([*_flags(), *named])
 
 
 benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
@@ -246,39 +291,40 @@ benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
 def report(
     folder: Annotated[
         Path,
-        typer.Argument(
-            parser=read_path, metavar="DIR", help="The output folder of rap-keras benchmark."
-        ),
+        typer.Argument(help="The output folder of rap-keras benchmark.", **A_FOLDER),
     ],
     reference: Annotated[
         str | None,
         typer.Option(
-            help="The method that the others are compared to, by its title; default: rap."
+            metavar="TITLE",
+            help="Title of the method that the others are compared to. Default: rap.",
         ),
     ] = None,
     parquet: Annotated[
-        bool, typer.Option("--parquet", help="Write results.parquet too; needs pandas and pyarrow.")
+        bool,
+        typer.Option(
+            "--parquet", help="Also write results.parquet (needs pandas and pyarrow).", **A_SWITCH
+        ),
     ] = False,
 ) -> None:
-    """Rewrite the report of a benchmark, without its model and data."""
+    """Rewrite the report of a benchmark. Needs neither the model nor the data."""
     from rap_keras.benchmark.running import report as write
 
     write(folder, reference, parquet)
-    _tell(folder)
+    _print_results(folder)
 
 
 def merge(
     folders: Annotated[
-        list[Path],
-        typer.Argument(parser=read_path, metavar="DIR...", help="The folders of all shards."),
+        list[Path], typer.Argument(help="The output folders of all parts.", **A_FOLDER)
     ],
-    out: Annotated[Path, typer.Option(help="The folder for results and report.", **A_PATH)] = Path(
-        "rap-benchmark"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The folder for the results and the report.", **A_FOLDER)
+    ] = Path("rap-benchmark"),
 ) -> None:
-    """Merge the shards of a benchmark."""
-    with _telling_what_is_kept(out):
+    """Merge the parts of a benchmark that ran with --shard."""
+    with _reporting_progress(out):
         from rap_keras.benchmark.running import merge as merge_stores
 
         merge_stores(folders, out)
-        _tell(out)
+        _print_results(out)

@@ -8,7 +8,7 @@ import typer
 from numpy.typing import NDArray
 
 from rap_keras.cli.options import OutOption
-from rap_keras.cli.session import import_native, results_in, tell
+from rap_keras.cli.session import echo, import_native, results_in
 from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.files import save_npz
 from rap_keras.support.text import one_line
@@ -19,14 +19,14 @@ DEMO_METHODS = ("rap", "gradient", "input_t_gradient")
 
 
 def demo(out: OutOption = Path("rap-demo")) -> None:
-    """Explain scenes with digits by two small bundled models. Nothing is downloaded."""
+    """Explain six example scenes. Needs no files and no download."""
     with results_in(out) as folder:
         import_native()
         from rap_keras import plot
         from rap_keras.datasets import cluttered_digits
 
         scenes = cluttered_digits(DEMO_SCENES)
-        typer.echo(f"{DEMO_SCENES} scenes with one handwritten digit each, among clutter.")
+        typer.echo(f"{DEMO_SCENES} cluttered scenes with one handwritten digit each.")
         rap_maps = {}
         for name in DEMO_MODELS:
             rap_maps[f"rap, {name}"] = _demo_model(name, scenes, folder)
@@ -34,11 +34,11 @@ def demo(out: OutOption = Path("rap-demo")) -> None:
             scenes.images, rap_maps, row_titles=_digit_titles(scenes), over_image=True
         ).savefig(folder / "overlays.png")
         written = sorted(path.name for path in folder.iterdir())
-    tell(f"\nThe figures and raw maps are in {one_line(out)}: {', '.join(written)}.")
+    echo(f"\nThe figures and raw maps are in {one_line(out)}: {', '.join(written)}.")
 
 
 def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
-    """Writes what one model makes of the scenes, prints it, and returns the RAP maps."""
+    """Explains the scenes by one model, writes and prints the results, and returns the RAP maps."""
     from rap_keras import plot
     from rap_keras.models.loading import load_model
     from rap_keras.pipeline.explainer import Explainer
@@ -51,16 +51,17 @@ def _demo_model(name: str, scenes: Any, folder: Path) -> NDArray[Any]:
 
     typer.echo(f"\nThe {name} model, explained by rap:")
     typer.echo(
-        "  digit  predicted    logit  sum of relevance  positive relevance in digit  its area"
+        "  digit  predicted    logit  probability  sum of relevance  positive relevance in digit"
+        "  area of digit"
     )
     inside, area = _share_inside(maps["rap"], scenes.masks), scenes.masks.mean(axis=(1, 2))
     for k, one in enumerate(explained["rap"].summaries()):
         typer.echo(
-            f"{scenes.labels[k]:>7}{one['class']:>11}{one['logit']:>9.4g}{one['relevance_sum']:>18.4g}"
-            f"{inside[k]:>29.0%}{area[k]:>10.0%}"
+            f"{scenes.labels[k]:>7}{one['class']:>11}{one['logit']:>9.4g}{one['probability']:>13.1%}"
+            f"{one['relevance_sum']:>18.4g}{inside[k]:>29.0%}{area[k]:>15.0%}"
         )
     means = (f"{method} {_share_inside(maps[method], scenes.masks).mean():.0%}" for method in maps)
-    typer.echo(f"  Positive relevance in the digit, on average: {', '.join(means)}.")
+    typer.echo(f"  Mean positive relevance in the digit: {', '.join(means)}.")
 
     figure = plot.grid(scenes.images, maps, row_titles=_digit_titles(scenes))
     figure.savefig(folder / f"{name}-grid.png")
@@ -76,7 +77,7 @@ def _digit_titles(scenes: Any) -> list[str]:
 
 
 def _share_inside(maps: NDArray[Any], masks: NDArray[np.bool_]) -> NDArray[Any]:
-    """The part of each map's positive relevance inside its mask; 0 where there is none."""
+    """Returns the share of each map's positive relevance inside its mask; 0 if none is positive."""
     positive = np.maximum(maps.sum(axis=-1), 0)
     total = positive.sum(axis=(1, 2))
     inside = (positive * masks).sum(axis=(1, 2))

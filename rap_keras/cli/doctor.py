@@ -9,8 +9,8 @@ import numpy as np
 import typer
 
 from rap_keras.cli.flags import shared_flags
-from rap_keras.cli.options import ModelFlags, open_image
-from rap_keras.cli.session import import_native, tell
+from rap_keras.cli.options import ModelFlags, image_option, open_image
+from rap_keras.cli.session import echo, import_native
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network.graph import Graph
 from rap_keras.pipeline.explainer import Explainer
@@ -19,21 +19,22 @@ from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.text import counted, one_line
 
 TOLERATED = 1e-3
-"""A conservation error that single precision explains."""
+"""The largest conservation error that single precision can explain."""
 
 
 @shared_flags
 def doctor(
     named: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="The same as --model.")
+        str | None, typer.Argument(metavar="MODEL", help="The model; the same as --model.")
     ] = None,
     *,
     model: ModelFlags,
     image: Annotated[
-        str | None, typer.Option(metavar="IMAGE", help="Check with this image; default: noise.")
+        str | None,
+        image_option(metavar="IMAGE", help="Check with this image. Default: random noise."),
     ] = None,
 ) -> None:
-    """Show whether and how RAP explains a model: input, output, rules, conservation of relevance."""
+    """Check whether RAP can explain a model, and by which rules."""
     if named is not None:
         model = dataclasses.replace(model, model=named)
     images = None if image is None else open_image(image)
@@ -46,49 +47,49 @@ def doctor(
     classes = "with names" if loaded.labels else "without names"
     if loaded.is_binary:
         classes += ", 0 and 1 by a sigmoid"
-    _say(
+    _row(
         "model",
         f"{loaded.name}, {loaded.model.count_params():,} parameters, weights {loaded.weights}",
     )
-    _say("input", f"{_size(loaded.input_size)} pixels")
-    _say("output", f"logits of shape {tuple(shape)}, classes {classes}")
+    _row("input", f"{_size(loaded.input_size)} pixels")
+    _row("output", f"logits of shape {tuple(shape)}, classes {classes}")
     try:
         explainer = Explainer(loaded, MethodSpec("rap", "rap"))
     except UnknownLayerError as error:
         sentence, _, table = str(error).partition("\n\n")
-        tell(f"rules\n{table}\n")
+        echo(f"rules\n{table}\n")
         raise UnknownLayerError(sentence) from error
     rows = explainer.analyzer.rules().rows
     counts = Counter((type(node.layer).__name__, name_of(rule)) for node, rule in rows if rule)
-    _say("rules", counted(len(rows), "layer"))
+    _row("rules", counted(len(rows), "layer"))
     for (kind, rule), count in counts.items():
-        tell(f"  {count:4} x {kind}: {rule}")
+        echo(f"  {count:4} x {kind}: {rule}")
     x = _sample(loaded, images)
     target = "all" if len(shape) > 1 else None
     explained = explainer.explain(x, target)
     report = explainer.analyzer.conservation(x, target)
-    what = "noise" if images is None else images.sources[0].name
+    checked = "noise" if images is None else images.sources[0].name
     logit = float(explained.explained_logits[0])
-    _say("checked on", f"{what}: {explained.decisions[0]}")
+    _row("checked on", f"{checked}: {explained.decisions[0]}")
     worst = max([*report.layers, report.model], key=lambda row: float(row.error.max()))
-    _say("sum kept", f"to {report.max_error:.1g} of the relevance (worst: {worst.name})")
+    _row("sum", f"conserved with a relative error of {report.max_error:.1g} (worst: {worst.name})")
     if logit < 0:
-        _say("note", "the logit is negative, so the map sums to a negative number")
+        _row("note", "the logit is negative, so the map has a negative sum")
     if report.max_error > TOLERATED:
-        _say(
+        _row(
             "verdict",
-            f"explained, but {worst.name} does not keep the sum: see analyzer.conservation(x)",
+            f"explained, but {worst.name} does not conserve the sum: see analyzer.conservation(x)",
         )
     else:
-        _say("verdict", f"explained: {_command(model, image, len(shape) > 1)}")
+        _row("verdict", f"explained: {_command(model, image, len(shape) > 1)}")
 
 
-def _say(what: str, text: str) -> None:
-    tell(f"{what:<11} {one_line(text)}")
+def _row(name: str, text: str) -> None:
+    echo(f"{name:<11} {one_line(text)}")
 
 
 def _loaded(model: ModelFlags) -> tuple[Any, ModelFlags]:
-    """The model, and the flags that load it; without preprocessing if that is unknown."""
+    """Returns the model and the flags that load it; without preprocessing if that is unknown."""
     try:
         return model.load(), model
     except InputError as error:
@@ -97,11 +98,12 @@ def _loaded(model: ModelFlags) -> tuple[Any, ModelFlags]:
     model = dataclasses.replace(model, preprocess="none")
     loaded = model.load()
     scaling = _scaling(loaded.network.graph)
-    _say(
+    _row(
         "pixels",
-        "unknown preprocessing, none used here: pass --preprocess, or --mean and --std, as in training"
+        "unknown preprocessing, none used here: pass the same --preprocess, or --mean and --std, as in "
+        "training"
         if scaling is None
-        else f"scaled by its own {scaling}: --preprocess none",
+        else f"scaled by the model's {scaling}: --preprocess none",
     )
     return loaded, model
 
@@ -112,7 +114,7 @@ _BEFORE = {"Cast", "Identity", "Resizing", "CenterCrop", "ZeroPadding2D", "GetIt
 
 
 def _scaling(graph: Graph) -> str | None:
-    """The name of the layer that scales a model's input; None if there is none."""
+    """Returns the name of the layer that scales a model's input, or None."""
     slots = set(graph.inputs)
     for node in graph.nodes:
         kind = type(node.layer).__name__
@@ -125,7 +127,7 @@ def _scaling(graph: Graph) -> str | None:
 
 
 def _command(model: ModelFlags, image: str | None, is_map: bool) -> str:
-    """The command that explains an image with the checked settings."""
+    """Returns the command that explains an image with the checked settings."""
     words = ["rap-keras", "explain", "IMAGE" if image is None else image, "--model", model.model]
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)

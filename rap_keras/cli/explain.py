@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import typer
 
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import (
+    A_SWITCH,
     BatchSizeOption,
     ImageArgument,
     ImageArguments,
@@ -20,10 +20,12 @@ from rap_keras.cli.options import (
     ModelFlags,
     OutOption,
     StrictOption,
+    method_option,
     open_image,
     open_images,
+    output_option,
 )
-from rap_keras.cli.session import import_native, results_in, tell, unique_stems
+from rap_keras.cli.session import echo, import_native, results_in, unique_stems
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel
 from rap_keras.pipeline.explain import at_size_of
@@ -44,17 +46,19 @@ def explain(
     shown: MapFlags,
     original_size: Annotated[
         bool,
-        typer.Option("--original-size", help="Bring each map back to the size of its image."),
+        output_option(
+            "--original-size", help="Resize each map to the size of its image.", **A_SWITCH
+        ),
     ] = False,
     batch_size: BatchSizeOption = 8,
     strict: StrictOption = False,
     out: OutOption = Path("rap-explain"),
 ) -> None:
-    """Explain images: a figure and the raw map of each, and explain.json about all."""
-    (asked,) = shown.methods([method])
+    """Explain images: write a figure and the raw map of each, and explain.json."""
+    (spec,) = shown.methods([method])
     files = open_images(images, shown.fit, strict)
     with results_in(out) as folder:
-        explainer, loaded = _explainer(asked, model, shown, batch_size)
+        explainer, loaded = _explainer(spec, model, shown, batch_size)
         stems = dict(zip(files.sources, unique_stems(files.sources), strict=True))
         records, lines = [], []
         work = (
@@ -79,14 +83,16 @@ def explain(
             np.save(folder / f"{stem}.npy", one.relevance[0])
         about = _about(model, loaded, shown) | {
             "original_size": original_size,
-            "contrast": asked.options.get("contrast"),
+            "contrast": spec.options.get("contrast"),
             "images": records,
             "skipped": files.skipped,
         }
         _write_json(folder / "explain.json", about)
     for line in lines:
-        tell(line)
-    tell(f"{counted(len(records), 'figure')} and maps, and explain.json, are in {one_line(out)}.")
+        echo(line)
+    echo(
+        f"{counted(len(records), 'figure')} with raw maps and explain.json are in {one_line(out)}."
+    )
 
 
 @shared_flags
@@ -96,30 +102,32 @@ def compare(
     *,
     methods: Annotated[
         str,
-        typer.Option(
-            help="The methods to compare, separated by commas, with options as rap:variant=released; "
-            "also FILE.py:function."
+        method_option(
+            metavar="METHODS",
+            help="Methods, separated by commas, with options if needed: rap, rap:variant=released, "
+            "FILE.py:function. See rap-keras methods.",
         ),
-    ] = "rap,lrp.alpha_1_beta_0,lrp.alpha_2_beta_1,gradient,input_t_gradient",
+    ] = "rap, lrp.alpha_1_beta_0, lrp.alpha_2_beta_1, gradient, input_t_gradient",
     shown: MapFlags,
     batch_size: BatchSizeOption = 8,
     strict: StrictOption = False,
     out: OutOption = Path("rap-compare"),
 ) -> None:
-    """Explain images by several methods: a figure with a row for each image, and all maps."""
+    """Explain images by several methods, in one figure with a row per image."""
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise InputError(
-            f"methods are different names, separated by commas, not {methods!r}.", "methods"
+            f"Expected methods to be different names, separated by commas, got {methods!r}.",
+            "methods",
         )
-    asked = shown.methods(names)
+    specs = shown.methods(names)
     files = open_images(images, shown.fit, strict)
     with results_in(out) as folder:
         import_native()
         from rap_keras import plot
 
         loaded = shown.named(model.load())
-        explainers = {one.title: Explainer(loaded, one, batch_size=batch_size) for one in asked}
+        explainers = {one.title: Explainer(loaded, one, batch_size=batch_size) for one in specs}
         pixels: list[Any] = []
         firsts: list[Explanation] = []
         maps: dict[str, list[Any]] = {name: [] for name in names}
@@ -128,13 +136,17 @@ def compare(
             for paths, batch, x in files.batches(loaded, batch_size):
                 pixels.extend(batch)
                 if batch[0].shape != pixels[0].shape:
-                    raise InputError("One figure needs images of one shape: pass size=N.", "size")
+                    raise InputError(
+                        "Expected images of one size for a figure, because the model accepts any size: "
+                        "pass size=N.",
+                        "size",
+                    )
                 for name, explainer in explainers.items():
                     found = explainer.explain(x, *shown.wanted, paths)
                     if found.is_several:
                         raise InputError(
-                            "Expected one target, of which each method draws a map, got several, "
-                            f"target={shown.target}: name one, or use rap-keras explain.",
+                            f"Expected one class to compare, got target={shown.target}: name one class, "
+                            "or use rap-keras explain.",
                             "target",
                         )
                     yield from ((name, one) for one in found)
@@ -163,12 +175,12 @@ def compare(
             for path, one in zip(files.sources, firsts, strict=True)
         ]
         for record in records:
-            del record["relevance_sum"]  # which each method has its own of
+            del record["relevance_sum"]  # it depends on the method
         about = _about(model, loaded, shown) | {"methods": names, "images": records}
         _write_json(folder / "compare.json", about | {"skipped": files.skipped})
-    tell(
+    echo(
         f"{counted(len(files), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
-        f"the maps, compare.npz, and what they are of, compare.json, are in {one_line(out)}."
+        f"the raw maps compare.npz and compare.json are in {one_line(out)}."
     )
 
 
@@ -180,23 +192,28 @@ def layers(
     method: MethodOption = "rap",
     shown: MapFlags,
     layer: Annotated[
-        list[str] | None, typer.Option(help="Draw this layer; repeat for more. Default: a dozen.")
+        list[str] | None,
+        output_option(
+            metavar="NAME", help="Draw this layer; repeat for more. Default: up to 12 layers."
+        ),
     ] = None,
     maps: Annotated[
         bool,
-        typer.Option("--maps", help="Write the relevance of every layer too: up to 100 MB."),
+        output_option(
+            "--maps", help="Also write the relevance of every layer (up to 100 MB).", **A_SWITCH
+        ),
     ] = False,
     out: OutOption = Path("rap-layers"),
 ) -> None:
-    """Draw the relevance of an image layer by layer, from the output to the input."""
-    (asked,) = shown.methods([method])
+    """Draw the relevance of one image at the layers, from the output to the input."""
+    (spec,) = shown.methods([method])
     files = open_image(image, shown.fit)
     (path,) = files.sources
     figure_name, maps_name, about_name = (
         f"{path.stem}-layers.{kind}" for kind in ("png", "npz", "json")
     )
     with results_in(out) as folder:
-        explainer, loaded = _explainer(asked, model, shown)
+        explainer, loaded = _explainer(spec, model, shown)
         from rap_keras import plot
 
         ((paths, (pixels,), x),) = files.batches(loaded, 1)
@@ -213,26 +230,27 @@ def layers(
         figure.savefig(folder / figure_name)
         if maps:
             save_npz(folder / maps_name, relevance)
-        about = _about(model, loaded, shown) | {"contrast": asked.options.get("contrast")}
+        about = _about(model, loaded, shown) | {"contrast": spec.options.get("contrast")}
         about |= {"file": printable(str(path)), "method": method} | found.summaries()[0]
         _write_json(folder / about_name, about)
     figure_name, maps_name, about_name = map(one_line, (figure_name, maps_name, about_name))
-    written = f"The figure {figure_name} of {counted(len(relevance), 'layer')}"
-    parts = f", their relevance, {maps_name}," if maps else ""
-    tell(f"{written}{parts} and what it is of, {about_name}, are in {one_line(out)}.")
+    written = f"The figure {figure_name}"
+    if maps:
+        written += f", the relevance of {counted(len(relevance), 'layer')}, {maps_name},"
+    echo(f"{written} and {about_name} are in {one_line(out)}.")
 
 
 def _explainer(
     method: MethodSpec, model: ModelFlags, shown: MapFlags, batch_size: int = 8
 ) -> tuple[Explainer, LoadedModel]:
-    """The method on the model, and the model."""
+    """Loads the model, and returns the method on it and the model."""
     import_native()
     loaded = shown.named(model.load())
     return Explainer(loaded, method, batch_size=batch_size), loaded
 
 
 def _about(model: ModelFlags, loaded: LoadedModel, shown: MapFlags) -> dict[str, Any]:
-    """What was explained by which model: what every command writes down."""
+    """Returns the settings that every command records."""
     return {
         "model": model.model,
         "weights": loaded.weights,
@@ -251,7 +269,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _with_sums(one: Explanation, summary: Mapping[str, Any]) -> str:
-    """What is explained of an image, and what its maps sum to."""
+    """Describes what is explained of an image, and the sums of its maps."""
     sums = np.atleast_1d(summary["relevance_sum"])
     parts = zip(one.decisions, sums, strict=True)
     return "; ".join(f"{decision}, the map sums to {total:.4g}" for decision, total in parts)

@@ -1,4 +1,4 @@
-"""Flags that several commands share, each told once: the fields of a dataclass."""
+"""Flags that several commands share: each is defined once, as a field of a dataclass."""
 
 import functools
 import inspect
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def shared_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the fields of dataclasses for flags.
+    """Turns the fields of dataclasses into flags of a command.
 
     Args:
-        command: A function for typer. A parameter that is annotated with a dataclass gets one made of
-            its fields, which are flags in its place; a field is annotated as a parameter would be.
+        command: A function for typer. A parameter annotated with a dataclass is replaced by one flag per
+            field. Fields have the same annotations as parameters.
 
     Returns:
-        The same command as typer reads it.
+        The command with the signature that typer needs.
     """
     expected = inspect.signature(command).parameters.values()
     groups: dict[str, Any] = {p.name: p.annotation for p in expected if is_dataclass(p.annotation)}

@@ -10,14 +10,14 @@ from rap_keras.cli.session import import_tensorflow
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(metavar="METHOD", help="Show everything about this method.")
+        str | None, typer.Argument(metavar="METHOD", help="Describe this method and its options.")
     ] = None,
 ) -> None:
-    """List the methods, or describe one of them and its options."""
+    """List all methods, or describe one."""
     if name is not None:
         check_name(name)
         import_tensorflow()
-        record = read_method(name)  # a user's file may load Keras
+        record = read_method(name)  # the user's file may import Keras
         meaning = record.negative_means({})
         negative = f"\n\nBlue in its maps: {meaning}." if meaning else ""
         typer.echo(
@@ -31,23 +31,23 @@ def methods(
 
 
 def models() -> None:
-    """List the models that --model takes."""
+    """List the models that --model accepts."""
     import_tensorflow()
     from rap_keras.models import bundled
     from rap_keras.models.applications import applications
 
     lines = {
-        f"bundled:{name}": "bundled, for scenes with digits, 64 x 64 pixels"
+        f"bundled:{name}": "small bundled model for scenes with digits, 64 x 64 pixels"
         for name in get_args(bundled.Name)
     }
     lines |= {
-        name: f"keras.applications, {one.default_size} x {one.default_size} pixels, ImageNet"
+        name: f"Keras application, ImageNet, {one.default_size} x {one.default_size} pixels"
         for name, one in applications().items()
     }
     lines |= {
-        "hub:PRESET": "an image classifier of KerasHub, such as hub:resnet_50_imagenet",
-        "FILE.keras, FILE.h5": "a saved model; pass --preprocess",
-        "FILE.py:function": "what the function returns; pass --preprocess",
+        "hub:PRESET": "KerasHub image classifier, such as hub:resnet_50_imagenet",
+        "FILE.keras, FILE.h5": "saved Keras model; pass --preprocess",
+        "FILE.py:function": "model that a Python function returns; pass --preprocess",
     }
     width = max(map(len, lines))
     for name, line in lines.items():

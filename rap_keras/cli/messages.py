@@ -1,4 +1,4 @@
-"""Errors and warnings of the library, in the words of the command line."""
+"""Errors and warnings of the library, with the flags of the command line."""
 
 import re
 import warnings
@@ -6,15 +6,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from rap_keras.cli.session import tell
+from rap_keras.cli.session import echo
 from rap_keras.errors import InputError
 from rap_keras.support.text import printable
 
 
-class Commands(TyperGroup):
-    """Reports an error of the user in one line, as typer reports wrong usage."""
+class _Grouped:
+    """A command whose `--help` is in its group of options; if it has several, in a last one."""
+
+    params: list[Any]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Returns the option `--help`."""
+        option: Any = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            titles = [*{getattr(p, "rich_help_panel", None) for p in self.params} - {None}]
+            option.metavar = ""
+            option.rich_help_panel = "Other" if len(titles) > 1 else next(iter(titles), None)
+        return option
+
+
+class Command(_Grouped, TyperCommand):
+    """A command."""
+
+
+class Commands(_Grouped, TyperGroup):
+    """A group of commands that reports an error of the user in one line."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
@@ -24,44 +43,44 @@ class Commands(TyperGroup):
                 warnings.showwarning = lambda message, *place, **more: warn(str(message))
                 return super().invoke(ctx)
         except InputError as error:
-            # A table after the sentence is for Python sessions.
+            # The table after the sentence is for Python sessions.
             sentence = " ".join(str(error).partition("\n\n")[0].split())
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             flags = {p.name: _flag(p.opts, typed) for p in command.params} if command else {}
             if flags.get("against") in _words(typed):
-                flags["contrast"] = flags["against"]  # it sets that option of the methods
-            tell(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
+                flags["contrast"] = flags["against"]  # --against sets the option contrast
+            echo(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error
         except Exception as error:
-            if isinstance(getattr(error, "message", None), str):  # wrong usage, as typer tells it
+            if isinstance(getattr(error, "message", None), str):  # typer reports wrong usage
                 error.message = printable(error.message)  # type: ignore[attr-defined]
             raise
 
 
 def _flag(names: Sequence[str], typed: Sequence[str]) -> str:
-    """Of the names of a flag the one that was typed, or the first long one."""
+    """Returns the name of a flag that was typed, or its longest name."""
     words = _words(typed)
     return next((name for name in names if name in words), max(names, key=len))
 
 
 def _words(typed: Sequence[str]) -> set[str]:
-    """What was typed, without the values that are joined to flags."""
+    """Returns what was typed, without values that are joined to flags by `=`."""
     return {word.partition("=")[0] for word in typed}
 
 
 def warn(text: str) -> None:
     """Prints a warning of the library in one line."""
     text = re.sub(r'\bfit="(\w+)"', r"--fit \1", " ".join(text.split()))
-    tell(f"rap-keras: {text}", err=True)
+    echo(f"rap-keras: {text}", err=True)
 
 
 def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
-    """A message of the library in the words of the command line.
+    """Replaces the arguments that a message names by the flags of a command.
 
     Args:
-        message: It names arguments as Python does.
-        arguments: Those that it names: `steps=` wherever it stands, or else the first `steps`.
-        flags: What the command calls its arguments; one that it does not have stays as it is.
+        message: The message, which names arguments as Python does.
+        arguments: The arguments to replace: each `steps=` or, if there is none, the first `steps`.
+        flags: The command's flag for each argument. Other arguments stay unchanged.
     """
     for name in arguments:
         if name in flags:

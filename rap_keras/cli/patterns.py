@@ -6,15 +6,17 @@ from typing import Annotated
 import typer
 
 from rap_keras.cli.flags import shared_flags
-from rap_keras.cli.messages import Commands
+from rap_keras.cli.messages import Command, Commands
 from rap_keras.cli.options import (
-    A_PATH,
+    A_FILE,
     BatchSizeOption,
     ImageArguments,
     ModelFlags,
+    method_option,
     open_images,
+    output_option,
 )
-from rap_keras.cli.session import import_tensorflow, tell
+from rap_keras.cli.session import echo, import_tensorflow
 from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose
@@ -24,28 +26,33 @@ from rap_keras.support.text import counted, one_line
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Estimate the patterns of PatternNet and PatternAttribution.",
+    help="Estimate patterns for PatternNet and PatternAttribution.",
 )
 
 TypeOption = Annotated[
-    str, typer.Option("--type", help="relu (or relu.positive), relu.negative or linear.")
+    str,
+    method_option(
+        "--type",
+        metavar="TYPE",
+        help="The type of pattern: relu (the same as relu.positive), relu.negative or linear.",
+    ),
 ]
-OutOption = Annotated[Path, typer.Option(help="The file for the patterns, .npz.", **A_PATH)]
+OutOption = Annotated[Path, output_option(help="The .npz file for the patterns.", **A_FILE)]
 StatisticsOption = Annotated[
     Path | None,
-    typer.Option(
+    output_option(
         help="Statistics file to resume from. It is created if missing and updated with these images.",
-        **A_PATH,
+        **A_FILE,
     ),
 ]
 
 
 @app.callback()
 def _group() -> None:
-    """Keeps `fit` a command of its own, though it is the only one."""
+    """Keeps `fit` a subcommand, although it is the only one."""
 
 
-@app.command()
+@app.command(cls=Command)
 @shared_flags
 def fit(
     images: ImageArguments,
@@ -56,9 +63,9 @@ def fit(
     statistics: StatisticsOption = None,
     out: OutOption = Path("patterns.npz"),
 ) -> None:
-    """Estimate the patterns of a model from images, in one pass."""
+    """Estimate the patterns of a model from images."""
     choose("pattern_type", pattern_type, PATTERN_TYPES)
-    files = open_images(images)  # patterns are of all images that were named
+    files = open_images(images)  # strict: patterns need all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:
         import_tensorflow()
@@ -77,7 +84,7 @@ def fit(
         patterns.save(folder / out.name)
         if statistics is not None:
             sums.save(kept_folder / statistics.name)
-    tell(
-        f"The patterns of {counted(len(patterns), 'layer')}, from "
+    echo(
+        f"The patterns of {counted(len(patterns), 'layer')}, estimated from "
         f"{counted(sums.samples, 'image')}, are in {one_line(out)}."
     )

@@ -1,4 +1,4 @@
-"""What every command does around its work."""
+"""What the commands share: printing, output folders, loading TensorFlow."""
 
 import contextlib
 import os
@@ -17,36 +17,38 @@ from rap_keras.support.quiet import logged_from
 from rap_keras.support.text import counted, one_line, printable
 
 
-def tell(text: str, err: bool = False) -> None:
-    """Prints to stdout or stderr; names of files may hold anything, so a terminal gets only text."""
+def echo(text: str, err: bool = False) -> None:
+    """Prints to stdout or stderr, without control characters, which file names may contain."""
     typer.echo(printable(text), err=err)
 
 
 @contextlib.contextmanager
 def results_in(out: Path) -> Iterator[Path]:
-    """A folder to write results to: all of them take their places in `out`, or none does.
+    """Yields a folder to write results to. Either all of them are moved to `out`, or none.
 
-    What an earlier run has left there is told: it is replaced, or stays beside the new results.
+    Reports how many files of an earlier run were replaced or kept.
     """
     before: set[str] = set()
-    with contextlib.suppress(OSError):  # it is not there; or what is wrong with it is told below
+    with contextlib.suppress(
+        OSError
+    ):  # it does not exist, or `replacing_together` raises the error
         before = {p.name for p in out.iterdir() if p.is_file() and not p.name.startswith(".")}
     with replacing_together(out) as folder:
         yield folder
         written = {path.name for path in folder.iterdir()}
-    told = {"replaced": before & written, "kept": before - written}
-    parts = [f"{counted(len(names), 'file')} {what}" for what, names in told.items() if names]
+    earlier = {"replaced": before & written, "kept": before - written}
+    parts = [f"{counted(len(names), 'file')} {what}" for what, names in earlier.items() if names]
     if parts:
-        tell(f"rap-keras: {one_line(out)} was not empty: {', '.join(parts)}.", err=True)
+        echo(f"rap-keras: {one_line(out)} was not empty: {', '.join(parts)}.", err=True)
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """A name for each file's results; files that are called alike get a number."""
+    """Returns a name for each file's results; files with the same name get a number."""
     taken: set[str] = set()
     stems = []
     for path in paths:
         stem, number = path.stem, 1
-        # Some file systems take names that differ in case only for the same.
+        # Some file systems ignore case.
         while stem.lower() in taken:
             number += 1
             stem = f"{path.stem}-{number}"
@@ -56,17 +58,17 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow as the backend of Keras, and hides its log below the wanted level.
+    """Imports TensorFlow as the backend of Keras and hides its log messages.
 
-    TF_CPP_MIN_LOG_LEVEL, 3 unless the user has set it, is not enough: some libraries log before they
-    read it.
+    TF_CPP_MIN_LOG_LEVEL, which is 3 unless the user sets it, is not enough: some libraries log before
+    they read it.
     """
     if "tensorflow" in sys.modules:
         return
     share_gpu()
     other = choose_tensorflow()
     if other is not None:
-        tell(f"rap-keras: uses TensorFlow instead of KERAS_BACKEND={other}.", err=True)
+        echo(f"rap-keras: using TensorFlow instead of KERAS_BACKEND={other}.", err=True)
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with (
         announced("loading TensorFlow"),
@@ -78,15 +80,15 @@ def import_tensorflow() -> None:
         tf.config.list_logical_devices()
     signals.check()
     if not sys.stdout.isatty():
-        # The bar of a download is for a terminal.
+        # Download bars need a terminal.
         keras.utils.disable_interactive_logging()
 
 
 def import_native() -> None:
-    """Imports TensorFlow for a command of the native backend.
+    """Imports TensorFlow for a command that needs Keras 3.
 
     Raises:
-        InputError: There is Keras 2 only.
+        InputError: Only Keras 2 is installed.
     """
     import_tensorflow()
     from rap_keras.backends.version import has_keras3
@@ -95,7 +97,7 @@ def import_native() -> None:
         import keras
 
         raise InputError(
-            f"This command needs Keras 3 (TensorFlow 2.16 or newer), got Keras {keras.__version__}; on "
-            "Keras 2 work rap-keras benchmark --backend innvestigate, rap-keras patterns fit and "
-            "rap-keras merge."
+            f"Expected Keras 3 (TensorFlow 2.16 or newer) for this command, got Keras "
+            f"{keras.__version__}: upgrade TensorFlow. With Keras 2, use rap-keras benchmark --backend "
+            "innvestigate, rap-keras patterns fit or rap-keras merge."
         )

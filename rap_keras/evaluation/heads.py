@@ -41,13 +41,19 @@ def both_classes(logits: NDArray[Any], head: Head) -> NDArray[Any]:
     return np.concatenate([-logits, logits], 1) if head == "sigmoid" else logits
 
 
+def probabilities(logits: NDArray[np.float64], head: Head) -> NDArray[np.float64] | None:
+    """The probabilities of all classes, from logits `(n, classes)`; None for a regression."""
+    if head == "sigmoid":
+        return expit(logits)
+    return None if logits.shape[1] == 1 else softmax(logits, axis=1)
+
+
 def probabilities_of(
     logits: NDArray[np.float64], neuron: int, head: Head
 ) -> NDArray[np.float64] | None:
     """The probability of a class, `(n,)`, from logits `(n, classes)`; None for a regression."""
-    if head == "sigmoid":
-        return expit(logits[:, neuron])
-    return None if logits.shape[1] == 1 else softmax(logits, axis=1)[:, neuron]
+    found = probabilities(logits, head)
+    return None if found is None else found[:, neuron]
 
 
 def are_decided(logits: NDArray[np.float64], neuron: int, head: Head) -> NDArray[np.bool_] | None:

@@ -15,6 +15,7 @@ from helpers.networks import biased, plain
 from helpers.thinned import pairwise_or_slow
 from keras import layers
 from PIL import Image
+from scipy.special import softmax
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
@@ -186,7 +187,11 @@ def shown(**changes):
 def test_decisions_in_words():
     one = shown()
     logits = one.logits[np.arange(5), TOLD["index"]]
-    expected = [f"neuron {k}, logit {v:.4g}" for k, v in zip(TOLD["index"], logits, strict=True)]
+    chances = one.probabilities
+    expected = [
+        f"neuron {k}, logit {v:.4g}, probability {p:.1%}"
+        for k, v, p in zip(TOLD["index"], logits, chances, strict=True)
+    ]
     assert one.decisions == expected
     named = shown(labels=tuple(str(k) if k == 3 else f"class {k}" for k in range(10)))
     assert named.decisions[0] == expected[0]  # a number says it already
@@ -226,6 +231,7 @@ def test_the_target_is_json_serialisable():
         "neuron": 7,
         "class": "h",
         "logit": pytest.approx(logit),
+        "probability": pytest.approx(softmax(shown().logits[1])[7]),
         "relevance_sum": pytest.approx(logit, rel=1e-4),
     }
     assert shown(neurons=None).summaries()[0]["neuron"] == "all"

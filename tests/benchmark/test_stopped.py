@@ -63,7 +63,7 @@ def test_a_run_that_is_told_to_stop(where, number, count, whole, common, tmp_pat
     )
     assert result.returncode == 128 + number, result.stderr
     assert result.stderr == (
-        f"rap-keras: stopped by {number.name}; {count} images measured and kept in {out}: rerun the "
+        f"rap-keras: stopped by {number.name}; {count} images measured and kept in {out}. Rerun the "
         "same command to resume.\n"
     )
     assert result.stdout == ""
@@ -91,7 +91,7 @@ def test_a_run_in_this_process_that_is_told_to_stop(whole, common, tmp_path, mon
     assert end.value.code == 128 + signal.SIGTERM
     assert tuple(capfd.readouterr()) == (
         "",
-        f"rap-keras: stopped by SIGTERM; 2 images measured and kept in {out}: rerun the same command "
+        f"rap-keras: stopped by SIGTERM; 2 images measured and kept in {out}. Rerun the same command "
         "to resume.\n",
     )
     assert files(out) == [FILE]  # and no journal
@@ -124,7 +124,7 @@ main()
     ("module", "number", "told"),
     [
         ("tensorflow.python", signal.SIGTERM, "; 0 images measured and kept in "),
-        ("rap_keras.cli.benchmark", signal.SIGINT, "; nothing is left half-written: "),
+        ("rap_keras.cli.benchmark", signal.SIGINT, "; no incomplete files are left. "),
     ],
 )
 def test_a_run_that_is_told_to_stop_at_once(module, number, told, common, tmp_path):

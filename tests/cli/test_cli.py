@@ -11,6 +11,7 @@ from helpers.command_line import NOTICES, fail, files, run, succeed
 from helpers.compare import assert_same
 from helpers.thinned import pairwise_or_slow
 from PIL import Image
+from scipy.special import softmax
 
 import rap_keras
 from rap_keras.cli.demo import _share_inside as share_inside
@@ -102,7 +103,9 @@ def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path)
         assert record["relevance_sum"] == pytest.approx(expected[k].sum(), rel=1e-4)
         assert record["logit"] == pytest.approx(logits[k].max(), rel=1e-4)
         assert record["relevance_sum"] == pytest.approx(logits[k].max(), rel=1e-4)
-        assert f"neuron {record['neuron']}, logit {record['logit']:.4g}" in text
+        assert record["probability"] == pytest.approx(network(x[k : k + 1]).numpy().max(), rel=1e-4)
+        chance = f"probability {record['probability']:.1%}"
+        assert f"neuron {record['neuron']}, logit {record['logit']:.4g}, {chance}, the map" in text
         assert picture_size(out / record["figure"])[0] > 500
 
 
@@ -168,10 +171,11 @@ def test_a_map_of_each_of_several_classes(photos, model, tmp_path):
     assert (record["neuron"], record["class"]) == ([3, 1], ["d", "b"])
     assert record["relevance_sum"] == pytest.approx(record["logit"], rel=1e-4)
     first, second = told.splitlines()[0].split("; ")
-    assert f"b.png: neuron 3 (d), logit {record['logit'][0]:.4g}, the map sums to" in first
+    chance = f"probability {record['probability'][0]:.1%}"
+    assert f"b.png: neuron 3 (d), logit {record['logit'][0]:.4g}, {chance}, the map sums" in first
     assert second.startswith("neuron 1 (b), logit ")
     for command, words in (
-        ("compare", "which each method draws a map, got several, --target 3,1: name one, or use"),
+        ("compare", "Expected one class to compare, got --target 3,1: name one class, or use"),
         ("layers", "Expected one --target of each sample here, got 2"),
     ):
         no = ["--target", "3,1", "--out", tmp_path / "no"]
@@ -319,15 +323,16 @@ def test_demo(tmp_path):
                 maps["rap"].sum(axis=(1, 2, 3)), logits.max(axis=1), rtol=1e-3
             )
             inside = share_inside(maps["rap"], scenes.masks)
-        # A line per scene: digit, predicted, logit, sum of relevance, share inside, area.
+        # A line per scene: digit, predicted, logit, probability, sum of relevance, share inside, area.
         _, _, table = text.partition(f"The {name} model")
         lines = [line.replace("%", "").split() for line in table.splitlines()[2:8]]
         printed = np.array(lines, dtype=float)
         logit = logits.max(axis=1)
         decisions = np.stack([scenes.labels, logits.argmax(axis=1), logit, logit], axis=1)
-        np.testing.assert_allclose(printed[:, :4], decisions, rtol=1e-3)
-        percent = 100 * np.stack([inside, scenes.masks.mean(axis=(1, 2))], axis=1)
-        np.testing.assert_allclose(printed[:, 4:], percent, atol=0.6)
+        np.testing.assert_allclose(printed[:, [0, 1, 2, 4]], decisions, rtol=1e-3)
+        chances = softmax(logits.astype(float), axis=1).max(axis=1)
+        percent = 100 * np.stack([chances, inside, scenes.masks.mean(axis=(1, 2))], axis=1)
+        np.testing.assert_allclose(printed[:, [3, 5, 6]], percent, atol=0.6)
         with np.load(out / f"{name}-layers.npz") as layers:
             first = next(iter(layers))
             np.testing.assert_allclose(
@@ -430,11 +435,11 @@ def common(photos, model, tmp_path):
         (["--weights", "none"], "its own weights"),
         (["--preprocess", "auto"], "Expected --preprocess (none, unit"),
         (["--preprocess", "zscore"], "no preprocessing 'zscore'"),
-        (["--mean", "a,b,c"], "--mean is one number or R,G,B"),
+        (["--mean", "a,b,c"], "Expected --mean to be one number or R,G,B"),
         (["--std", "0"], "positive"),
         (["--size", "13"], "12 x 12 only"),
-        (["--percentile", "0"], "--percentile is above 0"),
-        (["--percentile", "nan"], "--percentile is above 0"),
+        (["--percentile", "0"], "Expected --percentile to be above 0"),
+        (["--percentile", "nan"], "Expected --percentile to be above 0"),
     ],
 )
 @pytest.mark.parametrize("command", ["explain", "layers"])
@@ -541,6 +546,25 @@ def test_version_and_help():
     assert succeed("--version") == f"rap-keras {rap_keras.__version__}\n"
     for command in ([], ["explain"], ["layers"], ["demo"]):
         assert "Usage" in succeed(*command, "--help")
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_help_is_in_groups_and_nothing_is_cut(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", width)
+    for command, groups in (
+        ("explain", "Model Method Target Images Output Performance Other"),
+        ("compare", "Model Method Target Images Output Performance Other"),
+        ("layers", "Model Method Target Images Output Other"),
+        ("benchmark", "Model Data Methods Metrics Performance Output Other"),
+        ("doctor", "Model Images Other"),
+    ):
+        text = succeed(command, "--help")
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        titles = re.findall(r"^╭─ (\w+) ─", text, re.M)
+        assert [title for title in titles if title in groups.split()] == groups.split()
+        assert "Options" not in titles
 
 
 def test_help_does_not_import_tensorflow():

@@ -99,9 +99,9 @@ def file(tmp_path):
 
 def test_doctor_tells_what_is_missing(file):
     told = succeed("doctor", f"{file}:net")
-    assert "unknown preprocessing, none used here: pass --preprocess" in told
+    assert "unknown preprocessing, none used here: pass the same --preprocess" in told
     assert "unknown preprocessing" not in succeed("doctor", f"{file}:net", "--preprocess", "unit")
-    assert "the map sums to a negative number" in succeed("doctor", f"{file}:negative")
+    assert "the map has a negative sum" in succeed("doctor", f"{file}:negative")
     result = run("doctor", f"{file}:odd")
     assert result.exit_code == 2
     assert "Sort     ??? none" in result.stdout
@@ -117,7 +117,9 @@ def test_doctor_names_the_layer_that_loses_relevance(file, monkeypatch):
     from rap_keras.cli import doctor
 
     monkeypatch.setattr(doctor, "TOLERATED", -1.0)
-    assert "does not keep the sum: see analyzer.conservation(x)" in succeed("doctor", f"{file}:net")
+    assert "does not conserve the sum: see analyzer.conservation(x)" in succeed(
+        "doctor", f"{file}:net"
+    )
 
 
 def test_what_loads_is_said_on_a_terminal_only(monkeypatch, capsys):
@@ -152,17 +154,17 @@ def test_completion_can_be_installed():
 @pytest.mark.parametrize(
     ("flags", "told", "pixels"),
     [
-        ([":net"], "--preprocess none", "pass --preprocess"),
+        ([":net"], "--preprocess none", "pass the same --preprocess"),
         ([":net", "--preprocess", "unit"], "--preprocess unit", ""),
         ([":net", "--mean", "-1,2,3.5", "--std", "2"], "--mean -1,2,3.5 --std 2", ""),
         (
             [":scaling"],
             "--preprocess none",
-            "scaled by its own Rescaling (scale): --preprocess none",
+            "scaled by the model's Rescaling (scale): --preprocess none",
         ),
-        ([":dividing"], "--preprocess none", "its own "),
-        ([":map"], "--preprocess none --target all", "pass --preprocess"),
-        ([":two", "--output", "b"], "--preprocess none --output b", "pass --preprocess"),
+        ([":dividing"], "--preprocess none", "the model's "),
+        ([":map"], "--preprocess none --target all", "pass the same --preprocess"),
+        ([":two", "--output", "b"], "--preprocess none --output b", "pass the same --preprocess"),
     ],
 )
 def test_the_command_that_doctor_tells_runs(flags, told, pixels, file, tmp_path):

@@ -167,7 +167,7 @@ def test_patterns(command, common, tmp_path):
     assert "needs --patterns FILE.npz" in fail(*start, one, "pattern.net")
     for file in ("patterns.npz", "nofile.npz"):
         message = fail(*start, one, "gradient", "--patterns", tmp_path / file)
-        assert "No --patterns are needed by gradient" in message
+        assert "Expected no --patterns, because gradient does not use any" in message
     message = fail(*start, one, "pattern.net", "--patterns", tmp_path / "nofile.npz")
     assert "nofile.npz" in message
     message = fail(*start, one, "pattern.net", "--patterns", image)
@@ -176,7 +176,7 @@ def test_patterns(command, common, tmp_path):
     succeed(*start, one, "pattern.net", "--patterns", tmp_path / "patterns.npz")
 
 
-def test_shared_flags_are_told_once():
+def test_shared_flags_are_defined_once():
     seen = []
 
     @shared_flags
@@ -228,7 +228,7 @@ def test_a_signal_leaves_nothing_behind(number, tmp_path):
     _, told = process.communicate()
     assert process.returncode == 128 + number
     assert told == (
-        f"rap-keras: stopped by {number.name}; nothing is left half-written: run the same command "
+        f"rap-keras: stopped by {number.name}; no incomplete files are left. Run the same command "
         "again.\n"
     )
     assert files(tmp_path) == []

@@ -1,0 +1,48 @@
+"""Logits and probabilities of the neurons that are explained."""
+
+from typing import Any
+
+import numpy as np
+
+
+def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+    """The sum of the explained logits, float64 of shape `(batch,)` or `(batch, k)`.
+
+    Args:
+        logits: `(batch, ...)`.
+        neurons: As `Explanation.neurons`.
+    """
+    flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)
+    if neurons is None:
+        return flat.sum(1)
+    if neurons.dtype == bool:
+        return np.where(neurons.reshape(flat.shape), flat, 0).sum(1)
+    if neurons.ndim == 2:
+        return np.take_along_axis(flat, neurons, 1)
+    return flat[np.arange(len(flat)), neurons]
+
+
+def explained_probabilities(
+    logits: np.ndarray, neurons: np.ndarray, head: Any
+) -> np.ndarray | None:
+    """The probabilities of the explained classes, float64 of shape `(batch,)` or `(batch, k)`.
+
+    Args:
+        logits: `(batch, classes)`; `(batch, 1)` or `(batch,)` for one output.
+        neurons: As `Explanation.neurons`.
+        head: As `Explanation.head`; None with several logits counts as a softmax, as in
+            `rap_keras.evaluation`.
+
+    Returns:
+        None for a regression and for a region.
+    """
+    # Imported here, because it loads SciPy.
+    from rap_keras.evaluation.heads import both_classes, probabilities
+
+    if neurons.dtype == bool or logits.ndim > 2:
+        return None
+    flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)
+    if flat.shape[1] == 1 and head != "sigmoid":
+        return None
+    found = probabilities(both_classes(flat, head), head)
+    return None if found is None else explained_sum(found, neurons)
