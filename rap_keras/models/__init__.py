@@ -1,4 +1,4 @@
-"""Image classifiers by name, with what it takes to show them an image."""
+"""Image classifiers by name, with their preprocessing and class names."""
 
 from rap_keras.models.applications import Application, applications
 from rap_keras.models.loaded import LoadedModel

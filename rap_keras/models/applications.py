@@ -24,7 +24,7 @@ _OTHER_SIZES = {
 
 @dataclass(frozen=True)
 class Application:
-    """One of the ImageNet classifiers of `keras.applications`."""
+    """An ImageNet classifier of `keras.applications`."""
 
     build: Callable[..., Any]
     preprocess_input: Callable[..., Any]
@@ -33,12 +33,17 @@ class Application:
 
 @functools.cache
 def applications() -> dict[str, Application]:
-    """The classifiers of `keras.applications` by their names in lower case."""
+    """Returns the classifiers of `keras.applications` by their names in lower case.
+
+    Example:
+        >>> rap_keras.models.applications()["vgg16"].default_size
+        224
+    """
     import keras
 
     table = {}
     for name, build in vars(keras.applications).items():
-        # Models have capitals; what else there is are modules and private names.
+        # Only models begin with a capital letter.
         if name[0].isupper():
             module = sys.modules[build.__module__]
             size = _OTHER_SIZES.get(name.lower(), _DEFAULT_SIZE)
@@ -47,11 +52,11 @@ def applications() -> dict[str, Application]:
 
 
 def imagenet_classes() -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """WordNet's ids and the names of ImageNet's classes."""
+    """Returns WordNet's ids and the names of ImageNet's classes, or None for both."""
     from keras.applications.imagenet_utils import decode_predictions
 
     try:
         best = decode_predictions(np.eye(IMAGENET_CLASSES, dtype=np.float32), top=1)
-    except Exception:  # the list of names is one more download; maps do not depend on it
+    except Exception:  # the list of names is another download, which maps do not need
         return None, None
     return tuple(synset for ((synset, _, _),) in best), tuple(name for ((_, name, _),) in best)

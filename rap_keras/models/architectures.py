@@ -1,4 +1,4 @@
-"""The networks of the bundled models, built in code, with random weights."""
+"""The architectures of the bundled models, with random weights."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ CLASSES = 10
 
 
 def build_vgg(normalised: bool = False) -> keras.Model:
-    """A plain stack of convolutions and poolings, read out by dense layers.
+    """Builds a plain stack of convolutions and poolings with dense layers at the end.
 
     Args:
-        normalised: The convolutions but the first (the largest, where it would cost most) are followed
-            by batch normalisation, for training.
+        normalised: For training, add batch normalisation after each convolution except the first, where
+            it would be most expensive.
     """
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
@@ -36,7 +36,7 @@ def build_vgg(normalised: bool = False) -> keras.Model:
 
 
 def build_residual() -> keras.Model:
-    """Residual blocks with batch normalisation, read out by global average pooling."""
+    """Builds residual blocks with batch normalisation and global average pooling."""
 
     def conv(x: Any, name: str, width: int, size: int, stride: int = 1) -> Any:
         x = layers.Conv2D(
@@ -48,7 +48,7 @@ def build_residual() -> keras.Model:
     x = layers.ReLU(name="stem_relu")(conv(inputs, "stem", 16, 3, stride=2))
     for block, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
         name = f"block{block}"
-        # A block that changes shape needs a projection for its skip to fit.
+        # A block that changes the shape needs a projection in its skip connection.
         skip = x if stride == 1 else conv(x, f"{name}_skip", width, 1, stride)
         x = layers.ReLU(name=f"{name}_relu1")(conv(x, f"{name}_1", width, 3, stride))
         x = layers.Add(name=f"{name}_add")([conv(x, f"{name}_2", width, 3), skip])
@@ -60,18 +60,18 @@ def build_residual() -> keras.Model:
 
 
 def build_vit() -> keras.Model:
-    """A vision transformer: 64 patches of 8 x 8 pixels and a class token.
+    """Builds a vision transformer with 64 patches of 8 x 8 pixels and a class token.
 
-    Four blocks of Dosovitskiy et al. 2021 (arXiv 2010.11929) with normalization first. The patches are
-    embedded by three convolutions of stride 2, with which small transformers train better (Xiao et al.
-    2021, arXiv 2106.14881).
+    It has four blocks as in Dosovitskiy et al. 2021 (arXiv 2010.11929), with normalization first. Three
+    convolutions of stride 2 embed the patches, because small transformers then train better (Xiao et
+    al. 2021, arXiv 2106.14881).
 
     Raises:
-        InputError: If Keras is older than 3.
+        InputError: Keras is older than 3.
     """
     if not keras.__version__.startswith("3"):
         raise InputError(
-            f"Expected Keras 3 to build the vision transformer, got Keras {keras.__version__}; "
+            f"Expected Keras 3 to build the vision transformer, got Keras {keras.__version__}: "
             "install Keras 3 or load another model."
         )
     width, heads, blocks = 96, 4, 4
@@ -102,7 +102,7 @@ def build_vit() -> keras.Model:
 
 
 def build_convnext() -> keras.Model:
-    """A small ConvNeXt (Liu et al. 2022, arXiv 2201.03545): two stages, of 16 x 16 and 8 x 8 cells."""
+    """Builds a small ConvNeXt (Liu et al. 2022, arXiv 2201.03545) with two stages."""
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
     for stage, (width, size, blocks) in enumerate([(48, 4, 3), (96, 2, 4)], start=1):
@@ -126,11 +126,10 @@ def build_convnext() -> keras.Model:
 
 
 def build_segmentation() -> keras.Model:
-    """A small U-Net (Ronneberger et al. 2015, arXiv 1505.04597): a class for each pixel.
+    """Builds a small U-Net (Ronneberger et al. 2015, arXiv 1505.04597), which classifies each pixel.
 
     Returns:
-        The model with random weights; its logits, `(n, 64, 64, 11)`, are of the background and of the
-        ten digits.
+        The model. Its logits `(n, 64, 64, 11)` are those of the background and the ten digits.
     """
 
     def double_conv(x: Any, name: str, width: int) -> Any:

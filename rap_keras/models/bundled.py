@@ -1,6 +1,6 @@
-"""The small networks that ship with the package, ready without download or training.
+"""The small models that are bundled with the package. They need no download and no training.
 
-They are built in code and get their weights from arrays, because no model file is read by every Keras.
+They are built in code, with weights from arrays, because no model file works in every version of Keras.
 """
 
 from collections.abc import Callable
@@ -30,21 +30,21 @@ _BUILDERS: dict[Name, Callable[[], keras.Model]] = {
 
 
 def load(name: Name) -> keras.Model:
-    """Load a network for `rap_keras.datasets.cluttered_digits` scenes.
+    """Loads a model for scenes of `rap_keras.datasets.cluttered_digits`.
 
     Args:
-        name: A classifier, `"vgg"` (plain convolutions, pooling and dense layers), `"residual"`
+        name: A classifier: `"vgg"` (plain convolutions, pooling and dense layers), `"residual"`
             (residual blocks with batch normalisation and global average pooling), `"convnext"` (blocks
-            of depthwise convolutions and layer normalisation) or `"vit"` (a vision transformer, of
-            Keras 3); or `"segmentation"` (a U-Net).
+            of depthwise convolutions and layer normalisation) or `"vit"` (a vision transformer, which
+            needs Keras 3). Or `"segmentation"` (a U-Net).
 
     Returns:
-        An uncompiled model, of whatever Keras is installed, from scenes scaled by
-        `rap_keras.datasets.preprocess`, of shape `(n, 64, 64, 3)`, to 10 logits (no softmax); of the
-        segmentation network to 11 for each pixel, `(n, 64, 64, 11)`, background first.
+        An uncompiled model. Its input is a batch of scenes `(n, 64, 64, 3)`, scaled by
+        `rap_keras.datasets.preprocess`. Its output is 10 logits (no softmax), or for the segmentation
+        model 11 logits per pixel, `(n, 64, 64, 11)`, the background first.
 
     Raises:
-        InputError: If there is no bundled model of that name, or it needs another Keras.
+        InputError: There is no bundled model with this name, or it needs another version of Keras.
 
     Example:
         >>> rap_keras.bundled.load("vgg").output_shape
@@ -60,13 +60,13 @@ def load(name: Name) -> keras.Model:
 
 
 def labels(name: Name) -> tuple[str, ...]:
-    """The names of the classes of a network."""
+    """Returns the names of a model's classes."""
     digits = tuple(str(digit) for digit in range(10))
     return ("background", *digits) if name == "segmentation" else digits
 
 
 def arrays(model: keras.Model) -> dict[str, np.ndarray]:
-    """The weights of a model as `load` reads them from a file."""
+    """Returns the weights of a model in the form that `load` reads from a file."""
     return {
         _key(layer, k): array
         for layer in model.layers

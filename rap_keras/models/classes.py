@@ -1,4 +1,4 @@
-"""What the classes of a model are called."""
+"""The names of a model's classes."""
 
 import csv
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from rap_keras.errors import InputError
 
 
 def read_classes(text: str) -> tuple[str, ...]:
-    """The names of a model's classes, in the order of the neurons.
+    """Reads the names of a model's classes, in the model's order.
 
     Args:
-        text: Names, separated by commas; or a file with one name a line; or a .csv file with the columns
-            class_index and synset (or class).
+        text: Names separated by commas, a .txt file with one name per line, or a .csv file with the
+            columns class_index and synset (or class).
     """
     path = Path(text)
     if path.suffix not in (".csv", ".txt"):
@@ -21,12 +21,14 @@ def read_classes(text: str) -> tuple[str, ...]:
         try:
             content = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The file of classes {text!r} cannot be read ({error}).") from error
+            raise InputError(
+                f"The file with class names {text!r} cannot be read ({error}): check its path."
+            ) from error
         names = _table(content, text) if path.suffix == ".csv" else content.splitlines()
     names = [name.strip() for name in names]
     if not all(names) or len(set(names)) < len(names):
         raise InputError(
-            f"Expected the classes {text!r} to be different names, none of them empty."
+            f"Expected classes to be different names, none of them empty, got {text!r}.", "classes"
         )
     return tuple(names)
 
@@ -38,5 +40,6 @@ def _table(content: str, path: str) -> list[str]:
         return [by_index[k] for k in range(len(rows))]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"Expected {path!r} to have the columns class_index (0, 1, ...) and synset or class."
+            f"Expected {path!r} to have the columns class_index (0, 1, ...) and synset or class: add "
+            "them."
         ) from error

@@ -1,4 +1,4 @@
-"""What Keras 3 writes into `.h5` files but does not read: raw operations (`x / 127.5`), axes."""
+"""Parts of `.h5` files that Keras 3 writes but cannot read: raw operations (`x / 127.5`) and axes."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from rap_keras.backends.version import has_keras3, keras_release
 
 
 def raw_operations(path: Path) -> dict[str, Any]:
-    """The `custom_objects` with which Keras reads the raw operations of an HDF5 file, if it has any."""
+    """Returns the `custom_objects` that Keras needs to read the raw operations of an HDF5 file."""
     found = set(_operation_names(_config(path)))
     if not found or not has_keras3():
         return {}
@@ -24,10 +24,10 @@ def raw_operations(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def with_axes(path: Path) -> Iterator[Path]:
-    """A file whose layers Keras reads with their axes, which Keras before 3.9 forgets.
+    """Yields a file whose layers keep their axes when Keras reads it.
 
-    It forgets `axis=1`, silently, but not `axis=[1]`, as Keras 2 wrote: then this is a copy that is
-    removed afterwards, else the file itself.
+    Keras before 3.9 silently ignores `axis=1`, but not `axis=[1]`, which Keras 2 wrote. If it is needed,
+    the file is a corrected copy, which is removed afterwards.
     """
     import h5py
 
@@ -50,7 +50,7 @@ def _config(path: Path) -> Any:
 
 
 def _list_axes(config: Any) -> bool:
-    """Writes the axes of a model's layers as lists, in nested models too; whether there are any."""
+    """Turns the axes of layers into lists, also in nested models. Returns whether there are any."""
     found = False
     if isinstance(config, dict):
         layers = config.get("layers")
@@ -66,7 +66,7 @@ def _list_axes(config: Any) -> bool:
 
 
 class _Reader:
-    """Makes the operation of a name, or the layer: there are both `ops.Add` and `layers.Add`."""
+    """Creates an operation or a layer of the same name, such as `ops.Add` and `layers.Add`."""
 
     def __init__(self, name: str, operation: Any) -> None:
         import keras
@@ -75,12 +75,12 @@ class _Reader:
         self.layer = getattr(keras.layers, name, operation)
 
     def from_config(self, config: dict[str, Any]) -> Any:
-        """The operation or the layer."""
+        """Returns the operation or the layer."""
         return (self.layer if "trainable" in config else self.operation).from_config(config)
 
 
 def _operation_names(config: Any) -> Iterator[str]:
-    """The classes of what a model calls and is no layer, in nested models too."""
+    """Yields the class names of operations that are not layers, also in nested models."""
     if isinstance(config, dict):
         if "inbound_nodes" in config and "dtype" not in config["config"]:
             yield config["class_name"]

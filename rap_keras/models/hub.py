@@ -1,4 +1,4 @@
-"""The image classifiers of KerasHub, by the name of a preset or the folder of one."""
+"""The image classifiers of KerasHub, by the name or the folder of a preset."""
 
 import importlib.util
 import sys
@@ -17,26 +17,25 @@ from rap_keras.support.text import first_line
 
 
 def check_installed(spec: str) -> None:
-    """Refuses a preset if KerasHub is not installed, without loading it."""
+    """Raises an error if KerasHub is not installed, without importing it."""
     if "keras_hub" not in sys.modules and importlib.util.find_spec("keras_hub") is None:
         raise _not_installed(spec, "No module named 'keras_hub'")
 
 
 def _not_installed(spec: str, why: str) -> InputError:
-    return InputError(f"{spec} needs KerasHub ({why}): pip install 'keras-hub>=0.32'.")
+    return InputError(f"{spec} needs KerasHub ({why}): run pip install 'keras-hub>=0.32'.")
 
 
 def load_preset(spec: str, published: bool = True) -> RawModel:
-    """Loads an image classifier of KerasHub, downloaded where it is not on this machine.
+    """Loads an image classifier of KerasHub, and downloads it if necessary.
 
     Args:
         spec: `hub:` and the name of a preset (`hub:resnet_50_imagenet`), its handle at Kaggle or Hugging
-            Face (`hub:hf://keras/resnet_50_imagenet`), or the folder of a saved one.
-        published: With the preset's own weights, or else with random ones.
+            Face (`hub:hf://keras/resnet_50_imagenet`), or the folder of a saved preset.
+        published: Whether to load the preset's weights; otherwise they are random.
 
     Raises:
-        InputError: KerasHub is not installed, or has no such image classifier, or it cannot be
-            downloaded.
+        InputError: KerasHub is not installed, has no such image classifier, or cannot download it.
     """
     preset = spec.removeprefix(PREFIX)
     try:
@@ -48,14 +47,14 @@ def load_preset(spec: str, published: bool = True) -> RawModel:
         some = "resnet_50_imagenet, vit_base_patch16_224_imagenet"
         raise InputError(
             f"KerasHub has no image classifier {preset!r}: name one of its presets ({some}, ...) or "
-            "the folder of a saved one."
+            "the folder of a saved preset."
         )
     try:
         model = keras_hub.models.ImageClassifier.from_preset(preset, load_weights=published)
     except Exception as error:
-        what = "loaded" if Path(preset).is_dir() else "downloaded and loaded"
+        action = "loaded" if Path(preset).is_dir() else "downloaded and loaded"
         raise InputError(
-            f"The preset {preset!r} cannot be {what} as an image classifier ({first_line(error)})."
+            f"The preset {preset!r} cannot be {action} as an image classifier ({first_line(error)})."
         ) from error
     imagenet = published and _is_imagenet(preset, model)
     synsets, labels = imagenet_classes() if imagenet else (None, None)
@@ -64,14 +63,14 @@ def load_preset(spec: str, published: bool = True) -> RawModel:
 
 
 def _preprocessing(model: Any) -> tuple[Preprocess | None, tuple[int, int] | None]:
-    """What a classifier does with pixels, at whatever size they are, and the size that it wants."""
+    """Returns a classifier's preprocessing, for images of any size, and its input size."""
     preprocessor = model.preprocessor
     if preprocessor is None:
         return None, None
     converter: Any = getattr(preprocessor, "image_converter", None)
     size = getattr(converter, "image_size", None)
     if size is not None:
-        converter.image_size = None  # Images are resized before, with their boxes and masks.
+        converter.image_size = None  # images are resized earlier, together with boxes and masks
         size = (int(size[0]), int(size[1]))
 
     def preprocess(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -81,7 +80,7 @@ def _preprocessing(model: Any) -> tuple[Preprocess | None, tuple[int, int] | Non
 
 
 def _is_imagenet(preset: str, model: Any) -> bool:
-    """Presets do not name their classes; those with ImageNet's 1000 have it in their own name."""
+    """Whether a preset has ImageNet's 1000 classes. Presets do not name their classes."""
     name = preset.rstrip("/").rpartition("/")[2]
     classes = model.output_shape[-1] == IMAGENET_CLASSES
     return classes and ("imagenet" in name or "in1k" in name)

@@ -1,4 +1,4 @@
-"""A loaded model of images: what it takes, what its classes are called, and how it runs."""
+"""A loaded image model, with its preprocessing and class names."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 @dataclass(frozen=True)
 class RawModel:
-    """A model as it comes, before the choices of the user; None is what it does not say."""
+    """A model before the user's choices. None stands for what is unknown."""
 
     model: Any
     name: str
@@ -32,17 +32,22 @@ class RawModel:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model of images, most often a classifier, and what it takes to show it one.
+    """An image model, usually a classifier, with its preprocessing and class names.
 
     Attributes:
-        model: The Keras model: one input `(height, width, 3)`.
-        name: What it was asked for by.
-        input_size: The `(height, width)` of its images; `None` if it takes any.
+        model: The Keras model. It has one input, `(height, width, 3)` or `(height, width, 1)`.
+        name: The name that it was loaded by.
+        input_size: The `(height, width)` of its images; None if it accepts any size.
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
-        labels: The names of its classes, if they are known.
-        weights: Where its weights are from: "imagenet", "none" (random), a file, or "own".
-        synsets: WordNet's ids of its classes, if they are ImageNet's.
-        output: Which output of a model with several is meant, by name or number.
+        labels: The names of its classes, if known.
+        weights: The source of its weights: "imagenet", "none" (random), a file, or "own" (the model's).
+        synsets: The WordNet ids of its classes, if they are ImageNet's.
+        output: The name or number of the output to explain, if the model has several.
+
+    Example:
+        >>> loaded = rap_keras.models.load_model("bundled:vgg")
+        >>> loaded.logits(loaded.preprocess(np.zeros((2, 64, 64, 3), np.uint8))).shape
+        (2, 10)
     """
 
     model: Any
@@ -55,54 +60,54 @@ class LoadedModel:
     output: str | int | None = None
 
     def check_classifier(self) -> None:
-        """Refuses a model that has something else than one output vector of classes."""
+        """Raises an error if the output of the model is not one vector of classes."""
         from rap_keras.backends.choice import ends_of
 
         _, outputs = ends_of(self.model)
         if len(outputs) != 1:
             raise InputError(
-                f"{self.name} is no classifier with one output, but has {len(outputs)}."
+                f"Expected a classifier with one output, got {self.name}, which has {len(outputs)}."
             )
         if len(outputs[0].shape) != 2:
             raise InputError(
-                f"{self.name} is no classifier: its output is not one vector of classes, but has the "
-                f"shape {tuple(outputs[0].shape)}."
+                f"Expected a classifier, whose output is one vector of classes, got {self.name} with an "
+                f"output of shape {tuple(outputs[0].shape)}."
             )
         if outputs[0].shape[-1] == 1 and not self.is_binary:
             raise InputError(
-                f"{self.name} is not a classifier: its output is one number without a sigmoid. If that "
-                "is the logit of two classes, end the model with a sigmoid."
+                f"Expected a classifier, got {self.name}, whose output is one number without a sigmoid: "
+                "if it is the logit of two classes, end the model with a sigmoid."
             )
 
     @property
     def head(self) -> str | None:
-        """The activation that makes probabilities of the logits, "softmax" or "sigmoid", or None."""
+        """The activation that turns the logits into probabilities: "softmax", "sigmoid" or None."""
         return self.network.head
 
     @property
     def is_binary(self) -> bool:
-        """Whether its output is one number with a sigmoid, for class 1 against class 0."""
-        # The graph of a Keras 2 model has its head as a layer.
+        """Whether the output is one number with a sigmoid, for class 1 against class 0."""
+        # In the graph of a Keras 2 model the head is a layer.
         shape = self.network.graph.shapes[self.network.graph.output]
         return self.head == "sigmoid" and shape[1:] in ((), (1,))
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
-        """What the model computes of preprocessed images, before any softmax.
+        """Computes the model's output before any softmax or sigmoid.
 
         Args:
-            x: A batch, as `preprocess` gives it.
+            x: A batch, as returned by `preprocess`.
 
         Returns:
-            The logits, `(n, classes)` of a classifier.
+            The logits; for a classifier `(n, classes)`.
 
         Raises:
-            InputError: If the model's graph cannot be followed, or x does not fit it.
+            InputError: The model's graph cannot be traced, or x does not fit the model.
         """
         arrays, _ = self.network.read(x, check_finite=False)
         return self.network.logits(arrays)
 
     def enlarged(self, size: tuple[int, int]) -> "LoadedModel":
-        """The same model for images of another size than its own.
+        """Returns a copy of the model for images of another size.
 
         Args:
             size: Height and width.
@@ -111,7 +116,7 @@ class LoadedModel:
             A copy with the same weights.
 
         Raises:
-            InputError: Its weights depend on the size, or it cannot be copied.
+            InputError: The weights depend on the size, or the model cannot be copied.
         """
         import keras
 
@@ -120,22 +125,22 @@ class LoadedModel:
                 self.model, input_tensors=keras.Input((*size, channels_of(self.model)))
             )
             clone.set_weights(self.model.get_weights())
-        except Exception as error:  # whatever a layer says of a size that it was not made for
+        except Exception as error:  # layers raise any error about a wrong size
             raise InputError(
-                f"Expected a model that takes images of {size[0]} x {size[1]} pixels as well, but "
-                f"{self.name} is made for {self.input_size} alone ({first_line(error)})."
+                f"Expected a model that also accepts images of {size[0]} x {size[1]} pixels, got "
+                f"{self.name}, which accepts only {self.input_size} ({first_line(error)})."
             ) from error
         return dataclasses.replace(self, model=clone, input_size=size)
 
     def with_labels(self, labels: Sequence[str]) -> "LoadedModel":
-        """The same model with names for its classes.
+        """Returns the same model with names for its classes.
 
         Args:
-            labels: A name for each neuron; for one output with a sigmoid, the names of classes 0 and 1,
-                or one NAME for class 1, which makes class 0 "not NAME".
+            labels: A name for each class. For a single sigmoid output, the names of classes 0 and 1, or
+                only a NAME for class 1; class 0 is then "not NAME".
 
         Raises:
-            InputError: There are more or fewer names than neurons.
+            InputError: There are more or fewer names than classes.
         """
         graph = self.network.graph
         shape = graph.shapes[graph.output]
@@ -153,10 +158,12 @@ class LoadedModel:
         return dataclasses.replace(self, labels=tuple(labels))
 
     def of_output(self, output: str | int | None) -> "LoadedModel":
-        """The same model for one of its outputs; names are kept where it is the one that had them.
+        """Returns the same model for one of its outputs.
+
+        Class names are kept only for the output that has them.
 
         Args:
-            output: Its name or number; None: as it is.
+            output: The name or number of the output; None returns the model unchanged.
 
         Raises:
             InputError: There is no such output.
@@ -170,14 +177,14 @@ class LoadedModel:
         return dataclasses.replace(self, output=output, labels=None, synsets=None)
 
     def randomised(self, stage: str, seed: int) -> "LoadedModel":
-        """A copy with random parameters in its last layers, see `rap_keras.models.randomised`."""
+        """Returns a copy with random parameters, see `rap_keras.models.randomised`."""
         return dataclasses.replace(self, model=randomised(self.model, stage, seed))
 
     @functools.cached_property
     def network(self) -> "Network":
-        """The model at work, traced and checked once for all that compute with it.
+        """The model as a graph, which is traced and checked only once.
 
-        `create_analyzer` and `patterns.Statistics` take it in place of the model.
+        `create_analyzer` and `patterns.Statistics` accept it in place of the model.
         """
         from rap_keras.backends.choice import open_network
 
@@ -187,7 +194,7 @@ class LoadedModel:
 
 
 def channels_of(model: Any) -> int:
-    """Of a model that takes images: 3, or 1 for grey ones."""
+    """Returns the number of channels of a model's images: 3, or 1 for grey images."""
     from rap_keras.backends.choice import ends_of
 
     return int(ends_of(model)[0][0].shape[-1])

@@ -1,4 +1,4 @@
-"""Models of images by name: Keras applications, KerasHub presets, bundled networks, your own."""
+"""Image models by name: Keras applications, KerasHub presets, bundled models and your own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,34 +37,33 @@ def load_model(
     """Loads a model of RGB or grey images by its specification.
 
     Args:
-        spec: The name of an application (`vgg16`, `resnet50`, ...), `bundled:vgg` or another of
-            `rap_keras.bundled`, `hub:PRESET` (an image classifier of KerasHub, downloaded, or the
-            folder of a saved one), a file `FILE.keras` or `FILE.h5`, or `FILE.py:function`, a function
-            without arguments that returns the model; or a Keras model itself.
-        weights: `imagenet` (the published ones), `none` (random ones) or a file of weights. The
-            first two choose between the weights of an application or a preset; other models have their
-            own.
+        spec: A Keras model, or one of these: the name of an application (`vgg16`, `resnet50`, ...);
+            `bundled:vgg` or another model of `rap_keras.bundled`; `hub:PRESET`, an image classifier of
+            KerasHub (its name or the folder of a saved preset); a file `FILE.keras` or `FILE.h5`;
+            `FILE.py:function`, a function without arguments that returns the model.
+        weights: `imagenet` (the published weights), `none` (random weights) or a weights file. The first
+            two are for applications and presets; other models come with their weights.
         preprocess: How pixels in 0..255 become the model's input: `auto` (as the application, the
-            preset or the bundled model wants it), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
-            `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, over standard
+            preset or the bundled model expects), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
+            `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, divided by standard
             deviation), or the name of an application. Your own model needs one of these, or
-            `mean` or `std`. A model of grey images takes the luma of the pixels (ITU-R BT.601).
-        mean: What to subtract from each channel, or from all, after `preprocess`; with `auto`, from
-            the pixels in 0..255.
-        std: What to divide each channel by, or all, after that.
-        size: The height and width of the images, where the model takes any.
-        output: Which output of a model with several is meant: the name of its layer, its key where the
+            `mean` or `std`. For a model of grey images, pixels become their luma (ITU-R BT.601).
+        mean: The value to subtract after `preprocess`, one number or one per channel. With `auto`, it is
+            subtracted from the pixels in 0..255.
+        std: The value to divide by after that, one number or one per channel.
+        size: The height and width of the images, if the model accepts any size.
+        output: The output to explain, if the model has several: the name of its layer, its key if the
             model returns a dict, or its number.
 
     Raises:
-        InputError: If there is no such model, weights or preprocessing, or they do not fit.
+        InputError: There is no such model, weights or preprocessing, or they do not fit together.
 
     Example:
         >>> loaded = rap_keras.models.load_model("bundled:vgg")
         >>> loaded.input_size, loaded.labels[:3]
         ((64, 64), ('0', '1', '2'))
     """
-    # What can be checked at once comes before a download.
+    # Check the arguments before a download.
     check_request(spec, weights, preprocess, mean, std, size)
     chosen = chosen_preprocess(preprocess, mean, std)
     if not isinstance(spec, str):
@@ -88,7 +87,7 @@ def load_model(
     if chosen is None:
         raise InputError(
             f"Expected preprocess ({', '.join(SCALINGS)} or the name of an application), or mean and "
-            f"std, to tell how {loaded.name} wants its pixels, got none of them.",
+            f"std, for {loaded.name}, got none of them: pass the preprocessing of its training data.",
             ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
@@ -107,7 +106,7 @@ def _application(name: str, weights: str) -> RawModel:
     application = applications()[name]
     published = weights == "imagenet"
     try:
-        # Relevance starts at logits, so the model need not go on to probabilities.
+        # Relevance starts at the logits, so the model does not need a softmax.
         model = application.build(
             weights="imagenet" if published else None, classifier_activation=None
         )
@@ -116,7 +115,7 @@ def _application(name: str, weights: str) -> RawModel:
             raise
         raise InputError(
             f"The ImageNet weights of {name} cannot be downloaded ({first_line(error)}): pass "
-            'weights=FILE, or weights="none" for random ones.',
+            'weights=FILE, or weights="none" for random weights.',
             "weights",
         ) from error
     synsets, labels = imagenet_classes() if published else (None, None)
@@ -147,7 +146,7 @@ def _own(spec: str) -> RawModel:
     raise no_model(spec)
 
 
-# What Keras says of a class that it does not find.
+# Parts of Keras's messages about classes that it cannot find.
 _MISSING_CODE = ("Could not locate", "Unknown layer", "cannot be imported")
 
 
@@ -165,10 +164,10 @@ def _read(path: Path) -> Any:
     except Exception as error:
         hint = ""
         if any(words in str(error) for words in _MISSING_CODE):
-            hint = ": Keras needs the code of your own classes: name FILE.py:function that loads it"
+            hint = ": Keras needs the code of your classes, so name FILE.py:function that loads it"
         if "unsafe deserialization" in str(error) or "safe_mode=False" in str(error):
             raise InputError(
-                f"The model file {str(path)!r} has a Lambda layer of Python code, which Keras loads "
+                f"The model file {str(path)!r} has a Lambda layer with Python code, which Keras loads "
                 "only if you trust it: name FILE.py:function that returns "
                 "keras.saving.load_model(file, safe_mode=False)."
             ) from error
@@ -182,22 +181,24 @@ def _load_weights(model: Any, weights: str) -> None:
         model.load_weights(Path(weights))
     except Exception as error:
         raise InputError(
-            f"The weights file {weights!r} does not fit {model.name} ({first_line(error)})."
+            f"The weights file {weights!r} does not fit {model.name} ({first_line(error)}): pass the "
+            "weights of this model."
         ) from error
 
 
 def _call(path: Path, function: str) -> Any:
-    """The model a function of a Python file returns."""
+    """Returns the model that a function in a Python file creates."""
     try:
         return load_function(path, function)()
     except Exception as error:
         raise InputError(
-            f"{function or 'A function'} of {str(path)!r} gave no model ({first_line(error)})."
+            f"Expected {function or 'a function'} in {str(path)!r} to return a model, got an error "
+            f"({first_line(error)})."
         ) from error
 
 
 def _input_size(loaded: RawModel, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size of the model's images, which also makes sure that it takes images."""
+    """Returns the size of the model's images. Raises an error if the model does not take images."""
     from rap_keras.backends.choice import ends_of
 
     name = loaded.name
@@ -205,24 +206,29 @@ def _input_size(loaded: RawModel, size: int | tuple[int, int] | None) -> tuple[i
         inputs, _ = ends_of(loaded.model)
     except InputError as error:
         raise InputError(
-            f"{name} is no Keras model with a defined input and output. {error}"
+            f"Expected a Keras model with a defined input and output, got {name}. {error}"
         ) from error
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[-1] not in (1, 3):
         raise InputError(
-            f"{name} does not take images (height, width, 3) or (height, width, 1), but {shape[1:]}."
+            f"Expected a model of images (height, width, 3) or (height, width, 1), got {name}, whose "
+            f"input is {shape[1:]}."
         )
-    wanted = (size, size) if isinstance(size, int) else size
+    given = (size, size) if isinstance(size, int) else size
     height, width = shape[1:3]
     if height is not None and width is not None:
-        if wanted not in (None, (height, width)):
-            raise InputError(f"{name} takes images of {height} x {width} only: leave out the size.")
+        if given not in (None, (height, width)):
+            raise InputError(
+                f"Expected no size, because {name} accepts only images of {height} x {width}: leave out "
+                "size.",
+                "size",
+            )
         return height, width
-    return wanted or loaded.default_size
+    return given or loaded.default_size
 
 
 def _of_grey(scale: Preprocess, name: str) -> Preprocess:
-    """RGB pixels as luma, then scaled."""
+    """Returns a preprocessing that turns RGB pixels into luma and then scales them."""
 
     def preprocess(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         luma = images @ np.array([299, 587, 114], np.uint32)  # ITU-R BT.601, in thousandths
@@ -230,12 +236,12 @@ def _of_grey(scale: Preprocess, name: str) -> Preprocess:
 
     try:
         fits = preprocess(np.zeros((1, 1, 1, 3), np.uint8)).shape == (1, 1, 1, 1)
-    except Exception:  # whatever a preprocessing of three channels says of one
+    except Exception:  # a preprocessing for three channels can raise any error about one
         fits = False
     if not fits:
         raise InputError(
-            f"{name} takes grey images, whose pixels are scaled alike: pass preprocess none, unit or "
-            "tf, or mean and std of one number.",
+            f"Expected a preprocessing of one channel, because {name} takes grey images: pass "
+            "preprocess none, unit or tf, or one number for mean and std.",
             ("preprocess", "mean", "std"),
         )
     return preprocess

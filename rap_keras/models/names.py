@@ -1,4 +1,4 @@
-"""Names of models, without loading Keras."""
+"""Names of models, without importing Keras."""
 
 import ast
 import functools
@@ -18,9 +18,9 @@ BundledName = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
 
 @functools.cache
 def application_names() -> frozenset[str]:
-    """The classifiers of `keras.applications` in lower case, read from the source of Keras.
+    """Returns the classifiers of `keras.applications` in lower case, read from the source of Keras.
 
-    Empty if a release of Keras keeps its source elsewhere.
+    Empty if they cannot be found there.
     """
     spec = importlib.util.find_spec("keras")
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -41,13 +41,13 @@ def _imported(file: Path) -> list[str]:
 
 
 def unknown_model(spec: str) -> InputError:
-    """The error about an unknown model."""
+    """Returns the error about an unknown model."""
     names = [
         *sorted(application_names()),
         *(f"{BUNDLED}{name}" for name in get_args(BundledName)),
     ]
     advice = did_you_mean(spec, names) or _FORMS
-    return InputError(f"There is no model {spec!r}: {advice} (rap-keras models lists all.)")
+    return InputError(f"There is no model {spec!r}: {advice} (rap-keras models lists all models.)")
 
 
 _FORMS = (
@@ -57,15 +57,15 @@ _FORMS = (
 
 
 def bundled_name(spec: str) -> str | None:
-    """The name of a bundled network in `bundled:NAME` or `embedded:NAME`; None of other models."""
+    """Returns NAME of a bundled model `bundled:NAME` or `embedded:NAME`; None for other models."""
     prefix = next((prefix for prefix in (BUNDLED, ALIAS) if spec.startswith(prefix)), None)
     return None if prefix is None else spec.removeprefix(prefix)
 
 
 def check_bundled(name: str) -> None:
-    """Refuses unknown bundled networks."""
+    """Raises an error if there is no bundled model of this name."""
     if name not in get_args(BundledName):
         hint = did_you_mean(name, get_args(BundledName)) or (
             f"choose one of {', '.join(get_args(BundledName))}."
         )
-        raise InputError(f"There is no bundled network {name!r}: {hint}")
+        raise InputError(f"There is no bundled model {name!r}: {hint}")

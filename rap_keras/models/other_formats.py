@@ -1,4 +1,4 @@
-"""Model files that Keras does not load: their format, and how to explain the model."""
+"""Model files that Keras cannot load: their format, and how to explain the model."""
 
 from pathlib import Path
 
@@ -6,28 +6,29 @@ from rap_keras.backends.version import has_keras3
 
 _WRAP = (
     'wrap it in Keras, layer = keras.layers.TFSMLayer({folder!r}, call_endpoint="serving_default"), and '
-    "name FILE.py:function that returns keras.Model(x, layer(x)); gradient, integrated_gradients, "
-    "smoothgrad, occlusion and rise can explain that, but methods with rules need the layers"
+    "name FILE.py:function that returns keras.Model(x, layer(x)). Then gradient, integrated_gradients, "
+    "smoothgrad, occlusion and rise can explain it; methods with rules need its layers"
 )
 _LOAD = "name FILE.py:function that returns tf.keras.models.load_model({folder!r})"
 _REBUILD = (
-    "build the network in Keras with these weights, or use the Keras model that it was made from"
+    "build the model in Keras with these weights, or use the Keras model that it was made from"
 )
 # File extension => format.
 _KINDS = {
     **dict.fromkeys((".tflite", ".lite"), "a TensorFlow Lite model"),
     ".onnx": "an ONNX model",
     **dict.fromkeys((".pth", ".pt"), "a PyTorch file"),
-    ".safetensors": "a file of weights of another library",
+    ".safetensors": "a weights file of another library",
     ".ckpt": "a TensorFlow checkpoint",
     ".mlmodel": "a Core ML model",
 }
 
 
 def what_it_is(spec: str) -> str:
-    """The format of a file or folder that is no Keras model, and what to do with it, in one sentence.
+    """Describes the format of a file or folder that is not a Keras model, and what to do with it.
 
-    "" if there is no such file, or its format is unknown.
+    Returns:
+        A sentence, or "" if there is no such file or its format is unknown.
     """
     path = Path(spec)
     if path.name == "saved_model.pb" and path.is_file():

@@ -17,7 +17,7 @@ SCALINGS = ("none", "unit", "tf", "caffe", "torch")
 
 
 def chosen_preprocess(name: str, mean: Numbers, std: Numbers) -> Preprocess | None:
-    """The preprocessing the user asked for, `None` if that is the model's own."""
+    """Returns the preprocessing that the user chose; None for the model's default."""
     check_preprocess(name, mean, std)
     if mean is None and std is None:
         return None if name == "auto" else _named_preprocess(name)
@@ -27,7 +27,7 @@ def chosen_preprocess(name: str, mean: Numbers, std: Numbers) -> Preprocess | No
 
 
 def check_preprocess(name: str, mean: Numbers, std: Numbers) -> None:
-    """Refuses unknown preprocessing, as far as that is known without loading Keras."""
+    """Raises an error for unknown preprocessing, as far as possible without importing Keras."""
     _per_channel("mean", mean, 0.0)
     if np.any(_per_channel("std", std, 1.0) <= 0):
         given = ", ".join(f"{number:g}" for number in np.ravel([] if std is None else std))
@@ -52,7 +52,7 @@ def _named_preprocess(name: str) -> Preprocess:
     if name in SCALINGS:
         from keras.applications.imagenet_utils import preprocess_input
 
-        # Keras writes in place, here into the copy that astype makes.
+        # Keras works in place, here on the copy that astype makes.
         return lambda images: preprocess_input(
             images.astype(np.float32), data_format="channels_last", mode=name
         )
@@ -62,7 +62,7 @@ def _named_preprocess(name: str) -> Preprocess:
 
 
 def application_preprocess(name: str) -> Preprocess:
-    """The preprocessing of an application."""
+    """Returns the preprocessing of an application."""
     preprocess_input = applications()[name].preprocess_input
     return lambda images: preprocess_input(images.astype(np.float32), data_format="channels_last")
 
@@ -70,7 +70,7 @@ def application_preprocess(name: str) -> Preprocess:
 def _per_channel(what: str, numbers: Numbers, default: float) -> NDArray[np.float32]:
     try:
         values = np.array(default if numbers is None else numbers, dtype=np.float32)
-    except (TypeError, ValueError):  # words, lists of several lengths
+    except (TypeError, ValueError):  # words, or lists of different lengths
         values = np.array(np.nan, dtype=np.float32)
     if values.shape not in ((), (1,), (3,)) or not np.all(np.isfinite(values)):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Models that have forgotten what they learned, for sanity checks of maps."""
+"""Models with randomised parameters, for sanity checks of maps."""
 
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,17 @@ STAGES = ("logits", "half", "all")
 
 
 def randomised(model: "keras.Model", stage: str = "all", seed: int = 0) -> "keras.Model":
-    """A copy of a model whose last layers have random parameters.
+    """Returns a copy of a model whose last layers have random parameters.
 
     After Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292. Each array
-    of parameters is shuffled, so that the sizes of weights stay; those of biases and normalizations too.
+    of parameters is shuffled, which keeps the distribution of its values. This includes biases and
+    normalizations.
 
     Args:
-        model: The model; it is not changed.
-        stage: Which of the layers that have parameters: "logits", the last; "half", the later half;
-            "all".
-        seed: That of the shuffling.
+        model: The model. It is not changed.
+        stage: Which layers with parameters are randomised: "logits" (the last one), "half" (the later
+            half) or "all".
+        seed: The random seed.
 
     Raises:
         InputError: There is no such stage.

@@ -1,4 +1,4 @@
-"""Checks of a requested model that do not need Keras."""
+"""Checks of a requested model that work without Keras."""
 
 import os.path
 import zipfile
@@ -18,7 +18,7 @@ from rap_keras.support.memory import check_memory
 def check_request(
     spec: Any, weights: str, preprocess: str, mean: Numbers, std: Numbers, size: Any
 ) -> None:
-    """Refuses what `load_model` cannot load, as far as that is known without loading Keras.
+    """Raises an error for what `load_model` cannot load, as far as possible without importing Keras.
 
     The arguments are those of `load_model`.
 
@@ -36,7 +36,7 @@ def check_request(
 
 
 def _check_named(spec: str) -> bool:
-    """Refuses models that cannot be there; whether there is a choice of weights."""
+    """Raises an error for unknown models. Returns whether there is a choice of weights."""
     before, _, _ = spec.rpartition(":")
     file = before if before.endswith(".py") else spec
     applications = application_names()
@@ -48,7 +48,7 @@ def _check_named(spec: str) -> bool:
         if not file.endswith(".py"):
             _check_saved(path)
     elif os.path.isdir(spec) or os.path.basename(spec) == "saved_model.pb":
-        pass  # perhaps a SavedModel, which only Keras can read
+        pass  # it may be a SavedModel, which only Keras can read
     elif applications and not has_choice:
         raise no_model(spec)
     elif spec.startswith(PREFIX):
@@ -57,46 +57,49 @@ def _check_named(spec: str) -> bool:
 
 
 def own_weights(name: str) -> InputError:
-    """The error about weights for a model that has its own."""
+    """Returns the error about weights for a model that comes with its weights."""
     return InputError(
-        f"{name} has its own weights; only applications and KerasHub's presets take weights=none.",
+        f"Expected an application or a KerasHub preset for weights=none, got {name}, which comes with "
+        "its weights: leave weights out.",
         "weights",
     )
 
 
 def no_model(spec: str) -> InputError:
-    """The error about a file of another format, or an unknown name."""
+    """Returns the error about a file of another format, or an unknown name."""
     known = what_it_is(spec) if os.path.exists(spec) else ""
     return InputError(known) if known else unknown_model(spec)
 
 
 def _check_saved(path: Path) -> None:
-    """Refuses a file that is not a Keras model by its name or its first bytes."""
+    """Raises an error if a file is not a Keras model, by its name or its first bytes."""
     if path.name.endswith(".weights.h5"):
         raise InputError(
-            f"{str(path)!r} holds weights but no model: name the model, and pass weights=FILE.",
+            f"Expected a model file, got {str(path)!r}, which contains only weights: name the model, "
+            "and pass weights=FILE.",
             "weights",
         )
     fits = zipfile.is_zipfile(path) if path.suffix == ".keras" else h5py.is_hdf5(path)
     if not fits:
         kind = "Keras archive" if path.suffix == ".keras" else "HDF5 file"
         raise InputError(
-            f"Expected {str(path)!r} to be a model saved by Keras, but it is not a valid {kind}."
+            f"Expected {str(path)!r} to be a model saved by Keras, got a file that is not a valid "
+            f"{kind}: save the model again."
         )
 
 
 def _check_size(size: tuple[int, int]) -> None:
-    """Refuses images without pixels, or too large for memory."""
+    """Raises an error if images have no pixels or do not fit into memory."""
     if min(size) < 1:
         raise InputError(
-            f"Expected an image size of at least 1 pixel, got {size[0]} x {size[1]}.",
+            f"Expected a size of at least 1 pixel, got {size[0]} x {size[1]}.",
             "size",
         )
     check_memory(size)
 
 
 def existing(path: str, what: str) -> Path:
-    """The file, if there is one."""
+    """Returns the path of a file. Raises an error if there is no such file."""
     if not os.path.isfile(path):
-        raise InputError(f"There is no {what} {path!r}.")
+        raise InputError(f"There is no {what} {path!r}: check its path.")
     return Path(path)

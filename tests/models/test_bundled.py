@@ -76,7 +76,7 @@ def test_segmentation_finds_unseen_digits(scenes):
 
 
 def test_there_is_no_other_network():
-    with pytest.raises(InputError, match="no bundled network 'vgg19': did you mean 'vgg'"):
+    with pytest.raises(InputError, match="no bundled model 'vgg19': did you mean 'vgg'"):
         bundled.load("vgg19")
 
 

@@ -21,7 +21,7 @@ FILES = {
     "m.pb": "is a frozen TensorFlow graph, ",
     "m.pth": "is a PyTorch file, ",
     "m.json": "is a model without weights: ",
-    "m.weights.h5": "holds weights but no model: ",
+    "m.weights.h5": "which contains only weights: ",
     "saved_model.pb": "is a TensorFlow SavedModel, ",
 }
 
@@ -45,7 +45,7 @@ def test_a_lambda_in_a_file_is_told_with_the_way_out(tmp_path):
     model = keras.Model(inputs, layers.Lambda(lambda x: 2 * x)(inputs))
     for name in ("m.keras", "m.h5"):
         model.save(tmp_path / name)
-        with pytest.raises(InputError, match=r"Lambda layer of .* safe_mode=False\)\.$"):
+        with pytest.raises(InputError, match=r"Lambda layer with .* safe_mode=False\)\.$"):
             load_model(str(tmp_path / name), preprocess="none")
 
 
