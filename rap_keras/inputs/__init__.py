@@ -1,1 +1,1 @@
-"""What users hand to an analyzer."""
+"""The inputs of an analyzer: samples, targets, contrast, bounds."""

@@ -1,4 +1,4 @@
-"""Data of any kind as batches, one at a time."""
+"""Data of any kind as batches."""
 
 import contextlib
 import itertools
@@ -15,24 +15,24 @@ from rap_keras.support.options import read_integer
 
 
 def as_batches(size: int, batch_size: int) -> Iterator[slice]:
-    """Slices of at most batch_size samples."""
+    """Yields slices of at most `batch_size` samples."""
     return (slice(start, start + batch_size) for start in range(0, size, batch_size))
 
 
 def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
-    """The batches of data, and their number if that is known.
+    """Returns the batches of data, and their number if it is known.
 
     Args:
         data: Arrays, or a list or dict of them for several inputs; a batched `tf.data.Dataset`, or any
-            other iterable of batches. Of elements (x, y) the first counts.
-        batch_size: Samples in a batch, where data are arrays.
+            other iterable of batches. If its elements are tuples (x, y), y is ignored.
+        batch_size: The number of samples in a batch, if the data are arrays.
 
     Raises:
-        InputError: Data are none of these, or the batch size is no positive integer.
+        InputError: The data are none of these, or the batch size is not a positive integer.
     """
     if isinstance(data, tf.data.Dataset):
         size = tf.data.experimental.cardinality(data)
-        size = int(size) if tf.executing_eagerly() else -1  # unknown and infinite are negative
+        size = int(size) if tf.executing_eagerly() else -1  # negative if unknown or infinite
         return map(_first, _elements(data)), size if size >= 0 else None
     if hasattr(data, "shape") or isinstance(data, list | tuple | dict):
         return _sliced(data, batch_size)
@@ -52,31 +52,31 @@ def image_batches(
     batch_size: int,
     size: tuple[int, int] | None,
 ) -> tuple[Iterator[Any], int | None]:
-    """The batches of image files, read one batch at a time, and their number if that is known.
+    """Returns the batches of image files, and their number if it is known. Reads a batch at a time.
 
     Args:
         paths: The files.
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
-        batch_size: Images in a batch.
-        size: The `(height, width)` to warp the images to. None leaves them as they are: neighbours of
-            one size are in one batch.
+        batch_size: The number of images in a batch.
+        size: The `(height, width)` to warp the images to. None leaves them unchanged; consecutive images
+            of the same size then form a batch.
 
     Raises:
-        InputError: The batch size is no positive integer; at a batch, an image cannot be read.
+        InputError: The batch size is not a positive integer, or an image cannot be read.
     """
     batch_size = read_integer("batch_size", batch_size, 1)
 
     def read() -> Iterator[Any]:
         images = (read_image(path, size) for path in paths)
-        for _, alike in itertools.groupby(images, key=np.shape):
-            while batch := list(itertools.islice(alike, batch_size)):
+        for _, group in itertools.groupby(images, key=np.shape):
+            while batch := list(itertools.islice(group, batch_size)):
                 yield preprocess(np.stack(batch))
 
     return read(), -(-len(paths) // batch_size) if size else None
 
 
 def _sliced(data: Any, batch_size: int) -> tuple[Iterator[Any], int]:
-    """Slices of arrays, which may be larger than memory: nothing is copied but a batch."""
+    """Returns slices of arrays. Copies one batch at a time, so arrays may be larger than memory."""
     batch_size = read_integer("batch_size", batch_size, 1)
     parts = tf.nest.flatten(data)
     if not all(hasattr(part, "shape") for part in parts):  # numbers in lists
@@ -95,12 +95,12 @@ def _first(element: Any) -> Any:
 
 
 def _elements(dataset: tf.data.Dataset) -> Iterator[Any]:
-    """The elements of a dataset, as arrays where eager execution is off."""
+    """Yields the elements of a dataset; as arrays if eager execution is off."""
     if tf.executing_eagerly():
         yield from dataset
         return
     following = tf.compat.v1.data.make_one_shot_iterator(dataset).get_next()
-    # Never the default session, in which the model's variables are.
+    # Not the default session, which has the model's variables.
     session = tf.compat.v1.Session(graph=tf.nest.flatten(following)[0].graph)
     with contextlib.closing(session):
         while True:

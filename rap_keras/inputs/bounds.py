@@ -1,4 +1,4 @@
-"""Bounds of the input, for rules that ask for its box (eq. 10, z^B)."""
+"""Bounds of the input, for rules that need them (eq. 10, z^B)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Bounds = tuple[np.ndarray, np.ndarray]
 
 
 def read_bounds(bounds: Any) -> Bounds | None:
-    """What the user passed as (low, high), as arrays; None stays None."""
+    """Reads bounds (low, high) as arrays; None stays None."""
     if bounds is None:
         return None
     try:
@@ -32,12 +32,12 @@ def read_bounds(bounds: Any) -> Bounds | None:
 def _read_bound(bound: Any) -> np.ndarray:
     array = np.asarray(bound)
     if array.dtype.kind == "b":
-        raise TypeError("a boolean is no bound")
+        raise TypeError("a boolean cannot be a bound")
     return array.astype(np.float64)
 
 
 def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:
-    """Refuses inputs that lie outside the bounds, for which eq. 10 does not hold."""
+    """Raises an error if inputs are outside the bounds. Eq. 10 does not hold there."""
     if bounds is None:
         return
     low, high = bounds
@@ -51,13 +51,13 @@ def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:
             ) from None
         if outside:
             raise InputError(
-                f"Expected inputs within the bounds, got {outside} values outside: widen bounds, "
-                "or leave them out to take each image's own."
+                f"Expected inputs within the bounds, got {outside} values outside: widen the bounds, or "
+                "leave them out to use each image's minimum and maximum."
             )
 
 
 def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
-    """The bounds of each input: those given, or the minimum and maximum of each image."""
+    """Returns the bounds of each input: the given ones, or the minimum and maximum of each image."""
     result = {}
     for slot, x in zip(graph.inputs, inputs, strict=True):
         if slot not in graph.images:

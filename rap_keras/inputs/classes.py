@@ -6,14 +6,14 @@ from typing import Any
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
-MOST_NAMES = 8  # in an error
+MOST_NAMES = 8  # listed in an error
 
 
 def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target") -> Any:
-    """Classes with numbers in place of names, alone or in lists; anything else as it is.
+    """Replaces names of classes by numbers, also in lists. Returns anything else unchanged.
 
     Args:
-        given: What the user passed.
+        given: The value that the user passed.
         labels: As in `class_called`.
         argument: As in `class_called`.
 
@@ -30,15 +30,15 @@ def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target
 
 
 def class_called(name: str, labels: Sequence[str] | None, argument: str = "target") -> int:
-    """The number of a class.
+    """Returns the number of a class.
 
     Args:
-        name: Its name.
-        labels: The names of all, where they are known.
-        argument: What names it, for errors.
+        name: The name of the class.
+        labels: The names of all classes, if known.
+        argument: The argument that the name was passed to, for errors.
 
     Raises:
-        InputError: There is no class of that name, or more than one.
+        InputError: There is no class of this name, or more than one.
     """
     found = [k for k, label in enumerate(labels or ()) if label == name]
     if len(found) == 1:
@@ -51,7 +51,8 @@ def class_called(name: str, labels: Sequence[str] | None, argument: str = "targe
     if found:
         numbers = ", ".join(map(str, found))
         raise InputError(
-            f"Expected the name of one class, got {name!r}, the name of {numbers}: pass a number.",
+            f"Expected {argument} to be the name of one class, got {name!r}, which is the name of "
+            f"{numbers}: pass a number.",
             argument,
         )
     hint = did_you_mean(name, labels, 1)

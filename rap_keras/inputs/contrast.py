@@ -1,4 +1,4 @@
-"""What the explained class is set against."""
+"""The classes that the explained class is compared with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from rap_keras.support.options import choose
 from rap_keras.support.text import shown
 
 Contrast = str | tuple[int, ...] | None
-# How the others are weighted, which a neuron is set against.
+# Weights of all other classes.
 CONTRASTS = ("softmax", "uniform")
 
 
@@ -21,23 +21,23 @@ def read_contrast(
     labels: Sequence[str] | None = None,
     argument: str = "contrast",
 ) -> Contrast:
-    """What the user passed: None, a kind, or classes as a tuple.
+    """Reads a contrast: None, "softmax", "uniform", or classes as a tuple.
 
     Args:
-        contrast: None, "softmax", "uniform", or a class, or a list of them, by number or name.
-        classes: The length of the output's last axis, 1 where it has none; None is unknown.
-        labels: The names of the classes, where they are known.
-        argument: What the user gave it by, for errors.
+        contrast: None, "softmax", "uniform", or a class or a list of classes, by number or name.
+        classes: The length of the output's last axis; 1 if it has no axes, None if it is unknown.
+        labels: The names of the classes, if known.
+        argument: The argument that it was passed to, for errors.
 
     Raises:
-        InputError: It is none of these, there is one output neuron, or there is no such class.
+        InputError: It is none of these, the model has one output neuron, or there is no such class.
     """
     if contrast is None:
         return None
     if classes == 1:
         raise InputError(
-            f"Expected several output neurons to contrast, got {argument}={shown(contrast)} and a model "
-            f"with one: leave {argument} out. With a sigmoid, the logit already compares class 1 with "
+            f"Expected a model with several output neurons for {argument}={shown(contrast)}, got one "
+            f"neuron: leave {argument} out. With a sigmoid, the logit already compares class 1 with "
             "class 0, which target=0 explains.",
             argument,
         )
@@ -66,25 +66,24 @@ def read_contrast(
 def refuse_itself(
     contrast: Contrast, neurons: np.ndarray | None, argument: str = "contrast"
 ) -> None:
-    """Refuses classes that are the explained one, of which nothing is left to tell.
+    """Raises an error if a class is only compared with itself.
 
     Args:
-        contrast: As `read_contrast` gives it.
-        neurons: The explained neuron of each sample, or its region, as a boolean array whose last axis
-            is that of classes; None where all are explained.
+        contrast: As returned by `read_contrast`.
+        neurons: The explained neuron of each sample; or its region, a boolean array whose last axis has
+            the classes; None if all neurons are explained.
         argument: As in `read_contrast`.
 
     Raises:
-        InputError: Nothing is left that a sample's class is set against.
+        InputError: The explained class of a sample has no other class to be compared with.
     """
     if contrast is None or (neurons is not None and not len(neurons)):
         return
     given = contrast[0] if isinstance(contrast, tuple) and len(contrast) == 1 else contrast
-    told = f"{argument}={shown(list(given) if isinstance(given, tuple) else given)}"
+    spelled = f"{argument}={shown(list(given) if isinstance(given, tuple) else given)}"
     if neurons is None:
         raise InputError(
-            f"Expected a class that is explained against others, got {told} and "
-            "all neurons: pass the class as the target.",
+            f"Expected one class as target with {spelled}, got all neurons: pass target=CLASS.",
             (argument, "target"),
         )
     bad = np.zeros(0, int)
@@ -95,8 +94,7 @@ def refuse_itself(
         bad = np.flatnonzero((neurons == contrast[0]).reshape(len(neurons), -1).any(1))
     if len(bad):
         raise InputError(
-            f"Expected the explained class to be another than what it is set against, got "
-            f"{told}, which is explained itself in sample {bad[0]}: choose other "
-            "classes, or another target.",
+            f"Expected other classes than the explained class to compare with, got {spelled}, "
+            f"which is also explained in sample {bad[0]}: choose other classes, or another target.",
             (argument, "target"),
         )

@@ -1,4 +1,4 @@
-"""Which output of a model with several is meant."""
+"""The output to explain of a model with several outputs."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from rap_keras.support.text import shown
 
 
 def read_output(output: str | int | None, names: Sequence[str]) -> int:
-    """The number of an output that is given by name or number; None is that of a model with one.
+    """Returns the number of an output.
 
     Args:
-        output: What the user passed.
-        names: What the outputs are called.
+        output: The name or number of the output; None if the model has one.
+        names: The names of the outputs.
     """
     listed = ", ".join(map(repr, names))
     if output is None:
         if len(names) > 1:
             raise InputError(
-                f"Expected output=NAME, for the model has {len(names)} outputs, got none: choose one of "
-                f"{listed}, or its number.",
+                f"Expected output=NAME, because the model has {len(names)} outputs, got none: choose "
+                f"one of {listed}, or its number.",
                 "output",
             )
         return 0

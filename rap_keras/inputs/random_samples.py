@@ -1,4 +1,4 @@
-"""Random samples that show whether a model's outputs for a sample depend on the rest of its batch."""
+"""Random samples, to check whether a model's output for a sample depends on the rest of its batch."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from rap_keras.network.lookups import leading_to, lookups
 
 
 def sizes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The largest absolute value of each input in each sample, `(batch, inputs)`.
+    """Returns the largest absolute value of each input in each sample, `(batch, inputs)`.
 
-    1 for booleans; NaN where values are not finite.
+    1 for booleans; NaN if values are not finite.
     """
     return np.stack([_sizes(a) for a in arrays], 1)
 
@@ -28,9 +28,9 @@ def _sizes(values: np.ndarray) -> np.ndarray:
 
 
 def most_telling(sizes: np.ndarray) -> int | None:
-    """The sample of a batch whose inputs are the largest by these sizes; None where none is finite.
+    """Returns the sample of a batch with the largest inputs; None if no sample is finite.
 
-    Of several inputs the smallest counts, as a share of the largest in the batch.
+    If there are several inputs, the smallest counts, relative to the largest in the batch.
     """
     whole = np.flatnonzero(np.isfinite(sizes).all(1))
     if not whole.size:
@@ -40,7 +40,7 @@ def most_telling(sizes: np.ndarray) -> int | None:
 
 
 class RandomSamples:
-    """Draws samples that differ from a given one, with values that the model takes.
+    """Draws samples that differ from a given sample, with values that the model accepts.
 
     Args:
         graph: The graph of the model.
@@ -59,10 +59,10 @@ class RandomSamples:
                 self._rows[lookup.slot] = min(known, lookup.rows)
 
     def draw(self, count: int, spread: float = 1) -> list[np.ndarray]:
-        """A batch of random samples, none of which equals the given one.
+        """Returns a batch of random samples, all different from the given sample.
 
         Args:
-            count: How many.
+            count: The number of samples.
             spread: The range of the values, as a multiple of the sample's range. Tokens stay in their
                 vocabulary.
         """
@@ -89,14 +89,14 @@ class RandomSamples:
         return drawn.astype(value.dtype)
 
     def _vocabulary(self, value: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest and the largest token of each place, as far as they are known."""
+        """Returns the smallest and the largest known token of each position."""
         if slot in self._rows:
             return np.zeros_like(value), np.full_like(value, self._rows[slot] - 1)
         return np.minimum(value, 0), np.maximum(value, 1)
 
 
 def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The range of a sample's values; for a sample of zeros, of images in 0..1 or 0..255."""
+    """Returns the range of a sample's values; for a sample of zeros, that of images."""
     low, high = value.min(initial=np.inf), value.max(initial=-np.inf)
     if not value.any():
         low, high = 0.0, 1.0 if spread <= 1 else 255.0 / spread
@@ -107,5 +107,5 @@ def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarra
 
 
 def _equal(drawn: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """For each sample whether all values are equal, with the rank of the arrays."""
+    """Returns for each sample whether all values are equal, with the rank of the arrays."""
     return (drawn == value).all(tuple(range(1, value.ndim)), keepdims=True)

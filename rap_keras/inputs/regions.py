@@ -1,4 +1,4 @@
-"""Regions of an output: what is explained where it is no vector of classes."""
+"""Regions of an output: the neurons to explain if the output is not a vector of classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from rap_keras.support.text import shown
 def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
     """Whether a target is a region of a sample's output.
 
-    A region is a boolean array, of the output's shape with or without the batch axis; what indexes the
-    output as NumPy does, a tuple, a slice or an Ellipsis; or a list of such tuples, one per sample. Of a
-    vector, by its shape, a tuple of several numbers is none, but a class of each sample.
+    A region is a boolean array of the output's shape, with or without the batch axis; a tuple, a slice
+    or an Ellipsis that indexes the output as in NumPy; or a list of such tuples, one per sample. If the
+    shape is that of a vector, a tuple of several numbers is one class per sample, not a region.
     """
     if shape is not None and len(shape) < 2 and _are_classes(target):
         return False
@@ -22,7 +22,7 @@ def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
         return True
     try:
         return np.asarray(target).dtype.kind == "b"
-    except (TypeError, ValueError):  # lists of several lengths, which nothing takes
+    except (TypeError, ValueError):  # lists of different lengths, which are invalid
         return False
 
 
@@ -43,15 +43,15 @@ def _are_classes(target: Any) -> bool:
 
 
 def as_mask(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
-    """A region as a boolean array with a batch axis, of length 1 where it is the same of all."""
+    """Returns a region as a boolean array with a batch axis; of length 1 if all samples share it."""
     known = [n or 0 for n in shape]
     if not size and None in shape:
-        return np.zeros((0, *known), bool)  # nobody knows what there is to select of
+        return np.zeros((0, *known), bool)  # the size of the output is unknown
     if _are_tuples(target):
         if len(target) not in (1, size):
             raise InputError(
-                f"Expected target to be a tuple, or a list of {size}, one per sample, got a list of "
-                f"{len(target)}.",
+                f"Expected target to be a tuple, or a list of {size} tuples, one per sample, got a list "
+                f"of {len(target)}.",
                 "target",
             )
         mask = np.stack([_indexed(part, known) for part in target])
@@ -66,15 +66,15 @@ def as_mask(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
             if len(known) > 1 and mask.shape in (tuple(known[:-1]), (size, *known[:-1])):
                 hint = ": (mask, class) selects one class where a mask of positions is True"
             raise InputError(
-                f"Expected a boolean target of the output's shape {tuple(shape)}, or of "
-                f"{(size, *shape)} with the samples in front, got shape {mask.shape}{hint}.",
+                f"Expected a boolean target of the output's shape {tuple(shape)}, or {(size, *shape)} "
+                f"with a batch axis, got shape {mask.shape}{hint}.",
                 "target",
             )
     empty = [k for k, part in enumerate(mask) if not part.any()] if size else []
     if empty:
         of = f" of sample {empty[0]}" if len(mask) > 1 else ""
         raise InputError(
-            f"Expected target to select at least one of the output's neurons, shape {tuple(shape)}, got "
+            f"Expected target to select at least one neuron of the output of shape {tuple(shape)}, got "
             f"{shown(target)}, which selects none{of}.",
             "target",
         )
@@ -82,18 +82,18 @@ def as_mask(target: Any, size: int, shape: Sequence[int | None]) -> np.ndarray:
 
 
 def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
-    """True where an index selects, in an array of a shape."""
+    """Returns an array that is True where an index selects."""
     parts = index if isinstance(index, tuple) else (index,)
     mask = np.zeros(shape, bool)
     try:
-        # NumPy takes no tensors for indices, and single booleans for new axes.
+        # NumPy does not accept tensors as indices, and a single boolean adds an axis.
         parts = tuple(np.asarray(p) if hasattr(p, "__array__") else p for p in parts)
         if any(np.asarray(p).dtype.kind == "b" and np.ndim(p) == 0 for p in parts):
-            raise IndexError("a single boolean is no index")
+            raise IndexError("a single boolean is not an index")
         mask[parts] = True
     except (IndexError, TypeError, ValueError) as error:
         raise InputError(
-            f"Expected target to index an output of shape {tuple(shape)} as NumPy does, got "
+            f"Expected target to index an output of shape {tuple(shape)} as in NumPy, got "
             f"{shown(index)}: {str(error).rstrip('.')}.",
             "target",
         ) from None
@@ -101,7 +101,7 @@ def _indexed(index: Any, shape: Sequence[int]) -> np.ndarray:
 
 
 def what_selects(shape: Sequence[int | None]) -> str:
-    """What selects neurons of an output that is no vector, for messages."""
+    """Describes targets that select neurons of an output that is not a vector."""
     axes = ("y", "x", "class") if len(shape) == 3 else "ijklmn"[: len(shape)]
     one = f"({', '.join(axes)})"
     return f"a tuple that indexes it, such as {one}, or a boolean array of its shape"

@@ -1,4 +1,4 @@
-"""Reading what the user hands to an analyzer: samples and neurons. Nothing of it is changed."""
+"""Checks and reads the samples that the user passes to an analyzer. They are never changed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from rap_keras.inputs.regions import is_region
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
 
-# The values of the input, all of them, in another form.
+# Layers whose output has the values of the input in another form.
 _RESHAPED = {
     *("Cast", "Identity", "Flatten", "Reshape", "ExpandDims", "Squeeze", "Permute", "Transpose")
 }
@@ -22,21 +22,22 @@ Pack = Callable[[list[np.ndarray]], Any]
 def read_inputs(
     specs: Sequence[Any], names: Sequence[str], x: Any, check_finite: bool = False
 ) -> tuple[list[np.ndarray], Pack]:
-    """The model's inputs as arrays of its shapes and dtypes.
+    """Reads the model's inputs as arrays of the right shapes and dtypes.
 
     Args:
-        specs: The model's inputs: anything with a shape and a dtype.
+        specs: The model's inputs: objects with a shape and a dtype.
         names: Their names.
         x: An array or tensor; for several inputs a list, a tuple, or a dict by input name.
-        check_finite: Refuse NaN and infinity, also what only the model's dtype makes infinite.
+        check_finite: Whether to reject NaN and infinity, including values that overflow in the model's
+            dtype.
 
     Returns:
-        The arrays in the model's order, and a function that packs results as x was packed (a list
-        for several inputs).
+        The arrays in the model's order, and a function that packs results in the same way as x (in a
+        list for several inputs).
     """
     names = list(names)
     if isinstance(x, tf.data.Dataset):
-        raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() takes datasets.")
+        raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() accepts datasets.")
     pack: Pack
     if isinstance(x, dict):
         if set(x) != set(names):
@@ -60,11 +61,11 @@ def read_inputs(
 
 
 def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> None:
-    """Refuses a dataset whose elements are samples and not batches.
+    """Raises an error if the elements of a dataset are samples instead of batches.
 
     Args:
-        dataset: Its elements, or the first of each pair, are the model's inputs.
-        specs: The model's inputs: anything with a shape.
+        dataset: Its elements, or the first part of each pair, are the model's inputs.
+        specs: The model's inputs: objects with a shape.
     """
     spec = dataset.element_spec
     parts = tf.nest.flatten(spec[0] if isinstance(spec, tuple) else spec)
@@ -78,10 +79,12 @@ def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> Non
 
 
 def refuse_targets_of_each(target: Any, shape: Sequence[int | None]) -> None:
-    """Refuses one target per sample of a dataset, of which every batch would get the first.
+    """Raises an error if there is one target per sample of a dataset.
+
+    Every batch would get the first targets.
 
     Args:
-        target: What the user passed.
+        target: The value that the user passed.
         shape: The output's shape, without the batch axis.
     """
     if isinstance(target, str) or not hasattr(target, "__len__"):
@@ -92,14 +95,14 @@ def refuse_targets_of_each(target: Any, shape: Sequence[int | None]) -> None:
         each = array.ndim > len(shape)
     if each and len(target) > 1:
         raise InputError(
-            f"Expected one target for all samples of a tf.data.Dataset, got {len(target)}: explain its "
-            "batches one by one, each with its own.",
+            f"Expected one target for all samples of a tf.data.Dataset, got {len(target)}: explain each "
+            "batch in a separate call, with its targets.",
             "target",
         )
 
 
 def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: str) -> None:
-    """Refuses indices of rows that a table at a place does not have.
+    """Raises an error for indices beyond the rows of a table.
 
     `from_end` is whether negative indices count from the end, as in Keras 3.
     """
@@ -113,9 +116,9 @@ def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: s
 
 
 def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: bool) -> None:
-    """Refuses inputs that ask an embedding for rows that it does not have.
+    """Raises an error for tokens that an embedding does not have.
 
-    Embeddings that take an input as it is, or in another form, are looked at.
+    Checks embeddings of an input, or of an input in another form.
     """
     for node in graph.nodes:
         if not is_a(node.layer, EMBEDDING):
@@ -131,7 +134,7 @@ def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: 
 
 
 def _is_one_tensor(x: Any) -> bool:
-    """Whether x is [tensor], which Keras takes for one input, and not nested numbers."""
+    """Whether x is [tensor], which Keras accepts for one input, and not nested numbers."""
     return len(x) == 1 and hasattr(x[0], "shape")
 
 
@@ -145,8 +148,8 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
         array = np.asarray(value)
     except (TypeError, ValueError):
         raise InputError(
-            f"Expected an array for input {name!r}, got {type(value).__name__} whose parts "
-            "differ in shape: pass samples of one shape."
+            f"Expected an array for input {name!r}, got a {type(value).__name__} whose parts have "
+            "different shapes: pass samples of one shape."
         ) from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise InputError(
@@ -168,9 +171,9 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
 
 
 def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True) -> np.ndarray:
-    """An array of real numbers in the model's dtype, with the same values up to rounding.
+    """Converts an array to the model's dtype. Values may change only by rounding.
 
-    `check_finite` refuses NaN and infinity, also what only this dtype makes infinite.
+    `check_finite` rejects NaN and infinity, including values that overflow in this dtype.
 
     Raises:
         InputError: Values are not finite, or change in this dtype.
@@ -182,33 +185,33 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
         count = int(array.size - np.isfinite(array).sum())
         raise InputError(
             f"Expected finite values for {name}, got {count} NaN or infinite ones: "
-            "clean them, or set check_finite=False to let them through."
+            "remove them, or set check_finite=False to accept them."
         )
     kind = np.dtype(dtype).name
     if check_finite and cast is not array and not np.isfinite(cast).all():
         value = array[~np.isfinite(cast)][0]
         raise InputError(
-            f"Expected values for {name} that fit into {kind}, which the model takes, got "
-            f"{value:g}, which overflows: scale them as the model expects."
+            f"Expected values for {name} that fit into the model's {kind}, got {value:g}, which "
+            "overflows: scale them as the model expects."
         )
     if np.dtype(dtype).kind in "iub" and cast is not array:
         with np.errstate(over="ignore", invalid="ignore"):
             same = (cast.astype(array.dtype) == array) & ((cast < 0) == (array < 0))
         if not same.all():
-            what = (
+            numbers = (
                 "0 and 1, or booleans," if kind == "bool" else f"whole numbers that fit into {kind}"
             )
             value = array[~same][0]
-            raise InputError(f"Expected {what} for {name}, got {value}: convert them first.")
+            raise InputError(f"Expected {numbers} for {name}, got {value}: convert them first.")
     return cast
 
 
 def refuse_masked(value: Any, name: str) -> None:
-    """Refuses masked values, also in a list of arrays: NumPy would unmask them."""
+    """Raises an error for masked arrays, also in a list, because NumPy would drop the mask."""
     parts = value if isinstance(value, list | tuple) else [value]
     count = sum(int(np.ma.count_masked(p)) for p in parts if isinstance(p, np.ma.MaskedArray))
     if count:
         raise InputError(
-            f"Expected an array without masked values for {name}, got {count} of them: fill them, "
-            "x.filled(value), with what the model was trained to see there."
+            f"Expected an array without masked values for {name}, got {count} of them: fill them by "
+            "x.filled(value), with the value that the model was trained with."
         )

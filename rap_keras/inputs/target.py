@@ -1,4 +1,4 @@
-"""What is explained: which output neurons of each sample."""
+"""The target: which output neurons of each sample are explained."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from rap_keras.inputs.regions import as_mask, is_region, what_selects
 from rap_keras.support.options import read_integer
 from rap_keras.support.text import counted, shown
 
-# iNNvestigate's modes: what a target of None means.
+# iNNvestigate's neuron_selection_mode: the meaning of a target of None.
 MODES = ("max_activation", "index", "all")
 Kind = Literal["largest", "all", "class", "classes", "region"]
 
@@ -24,10 +24,10 @@ class TopK:
     """A target: the k classes with the largest logits of each sample, the largest first.
 
     Args:
-        k: How many; all, where the output has fewer.
+        k: The number of classes. If the output has fewer classes, all of them.
 
     Raises:
-        InputError: k is not a whole number from 1 on.
+        InputError: k is not a positive integer.
 
     Example:
         >>> scenes = rap_keras.datasets.cluttered_digits(2)
@@ -42,14 +42,14 @@ class TopK:
         object.__setattr__(self, "k", read_integer("k", self.k, 1))
 
     def read(self, logits: np.ndarray, shape: Sequence[int | None]) -> "Target":
-        """The classes of samples.
+        """Returns the classes of samples.
 
         Args:
-            logits: Of the samples; of two classes with one output its logit, that of class 1.
-            shape: That of the classes of one sample.
+            logits: The logits of the samples. For two classes with one output, the logit of class 1.
+            shape: The shape of the classes of one sample.
 
         Raises:
-            InputError: There is no vector of classes.
+            InputError: The output is not a vector of classes.
         """
         if len(shape) > 1:
             raise InputError(
@@ -70,10 +70,10 @@ class Target:
     Attributes:
         kind: "largest": the class with the largest logit. "all": every neuron. "class": one class of
             each sample; "classes": k of each. "region": a part of an output of any shape.
-        index: Of a class int32 `(batch,)`, of classes `(batch, k)`; of a region a boolean array
-            `(batch, ...)`, or `(1, ...)` if it is the same of all samples; otherwise zeros `(batch,)`.
-            Where a computation is compiled, a tensor.
-        contrast: What the target is set against.
+        index: For a class int32 `(batch,)`, for classes `(batch, k)`. For a region a boolean array
+            `(batch, ...)`, or `(1, ...)` if all samples share it. Otherwise zeros `(batch,)`. A tensor
+            in compiled functions.
+        contrast: The classes that the target is compared with.
     """
 
     kind: Kind
@@ -81,11 +81,11 @@ class Target:
     contrast: Contrast = None
 
     def at(self, index: Any) -> "Target":
-        """A target of the same kind."""
+        """Returns a target of the same kind with another index."""
         return dataclasses.replace(self, index=index)
 
     def neurons(self, logits: np.ndarray) -> np.ndarray:
-        """The class or the classes of each sample, or its region in the shape of the logits."""
+        """Returns the class or classes of each sample, or its region in the shape of the logits."""
         if self.kind == "region":
             return np.broadcast_to(self.index, logits.shape)
         if self.kind != "largest" or logits.ndim == 1:
@@ -93,31 +93,31 @@ class Target:
         return logits.argmax(-1).astype(np.int32)
 
     def known(self, neurons: np.ndarray) -> "Target":
-        """The same target, where the largest logit has been found."""
+        """Returns the same target with known neurons, such as those of the largest logits."""
         return Target("class", neurons) if self.kind == "largest" else self.at(neurons)
 
     def of_sample(self, k: int) -> "Target":
-        """That of one sample."""
+        """Returns the target of one sample."""
         return self.at(self.index[k : k + 1] if len(self.index) > 1 else self.index)
 
     def repeated(self, count: int) -> "Target":
-        """That of one sample, for `count` copies of it."""
+        """Returns the target of one sample for `count` copies of the sample."""
         return self if self.kind == "region" else self.at(np.repeat(self.index, count, 0))
 
 
 def all_neurons(size: int) -> Target:
-    """Every neuron of `size` samples."""
+    """Returns the target that is every neuron of `size` samples."""
     return Target("all", np.zeros(size, np.int32))
 
 
 def classes(index: Any) -> Target:
-    """A class of each sample, or k classes, from their numbers."""
+    """Returns the target of a class of each sample, or of k classes, by their numbers."""
     index = np.asarray(index, np.int32)
     return Target("classes" if index.ndim == 2 else "class", index)
 
 
 def first_given(target: Any, neuron_selection: Any) -> Any:
-    """The target, which iNNvestigate calls neuron_selection and takes as a column, too.
+    """Returns the target. iNNvestigate calls it neuron_selection, and also accepts a column.
 
     Raises:
         InputError: Both are given.
@@ -132,15 +132,15 @@ def first_given(target: Any, neuron_selection: Any) -> Any:
 
 
 def refuse_several(target: Target) -> None:
-    """Refuses k classes of each sample.
+    """Raises an error if the target is k classes of each sample.
 
     Raises:
-        InputError: The target is such.
+        InputError: The target is several classes of each sample.
     """
     if target.kind == "classes":
         raise InputError(
-            f"Expected one target of each sample here, got {target.index.shape[1]}: choose one; explain "
-            "takes several.",
+            f"Expected one target of each sample here, got {target.index.shape[1]}: choose one, or use "
+            "explain, which accepts several.",
             "target",
         )
 
@@ -152,15 +152,15 @@ def read_target(
     labels: Sequence[str] | None = None,
     none: str = "max_activation",
 ) -> Target:
-    """Reads what the user calls the target. `TopK` is not read here, for it needs logits.
+    """Reads the user's target. `TopK` is not read here, because it needs logits.
 
     Args:
-        target: None; a class for all samples, or one or k for each, by number, by name, or as one-hot
-            rows; "all"; or a region, see `is_region`.
+        target: None; a class for all samples, or one or k classes for each, by number, by name, or as
+            one-hot rows; "all"; or a region, see `is_region`.
         size: The number of samples.
-        shape: The output's shape, without the batch axis; a region needs all of it.
-        labels: The names of the classes, where they are known.
-        none: What None means, as iNNvestigate's neuron_selection_mode has it.
+        shape: The output's shape, without the batch axis. For a region, it must be fully known.
+        labels: The names of the classes, if known.
+        none: The meaning of None, one of `MODES`.
 
     Raises:
         InputError: The target does not fit the samples or the model.
@@ -172,9 +172,9 @@ def read_target(
             "target",
         )
     if target is None and none == "index":
-        wanted = "a class, or one per sample" if len(shape) < 2 else what_selects(shape)
+        selection = "a class, or one per sample" if len(shape) < 2 else what_selects(shape)
         raise InputError(
-            f'Expected a target where neuron_selection_mode is "index", got none: pass {wanted}.',
+            f'Expected a target, because neuron_selection_mode is "index", got none: pass {selection}.',
             "target",
         )
     if target is None or (isinstance(target, str) and target == "all"):
@@ -184,7 +184,7 @@ def read_target(
         return Target("region", as_mask(target, size, shape))
     if len(shape) > 1:
         raise InputError(
-            f"Expected target to tell positions of an output of shape {tuple(shape)}, got "
+            f"Expected target to select neurons of an output of shape {tuple(shape)}, got "
             f"{shown(target)}: pass {what_selects(shape)}.",
             "target",
         )
@@ -196,24 +196,24 @@ def read_target(
 
 
 def as_column(target: Any) -> Any:
-    """What iNNvestigate takes for one class of each sample, as `read_target` takes it."""
+    """Converts a column with one class per sample, as iNNvestigate accepts it, to a vector."""
     if is_region(target):
         return target
     try:
         array = np.asarray(target)
-    except ValueError:  # lists of several lengths, which `read_target` refuses
+    except ValueError:  # lists of different lengths, which `read_target` rejects
         return target
     column = array.ndim == 2 and array.shape[1] == 1
     return array.reshape(-1) if column else target
 
 
 def _from_one_hot(target: Any, shape: Sequence[int | None]) -> Any:
-    """The numbers of the classes of one-hot rows; anything else as it is."""
+    """Returns the class numbers of one-hot rows; anything else unchanged."""
     try:
         array = np.asarray(target)
     except (TypeError, ValueError):
         return target
-    # Whole numbers of two classes may be both classes of each sample.
+    # With two classes, integers may be both classes of each sample.
     kinds = "f" if tuple(shape) == (2,) else "fiu"
     if array.ndim != 2 or array.shape[1:] != tuple(shape) or array.dtype.kind not in kinds:
         return target
@@ -223,7 +223,7 @@ def _from_one_hot(target: Any, shape: Sequence[int | None]) -> Any:
 
 
 def _check_index(index: Any, target: Any, size: int, shape: Sequence[int | None]) -> None:
-    """Refuses what are no classes, one per sample, or k."""
+    """Raises an error if the index is not one class, or one or k classes per sample."""
     try:
         array = np.asarray(index)
     except (TypeError, ValueError):
@@ -233,16 +233,16 @@ def _check_index(index: Any, target: Any, size: int, shape: Sequence[int | None]
         several or (array.size in (1, size) and array.ndim < 2)
     ):
         raise InputError(
-            f"Expected target to be the number of a class, or {size} of them, one per sample, or of "
-            f"shape ({size}, k), got {shown(target)}.",
+            f"Expected target to be the number of a class, or {size} numbers, one per sample, or an "
+            f"array of shape ({size}, k), got {shown(target)}.",
             "target",
         )
     count = shape[0] if shape else 1
     if array.size and count is not None and (array.min() < 0 or array.max() >= count):
         which = array[(array < 0) | (array >= count)][0]
-        told = f"{which} in {shown(target)}" if getattr(target, "ndim", 0) else shown(target)
+        given = f"{which} in {shown(target)}" if getattr(target, "ndim", 0) else shown(target)
         raise InputError(
-            f"Expected target from 0 to {count - 1}, got {told}: the model has "
+            f"Expected target from 0 to {count - 1}, got {given}: the model has "
             f"{counted(count, 'output neuron')}.",
             "target",
         )

@@ -541,7 +541,7 @@ def test_registered_rules_are_used_and_errors_show_how_to_register(rng, monkeypa
 
 BAD_OPTIONS = {
     "did you mean 'rap'": ("rpa", {}),
-    "did you mean 'gradient' or 'input_t_gradient' or 'expected_gradients'": ("gradients", {}),
+    "did you mean 'gradient', 'input_t_gradient' or 'expected_gradients'": ("gradients", {}),
     "no method 'xyzzy': rap-keras methods and rap_keras.analyzer_names\\(\\) list": ("xyzzy", {}),
     "did you mean 'variant'": ("rap", {"varient": "paper"}),
     "variant to be one of 'paper', 'released', got 'x'": ("rap", {"variant": "x"}),
@@ -549,8 +549,8 @@ BAD_OPTIONS = {
     "input_rule to be one of": ("rap", {"input_rule": "x"}),
     "head to be one of 'absolute', 'positive', got 'x'": ("rap", {"head": "x"}),
     "neuron_selection_mode to be one of": ("rap", {"neuron_selection_mode": "x"}),
-    "batch_size to be an integer from 1 on, got 0": ("rap", {"batch_size": 0}),
-    "batch_size to be an integer from 1 on, got True": ("rap", {"batch_size": True}),
+    "batch_size to be an integer of at least 1, got 0": ("rap", {"batch_size": 0}),
+    "batch_size to be an integer of at least 1, got True": ("rap", {"batch_size": True}),
     "check_finite to be True or False, got 1": ("rap", {"check_finite": 1}),
     "jit_compile to be True or False, got 'xla'": ("rap", {"jit_compile": "xla"}),
     "innvestigate_compat to be True or False": ("lrp.z", {"innvestigate_compat": "yes"}),

@@ -135,10 +135,10 @@ def test_positions_of_a_map_are_contrasted_separately(rng):
         (-1, {}, 0, "Expected the classes of contrast from 0 to 9"),
         (1.5, {}, 0, "Expected contrast to be None"),
         ([], {}, 0, "Expected contrast to be None"),
-        (2, {}, 2, "set against, got contrast=2, which is explained itself in sample 0"),
-        (2, {}, [0, 1, 2, 3], "explained itself in sample 2"),
-        (2, {}, [[0, 1], [1, 0], [0, 1], [3, 2]], "explained itself in sample 3"),
-        ("softmax", {"neuron_selection_mode": "all"}, None, "explained against others"),
+        (2, {}, 2, "compare with, got contrast=2, which is also explained in sample 0"),
+        (2, {}, [0, 1, 2, 3], "also explained in sample 2"),
+        (2, {}, [[0, 1], [1, 0], [0, 1], [3, 2]], "also explained in sample 3"),
+        ("softmax", {"neuron_selection_mode": "all"}, None, "got all neurons: pass target=CLASS"),
     ],
 )
 def test_what_cannot_be_contrasted_is_refused(contrast, options, selection, message, model, x):
@@ -153,7 +153,7 @@ def test_what_cannot_be_contrasted_is_refused(contrast, options, selection, mess
         (10, 0, "Expected the classes of against from 0 to 9"),
         (1.5, 0, "Expected against to be None"),
         (2, 2, "got against=2, which"),
-        ("softmax", "all", "got against="),
+        ("softmax", "all", "with against="),
     ],
 )
 def test_errors_name_what_was_given(against, target, message, model, x):
@@ -165,7 +165,7 @@ def test_errors_name_what_was_given(against, target, message, model, x):
 
 def test_the_largest_class_is_not_contrasted_with_itself(model, x):
     largest = int(model.predict(x, verbose=0)[0].argmax())
-    with pytest.raises(InputError, match="explained itself in sample 0"):
+    with pytest.raises(InputError, match="also explained in sample 0"):
         create_analyzer("rap", model, contrast=largest).analyze(x)
 
 
@@ -173,7 +173,7 @@ def test_layers_are_not_contrasted_with_themselves(model, x):
     analyzer = create_analyzer("rap", model)
     largest = int(model.predict(x, verbose=0)[1].argmax())
     for ask in (analyzer.analyze_layers, analyzer.conservation):
-        with pytest.raises(InputError, match="explained itself in sample 0"):
+        with pytest.raises(InputError, match="also explained in sample 0"):
             ask(x[1:2], against=largest)
 
 

@@ -124,7 +124,9 @@ def test_a_large_background_is_abbreviated(model, data):
     assert "ExpectedGradientsAnalyzer" in repr(analyzer)
 
 
-@pytest.mark.parametrize(("value", "message"), [(1e300, "fit into float32"), (np.nan, "with NaN")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(1e300, "fit into the model's float32"), (np.nan, "with NaN")]
+)
 def test_a_background_that_the_model_cannot_take_is_refused(value, message):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
     with pytest.raises(InputError, match=f"background .*{message}"):

@@ -108,7 +108,7 @@ def test_nan_and_infinity_are_refused_or_passed_through(bad):
     x = np.ones((1, 12, 12, 3), "float32")
     x[0, 3, 4, 1] = bad
     with pytest.raises(
-        InputError, match="got 1 NaN or infinite ones: clean them, or set check_finite"
+        InputError, match="got 1 NaN or infinite ones: remove them, or set check_finite"
     ):
         analyzer("plain").analyze(x)
     assert analyzer("plain", check_finite=False).analyze(x).shape == x.shape
@@ -156,7 +156,7 @@ WRONG = {
     "real numbers for input .* got dtype <U": np.full(GOOD.shape, "a"),
     "real numbers for input .* got dtype complex": GOOD + 1j,
     "real numbers for input .* got dtype object": np.full(GOOD.shape, None),
-    "whose parts differ in shape": [[1, 2], [3]],
+    "whose parts have different shapes": [[1, 2], [3]],
     r"got \(2, 2, 12, 12, 3\)": (GOOD, GOOD),
     "Expected inputs named .* got": {"nobody": GOOD},
     "real numbers for input .* got dtype": None,
@@ -173,10 +173,12 @@ def test_wrong_arrays_are_refused_in_one_sentence(message):
 SELECTIONS = {
     "from 0 to 9, got 10": 10,
     "from 0 to 9, got -1": -1,
-    "the number of a class, or 2 of them": [1, 2, 3],
-    r"class, or 2 of them, one per sample, or of shape \(2, k\), got 1.5": 1.5,
+    "the number of a class, or 2 numbers": [1, 2, 3],
+    r"class, or 2 numbers, one per sample, or an array of shape \(2, k\), got 1.5": 1.5,
     "a number, because the classes have no names, got 'cat'": "cat",
-    r"one per sample, or of shape \(2, k\), got an array of shape \(2, 10\)": np.full((2, 10), 0.1),
+    r"one per sample, or an array of shape \(2, k\), got an array of shape \(2, 10\)": np.full(
+        (2, 10), 0.1
+    ),
 }
 
 
@@ -265,7 +267,7 @@ def read_as(dtype, values, check_finite=True):
     ],
 )
 def test_values_that_overflow_in_the_dtype_of_the_model_are_refused(dtype, values):
-    with pytest.raises(InputError, match=f"for input 'x' that fit into {dtype}, which the model"):
+    with pytest.raises(InputError, match=f"for input 'x' that fit into the model's {dtype}"):
         read_as(dtype, values)
     assert np.isinf(read_as(dtype, values, check_finite=False)).any()
 
@@ -331,5 +333,5 @@ def test_masked_values_are_refused():
         create_analyzer(
             "deep_lift", plain(), reference_inputs=np.ma.masked_array(np.ones(3), [0, 1, 0])
         )
-    with pytest.raises(InputError, match="reference_inputs that fit into float32"):
+    with pytest.raises(InputError, match="reference_inputs that fit into the model's float32"):
         create_analyzer("deep_lift", plain(), reference_inputs=1e300)

@@ -94,7 +94,7 @@ def test_options_are_saved(images, tmp_path):
         ({"window": 13}, "Expected a window no larger than the image .* got window .13, 13."),
         ({"window": 4, "stride": 5}, "a stride no larger than the window, .* stride .5, 5."),
         ({"window": (1, 2, 3)}, "Expected window to be one number of pixels or two"),
-        ({"stride": 0}, "Expected stride to be an integer from 1 on, got 0"),
+        ({"stride": 0}, "Expected stride to be an integer of at least 1, got 0"),
         (
             {"value": [1, 2]},
             "Expected value to be a finite number, or one for each of the 3 channels",

@@ -223,25 +223,25 @@ def test_an_output_as_large_as_its_input():
 
 
 WRONG = {
-    r"tell positions of an output of shape \(8, 8, 4\), got 3: pass .* such as \(y, x, class\)": 3,
-    r"tell positions of .* got \[1, 2, 3\]": [1, 2, 3],
-    r"tell positions of .* got \[\[1\], \[2, 3\]\]": [[1], [2, 3]],
-    r"tell positions of .* got 'cat'": "cat",
+    r"select neurons of an output of shape \(8, 8, 4\), got 3: pass .* such as \(y, x, class\)": 3,
+    r"select neurons of .* got \[1, 2, 3\]": [1, 2, 3],
+    r"select neurons of .* got \[\[1\], \[2, 3\]\]": [[1], [2, 3]],
+    r"select neurons of .* got 'cat'": "cat",
     r"got none: pass a tuple that indexes it": None,
     r"got \(8, 0, 0\): index 8 is out of bounds": (8, 0, 0),
     r"got \(0, 0, 0, 0\): too many indices": (0, 0, 0, 0),
     r"got \(1\.5, 2\): only integers, slices": (1.5, 2),
     r"got \('a',\): only integers": ("a",),
-    r"got \(True, 2\): a single boolean is no index": (True, 2),
+    r"got \(True, 2\): a single boolean is not an index": (True, 2),
     r"got \(an array of shape \(3, 3\), 1\): boolean index did not": (np.ones((3, 3), bool), 1),
     r"got \(\[\[1\], \[2, 3\]\], 1\)": ([[1], [2, 3]], 1),
-    r"output's shape \(8, 8, 4\), or of \(3, 8, 8, 4\) .* got shape \(2, 8, 8, 4\)\.": np.ones(
+    r"output's shape \(8, 8, 4\), or \(3, 8, 8, 4\) .* got shape \(2, 8, 8, 4\)\.": np.ones(
         (2, 8, 8, 4), bool
     ),
     r"got shape \(8, 8\): \(mask, class\) selects one class": np.ones((8, 8), bool),
     r"got shape \(3, 8, 8\): \(mask, class\) selects": np.ones((3, 8, 8), bool),
     r"got shape \(\)\.": True,
-    r"a list of 3, one per sample, got a list of 2\.": [(0, 0, 0), (1, 1, 1)],
+    r"a list of 3 tuples, one per sample, got a list of 2\.": [(0, 0, 0), (1, 1, 1)],
     r"got slice\(20, 30, None\), which selects none\.": np.s_[20:30],
     r"got an array of shape \(8, 8, 4\), which selects none\.": np.zeros((8, 8, 4), bool),
     r"which selects none of sample 1\.": [(0, 0, 0), np.s_[9:, 0, 0], (1, 1, 1)],
@@ -262,7 +262,7 @@ def test_the_largest_logit_of_a_map_is_refused():
         analyzer.analyze(samples())
     with pytest.raises(InputError, match=r"Expected a vector of classes for TopK\(k=2\)"):
         analyzer.analyze(samples(), rap_keras.TopK(2))
-    with pytest.raises(InputError, match="Expected target to tell positions of an output"):
+    with pytest.raises(InputError, match="Expected target to select neurons of an output"):
         analyzer.analyze(samples(), 3)
 
 

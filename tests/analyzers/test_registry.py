@@ -51,7 +51,7 @@ def test_a_new_method_is_one_line(monkeypatch):
     toy = create_analyzer("toy", plain(), seed=4, postprocess="abs")
     assert (toy.name, toy.seed) == ("toy", 4)
     assert toy.explain(x).method == "toy"
-    with pytest.raises(InputError, match="got 'sede'; did you mean 'seed'"):
+    with pytest.raises(InputError, match="got 'sede': did you mean 'seed'"):
         create_analyzer("toy", plain(), sede=4)
     settings = Settings(methods=("toy",), seed=9)
     (row, *_) = settings.rows()

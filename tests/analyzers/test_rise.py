@@ -117,8 +117,8 @@ def test_options_are_saved(images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"masks": 0}, "Expected masks to be an integer from 1 on, got 0"),
-        ({"cells": 1.5}, "Expected cells to be an integer from 1 on, got 1.5"),
+        ({"masks": 0}, "Expected masks to be an integer of at least 1, got 0"),
+        ({"cells": 1.5}, "Expected cells to be an integer of at least 1, got 1.5"),
         ({"p": 0}, "Expected p to be a probability above 0, got 0"),
         ({"p": 2}, "Expected p to be a probability above 0, got 2"),
         (

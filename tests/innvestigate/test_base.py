@@ -530,7 +530,7 @@ HEAD = (
 )
 RANGE = "Expected target from 0 to 3, got {}: the model has 4 output neurons."
 PER_SAMPLE = (
-    "Expected target to be the number of a class, or 3 of them, one per sample, .*, got {}."
+    "Expected target to be the number of a class, or 3 numbers, one per sample, .*, got {}."
 )
 SHAPE = "Expected input 'input_[0-9]+' of shape [(]batch, 8, 8, 3[)], got "
 ERRORS = {
@@ -547,7 +547,7 @@ ERRORS = {
     "no neuron": (
         lambda: analyze("index"),
         InputError,
-        'Expected a target where .* is "index", got none: pass a class, or one per sample.',
+        'Expected a target, because .* is "index", got none: pass a class, or one per sample.',
     ),
     "neuron too large": (lambda: analyze("index", 4), InputError, RANGE.format("4")),
     "neuron below 0": (lambda: analyze("index", [0, -1, 2]), InputError, RANGE.format(".*")),

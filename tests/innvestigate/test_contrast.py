@@ -91,8 +91,8 @@ def test_it_is_saved(model, x, tmp_path):
     [
         ("index", 7, 0, "from 0 to 4, got 7"),
         ("index", "most", 0, "Expected contrast"),
-        ("index", 2, 2, "explained itself in sample 0"),
-        ("all", "softmax", None, "explained against others"),
+        ("index", 2, 2, "also explained in sample 0"),
+        ("all", "softmax", None, "got all neurons: pass target=CLASS"),
     ],
 )
 def test_what_cannot_be_contrasted_is_refused(mode, contrast, selection, message, model, x):

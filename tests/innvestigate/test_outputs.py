@@ -68,7 +68,7 @@ def test_saved_analyzers_take_positions(models, tmp_path):
 WRONG = {
     r"select one neuron of each sample, got a region of 2:": np.s_[0:2, 0, 0],
     r"select one neuron of each sample, got a region of 64": np.ones((4, 4, 4), bool),
-    r"tell positions of an output of shape \(4, 4, 4\), got 5": 5,
+    r"select neurons of an output of shape \(4, 4, 4\), got 5": 5,
     r"index 4 is out of bounds": (4, 0, 0),
 }
 
@@ -107,7 +107,7 @@ def test_patterns_of_one_output_of_several():
     found = rap_keras.patterns.fit(several, samples(), output="classes")
     assert found["classes"].shape == (4, 2)
     assert "classes" not in rap_keras.patterns.fit(several, samples(), output=0)
-    with pytest.raises(InputError, match="output=NAME, for the model has 2 outputs"):
+    with pytest.raises(InputError, match="output=NAME, because the model has 2 outputs"):
         open_network(several)
     with pytest.raises(InputError, match="Expected a model with one output, got 2"):
         create(several)
