@@ -1,10 +1,10 @@
-"""Relevance maps as pictures: red is positive relevance, blue negative, white exactly zero.
+"""Figures of relevance maps. Red is positive relevance, blue negative, white zero.
 
-What blue means depends on the method: see the table in docs/faq.md.
+The meaning of blue depends on the method: see the table in docs/faq.md.
 
-Every function draws with matplotlib's object interface: without a display, without pyplot and its
-global list of figures. Save with `figure.savefig(...)` (`axes.figure.savefig(...)`). A notebook shows
-a figure that is the last value of a cell.
+Every function uses matplotlib's object interface, so they need no display and no pyplot. Save with
+`figure.savefig(...)` or `axes.figure.savefig(...)`. A notebook shows a figure that is the last value of
+a cell.
 """
 
 from rap_keras.plot.figures import explanation, grid, heatmap, overlay

@@ -1,4 +1,4 @@
-"""How maps and images are drawn into axes."""
+"""Draws maps and images into axes."""
 
 import io
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ from rap_keras.plot.fonts import FONT_SIZE, families, shortened, without_warning
 from rap_keras.support.text import did_you_mean, printable
 
 COLORMAP = "seismic"
-# Of the sizes of a map: at their maximum, a few pixels would leave the rest of a photograph's map white.
+# With the maximum, a few pixels would make the rest of a photograph's map white.
 PERCENTILE = 99.5
 PANEL_INCHES = 2.0
 BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colour bar
-# Beyond these, far beyond float32, matplotlib's arithmetic over- or underflows: a map of less than
-# the smallest is drawn as zero, one of more than the largest is refused.
+# Beyond these limits, which float32 cannot reach, matplotlib's arithmetic overflows or underflows. Maps
+# below the smallest are drawn as zero; maps above the largest are rejected.
 SMALLEST, LARGEST = 1e-250, 1e250
-# A float image in 0..255 has a larger value than this, one in 0..1 does not.
+# The maximum of a float image in 0..255 is larger than this; that of an image in 0..1 is not.
 DARKEST = 2
 FRAME_COLOR = "0.6"
-REGION_COLOR = "lime"  # neither in the colour map nor grey
+REGION_COLOR = "lime"  # not in the colour map, and not grey
 BESIDE_BAR = 0.7  # the width of a map with a colour bar, relative to one without
 
 Array = NDArray[Any]
 
 
 class NotebookFigure(Figure):
-    """A figure that notebooks show (without pyplot they would show its name only), in any script."""
+    """A figure that notebooks show without pyplot, with fonts for any script."""
 
     def draw(self, renderer: Any) -> None:
-        """Draws each text in fonts that have its characters, if installed."""
+        """Draws each text in installed fonts that have its characters."""
         for text in self.findobj(Text):
             words = text.get_text()
             if not words.isascii():
@@ -47,7 +47,7 @@ class NotebookFigure(Figure):
             super().draw(renderer)
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
-        """As matplotlib's, without warnings about characters that no font has."""
+        """Saves the figure, without warnings about characters that no font has."""
         with without_warnings():
             super().savefig(*arguments, **options)
 
@@ -58,10 +58,10 @@ class NotebookFigure(Figure):
 
 
 def channel_sum(relevance: ArrayLike, channel_axis: int | None) -> Array:
-    """One map as a new finite float64 array (height, width)."""
+    """Returns one map as a new finite float64 array (height, width)."""
     values = np.array(relevance)
     if values.dtype.kind not in "fiu":
-        raise InputError(f"A relevance map is an array of real numbers, not of {values.dtype}.")
+        raise InputError(f"Expected a relevance map of real numbers, got dtype {values.dtype}.")
     values = values.astype(np.float64)
     if values.ndim == 2:
         channel_axis = None
@@ -70,43 +70,47 @@ def channel_sum(relevance: ArrayLike, channel_axis: int | None) -> Array:
             "" if channel_axis is None else " or (height, width, channels)"
         )
         raise InputError(
-            f"One relevance map is {expected}, but this array has the shape {values.shape}; "
-            "channel_axis says where its channels are (None: nowhere), and a batch is drawn map "
-            "by map or with grid."
+            f"Expected one relevance map {expected}, got an array of shape {values.shape}: set "
+            "channel_axis to the axis of the channels (None if there is none), or draw a batch by grid."
         )
     if values.size == 0:
-        raise InputError(f"A relevance map of shape {values.shape} is empty.")
+        raise InputError(f"Expected a relevance map with pixels, got the shape {values.shape}.")
     if channel_axis is not None:
         if not -3 <= channel_axis < 3:
-            raise InputError(f"A map of three axes has no channel axis {channel_axis}.")
+            raise InputError(
+                f"Expected channel_axis from -3 to 2, got {channel_axis}.", "channel_axis"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             values = values.sum(axis=channel_axis)
-    # matplotlib computes with multiples of the limits, which must be finite as well.
+    # matplotlib uses multiples of the limits, which must also be finite.
     if not np.all(np.abs(values) < LARGEST):
         raise InputError(
-            "The relevance map holds NaN, infinity or nearly that, which no colour stands for."
+            "Expected a relevance map of finite values, got NaN, infinity or nearly infinite values, "
+            "which have no colour."
         )
     return values
 
 
 def colors_of(colormap: str | Colormap) -> Colormap:
-    """A colour map of matplotlib, by its name or as it is."""
+    """Returns a matplotlib colour map, which may be given by name."""
     if isinstance(colormap, Colormap):
         return colormap
     if colormap not in matplotlib.colormaps:
         hint = did_you_mean(str(colormap), matplotlib.colormaps)
         raise InputError(
             f"Expected colormap to be a colour map of matplotlib, such as {COLORMAP} or RdBu_r, got "
-            f"{colormap!r}" + (f"; {hint}" if hint else "."),
+            f"{colormap!r}" + (f": {hint}" if hint else "."),
             "colormap",
         )
     return matplotlib.colormaps[colormap]
 
 
 def color_scale(spatial: Array, percentile: float) -> tuple[float, float]:
-    """The symmetric limits of the colours; never of width zero."""
+    """Returns the symmetric limits of the colours, which are never equal."""
     if not 0 < percentile <= 100:
-        raise InputError(f"A percentile is above 0 and at most 100, not {percentile}.")
+        raise InputError(
+            f"Expected percentile to be above 0 and at most 100, got {percentile}.", "percentile"
+        )
     magnitude = np.abs(spatial)
     limit = float(np.percentile(magnitude, percentile)) or float(magnitude.max())
     if limit < SMALLEST:
@@ -115,31 +119,31 @@ def color_scale(spatial: Array, percentile: float) -> tuple[float, float]:
 
 
 def as_image(image: ArrayLike) -> Array:
-    """One image as uint8, or as float in 0..1; refused if it is of no documented range."""
+    """Returns one image as uint8, or as float in 0..1. Raises an error for values in other ranges."""
     values = np.asarray(image)
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3)):
         raise InputError(
-            "One image is (height, width), (height, width, 1) or (height, width, 3), but this "
-            f"array has the shape {values.shape}."
+            "Expected one image (height, width), (height, width, 1) or (height, width, 3), got an array "
+            f"of shape {values.shape}."
         )
     if values.size == 0:
-        raise InputError(f"An image of shape {values.shape} is empty.")
+        raise InputError(f"Expected an image with pixels, got the shape {values.shape}.")
     if values.dtype == np.uint8:
         return values
     if not np.issubdtype(values.dtype, np.floating):
-        raise InputError(f"An image is uint8 in 0..255 or float, not {values.dtype}.")
+        raise InputError(f"Expected an image as uint8 in 0..255 or float, got {values.dtype}.")
     low, high = values.min(), values.max()
-    # Resizing overshoots by rounding errors; `not` makes NaN fail too.
+    # Resizing can exceed the range by rounding errors. `not` makes NaN fail too.
     if not (low >= -1e-5 and (high <= 1 + 1e-5 or DARKEST <= high <= 255 + 1e-3)):
         raise InputError(
-            "A float image has values in 0..1 or in 0..255, but this one reaches from "
-            f"{low:.4g} to {high:.4g}."
+            "Expected a float image with values in 0..1 or in 0..255, got values from "
+            f"{low:.4g} to {high:.4g}: pass the pixels, not the model's input."
         )
     return np.clip(values if high < DARKEST else values / 255, 0.0, 1.0)
 
 
 def as_grey(image: Array) -> Array:
-    """The luma of an image as float in 0..1."""
+    """Returns the luma of an image as float in 0..1."""
     values = image / 255.0 if image.dtype == np.uint8 else image.astype(np.float64)
     if values.ndim == 2:
         return values
@@ -149,13 +153,13 @@ def as_grey(image: Array) -> Array:
 
 
 def draw_image(ax: Axes, image: Array, title: str | None) -> None:
-    """Draws pixels as they are."""
+    """Draws an image."""
     image = as_image(image)
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
     highest = 255 if image.dtype == np.uint8 else 1
     prepared(ax, title)
-    # Limits and map count for grey images only; colours are drawn as they are.
+    # The limits and the colour map only affect grey images.
     ax.imshow(image, cmap="gray", vmin=0, vmax=highest, interpolation="nearest")
 
 
@@ -164,8 +168,8 @@ def outline(ax: Axes, region: ArrayLike | None, shape: Sequence[int]) -> None:
 
     Args:
         ax: The axes that the image is drawn on.
-        region: True where the region is, `(height, width)`; its pixels are stretched over the image
-            where its size is another. None draws nothing.
+        region: A boolean array `(height, width)`, True in the region. It is stretched over the image if
+            its size is different. None draws nothing.
         shape: The image's `(height, width)`.
 
     Raises:
@@ -176,12 +180,13 @@ def outline(ax: Axes, region: ArrayLike | None, shape: Sequence[int]) -> None:
     inside = np.asarray(region)
     if inside.dtype != bool or inside.ndim != 2:
         raise InputError(
-            f"Expected a region to be a boolean array (height, width), got {inside.dtype} of shape "
-            f"{inside.shape}."
+            f"Expected region to be a boolean array (height, width), got {inside.dtype} of shape "
+            f"{inside.shape}.",
+            "region",
         )
     down, across = shape[0] / inside.shape[0], shape[1] / inside.shape[1]
     padded = np.pad(inside, 1)
-    # An edge lies between two pixels of which one is inside: above row y, or left of column x.
+    # An edge is between two pixels, one of them inside: above row y, or left of column x.
     y, x = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
     flat = np.stack([[x, y], [x + 1, y]], 1)
     v, u = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
@@ -193,7 +198,7 @@ def outline(ax: Axes, region: ArrayLike | None, shape: Sequence[int]) -> None:
 
 
 def prepared(ax: Axes | None, title: str | None) -> Axes:
-    """Axes without ticks, but with a frame: a white map has an edge."""
+    """Returns axes without ticks, but with a frame, so that a white map has an edge."""
     if ax is None:
         ax = NotebookFigure(figsize=(4, 4), dpi=150, layout="compressed").add_subplot()
         title = None if title is None else wrapped(title, 4 * BESIDE_BAR)
@@ -206,10 +211,10 @@ def prepared(ax: Axes | None, title: str | None) -> Axes:
     return ax
 
 
-def room(
+def panel_size(
     shape: Sequence[int], channel_axis: int | None = -1, colorbar: bool = False
 ) -> tuple[float, float]:
-    """The inches down and across that an image or a map of this shape takes of its panel."""
+    """Returns the height and width, in inches, of an image or a map of this shape in its panel."""
     sides = list(shape)
     if len(sides) == 3 and channel_axis is not None and -3 <= channel_axis < 3:
         del sides[channel_axis]
@@ -221,7 +226,7 @@ def room(
 def panels(
     rows: int, columns: int, caption: str | None = None, height: float = 1.0
 ) -> tuple[Figure, Array]:
-    """A figure with a table of axes, rows of a height relative to their width; a line above it."""
+    """Returns a figure with a table of axes. `height` is that of a row, relative to its width."""
     above = 0.2 if caption is None else 0.45
     size = (PANEL_INCHES * columns, height * PANEL_INCHES * rows + above)
     figure = NotebookFigure(figsize=size, dpi=150, layout="compressed")
@@ -232,13 +237,13 @@ def panels(
 
 
 def add_colorbar(ax: Axes, drawn: Any) -> None:
-    """Adds a colour bar that takes no room from other axes."""
-    # A bar per axes takes its room from these axes alone, so that maps of a table stay aligned.
+    """Adds a colour bar without moving other axes."""
+    # The bar takes space only from these axes, so that the maps of a table stay aligned.
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.04)
     bar.ax.tick_params(labelsize="x-small")
     bar.set_label("relevance", fontsize="x-small")
     bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     bar.ax.yaxis.get_offset_text().set_fontsize("x-small")
-    # The overlay's opacity is the map's, not the bar's.
+    # The opacity of an overlay is only for the map.
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)

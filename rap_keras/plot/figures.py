@@ -1,4 +1,4 @@
-"""Maps, overlays, explanations and grids of them."""
+"""Figures of maps, overlays, explanations and grids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +23,9 @@ from rap_keras.plot.drawing import (
     colors_of,
     draw_image,
     outline,
+    panel_size,
     panels,
     prepared,
-    room,
 )
 from rap_keras.plot.fonts import FONT_SIZE, wrapped
 from rap_keras.support.text import counted
@@ -41,26 +41,34 @@ def heatmap(
     channel_axis: int | None = -1,
     colormap: str | Colormap = COLORMAP,
 ) -> Axes:
-    """Draws one relevance map, its channels summed.
+    """Draws one relevance map, summed over its channels.
 
-    The scale is symmetric, so zero is white whatever the map holds; a map of zeros is all white.
+    The colour scale is symmetric, so zero is always white.
 
     Args:
-        relevance: One map, `(height, width, channels)`, or `(height, width)` without any channels.
-        image: If given, the map is drawn over it as `overlay` does: where relevance is zero, the
-            image shows in grey. See `overlay` for what an image may be.
-        ax: The axes to draw on; default: those of a new figure.
-        percentile: The colours saturate at this percentile (above 0, up to 100) of `|relevance|`; at its
-            maximum where the percentile is zero. 100: at the maximum, which shows the extremes and
-            little else of a photograph's map.
+        relevance: One map, `(height, width, channels)` or `(height, width)`.
+        image: If given, the map is drawn over this image in grey, as by `overlay`.
+        ax: The axes to draw on; by default those of a new figure.
+        percentile: The colours saturate at this percentile of `|relevance|`, above 0 and at most 100;
+            at the maximum if the percentile is zero. With 100, the map of a photograph often shows only
+            a few extreme pixels.
         colorbar: Whether to add a colour bar.
         title: The title of the axes.
-        channel_axis: The axis of the channels, where there are any.
-        colormap: A colour map of matplotlib, by name or as it is, whose middle stands for zero:
-            "seismic", "RdBu_r", "PuOr_r", ...
+        channel_axis: The axis of the channels, if there are any.
+        colormap: A matplotlib colour map or its name. Its middle stands for zero: "seismic", "RdBu_r",
+            "PuOr_r", ...
+
+    Returns:
+        The axes.
 
     Raises:
-        InputError: If the map is not a single one, or not finite, or the image is not an image.
+        InputError: The map is not a single finite map, or the image is not an image.
+
+    Example:
+        >>> relevance = np.random.default_rng(0).normal(size=(8, 8, 3))
+        >>> axes = rap_keras.plot.heatmap(relevance, title="noise")
+        >>> axes.get_title()
+        'noise'
     """
     if image is not None:
         return overlay(
@@ -81,32 +89,41 @@ def overlay(
     alpha: float = 0.9,
     colormap: str | Colormap = COLORMAP,
 ) -> Axes:
-    """Draws one relevance map over its image in grey, the more opaque the stronger the relevance.
+    """Draws one relevance map over its image in grey. Stronger relevance is more opaque.
 
     Args:
-        relevance: One map, as in `heatmap`. Where its resolution is not the image's, as for the
-            relevance of an inner layer, it is stretched over the image.
+        relevance: One map, as in `heatmap`. If its size differs from the image's, as for the relevance
+            of an inner layer, it is stretched over the image.
         image: One image, `(height, width, 3)`, `(height, width, 1)` or `(height, width)`: uint8 in
-            0..255, or float in 0..1 or, as `keras.utils.img_to_array` gives it, in 0..255.
+            0..255, or float in 0..1 or in 0..255, as returned by `keras.utils.img_to_array`.
         ax: As in `heatmap`.
         percentile: As in `heatmap`.
         colorbar: As in `heatmap`.
         title: As in `heatmap`.
         channel_axis: The axis of the channels of `relevance`, as in `heatmap`.
-        alpha: The opacity (0..1) of the strongest relevance; that of zero is always 0.
+        alpha: The opacity of the strongest relevance, from 0 to 1. Zero relevance is transparent.
         colormap: As in `heatmap`.
 
+    Returns:
+        The axes.
+
     Raises:
-        InputError: As for `heatmap`, or if `alpha` is not in 0..1.
+        InputError: As for `heatmap`, or `alpha` is not in 0..1.
+
+    Example:
+        >>> image = np.zeros((8, 8, 3), np.uint8)
+        >>> axes = rap_keras.plot.overlay(np.eye(8), image)
+        >>> len(axes.images)
+        2
     """
     if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is an opacity from 0 to 1, not {alpha}.")
+        raise InputError(f"Expected alpha from 0 to 1, got {alpha}.", "alpha")
     spatial = channel_sum(relevance, channel_axis)
     grey = as_grey(as_image(image))
     ax = prepared(ax, title)
     height, width = grey.shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    # The image keeps to the light half: both ends of the colour map are dark.
+    # The image uses light grey only, because both ends of the colour map are dark.
     ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, interpolation="nearest", extent=extent)
     return _draw(ax, spatial, percentile, colormap, colorbar, extent=extent, alpha=alpha)
 
@@ -120,7 +137,7 @@ def _draw(
     extent: tuple[float, float, float, float] | None = None,
     alpha: float | None = None,
 ) -> Axes:
-    """Draws a map; with `alpha`, the more opaque the stronger the relevance."""
+    """Draws a map. With `alpha`, stronger relevance is more opaque."""
     low, high = color_scale(spatial, percentile)
     drawn = ax.imshow(
         spatial,
@@ -147,58 +164,66 @@ def grid(
     colormap: str | Colormap = COLORMAP,
     caption: str | None = None,
 ) -> Figure:
-    """Draws images and their maps as a table: a row for each image, a column for each method.
+    """Draws images and their maps as a table: one row per image, one column per method.
 
-    Each map has a scale of its own: the units of two methods need not agree.
+    Each map has a separate colour scale, because the units of two methods can differ.
 
     Args:
-        images: `(n, height, width, 3)`, `(n, height, width, 1)` or `(n, height, width)`, of values
-            as in `overlay`; None leaves their column out.
-        maps: For each method the maps of all images, `(n, height, width, channels)`, or
-            `(n, height, width)` where the channels are summed already.
+        images: `(n, height, width, 3)`, `(n, height, width, 1)` or `(n, height, width)`, with values as
+            in `overlay`. None draws only the maps.
+        maps: The maps of all images for each method, `(n, height, width, channels)` or
+            `(n, height, width)`.
         percentile: As in `heatmap`.
         colorbar: Whether every map gets a colour bar.
-        channel_axis: The axis of the channels in one map (without the batch axis).
-        row_titles: What to write in front of each row, in lines.
-        over_image: Whether the maps are drawn over the image in grey, as by `overlay`.
-        regions: What is explained of each image, as in `explanation`: outlined in the images.
+        channel_axis: The axis of the channels in one map, without the batch axis.
+        row_titles: The title of each row, which may have several lines.
+        over_image: Whether to draw the maps over the images in grey, as by `overlay`.
+        regions: The explained region of each image, as in `explanation`.
         colormap: As in `heatmap`.
         caption: A line above the figure.
 
+    Returns:
+        The figure.
+
     Raises:
-        InputError: As for `heatmap`, or if there is not one map and one title for each image.
+        InputError: As for `heatmap`, or the numbers of images, maps and titles differ.
+
+    Example:
+        >>> images = np.zeros((2, 8, 8, 3), np.uint8)
+        >>> figure = rap_keras.plot.grid(images, {"ones": np.ones((2, 8, 8))})
+        >>> len(figure.axes)
+        4
     """
     if not isinstance(maps, Mapping):
         raise InputError(
-            "Expected maps as a dict of titles and the maps of all images, such as "
+            "Expected maps as a dict from titles to the maps of all images, such as "
             f'{{"rap": relevance}}, got {type(maps).__name__}.'
         )
     columns = {method: np.asarray(batch) for method, batch in maps.items()}
     if images is None and over_image:
-        raise InputError("A grid of maps over their images needs the images.")
+        raise InputError("Expected images for over_image=True, got none: pass them.", "images")
     image_batch = np.asarray(next(iter(columns.values()), ()) if images is None else images)
     count = len(image_batch) if image_batch.ndim in (3, 4) else 0
     if count == 0:
         raise InputError(
-            "A grid needs a batch of images, (n, height, width) or (n, height, width, channels), "
-            f"not an array of shape {image_batch.shape}."
+            "Expected a batch of images, (n, height, width) or (n, height, width, channels), "
+            f"got an array of shape {image_batch.shape}."
         )
     for method, batch in columns.items():
         if batch.ndim not in (3, 4) or len(batch) != count:
             raise InputError(
-                f"A grid of {counted(count, 'image')} needs as many maps of each method, (n, height, "
-                f"width, channels) or (n, height, width), but those of {method!r} have the shape "
-                f"{batch.shape}."
+                f"Expected the maps of {counted(count, 'image')} of each method, (n, height, width, "
+                f"channels) or (n, height, width), got shape {batch.shape} for {method!r}."
             )
-    for what, given in (("row titles", row_titles), ("regions", regions)):
+    for argument, given in (("row_titles", row_titles), ("regions", regions)):
         if given is not None and len(given) != count:
             raise InputError(
-                f"A grid of {counted(count, 'image')} cannot have {len(given)} {what}."
+                f"Expected {argument} for {counted(count, 'image')}, got {len(given)}.", argument
             )
 
     first = 0 if images is None else 1
     axis = channel_axis if images is None else -1
-    down, across = room(image_batch.shape[1:], axis, colorbar)
+    down, across = panel_size(image_batch.shape[1:], axis, colorbar)
     figure, axes = panels(count, first + len(columns), caption, BESIDE_BARS if colorbar else 1)
     for row in range(count):
         if images is not None:
@@ -239,13 +264,16 @@ def explanation(
         percentile: As in `heatmap`.
         title: The title of the map.
         channel_axis: As in `heatmap`.
-        region: The positions of the output that are explained, a boolean array `(height, width)` of any
-            size: outlined in the image and in the map over it.
+        region: The explained region of the output, a boolean array `(height, width)` of any size. It is
+            outlined in the image and in the overlay.
         colormap: As in `heatmap`.
-        caption: A line above the figure, such as the class, its logit and the model.
+        caption: A line above the figure, such as the model, the class, its logit and probability.
+
+    Returns:
+        The figure.
 
     Raises:
-        InputError: As for `overlay`, or the region is no such array.
+        InputError: As for `overlay`, or the region is not a boolean array `(height, width)`.
 
     Example:
         >>> image = rap_keras.datasets.cluttered_digits(1).images[0]
@@ -256,7 +284,7 @@ def explanation(
     """
     pixels = as_image(image)
     if title is not None:
-        title = wrapped(title, room(pixels.shape, colorbar=True)[1])
+        title = wrapped(title, panel_size(pixels.shape, colorbar=True)[1])
     figure, axes = panels(1, 3, caption, 0.9)
     left, middle, right = axes[0]
     draw_image(left, pixels, "image")

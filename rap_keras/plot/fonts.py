@@ -1,4 +1,4 @@
-"""The fonts that a text needs, and its size."""
+"""The fonts and the size of texts."""
 
 import re
 import warnings
@@ -12,11 +12,11 @@ from matplotlib.textpath import text_to_path
 from rap_keras.support.text import printable
 
 FONT_SIZE = "small"
-_PIECES = re.compile(r"[^\s/_:,-]*[\s/_:,-]*")  # a line may end after these
+_PIECES = re.compile(r"[^\s/_:,-]*[\s/_:,-]*")  # a line may end after each
 
 
 def families(text: str) -> list[str]:
-    """The fonts for a text: matplotlib's, and an installed one for characters that they lack."""
+    """Returns matplotlib's fonts, and an installed font for characters that they do not have."""
     usual: list[str] = FontProperties().get_family()
     if text.isascii():
         return usual
@@ -27,7 +27,7 @@ def families(text: str) -> list[str]:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Suppresses matplotlib's warnings about characters that no font has, which show as boxes."""
+    """Suppresses matplotlib's warnings about characters that no font has. They appear as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         yield
@@ -43,7 +43,7 @@ def _signs(path: str) -> frozenset[int]:
 
 @lru_cache(maxsize=64)
 def _font_with(signs: frozenset[int]) -> str | None:
-    """The name of the installed font that has the most of some characters."""
+    """Returns the name of the installed font that has the most of these characters."""
     best, most = None, 0
     for font in sorted(fontManager.ttflist, key=lambda one: one.name):
         if "Last Resort" in font.name:  # boxes for all characters
@@ -57,7 +57,7 @@ def _font_with(signs: frozenset[int]) -> str | None:
 
 
 def shortened(text: str, inches: float) -> str:
-    """The text, without its middle if it is too long."""
+    """Shortens a text in its middle if it is too long."""
     text = printable(text).replace("\n", " ")
     kept = len(text)
     short = text
@@ -68,7 +68,7 @@ def shortened(text: str, inches: float) -> str:
 
 
 def wrapped(text: str, inches: float, lines: int = 2) -> str:
-    """The text in as many lines as needed and allowed; the last one is shortened if necessary."""
+    """Wraps a text into at most this many lines. The last line is shortened if necessary."""
     pieces = [piece for piece in _PIECES.findall(printable(text).replace("\n", " ")) if piece]
     done: list[str] = []
     while pieces and len(done) < lines - 1:
@@ -82,7 +82,7 @@ def wrapped(text: str, inches: float, lines: int = 2) -> str:
 
 
 def _width(text: str) -> float:
-    """The width of a text in inches."""
+    """Returns the width of a text in inches."""
     font = FontProperties(family=families(text), size=FONT_SIZE)
     with without_warnings():
         return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72

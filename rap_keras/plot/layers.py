@@ -1,4 +1,4 @@
-"""Relevance layer by layer."""
+"""Figures of the relevance at the layers of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from rap_keras.plot.drawing import (
     Array,
     draw_image,
     outline,
+    panel_size,
     panels,
-    room,
 )
 from rap_keras.plot.figures import heatmap
 from rap_keras.plot.fonts import wrapped
 from rap_keras.support.text import did_you_mean
 
 MAX_LAYERS = 12
-PICTURE = "input image"  # many an input layer is called "image"
+PICTURE = "input image"  # not "image", which is the name of many input layers
 
 
 def layers(
@@ -40,29 +40,38 @@ def layers(
     colormap: str | Colormap = COLORMAP,
     caption: str | None = None,
 ) -> Figure:
-    """Draws the way of the relevance through the layers, from the output to the input.
+    """Draws the relevance at the layers, from the output to the input.
 
-    Every layer that has positions is a map of its channels' sum, on a scale of its own; layers
-    without positions, such as dense ones, are left out.
+    Each map is summed over the channels and has a separate colour scale. Layers without positions, such
+    as dense layers, are not drawn.
 
     Args:
-        layer_maps: The relevance at each layer's output from the input to the output, as
-            `analyze_layers` gives it. Only arrays `(batch, height, width, channels)` are drawn, so
-            a layer with several outputs is not.
-        image: If given, it is drawn last; see `overlay` for what an image may be.
-        names: The layers to draw; default: at most 12, evenly spread from the last to the first.
+        layer_maps: The relevance at each layer's output, from the input to the output, as returned by
+            `analyze_layers`. Only arrays `(batch, height, width, channels)` are drawn, not layers with
+            several outputs.
+        image: If given, it is drawn last, as in `overlay`.
+        names: The layers to draw. By default at most 12, evenly spaced from the last to the first.
         percentile: As in `heatmap`.
         colorbar: Whether every map gets a colour bar.
-        channel_axis: The axis of the channels in one map (without the batch axis).
-        sample: Which sample of the batch to draw; needed where there are several.
-        max_columns: How many maps a row holds at most.
-        region: What is explained of the output, as in `explanation`: outlined in the image.
+        channel_axis: The axis of the channels in one map, without the batch axis.
+        sample: The index of the sample to draw, if the batch has several.
+        max_columns: The maximum number of maps in a row.
+        region: The explained region of the output, as in `explanation`, outlined in the image.
         colormap: As in `heatmap`.
         caption: A line above the figure.
 
+    Returns:
+        The figure.
+
     Raises:
-        InputError: As for `heatmap`, if a name is not a layer that can be drawn, if no layer can
-            be, or if there are several samples and `sample` does not choose one.
+        InputError: As for `heatmap`; or a layer cannot be drawn; or there are several samples and
+            `sample` is None.
+
+    Example:
+        >>> maps = {"conv": np.ones((1, 8, 8, 3)), "pool": np.ones((1, 4, 4, 3))}
+        >>> figure = rap_keras.plot.layers(maps, colorbar=False)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['pool', 'conv']
     """
     spatial = {
         name: np.asarray(relevance)
@@ -77,11 +86,13 @@ def layers(
     if not chosen:
         raise InputError("There is nothing to draw: the list of layer names is empty.")
     if max_columns < 1:
-        raise InputError(f"A row holds at least one map, so max_columns cannot be {max_columns}.")
+        raise InputError(
+            f"Expected max_columns to be at least 1, got {max_columns}.", "max_columns"
+        )
     for name in chosen:
         if name not in spatial:
             raise InputError(_no_such_layer(name, layer_maps, list(spatial)))
-    # Whatever order the names came in, the figure reads from the output to the input.
+    # The figure always goes from the output to the input.
     order = list(spatial)
     chosen.sort(key=order.index, reverse=True)
 
@@ -95,7 +106,7 @@ def layers(
             ax=ax,
             percentile=percentile,
             colorbar=colorbar,
-            title=wrapped(name, room(spatial[name].shape[1:], channel_axis, colorbar)[1]),
+            title=wrapped(name, panel_size(spatial[name].shape[1:], channel_axis, colorbar)[1]),
             channel_axis=channel_axis,
             colormap=colormap,
         )
@@ -109,7 +120,7 @@ def layers(
 
 
 def _spread(names: list[str], count: int) -> list[str]:
-    """At most `count` names, evenly spread, the first and the last among them."""
+    """Returns at most `count` names, evenly spaced, including the first and the last."""
     if len(names) <= count:
         return names
     return [names[index] for index in np.linspace(0, len(names) - 1, count).round().astype(int)]
@@ -121,11 +132,11 @@ def _one(relevance: Array, sample: int | None, name: str) -> Array:
         return relevance[0]
     if sample is None:
         raise InputError(
-            f"The figure shows one image, but layer {name!r} has the relevance of {count}: "
-            "choose one with sample."
+            f"Expected the relevance of one sample, got {count} at layer {name!r}: pass sample.",
+            "sample",
         )
     if not 0 <= sample < count:
-        raise InputError(f"There is no sample {sample} in a batch of {count}.")
+        raise InputError(f"Expected sample from 0 to {count - 1}, got {sample}.", "sample")
     return relevance[sample]
 
 

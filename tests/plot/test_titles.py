@@ -74,7 +74,7 @@ def test_what_cannot_be_shown_has_a_sign():
 
 def test_a_grid_of_an_array_is_told_what_it_needs(rng):
     maps = rng.normal(size=(2, 4, 4, 3))
-    with pytest.raises(InputError, match=r"Expected maps as a dict of titles .* got ndarray"):
+    with pytest.raises(InputError, match=r"Expected maps as a dict from titles .* got ndarray"):
         plot.grid(None, maps)
 
 
