@@ -1,4 +1,4 @@
-"""Data with known object masks, to measure where an attribution lands."""
+"""Data sets with known object masks, to measure where an attribution lies."""
 
 from rap_keras.datasets.cluttered_digits import (
     PairScenes,

@@ -1,9 +1,9 @@
-"""Real handwritten digits on cluttered scenes, with the exact mask of every digit and without it.
+"""Handwritten digits in cluttered scenes, with the exact mask of every digit.
 
-The digits are the 1797 scans of `sklearn.datasets.load_digits`, which ship with scikit-learn: no
-download. Since they are drawn here, their masks are known by construction rather than annotated, and so
-are the scenes without them: what a digit does to a classifier's logits is measured, not estimated (as
-FunnyBirds has it for the parts of birds; Hesse et al., ICCV 2023, arXiv 2308.06248).
+The digits are the 1797 scans of `sklearn.datasets.load_digits`, which are part of scikit-learn and need
+no download. Because the scenes are drawn here, the masks are exact, and each scene can also be drawn
+without a digit. The effect of a digit on a classifier's logits is therefore measured, not estimated.
+FunnyBirds does the same for parts of birds (Hesse et al., ICCV 2023, arXiv 2308.06248).
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,14 @@ from rap_keras.errors import InputError
 
 @dataclass(frozen=True)
 class Scenes:
-    """Images with one digit each, and where that digit is.
+    """Images with one digit each, and the position of the digit.
 
     Attributes:
         images: uint8 of shape `(n, 64, 64, 3)`, RGB.
         labels: int64 of shape `(n,)`, the digit (0 to 9).
-        masks: bool of shape `(n, 64, 64)`, True exactly on the pixels painted by the digit.
+        masks: bool of shape `(n, 64, 64)`, True exactly on the pixels of the digit.
         boxes: int64 of shape `(n, 4)`, the tight box `(x_min, y_min, x_max, y_max)` around the
-            mask. The values are pixel edges and half-open: the box covers
-            `mask[y_min:y_max, x_min:x_max]`.
+            mask. The box covers `mask[y_min:y_max, x_min:x_max]`.
     """
 
     images: np.ndarray
@@ -37,21 +36,21 @@ class Scenes:
 
 
 def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
-    """Draw `n` cluttered scenes with one handwritten digit each.
+    """Draws `n` cluttered scenes with one handwritten digit each.
 
-    Image `i` depends on `(seed, split, i)` only, so a larger `n` appends to a smaller one. The
-    digits of the two splits are disjoint: no test scene shows a digit used in a train scene.
+    Image `i` depends only on `(seed, split, i)`, so a larger `n` adds scenes and keeps the others. The
+    splits have different digits: no test scene shows a digit of a training scene.
 
     Args:
-        n: How many scenes to draw, at least 1.
-        seed: Any non-negative integer; the same seed gives the same scenes.
-        split: Which pool of digits to draw from, `"train"` or `"test"`.
+        n: The number of scenes, at least 1.
+        seed: A non-negative integer. The same seed gives the same scenes.
+        split: The digits to draw from, `"train"` or `"test"`.
 
     Returns:
         The scenes with their labels, masks and boxes.
 
     Raises:
-        InputError: If `n`, `seed` or `split` is not one of the values above.
+        InputError: `n`, `seed` or `split` is not one of the values above.
 
     Example:
         >>> scenes = rap_keras.datasets.cluttered_digits(3)
@@ -73,15 +72,15 @@ def cluttered_digits(n: int, seed: int = 0, split: Split = "test") -> Scenes:
 
 @dataclass(frozen=True)
 class PairScenes:
-    """Images with two digits of different classes each, and what is left when one is taken away.
+    """Images with two digits of different classes each, and the same images without each digit.
 
     Attributes:
         images: uint8 of shape `(n, 64, 64, 3)`, RGB.
         labels: int64 of shape `(n, 2)`, the digits (0 to 9).
-        masks: bool of shape `(n, 2, 64, 64)`, True exactly on the pixels painted by a digit; the two
-            have no pixel in common.
-        without: uint8 of shape `(n, 2, 64, 64, 3)`: the same scenes, of which one digit was not
-            painted. They differ from `images` on its mask only.
+        masks: bool of shape `(n, 2, 64, 64)`, True exactly on the pixels of a digit. The two masks do
+            not overlap.
+        without: uint8 of shape `(n, 2, 64, 64, 3)`, the same scenes without each digit. They differ
+            from `images` only on its mask.
     """
 
     images: np.ndarray
@@ -91,20 +90,25 @@ class PairScenes:
 
 
 def cluttered_digit_pairs(n: int, seed: int = 0, split: Split = "test") -> PairScenes:
-    """Draw `n` cluttered scenes with two handwritten digits of different classes each.
+    """Draws `n` cluttered scenes with two handwritten digits of different classes each.
 
-    Image `i` depends on `(seed, split, i)` only, and digits are those of `cluttered_digits`.
+    Image `i` depends only on `(seed, split, i)`. The digits are those of `cluttered_digits`.
 
     Args:
-        n: How many scenes to draw, at least 1.
-        seed: Any non-negative integer; the same seed gives the same scenes.
-        split: Which pool of digits to draw from, `"train"` or `"test"`.
+        n: The number of scenes, at least 1.
+        seed: A non-negative integer. The same seed gives the same scenes.
+        split: The digits to draw from, `"train"` or `"test"`.
 
     Returns:
         The scenes with their labels and masks, and the scenes without each digit.
 
     Raises:
-        InputError: If `n`, `seed` or `split` is not one of the values above.
+        InputError: `n`, `seed` or `split` is not one of the values above.
+
+    Example:
+        >>> pairs = rap_keras.datasets.cluttered_digit_pairs(3)
+        >>> pairs.labels.shape, pairs.without.shape
+        ((3, 2), (3, 2, 64, 64, 3))
     """
     _check(n, seed, split)
     scenes = [draw(i, seed, split, 2) for i in range(n)]
@@ -118,15 +122,15 @@ def cluttered_digit_pairs(n: int, seed: int = 0, split: Split = "test") -> PairS
 
 def _check(n: int, seed: int, split: str) -> None:
     if n < 1:
-        raise InputError(f"Expected at least 1 scene, got n={n}; pass a positive n.")
+        raise InputError(f"Expected at least 1 scene, got n={n}: pass a positive n.")
     if seed < 0:
-        raise InputError(f"Expected a non-negative seed, got seed={seed}; pass 0 or more.")
+        raise InputError(f"Expected a non-negative seed, got seed={seed}: pass 0 or more.")
     if split not in SPLITS:
-        raise InputError(f"Expected split to be one of {SPLITS}, got {split!r}; pass one of them.")
+        raise InputError(f"Expected split to be one of {SPLITS}, got {split!r}: pass one of them.")
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
-    """Scale scenes to the input range of the bundled models, -1 to 1.
+    """Scales scenes to the input range of the bundled models, -1 to 1.
 
     Args:
         images: uint8 of shape `(n, 64, 64, 3)`, as in `Scenes.images`.
@@ -135,19 +139,24 @@ def preprocess(images: np.ndarray) -> np.ndarray:
         float32 of the same shape, `images / 127.5 - 1`.
 
     Raises:
-        InputError: If the images have another shape or dtype.
+        InputError: The images have another shape or dtype.
+
+    Example:
+        >>> x = rap_keras.datasets.preprocess(np.full((1, 64, 64, 3), 255, np.uint8))
+        >>> float(x.max())
+        1.0
     """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIZE, SIZE, 3):
         raise InputError(
             f"Expected uint8 images of shape (n, {SIZE}, {SIZE}, 3), got {images.dtype} of shape "
-            f"{images.shape}; pass Scenes.images or resize and convert to match."
+            f"{images.shape}: pass Scenes.images, or resize and convert the images."
         )
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 _MOST = 100_000
-# Digits in a scene => the kind of the data set, and what its masks are.
+# The number of digits in a scene => the kind of the data set, and a description of its masks.
 _KINDS = {
     1: ("cluttered-digits", "pixels of the digit"),
     2: ("cluttered-digit-pairs", "pixels of each of two digits"),
@@ -155,23 +164,23 @@ _KINDS = {
 
 
 class DrawnDigits:
-    """Scenes of `cluttered_digits`, or with two digits of `cluttered_digit_pairs`, drawn when read.
+    """The scenes of `cluttered_digits` or `cluttered_digit_pairs`, drawn when they are read.
 
     Raises:
-        InputError: If `n` is not 1 to 100,000.
+        InputError: `n` is not from 1 to 100,000.
     """
 
     source = ""
 
     def __init__(self, n: int = 100, digits: int = 1) -> None:
         if not 1 <= n <= _MOST:
-            raise InputError(f"Expected 1 to {_MOST} scenes, got {n}; ask for a number in between.")
+            raise InputError(f"Expected from 1 to {_MOST} scenes, got {n}: pass another number.")
         self.kind, self.objects = _KINDS[digits]
         self.names: Sequence[str] = tuple(f"scene-{i:05}" for i in range(n))
         self._digits = digits
 
     def read(self, index: int, size: Size | None = None) -> Sample:
-        """Draws one scene; see `Dataset.read`."""
+        """Draws one scene. See `Dataset.read`."""
         index = range(len(self.names))[index]
         scene = draw(index, 0, "test", self._digits)
         objects = {str(d.label): d.mask for d in scene.digits}

@@ -1,8 +1,8 @@
-"""How one cluttered scene is drawn: digits on a texture, among distractors.
+"""Draws cluttered scenes: digits on a texture, among distractors.
 
-Each of scikit-learn's scans is enlarged, turned, coloured and put somewhere on a textured scene among
-distractors (blobs, strokes, digit fragments, small shapes). A digit is lighter than the texture behind
-it, but so are many distractors, and half of them have its very colour.
+A scan of scikit-learn is enlarged, rotated, coloured and placed at a random position in a textured scene
+with distractors (blobs, strokes, digit fragments, small shapes). A digit is lighter than its background,
+but so are many distractors, and half of them have the digit's colour.
 """
 
 import functools
@@ -25,14 +25,14 @@ _CONTRAST = 0.25  # How much lighter (mean of RGB, 0 to 1) a digit is than its b
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """A digit where it stands."""
+    """A digit at its position in a scene."""
 
     label: int
     opacity: np.ndarray  # Zero off the mask, at least `_EDGE` on it.
 
     @property
     def mask(self) -> np.ndarray:
-        """The pixels that it is painted on, bool `(64, 64)`."""
+        """The pixels of the digit, bool `(64, 64)`."""
         return self.opacity > 0
 
 
@@ -46,7 +46,7 @@ class Drawing:
     grain: np.ndarray
 
     def render(self, without: Digit | None = None) -> np.ndarray:
-        """The scene as uint8 RGB; without one of its digits, if one is named."""
+        """Renders the scene as uint8 RGB, optionally without one of its digits."""
         cover = sum((d.opacity for d in self.digits if d is not without), np.float32(0))
         cover = np.broadcast_to(cover, (SIZE, SIZE))[..., None]
         painted = self.backdrop + cover * (self.ink - self.backdrop) + self.grain
@@ -54,7 +54,7 @@ class Drawing:
 
 
 def draw(index: int, seed: int, split: Split, count: int) -> Drawing:
-    """One scene with a number of digits; it depends on nothing but these arguments."""
+    """Draws one scene with a number of digits. It depends only on these arguments."""
     stream = [seed, SPLITS.index(split), index] + [count] * (count > 1)
     rng, pool = np.random.default_rng(stream), _pool(split)
     digits = _draw_digits(rng, pool, count)
@@ -62,10 +62,10 @@ def draw(index: int, seed: int, split: Split, count: int) -> Drawing:
     first, second, ink = _palette(rng)
     pattern = _texture(rng)[..., None]
     backdrop = Image.fromarray(_to_uint8(first + pattern * (second - first)))
-    halo = _halo(digits)  # which distractors keep clear of
+    halo = _halo(digits)  # distractors must not touch it
     for _ in range(rng.integers(6, 13)):
         shape = _distractor(rng, pool[0])
-        # Half of them wear the digit's colour, so that colour alone does not give it away.
+        # Half of them have the digit's colour, so that colour alone does not identify the digit.
         lookalike = rng.random() < 0.5
         colour = ink + rng.normal(0, 0.06, 3) if lookalike else rng.random(3)
         if ImageChops.darker(halo, shape).getbbox() is None:
@@ -74,16 +74,16 @@ def draw(index: int, seed: int, split: Split, count: int) -> Drawing:
     return Drawing(digits, np.asarray(backdrop, np.float32), 255 * ink.astype(np.float32), grain)
 
 
-def _draw_digit(rng: np.random.Generator, pool: "_Pool", but: Sequence[Digit] = ()) -> Digit:
+def _draw_digit(rng: np.random.Generator, pool: "_Pool", others: Sequence[Digit] = ()) -> Digit:
     scans, labels = pool
-    # The class first, then a digit of it: classes stay balanced.
-    label = int(rng.choice(np.setdiff1d(np.arange(10), [d.label for d in but])))
+    # Draw the class before the digit, so that classes are balanced.
+    label = int(rng.choice(np.setdiff1d(np.arange(10), [d.label for d in others])))
     scan = scans[rng.choice(np.flatnonzero(labels == label))]
     return Digit(label, _move_anywhere(rng, _enlarge(rng, scan)))
 
 
 def _draw_digits(rng: np.random.Generator, pool: "_Pool", count: int) -> list[Digit]:
-    """Digits of different classes that keep clear of each other."""
+    """Draws digits of different classes that do not touch each other."""
     digits = [_draw_digit(rng, pool)]
     while len(digits) < count:
         more = _draw_digit(rng, pool, digits)
@@ -93,7 +93,7 @@ def _draw_digits(rng: np.random.Generator, pool: "_Pool", count: int) -> list[Di
 
 
 def _halo(digits: Sequence[Digit]) -> Image.Image:
-    """The digits and two pixels around: a stroke joined to a 1 would honestly make it a 7."""
+    """Returns the digits with a margin of two pixels. A stroke that touches a 1 would make it a 7."""
     covered = np.any([d.mask for d in digits], axis=0)
     return Image.fromarray(covered).convert("L").filter(ImageFilter.BoxBlur(2))
 
@@ -103,8 +103,8 @@ _Pool = tuple[np.ndarray, np.ndarray]
 
 @functools.cache
 def _pool(split: Split) -> _Pool:
-    """The scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
-    from sklearn.datasets import load_digits  # here, because it takes seconds
+    """Returns the scans (values 0 to 1, shape (k, 8, 8)) and labels of a split."""
+    from sklearn.datasets import load_digits  # here, because the import takes seconds
 
     digits: Any = load_digits()
     is_test = np.arange(len(digits.target)) % _TEST_EVERY == 0
@@ -113,16 +113,16 @@ def _pool(split: Split) -> _Pool:
 
 
 def _enlarge(rng: np.random.Generator, scan: np.ndarray) -> np.ndarray:
-    """A scan enlarged to 20-32 pixels, slightly turned and sheared, in the middle of a canvas."""
+    """Enlarges a scan to 20-32 pixels, slightly rotated and sheared, in the middle of a canvas."""
     cell = rng.uniform(20, 32) / 8  # Pixels of the scene per pixel of the scan.
     height, width = cell, cell * rng.uniform(0.9, 1.15)
     angle, shear = rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12)
     cos, sin = math.cos(angle), math.sin(angle)
-    # PIL maps scene to scan: turn, shear, shrink, and put the middle on the middle.
+    # PIL maps the scene to the scan: rotate, shear, shrink and align the centres.
     a, b = (cos + shear * sin) / width, (-sin + shear * cos) / width
     c, d = sin / height, cos / height
     blank = np.zeros((16, 16), np.float32)
-    blank[4:12, 4:12] = scan  # Room around the scan: PIL interpolates only inside an image.
+    blank[4:12, 4:12] = scan  # A margin, because PIL interpolates only inside an image.
     middle, centre = 8.0, SIZE / 2
     terms = (a, b, middle - (a + b) * centre, c, d, middle - (c + d) * centre)
     return _opacity(
@@ -133,13 +133,13 @@ def _enlarge(rng: np.random.Generator, scan: np.ndarray) -> np.ndarray:
 
 
 def _opacity(scan: Image.Image) -> np.ndarray:
-    """Where an enlarged scan covers the scene and how much: nothing, or `_EDGE` to 1."""
+    """Returns the opacity of an enlarged scan: 0, or from `_EDGE` to 1."""
     cover = np.clip((np.asarray(scan) - 0.2) / 0.6, 0, 1)
     return np.where(cover >= _EDGE, cover, np.float32(0))
 
 
 def _move_anywhere(rng: np.random.Generator, opacity: np.ndarray) -> np.ndarray:
-    """The drawing moved to a random place where it still fits, one pixel off the border."""
+    """Moves the drawing to a random position, at least one pixel from the border."""
     x_min, y_min, x_max, y_max = box_of(opacity > 0)
     down = rng.integers(1 - y_min, SIZE - y_max)
     right = rng.integers(1 - x_min, SIZE - x_max)
@@ -147,13 +147,13 @@ def _move_anywhere(rng: np.random.Generator, opacity: np.ndarray) -> np.ndarray:
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The tight box `(x_min, y_min, x_max, y_max)` around a mask, half-open."""
+    """Returns the tight half-open box `(x_min, y_min, x_max, y_max)` around a mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _palette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two colours for the background and a lighter one for the digit."""
+    """Draws two colours for the background and a lighter colour for the digit."""
     while True:
         first = 0.6 * rng.random(3)
         second = np.clip(first + rng.uniform(-0.3, 0.3, 3), 0, 1)
@@ -163,7 +163,7 @@ def _palette(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
-    """A pattern of values 0 to 1: cloudy noise, a gradient, stripes or a chequerboard."""
+    """Draws a pattern of values 0 to 1: cloudy noise, a gradient, stripes or a chequerboard."""
     kind = rng.integers(4)
     if kind == 0:
         cells = rng.integers(4, 17)
@@ -184,10 +184,10 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def _distractor(rng: np.random.Generator, scans: np.ndarray) -> Image.Image:
-    """The opacity of a blob, a stroke, a piece of a digit or a small shape, 14 pixels at most.
+    """Draws the opacity of a blob, a stroke, a digit fragment or a small shape of at most 14 pixels.
 
-    They are smaller than any digit, so that none can be read as one (a long stroke is a 1, a large
-    ring is a 0).
+    They are smaller than any digit, so that none looks like a digit (a long stroke is a 1, a large ring
+    is a 0).
     """
     plate = Image.new("L", (SIZE, SIZE))
     draw = ImageDraw.Draw(plate)
@@ -219,5 +219,5 @@ def _distractor(rng: np.random.Generator, scans: np.ndarray) -> Image.Image:
 
 
 def _to_uint8(share: np.ndarray) -> np.ndarray:
-    """Values 0 to 1, cut off at both ends, as 0 to 255."""
+    """Converts values from 0 to 1, clipped, to 0 to 255."""
     return np.clip(share * 255 + 0.5, 0, 255).astype(np.uint8)

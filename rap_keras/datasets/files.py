@@ -1,4 +1,4 @@
-"""The files of a data set: folders that must be there, listings by name, tables."""
+"""The files of a data set: folders, listings by name, tables."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ _CLASS_FOLDER = re.compile(r"n\d{8}")  # a WordNet id, as ImageNet names the fol
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; a name that no file can have is that of none."""
+    """Whether a folder exists. False for names that no file can have."""
     try:
         return path.is_dir()
     except PermissionError:
@@ -28,20 +28,21 @@ def is_folder(path: Path) -> bool:
 
 
 def existing_folder(folder: str | Path) -> Path:
-    """The folder, if it is one."""
+    """Returns a folder. Raises an error if it does not exist."""
     folder = Path(folder)
     if not is_folder(folder):
-        raise InputError(f"There is no folder {str(folder)!r}; check the path of the data set.")
+        raise InputError(f"There is no folder {str(folder)!r}: check the path of the data set.")
     return folder
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
-    """The files with these endings by their names without ending, sorted; none is opened.
+    """Lists the files with these extensions, sorted by their names without extension.
 
-    Those in folders of ImageNet classes (`n01440764`) are included. The folder need not exist.
+    Includes files in folders of ImageNet classes (`n01440764`). Opens no file. The folder does not have
+    to exist.
 
     Raises:
-        InputError: If the folder cannot be read or two files differ in their ending or class only.
+        InputError: The folder cannot be read, or two files differ only in their extension or class.
     """
     if not is_folder(folder):
         return {}
@@ -57,26 +58,27 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
                         if other != entry.path:
                             raise InputError(
                                 f"Expected one file {stem!r} in {str(folder)!r}, got {other!r} "
-                                f"and {entry.path!r}; rename or remove one of them."
+                                f"and {entry.path!r}: rename or remove one of them."
                             )
                     elif current is folders[0] and _CLASS_FOLDER.fullmatch(stem) and entry.is_dir():
                         folders.append(entry.path)
     except OSError as error:
         raise InputError(
-            f"The folder {str(folder)!r} cannot be read ({error.strerror}); check its permissions."
+            f"The folder {str(folder)!r} cannot be read ({error.strerror}): check its permissions."
         ) from None
     return dict(sorted(found.items()))
 
 
 def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Reads a CSV file (UTF-8) with a header that has these columns, and perhaps more.
+    """Reads a CSV file (UTF-8) whose header has at least these columns.
 
     Returns:
-        The number of each row's line and its cells by column, stripped; a missing cell is empty.
+        The line number of each row and its stripped cells by column. Missing cells are empty.
     """
     text = read_text(path, "table")
     with understood(
-        f"{str(path)!r} is not a CSV file that can be read", "save it as UTF-8 text again"
+        f"Expected {str(path)!r} to be a CSV file, got one that cannot be read",
+        "save it as UTF-8 text again",
     ):
         reader = csv.DictReader(
             io.StringIO(text, newline=""), restkey="", restval="", skipinitialspace=True
@@ -87,7 +89,7 @@ def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str
         if missing:
             raise InputError(
                 f"Expected the columns {', '.join(columns)} in {str(path)!r}, got "
-                f"{', '.join(header) or 'an empty file'}; add {', '.join(missing)}."
+                f"{', '.join(header) or 'an empty file'}: add {', '.join(missing)}."
             )
         return [
             (reader.line_num, {column: row[column].strip() for column in header}) for row in reader
@@ -95,25 +97,27 @@ def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str
 
 
 def inner_name(name: str, where: str) -> str:
-    """The name of a file, relative to a folder of the data set, as a table has it at `where`.
+    """Checks a file name in a table, which is relative to a folder of the data set.
+
+    `where` is the position in the table, for errors.
 
     Raises:
-        InputError: It leads out of that folder; links in the folder itself may.
+        InputError: The name leads out of the folder. Links in the folder may.
     """
     normal = os.path.normpath(name)
     if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
         raise InputError(
-            f"Expected names of files in the data set's own folder in {where}, got {name!r}; put the "
-            "file there, and write its name from there on."
+            f"Expected names of files in the folder of the data set in {where}, got {name!r}: put the "
+            "file there, and write its name relative to this folder."
         )
     return name
 
 
 def read_pixels(text: str, kind: type[Number]) -> Number:
-    """The side of an image (`int`) or the edge of a box (`float`), as an annotation has it.
+    """Reads the side of an image (`int`) or the edge of a box (`float`) from an annotation.
 
     Raises:
-        ValueError: It is no number, or beyond any image.
+        ValueError: It is not a number, or larger than any image.
     """
     try:
         number = kind(text)
@@ -121,5 +125,5 @@ def read_pixels(text: str, kind: type[Number]) -> Number:
         number = None
     if number is None or abs(number) > _FAR:
         shown = text if len(text) <= 40 else text[:37] + "..."
-        raise ValueError(f"{shown!r}, which is no number of pixels")
+        raise ValueError(f"{shown!r}, which is not a number of pixels")
     return number

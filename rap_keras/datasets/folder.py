@@ -18,21 +18,21 @@ from rap_keras.errors import InputError
 from rap_keras.support.images import SUFFIXES, read_image
 
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
-_OBJECT = 127  # A pixel belongs to the object if its grey value is above.
+_OBJECT = 127  # A pixel belongs to the object if its grey value is larger.
 
 
 def open_folder(folder: str | Path) -> Dataset:
-    """Opens a `MaskFolder`, which has a folder `masks`, or a `BoxFolder`, which has a file `boxes.csv`.
+    """Opens a folder with a subfolder `masks` (`MaskFolder`) or a file `boxes.csv` (`BoxFolder`).
 
     Raises:
-        InputError: If the folder is not there, or has both or neither, or no images.
+        InputError: The folder does not exist, has both or neither, or has no images.
     """
     root = existing_folder(folder)
     has_masks, has_boxes = is_folder(root / "masks"), os.path.isfile(root / "boxes.csv")
     if has_masks == has_boxes:
         raise InputError(
             f"Expected either a folder masks or a file boxes.csv in {str(folder)!r}, got "
-            f"{'both' if has_masks else 'neither'}; {'remove' if has_masks else 'add'} one."
+            f"{'both' if has_masks else 'neither'}: {'remove' if has_masks else 'add'} one."
         )
     return MaskFolder(folder) if has_masks else BoxFolder(folder)
 
@@ -41,13 +41,13 @@ class MaskFolder:
     """A folder of images, each with the mask of its object.
 
     Args:
-        folder: Holds the images in `images` and for each one, `NAME.jpg` or another ending, the file
-            `masks/NAME.png` of the same size: the object is where its grey value is above 127. If
-            there is a `labels.csv` with the columns `name` (the image's, with its ending or without)
-            and `class`, it says what each image's object is; else objects have no class.
+        folder: The folder. It has the images in `images`, and for each image `NAME.jpg` (or another
+            extension) a mask `masks/NAME.png` of the same size. The object is where the mask's grey
+            value is above 127. A table `labels.csv` with the columns `name` (the image's, with or
+            without extension) and `class` names the classes; without it, objects have no class.
 
     Raises:
-        InputError: If the folder is not there or holds no images, or the table is not as above.
+        InputError: The folder does not exist or has no images, or the table is not as above.
     """
 
     kind = "folder"
@@ -60,7 +60,7 @@ class MaskFolder:
         self._images = list_files(root / "images", SUFFIXES)
         if not self._images:
             raise InputError(
-                f"Expected images ({', '.join(SUFFIXES)}) in {str(root / 'images')!r}, got none; put "
+                f"Expected images ({', '.join(SUFFIXES)}) in {str(root / 'images')!r}, got none: put "
                 "them there."
             )
         table = root / "labels.csv"
@@ -68,7 +68,7 @@ class MaskFolder:
         self.names: Sequence[str] = tuple(self._images)
 
     def read(self, index: int, size: Size | None = None) -> Sample:
-        """Reads one image; see `Dataset.read`."""
+        """Reads one image. See `Dataset.read`."""
         name = self.names[index]
         label = self._label(name)
         image = read_image(self._images[name])
@@ -77,7 +77,7 @@ class MaskFolder:
         if 0 < mask.max() <= _OBJECT:
             raise InputError(
                 f"Expected grey values above {_OBJECT} for the object in the mask {str(path)!r} of "
-                f"the image {name!r}, got {mask.max()} at most; save it with 0 and 255."
+                f"the image {name!r}, got {mask.max()} at most: save it with 0 and 255."
             )
         return masked_sample(name, image, {label: mask > _OBJECT}, size)
 
@@ -88,23 +88,23 @@ class MaskFolder:
             if key in self._labels:
                 return self._labels[key]
         raise InputError(
-            f"Expected a row for the image {name!r} in labels.csv of {self.source!r}, got none; add "
+            f"Expected a row for the image {name!r} in labels.csv of {self.source!r}, got none: add "
             "it or remove the file."
         )
 
 
 class BoxFolder:
-    """A folder of images with a table of boxes; the boxes of a class, united, are its objects.
+    """A folder of images with a table of boxes. The object of a class is the union of its boxes.
 
     Args:
-        folder: Holds `boxes.csv` and, in `images` or itself, the images it names. Its columns are
-            `image` (a file name, with or without extension), the edges `x_min`, `y_min`, `x_max`,
-            `y_max` in pixels, optionally `class`, and `width` and `height` if the boxes were drawn at
-            another size than the file's. Images that the table does not name are not part of the data
-            set.
+        folder: The folder. It has a table `boxes.csv`, and the images that the table names, directly or
+            in `images`. The columns are `image` (a file name, with or without extension), the edges
+            `x_min`, `y_min`, `x_max` and `y_max` in pixels, optionally `class`, and `width` and
+            `height` if the boxes refer to another size than the file's. Images that are not in the
+            table are not part of the data set.
 
     Raises:
-        InputError: If the folder is not there, or the table is not as above or empty.
+        InputError: The folder does not exist, or the table is empty or not as above.
     """
 
     kind = "folder"
@@ -124,22 +124,22 @@ class BoxFolder:
             self._rows.setdefault(name, []).append((line, row))
         if not self._rows:
             raise InputError(
-                f"Expected rows with boxes in {str(self._root / 'boxes.csv')!r}, got none; add one "
+                f"Expected rows with boxes in {str(self._root / 'boxes.csv')!r}, got none: add one "
                 "for each box."
             )
         self.names: Sequence[str] = tuple(sorted(self._rows))
 
     def read(self, index: int, size: Size | None = None) -> Sample:
-        """Reads one image; see `Dataset.read`."""
+        """Reads one image. See `Dataset.read`."""
         name = self.names[index]
         places = [place / name for place in self._places]
         image = read_image(next(filter(os.path.exists, places), places[0]))
-        own = image.shape[0], image.shape[1]
-        boxes = [self._box(line, row, own) for line, row in self._rows[name]]
+        full = image.shape[0], image.shape[1]
+        boxes = [self._box(line, row, full) for line, row in self._rows[name]]
         return boxed_sample(name, image, boxes, size)
 
     def _with_ending(self, name: str, where: str) -> str:
-        """The file name of an image; a missing extension is added."""
+        """Returns the file name of an image, with its extension."""
         if os.path.splitext(name)[1].lower() in SUFFIXES:
             return name
         for place in self._places:
@@ -149,30 +149,30 @@ class BoxFolder:
             found = self._endings[Path(folder)].get(stem, [])
             if len(found) > 1:
                 raise InputError(
-                    f"Expected one image called {name!r} in {where}, got {' and '.join(found)}; add "
+                    f"Expected one image called {name!r} in {where}, got {' and '.join(found)}: add "
                     "the extension."
                 )
             if found:
                 return os.path.join(os.path.dirname(name), found[0])
         return name
 
-    def _box(self, line: int, row: dict[str, str], own: Size) -> Box:
+    def _box(self, line: int, row: dict[str, str], image_size: Size) -> Box:
         try:
             x_min, y_min, x_max, y_max = (read_pixels(row[edge], float) for edge in _EDGES)
             height, width = (
                 read_pixels(row[side], int) if row.get(side) else side_of_file
-                for side, side_of_file in zip(("height", "width"), own, strict=True)
+                for side, side_of_file in zip(("height", "width"), image_size, strict=True)
             )
         except ValueError as error:
             raise InputError(
                 f"Expected numbers for the box of the image {row['image']!r} in line {line} of "
-                f"{str(self._root / 'boxes.csv')!r}, got {error}; correct them."
+                f"{str(self._root / 'boxes.csv')!r}, got {error}: correct them."
             ) from None
         return Box(row.get("class", NO_CLASS), (x_min, y_min, x_max, y_max), (height, width))
 
 
 def _images_by_stem(folder: Path) -> dict[str, list[str]]:
-    """The image files directly in a folder, by their names without extension."""
+    """Returns the image files directly in a folder, by their names without extension."""
     found: dict[str, list[str]] = {}
     if is_folder(folder):
         for name in sorted(os.listdir(folder)):
@@ -189,6 +189,6 @@ def _labels(path: Path) -> dict[str, str]:
         if labels.setdefault(row["name"], row["class"]) != row["class"]:
             raise InputError(
                 f"Expected one class for the image {row['name']!r} in {str(path)!r}, got another in "
-                f"line {line}; remove one of them."
+                f"line {line}: remove one of them."
             )
     return labels

@@ -26,22 +26,23 @@ _ANNOTATIONS = (
 
 
 class ImageNetBoxes:
-    """ImageNet's validation images; the boxes of a class, united, are its objects.
+    """ImageNet's validation images. The object of a class is the union of its boxes.
 
     Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015.
 
-    Classes are WordNet ids (`n01440764`). The numbers of a `bndbox` are taken as edges, so that a
-    box from 10 to 20 is 10 pixels wide; whether ILSVRC counts from 0 or 1, and its last pixel in, is
-    not settled, and at most a pixel of the original image. The image files may be warped: boxes are
-    scaled from the `size` that the XML states.
+    Classes are WordNet ids (`n01440764`). The numbers of a `bndbox` are read as edges: a box from 10 to
+    20 is 10 pixels wide. It is unknown whether ILSVRC counts from 0 or 1 and includes the last pixel,
+    which is a difference of at most one pixel of the original image. The image files may be resized,
+    because boxes are scaled from the `size` in the XML file.
 
     Args:
-        folder: Holds the images in `images`, `Data/CLS-LOC/val`, `ILSVRC/Data/CLS-LOC/val`, `val` or
-            itself, or there in a folder for each class; and the XML files in `annotations`,
-            `Annotations/CLS-LOC/val`, `ILSVRC/Annotations/CLS-LOC/val`, `bbox/val`, `val` or itself.
+        folder: The folder. It has the images in `images`, `Data/CLS-LOC/val`,
+            `ILSVRC/Data/CLS-LOC/val` or `val`, or directly, optionally in a folder for each class. It
+            has the XML files in `annotations`, `Annotations/CLS-LOC/val`,
+            `ILSVRC/Annotations/CLS-LOC/val`, `bbox/val` or `val`, or directly.
 
     Raises:
-        InputError: If the folder is not there or holds no images or no XML files.
+        InputError: The folder does not exist, or has no images or no XML files.
     """
 
     kind = "imagenet-boxes"
@@ -55,11 +56,11 @@ class ImageNetBoxes:
         self.names: Sequence[str] = tuple(self._images)
 
     def read(self, index: int, size: Size | None = None) -> Sample:
-        """Reads one image; see `Dataset.read`."""
+        """Reads one image. See `Dataset.read`."""
         name = self.names[index]
         if name not in self._annotations:
             raise InputError(
-                f"The boxes of the image {name!r} are missing; add {name}.xml to the annotations or "
+                f"The boxes of the image {name!r} are missing: add {name}.xml to the annotations or "
                 "remove the image."
             )
         boxes = _parse(self._annotations[name], name)
@@ -75,7 +76,7 @@ def _search(
             return found
     raise InputError(
         f"Expected {what} ({', '.join(suffixes)}) in {str(root)!r} in one of the folders "
-        f"{', '.join(places)}, got none; name the folder that ImageNet was unpacked to."
+        f"{', '.join(places)}, got none: name the folder that ImageNet was unpacked to."
     )
 
 

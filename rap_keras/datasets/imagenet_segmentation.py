@@ -19,16 +19,15 @@ class ImageNetSegmentation:
     """4276 ImageNet images with the pixels of their object, in one MATLAB 7.3 (HDF5) file.
 
     Source: Guillaumin, Küttel and Ferrari, "ImageNet Auto-Annotation with Segmentation Propagation",
-    IJCV 2014. Of several segmentations of an image the first is taken, as evaluations of
-    attributions on this set do; its non-zero pixels are the object. The class is the text in
-    `/value/target`, without one the WordNet id before the `_` of the image's id. HDF5 shows MATLAB's
-    arrays transposed.
+    IJCV 2014. If an image has several segmentations, the first is used, as in other evaluations on this
+    data set. Its non-zero pixels are the object. The class is the text in `/value/target`, or else the
+    WordNet id before the `_` of the image's id. In HDF5, MATLAB's arrays are transposed.
 
     Args:
-        file: The `.mat` file. It is opened anew for each image, so that the data set can be pickled.
+        file: The `.mat` file. It is opened again for each image, so that the data set can be pickled.
 
     Raises:
-        InputError: If the file is missing, is no HDF5 file or holds no images with segmentations.
+        InputError: The file is missing, is not an HDF5 file, or has no images with segmentations.
     """
 
     kind = "imagenet-segmentation"
@@ -49,13 +48,13 @@ class ImageNetSegmentation:
         if not len(images) == len(masks) > 0:
             raise InputError(
                 f"Expected as many images as segmentations in {self.source!r}, got {len(images)} and "
-                f"{len(masks)}; download it again."
+                f"{len(masks)}: download it again."
             )
         names = ids if len(ids) == len(images) else [f"{i:04}" for i in range(len(images))]
         self.names: Sequence[str] = tuple(names)
 
     def read(self, index: int, size: Size | None = None) -> Sample:
-        """Reads one image; see `Dataset.read`."""
+        """Reads one image. See `Dataset.read`."""
         name = self.names[index]
         with self._open() as mat:
             broken = f"The image {name!r} in {self.source!r} cannot be read"
@@ -67,7 +66,7 @@ class ImageNetSegmentation:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or mask.ndim != 2:
             raise InputError(
                 f"Expected the image {name!r} in {self.source!r} to be uint8 (height, width, 3) with "
-                f"a mask (height, width), got {image.dtype} {image.shape} with {mask.shape}; "
+                f"a mask (height, width), got {image.dtype} {image.shape} with {mask.shape}: "
                 "download the file again."
             )
         return masked_sample(name, np.ascontiguousarray(image), {label: mask != 0}, size)
@@ -79,7 +78,7 @@ class ImageNetSegmentation:
 
 
 def _array(item: Any) -> NDArray[Any]:
-    """The values of an array in the file; raises ValueError where they are not there, or too many."""
+    """Reads an array in the file. Raises ValueError if its values are missing or too many."""
     if item.is_virtual or item.external:
         raise ValueError("its values are in other files")
     if item.nbytes > 4 * MOST_PIXELS:
@@ -88,12 +87,12 @@ def _array(item: Any) -> NDArray[Any]:
 
 
 def _cells(mat: Any, field: str) -> NDArray[np.object_]:
-    """The references in a cell array of MATLAB's, a row or a column."""
+    """Returns the references in a MATLAB cell array, which is a row or a column."""
     return np.ravel(_array(mat["value"][field]))
 
 
 def _text(mat: Any, cell: Any) -> str:
-    """The characters in a cell, which MATLAB stores as UTF-16 units."""
+    """Returns the text in a cell, which MATLAB stores as UTF-16 units."""
     characters = np.ravel(_array(mat[cell]))
     if characters.dtype.kind != "u":
         raise TypeError(f"characters expected, got {characters.dtype}")

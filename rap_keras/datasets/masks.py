@@ -1,4 +1,4 @@
-"""Masks of objects: made of boxes, read from files, warped together with their image."""
+"""Masks of objects: made from boxes, read from files, resized together with their image."""
 
 import math
 import os.path
@@ -38,24 +38,24 @@ class Box:
 def boxed_sample(
     name: str, image: NDArray[np.uint8], boxes: Iterable[Box], size: Size | None
 ) -> Sample:
-    """An image at another size (None: its own), with the boxes of each class united to a mask.
+    """Returns a resized image (None keeps its size), with a mask of all boxes of each class.
 
-    Boxes are scaled from the size they were drawn at, and a pixel belongs to one if its centre lies
-    in it (on the lower edge: yes, on the upper edge: no). A box that holds no centre gets the pixel
-    that its own centre lies in. What reaches over the image is cut off.
+    Boxes are scaled from the size that they were drawn at. A pixel belongs to a box if its centre is in
+    the box, or on its lower edge. A box without any centre gets the pixel at the box's centre. Boxes are
+    clipped to the image.
 
     Raises:
-        InputError: If a box is inside out, lies off the image, or refers to an impossible size.
+        InputError: A box is reversed, is outside the image, or refers to an impossible size.
     """
-    own = image.shape[0], image.shape[1]
-    size = size or own
+    full = image.shape[0], image.shape[1]
+    size = size or full
     objects: dict[str, Mask] = {}
     for box in boxes:
-        if box.drawn_at == own[::-1] != own:
+        if box.drawn_at == full[::-1] != full:
             raise InputError(
-                f"Expected the boxes of the image {name!r} to be drawn at its size, {_spell(own)}, got "
-                f"{_spell(box.drawn_at)}: the image was turned upright as its EXIF data say and the "
-                "boxes were not; remove the orientation from the EXIF data."
+                f"Expected the boxes of the image {name!r} to be drawn at its size, {_spell(full)}, got "
+                f"{_spell(box.drawn_at)}, because only the image was rotated according to its EXIF "
+                "data: remove the orientation from the EXIF data."
             )
         mask = objects.setdefault(box.label, np.zeros(size, bool))
         mask[_pixels(box, size, name)] = True
@@ -65,15 +65,15 @@ def boxed_sample(
 def read_mask(
     path: Path, name: str, modes: Collection[str], convert: str | None = None
 ) -> NDArray[np.uint8]:
-    """The values `(height, width)` in the mask file of an image called `name`.
+    """Reads the values `(height, width)` of the mask file of an image with this name.
 
-    Palette images are read as indices, unless they are converted to another mode. `modes` are those of
-    Pillow that the file may have.
+    Palette images are read as indices, unless they are converted to another mode. `modes` are the Pillow
+    modes that the file may have.
     """
     if not os.path.exists(path):
         raise InputError(
-            f"The image {name!r} has no mask; expected the file {str(path)!r}, add it or remove the "
-            "image."
+            f"Expected the mask {str(path)!r} of the image {name!r}, got no such file: add it or remove "
+            "the image."
         )
     with open_image(path, f"The mask {str(path)!r} of the image {name!r}") as file:
         mode = file.mode
@@ -81,7 +81,7 @@ def read_mask(
     if mode not in modes:
         raise InputError(
             f"Expected the mask {str(path)!r} of the image {name!r} to have Pillow's mode "
-            f"{' or '.join(modes)}, got {mode}; save it so."
+            f"{' or '.join(modes)}, got {mode}: save it in this mode."
         )
     return values
 
@@ -94,21 +94,21 @@ def masked_sample(
     void: Mask | None = None,
     without: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Sample:
-    """An image with masks of its own size, all warped to another size (None: left as they are).
+    """Returns an image with masks of the same size, all resized to another size (None keeps it).
 
-    A class is left out where no pixel of it is left. Pixels of `void` do not count. `without` is the
-    image without the object of a class, where that is known.
+    A class without any remaining pixel is dropped. Pixels of `void` do not count. `without` is the image
+    without the object of a class, if known.
 
     Raises:
-        InputError: If a mask is not of the image's size.
+        InputError: A mask and the image have different sizes.
     """
-    own = image.shape[:2]
-    void = np.zeros(own, bool) if void is None else void
+    full = image.shape[:2]
+    void = np.zeros(full, bool) if void is None else void
     for mask in (*objects.values(), void):
-        if mask.shape != own:
+        if mask.shape != full:
             raise InputError(
-                f"Expected the mask of the image {name!r} to be of the image's size, {_spell(own)}, "
-                f"got {_spell(mask.shape)}; resize neither or both."
+                f"Expected the mask of the image {name!r} to have the image's size, {_spell(full)}, "
+                f"got {_spell(mask.shape)}: resize neither or both."
             )
     warped = {label: warp_mask(mask, size) for label, mask in objects.items()}
     kept = {label: mask for label, mask in warped.items() if mask.any()}
@@ -117,7 +117,7 @@ def masked_sample(
 
 
 def warp_mask(mask: Mask, size: Size | None) -> Mask:
-    """The mask at another size: each pixel as the one its centre falls on; at `None` as it is."""
+    """Resizes a mask: each pixel gets the value at its centre. None returns the mask unchanged."""
     if size is None:
         return mask
     image = Image.fromarray(mask.astype(np.uint8))
@@ -125,7 +125,7 @@ def warp_mask(mask: Mask, size: Size | None) -> Mask:
 
 
 def _pixels(box: Box, size: Size, name: str) -> tuple[slice, slice]:
-    """The rows and columns of a mask that are in a box."""
+    """Returns the rows and columns of a mask that are in a box."""
     x_min, y_min, x_max, y_max = box.edges
     height, width = box.drawn_at
     ordered = x_min <= x_max and y_min <= y_max
@@ -133,7 +133,7 @@ def _pixels(box: Box, size: Size, name: str) -> tuple[slice, slice]:
     if not (ordered and inside and min(height, width) > 0):
         raise InputError(
             f"Expected a box (x_min, y_min, x_max, y_max) on the image {name!r} of "
-            f"{_spell(box.drawn_at)}, got {box.edges}; correct its annotation."
+            f"{_spell(box.drawn_at)}, got {box.edges}: correct its annotation."
         )
     return _span(y_min, y_max, height, size[0]), _span(x_min, x_max, width, size[1])
 

@@ -1,4 +1,4 @@
-"""What an evaluation sees of a data set: one image and the objects on it."""
+"""The interface of data sets: images and the objects on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_CLASS = ""
-"""The class of objects where a data set names none."""
+"""The class of objects if the data set has no class names."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and the objects on it, all at the size that was asked for.
+    """One image and the objects on it, all at the requested size.
 
     Attributes:
-        name: What the image is called in its data set.
+        name: The name of the image in its data set.
         image: The pixels, uint8 `(height, width, 3)`, RGB.
-        objects: The pixels of each class that is on the image: class => bool `(height, width)`. Where
-            the data set names no classes, the one entry `NO_CLASS`.
-        void: Pixels that no measure counts, bool `(height, width)`.
-        without: The image without the objects of a class: class => uint8 `(height, width, 3)`. Only
-            data sets that draw their images know it.
+        objects: The pixels of each class on the image: class => bool `(height, width)`. If the data set
+            has no class names, the only entry is `NO_CLASS`.
+        void: Pixels that metrics ignore, bool `(height, width)`.
+        without: The image without the objects of a class: class => uint8 `(height, width, 3)`. Only for
+            data sets that draw their images.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Images with known objects; one at a time is read.
+    """Images with known objects, which are read one at a time.
 
     Attributes:
         kind: The word before the colon of its specification.
-        source: The folder or file it is read from; empty if it is made.
-        objects: What its masks are, in a few words, for reports.
-        names: What its images are called, in their order.
+        source: The folder or file that it is read from; empty if the images are drawn.
+        objects: A short description of its masks, for reports.
+        names: The names of its images, in order.
     """
 
     kind: str
@@ -51,8 +51,8 @@ class Dataset(Protocol):
         """Reads one image.
 
         Args:
-            index: Its place in `names`.
-            size: The `(height, width)` that image and masks are warped to; default: the image's own.
+            index: The index of the image in `names`.
+            size: The `(height, width)` that the image and its masks are resized to; None keeps the size.
 
         Raises:
             InputError: The image, its mask or its boxes are missing, damaged or do not fit together.

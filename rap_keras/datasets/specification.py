@@ -1,4 +1,4 @@
-"""Data sets by specification: a kind, a colon, and where it lies."""
+"""Data sets by specification: a kind, a colon, and a path."""
 
 import functools
 import os.path
@@ -23,10 +23,10 @@ def open_dataset(specification: str) -> Dataset:
             `cluttered-digit-pairs` in the same way.
 
     Returns:
-        The data set. Its files are listed but not read yet.
+        The data set. Its files are listed, but not read yet.
 
     Raises:
-        InputError: If there is no such kind, or nothing of this kind where it says.
+        InputError: There is no such kind, or no data set of this kind at the path.
 
     Example:
         >>> len(rap_keras.datasets.open_dataset("cluttered-digits:5").names)
@@ -37,23 +37,23 @@ def open_dataset(specification: str) -> Dataset:
         form, open_it = _KINDS[kind]
         if not place and not form.endswith("[:N]"):
             raise InputError(
-                f"Expected {form}, got {specification!r}; say where the data set lies."
+                f"Expected {form}, got {specification!r}: add the path of the data set."
             )
         try:
             return open_it(os.path.expanduser(place))
         except OSError as error:
             raise InputError(
-                f"The data set {specification!r} cannot be read ({error.strerror or error}); check its "
+                f"The data set {specification!r} cannot be read ({error.strerror or error}): check its "
                 "permissions."
             ) from error
     forms = ", ".join(form for form, _ in _KINDS.values())
     if os.path.exists(specification) or os.path.sep in kind:
         raise InputError(
             f"Expected the kind of the data set before its path ({forms}), got the path "
-            f"{specification!r}; {_advice(specification)}."
+            f"{specification!r}: {_advice(specification)}."
         )
     advice = did_you_mean(kind, _KINDS) or "use one of these kinds."
-    raise InputError(f"Expected one of {forms}, got {specification!r}; {advice}")
+    raise InputError(f"Expected one of {forms}, got {specification!r}: {advice}")
 
 
 def _voc(place: str) -> Dataset:
@@ -66,7 +66,7 @@ def _drawn(kind: str, digits: int, count: str) -> Dataset:
         n = int(count or 100)
     except ValueError:
         raise InputError(
-            f"Expected a number of scenes after '{kind}:', got {count!r}; write for example "
+            f"Expected a number of scenes after '{kind}:', got {count!r}: write for example "
             f"{kind}:100."
         ) from None
     return DrawnDigits(n, digits)
@@ -91,4 +91,4 @@ def _advice(path: str) -> str:
         except (InputError, OSError):
             continue
         return f"it looks like {kind}:{path}"
-    return "put the kind and a colon in front"
+    return "write the kind and a colon before it"

@@ -18,24 +18,24 @@ CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-"""The names of VOC's classes in its order; in a mask they are 1 to 20."""
+"""The names of VOC's classes, in order. In a mask they have the values 1 to 20."""
 
 _VOID = 255
 
 
 class Voc:
-    """Images of Pascal VOC 2012 with the pixels of each class; contours are void.
+    """Images of Pascal VOC 2012 with the pixels of each class. Contours are void.
 
     Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV
     2015.
 
     Args:
-        folder: Holds `JPEGImages` and `SegmentationClass`, or is the `VOCdevkit` above.
-        split: The images that `ImageSets/Segmentation/<split>.txt` lists, in its order. Default:
-            those of `val.txt`; where there is none, every image with a mask.
+        folder: The folder with `JPEGImages` and `SegmentationClass`, or the `VOCdevkit` above it.
+        split: The name of the split, whose images are listed in `ImageSets/Segmentation/<split>.txt`.
+            The default is `val`, or every image with a mask if there is no such list.
 
     Raises:
-        InputError: If the folder is not there or is not VOC's, or has no such list or no images.
+        InputError: The folder does not exist or is not VOC's, or has no such list or no images.
     """
 
     kind = "voc"
@@ -54,13 +54,13 @@ class Voc:
             names = [name for name in list_files(self._images, (".jpg",)) if name in masks]
         if not names:
             raise InputError(
-                f"Expected images with masks in {str(root)!r}, got none; the masks belong to "
-                "SegmentationClass, with the names of the images in JPEGImages."
+                f"Expected images with masks in {str(root)!r}, got none: put the masks "
+                "into SegmentationClass, with the names of the images in JPEGImages."
             )
         self.names: Sequence[str] = tuple(names)
 
     def read(self, index: int, size: Size | None = None) -> Sample:
-        """Reads one image; see `Dataset.read`."""
+        """Reads one image. See `Dataset.read`."""
         name = self.names[index]
         image = read_image(self._images / f"{name}.jpg")
         path = self._masks / f"{name}.png"
@@ -70,7 +70,7 @@ class Voc:
             if value > len(CLASSES):
                 raise InputError(
                     f"Expected values 0 to {len(CLASSES)} and {_VOID} in the mask {str(path)!r} of "
-                    f"the image {name!r}, got {value}; replace it by VOC's."
+                    f"the image {name!r}, got {value}: replace it by the original mask."
                 )
             objects[CLASSES[value - 1]] = mask == value
         return masked_sample(name, image, objects, size, void=mask == _VOID)
@@ -82,7 +82,7 @@ def _root(folder: Path) -> Path:
             return root
     raise InputError(
         f"Expected the folders JPEGImages and SegmentationClass in {str(folder)!r}, got a folder "
-        "without them; name VOCdevkit/VOC2012."
+        "without them: name VOCdevkit/VOC2012."
     )
 
 
@@ -91,7 +91,7 @@ def _names(path: Path) -> list[str]:
         names = read_text(path, "list of a split").split()
     except InputError as error:
         raise InputError(
-            f"Expected the names of a split's images in {str(path)!r}, got no such text file; name "
-            "a split that ImageSets/Segmentation lists."
+            f"Expected the image names of a split in {str(path)!r}, got no such text file: name "
+            "a split in ImageSets/Segmentation."
         ) from error
     return [inner_name(name, repr(str(path))) for name in names]

@@ -54,7 +54,7 @@ def test_reading_a_digit_draws_no_other(monkeypatch):
 def test_the_number_of_digits(kind):
     assert len(open_dataset(kind).names) == 100
     for count in ("0", "-1", "100001"):
-        with refused(f"Expected 1 to 100000 scenes, got {count}"):
+        with refused(f"Expected from 1 to 100000 scenes, got {count}"):
             open_dataset(f"{kind}:{count}")
     for count in ("many", "1.5", "9" * 5000):
         with refused(f"Expected a number of scenes after '{kind}:'"):

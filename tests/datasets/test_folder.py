@@ -77,8 +77,8 @@ def test_labels_name_the_classes(masked):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"file,class\n", "columns name, class in .*got file, class; add name"),
-        (b"", "got an empty file; add name, class"),
+        (b"file,class\n", "columns name, class in .*got file, class: add name"),
+        (b"", "got an empty file: add name, class"),
         (b"name,class\na,\xff\n", "to be UTF-8 text"),
         (b"name,class\na,cat\na,dog\n", "one class for the image 'a'.*line 3"),
     ],
@@ -93,7 +93,7 @@ def test_masks_that_cannot_be_used_are_refused(masked):
     dataset = open_dataset(f"folder:{masked}")
     path = masked / "masks" / "b.png"
     save(path, FIRST.astype(np.uint8))
-    with refused("'b', got 1 at most; save it with 0 and 255"):
+    with refused("'b', got 1 at most: save it with 0 and 255"):
         dataset.read(1)
     save(path, np.zeros((4, 5), np.uint8))
     with refused("'b'.*width 6 and height 4, got width 5 and height 4"):
@@ -102,10 +102,10 @@ def test_masks_that_cannot_be_used_are_refused(masked):
     with refused("'b'.*got RGBA"):
         dataset.read(1)
     path.write_bytes(b"no image")
-    with refused("b.png' of the image 'b' is not an image"):
+    with refused("b.png' of the image 'b' is not in an image format"):
         dataset.read(1)
     path.unlink()
-    with refused(r"'b' has no mask; expected the file .*masks/b\.png"):
+    with refused(r"Expected the mask .*masks/b\.png' of the image 'b', got no such file"):
         dataset.read(1)
 
 
@@ -151,13 +151,13 @@ def test_tables_of_boxes_that_cannot_be_used_are_refused(tabled):
 
 def test_a_folder_has_either_masks_or_boxes(tabled, tmp_path):
     (tabled / "masks").mkdir()
-    with refused("got both; remove one"):
+    with refused("got both: remove one"):
         open_dataset(f"folder:{tabled}")
     (tabled / "boxes.csv").unlink()
     with refused(r"Expected images \(.*got none"):
         open_dataset(f"folder:{tabled}")
     (tabled / "masks").rmdir()
-    with refused("got neither; add one"):
+    with refused("got neither: add one"):
         open_dataset(f"folder:{tabled}")
     with refused("There is no folder"):
         open_dataset(f"folder:{tmp_path / 'none'}")
@@ -175,7 +175,7 @@ def test_boxes_of_images_told_without_their_endings(tmp_path, folder):
     assert list(dataset.names) == [f"{start}a.png", f"{start}b.v2.PNG"]
     same(dataset.read(1).image, pixels(1))
     save(place / "a.bmp", pixels(3))
-    with refused("one image called '.*a' in line 2 .*got a.bmp and a.png; add the extension"):
+    with refused("one image called '.*a' in line 2 .*got a.bmp and a.png: add the extension"):
         open_dataset(f"folder:{tmp_path}")
 
 

@@ -71,7 +71,7 @@ def test_an_annotation_beyond_any_size(boxes):
 
 @pytest.mark.parametrize("value", ["9" * 400, "1" * 5000, "-9999999999", "x", "", "1.5"])
 def test_what_is_no_number_of_pixels(value):
-    with pytest.raises(ValueError, match="no number of pixels") as error:
+    with pytest.raises(ValueError, match="not a number of pixels") as error:
         read_pixels(value, int)
     assert len(str(error.value)) < 80
     assert read_pixels("12", int) == 12
@@ -102,7 +102,7 @@ def test_names_of_files_outside_of_the_folder_are_refused(name, table, tmp_path)
             (folder / part).mkdir(parents=True)
         (folder / "ImageSets/Segmentation" / table).write_text(f"a\n{name}\n")
         specification, line = f"voc:{folder}", ""
-    with refused(f"in the data set's own folder in {line}.*{table}', got '{name}'"):
+    with refused(f"in the folder of the data set in {line}.*{table}', got '{name}'"):
         open_dataset(specification)
 
 
@@ -145,14 +145,14 @@ def test_numbers_beyond_any_image_cost_their_image_only(edge, height, tmp_path):
         f"image,x_min,y_min,x_max,y_max,width,height\na.png,0,0,{edge},1,6,{height}\n"
     )
     dataset = open_dataset(f"folder:{tmp_path}")
-    with refused("in line 2 of .*which is no number of pixels; correct them"):
+    with refused("in line 2 of .*which is not a number of pixels: correct them"):
         dataset.read(0)
 
 
 def test_a_cell_that_is_beyond_any_table(tmp_path):
     save(tmp_path / "a.png")
     (tmp_path / "boxes.csv").write_text("image,x_min,y_min,x_max,y_max\n" + "a" * 200_000)
-    with refused("is not a CSV file that can be read .field larger than field limit"):
+    with refused("to be a CSV file, got one that cannot be read .field larger than field limit"):
         open_dataset(f"folder:{tmp_path}")
 
 

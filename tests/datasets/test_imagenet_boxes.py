@@ -91,9 +91,9 @@ def test_missing_boxes_and_damaged_images_are_refused_at_reading(imagenet):
     (imagenet / "annotations" / "val_1.xml").unlink()
     (imagenet / "images" / "val_2.JPEG").write_bytes(b"no image")
     dataset = open_dataset(f"imagenet-boxes:{imagenet}")
-    with refused(r"boxes of the image 'val_1' are missing; add val_1\.xml"):
+    with refused(r"boxes of the image 'val_1' are missing: add val_1\.xml"):
         dataset.read(0)
-    with refused("val_2.JPEG' is not an image"):
+    with refused("val_2.JPEG' is not in an image format"):
         dataset.read(1)
 
 

@@ -13,16 +13,16 @@ def test_unknown_kinds_are_refused_with_the_nearest():
         "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR, "
         r"cluttered-digits\[:N\], cluttered-digit-pairs\[:N\]"
     )
-    with refused(f"Expected one of {kinds}, got 'imagenet_boxes:x'; did you mean 'imagenet-boxes'"):
+    with refused(f"Expected one of {kinds}, got 'imagenet_boxes:x': did you mean 'imagenet-boxes'"):
         open_dataset("imagenet_boxes:x")
-    with refused("got 'zzz'; use one of these kinds"):
+    with refused("got 'zzz': use one of these kinds"):
         open_dataset("zzz")
 
 
 @pytest.mark.parametrize("kind", ["imagenet-boxes", "imagenet-segmentation", "voc", "folder"])
 def test_a_kind_without_a_path_is_refused(kind):
     for specification in (kind, f"{kind}:"):
-        with refused(f"Expected {kind}:.*got '{specification}'; say where"):
+        with refused(f"Expected {kind}:.*got '{specification}': add the path"):
             open_dataset(specification)
 
 
@@ -32,9 +32,9 @@ def test_a_bare_path_is_refused_with_the_kind_it_looks_like(imagenet, tmp_path_f
     path = save_gtsegs(tmp_path_factory.mktemp("mat") / "a.mat")
     with refused(f"like imagenet-segmentation:{path}"):
         open_dataset(str(path))
-    with refused("put the kind and a colon in front"):
+    with refused("write the kind and a colon before it"):
         open_dataset(str(tmp_path_factory.mktemp("empty")))
-    with refused("put the kind and a colon in front"):
+    with refused("write the kind and a colon before it"):
         open_dataset("./nowhere")
 
 

@@ -60,7 +60,7 @@ def test_the_lists_of_voc_count_if_they_are_there(voc):
     assert list(train.names) == ["unsegmented", "2007_02"]
     assert train.read(1).objects == {}
     with refused(
-        r"'unsegmented' has no mask; expected the file .*SegmentationClass/unsegmented\.png"
+        r"SegmentationClass/unsegmented\.png' of the image 'unsegmented', got no such file"
     ):
         train.read(0)
     with refused("no such text file"):
