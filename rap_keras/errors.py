@@ -1,15 +1,21 @@
-"""The errors that a user can cause, each told in one sentence."""
+"""The errors that a user can cause. The message of each is one sentence."""
 
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message says what was expected, what came, what to do.
+    """An argument or a file of the user is wrong.
 
     Args:
-        message: One sentence. It names arguments as Python does: `steps`, or `steps=3`.
-        argument: The argument, or the arguments, that the message names; the command line puts its
-            flags in their place.
+        message: One sentence: what was expected, what was given, and what to do. It names arguments as
+            Python does: `steps`, or `steps=3`.
+        argument: The argument or the arguments that the message names. The command line replaces them
+            by its flags.
+
+    Example:
+        >>> rap_keras.create_analyzer("rapp", None)
+        Traceback (most recent call last):
+        rap_keras.errors.InputError: There is no method 'rapp': did you mean 'rap'? ...
     """
 
     def __init__(self, message: str, argument: str | Iterable[str] | None = None) -> None:
@@ -18,11 +24,11 @@ class InputError(ValueError):
 
 
 class UnwritableError(InputError):
-    """A file cannot be written, as on a full disk; what was there before is still there.
+    """A file cannot be written, for example on a full disk. An existing file is unchanged.
 
     Args:
         path: The file.
-        reason: What the system says.
+        reason: The system's error message.
     """
 
     def __init__(self, path: object, reason: object) -> None:

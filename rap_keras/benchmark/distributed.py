@@ -22,7 +22,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.support.devices import choose_tensorflow, share_gpu
 from rap_keras.support.options import read_integer, read_number
-from rap_keras.support.quiet import silenced_stderr, told_once
+from rap_keras.support.quiet import silenced_stderr, warnings_once
 from rap_keras.support.text import reason
 
 
@@ -95,7 +95,7 @@ class Worker:
             error = self._refusal
             if not error:
                 try:
-                    with told_once("PIL"):
+                    with warnings_once("PIL"):
                         readings = self._bench.read(self._bench.chunks[number])
                         measured = self._bench.measure(readings, self._strict)
                     records = [record for record, _ in measured]

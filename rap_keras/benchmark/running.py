@@ -16,7 +16,7 @@ from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
 from rap_keras.support.progress import track
-from rap_keras.support.quiet import told_once
+from rap_keras.support.quiet import warnings_once
 
 Shard = tuple[int, int]
 Read = TypeVar("Read")
@@ -53,7 +53,7 @@ def run(
     with ray, _begun(Path(out), protocol) as store, contextlib.ExitStack() as stack:
         _check_shard_of(store, shard)
         stack.enter_context(_without_empty_results(store, shard))
-        stack.enter_context(told_once("PIL"))  # many chunks may give the same warning
+        stack.enter_context(warnings_once("PIL"))  # many chunks may give the same warning
         wanted = range(number - 1, len(bench.chunks), count)
         done = store.finished()
         missing = [k for k in wanted if not done.issuperset(bench.chunks[k])]

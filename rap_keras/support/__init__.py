@@ -1,1 +1,1 @@
-"""Files, images, options and progress; knows nothing of networks."""
+"""Files, images, options and progress. Nothing here depends on models."""

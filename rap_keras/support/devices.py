@@ -1,20 +1,23 @@
-"""What TensorFlow takes of the machine."""
+"""How TensorFlow uses the machine."""
 
 import os
 
 
 def share_gpu() -> None:
-    """Lets TensorFlow take a GPU's memory as it needs it, not all at once; before it is imported.
+    """Makes TensorFlow allocate a GPU's memory when needed. Call it before importing TensorFlow.
 
-    Several processes can then share a GPU. What the user has set stays.
+    Several processes can then share a GPU. A setting of the user is kept.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def choose_tensorflow() -> str | None:
-    """Makes TensorFlow the backend of Keras in this process and its children; call it before the import.
+    """Makes TensorFlow the backend of Keras, also in child processes. Call it before importing Keras.
 
-    The environment overrides `keras.json`. Returns the previous KERAS_BACKEND, if it was another.
+    The environment overrides `keras.json`.
+
+    Returns:
+        The previous value of KERAS_BACKEND, if it was different.
     """
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -22,9 +25,9 @@ def choose_tensorflow() -> str | None:
 
 
 def uses_onednn() -> bool:
-    """Whether TensorFlow computes by oneDNN's kernels: by default on processors with AVX-512 VNNI.
+    """Whether TensorFlow uses oneDNN, which is the default on processors with AVX-512 VNNI.
 
-    TensorFlow's public interface does not say; True where it is unknown.
+    True if it is unknown, because TensorFlow's public interface does not report it.
     """
     try:
         from tensorflow.python.util import _pywrap_util_port

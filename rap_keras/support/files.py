@@ -19,23 +19,23 @@ import numpy as np
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support import signals
 
-# The folder that files are written to; then come its machine and its process, which show whose it is.
+# The prefix of temporary folders. The names of the machine and the process follow.
 _STAGING = ".rap-keras-"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `path` when it is complete, and only then.
+    """Yields a temporary file that replaces `path` when it is complete.
 
-    Leftovers of killed processes are removed. The temporary name is unpredictable, and an existing file
-    is never opened: links that others plant in a shared folder have no effect.
+    Removes leftovers of killed processes. The temporary name is unpredictable and existing files are
+    never opened, so links that others create in a shared folder have no effect.
 
     Args:
-        path: The file; its folder is created if missing. A link in its place is replaced; its target
-            stays as it is.
+        path: The file. Its folder is created if missing. If it is a link, the link is replaced and its
+            target is unchanged.
 
     Raises:
-        UnwritableError: It cannot be written, as on a full disk.
+        UnwritableError: The file cannot be written, for example on a full disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
     leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(-[0-9a-f]+)?")
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
             found = leftover.fullmatch(left.name)
             if found and not _runs(int(found[1])):
-                with contextlib.suppress(OSError):  # somebody else's, or a folder
+                with contextlib.suppress(OSError):  # another user's file, or a folder
                     left.unlink()
         with temporary.open("xb") as file:  # never through a link
             yield file
@@ -59,16 +59,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_together(folder: Path) -> Iterator[Path]:
-    """A folder to write files to: all of them take their places in `folder`, or none does.
+    """Yields a temporary folder. Either all its files are moved to `folder`, or none.
 
-    What a process of this machine that was killed has left in the folder is removed.
+    Removes leftovers of killed processes of this machine.
 
     Args:
-        folder: It is created if missing, and removed again if nothing is written. Its other files
-            stay; a link with the name of a file is replaced, and its target stays.
+        folder: The folder. It is created if missing, and removed again if nothing is written. Other
+            files in it stay. A link with the name of a new file is replaced; its target is unchanged.
 
     Raises:
-        InputError: It cannot be written to, as where the disk is full.
+        InputError: The folder cannot be written to, for example on a full disk.
     """
     created: list[Path] = []
     staging: Path | None = None
@@ -79,7 +79,7 @@ def replacing_together(folder: Path) -> Iterator[Path]:
                     parent.mkdir()
                     created.append(parent)
         _clear(folder)
-        # Inside of the folder, so that moving the files is a renaming, which cannot end half-way.
+        # Inside the folder, so that files are moved by renaming, which cannot stop half-way.
         prefix = f"{_STAGING}{platform.node()}-{os.getpid()}-"
         with signals.held():
             staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
@@ -89,7 +89,8 @@ def replacing_together(folder: Path) -> Iterator[Path]:
         for file in files:
             if (folder / file.name).is_dir():
                 raise InputError(
-                    f"{str(folder / file.name)!r} is a folder, so no file can take its name."
+                    f"{str(folder / file.name)!r} is a folder, so no file can have this name: rename "
+                    "it, or choose another output folder."
                 )
         with signals.held():
             for file in files:
@@ -97,26 +98,27 @@ def replacing_together(folder: Path) -> Iterator[Path]:
             created = [] if files else created
     except OSError as error:
         raise InputError(
-            f"The folder {str(folder)!r} cannot be written to ({error.strerror or error})."
+            f"The folder {str(folder)!r} cannot be written to ({error.strerror or error}): choose "
+            "another folder."
         ) from error
     finally:
         with signals.held():
             if staging is not None:
                 shutil.rmtree(staging, ignore_errors=True)
             for made in reversed(created):
-                # Not empty if somebody else has written to it meanwhile.
+                # It is not empty if another process has written to it.
                 with contextlib.suppress(OSError):
                     made.rmdir()
 
 
 def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be written to; a missing folder is not left behind."""
+    """Raises an error if a folder cannot be written to. Does not create a missing folder."""
     with replacing_together(folder):
         pass
 
 
 def _clear(folder: Path) -> None:
-    """Removes what killed processes of this machine have left in a folder."""
+    """Removes leftovers of killed processes of this machine from a folder."""
     ours = f"{_STAGING}{platform.node()}-"
     for left in folder.glob(f"{_STAGING}*"):
         process = left.name.removeprefix(ours).partition("-")[0]
@@ -125,27 +127,27 @@ def _clear(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process is there; true where that is unknown."""
+    """Whether a process is running; True if it is unknown."""
     if os.name != "posix":
-        return True  # to ask elsewhere may end it
+        return True  # on other systems, os.kill would end the process
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        pass  # somebody else's
+        pass  # another user's process
     return True
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz file with a header of JSON, without pickle."""
+    """Writes a .npz file with a JSON header, without pickle."""
     with replacing(path) as file:
         named: dict[str, Any] = {"header": np.array(json.dumps(header)), **arrays}
         np.savez(file, **named)
 
 
 def save_npz(path: Path | BinaryIO, arrays: Mapping[str, Any]) -> None:
-    """Like `np.savez_compressed`, which has no room for layers called "file"."""
+    """Writes like `np.savez_compressed`, which does not accept an array named "file"."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in arrays.items():
             several = isinstance(value, list)

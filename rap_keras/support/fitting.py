@@ -1,4 +1,4 @@
-"""Images brought to the size of a model, and maps brought back to the size of the image."""
+"""Resizes images to the input of a model, and maps back to the size of the image."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from PIL import Image
 from rap_keras.errors import InputError
 
 FITS = ("warp", "crop", "pad")
-"""The whole image in the model's proportions; its middle; the whole in its own, with black bars."""
+"""Stretch the image; crop its middle; pad it with black bars."""
 
 Size = tuple[int, int]
 
 
 class Part(NamedTuple):
-    """A part of an image, in pixels."""
+    """A rectangular part of an image, in pixels."""
 
     top: int
     left: int
@@ -24,7 +24,7 @@ class Part(NamedTuple):
 
     @property
     def pixels(self) -> tuple[slice, slice]:
-        """The index of the part in an array of the whole."""
+        """The index of the part in an array of the whole image."""
         return (
             slice(self.top, self.top + self.height),
             slice(self.left, self.left + self.width),
@@ -32,13 +32,15 @@ class Part(NamedTuple):
 
 
 def check_fit(fit: str) -> None:
-    """Refuses what is none of `FITS`."""
+    """Raises an error if `fit` is not one of `FITS`."""
     if fit not in FITS:
-        raise InputError(f"Expected fit to be {', '.join(FITS)}, got {fit!r}.", "fit")
+        raise InputError(
+            f"Expected fit to be {', '.join(FITS[:-1])} or {FITS[-1]}, got {fit!r}.", "fit"
+        )
 
 
 def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
-    """An image of Pillow at another `(height, width)`, bilinear."""
+    """Resizes a Pillow image to `(height, width)`, with bilinear interpolation."""
     source, target = _parts((image.height, image.width), size, fit)
     part = (source.left, source.top, source.left + source.width, source.top + source.height)
     kept = image if part == (0, 0, *image.size) else image.crop(part)
@@ -51,11 +53,11 @@ def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
 
 
 def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[np.floating]:
-    """A map `(height, width, channels)` of a fitted image, at the size of the image it was made from.
+    """Resizes a map `(height, width, channels)` of a fitted image to the size of the original image.
 
-    Each pixel's relevance goes to those that it was made from, bilinear, so that the map keeps its sum
-    and an even map stays even. What lies on the bars of "pad" is left out; what "crop" has cut off is
-    0. The precision stays.
+    The relevance of each pixel is distributed by bilinear interpolation, so that the map keeps its sum
+    and a constant map stays constant. Relevance on the bars of "pad" is dropped. Pixels that "crop" has
+    removed get 0. The dtype is kept.
     """
     source, target = _parts(shape, relevance.shape[:2], fit)
     inner = relevance[target.pixels].astype(np.float64)
@@ -66,7 +68,7 @@ def restored(relevance: NDArray[np.floating], shape: Size, fit: str) -> NDArray[
 
 
 def _parts(shape: Size, size: Size, fit: str) -> tuple[Part, Part]:
-    """The part of an image that is kept, and the part of the fitted one that shows it."""
+    """Returns the part of an image that is kept, and the part of the fitted image that shows it."""
     (height, width), (rows, columns) = shape, size
     if fit == "crop":
         kept = (
@@ -92,9 +94,9 @@ def _centred(part: Size, within: Size) -> Part:
 
 
 def _shares(count: int, new: int) -> NDArray[np.float64]:
-    """What each of `new` pixels in a line gets of each of `count`, `(new, count)`; columns sum to 1.
+    """Returns the share of each of `count` pixels in each of `new` pixels; columns sum to 1.
 
-    It is the integral over the new pixel of the line that goes through the old pixels' centres.
+    It is the integral, over a new pixel, of the linear interpolation between the old pixels' centres.
     """
     if new == count:
         return np.eye(count)
@@ -102,7 +104,7 @@ def _shares(count: int, new: int) -> NDArray[np.float64]:
     away = np.clip(edges - (np.arange(-1, count + 1) + 0.5), -1, 1)
     up_to = 0.5 + away - away * np.abs(away) / 2  # the integral of a hat function
     shares = np.diff(up_to, axis=0)
-    # Beyond the outermost centres the line is level.
+    # Beyond the outermost centres the interpolation is constant.
     shares[:, 1] += shares[:, 0]
     shares[:, -2] += shares[:, -1]
     return shares[:, 1:-1]

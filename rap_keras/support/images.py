@@ -1,4 +1,4 @@
-"""Image files: which ones are meant, and their pixels as RGB."""
+"""Finds image files and reads their pixels as RGB."""
 
 import contextlib
 import glob
@@ -15,26 +15,26 @@ from PIL import ExifTags, Image, ImageOps
 from rap_keras.errors import InputError
 from rap_keras.support.fitting import fitted
 from rap_keras.support.image_faults import fault_of
-from rap_keras.support.quiet import unheard
+from rap_keras.support.quiet import without_warnings
 from rap_keras.support.reading import opened
 
-# What a folder or a pattern is searched for; a file that is named may have any ending.
+# The files that are found in folders and by patterns. A file that is named may have any extension.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LYING = (5, 6, 7, 8)
-"""The orientations of EXIF whose rows are the columns of the upright image."""
+"""The EXIF orientations whose rows are columns of the upright image."""
 MOST_PIXELS = 100_000_000
-"""The pixels of an image that are decoded at most: Pillow takes 4 bytes for each, or 8."""
+"""The maximum number of pixels that are decoded. Pillow needs 4 or 8 bytes for each."""
 
 
 def collect_images(sources: Iterable[str | Path]) -> list[Path]:
-    """Finds image files: sorted, each once even if it was named twice.
+    """Finds image files. Returns them sorted, each once.
 
     Args:
-        sources: Files, folders (the image files right in them) and patterns such as
+        sources: Files, folders (the image files directly in them) and patterns such as
             `photos/**/*.jpg`.
 
     Raises:
-        InputError: If a source does not exist or holds no image.
+        InputError: A source does not exist or contains no images.
     """
     found: dict[str, Path] = {}
     for source in sources:
@@ -46,15 +46,15 @@ def collect_images(sources: Iterable[str | Path]) -> list[Path]:
 def read_image(
     path: str | Path, size: tuple[int, int] | None = None, fit: str = "warp"
 ) -> NDArray[np.uint8]:
-    """The pixels `(height, width, 3)` of an image file, RGB, turned upright where its EXIF data say how.
+    """Reads the RGB pixels `(height, width, 3)` of an image file, rotated according to its EXIF data.
 
     Args:
-        path: The image file; of several frames the first is read.
-        size: The `(height, width)` to bring the image to; default: its own.
-        fit: How, one of `rap_keras.support.fitting.FITS`.
+        path: The image file. If it has several frames, the first is read.
+        size: The `(height, width)` to resize the image to; None keeps its size.
+        fit: How to resize, one of `rap_keras.support.fitting.FITS`.
 
     Raises:
-        InputError: If the file is missing, no image, or has more than `MOST_PIXELS` pixels.
+        InputError: The file is missing, is not an image, or has more than `MOST_PIXELS` pixels.
     """
     with open_image(path, size=size) as file:
         ImageOps.exif_transpose(file, in_place=True)
@@ -63,25 +63,25 @@ def read_image(
 
 
 def check_image(path: str | Path) -> None:
-    """Refuses a file that is no image by its first bytes; the pixels are not read.
+    """Checks by its first bytes that a file is an image. Does not read the pixels.
 
     Raises:
-        InputError: If the file is missing, does not begin as an image that can be read, or has too many
-            pixels even if it is warped.
+        InputError: The file is missing, is not an image that can be read, or has too many pixels even
+            if it is resized.
     """
     with open_image(path, size=(1, 1)) as file:
         _check_mode(file, path)
 
 
 def size_of(path: str | Path) -> tuple[int, int]:
-    """The `(height, width)` of an image, upright, as `read_image` gives it."""
+    """Returns the `(height, width)` of the image that `read_image` returns."""
     with open_image(path, size=(1, 1)) as file:
         size = (file.height, file.width)
         return size[::-1] if file.getexif().get(ExifTags.Base.Orientation) in LYING else size
 
 
 def has_alpha(path: str | Path) -> bool:
-    """Whether an image has transparent colours, which `read_image` leaves out."""
+    """Whether an image has transparency, which `read_image` ignores."""
     with open_image(path, size=(1, 1)) as file:
         return file.has_transparency_data
 
@@ -90,52 +90,53 @@ def has_alpha(path: str | Path) -> bool:
 def open_image(
     path: str | Path, subject: str = "", size: tuple[int, int] | None = None
 ) -> Iterator[Image.Image]:
-    """An image file whose pixels are not read yet; an error raised inside becomes one sentence.
+    """Opens an image file without reading its pixels. Errors inside the block become one sentence.
 
     Args:
         path: The image file.
-        subject: What messages begin with; default: the image and its path.
-        size: The `(height, width)` that it will be warped to. A JPEG of more than `MOST_PIXELS` then
-            gives a half, a quarter or an eighth of its width and height, as far as that is more.
+        subject: The beginning of messages; by default the image and its path.
+        size: The `(height, width)` that the image will be resized to. A JPEG with more than
+            `MOST_PIXELS` is then decoded at a half, a quarter or an eighth of its size, if that is
+            larger.
 
     Raises:
-        InputError: If the file is missing, is no image that can be read, or has too many pixels.
+        InputError: The file is missing, is not an image that can be read, or has too many pixels.
     """
     subject = subject or f"The image {str(path)!r}"
-    large = f"{subject} has more than {MOST_PIXELS // 10**6} megapixels, which are read at most"
+    large = f"{subject} has more than {MOST_PIXELS // 10**6} megapixels, the most that can be read"
     with opened(path, "image") as stream:
         recognised = False
         try:
-            # What Pillow has to say of odd metadata or of many pixels does not concern the result.
-            with unheard(), Image.open(stream) as file:
+            # Pillow's warnings about odd metadata or many pixels do not affect the result.
+            with without_warnings(), Image.open(stream) as file:
                 recognised = True
                 if size is not None and math.prod(file.size) > MOST_PIXELS:
-                    file.draft(None, (max(size), max(size)))  # it may be turned yet
+                    file.draft(None, (max(size), max(size)))  # it may be rotated later
                 if math.prod(file.size) > MOST_PIXELS:
-                    raise InputError(f"{large}; save it smaller.")
+                    raise InputError(f"{large}: save it smaller.")
                 yield file
         except InputError:
             raise
         except Image.DecompressionBombError:
-            raise InputError(f"{large}; save it smaller.") from None
-        except Exception as error:  # on damaged files, Pillow's decoders raise nearly anything
+            raise InputError(f"{large}: save it smaller.") from None
+        except Exception as error:  # Pillow's decoders raise almost anything on damaged files
             raise InputError(f"{subject} {fault_of(stream, error, recognised)}.") from error
 
 
 def warp_image(
     image: NDArray[np.uint8], size: tuple[int, int] | None, fit: str = "warp"
 ) -> NDArray[np.uint8]:
-    """The pixels `(height, width, 3)` at another `(height, width)`; at `None` as they are."""
+    """Resizes pixels `(height, width, 3)` to `(height, width)`; None returns them unchanged."""
     if size is None:
         return image
     return np.array(fitted(Image.fromarray(image), size, fit))
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
-    """An image of Pillow, or an array uint8 `(height, width)`, with 1 or 3 channels or without, as RGB.
+    """Converts a Pillow image, or a uint8 array `(height, width)` with or without channels, to RGB.
 
     Raises:
-        InputError: It is something else.
+        InputError: The image is something else.
     """
     if isinstance(image, Image.Image):
         return np.array(_rgb(image, getattr(image, "filename", "")))
@@ -144,8 +145,8 @@ def as_rgb(image: Any) -> NDArray[np.uint8]:
         array = array[..., 0]
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
         raise InputError(
-            "Expected an image to be a file, one of Pillow, or pixels uint8 (height, width, 3) or "
-            f"(height, width), got {_described(image, array)}.",
+            "Expected an image file, a Pillow image, or pixels as uint8 (height, width, 3) or (height, "
+            f"width), got {_described(image, array)}.",
             "images",
         )
     if 0 in array.shape:
@@ -160,21 +161,25 @@ def _described(image: Any, array: NDArray[Any]) -> str:
 
 
 def _files(source: str | Path) -> list[Path]:
-    if not str(source).strip():  # as an unset variable of a shell leaves it
+    if not str(source).strip():  # an unset shell variable
         raise InputError("Expected the name of an image or a folder, got an empty text.")
     source = Path(source)
     if os.path.isdir(source):
         try:
             files = [path for path in source.iterdir() if _is_image_file(path)]
         except OSError:
-            raise InputError(f"The folder {str(source)!r} cannot be read.") from None
+            raise InputError(
+                f"The folder {str(source)!r} cannot be read: check its permissions."
+            ) from None
         if not files:
-            raise InputError(f"The folder {str(source)!r} holds no image ({', '.join(SUFFIXES)}).")
+            raise InputError(
+                f"The folder {str(source)!r} contains no images ({', '.join(SUFFIXES)})."
+            )
         return files
     if os.path.exists(source):
         return [source]
     if not glob.has_magic(str(source)):
-        raise InputError(f"There is no image or folder {str(source)!r}.")
+        raise InputError(f"There is no image or folder {str(source)!r}: check its path.")
     matches = map(Path, glob.glob(str(source), recursive=True))
     files = [path for path in matches if _is_image_file(path)]
     if not files:
@@ -197,6 +202,6 @@ def _rgb(image: Image.Image, path: str | Path) -> Image.Image:
 def _check_mode(image: Image.Image, path: str | Path) -> None:
     if image.mode in ("I", "F"):
         raise InputError(
-            f"The image {str(path)!r} has pixels of no known range (mode {image.mode!r}); "
+            f"The image {str(path)!r} has pixels of an unknown range (mode {image.mode!r}): "
             "save it with 8 or 16 bits."
         )

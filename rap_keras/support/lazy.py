@@ -1,4 +1,4 @@
-"""Packages whose parts are loaded when they are first used."""
+"""Packages whose parts are imported when they are first used."""
 
 import importlib
 from collections.abc import Callable, Collection, Mapping
@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Mapping
 def lazy(
     package: str, names: list[str], homes: Mapping[str, str], modules: Collection[str] = ()
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The `__getattr__` and the `__dir__` of a package.
+    """Returns the `__getattr__` and the `__dir__` of a package.
 
     Args:
-        package: Its name.
+        package: The name of the package.
         names: Its `__all__`.
-        homes: Where names are: name => module, relative to the package. Other names are modules.
+        homes: The module of each name, relative to the package. Other names are modules.
         modules: Modules that are not in `__all__`.
     """
 

@@ -1,32 +1,32 @@
-"""What cannot fit into memory, refused before it is tried."""
+"""Rejects images that cannot fit into memory before trying."""
 
 import os
 
 from rap_keras.errors import InputError
 
-# Of an image's pixel at the least: its colours, the model's input and its relevance in single precision,
-# and the outputs and the relevance of the first layers.
+# A lower bound for one pixel: its colours, the model's input and its relevance in single precision, and
+# the outputs and the relevance of the first layers.
 BYTES_A_PIXEL = 16 * 3 * 4
 
 
 def check_memory(size: tuple[int, int], images: int = 1) -> None:
-    """Refuses images that need more than all the memory of the machine, computed so many at a time.
+    """Raises an error if a batch of images needs more than the memory of the machine.
 
-    What fits by this estimate may still be too much for a large model.
+    A batch that fits by this estimate may still be too large for a large model.
     """
     height, width = size
-    needed, there = images * height * width * BYTES_A_PIXEL, physical_memory()
-    if there is not None and needed > there:
+    needed, available = images * height * width * BYTES_A_PIXEL, physical_memory()
+    if available is not None and needed > available:
         raise InputError(
-            f"Expected a size of images that fit into memory, got {height} x {width}: {images} at a "
-            f"time take at least {_gigabytes(needed)} (batch_size), and this machine has "
-            f"{_gigabytes(there)}.",
+            f"Expected images that fit into memory, got {height} x {width} pixels: a batch of {images} "
+            f"needs at least {_gigabytes(needed)}, and this machine has {_gigabytes(available)}: lower "
+            "size or batch_size.",
             ("size", "batch_size"),
         )
 
 
 def physical_memory() -> int | None:
-    """The bytes of memory of this machine, free or not; None where that is unknown."""
+    """Returns the memory of this machine in bytes, free or not; None if it is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Options as users pass them: plain Python numbers, as JSON knows them, or an `InputError`."""
+"""Reads options: checks them and converts them to plain Python numbers."""
 
 import inspect
 import math
@@ -12,20 +12,20 @@ from rap_keras.support.text import did_you_mean, shown
 
 
 def read_integer(option: str, value: Any, least: int) -> int:
-    """An integer from `least` on."""
+    """Reads an integer of at least `least`."""
     try:
         number = None if _is_boolean(value) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least:
         raise InputError(
-            f"Expected {option} to be an integer from {least} on, got {shown(value)}.", option
+            f"Expected {option} to be an integer of at least {least}, got {shown(value)}.", option
         )
     return number
 
 
 def read_number(option: str, value: Any, least: float) -> float:
-    """A finite number from `least` on."""
+    """Reads a finite number of at least `least`."""
     try:
         number = math.nan if _is_boolean(value) else float(value)
     except (TypeError, ValueError):
@@ -37,7 +37,7 @@ def read_number(option: str, value: Any, least: float) -> float:
 
 
 def read_boolean(option: str, value: Any) -> bool:
-    """True or False."""
+    """Reads True or False."""
     if not _is_boolean(value):
         raise InputError(f"Expected {option} to be True or False, got {shown(value)}.", option)
     return bool(value)
@@ -48,26 +48,26 @@ def _is_boolean(value: Any) -> bool:
 
 
 def choose(option: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Refuses a value that is none of an option's choices."""
+    """Raises an error if a value is not one of an option's choices."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(map(repr, choices))
         hint = did_you_mean(str(value), choices)
         raise InputError(
             f"Expected {option} to be one of {listed}, got {shown(value)}"
-            + (f"; {hint}" if hint else "."),
+            + (f": {hint}" if hint else "."),
             option,
         )
 
 
 def as_json(value: Any) -> Any:
-    """An option as JSON knows it: arrays and tuples are lists."""
+    """Returns a JSON-serialisable option: arrays and tuples become lists."""
     if isinstance(value, list | tuple):
         return [as_json(part) for part in value]
     return np.asarray(value).tolist() if hasattr(value, "__array__") else value
 
 
 def parameters_of(cls: type) -> list[str]:
-    """The names of the options that a class and its bases take, by the signatures of `__init__`."""
+    """Returns the names of the options of a class and its bases, by the signatures of `__init__`."""
     found: dict[str, None] = {}
     for base in cls.__mro__[:-1]:
         if "__init__" in vars(base):

@@ -13,21 +13,21 @@ Item = TypeVar("Item")
 def track(
     items: Iterable[Item], description: str, total: int | None = None, show: bool = True
 ) -> Iterator[Item]:
-    """The items, with a bar on a terminal's stderr while they come; it goes away at the end."""
+    """Yields the items, and shows a progress bar if stderr is a terminal. It disappears at the end."""
     from rich.console import Console
     from rich.progress import track as rich_track
 
     console = Console(stderr=True)
     if not (
         show and console.is_terminal
-    ):  # even a disabled bar of rich < 14.3 writes an empty line
+    ):  # in rich < 14.3, even a disabled bar writes an empty line
         return _stoppable(items)
     return _stoppable(rich_track(items, description, total, console=console, transient=True))
 
 
 @contextlib.contextmanager
 def announced(what: str) -> Iterator[None]:
-    """Says on a terminal's stderr what takes its time, and how long it took."""
+    """Prints what takes time, and how long it took, if stderr is a terminal."""
     from rich.console import Console
 
     console = Console(stderr=True)

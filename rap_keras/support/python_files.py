@@ -1,4 +1,4 @@
-"""Functions of a user's own Python files, named as `FILE.py:function`."""
+"""Functions in Python files of the user, named as `FILE.py:function`."""
 
 import contextlib
 import functools
@@ -11,31 +11,31 @@ from typing import Any
 
 
 def names_function(text: str) -> bool:
-    """Whether a text is of the form `FILE.py:function`."""
+    """Whether a text has the form `FILE.py:function`."""
     path, colon, _ = text.rpartition(":")
     return bool(colon) and path.endswith(".py")
 
 
 def load_function(path: Path, function: str) -> Callable[..., Any]:
-    """Runs a file, and gives a function of it, which may import the file's neighbours when called.
+    """Runs a file and returns one of its functions, which can import modules from the same folder.
 
     Raises:
-        Exception: Whatever the file raises; AttributeError where it has no such function.
+        Exception: Any error of the file; AttributeError if it has no such function.
     """
-    # A name of its own: two files may have the same name, or that of an installed module.
+    # A unique name, because two files may have the same name, or that of an installed module.
     name = f"_rap_keras_{uuid.uuid4().hex}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles look their module up
+    sys.modules[name] = module  # dataclasses and pickle need it
     folder = str(path.resolve().parent)
     try:
         with _importing_from(folder):
             spec.loader.exec_module(module)
             found = getattr(module, function)
         if not callable(found):
-            raise TypeError(f"{function} is no function")
+            raise TypeError(f"{function} is not a function")
     except BaseException:
         del sys.modules[name]
         raise
@@ -50,7 +50,7 @@ def load_function(path: Path, function: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _importing_from(folder: str) -> Iterator[None]:
-    """Imports of a folder's modules; it is the user's: nothing is written there."""
+    """Allows imports from a folder. Writes nothing there, because it is the user's."""
     search_path, no_bytecode = list(sys.path), sys.dont_write_bytecode
     sys.path.insert(0, folder)
     sys.dont_write_bytecode = True

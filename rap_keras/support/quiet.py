@@ -1,4 +1,4 @@
-"""Silence on stderr, which C++ code writes to past Python, and fewer warnings."""
+"""Suppresses output on stderr, also by C++ code, and warnings."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def silenced_stderr(target: int | None = None) -> Iterator[None]:
-    """Drops everything written to the process's stderr, also by C++ code.
+    """Suppresses everything that the process writes to stderr, also by C++ code.
 
     Args:
         target: The descriptor of a file to write it to instead.
@@ -29,14 +29,14 @@ def silenced_stderr(target: int | None = None) -> Iterator[None]:
             os.close(kept)
 
 
-# In the order of TF_CPP_MIN_LOG_LEVEL; a line of C++ code begins with one, or with a date and one.
+# In the order of TF_CPP_MIN_LOG_LEVEL. A log line of C++ code begins with one, or a date and one.
 _SEVERITIES = "IWEF"
 _LOGGED = re.compile(rb"(?:\d{4}-\d\d-\d\d [\d:.]+: )?([IWEF])(?:\d{4})? ")
 
 
 @contextlib.contextmanager
 def logged_from(level: int) -> Iterator[None]:
-    """Hides stderr, except for log lines of C++ code from a severity on.
+    """Hides stderr, except for log lines of C++ code of at least some severity.
 
     Args:
         level: As TF_CPP_MIN_LOG_LEVEL: 0 shows everything, 1 warnings and errors, 2 errors, 3 nothing.
@@ -57,10 +57,10 @@ def logged_from(level: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unheard() -> Iterator[None]:
-    """Ignores warnings, in the main thread alone: what filters them is the whole process's.
+def without_warnings() -> Iterator[None]:
+    """Ignores warnings, only in the main thread.
 
-    Two threads that change it side by side would put back what the other has set.
+    Warning filters belong to the whole process, so two threads would restore each other's filters.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -71,22 +71,22 @@ def unheard() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told_once(ignored: str) -> Iterator[None]:
-    """Tells warnings that differ in their numbers alone once.
+def warnings_once(ignored: str) -> Iterator[None]:
+    """Shows warnings that differ only in numbers once.
 
     Args:
-        ignored: A package whose warnings are ignored, for threads that are begun here.
+        ignored: A package whose warnings are ignored, also in threads that start inside the block.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=rf"{ignored}\b")
-        tell: Any = warnings.showwarning
-        told: set[str] = set()
+        show: Any = warnings.showwarning
+        seen: set[str] = set()
 
-        def tell_new(message: Warning | str, *place: Any, **more: Any) -> None:
+        def show_new(message: Warning | str, *place: Any, **more: Any) -> None:
             words = re.sub(r"\d+", "", str(message))
-            if words not in told:
-                told.add(words)
-                tell(message, *place, **more)
+            if words not in seen:
+                seen.add(words)
+                show(message, *place, **more)
 
-        warnings.showwarning = tell_new
+        warnings.showwarning = show_new
         yield

@@ -1,4 +1,4 @@
-"""Signals that end a command: what it has begun is cleaned up, as after an error."""
+"""Signals that stop a command. The command cleans up, as after an error."""
 
 import contextlib
 import signal
@@ -9,11 +9,11 @@ from types import FrameType
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _held = 0
 _pending: signal.Signals | None = None
-_came: signal.Signals | None = None
+_received: signal.Signals | None = None
 
 
 class Stopped(BaseException):
-    """A signal to end came; it is no error, so nothing that handles errors catches it."""
+    """A signal to stop was received. It is not an `Exception`, so error handlers do not catch it."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
@@ -22,29 +22,29 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Turns the first signal to end into `Stopped`; a second one ends the process at once."""
+    """Turns the first signal to stop into `Stopped`. A second signal ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    global _came
+    global _received
     before = {number: signal.signal(number, _stop) for number in _ENDING}
     try:
         yield
     finally:
-        _came = None
+        _received = None
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def check() -> None:
-    """Raises `Stopped` again where it came to nothing: libraries catch anything, as at their import."""
-    if _came is not None:
-        raise Stopped(_came)
+    """Raises `Stopped` again if a library has caught it, for example during its import."""
+    if _received is not None:
+        raise Stopped(_received)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Puts a signal off until what is inside is done whole."""
+    """Delays a signal until the end of the block."""
     global _held, _pending
     _held += 1
     try:
@@ -57,9 +57,9 @@ def held() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    global _pending, _came
+    global _pending, _received
     signal.signal(number, signal.SIG_DFL)
-    _came = signal.Signals(number)
+    _received = signal.Signals(number)
     if not _held:
-        raise Stopped(_came)
-    _pending = _came
+        raise Stopped(_received)
+    _pending = _received

@@ -1,4 +1,4 @@
-"""Words for what users read."""
+"""Texts for messages: values, file names, suggestions."""
 
 import difflib
 import re
@@ -6,18 +6,18 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-_NEAR = 0.6  # from this ratio of difflib on, words are near
+_NEAR = 0.6  # the minimum ratio of difflib for similar words
 _KERAS_CALL = re.compile(r"Exception encountered when calling (.*)\.\s+\033\[1m([^\033\n]*)")
 
 
-# Options and arguments may hold whole arrays.
+# Options and arguments may contain large arrays.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 12, 12, 12
 _SHORT.maxstring = _SHORT.maxother = 200
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: in one line, shortened, arrays by their shape."""
+    """Returns a value as text for an error: one line, shortened, arrays by their shape."""
     if getattr(value, "ndim", 0):
         return f"an array of shape {tuple(value.shape)}"
     if value is Ellipsis:
@@ -31,73 +31,74 @@ def shown(value: Any) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Such as "1 image" and "2 images"."""
+    """Returns a number with a noun, such as "1 image" or "2 images"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def printable(text: str) -> str:
-    """The text with a sign in place of what cannot be shown, such as bytes of another encoding.
+    """Replaces characters that cannot be printed, such as bytes of another encoding.
 
-    Line ends stay.
+    Newlines are kept.
     """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def one_line(text: object) -> str:
-    r"""The text as `printable` has it, with line ends, which file names may hold, as \n."""
+    r"""Returns printable text with newlines, which file names may contain, as \n."""
     return printable(str(text)).replace("\n", r"\n")
 
 
 def spaced(text: str) -> str:
-    """The text as `printable` has it, with line ends and tabs as spaces, for a cell or a paragraph."""
+    """Returns printable text with newlines and tabs as spaces."""
     return printable(" ".join(text.split()))
 
 
 def escaped(text: str) -> str:
-    r"""The text with what cannot be shown written as in Python, such as \n and \x1b."""
+    r"""Escapes characters that cannot be printed as in Python, such as \n and \x1b."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed, for the middle of a sentence: the first line of an error, or its name.
+    """Returns the first line of an error, or its name, as a part of a sentence.
 
-    Keras says which layer's call failed, and in bold type below it why.
+    Keras reports which layer's call failed, and the reason in bold type below it.
     """
-    told = str(getattr(error, "strerror", None) or error).strip()
-    call = _KERAS_CALL.match(told)
-    lines = (f"{call[1]}: {call[2]}" if call else told).splitlines()
+    message = str(getattr(error, "strerror", None) or error).strip()
+    call = _KERAS_CALL.match(message)
+    lines = (f"{call[1]}: {call[2]}" if call else message).splitlines()
     first = lines[0].rstrip(" .:;") if lines else ""
     return (first if len(first) <= 100 else first[:97] + "...") or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
-    """What an error is and why, where Keras or another library writes pages."""
-    name, why = type(error).__name__, reason(error)
-    return name if why == name else f"{name}: {why}"
+    """Returns the name and the first line of an error, because libraries may write pages."""
+    name, text = type(error).__name__, reason(error)
+    return name if text == name else f"{name}: {text}"
 
 
 def did_you_mean(word: str, words: Iterable[str], count: int = 3) -> str:
-    """A suggestion of what was meant, at most `count` words; "" if nothing is near.
+    """Suggests at most `count` similar words; "" if there are none.
 
-    Case and separators are ignored. The same word comes first, then initials ("ig" for
-    "integrated_gradients"), then words that are near or contain it.
+    Ignores case and separators. The same word comes first, then initials ("ig" for
+    "integrated_gradients"), then words that are similar or contain it.
     """
-    wanted = _plain(word)
+    plain = _plain(word)
     by_name: dict[str, list[str]] = {}
     for known in words:
         by_name.setdefault(_plain(known), []).append(known)
-    same = by_name.get(wanted, [])
+    same = by_name.get(plain, [])
     short = [
         known
         for names in by_name.values()
         for known in names
-        if wanted and _initials(known) == wanted
+        if plain and _initials(known) == plain
     ]
-    near = difflib.get_close_matches(wanted, by_name, count, _NEAR)
-    holding = sorted((key for key in by_name if wanted in key), key=len) if len(wanted) > 2 else []
-    others = [known for key in dict.fromkeys([*near, *holding]) for known in by_name[key]]
-    found = (same or short or others)[: max(count, len(same))]
-    return f"did you mean {' or '.join(map(repr, found))}?" if found else ""
+    near = difflib.get_close_matches(plain, by_name, count, _NEAR)
+    longer = sorted((key for key in by_name if plain in key), key=len) if len(plain) > 2 else []
+    others = [known for key in dict.fromkeys([*near, *longer]) for known in by_name[key]]
+    found = [repr(known) for known in (same or short or others)[: max(count, len(same))]]
+    listed = " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    return f"did you mean {listed}?" if found else ""
 
 
 def _plain(word: str) -> str:

@@ -521,7 +521,7 @@ def test_mass_rank_and_top_k_are_undefined_without_object_or_relevance():
 
 
 def test_top_k_refuses_other_options():
-    with pytest.raises(InputError, match="k to be an integer from 1 on"):
+    with pytest.raises(InputError, match="k to be an integer of at least 1"):
         top_k_intersection(np.eye(2), np.eye(2) == 1, 0)
     with pytest.raises(InputError, match="weighted to be True or False"):
         top_k_intersection(np.eye(2), np.eye(2) == 1, 1, 1)

@@ -89,7 +89,7 @@ def test_smoothed_map_is_the_mean_over_noisy_inputs():
     [
         (lambda: randomisation_similarity(MAP, MAP), r"\(height, width, channels\), got shape"),
         (lambda: randomisation_similarity(MAP, [MAP.T]), "maps of one shape"),
-        (lambda: map_entropy(MAP, 0), "bins to be an integer from 1 on"),
+        (lambda: map_entropy(MAP, 0), "bins to be an integer of at least 1"),
         (lambda: smoothed_map(lambda x: x[..., 0], MAP[..., None], -1), "finite noise >= 0"),
         (lambda: smoothed_map(lambda x: x[1:, ..., 0], MAP[..., None], 1, 3), r"\(3, 6, 7\), got"),
     ],

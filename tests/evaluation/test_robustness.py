@@ -50,7 +50,7 @@ def test_sensitivity_by_hand():
     ("call", "message"),
     [
         (lambda: neighbours(X, -1, 2), "finite radius >= 0"),
-        (lambda: neighbours(X, 1, 0), "samples to be an integer from 1 on"),
+        (lambda: neighbours(X, 1, 0), "samples to be an integer of at least 1"),
         (lambda: neighbours(X, 1, 2, seed=-1), "seed to be integers from 0 on"),
         (lambda: max_sensitivity(HEATMAP, [HEATMAP.T]), r"maps of shape \(6, 5\), got \(5, 6\)"),
         (lambda: local_lipschitz(HEATMAP, [HEATMAP], X, [X]), "other than the input itself"),

@@ -371,5 +371,5 @@ def test_folders_that_cannot_be_used_are_refused(photographs, tmp_path, model, x
     with pytest.raises(InputError, match="not an image that can be read"):
         fit(model, photographs, batch_size=2, **options)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no images"):
         fit(model, tmp_path / "empty", **options)

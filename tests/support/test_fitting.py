@@ -97,5 +97,5 @@ def test_a_map_of_the_size_of_its_image_stays(rng):
 
 
 def test_other_ways_are_refused():
-    with pytest.raises(InputError, match="warp, crop, pad, got 'squash'"):
+    with pytest.raises(InputError, match="warp, crop or pad, got 'squash'"):
         check_fit("squash")

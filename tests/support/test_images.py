@@ -48,7 +48,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 def test_pixels_of_no_known_range_are_refused(tmp_path, pixels):
     path = save(tmp_path / "float.tif", pixels[..., 0].astype(np.float32))
-    with pytest.raises(InputError, match="no known range"):
+    with pytest.raises(InputError, match="an unknown range"):
         read_image(path)
 
 
@@ -72,7 +72,7 @@ def test_damaged_missing_and_other_files_are_refused(tmp_path, pixels):
     whole = save(tmp_path / "whole.png", np.tile(pixels, (20, 20, 1))).read_bytes()
     for name, content, words in (
         ("cut.png", whole[: len(whole) // 2], "is truncated"),
-        ("text.png", b"no", "is not an image"),
+        ("text.png", b"no", "is not in an image format"),
         ("0.png", b"", "is empty"),
     ):
         (tmp_path / name).write_bytes(content)
@@ -88,7 +88,7 @@ def test_too_many_pixels_are_refused(tmp_path, pixels, monkeypatch):
     path = save(tmp_path / "a.png", pixels)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     with pytest.raises(
-        InputError, match=r"a.png' has more than 100 megapixels, .*; save it smaller"
+        InputError, match=r"a.png' has more than 100 megapixels, .*: save it smaller"
     ):
         read_image(path)
     # Between once and twice its limit Pillow warns, which is not the user's business.
@@ -163,7 +163,7 @@ def test_named_files_may_have_any_ending(tmp_path, pixels):
     [
         ("missing.png", "There is no image or folder"),
         ("*.png", "No image matches"),
-        ("empty", "holds no image"),
+        ("empty", "contains no images"),
         ("a" * 5000 + ".png", "There is no image or folder"),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_file_that_ends_early_is_called_truncated(kind, part, tmp_path, pixels
         (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg></svg>', "is an SVG drawing"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer.*git lfs pull"),
-        (b"some text", "is not an image that can be read"),
+        (b"some text", "is not in an image format that can be read"),
     ],
 )
 def test_what_is_no_image_is_told_as_what_it_is(content, message, tmp_path):
@@ -231,7 +231,7 @@ def test_an_image_without_a_decoder_is_told(name, tmp_path, pixels, monkeypatch)
     path.write_bytes(begin[name] + bytes(50))
     monkeypatch.setattr(image_faults.features, "check", lambda feature: False)
     with pytest.raises(
-        InputError, match=r"is a file of \w+, which cannot be read here; save it as"
+        InputError, match=r"is a file of \w+, which cannot be read here: save it as"
     ):
         check_image(path)
     monkeypatch.setattr(image_faults.features, "check", lambda feature: True)

@@ -115,7 +115,7 @@ def test_what_is_no_json_is_told_in_one_sentence(text, tmp_path):
 def test_whatever_is_raised_is_told_in_one_line(error):
     with refused(r"^Expected a, got b \(") as told, understood("Expected a, got b", "do c"):
         raise error
-    assert str(told.value).endswith("; do c.")
+    assert str(told.value).endswith(": do c.")
     assert "\n" not in str(told.value)
     assert len(str(told.value)) < 140
     with refused("^As it is$"), understood("Expected a, got b"):
@@ -187,7 +187,7 @@ def test_arrays_beyond_memory_are_refused(tmp_path, monkeypatch):
     np.savez_compressed(path, a=np.zeros(10**7))
     assert path.stat().st_size < 10**5
     monkeypatch.setattr(reading, "physical_memory", lambda: 10**7)
-    with refused("its arrays take 0 GB, which is more than all memory"):
+    with refused("its arrays need 0 GB, more than the machine's memory"):
         read_arrays(path, "file of arrays")
     monkeypatch.setattr(reading, "physical_memory", lambda: None)
     assert read_arrays(path, "file of arrays")["a"].shape == (10**7,)
@@ -211,7 +211,7 @@ def test_an_archive_of_another_kind(content, tmp_path):
     assert found == {"kind": "b", "n": 1}
     np.testing.assert_array_equal(arrays["x"], [1, 1])
     np.savez(path, header=np.array(json.dumps(content)))
-    with refused("Expected a file with b, got .*a.npz', which holds something else"):
+    with refused("Expected a file with b, got .*a.npz', which contains something else"):
         read_headed(path, "b", {"n": int})
 
 
@@ -219,8 +219,8 @@ def test_an_archive_of_another_kind(content, tmp_path):
 def test_an_archive_without_a_header(text, tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, header=np.array(text))
-    with refused("which holds something else"):
+    with refused("which contains something else"):
         read_headed(path, "b", {})
     np.savez(path, a=np.zeros(1))
-    with refused("which holds something else"):
+    with refused("which contains something else"):
         read_headed(path, "b", {})

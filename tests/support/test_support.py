@@ -16,7 +16,7 @@ from rap_keras.support.devices import choose_tensorflow
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
 from rap_keras.support.lazy import lazy
-from rap_keras.support.quiet import logged_from, told_once, unheard
+from rap_keras.support.quiet import logged_from, warnings_once, without_warnings
 from rap_keras.support.text import did_you_mean, shown
 
 
@@ -25,14 +25,16 @@ def test_what_is_no_file_of_arrays_is_told_as_that(tmp_path, name):
     Image.new("RGB", (3, 3)).save(tmp_path / "picture.png")
     (tmp_path / "text.npz").write_text("no arrays")
     np.save(tmp_path / "array.npy", np.zeros(3))
-    with pytest.raises(InputError, match=f"file with patterns, got .*{name}', which is no .npz"):
+    with pytest.raises(InputError, match=f"file with patterns, got .*{name}', which is not a .npz"):
         Patterns.load(tmp_path / name)
 
 
 def test_memory_is_asked_for_all_images_of_a_batch(monkeypatch):
     monkeypatch.setattr(memory, "physical_memory", lambda: 8 * 1000 * 1000 * memory.BYTES_A_PIXEL)
     memory.check_memory((1000, 1000), 8)
-    with pytest.raises(InputError, match="1000 x 1000: 9 at a time take at least 2 GB") as error:
+    with pytest.raises(
+        InputError, match="1000 x 1000 pixels: a batch of 9 needs at least 2 GB"
+    ) as error:
         memory.check_memory((1000, 1000), 9)
     assert error.value.arguments == ("size", "batch_size")
     monkeypatch.setattr(memory, "physical_memory", lambda: None)
@@ -46,8 +48,8 @@ def test_an_image_is_checked_without_its_pixels(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "convert", None)
     check_image(tmp_path / "good.png")
     for name, message in {
-        "float.tiff": "pixels of no known range",
-        "text.png": "is not an image",
+        "float.tiff": "pixels of an unknown range",
+        "text.png": "is not in an image format",
         "none.png": "There is no image",
     }.items():
         with pytest.raises(InputError, match=message):
@@ -195,9 +197,9 @@ def test_what_is_shown_has_one_line_and_an_end():
     assert len(shown(deep)) < 1000
 
 
-def test_warnings_that_differ_in_numbers_are_told_once(recwarn):
+def test_warnings_that_differ_in_numbers_are_warnings_once(recwarn):
     warnings.simplefilter("always")
-    with told_once("PIL"):
+    with warnings_once("PIL"):
         for words in ("zero for 1 of 2", "zero for 2 of 2", "other"):
             warnings.warn(words, UserWarning, stacklevel=1)
     assert [str(one.message) for one in recwarn] == ["zero for 1 of 2", "other"]
@@ -205,7 +207,7 @@ def test_warnings_that_differ_in_numbers_are_told_once(recwarn):
 
 def test_a_thread_that_ignores_warnings_leaves_those_of_others():
     def reading():
-        with unheard():
+        with without_warnings():
             entered.set()
             left.wait()
 
