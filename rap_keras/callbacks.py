@@ -1,4 +1,4 @@
-"""Heat maps while a model is trained."""
+"""Heat maps during training."""
 
 import io
 from pathlib import Path
@@ -18,25 +18,25 @@ BLOBS = 3
 
 
 class HeatMaps(keras.callbacks.Callback):
-    """Writes heat maps of given samples to TensorBoard: before training, and after epochs.
+    """Writes heat maps of samples to TensorBoard, before training and after epochs.
 
     With `model.fit(x, y, callbacks=[HeatMaps("logs", x_val[:4], images=photos[:4])])`, the command
     `tensorboard --logdir logs` shows them under Images, with a slider over the epochs.
 
     Args:
         log_dir: The folder that TensorBoard reads.
-        x: The samples, as the model takes them, `(batch, height, width, channels)`.
-        images: Their pixels, to be drawn next to the maps, as `rap_keras.plot.overlay` takes them; None
-            draws the maps alone.
-        method: The method; `rap_keras.analyzer_names()` lists them.
-        target: What is explained, as in `Analyzer.analyze`: a class, or one for each sample `(batch,)`,
-            such as the right one. None: the class with the largest logit, which may be another after
-            each epoch.
-        every: Epochs from one picture to the next.
-        **options: Those of the method, as `create_analyzer` takes them.
+        x: The samples, the model's input, `(batch, height, width, channels)`.
+        images: The pixels of the samples, drawn next to the maps, as in `rap_keras.plot.overlay`. None
+            draws only the maps.
+        method: The method; `rap_keras.analyzer_names()` lists the names.
+        target: The target, as in `Analyzer.analyze`: a class, or one class per sample `(batch,)`, such
+            as the true classes. None is the class with the largest logit, which can change during
+            training.
+        every: The number of epochs between two figures.
+        **options: Options of the method, as in `create_analyzer`.
 
     Raises:
-        InputError: An argument is wrong; when training begins, that the model cannot be explained.
+        InputError: An argument is wrong, or, when training begins, the model cannot be explained.
 
     Example:
         >>> import tempfile
@@ -64,20 +64,20 @@ class HeatMaps(keras.callbacks.Callback):
         self._method = MethodSpec(method, method, options)
         if images is not None and len(images) != len(x):
             raise InputError(
-                f"Expected an image of each of the {len(x)} samples, got {len(images)}.", "images"
+                f"Expected one image for each of the {len(x)} samples, got {len(images)}.", "images"
             )
         self._log_dir = str(log_dir)
         self._explainer: Any = None
         self._writer: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Draws the maps of the model as it is: step 0."""
+        """Draws the maps before training, as step 0."""
         self._open()
         self._writer = tf.summary.create_file_writer(self._log_dir)
         self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Draws the maps after an epoch: step epoch + 1."""
+        """Draws the maps after an epoch, as step epoch + 1."""
         if (epoch + 1) % self.every == 0:
             self._write(epoch + 1)
 
@@ -92,22 +92,22 @@ class HeatMaps(keras.callbacks.Callback):
         try:
             found = self._explainer.explain(self._x, self._target)
         except InputError:
-            # Weights that a layer turns into a constant are those of the time when it was opened.
+            # The opened model has constants that were computed from earlier weights.
             self._open()
             found = self._explainer.explain(self._x, self._target)
-        figure, picture = found.plot(self._images), io.BytesIO()
-        figure.savefig(picture, format="png", dpi=DPI)
+        figure, file = found.plot(self._images), io.BytesIO()
+        figure.savefig(file, format="png", dpi=DPI)
         width, height = (str(round(inches * DPI)) for inches in figure.get_size_inches())
         with self._writer.as_default():
             tf.summary.write(
-                found.method, [width, height, picture.getvalue()], step, _image_metadata()
+                found.method, [width, height, file.getvalue()], step, _image_metadata()
             )
         self._writer.flush()
 
 
 def _image_metadata() -> Any:
-    """What makes TensorBoard show a summary of [width, height, PNG] as an image."""
-    # `tf.summary.image` needs TensorBoard where the model is trained, not only where it is looked at.
+    """Returns metadata that make TensorBoard show a summary [width, height, PNG] as an image."""
+    # `tf.summary.image` would need TensorBoard to be installed where the model is trained.
     metadata = tf.compat.v1.SummaryMetadata()
     metadata.plugin_data.plugin_name = "images"
     metadata.data_class = BLOBS

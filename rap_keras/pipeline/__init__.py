@@ -1,1 +1,1 @@
-"""The one road from images to an explanation, which every front end takes."""
+"""From images to an explanation: the code that the command line and the Python interface share."""

@@ -1,4 +1,4 @@
-"""From images to their explanation in one call."""
+"""Explain images in one call."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,48 +39,49 @@ def explain(
     classes: str | Path | Sequence[str] | None = None,
     **options: Any,
 ) -> Explanation:
-    """Explains images: reads them, prepares them as the model wants them, and analyzes them.
+    """Explains images: reads, preprocesses and analyzes them.
 
-    A notebook shows the result as a picture; `.plot()`, `.save("map.png")` and `.relevance` have it.
-    `create_analyzer` is faster for many calls, and takes models of other things than images.
+    A notebook shows the result as a figure. Use `.plot()`, `.save("map.png")` or `.relevance` in
+    scripts. `create_analyzer` is faster for many calls, and accepts models of any input.
 
     Args:
-        model: A Keras model, what `rap_keras.models.load_model` returns, or what it takes: "resnet50",
-            "bundled:vgg", "model.keras", ...
-        images: An image file, a folder of them, a pattern, an image of Pillow, an array uint8
-            `(height, width, 3)`, `(height, width)` or a batch `(n, height, width, 3)`; or a list of
-            these. Brought to the size of the model's input by `fit`. Or a batch of floats: what the
-            model takes already.
-        method: The method; `analyzer_names()` lists them.
-        target: What is explained: None, the class with the largest logit of each image; the number or
-            the name of a class (of one output with a sigmoid, class 0 or 1); numbers `(n,)`, one per
-            image, or `(n, k)`; several of every image as a text, "3,7"; "all" for all classes together;
-            or a region of the output, as `analyze` takes it. Where the output is a map of classes, a
-            class is explained wherever it is, or in `region`.
-        region: Where, if the output is a map of classes: a pixel "y,x", a box "y0:y1,x0:x1", the image
-            file of a mask or a boolean array of any size, or "class", where the target is the largest.
-            Without a target, the class with the largest sum of logits there is explained.
-        against: What the target is compared with: the number of a class, a list of them, or "softmax" or
-            "uniform" for all others; see the option contrast of the methods.
+        model: A Keras model, a model returned by `rap_keras.models.load_model`, or a name that it
+            accepts: "resnet50", "bundled:vgg", "model.keras", ...
+        images: An image file, a folder, a pattern, a Pillow image, a uint8 array `(height, width, 3)`,
+            `(height, width)` or a batch `(n, height, width, 3)`; or a list of these. They are resized
+            to the model's input. Or a batch of floats that is the model's input.
+        method: The method; `analyzer_names()` lists the names.
+        target: The class to explain. None is the class with the largest logit of each image. Otherwise
+            the number or the name of a class (0 or 1 for a single sigmoid output); numbers of shape
+            `(n,)` or `(n, k)`, one or k per image; a text with several classes, "3,7"; "all" for all
+            classes together; or a region of the output, as in `analyze`. If the model predicts classes
+            at each position, the class is explained at all positions, or in `region`.
+        region: Where to explain, if the model predicts classes at each position: a pixel "y,x", a box
+            "y0:y1,x0:x1", a mask (an image file or a boolean array of any size), or "class": where the
+            target has the largest logit. Without a target, the class with the largest sum of logits in
+            the region is explained.
+        against: The classes that the target is compared with: the number of a class, a list of numbers,
+            or "softmax" or "uniform" for all others. See the option contrast of the methods.
         weights: As in `load_model`.
-        preprocess: From pixels to the model's input, as in `load_model`. "auto" knows it of
-            applications, presets and bundled models; for your own model you need to say it.
-        mean: What to subtract from the pixels after that, a number or one for each channel.
-        std: What to divide them by after that.
-        size: Height and width of the images, where the model takes any.
-        output: Which output of a model with several is explained, by name or number.
-        fit: How images are brought to the size of the input: "warp" them whole, "crop" their middle or
-            "pad" them with black bars, both in their own proportions.
-        original_size: Bring maps and images back to the size of the images, which are then of one size:
-            a map keeps its sum, except for what lies on the bars of "pad"; what "crop" cuts off is 0.
-        classes: The names of the model's classes, or a file with one name a line.
-        **options: Those of the method, as `create_analyzer` takes them.
+        preprocess: How pixels become the model's input, as in `load_model`. "auto" works for
+            applications, presets and bundled models.
+        mean: The value to subtract from the pixels after that, one number or one per channel.
+        std: The value to divide by after that.
+        size: Height and width of the images, if the model accepts any size.
+        output: The name or number of the output to explain, if the model has several.
+        fit: How images are resized to the model's input: "warp" (stretch), "crop" (the middle, with its
+            proportions) or "pad" (with black bars, with their proportions).
+        original_size: Whether to resize maps to the size of the images, which then must all have the
+            same size. A map keeps its sum, except for relevance on the bars of "pad". Pixels that "crop"
+            removes have relevance 0.
+        classes: The names of the model's classes, or a file with one name per line.
+        **options: Options of the method, as in `create_analyzer`.
 
     Returns:
-        The explanation, with the images and the names of the classes where they are known.
+        The explanation, with the images, and the names of the classes if they are known.
 
     Raises:
-        InputError: Something does not fit or cannot be read.
+        InputError: An argument is wrong or an image cannot be read.
         UnknownLayerError: A layer has no rule.
 
     Example:
@@ -99,7 +100,8 @@ def explain(
     floats = isinstance(images, np.ndarray) and images.dtype.kind == "f"
     if floats and original_size:
         raise InputError(
-            "Expected images for original_size=True, got floats, which are the model's input already.",
+            "Expected images for original_size=True, got floats, which are used as the model's input: "
+            "pass images.",
             ("original_size", "images"),
         )
     given = None if floats else Images(listed(images), fit)
@@ -113,19 +115,22 @@ def explain(
     if given is None:
         return explainer.explain(images, target, where)
     if original_size:
-        originals = of_one_size(list(map(pixels_of, given.sources)), "original_size=True keeps it")
-    pixels, x = given.together(loaded, "the model takes any, so pass size=N")
+        originals = of_one_size(
+            list(map(pixels_of, given.sources)),
+            "leave original_size out, or explain them one by one",
+        )
+    pixels, x = given.together(loaded, "the model accepts any size, so pass size=N")
     found = dataclasses.replace(explainer.explain(x, target, where, given.sources), images=pixels)
     return at_size_of(originals, found, fit) if original_size else found
 
 
 def at_size_of(images: NDArray[np.uint8], found: Explanation, fit: str) -> Explanation:
-    """An explanation brought back to the size of its images.
+    """Resizes the maps of an explanation to the original images.
 
     Args:
-        images: The images at their own size, `(n, height, width, 3)`.
+        images: The original images, `(n, height, width, 3)`.
         found: The explanation.
-        fit: How they were brought to the size of the model's input.
+        fit: How the images were resized to the model's input.
     """
     maps, shape = found.relevance, images.shape[1:3]
     each = [restored(one, shape, fit) for one in maps.reshape(-1, *maps.shape[-3:])]
@@ -145,7 +150,7 @@ def _loaded(
             name = scaled[0]
             raise InputError(
                 f"Expected pixels as uint8 in 0..255 for {name}={shown(scaling[name])}, got floats, "
-                f"which are taken as the model's input: leave {name} out, or pass pixels.",
+                f"which are used as the model's input: leave {name} out, or pass pixels.",
                 (name, "images"),
             )
         scaling = {"preprocess": "none"}

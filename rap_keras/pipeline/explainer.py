@@ -1,4 +1,4 @@
-"""A method on a loaded model."""
+"""A method applied to a loaded model."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from rap_keras.pipeline.target import Region, selected
 
 
 class Explainer:
-    """A method on a loaded model.
+    """A method applied to a loaded model.
 
     Args:
-        model: The model, loaded, or of Keras as it is.
+        model: A loaded model, or a Keras model.
         method: The method with its options.
         **options: Options of the analyzer that are not part of the method, such as batch_size.
 
@@ -25,7 +25,7 @@ class Explainer:
         analyzer: The method's analyzer.
 
     Raises:
-        InputError: The model cannot be explained so.
+        InputError: The method cannot explain the model.
         UnknownLayerError: A layer has no rule.
     """
 
@@ -43,16 +43,16 @@ class Explainer:
         region: Region | None = None,
         sources: Sequence[Any] = (),
     ) -> Explanation:
-        """The relevance of the images of a batch.
+        """Explains a batch of images.
 
         Args:
-            x: As `loaded.preprocess` gives it.
-            target: What is explained; see `rap_keras.pipeline.target.selected`.
-            region: Where, if the output is a map of classes; None: everywhere.
-            sources: Where the images are from, for messages about what a map holds.
+            x: The batch, as returned by `loaded.preprocess`.
+            target: The target; see `rap_keras.pipeline.target.selected`.
+            region: Where to explain, if the model predicts classes at each position; None: everywhere.
+            sources: The sources of the images, for messages.
 
         Raises:
-            InputError: Something does not fit the model.
+            InputError: An argument does not fit the model.
         """
         found = self.analyzer.explain(x, selected(self._loaded, x, target, region, sources))
         return dataclasses.replace(found, method=self._method.title, model=self._name)
@@ -64,9 +64,9 @@ class Explainer:
         region: Region | None = None,
         sources: Sequence[Any] = (),
     ) -> dict[str, Any]:
-        """The relevance at every layer, of the images of a batch; as `explain`."""
-        wanted = selected(self._loaded, x, target, region, sources)
-        return self.analyzer.analyze_layers(x, wanted)
+        """Returns the relevance of a batch at every layer. The arguments are those of `explain`."""
+        neurons = selected(self._loaded, x, target, region, sources)
+        return self.analyzer.analyze_layers(x, neurons)
 
 
 def _loaded(model: Any, output: str | int | None) -> LoadedModel:

@@ -1,4 +1,4 @@
-"""Images from files, folders, patterns, Pillow and arrays, brought to the size of a model's input."""
+"""Images from files, folders, patterns, Pillow and arrays, resized to a model's input."""
 
 import itertools
 import math
@@ -29,14 +29,14 @@ Batch = tuple[Sequence[Any], NDArray[np.uint8], NDArray[np.float32]]
 
 
 def listed(images: Any) -> list[Any]:
-    """What was given as images, one by one; files of a folder or a pattern are sorted.
+    """Returns the images as a list. Files of a folder or a pattern are sorted.
 
     Args:
-        images: A file, a folder, a pattern, an image of Pillow or pixels; or a list of these or a
-            batch of pixels `(n, height, width, 3)`.
+        images: A file, a folder, a pattern, a Pillow image or pixels; or a list of these, or a batch of
+            pixels `(n, height, width, 3)`.
 
     Raises:
-        InputError: There is none.
+        InputError: There are no images.
     """
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
@@ -50,22 +50,22 @@ def listed(images: Any) -> list[Any]:
 
 
 class Images:
-    """Images to explain. Of files only the beginning is read at first.
+    """Images to explain. At first, only the beginning of each file is read.
 
     Args:
-        images: Paths of files, images of Pillow and pixels, as `listed` or `collect_images` gives them.
-        fit: How they are brought to the size of the model's input, one of `FITS`.
-        strict: Refuse a file that cannot be read; otherwise it is skipped with a warning, if there are
-            others.
-        warn: Is given each warning.
-        warns_of_warping: Whether an image that is squashed or stretched is one.
+        images: Paths, Pillow images and pixels, as returned by `listed` or `collect_images`.
+        fit: How images are resized to the model's input, one of `FITS`.
+        strict: Whether a file that cannot be read raises an error. Otherwise it is skipped with a
+            warning, unless it is the only file.
+        warn: Called with each warning.
+        warns_of_warping: Whether to warn if the proportions of an image change.
 
     Attributes:
-        sources: The images: paths, or pixels. Files that turn out to be unreadable are removed.
-        skipped: The other files, and why.
+        sources: The images: paths or pixels. Files that cannot be read are removed.
+        skipped: The removed files and the reasons.
 
     Raises:
-        InputError: One is no image, or there is none that can be read.
+        InputError: A file is not an image, or no file can be read.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Images:
         warns_of_warping: bool = False,
     ) -> None:
         self._fit = fit
-        self._tells = warns_of_warping and fit == "warp"
+        self._warns_of_warping = warns_of_warping and fit == "warp"
         self._strict = strict or len(images) == 1
         self._warn = warn
         self.skipped: list[dict[str, str]] = []
@@ -97,39 +97,39 @@ class Images:
         if clear:
             more = f" (and of {len(clear) - 1} more)" if len(clear) > 1 else ""
             warn(
-                f"The alpha channel of {str(clear[0])!r}{more} is left out: what is transparent counts "
-                "in its stored colour."
+                f"The alpha channel of {str(clear[0])!r}{more} is ignored: transparent pixels have "
+                "their stored colour."
             )
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def batches(self, loaded: LoadedModel, batch_size: int) -> Iterator[Batch]:
-        """Sources, their pixels as the model sees them, and its input; each file is read once.
+        """Yields the sources, the resized pixels and the model's input. Reads each file once.
 
         Args:
             loaded: The model.
-            batch_size: The most images in a batch; those of one are of one size.
+            batch_size: The maximum number of images in a batch. All images of a batch have one size.
         """
         if loaded.input_size is not None:
             check_memory(loaded.input_size, min(batch_size, len(self)))
         images = self._read(loaded.input_size)
-        for _, alike in itertools.groupby(images, key=lambda one: one[1].shape):
-            while batch := list(itertools.islice(alike, batch_size)):
+        for _, group in itertools.groupby(images, key=lambda one: one[1].shape):
+            while batch := list(itertools.islice(group, batch_size)):
                 pixels = np.stack([image for _, image in batch])
                 yield [source for source, _ in batch], pixels, loaded.preprocess(pixels)
 
     def together(
         self, loaded: LoadedModel, remedy: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The pixels of all images as the model sees them, and its input.
+        """Returns the resized pixels of all images, and the model's input.
 
         Args:
             loaded: The model.
-            remedy: What to do where the images are of several sizes and stay so.
+            remedy: What to do if the images have different sizes (part of the error).
 
         Raises:
-            InputError: They are of several sizes.
+            InputError: The images have different sizes.
         """
         pixels = of_one_size([image for _, image in self._read(loaded.input_size)], remedy)
         return pixels, loaded.preprocess(pixels)
@@ -144,20 +144,20 @@ class Images:
                 self._refuse_none()
             else:
                 if size is not None:
-                    self._tell_warped(source, size)
+                    self._warn_of_warping(source, size)
                 yield source, image
 
-    def _tell_warped(self, source: Source, size: tuple[int, int]) -> None:
-        """Warns once of an image that has other proportions than the model's input."""
-        if not self._tells:
+    def _warn_of_warping(self, source: Source, size: tuple[int, int]) -> None:
+        """Warns once about an image whose proportions differ from the model's input."""
+        if not self._warns_of_warping:
             return
-        there = size_of(source) if isinstance(source, Path) else source.shape[:2]
-        if abs(math.log(there[0] * size[1] / (there[1] * size[0]))) > math.log(1.1):
-            self._tells = False
+        before = size_of(source) if isinstance(source, Path) else source.shape[:2]
+        if abs(math.log(before[0] * size[1] / (before[1] * size[0]))) > math.log(1.1):
+            self._warns_of_warping = False
             example = f" such as {str(source)!r}" if isinstance(source, Path) else ""
             self._warn(
-                f"Images{example} are squashed, from {there[1]} x {there[0]} to {size[1]} x {size[0]} "
-                'pixels: fit="crop" takes their middle, fit="pad" adds bars.'
+                f"Images{example} are stretched, from {before[1]} x {before[0]} to {size[1]} x {size[0]}"
+                ' pixels: fit="crop" or fit="pad" keeps their proportions.'
             )
 
     def _skip(self, path: Path, error: InputError) -> None:
@@ -169,28 +169,29 @@ class Images:
     def _refuse_none(self) -> None:
         if not self.sources:
             raise InputError(
-                f"Expected images, got {counted(len(self.skipped), 'file')} that cannot be read."
+                f"Expected images, got {counted(len(self.skipped), 'file')} that cannot be read: see "
+                "the warnings above."
             )
 
 
 def pixels_of(
     source: Source, size: tuple[int, int] | None = None, fit: str = "warp"
 ) -> NDArray[np.uint8]:
-    """The pixels of an image, at its own size or fitted to another."""
+    """Returns the pixels of an image, at its original size or resized."""
     if isinstance(source, Path):
         return read_image(source, size, fit)
     return warp_image(source, size, fit)
 
 
 def of_one_size(images: Sequence[NDArray[np.uint8]], remedy: str) -> NDArray[np.uint8]:
-    """Images as one array.
+    """Returns images of one size as one array.
 
     Args:
-        images: Pixels.
-        remedy: What to do where they are of several sizes.
+        images: The pixels of the images.
+        remedy: What to do if the images have different sizes (part of the error).
 
     Raises:
-        InputError: They are of several sizes.
+        InputError: The images have different sizes.
     """
     shapes = {one.shape for one in images}
     if len(shapes) > 1:

@@ -1,4 +1,4 @@
-"""A method with its options, as it is written: NAME:OPTION=VALUE."""
+"""A method with its options, written as NAME:OPTION=VALUE."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from rap_keras.analyzers.registry import check_name, find_method, needs_patterns
 from rap_keras.errors import InputError
 from rap_keras.support.reading import check_npz
 
-# Options of every analyzer that are not part of a method.
+# Options of analyzers that are not part of a method.
 _GIVEN = ("neuron_selection_mode", "output", "batch_size")
 
 
@@ -20,7 +20,7 @@ class MethodSpec:
     """A method and its options.
 
     Attributes:
-        title: As it was written: NAME or NAME:OPTION=VALUE:...
+        title: The text that it was read from: NAME or NAME:OPTION=VALUE:...
         name: The method, one of `rap_keras.analyzer_names()`.
         options: The options of its analyzer.
     """
@@ -31,12 +31,12 @@ class MethodSpec:
 
     @property
     def lacks_patterns(self) -> bool:
-        """Whether it needs patterns that its options do not name."""
+        """Whether the method needs patterns and has none."""
         return needs_patterns(self.name) and "patterns" not in self.options
 
     @property
     def is_contrasted(self) -> bool:
-        """Whether it explains a class against others, so that relevance sums to 0."""
+        """Whether the method explains a class against others, so that relevance sums to 0."""
         return self.options.get("contrast") is not None
 
 
@@ -51,7 +51,7 @@ def read_spec(text: str) -> MethodSpec:
             numbers, true, false, null or words.
 
     Returns:
-        The method. Its name and its options are not checked here; see `check_early`.
+        The method. `check_early` checks its name and options.
 
     Raises:
         InputError: An option has no value or is given twice.
@@ -68,7 +68,7 @@ def read_spec(text: str) -> MethodSpec:
         option, equals, value = (part.strip() for part in assignment.partition("="))
         if not (option and equals and value) or option in options:
             raise InputError(
-                f"Expected a method as NAME:OPTION=VALUE with each option once, got {text!r}."
+                f"Expected a method as NAME:OPTION=VALUE, with each option once, got {text!r}."
             )
         try:
             options[option] = json.loads(value)
@@ -78,32 +78,32 @@ def read_spec(text: str) -> MethodSpec:
 
 
 def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
-    """The method with the patterns that it needs, if it needs any.
+    """Adds patterns to a method that needs them.
 
     Args:
         method: The method. Patterns among its options have precedence.
-        patterns: The file of patterns of all methods.
+        patterns: The patterns file for all methods.
 
     Raises:
-        InputError: It needs patterns, and there are none.
+        InputError: The method needs patterns, and there are none.
     """
     if not method.lacks_patterns:
         return method
     if patterns is None:
         raise InputError(
-            f"The method {method.title!r} needs patterns=FILE.npz, as rap-keras patterns fit writes it.",
+            f"The method {method.title!r} needs patterns=FILE.npz: create it by rap-keras patterns fit.",
             "patterns",
         )
     return dataclasses.replace(method, options={"patterns": patterns} | dict(method.options))
 
 
 def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
-    """The method with what classes are compared with; its own option has precedence.
+    """Adds the option `contrast` to a method, unless its options already include it.
 
     Args:
         method: The method.
-        contrast: The value of its option `contrast`; None: none is given.
-        argument: What the user gave it by, for errors.
+        contrast: The value of the option; None adds nothing.
+        argument: The argument that the value was passed to, for errors.
 
     Raises:
         InputError: The method has no such option.
@@ -124,7 +124,7 @@ def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
 
 
 def check_early(method: MethodSpec) -> None:
-    """Refuses a wrong name, options or patterns without loading TensorFlow.
+    """Checks the name, the options and the patterns of a method without loading TensorFlow.
 
     Raises:
         InputError: There is no such method, option or file.
@@ -140,17 +140,18 @@ def check_early(method: MethodSpec) -> None:
 
 
 def check_given(method: MethodSpec, by: str) -> None:
-    """Refuses options that are the same for all methods.
+    """Raises an error for options that must be the same for all methods.
 
     Args:
         method: The method.
-        by: What sets them: "command" or "benchmark".
+        by: What sets these options: "command" or "benchmark".
 
     Raises:
-        InputError: It has one.
+        InputError: The method has such an option.
     """
     for option in method.options:
         if option in _GIVEN:
             raise InputError(
-                f"Expected no {option} in the method {method.title!r}: it is the {by}'s own."
+                f"Expected no {option} in the method {method.title!r}, because the {by} sets it: leave "
+                "it out."
             )

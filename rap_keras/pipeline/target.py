@@ -1,4 +1,4 @@
-"""What is explained: a class, a region of the output, and what the class is compared with."""
+"""The target: a class, a region of the output, and the classes to compare with."""
 
 import os
 import re
@@ -24,11 +24,11 @@ _PART = r"-?\d+|-?\d*:-?\d*"
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Positions of an output that is a map of classes.
+    """Positions of an output that has classes at each position.
 
     Attributes:
-        text: What was given, for messages.
-        index: Positions and ranges, one per axis of the output before its classes.
+        text: The text that the user passed, for messages.
+        index: Positions and ranges, one per axis of the output except the last.
         mask: A mask of any size.
     """
 
@@ -38,35 +38,35 @@ class Region:
 
     @property
     def is_class(self) -> bool:
-        """Whether it is where the explained class is the largest of the output."""
+        """Whether the region is where the explained class has the largest logit."""
         return self.index is None and self.mask is None
 
     def positions(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """True where the region is, at the positions of an output.
+        """Returns a boolean array that is True at the positions of the region.
 
         Args:
-            shape: The output's positions, `(height, width)` of a map.
+            shape: The shape of the positions, such as `(height, width)`.
 
         Raises:
-            InputError: The region does not fit them, or none of them is in it.
+            InputError: The region does not fit the shape, or selects no position.
         """
-        told = f"region={self.text} does not fit the positions of the output, {_spell(shape)}"
+        fault = f"region={self.text} does not fit the positions of the output, {_spell(shape)}"
         found = np.zeros(shape, bool)
         if self.mask is not None:
             if len(shape) != 2:
-                raise InputError(f"{told}: a mask needs rows and columns.", "region")
+                raise InputError(f"{fault}: a mask needs rows and columns.", "region")
             found = warp_mask(self.mask, (shape[0], shape[1]))
         elif self.index is not None:
             if len(self.index) != len(shape):
                 raise InputError(
-                    f"{told}: pass as many numbers or ranges as it has axes.", "region"
+                    f"{fault}: pass one number or range for each of its axes.", "region"
                 )
             try:
                 found[self.index] = True
             except IndexError:
-                raise InputError(f"{told}: the first is 0.", "region") from None
+                raise InputError(f"{fault}: positions start at 0.", "region") from None
         if not found.any():
-            raise InputError(f"{told}: no position is in it.", "region")
+            raise InputError(f"{fault}: it selects no position.", "region")
         return found
 
 
@@ -74,8 +74,8 @@ def read_region(region: Any) -> Region | None:
     """Reads a region.
 
     Args:
-        region: None; `"class"`; a pixel `"y,x"`; a box `"y0:y1,x0:x1"`; an image file that is not black
-            where the region is; or a mask, a boolean array `(height, width)` of any size.
+        region: None; `"class"`; a pixel `"y,x"`; a box `"y0:y1,x0:x1"`; the image file of a mask, which
+            is black outside the region; or a boolean array `(height, width)` of any size.
 
     Raises:
         InputError: It is none of these.
@@ -94,18 +94,18 @@ def read_region(region: Any) -> Region | None:
         if os.path.isfile(text):
             return Region(text, mask=read_image(text).max(-1) > 0)
     raise InputError(
-        "region is a pixel y,x, a box y0:y1,x0:x1, class, or the image file of a mask, not "
+        "Expected region to be a pixel y,x, a box y0:y1,x0:x1, class, or the image file of a mask, got "
         f"{shown(region)}.",
         "region",
     )
 
 
 def parse_target(text: str) -> Any:
-    """A target as it is typed, as `selected` takes it.
+    """Reads a target that the user typed, for `selected`.
 
     Args:
-        text: max, all, top:K, or a class as a number or a name, or several of them, separated by commas.
-            Names are looked up when the model is known.
+        text: max, all, top:K, or one or several classes by number or name, separated by commas. Names
+            are looked up later, when the model is known.
 
     Raises:
         InputError: A number is negative, or K is 0.
@@ -122,19 +122,19 @@ def parse_target(text: str) -> Any:
         return TopK(int(top[1]))
     if top or any(re.fullmatch(r"-\d+|", part.strip()) for part in text.split(",")):
         raise InputError(
-            "Expected target to be max, all, top:K with K from 1 on, a class or an index from 0 on, got "
-            f"{text!r}.",
+            "Expected target to be max, all, top:K (K at least 1), the name of a class or its index (at "
+            f"least 0), got {text!r}.",
             "target",
         )
     return int(text) if text.isdecimal() else text
 
 
 def parse_contrast(contrast: str | None, against: str | None) -> str | list[int | str] | None:
-    """Reads what a class is compared with, as the option `contrast` of the methods takes it.
+    """Reads the classes to compare with, as values of the option `contrast` of the methods.
 
     Args:
         contrast: How all other classes are weighted.
-        against: Some classes, by number or name, separated by commas.
+        against: Classes by number or name, separated by commas.
 
     Raises:
         InputError: Both are given, or one cannot be read.
@@ -142,21 +142,21 @@ def parse_contrast(contrast: str | None, against: str | None) -> str | list[int 
     if against is None:
         if contrast not in (None, *CONTRASTS):
             raise InputError(
-                f"contrast is {' or '.join(CONTRASTS)}, not {contrast!r}; classes are named by "
+                f"Expected contrast to be {' or '.join(CONTRASTS)}, got {contrast!r}: name classes by "
                 "against=CLASS.",
                 ("contrast", "against"),
             )
         return contrast
     if contrast is not None:
         raise InputError(
-            "contrast weights all other classes, against names some: pass one of them.",
+            "Expected contrast (all other classes) or against (some classes), got both: leave one out.",
             ("contrast", "against"),
         )
     parts = [part.strip() for part in against.split(",")]
     if not all(parts) or any(re.fullmatch(r"-\d+", part) for part in parts):
         raise InputError(
-            f"against is a class or several, CLASS,CLASS,..., by name or by index from 0 on, not "
-            f"{against!r}.",
+            "Expected against to be one or several classes, CLASS,CLASS,..., by name or index (at least "
+            f"0), got {against!r}.",
             "against",
         )
     return [int(part) if part.isdecimal() else part for part in parts]
@@ -169,16 +169,17 @@ def selected(
     region: Region | None = None,
     sources: Sequence[Any] = (),
 ) -> Any:
-    """The target of a batch as analyzers take it.
+    """Returns the target of a batch in the form that analyzers accept.
 
     Args:
         loaded: The model.
-        x: The batch, as `loaded.preprocess` gives it.
-        target: What analyzers take; or several classes of every image as one row `[[3, 7]]` or as a
-            text, "3,cat", in which numbers are indices. Where the output is a map of classes: a class
-            wherever it is, or, in a region, None for the class with the largest sum of logits there.
-        region: Where, if the output is a map of classes; None: everywhere.
-        sources: Where the images are from, for messages about what a map holds.
+        x: The batch, as returned by `loaded.preprocess`.
+        target: A target of analyzers; or several classes of every image as one row `[[3, 7]]` or as a
+            text, "3,cat", in which numbers are indices. If the model predicts classes at each position:
+            a class at all positions; or with a region also None, the class with the largest sum of
+            logits there.
+        region: Where to explain, if the model predicts classes at each position; None: everywhere.
+        sources: The sources of the images, for messages.
 
     Raises:
         InputError: The target or the region does not fit the model.
@@ -189,8 +190,8 @@ def selected(
     if len(shape) < 2:
         if region is not None:
             raise InputError(
-                f"{loaded.name} gives one vector of {shape[-1] if shape else 1}, which has no "
-                "positions: leave out region.",
+                f"Expected no region, because the output of {loaded.name} is one vector of "
+                f"{shape[-1] if shape else 1}, which has no positions: leave it out.",
                 "region",
             )
         is_row = isinstance(target, list) and len(target) == 1 and isinstance(target[0], list)
@@ -202,12 +203,13 @@ def selected(
         return _of_map(target, loaded.name, shape)
     if not is_class and target is not None and not isinstance(target, str):
         raise InputError(
-            f'Expected one class, "all" or nothing as target with region, got {shown(target)}.',
+            f'Expected target with region to be one class, "all" or None, got {shown(target)}.',
             ("target", "region"),
         )
     if region is not None and region.is_class and not is_class:
         raise InputError(
-            "region=class is where one class is the largest: say which, target=CLASS.",
+            "Expected one class for region=class, which is where its logit is the largest, got none: "
+            "pass target=CLASS.",
             ("region", "target"),
         )
     return _masks(loaded, x, target, region, shape, sources)
@@ -221,7 +223,7 @@ def _masks(
     shape: Sequence[Any],
     sources: Sequence[Any],
 ) -> NDArray[np.bool_]:
-    """The explained neurons of an output that is a map; one mask where all images have the same."""
+    """Returns the explained neurons as masks; one mask if it is the same for all images."""
     logits: Any = None
     by_class = region is not None and region.is_class
     if None in shape or target is None or by_class:
@@ -239,31 +241,31 @@ def _masks(
         where: Any = ...
         if by_class:
             source = sources[k] if len(sources) else None
-            called = str(source) if isinstance(source, os.PathLike) else f"image {k}"
-            where = _won(logits[k], target, called)
+            name = str(source) if isinstance(source, os.PathLike) else f"image {k}"
+            where = _largest_at(logits[k], target, name)
         elif region is not None:
             where = region.positions(tuple(shape[:-1]))
-        wanted = target
+        chosen = target
         if target is None:
-            wanted = logits[k][where].sum(0, dtype=np.float64).argmax()
-        masks[k][where] = True if wanted == "all" else np.arange(shape[-1]) == wanted
+            chosen = logits[k][where].sum(0, dtype=np.float64).argmax()
+        masks[k][where] = True if chosen == "all" else np.arange(shape[-1]) == chosen
     return masks
 
 
-def _won(logits: NDArray[np.floating], target: int, image: str) -> NDArray[np.bool_]:
-    """Where a class is the largest of an output; where it is positive, if it is the only one."""
-    won = logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(-1) == target
-    if not won.any():
+def _largest_at(logits: NDArray[np.floating], target: int, image: str) -> NDArray[np.bool_]:
+    """Returns where a class has the largest logit, or where the logit of a single class is positive."""
+    found = logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(-1) == target
+    if not found.any():
         raise InputError(
-            f"region=class needs a position where the class {target} is the largest, but in "
-            f"{image!r} there is none: pass another target=CLASS, or another region.",
+            f"Expected a position where class {target} has the largest logit for region=class, got none "
+            f"in {image!r}: pass another target=CLASS or another region.",
             ("region", "target"),
         )
-    return won
+    return found
 
 
 def _numbers(target: Any, loaded: LoadedModel) -> Any:
-    """Names of classes as numbers; several in a text as one row."""
+    """Replaces names of classes by numbers; several classes in a text become one row."""
     labels = loaded.labels
     if not isinstance(target, str):
         return as_numbers(target, labels)
@@ -275,7 +277,7 @@ def _numbers(target: Any, loaded: LoadedModel) -> Any:
 
 
 def _number(part: str, loaded: LoadedModel, names: Sequence[str] = ()) -> int:
-    """A class by index, if it is none of some names, or by name."""
+    """Returns the number of a class that is given by name, or by index if no name is the same."""
     if part.isdecimal() and part not in names:
         return int(part)
     if not loaded.labels:
@@ -288,18 +290,18 @@ def _number(part: str, loaded: LoadedModel, names: Sequence[str] = ()) -> int:
 
 
 def _of_map(target: Any, name: str, shape: Sequence[int | None]) -> Any:
-    """A target that is no class, of an output that is a map of classes."""
+    """Checks a target that is not one class. The model predicts classes at each position."""
     if isinstance(target, str) or (target is not None and is_region(target)):
         return target
     if target is None:
         raise InputError(
-            f"{name} gives an output of shape {tuple(shape)}, classes at positions: pass region=WHERE, "
-            "or target=CLASS, or both.",
+            f"Expected region or target, because {name} predicts classes at each position, shape "
+            f"{tuple(shape)}, got neither: pass region=REGION, target=CLASS or both.",
             ("region", "target"),
         )
     raise InputError(
-        f'Expected one class, "all" or a region of the output as target, because {name} gives classes '
-        f"at positions, got {shown(target)}: explain one class at a time.",
+        f'Expected target to be one class, "all" or a region of the output, because {name} predicts '
+        f"classes at each position, got {shown(target)}: explain one class at a time.",
         "target",
     )
 

@@ -67,9 +67,9 @@ def test_warnings_go_where_they_are_told_to(tmp_path):
     given = Images([good, clear, bad], strict=False, warn=told.append, warns_of_warping=True)
     assert [batch[0] for batch in given.batches(loaded((6, 6)), 4)] == [[good, clear]]
     assert [words.split(" ")[0] for words in told] == ["Skipped:", "The", "Images"]
-    assert 'from 12 x 8 to 6 x 6 pixels: fit="crop" takes their middle' in told[2]
+    assert 'from 12 x 8 to 6 x 6 pixels: fit="crop" or fit="pad" keeps' in told[2]
     assert [one["file"] for one in given.skipped] == [str(bad)]
-    with pytest.raises(InputError, match="is not an image that can be read"):
+    with pytest.raises(InputError, match="is not in an image format that can be read"):
         Images([good, bad])
 
 

@@ -52,7 +52,10 @@ def test_an_option_of_its_own_has_precedence():
     [
         (lambda: with_contrast(read_spec("smoothgrad"), [3], "against"), "Expected no against for"),
         (lambda: with_patterns(read_spec("pattern.net"), None), "needs patterns=FILE.npz"),
-        (lambda: check_given(read_spec("rap:batch_size=2"), "command"), "the command's own"),
+        (
+            lambda: check_given(read_spec("rap:batch_size=2"), "command"),
+            "because the command sets it",
+        ),
         (lambda: check_early(read_spec("rap:varient=paper")), "did you mean 'variant'"),
         (lambda: check_early(read_spec("rapp")), "did you mean 'rap'"),
     ],

@@ -157,13 +157,16 @@ def test_a_class_of_a_map_is_explained_wherever_it_is(segmentation, pixels):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "pass region=WHERE, or target=CLASS, or both"),
-        ({"region": "class"}, "say which, target=CLASS"),
+        ({}, "pass region=REGION, target=CLASS or both"),
+        ({"region": "class"}, "got none: pass target=CLASS"),
         ({"region": "9,9", "target": 1}, "does not fit the positions of the output, 4 x 4"),
-        ({"region": "1,1", "target": [1, 2]}, 'Expected one class, "all" or nothing'),
+        (
+            {"region": "1,1", "target": [1, 2]},
+            'Expected target with region to be one class, "all" or None',
+        ),
         ({"region": "1,1", "target": 4}, "Expected target from 0 to 3, got 4"),
-        ({"region": 3}, "region is a pixel y,x"),
-        ({"target": "1,2"}, "parts gives classes at positions, got .* one class at a time"),
+        ({"region": 3}, "Expected region to be a pixel y,x"),
+        ({"target": "1,2"}, "parts predicts classes at each position, got .* one class at a time"),
         ({"target": rap_keras.TopK(2)}, "explain one class at a time"),
         ({"target": 4}, "Expected target from 0 to 3, got 4: parts has 4 classes"),
     ],
@@ -176,18 +179,20 @@ def test_regions_that_do_not_fit(given, message, segmentation, pixels):
 def test_pixels_without_the_class_are_told_by_their_place(pixels):
     always_0 = layers.Conv2D(2, 1, kernel_initializer="zeros")
     model = load_model(keras.Sequential([keras.Input((8, 8, 3)), always_0]), preprocess="unit")
-    with pytest.raises(InputError, match="but in 'image 0' there is none: pass another"):
+    with pytest.raises(InputError, match="got none in 'image 0': pass another"):
         rap_keras.explain(model, pixels, target=1, region="class")
 
 
 def test_a_vector_has_no_positions(classifier, pixels):
-    with pytest.raises(InputError, match="net gives one vector of 4, which has no positions"):
+    with pytest.raises(
+        InputError, match="the output of net is one vector of 4, which has no positions"
+    ):
         rap_keras.explain(classifier, pixels, region="1,1")
 
 
 @pytest.mark.parametrize("text", ["", "1;2", "1.5,2", "1:2:3,4", "missing.png", "a" * 5000, "\0"])
 def test_texts_that_are_no_region(text):
-    with pytest.raises(InputError, match="region is a pixel"):
+    with pytest.raises(InputError, match="Expected region to be a pixel"):
         read_region(text)
 
 

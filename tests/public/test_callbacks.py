@@ -87,7 +87,7 @@ def test_wrong_arguments(data, tmp_path):
     x, y = data
     with pytest.raises(InputError, match="every"):
         HeatMaps(tmp_path, x, every=0)
-    with pytest.raises(InputError, match="an image of each of the 16 samples, got 2"):
+    with pytest.raises(InputError, match="one image for each of the 16 samples, got 2"):
         HeatMaps(tmp_path, x, images=x[:2])
     with pytest.raises(InputError, match="did you mean 'rap'"):
         network().fit(x, y, verbose=0, callbacks=[HeatMaps(tmp_path, x, method="rapp")])
