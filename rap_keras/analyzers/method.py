@@ -157,5 +157,5 @@ def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> N
             hint = did_you_mean(option, known, 1)
             raise InputError(
                 f"Expected options of {name!r} among {', '.join(known)}, got {option!r}"
-                + (f"; {hint}" if hint else ".")
+                + (f": {hint}" if hint else ".")
             )

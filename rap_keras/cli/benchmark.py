@@ -163,7 +163,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _check_early(settings: Settings) -> None:
-    """Refuses wrong settings before TensorFlow is loaded."""
+    """Checks the settings before TensorFlow is loaded."""
     s = settings
     check_request(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
     if s.classes is not None:
@@ -182,7 +182,7 @@ def _check_early(settings: Settings) -> None:
 
 
 def _check_resumed(settings: Settings, out: Path) -> None:
-    """Refuses simple settings that differ from those of existing results."""
+    """Raises an error if settings differ from those of existing results."""
     from rap_keras.benchmark.sameness import check_same
     from rap_keras.benchmark.store import Store
 

@@ -49,7 +49,8 @@ def doctor(
         classes += ", 0 and 1 by a sigmoid"
     _row(
         "model",
-        f"{loaded.name}, {loaded.model.count_params():,} parameters, weights {loaded.weights}",
+        f"{loaded.name}, {loaded.model.count_params():,} parameters"
+        + ("" if loaded.weights == "own" else f", weights {loaded.weights}"),
     )
     _row("input", f"{_size(loaded.input_size)} pixels")
     _row("output", f"logits of shape {tuple(shape)}, classes {classes}")

@@ -66,7 +66,7 @@ def explain(
             for paths, pixels, x in files.batches(loaded, batch_size)
             for path, one in zip(
                 paths,
-                dataclasses.replace(explainer.explain(x, *shown.wanted, paths), images=pixels),
+                dataclasses.replace(explainer.explain(x, *shown.selection, paths), images=pixels),
                 strict=True,
             )
         )
@@ -142,7 +142,7 @@ def compare(
                         "size",
                     )
                 for name, explainer in explainers.items():
-                    found = explainer.explain(x, *shown.wanted, paths)
+                    found = explainer.explain(x, *shown.selection, paths)
                     if found.is_several:
                         raise InputError(
                             f"Expected one class to compare, got target={shown.target}: name one class, "
@@ -217,8 +217,8 @@ def layers(
         from rap_keras import plot
 
         ((paths, (pixels,), x),) = files.batches(loaded, 1)
-        relevance = explainer.layers(x, *shown.wanted, paths)
-        found = explainer.explain(x, *shown.wanted, paths)
+        relevance = explainer.layers(x, *shown.selection, paths)
+        found = explainer.explain(x, *shown.selection, paths)
         figure = plot.layers(
             relevance,
             image=pixels,

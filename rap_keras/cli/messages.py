@@ -14,7 +14,7 @@ from rap_keras.support.text import printable
 
 
 class _Grouped:
-    """A command whose `--help` is in its group of options; if it has several, in a last one."""
+    """Shows `--help` in the group of the options, or in a last group if there are several."""
 
     params: list[Any]
 
@@ -47,7 +47,8 @@ class Commands(_Grouped, TyperGroup):
             sentence = " ".join(str(error).partition("\n\n")[0].split())
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             flags = {p.name: _flag(p.opts, typed) for p in command.params} if command else {}
-            if flags.get("against") in _words(typed):
+            words = _words(typed)
+            if flags.get("against") in words and flags.get("contrast") not in words:
                 flags["contrast"] = flags["against"]  # --against sets the option contrast
             echo(f"rap-keras: {in_flags(sentence, error.arguments, flags)}", err=True)
             raise typer.Exit(2) from error

@@ -287,7 +287,7 @@ class MapFlags:
 
     def __post_init__(self) -> None:
         """Checks the flags before TensorFlow is loaded."""
-        _ = self.wanted, self.names
+        _ = self.selection, self.names
         check_fit(self.fit)
         if self.colormap is not None:
             from rap_keras.plot.drawing import colors_of  # here, because matplotlib loads slowly
@@ -315,7 +315,7 @@ class MapFlags:
         return loaded if self.names is None else loaded.with_labels(self.names)
 
     @functools.cached_property
-    def wanted(self) -> tuple[Any, Region | None]:
+    def selection(self) -> tuple[Any, Region | None]:
         """The target and the region, in the form that `Explainer.explain` takes."""
         return parse_target(self.target), read_region(self.region)
 

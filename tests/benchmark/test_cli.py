@@ -100,8 +100,8 @@ def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
         (["--methods", "rap:add"], "NAME:OPTION=VALUE"),
         (["--methods", "rap:add=sign"], "'sign'"),
         (["--methods", "gradient:add=signed"], "Expected options of 'gradient'"),
-        (["--methods", "rap:neuron_selection_mode=all"], "the benchmark's own"),
-        (["--methods", "rap:batch_size=2"], "the benchmark's own"),
+        (["--methods", "rap:neuron_selection_mode=all"], "because the benchmark sets it"),
+        (["--methods", "rap:batch_size=2"], "because the benchmark sets it"),
         (["--methods", "control.edges"], "got the control control.edges"),
         (["--methods", "pattern.attribution"], "pattern"),
         (["--methods", "pattern.net", "--patterns", "none.npz"], "none.npz"),
@@ -137,7 +137,7 @@ def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
         (["--data", "cluttered-digits:0"], "scenes"),
         (["--data", "cluttered-digits:x"], "scenes"),
         (["--model", "none.py:make"], "no model file"),
-        (["--size", 13], "12 x 12 only"),
+        (["--size", 13], "only images of 12 x 12"),
         (["--mean", "a"], "--mean"),
         (["--std", "0"], "positive"),
         (["--shard", "0/2"], "--shard"),
@@ -178,7 +178,7 @@ def test_an_option_of_a_method_is_not_taken_for_a_flag(common, tmp_path):
         *("benchmark", *common, *QUICK, "--methods", "smoothgrad:augment_by_n=2:seed=-1"),
         *("--out", tmp_path / "out"),
     )
-    assert "Expected seed to be an integer from 0 on, got -1" in message
+    assert "Expected seed to be an integer of at least 0, got -1" in message
 
 
 @pytest.mark.parametrize("out", ["file", "file/below"])

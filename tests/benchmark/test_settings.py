@@ -109,7 +109,7 @@ def test_how_it_is_run(seen, tmp_path):
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"count": 0}, "workers to be an integer from 1 on"),
+        ({"count": 0}, "workers to be an integer of at least 1"),
         ({"cpus": -1}, "cpus_per_worker"),
         ({"gpus": 1.5}, "gpus_per_worker to be a whole number or a share below 1, got 1.5"),
         ({"cpus": 0}, "a CPU or a GPU"),

@@ -394,7 +394,7 @@ def test_alpha_is_told(common, tmp_path):
         Image.new("RGBA", (8, 8), (200, 10, 10, 0)).save(tmp_path / f"{name}.png")
     result = run("explain", tmp_path / "a.png", tmp_path / "b.png", *common)
     assert result.exit_code == 0
-    assert f"alpha channel of '{tmp_path / 'a.png'}' (and of 1 more) is left out" in result.stderr
+    assert f"alpha channel of '{tmp_path / 'a.png'}' (and of 1 more) is ignored" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -421,7 +421,7 @@ def common(photos, model, tmp_path):
             ["--neuron", "5"],
             "Expected --neuron from 0 to 4, got 5: the model has 5 output neurons.",
         ),
-        (["--neuron", "-1"], "an index from 0 on, got '-1'"),
+        (["--neuron", "-1"], "its index (at least 0), got '-1'"),
         (
             ["--neuron", "cat"],
             "--neuron to be a number, because {tmp}/net.py:make has no names for its classes",
@@ -429,15 +429,15 @@ def common(photos, model, tmp_path):
         (["--model", "vgg17"], "no model 'vgg17'"),
         (["--model", "missing.keras"], "no model file"),
         (["--model", "{tmp}/bad.keras"], "not a valid Keras archive"),
-        (["--model", "{tmp}/net.py:nothing"], "gave no model"),
+        (["--model", "{tmp}/net.py:nothing"], "to return a model, got an error"),
         (["--model", "{tmp}/net.py:recurrent"], "LSTM"),
         (["--weights", "missing.h5"], "no weights file"),
-        (["--weights", "none"], "its own weights"),
+        (["--weights", "none"], "its weights: leave weights out"),
         (["--preprocess", "auto"], "Expected --preprocess (none, unit"),
         (["--preprocess", "zscore"], "no preprocessing 'zscore'"),
         (["--mean", "a,b,c"], "Expected --mean to be one number or R,G,B"),
         (["--std", "0"], "positive"),
-        (["--size", "13"], "12 x 12 only"),
+        (["--size", "13"], "only images of 12 x 12"),
         (["--percentile", "0"], "Expected --percentile to be above 0"),
         (["--percentile", "nan"], "Expected --percentile to be above 0"),
     ],
@@ -455,9 +455,9 @@ def test_bad_options_leave_nothing_behind(command, added, message, photos, commo
     ("image", "message"),
     [
         ("missing.png", "no image"),
-        ("empty", "holds no image"),
+        ("empty", "contains no images"),
         ("*.jpg", "No image matches"),
-        ("text.png", "is not an image that can be read"),
+        ("text.png", "is not in an image format that can be read"),
     ],
 )
 def test_bad_images_leave_nothing_behind(image, message, photos, common, tmp_path):
@@ -578,7 +578,11 @@ def test_the_installed_command_is_silent_on_stderr(photos, common, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     for image, code, stderr in (
         ("a.png", 0, r""),
-        ("none.png", 2, r"rap-keras: There is no image or folder '[^\n]*none.png'.\n"),
+        (
+            "none.png",
+            2,
+            r"rap-keras: There is no image or folder '[^\n]*none.png': check its path.\n",
+        ),
     ):
         result = subprocess.run(
             [*command, photos / image], capture_output=True, text=True, env=environment

@@ -84,12 +84,15 @@ def test_methods_with_options(scene, tmp_path):
     ("flags", "words"),
     [
         (["--method", "rap:variant"], "NAME:OPTION=VALUE"),
-        (["--method", "rap:batch_size=3"], "the command's own"),
+        (["--method", "rap:batch_size=3"], "because the command sets it"),
         (["--method", "rap:alpha=3"], "alpha"),
         (["--contrast", "both"], "softmax or uniform"),
-        (["--contrast", "softmax", "--against", 3], "pass one of them"),
+        (
+            ["--contrast", "softmax", "--against", 3],
+            "Expected --contrast (all other classes) or --against (some classes), got both",
+        ),
         (["--against", "cat"], "Expected --against to be one of 10 classes, got 'cat'"),
-        (["--neuron", 3, "--against", 3], "got --against 3, which is explained itself"),
+        (["--neuron", 3, "--against", 3], "got --against 3, which is also explained"),
         (["--against", 10], "Expected the classes of --against from 0 to 9, got [10]"),
         (["--contrast", "softmax", "--method", "smoothgrad"], "contrast"),
     ],

@@ -46,8 +46,8 @@ def arrays(path):
 def test_an_image_that_is_squashed_is_told(common, photo, tmp_path):
     told = run("explain", photo, *common, "--out", tmp_path / "warp").stderr
     assert told == (
-        f"rap-keras: Images such as '{photo}' are squashed, from 40 x 24 to 12 x 12 pixels: --fit crop "
-        "takes their middle, --fit pad adds bars.\n"
+        f"rap-keras: Images such as '{photo}' are stretched, from 40 x 24 to 12 x 12 pixels: --fit crop "
+        "or --fit pad keeps their proportions.\n"
     )
     for fit in ("crop", "pad"):
         succeed("explain", photo, *common, "--fit", fit, "--out", tmp_path / fit)
@@ -86,7 +86,7 @@ def test_a_map_at_the_size_of_its_photograph(fit, common, photo, tmp_path):
 
 def test_other_ways_to_fit_are_refused_at_once(common, photo, tmp_path):
     told = fail("explain", photo, *common, "--fit", "stretch", "--out", tmp_path / "out")
-    assert "Expected --fit to be warp, crop, pad, got 'stretch'." in told
+    assert "Expected --fit to be warp, crop or pad, got 'stretch'." in told
     assert not (tmp_path / "out").exists()
 
 

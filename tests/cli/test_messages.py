@@ -38,7 +38,10 @@ def test_arguments_become_flags(message, arguments, expected):
             lambda: choose("keep", "x", ("a", "b")),
             "Expected --keep to be one of 'a', 'b', got 'x'.",
         ),
-        (lambda: read_integer("steps", 0, 1), "Expected steps to be an integer from 1 on, got 0."),
+        (
+            lambda: read_integer("steps", 0, 1),
+            "Expected steps to be an integer of at least 1, got 0.",
+        ),
         (lambda: read_number("keep", "x", 0), "Expected a finite --keep >= 0, got 'x'."),
     ],
 )

@@ -181,18 +181,16 @@ def test_compare_and_layers_outline_the_region(photo, model, tmp_path):
 
 
 WRONG = {
-    "pass --region WHERE, or --target CLASS, or both": [],
-    "say which, --target CLASS": ["--region", "class"],
-    "--region 6,0 does not fit the positions of the output, 6 x 6: the first is 0": [
+    "pass --region REGION, --target CLASS or both": [],
+    "got none: pass --target CLASS": ["--region", "class"],
+    "--region 6,0 does not fit the positions of the output, 6 x 6: positions start at 0": [
         *("--region", "6,0", "--neuron", 1)
     ],
-    "--region 2:2,0 does not fit the positions of the output, 6 x 6: no position is in it": [
+    "--region 2:2,0 does not fit the positions of the output, 6 x 6: it selects no position": [
         *("--region", "2:2,0", "--neuron", 1)
     ],
-    "pass as many numbers or ranges as it has axes": ["--region", "1,2,3"],
-    "--region is a pixel y,x, a box y0:y1,x0:x1, class, or the image file of a mask, not 'x,y'": [
-        *("--region", "x,y")
-    ],
+    "pass one number or range for each of its axes": ["--region", "1,2,3"],
+    "y0:y1,x0:x1, class, or the image file of a mask, got 'x,y'": [*("--region", "x,y")],
     "Expected --target from 0 to 3, got 4: ": ["--region", "1,1", "--target", 4],
     "Expected --neuron to be a number, because": ["--region", "1,1", "--neuron", "cat"],
     "Expected --output to be one of 'maps', or a number from 0 to 0, got 'logits'": [
@@ -214,23 +212,21 @@ def test_errors_that_a_model_or_an_image_decides(photo, model, tmp_path):
     out = ("--preprocess", "unit", "--out", tmp_path / "no")
     several = ("--model", model.replace(":make", ":several"))
     message = fail("explain", photo, *several, *out)
-    assert "Expected --output NAME, for the model has 3 outputs, got none" in message
+    assert "Expected --output NAME, because the model has 3 outputs, got none" in message
     assert "'boxes', 'classes', 'maps'" in message
     message = fail("explain", photo, *several, *out, "--output", "classes", "--region", "1,1")
-    assert "gives one vector of 5, which has no positions: leave out --region" in message
+    assert "is one vector of 5, which has no positions: leave it out" in message
     Image.new("L", (12, 12)).save(tmp_path / "black.png")
     where = ("--region", tmp_path / "black.png", "--neuron", 1)
-    assert "no position is in it" in fail("explain", photo, "--model", model, *out, *where)
+    assert "it selects no position" in fail("explain", photo, "--model", model, *out, *where)
     never = next(k for k in range(4) if not _wins(model, photo, k))
     message = fail("explain", photo, "--model", model, *out, "--region", "class", "--neuron", never)
-    assert (
-        f"--region class needs a position where the class {never} is the largest, but in" in message
-    )
+    assert f"where class {never} has the largest logit for --region class, got none in" in message
     assert "pass another --neuron CLASS" in message
     message = fail("benchmark", "--model", model, "--preprocess", "unit", "--out", tmp_path / "no")
-    assert "is no classifier: its output is not one vector of classes, but has the shape" in message
+    assert "Expected a classifier, whose output is one vector of classes, got" in message
     message = fail("benchmark", *several, "--preprocess", "unit", "--out", tmp_path / "no")
-    assert "is no classifier with one output, but has 3" in message
+    assert "Expected a classifier with one output, got" in message
 
 
 def _wins(model, photo, k):

@@ -95,7 +95,7 @@ def test_images_of_one_figure_have_one_size(common, tmp_path):
     assert not (tmp_path / "no").exists()
     succeed(*arguments, tmp_path / "out", "--size", 12)
     message = fail(*arguments, tmp_path / "no", "--size", 100_000)
-    assert "Expected a --size of images that fit into memory" in message
+    assert "Expected images that fit into memory" in message
 
 
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b1m\u202e"
@@ -171,7 +171,7 @@ def test_patterns(command, common, tmp_path):
     message = fail(*start, one, "pattern.net", "--patterns", tmp_path / "nofile.npz")
     assert "nofile.npz" in message
     message = fail(*start, one, "pattern.net", "--patterns", image)
-    assert "no .npz file" in message
+    assert "not a .npz file" in message
     assert not (tmp_path / "out").exists()
     succeed(*start, one, "pattern.net", "--patterns", tmp_path / "patterns.npz")
 

@@ -12,7 +12,7 @@ def run(*arguments):
 
 
 # What a command may tell of pictures and of what was there; tests/cli/test_fit.py has when it does.
-NOTICES = re.compile(r"rap-keras: (Images such as .* are squashed|.* was not empty).*\n")
+NOTICES = re.compile(r"rap-keras: (Images such as .* are stretched|.* was not empty).*\n")
 
 
 def succeed(*arguments):
