@@ -33,7 +33,7 @@ def test_images_are_kept_left_out_or_skipped(whole):
     assert (held["e"]["label"], held["e"]["predicted"]) == ("red", "green")
     assert held["f"]["status"] == held["g"]["status"] == "skipped"
     report = (whole / "report.md").read_text()
-    assert re.search(r"\| f \| The image 'f' has no mask", report)
+    assert re.search(r"\| f \| Expected the mask .* of the image 'f', got no such file", report)
     assert re.search(r"\| g \| .*'.*g.png' is truncated", report)
     assert "| e | red | green |" in report
     counts = json.loads((whole / "summary.json").read_text())["summary"]
@@ -202,7 +202,11 @@ def test_a_file_that_holds_no_results(common, tmp_path):
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("b", lambda data: (data / "masks" / "b.png").unlink(), "'b' has no mask"),
+        (
+            "b",
+            lambda data: (data / "masks" / "b.png").unlink(),
+            "of the image 'b', got no such file",
+        ),
         ("b", lambda data: Image.new("1", (3, 3)).save(data / "masks" / "b.png"), "width 3"),
         ("b", lambda data: Image.new("1", (12, 12)).save(data / "masks" / "b.png"), "object"),
         ("a", lambda data: (data / "images" / "a.png").write_bytes(b"no"), "cannot be read|can be"),
