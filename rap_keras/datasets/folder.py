@@ -48,6 +48,16 @@ class MaskFolder:
 
     Raises:
         InputError: The folder does not exist or has no images, or the table is not as above.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("images", "masks"):
+        ...         pathlib.Path(folder, name).mkdir()
+        ...         Image.new("L", (8, 8), 255).save(f"{folder}/{name}/a.png")
+        ...     rap_keras.datasets.open_dataset(f"folder:{folder}").names
+        ('a',)
     """
 
     kind = "folder"
@@ -105,6 +115,17 @@ class BoxFolder:
 
     Raises:
         InputError: The folder does not exist, or the table is empty or not as above.
+
+    Example:
+        >>> import os, pathlib, tempfile
+        >>> from PIL import Image
+        >>> rows = ("image,x_min,y_min,x_max,y_max,class", "a.png,1,2,4,5,cat")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (8, 8), 255).save(f"{folder}/a.png")
+        ...     _ = pathlib.Path(folder, "boxes.csv").write_text(os.linesep.join(rows))
+        ...     sample = rap_keras.datasets.open_dataset(f"folder:{folder}").read(0)
+        >>> int(sample.objects["cat"].sum())
+        9
     """
 
     kind = "folder"

@@ -40,6 +40,12 @@ class Dataset(Protocol):
         source: The folder or file that it is read from; empty if the images are drawn.
         objects: A short description of its masks, for reports.
         names: The names of its images, in order.
+
+    Example:
+        >>> data = rap_keras.datasets.open_dataset("cluttered-digits:3")
+        >>> sample = data.read(0, size=(32, 32))
+        >>> data.names[0], sample.image.shape, list(sample.objects)
+        ('scene-00000', (32, 32, 3), ['5'])
     """
 
     kind: str

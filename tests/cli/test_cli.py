@@ -381,7 +381,9 @@ def test_nothing_but_bad_images(how, photos, common, tmp_path):
     assert str(other) in fail("explain", other, *common)
     result = run("explain", other, twin, *common)
     assert result.exit_code == 2
-    assert "Expected images, got 2 files that cannot be read." in result.stderr
+    assert (
+        "Expected images, got 2 files that cannot be read: see the warnings above." in result.stderr
+    )
     assert not (tmp_path / "new").exists()
 
 
