@@ -233,10 +233,7 @@ class Settings:
         _number("above 0 and at most 1", lambda number: 0 < number <= 1),
     )
     tolerance: int = _setting(
-        0,
-        "Tolerance of the pointing game, in pixels.",
-        _integer(0),
-        "tolerance of the pointing game",
+        0, "Tolerance in pixels (pointing_game).", _integer(0), "tolerance of the pointing game"
     )
     grid: str = _derived("2x2", "Rows and columns of the grid pointing game.", _grid)
     grid_cells: str = _derived(

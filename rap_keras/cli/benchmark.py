@@ -203,15 +203,6 @@ ReportOption = Annotated[
 def benchmark(
     *,
     out: ReportOption = Path("rap-benchmark"),
-    config: Annotated[
-        Path | None,
-        in_group("Other")(
-            callback=_config,
-            is_eager=True,
-            help="TOML file with flags of this command, without --. Flags override it.",
-            **A_FILE,
-        ),
-    ] = None,
     shard: Annotated[
         str, worker_option(metavar="I/N", help="Measure only part I of N of the images.")
     ] = "1/1",
@@ -241,6 +232,15 @@ def benchmark(
     ray_address: Annotated[
         str | None,
         worker_option(metavar="ADDRESS", help="Address of the Ray cluster. Default: this machine."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        in_group("Other")(
+            callback=_config,
+            is_eager=True,
+            help="TOML file with flags of this command, without --. Flags override it.",
+            **A_FILE,
+        ),
     ] = None,
     **settings: Any,
 ) -> None:
