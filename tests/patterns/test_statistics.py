@@ -368,7 +368,7 @@ def test_folders_that_cannot_be_used_are_refused(photographs, tmp_path, model, x
     with pytest.raises(InputError, match=r"inputs of shape \(None, 5\): pass arrays"):
         fit(sequential((5,), lambda: layers.Dense(2)), photographs, **options)
     (photographs / "bad.png").write_text("no image")
-    with pytest.raises(InputError, match="not an image that can be read"):
+    with pytest.raises(InputError, match="not in an image format that can be read"):
         fit(model, photographs, batch_size=2, **options)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="contains no images"):
