@@ -457,7 +457,9 @@ def test_a_file_too_large_for_the_disk_is_one_sentence(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"cannot be written to \(.*\)\.$") as error:
+        with pytest.raises(
+            InputError, match=r"written to \(.*\): choose another folder\.$"
+        ) as error:
             analyzer.save(tmp_path / "saved")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
