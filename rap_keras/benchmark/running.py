@@ -43,6 +43,14 @@ def run(
 
     Raises:
         InputError: The settings do not fit together, or a file cannot be read or written.
+
+    Example:
+        >>> import tempfile
+        >>> settings = rap_keras.benchmark.Settings(methods=("gradient",), metrics=("ratio",), limit=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = rap_keras.benchmark.run(settings, folder)
+        >>> [file.name for file in files if file.suffix == ".html"]
+        ['report.html', 'maps.html']
     """
     check_shard(shard)
     bench = Bench(settings)
@@ -99,6 +107,19 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
 
     Raises:
         InputError: A shard is missing, unfinished, given twice or of another protocol.
+
+    Example:
+        >>> import os, tempfile
+        >>> settings = rap_keras.benchmark.Settings(
+        ...     methods=("gradient",), metrics=("ratio",), limit=2, chunk=1
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     parts = [os.path.join(folder, str(k)) for k in (1, 2)]
+        ...     for k, part in enumerate(parts):
+        ...         _ = rap_keras.benchmark.run(settings, part, shard=(k + 1, 2))
+        ...     files = rap_keras.benchmark.merge(parts, os.path.join(folder, "whole"))
+        >>> files[0].name
+        'report.md'
     """
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(Path(folder))) for folder in folders]
@@ -142,6 +163,17 @@ def report(folder: str | Path, reference: str | None = None, parquet: bool = Fal
     Raises:
         InputError: There are no results, no image was kept, there is no such method, a file cannot be
             written, or pandas or pyarrow is missing for Parquet.
+
+    Example:
+        >>> import tempfile
+        >>> settings = rap_keras.benchmark.Settings(
+        ...     methods=("gradient", "input_t_gradient"), metrics=("ratio",), limit=2
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = rap_keras.benchmark.run(settings, folder)
+        ...     files = rap_keras.benchmark.report(folder, reference="input_t_gradient")
+        >>> files[0].name
+        'report.md'
     """
     with Store(Path(folder)) as store:
         table = _parquet(Results(store.protocol, store.images())) if parquet else None

@@ -138,7 +138,12 @@ def _metrics(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure, and how. All values are JSON-serialisable."""
+    """What to measure, and how. All values are JSON-serialisable.
+
+    Example:
+        >>> rap_keras.benchmark.Settings(methods=("rap", "gradient"), limit=100).data
+        'cluttered-digits'
+    """
 
     model: str = _setting(
         "bundled:vgg",

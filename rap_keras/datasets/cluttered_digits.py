@@ -27,6 +27,11 @@ class Scenes:
         masks: bool of shape `(n, 64, 64)`, True exactly on the pixels of the digit.
         boxes: int64 of shape `(n, 4)`, the tight box `(x_min, y_min, x_max, y_max)` around the
             mask. The box covers `mask[y_min:y_max, x_min:x_max]`.
+
+    Example:
+        >>> scenes = rap_keras.datasets.cluttered_digits(2)
+        >>> scenes.images.shape, scenes.masks.shape, scenes.boxes.shape
+        ((2, 64, 64, 3), (2, 64, 64), (2, 4))
     """
 
     images: np.ndarray
@@ -81,6 +86,11 @@ class PairScenes:
             not overlap.
         without: uint8 of shape `(n, 2, 64, 64, 3)`, the same scenes without each digit. They differ
             from `images` only on its mask.
+
+    Example:
+        >>> pairs = rap_keras.datasets.cluttered_digit_pairs(2)
+        >>> pairs.labels.shape, pairs.without.shape
+        ((2, 2), (2, 2, 64, 64, 3))
     """
 
     images: np.ndarray

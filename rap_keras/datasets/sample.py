@@ -23,6 +23,14 @@ class Sample:
         void: Pixels that metrics ignore, bool `(height, width)`.
         without: The image without the objects of a class: class => uint8 `(height, width, 3)`. Only for
             data sets that draw their images.
+
+    Example:
+        >>> image = np.zeros((4, 4, 3), np.uint8)
+        >>> sample = rap_keras.datasets.Sample(
+        ...     "photo.jpg", image, objects={"cat": np.ones((4, 4), bool)}, void=np.zeros((4, 4), bool)
+        ... )
+        >>> list(sample.objects)
+        ['cat']
     """
 
     name: str
