@@ -107,7 +107,7 @@ class Explanation:
         """The probability of the explained class, float64 of shape `(batch,)`, or `(batch, k)`.
 
         It is that of the softmax or sigmoid at the end of the model. A model that ends in several logits
-        counts as a softmax. None for a regression, for a region and where all neurons are explained.
+        counts as a softmax. None for a regression or a region, or if all neurons are explained.
         """
         if self.neurons is None or self.reference_output:
             return None
