@@ -51,6 +51,7 @@ _GROUPS = {
     "chunk": "Performance",
     "figures": "Output",
     "resamples": "Metrics",
+    "title": "Output",
 }
 _METAVARS = {bool: "", int: "N", float: "NUMBER", int | None: "N", float | None: "NUMBER"}
 
