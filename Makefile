@@ -129,7 +129,7 @@ pictures: setup
 	$(BIN)/python scripts/methods.py
 
 # Build the wheel and the source archive, check them, and try each in a clean environment outside of this
-# folder. The bundled networks take 2.6 MB of each.
+# folder. The bundled networks take 2.4 MB of each.
 LARGEST := 3000000
 TRY := build/try
 release: .uv

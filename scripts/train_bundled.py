@@ -4,15 +4,9 @@ Example: python scripts/train_bundled.py --model all --out rap_keras/assets
 """
 
 import argparse
-import bz2
-import io
-import lzma
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +22,7 @@ from rap_keras.models.architectures import (
     build_vgg,
     build_vit,
 )
-from rap_keras.models.bundled import arrays
+from rap_keras.models.bundled import arrays, packed
 
 UNSEEN_SEED = 12345
 
@@ -171,24 +165,6 @@ def train(name: str, seed: int) -> keras.Model:
     return model
 
 
-def save(path: Path, stored: dict[str, np.ndarray]) -> None:
-    """Save arrays for `numpy.load`, each with the compression that makes it smallest."""
-    compressions: dict[int, Callable[[bytes], bytes]] = {
-        zipfile.ZIP_DEFLATED: partial(zlib.compress, level=9),
-        zipfile.ZIP_BZIP2: bz2.compress,
-        zipfile.ZIP_LZMA: lzma.compress,
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for key, array in stored.items():
-            np.save(file := io.BytesIO(), array)
-            content = file.getvalue()
-            smallest = min(compressions, key=lambda kind: len(compressions[kind](content)))
-            member = zipfile.ZipInfo(
-                f"{key}.npy"
-            )  # without the time, so that files can be compared
-            archive.writestr(member, content, smallest, 9)
-
-
 def main() -> None:
     """Train, report the accuracy on unseen scenes, and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -203,7 +179,7 @@ def main() -> None:
         minutes = (time.perf_counter() - started) / 60
         path = args.out / f"{model.name}.npz"
         stored = {key: rounded(a, RECIPES[name].bits) for key, a in arrays(model).items()}
-        save(path, stored)
+        np.savez_compressed(path, **{key: packed(array) for key, array in stored.items()})
         model.set_weights([stored[key].astype(np.float32) for key in arrays(model)])
         print(
             f"{name}: {accuracy(model, RECIPES[name])}, {model.count_params():,} "

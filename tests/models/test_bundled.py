@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from importlib import resources
 from typing import get_args
 
@@ -88,7 +89,26 @@ def test_the_weights_are_those_of_the_file(name):
     with resources.as_file(asset) as path, np.load(path) as file:
         assert set(found) == set(file.files)
         for key, array in found.items():
-            np.testing.assert_array_equal(array, file[key])
+            np.testing.assert_array_equal(array, bundled.unpacked(file[key]))
+
+
+@pytest.mark.parametrize("name", MEGABYTES)
+def test_every_python_can_read_the_file(name):
+    """bz2 and lzma are optional: Python is often built without them."""
+    asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
+    with resources.as_file(asset) as path, zipfile.ZipFile(path) as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (0, 2)])
+def test_floats_are_packed_and_unpacked(dtype, shape, rng):
+    array = rng.normal(size=shape).astype(dtype)
+    stored = bundled.packed(array)
+    assert (stored.dtype, stored.shape) == (np.uint8, (array.itemsize, *shape))
+    found = bundled.unpacked(stored)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
 
 
 @keras3
