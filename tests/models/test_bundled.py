@@ -1,9 +1,11 @@
 """The networks that ship with the package."""
 
+import re
 import subprocess
 import sys
 import zipfile
 from importlib import resources
+from pathlib import Path
 from typing import get_args
 
 import keras
@@ -98,6 +100,14 @@ def test_every_python_can_read_the_file(name):
     asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
     with resources.as_file(asset) as path, zipfile.ZipFile(path) as archive:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+def test_the_page_has_the_sizes_of_the_files():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+    stated = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+) kB \|", page, re.MULTILINE))
+    with resources.as_file(resources.files("rap_keras") / "assets") as folder:
+        sizes = {n: (folder / f"cluttered_digits_{n}.npz").stat().st_size for n in MEGABYTES}
+    assert stated == {name: f"{size / 1e3:.0f}" for name, size in sizes.items()}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
