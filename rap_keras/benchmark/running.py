@@ -60,6 +60,7 @@ def run(
     ray = contextlib.nullcontext() if workers is None else connected(workers)
     with ray, _begun(Path(out), protocol) as store, contextlib.ExitStack() as stack:
         _check_shard_of(store, shard)
+        store.rename(settings.title)
         stack.enter_context(_without_empty_results(store, shard))
         stack.enter_context(warnings_once("PIL"))  # many chunks may give the same warning
         wanted = range(number - 1, len(bench.chunks), count)
@@ -138,8 +139,10 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> list[Path]:
                 f"Expected the results of all {total} images, got {held}: finish each shard with the "
                 "command that started it."
             )
+        titles = [store.protocol["title"] for store in stores if "title" in store.protocol]
         with _begun(Path(out), first.protocol | {"shard": [1, 1]}) as whole:
             _check_shard_of(whole, (1, 1))
+            whole.rename(titles[0] if titles else None)
             with _without_empty_results(whole, (1, 1)):
                 for store in stores:
                     maps = store.maps()

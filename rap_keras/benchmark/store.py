@@ -167,6 +167,19 @@ class Store:
                 "removed or replaced it: run one benchmark at a time in a folder."
             )
 
+    def rename(self, title: str | None) -> None:
+        """Replaces the title of the report. None keeps it.
+
+        Raises:
+            InputError: The file cannot be written to.
+        """
+        if title in (None, self.protocol.get("title")):
+            return
+        self.protocol = {"title": title} | self.protocol | {"title": title}
+        with self._reporting(), self._transaction():
+            self._database.execute("DELETE FROM protocol")
+            self._insert("protocol", json.dumps(self.protocol))
+
     def add_maps(self, position: int, maps: Maps) -> None:
         """Adds the pixels and heat maps of an image that was stored without them.
 

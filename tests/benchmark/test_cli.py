@@ -54,6 +54,17 @@ def test_the_same_report_in_an_instant_when_run_again(whole, common, tmp_path):
     assert_same_report(tmp_path / "out", whole)
 
 
+def test_a_finished_benchmark_gets_another_title(whole, common, tmp_path):
+    shutil.copytree(whole, tmp_path / "out")
+    arguments = [*common, *MAIN, "--out", tmp_path / "out"]
+    for flags in (["--title", "Three colours"], []):
+        text = succeed("benchmark", *arguments, *flags)
+        assert text.startswith("Three colours: 5 of 8 images kept")
+    refused = ["--title", "Another", "--shard", "1/2"]
+    assert "got all images" in fail("benchmark", *arguments, *refused)
+    assert succeed("report", tmp_path / "out").startswith("Three colours: 5 of 8")
+
+
 def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
     folders = [tmp_path / f"{k}" for k in (1, 2, 3)]
     for k, folder in enumerate(folders, 1):
@@ -64,6 +75,9 @@ def test_shards_merge_to_the_report_of_one_run(whole, common, tmp_path):
         succeed("merge", *folders[::-1], "--out", tmp_path / "out")
         assert_same_report(tmp_path / "out", whole)
     assert records(tmp_path / "out") == records(whole)
+    with Store(folders[1]) as store:
+        store.rename("Three colours")
+    assert succeed("merge", *folders, "--out", tmp_path / "out").startswith("Three colours: 5")
 
     none = tmp_path / "none"
     for chosen, message in (

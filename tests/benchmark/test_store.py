@@ -211,6 +211,18 @@ def test_tuples_are_lists(tmp_path):
     Store(tmp_path, PROTOCOL | {"size": (1, 2)}).close()
 
 
+def test_a_title_is_replaced_by_a_new_one_only(tmp_path):
+    for given, title in ((None, None), ("a", "a"), (None, "a"), ("b", "b")):
+        with Store(tmp_path, PROTOCOL) as store:
+            store.rename(given)
+            protocol = store.protocol
+        assert protocol.get("title") == title
+        with Store(tmp_path) as store:
+            assert store.protocol == protocol
+            assert {**protocol, "title": None} == {**PROTOCOL, "title": None}
+            assert title is None or next(iter(protocol)) == "title"
+
+
 @pytest.mark.parametrize("version", [1, 99])
 def test_a_store_of_another_version(version, tmp_path):
     Store(tmp_path, PROTOCOL).close()
