@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rap_keras.analyzers.registry import check_name
+from rap_keras.benchmark import checks
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.benchmark.rows import Row, read_row
 from rap_keras.errors import InputError
 from rap_keras.pipeline.methods import check_given
-from rap_keras.support.options import choose, read_integer, read_number
-from rap_keras.support.text import did_you_mean
-
-REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road")
-_SEEDS = 2**32  # the seeds of NumPy's global generator, which Keras uses
-
-Check = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Setting:
     """
 
     help: str | Callable[[], str]
-    check: Check | None = None
+    check: checks.Check | None = None
     label: str = ""
     values: Mapping[Any, str] = dataclasses.field(default_factory=dict)
     recorded: bool = True
@@ -61,79 +55,9 @@ def _setting(default: Any, *known: Any, **more: Any) -> Any:
 _derived = functools.partial(_setting, recorded=False)
 
 
-def _integer(least: int) -> Check:
-    return lambda name, value: read_integer(name, value, least)
-
-
-def _one_of(*choices: str) -> Check:
-    def check(name: str, value: Any) -> Any:
-        choose(name, value, choices)
-        return value
-
-    return check
-
-
 def _choice(label: str, help: str, values: Mapping[str, str]) -> Any:
     """A setting with a few allowed words, of which the first is the default."""
-    return _setting(next(iter(values)), help, _one_of(*values), label, values)
-
-
-def _listed(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise InputError(
-            f"Expected {name} as a list of names, such as ['rap', 'gradient'], got the text {value!r}.",
-            name,
-        )
-    return tuple(value)
-
-
-def _seed(name: str, value: Any) -> int:
-    seed = read_integer(name, value, 0)
-    if seed >= _SEEDS:
-        raise InputError(f"Expected {name} to be from 0 to {_SEEDS - 1}, got {value!r}.", name)
-    return seed
-
-
-def _grid(name: str, value: Any) -> str:
-    rows, _, columns = str(value).partition("x")
-    numbers = [int(n) if n.isdecimal() and len(n) < 3 else 0 for n in (rows, columns)]
-    if min(numbers) < 1 or max(numbers) < 2:
-        raise InputError(
-            f"Expected {name} as ROWSxCOLUMNS with at least two cells, such as 2x2, got {value!r}.",
-            name,
-        )
-    return f"{numbers[0]}x{numbers[1]}"
-
-
-def _number(where: str, lies: Callable[[float], bool]) -> Check:
-    def check(name: str, value: Any) -> float:
-        number = read_number(name, value, 0)
-        if not lies(number):
-            raise InputError(f"Expected {name} to be {where}, got {number:g}.", name)
-        return number
-
-    return check
-
-
-def _replacement(name: str, value: Any) -> Any:
-    if value not in REPLACEMENTS and not 0 <= _grey(value) <= 255:
-        raise InputError(
-            f"Expected {name} to be {', '.join(REPLACEMENTS)} or a grey level from 0 to 255, got "
-            f"{value!r}.",
-            name,
-        )
-    return value
-
-
-def _metrics(name: str, value: Any) -> Any:
-    for metric in value:
-        if metric not in METRICS:
-            hint, known = did_you_mean(str(metric), METRICS), ", ".join(METRICS)
-            advice = f"{hint} (There are {known}.)" if hint else f"choose among {known}."
-            raise InputError(f"There is no metric {metric!r} for {name}: {advice}", name)
-    if not value or len(set(value)) < len(value):
-        raise InputError(f"Expected {name} to name each metric once, got {value}.", name)
-    return value
+    return _setting(next(iter(values)), help, checks.one_of(*values), label, values)
 
 
 @dataclass(frozen=True)
@@ -148,6 +72,7 @@ class Settings:
     model: str = _setting(
         "bundled:vgg",
         "The model; this and the next five are as in `rap_keras.models.load_model`.",
+        checks.model,
     )
     weights: str = _derived("imagenet", "Weights of an application.")
     preprocess: str = _setting("auto", "How pixels are preprocessed.", label="preprocessing")
@@ -158,7 +83,7 @@ class Settings:
         None, "What to divide by after that.", label="divided by after that"
     )
     size: int | None = _derived(
-        None, "Height and width of the images, for models that accept any size.", _integer(1)
+        None, "Height and width of the images, for models that accept any size.", checks.integer(1)
     )
     classes: str | None = _setting(
         None,
@@ -177,7 +102,7 @@ class Settings:
             *("integrated_gradients", "guided_backprop"),
         ),
         "Methods with options, separated by commas: NAME:OPTION=VALUE:..., FILE.py:function.",
-        _listed,
+        checks.names,
     )
     controls: bool = _derived(True, "Add control maps: random, mean-shifted and edges.")
     patterns: str | None = _derived(
@@ -186,12 +111,12 @@ class Settings:
     metrics: tuple[str, ...] = _setting(
         default_metrics,
         lambda: f"Metrics, separated by commas. Available: {', '.join(METRICS)}.",
-        _metrics,
+        checks.metrics,
     )
     limit: int | None = _setting(
-        None, "Images drawn from the data set; default: all.", _integer(1), "limit"
+        None, "Images drawn from the data set; default: all.", checks.integer(1), "limit"
     )
-    seed: int = _setting(0, "Seed of the drawn images, random maps and bootstrap.", _seed)
+    seed: int = _setting(0, "Seed of the drawn images, random maps and bootstrap.", checks.seed)
     keep: str = _choice(
         "images evaluated",
         "correct: only images that are classified correctly; or all.",
@@ -206,7 +131,7 @@ class Settings:
         None,
         "Foreground is above this percentile of each map; default: above 0, or above the mean for "
         "methods without negative relevance.",
-        _number("between 0 and 100", lambda number: 0 < number < 100),
+        checks.number("between 0 and 100", lambda number: 0 < number < 100),
     )
     pooled: bool = _setting(
         True,
@@ -214,65 +139,76 @@ class Settings:
         label="mIOU",
         values={True: "from the pixels of all images together", False: "mean over the images"},
     )
-    steps: int = _derived(40, "Number of steps of LeRF and MoRF.", _integer(1))
+    steps: int = _derived(40, "Number of steps of LeRF and MoRF.", checks.integer(1))
     pixels_per_step: int | None = _derived(
-        None, "Pixels replaced in each step; default: all by the last step.", _integer(1)
+        None, "Pixels replaced in each step; default: all by the last step.", checks.integer(1)
     )
     replacement: str = _derived(
         "zero",
         "What replaces pixels: zero (of the model's input), mean (colour of the image), uniform "
         "(random colours), blur, road (imputed from the neighbours) or a grey level, 0 to 255.",
-        _replacement,
+        checks.replacement,
     )
-    patch: int = _derived(1, "Replace whole squares with sides of this many pixels.", _integer(1))
-    top_k: int = _derived(1000, "Pixels of the metric top_k.", _integer(1))
+    patch: int = _derived(
+        1, "Replace whole squares with sides of this many pixels.", checks.integer(1)
+    )
+    top_k: int = _derived(1000, "Pixels of the metric top_k.", checks.integer(1))
     draws: int = _derived(
-        100, "Sets of pixels of faithfulness_correlation and squares of infidelity.", _integer(2)
+        100,
+        "Sets of pixels of faithfulness_correlation and squares of infidelity.",
+        checks.integer(2),
     )
     neighbours: int = _derived(
-        10, "Changed inputs for max_sensitivity, local_lipschitz and smprt.", _integer(1)
+        10, "Changed inputs for max_sensitivity, local_lipschitz and smprt.", checks.integer(1)
     )
     radius: float = _derived(
         0.05,
         "How far these inputs are changed, as a share of the input's range.",
-        _number("above 0 and at most 1", lambda number: 0 < number <= 1),
+        checks.number("above 0 and at most 1", lambda number: 0 < number <= 1),
     )
     tolerance: int = _setting(
-        0, "Tolerance in pixels (pointing_game).", _integer(0), "tolerance of the pointing game"
+        0,
+        "Tolerance in pixels (pointing_game).",
+        checks.integer(0),
+        "tolerance of the pointing game",
     )
-    grid: str = _derived("2x2", "Rows and columns of the grid pointing game.", _grid)
+    grid: str = _derived("2x2", "Rows and columns of the grid pointing game.", checks.grid)
     grid_cells: str = _derived(
         "shrunk",
         "shrunk: the whole grid has the model's input size; full: each image has that size, for models "
         "that accept larger images.",
-        _one_of("shrunk", "full"),
+        checks.one_of("shrunk", "full"),
     )
     grid_confidence: float = _derived(
         0.9,
         "Least probability that the model gives the class of each image of a grid.",
-        _number("between 0 and 1", lambda number: number <= 1),
+        checks.number("between 0 and 1", lambda number: number <= 1),
     )
     backend: str = _setting(
         "keras",
         "keras, or innvestigate: the baselines of iNNvestigate, on Keras 2.",
-        _one_of("keras", "innvestigate"),
+        checks.one_of("keras", "innvestigate"),
     )
     chunk: int = _setting(
         8,
         "Images explained as one batch and stored together; affects results only by rounding.",
-        _integer(1),
+        checks.integer(1),
         "images explained together",
     )
-    batch_size: int = _derived(32, "Steps or samples computed at a time.", _integer(1))
+    batch_size: int = _derived(32, "Steps or samples computed at a time.", checks.integer(1))
     figures: int = _setting(
         6,
         "Images whose heat maps are kept for maps.html. The report's figure shows the first three.",
-        _integer(0),
+        checks.integer(0),
         "images with heat maps",
     )
     photos: bool = _setting(True, "Show the images next to their maps.", label="images shown")
-    resamples: int = _setting(1000, "Of the bootstrap.", _integer(2), "bootstrap resamples")
-    title: str | None = _derived(None, "Title of the report; default: the model and the data set.")
+    resamples: int = _setting(
+        1000, "Number of bootstrap resamples.", checks.integer(2), "bootstrap resamples"
+    )
+    title: str | None = _derived(
+        None, "Title of the report; default: the model and the data set.", checks.title
+    )
 
     def __post_init__(self) -> None:
         """Checks the settings as far as possible without the model and the data.
@@ -330,18 +266,13 @@ class Settings:
     @property
     def grey(self) -> float | None:
         """The grey level that replaces pixels; None for other replacements."""
-        return None if self.replacement in REPLACEMENTS else _grey(self.replacement)
+        return (
+            None if self.replacement in checks.REPLACEMENTS else checks.grey_level(self.replacement)
+        )
 
     def recorded(self) -> dict[str, Any]:
         """The settings that the protocol contains unchanged."""
         return {n: getattr(self, n) for n, setting in described().items() if setting.recorded}
-
-
-def _grey(text: Any) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return -1.0
 
 
 # For readers of help(Settings); the texts are at the fields.

@@ -62,6 +62,12 @@ def bundled_name(spec: str) -> str | None:
     return None if prefix is None else spec.removeprefix(prefix)
 
 
+def full_name(spec: str) -> str:
+    """Returns `bundled:NAME` for `embedded:NAME`, and other models unchanged."""
+    name = bundled_name(spec)
+    return spec if name is None else f"{BUNDLED}{name}"
+
+
 def check_bundled(name: str) -> None:
     """Raises an error if there is no bundled model of this name."""
     if name not in get_args(BundledName):

@@ -127,6 +127,23 @@ def test_the_order_of_methods():
     assert [row.is_control for row in without.rows()] == [False, False]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("embedded:vit", "bundled:vit"), ("bundled:vit", "bundled:vit"), ("vgg16", "vgg16")],
+)
+def test_a_bundled_model_has_one_name(given, expected):
+    assert Settings(model=given) == Settings(model=expected)
+    assert Settings(model=given).recorded()["model"] == expected
+
+
+def test_a_title_is_a_line_of_text():
+    assert Settings(title=" VGG-16\non  digits ").title == "VGG-16 on digits"
+    for title in ("", " ", 5):
+        with pytest.raises(InputError, match="Expected title to be a text, got") as caught:
+            Settings(title=title)
+        assert caught.value.arguments == ("title",)
+
+
 def test_options_that_concern_all_methods():
     settings = Settings(
         methods=("pattern.net", "pattern.net:patterns=b.npz", "smoothgrad", "smoothgrad:seed=2"),

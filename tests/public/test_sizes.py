@@ -41,6 +41,12 @@ def test_wheel():
     assert 5e5 < sum(len(zlib.compress(path.read_bytes())) for path in files) < 3e6
 
 
+def test_modules_are_short():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert lengths
+    assert {str(path): length for path, length in lengths.items() if length > 350} == {}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook(path):
     assert path.stat().st_size < 250_000

@@ -1,0 +1,117 @@
+"""Checks of a benchmark's settings: functions of a setting's name and its value, which they return."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rap_keras.benchmark.metrics import METRICS
+from rap_keras.errors import InputError
+from rap_keras.models.names import full_name
+from rap_keras.support.options import choose, read_integer, read_number
+from rap_keras.support.text import did_you_mean
+
+Check = Callable[[str, Any], Any]
+
+REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road")
+_SEEDS = 2**32  # the seeds of NumPy's global generator, which Keras uses
+
+
+def integer(least: int) -> Check:
+    """An integer of at least `least`."""
+    return lambda name, value: read_integer(name, value, least)
+
+
+def number(where: str, lies: Callable[[float], bool]) -> Check:
+    """A number of at least 0 for which `lies` is true; `where` describes it."""
+
+    def check(name: str, value: Any) -> float:
+        found = read_number(name, value, 0)
+        if not lies(found):
+            raise InputError(f"Expected {name} to be {where}, got {found:g}.", name)
+        return found
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    """One of a few words."""
+
+    def check(name: str, value: Any) -> Any:
+        choose(name, value, choices)
+        return value
+
+    return check
+
+
+def model(name: str, value: Any) -> str:
+    """A model, with one name for each bundled model."""
+    return full_name(str(value))
+
+
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """A list of names."""
+    if isinstance(value, str):
+        raise InputError(
+            f"Expected {name} as a list of names, such as ['rap', 'gradient'], got the text {value!r}.",
+            name,
+        )
+    return tuple(value)
+
+
+def metrics(name: str, value: Any) -> Any:
+    """Metrics, each once."""
+    for metric in value:
+        if metric not in METRICS:
+            hint, known = did_you_mean(str(metric), METRICS), ", ".join(METRICS)
+            advice = f"{hint} (There are {known}.)" if hint else f"choose among {known}."
+            raise InputError(f"There is no metric {metric!r} for {name}: {advice}", name)
+    if not value or len(set(value)) < len(value):
+        raise InputError(f"Expected {name} to name each metric once, got {value}.", name)
+    return value
+
+
+def seed(name: str, value: Any) -> int:
+    """A seed of NumPy's global generator."""
+    found = read_integer(name, value, 0)
+    if found >= _SEEDS:
+        raise InputError(f"Expected {name} to be from 0 to {_SEEDS - 1}, got {value!r}.", name)
+    return found
+
+
+def grid(name: str, value: Any) -> str:
+    """Rows and columns of a grid, such as 2x3."""
+    rows, _, columns = str(value).partition("x")
+    numbers = [int(n) if n.isdecimal() and len(n) < 3 else 0 for n in (rows, columns)]
+    if min(numbers) < 1 or max(numbers) < 2:
+        raise InputError(
+            f"Expected {name} as ROWSxCOLUMNS with at least two cells, such as 2x2, got {value!r}.",
+            name,
+        )
+    return f"{numbers[0]}x{numbers[1]}"
+
+
+def replacement(name: str, value: Any) -> Any:
+    """What replaces pixels: a word, or a grey level."""
+    if value not in REPLACEMENTS and not 0 <= grey_level(value) <= 255:
+        raise InputError(
+            f"Expected {name} to be {', '.join(REPLACEMENTS)} or a grey level from 0 to 255, got "
+            f"{value!r}.",
+            name,
+        )
+    return value
+
+
+def grey_level(text: Any) -> float:
+    """The number in a text; -1 if there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
+
+
+def title(name: str, value: Any) -> str:
+    """A text that is not empty, on one line."""
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(
+            f"Expected {name} to be a text, got {value!r}: leave it out for none.", name
+        )
+    return " ".join(value.split())
