@@ -33,15 +33,18 @@ test: setup
 # All tests, including the slow ones: large networks and whole grids. The slow tests run folder by folder:
 # TensorFlow keeps the graph of every custom gradient, so a worker grows with each network that it builds.
 SLOW := $(sort $(dir $(wildcard tests/*/test_*.py)))
-test-all: test test-slow
+test-all:
+	@failed=; \
+	for part in test test-slow; do $(MAKE) $$part || failed="$$failed $$part"; done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
 
 test-slow: setup
 	@failed=; \
 	for folder in $(SLOW); do \
 	    $(BIN)/$(PYTEST) -m slow $$folder || [ $$? = 5 ] || failed="$$failed $$folder"; \
 	done; \
+	$(MAKE) test-innvestigate MARK="-m slow" || failed="$$failed test-innvestigate"; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed (slow tests)"; exit 1; fi
-	$(MAKE) test-innvestigate MARK="-m slow"
 
 test-native: setup
 	$(BIN)/$(PYTEST) $(MARK)
