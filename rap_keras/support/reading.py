@@ -177,8 +177,7 @@ def _check_arrays(archive: zipfile.ZipFile) -> None:
                 else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read(stream)
-            header = file.seek(0, os.SEEK_CUR)
-            claimed = header + math.prod(shape) * dtype.itemsize
+            claimed = file.tell() + math.prod(shape) * dtype.itemsize
         if dtype.hasobject or min(shape, default=0) < 0 or claimed != member.file_size:
             raise ValueError(f"{member.filename} does not contain an array of {shape} of {dtype}")
         total += member.file_size

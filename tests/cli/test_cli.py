@@ -239,7 +239,7 @@ def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path)
     assert "did you mean" in fail("compare", photos, *options, "--methods", "rap,gradent")
 
 
-def test_explain_with_an_bundled_model(tmp_path):
+def test_explain_with_a_bundled_model(tmp_path):
     scenes = cluttered_digits(2)
     for k, pixels in enumerate(scenes.images):
         Image.fromarray(pixels).save(tmp_path / f"{k}.png")

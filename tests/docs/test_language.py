@@ -12,7 +12,7 @@ WORDS = {
     r"alike|likewise": "the same, both, also",
     r"but for": "except",
     r"told": "given, known, reported",
-    r"tells?(?! \w+(?: \w+)? apart)": "shows, reports, warns about",
+    r"(?<!\.)tells?(?! \w+(?: \w+)? apart)": "shows, reports, warns about",
     r"(?:one's|of (?:its|our|their|your)) own": "your own, custom, separate",
     r"com(?:es?|ing) along": "bundled",
     r"embedded (?:classifier|model|network|vgg|residual|convnext|vit)": "bundled",
@@ -41,10 +41,12 @@ FILES = sorted(
 
 
 def prose(path):
-    """The text of a file, on one line; of a notebook, without outputs."""
+    """The text of a file, on one line and with whole strings; of a notebook, without outputs."""
     text = path.read_text("utf-8")
     if path.suffix == ".ipynb":
         text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    if path.suffix == ".py":
+        text = re.sub(r"""(["'])\s*\n\s*[bfr]*\1""", "", text)  # a string on several lines
     return re.sub(r"\s*\n[\s#>]*", " ", text)
 
 
@@ -70,8 +72,15 @@ def test_words(path):
         ("It tells classes apart. It tells more.", 1),
         ("a network of one's own goes on", 2),
         ("RAP is a little before it", 1),
+        ("file.tell()", 0),
         ("Also: your own network, before the softmax; for each class.", 0),
     ],
 )
 def test_the_list_finds_them(text, number):
     assert len(stumbles(text)) == number
+
+
+def test_strings_and_comments_on_several_lines_are_joined(tmp_path):
+    file = tmp_path / "code.py"
+    file.write_text('raise Error(\n    "this goes "\n    f"on")\n# a bar of\n# its own\n')
+    assert len(stumbles(prose(file))) == 2
