@@ -555,6 +555,15 @@ def test_the_figure_of_heat_maps_has_the_size_of_a_page():
     assert letters == pytest.approx(11, rel=0.1)
 
 
+def test_only_white_becomes_white():
+    pixels = np.full((300, 300, 3), (255, 255, 0), np.uint8)
+    pixels[:100] = 0, 0, 255
+    pixels[100:200] = 235, 235, 235
+    pixels[299, 298] = 255  # not in the sample of pixels that the palette is chosen from
+    with Image.open(io.BytesIO(figures.compact_png(Image.fromarray(pixels)))) as picture:
+        np.testing.assert_array_equal(picture.convert("RGB"), pixels)
+
+
 def test_heat_maps_of_different_sizes_and_of_some_methods(full):
     protocol = full[1]
     maps = maps_of(protocol, (0,)) | maps_of(protocol, (1,), (4, 9))

@@ -277,20 +277,18 @@ def compact_png(image: PIL.Image.Image) -> bytes:
 
 
 def _with_palette(image: PIL.Image.Image, colors: int) -> PIL.Image.Image:
-    """The image in a few colours, which are chosen from a sample of its pixels; white stays white."""
+    """The image in white, which stays white, and a few colours, chosen from a sample of its pixels."""
     pixels = np.asarray(image)
     flat = pixels.reshape(-1, 3)
     sample = np.ascontiguousarray(flat[:: -(-len(flat) // SAMPLE)])
-    palette = PIL.Image.fromarray(sample[np.newaxis]).quantize(
-        colors, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1
+    chosen = PIL.Image.fromarray(sample[np.newaxis]).quantize(
+        colors - 1, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1
     )
+    palette = PIL.Image.new("P", (1, 1))
+    palette.putpalette([255, 255, 255, *(chosen.getpalette() or ())])
     # Dithering would add noise to plain areas.
-    found = image.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
-    places, table = np.array(found), np.array(found.getpalette(), np.uint8).reshape(-1, 3)
-    white = (pixels == 255).all(axis=2)
-    if white.any():
-        lightest = table.astype(int).sum(axis=1).argmax()
-        table[lightest], places[white] = 255, lightest
+    places = np.array(image.quantize(palette=palette, dither=PIL.Image.Dither.NONE))
+    places[(pixels == 255).all(axis=2)] = 0  # Pillow may choose a colour that is almost white
     exact = PIL.Image.fromarray(places, "P")
-    exact.putpalette(table.tobytes())
+    exact.putpalette(palette.getpalette() or ())
     return exact
