@@ -107,9 +107,12 @@ class Explanation:
         """The probability of the explained class, float64 of shape `(batch,)`, or `(batch, k)`.
 
         It is that of the softmax or sigmoid at the end of the model. A model that ends in several logits
-        counts as a softmax. None for a regression or a region, or if all neurons are explained.
+        gets a softmax if `labels` shows that they are classes. None for a regression or a region, or if
+        all neurons are explained.
         """
         if self.neurons is None or self.reference_output:
+            return None
+        if self.head is None and self.labels is None:
             return None
         return explained_probabilities(self.logits, self.neurons, self.head)
 

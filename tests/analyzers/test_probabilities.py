@@ -19,7 +19,8 @@ def explanation(logits, neurons, **more):
 
 @pytest.mark.parametrize("head", ["softmax", None])
 def test_of_several_classes_is_their_softmax(head):
-    found = explanation([[0, THREE], [0, THREE], [1000, 0]], [1, 0, 0], head=head)
+    labels = None if head else ("0", "1")
+    found = explanation([[0, THREE], [0, THREE], [1000, 0]], [1, 0, 0], head=head, labels=labels)
     np.testing.assert_allclose(found.probabilities, [0.75, 0.25, 1])
     assert found.decisions == [
         "neuron 1, logit 1.099, probability 75.0%",
@@ -55,6 +56,7 @@ def test_of_k_classes():
     [
         ([[2.0]], [0], {}),  # a regression
         ([2.0], [0], {}),
+        ([[2.0, 3.0]], [1], {}),  # a regression, or classes without names
         ([[2.0, 3.0]], [1], {"reference_output": 1.0}),
         ([[2.0, 3.0]], [[True, False]], {"head": "softmax"}),  # a region
         (np.ones((1, 2, 2, 3)), np.ones((1, 2, 2, 3), bool), {"head": "softmax"}),

@@ -27,7 +27,7 @@ from rap_keras.support.text import printable
 MOST_ROWS = 3
 DPI = 105
 WIDEST = 1600
-LARGEST = 100_000
+LARGEST = 200_000
 QUALITIES = ((WIDEST, 64), (1280, 64), (1280, 32), (960, 64), (960, 32), (800, 32))
 SAMPLE = 30_000  # pixels from which the colours are chosen
 # Heat maps: the height of letters on a page of `PAGE` pixels, and the columns with upright titles.
