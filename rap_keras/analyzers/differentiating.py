@@ -49,7 +49,7 @@ class DifferentiatingAnalyzer(Analyzer):
             other = 'methods that propagate relevance, such as "rap", explain'
             if not any(self._differentiable):
                 raise InputError(
-                    f"Expected a model with an input that {self.name!r} can differentiate by, but "
+                    f"Expected a model with an input that {self.name!r} can differentiate, but "
                     f"{inputs}, such as tokens, which have no derivative: {other} them."
                 )
             warn(

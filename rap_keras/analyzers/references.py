@@ -88,14 +88,14 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         if self.check_finite and np.isnan(size).any() and not np.isnan(logits).any():
             raise InputError(
                 "Expected reference_inputs at which the model has a value, got NaN: the model divides 0 "
-                "by 0, as when it normalizes a vector of zeros; use another reference, such as the mean "
-                "of the data.",
+                "by 0, for example to normalize a vector of zeros; use another reference, such as the "
+                "mean of the data.",
                 "reference_inputs",
             )
         if (abs(delta) > _MISSED * size).any():
             warn(
                 f"The maps of {self.name!r} do not sum to the difference of the logits of sample and "
-                f"reference: they miss it by more than {_MISSED:.0%} of the logits. See "
+                f"reference: they differ from it by more than {_MISSED:.0%} of the logits. See "
                 "convergence_delta(x), and try other reference_inputs or another method.",
             )
 

@@ -62,7 +62,7 @@ def metrics(name: str, value: Any) -> Any:
     for metric in value:
         if metric not in METRICS:
             hint, known = did_you_mean(str(metric), METRICS), ", ".join(METRICS)
-            advice = f"{hint} (There are {known}.)" if hint else f"choose among {known}."
+            advice = f"{hint} (Metrics: {known}.)" if hint else f"choose one of {known}."
             raise InputError(f"There is no metric {metric!r} for {name}: {advice}", name)
     if not value or len(set(value)) < len(value):
         raise InputError(f"Expected {name} to name each metric once, got {value}.", name)

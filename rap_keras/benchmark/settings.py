@@ -87,8 +87,8 @@ class Settings:
     )
     classes: str | None = _setting(
         None,
-        "The data set's names of the model's classes, in order: names separated by commas, a .txt or a "
-        ".csv (class_index, synset).",
+        "The model's classes, in order, as the data set names them: names separated by commas, a .txt "
+        "or a .csv (class_index, synset).",
     )
     data: str = _setting(
         "cluttered-digits",
@@ -114,12 +114,12 @@ class Settings:
         checks.metrics,
     )
     limit: int | None = _setting(
-        None, "Images drawn from the data set; default: all.", checks.integer(1), "limit"
+        None, "Number of images drawn from the data set; default: all.", checks.integer(1), "limit"
     )
     seed: int = _setting(0, "Seed of the drawn images, random maps and bootstrap.", checks.seed)
     keep: str = _choice(
         "images evaluated",
-        "correct: only images that are classified correctly; or all.",
+        "correct: only correctly classified images; all: all images.",
         {"correct": "correctly classified images", "all": "all"},
     )
     foreground: str = _choice(
@@ -152,10 +152,10 @@ class Settings:
     patch: int = _derived(
         1, "Replace whole squares with sides of this many pixels.", checks.integer(1)
     )
-    top_k: int = _derived(1000, "Pixels of the metric top_k.", checks.integer(1))
+    top_k: int = _derived(1000, "Number of pixels for top_k.", checks.integer(1))
     draws: int = _derived(
         100,
-        "Sets of pixels of faithfulness_correlation and squares of infidelity.",
+        "Random pixel sets for faithfulness_correlation and squares for infidelity.",
         checks.integer(2),
     )
     neighbours: int = _derived(
@@ -181,7 +181,7 @@ class Settings:
     )
     grid_confidence: float = _derived(
         0.9,
-        "Least probability that the model gives the class of each image of a grid.",
+        "Minimum probability of its class for each image of a grid.",
         checks.number("between 0 and 1", lambda number: number <= 1),
     )
     backend: str = _setting(

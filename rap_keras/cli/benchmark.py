@@ -44,8 +44,8 @@ _GROUPS = {
     "methods": "Methods",
     "metrics": "Metrics",
     "limit": "Data",
-    "percentile": "Metrics of localization",
-    "steps": "Metrics by perturbation",
+    "percentile": "Localization metrics",
+    "steps": "Perturbation metrics",
     "top_k": "Other metrics",
     "backend": "Methods",
     "chunk": "Performance",
@@ -298,7 +298,7 @@ def report(
         str | None,
         typer.Option(
             metavar="TITLE",
-            help="Title of the method that the others are compared to. Default: rap.",
+            help="Title of the method that the others are compared with. Default: rap.",
         ),
     ] = None,
     parquet: Annotated[

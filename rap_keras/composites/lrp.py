@@ -60,7 +60,7 @@ def _alpha_beta(alpha: float | None = None, beta: float | None = None, bias: boo
 
 def _epsilon(epsilon: float, bias: bool = True) -> Rule:
     if not read_number("epsilon", epsilon, -math.inf) > 0:
-        raise InputError(f"Expected epsilon > 0, got {epsilon!r}: use lrp.z for no epsilon.")
+        raise InputError(f"Expected epsilon > 0, got {epsilon!r}: for no epsilon, use lrp.z.")
     return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=read_boolean("bias", bias))
 
 

@@ -70,7 +70,7 @@ class Voc:
             if value > len(CLASSES):
                 raise InputError(
                     f"Expected values 0 to {len(CLASSES)} and {_VOID} in the mask {str(path)!r} of "
-                    f"the image {name!r}, got {value}: replace it by the original mask."
+                    f"the image {name!r}, got {value}: replace it with the original mask."
                 )
             objects[CLASSES[value - 1]] = mask == value
         return masked_sample(name, image, objects, size, void=mask == _VOID)

@@ -185,7 +185,9 @@ def rank_correlation(values: ArrayLike, others: ArrayLike) -> float:
     first = read_array("values", values, None).ravel()
     second = read_array("others", others, None).ravel()
     if first.size != second.size:
-        raise InputError(f"Expected as many others as values, got {second.size} and {first.size}.")
+        raise InputError(
+            f"Expected values and others of one size, got {first.size} and {second.size}."
+        )
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(spearmanr(first, second).statistic)

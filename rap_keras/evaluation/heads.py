@@ -19,7 +19,7 @@ def read_head(head: Head) -> None:
     """
     if head not in ("softmax", "sigmoid", None):
         raise InputError(
-            f"Expected head to be 'softmax', 'sigmoid' or None, got {head!r}: pass the model's.",
+            f"Expected head to be 'softmax', 'sigmoid' or None, got {head!r}: pass that of the model.",
             "head",
         )
 

@@ -1,4 +1,4 @@
-"""Metrics of localization: does the relevance lie on the object?
+"""Localization metrics: does the relevance lie on the object?
 
 Pixels that are `void` (those on an object's contour, or unlabelled ones) are ignored: they count
 neither as object nor as background. Sums are computed in float64.

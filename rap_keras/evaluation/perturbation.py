@@ -161,7 +161,7 @@ def perturbation_curves(
     }
     if len({len(values) for values in given.values()}) > 1:
         listed = ", ".join(f"{len(values)} {name}" for name, values in given.items())
-        raise InputError(f"Expected one of each for every image, got {listed}.")
+        raise InputError(f"Expected one of each per image, got {listed}.")
     if not len(x):
         return []
     images = [

@@ -78,11 +78,13 @@ def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
         }
         expected = "that is not empty" if ndim is None else f"of shape {shapes[ndim]}"
         raise InputError(
-            f"Expected {name} {expected}, got shape {array.shape}: pass that of one image at a time."
+            f"Expected {name} {expected}, got shape {array.shape}: pass one image at a time."
         )
     array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
-        raise InputError(f"Expected {name} of finite numbers, got NaN or infinity: leave it out.")
+        raise InputError(
+            f"Expected {name} of finite numbers, got NaN or infinity: leave this image out."
+        )
     return array
 
 

@@ -206,7 +206,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         if self._is_wrapped:
             raise InputError(
                 f"Expected a target that neuron_selection_mode={self._neuron_selection_mode!r} of the "
-                f"wrapped analyzer takes, got another: make it, and its wrapper, with "
+                f"wrapped analyzer takes, got another: create it, and its wrapper, with "
                 f"neuron_selection_mode={mode!r}.",
                 ("target", "neuron_selection_mode"),
             )

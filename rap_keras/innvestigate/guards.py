@@ -161,8 +161,8 @@ def _refuse_mode(target: Any, everything: bool, mode: str) -> None:
     wanted = "all" if everything else "index"
     if target is not None and wanted != mode:
         raise InputError(
-            f"Expected a target that neuron_selection_mode={mode!r} takes, got {shown(target)}: make "
-            f"the analyzer, which is iNNvestigate's own, with neuron_selection_mode={wanted!r}.",
+            f"Expected a target that neuron_selection_mode={mode!r} takes, got {shown(target)}: create "
+            f"the analyzer, which is one of iNNvestigate's, with neuron_selection_mode={wanted!r}.",
             ("target", "neuron_selection_mode"),
         )
 

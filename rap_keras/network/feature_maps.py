@@ -93,7 +93,7 @@ def _default_layer(graph: Graph, method: str) -> Node:
     if not maps:
         raise InputError(
             f"Expected a model with a layer of feature maps for {method!r}, got one without, "
-            "or with maps of one place only: name a layer with outputs (rows, columns, channels), "
+            "or with maps of one position only: name a layer with outputs (rows, columns, channels), "
             'layer="...", or use another method.',
             "layer",
         )

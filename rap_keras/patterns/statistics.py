@@ -155,7 +155,7 @@ class Statistics:
             shapes = [self._network.graph.shapes[slot] for slot in self._network.graph.inputs]
             if len(shapes) != 1 or len(shapes[0]) != 4:
                 raise InputError(
-                    f"Expected a model of one input of images to read {str(source)!r} for it, got "
+                    f"Expected a model with one input of images to read {str(source)!r}, got "
                     f"inputs of shape {', '.join(map(str, shapes))}: pass arrays."
                 )
             _, *sides = shapes[0]
@@ -222,11 +222,13 @@ class Statistics:
         cases = CASES_OF[pattern_type]
         if not set(cases) <= set(self._cases):
             raise InputError(
-                f"Expected statistics that serve {pattern_type!r}, got sums over {self._cases[0]} "
+                f"Expected statistics for pattern_type={pattern_type!r}, got sums over {self._cases[0]} "
                 "cases only: gather them with pattern_type=None."
             )
         if not self.samples:
-            raise InputError("Expected statistics of some data, got no samples: update them first.")
+            raise InputError(
+                "Expected statistics of at least one sample, got none: update them first."
+            )
         arrays = {
             name: _pattern(one, cases).astype(self._dtype) for name, one in self._sums.items()
         }

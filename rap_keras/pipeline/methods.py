@@ -91,7 +91,8 @@ def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
         return method
     if patterns is None:
         raise InputError(
-            f"The method {method.title!r} needs patterns=FILE.npz: create it by rap-keras patterns fit.",
+            f"The method {method.title!r} needs patterns=FILE.npz: create it with "
+            "rap-keras patterns fit.",
             "patterns",
         )
     return dataclasses.replace(method, options={"patterns": patterns} | dict(method.options))

@@ -122,7 +122,7 @@ class Keras2Network(Network):
             if not np.allclose(once, again, rtol=1e-3, atol=1e-3 * size, equal_nan=True):
                 raise InputError(
                     "Expected a model that always computes the same for a sample, got outputs that "
-                    f"differ by {abs(once - again).max():.3g}: a layer draws at random, as Dropout does "
+                    f"differ by {abs(once - again).max():.3g}: a layer is random, as Dropout is "
                     "with training=True; build the model without that."
                 )
         return found, once

@@ -179,8 +179,8 @@ def assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     for variable, array in pairs:
         if tuple(variable.shape) != array.shape:
             raise InputError(
-                f"Expected weight {variable.name!r} of shape {tuple(variable.shape)}, as Keras 2 makes "
-                f"it, got {array.shape}: the layer differs between the versions of Keras."
+                f"Expected weight {variable.name!r} of shape {tuple(variable.shape)}, as Keras 2 "
+                f"creates it, got {array.shape}: the layer differs between the versions of Keras."
             )
     kbackend.batch_set_value(pairs)
 
