@@ -46,7 +46,7 @@ FAMILIES = {
 }
 # Options of rules, which no signature of an analyzer has.
 RULES = {
-    "epsilon": "What the rule adds to the size of its denominators.",
+    "epsilon": "What the rule adds to the absolute value of its denominators.",
     "bias": "Whether biases are part of the denominators. The relevance that they take is lost.",
     "alpha": "The weight of positive contributions, 1 or more; None: beta + 1.",
     "beta": "The weight of negative contributions; None: alpha - 1.",
@@ -208,7 +208,7 @@ def of_page(page: str, names: tuple[str, ...]) -> str:
     }
     for table, those in _grouped(tables).items():
         start = f"{_names(those)}: " if len(those) < len(names) else ""
-        which = "these options in addition to" if table else "only"
+        which = "these options, in addition to" if table else "only"
         sentence = f"{start}{which} {every}.\n"
         lines += [sentence[0].upper() + sentence[1:], *filter(None, [table])]
     return "\n".join(lines)
@@ -242,7 +242,7 @@ def gallery() -> str:
     lines += [f"| {paper} | {', '.join(papers[paper])} |" for paper in sorted(papers, key=_surname)]
     lines.append("\n## Options of every method\n")
     lines.append(
-        "Only methods that go back through the network layer by layer have `contrast` and `bounds`. "
+        "Only methods that propagate relevance layer by layer have `contrast` and `bounds`. "
         "LRP has `low` and `high` instead of `bounds`.\n"
     )
     lines.append(_table(shared(), ""))

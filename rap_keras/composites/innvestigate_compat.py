@@ -46,8 +46,8 @@ def innvestigate_composite(
     """The composite of a preset with iNNvestigate 2.1's deviations, which docs/baselines.md lists.
 
     The whole bias is in both denominators of alpha-beta. Padding and neurons without contributions lose
-    their relevance. Sums and averages are shared by signed values. Separable convolutions are one map.
-    ZeroPadding hides the first layer.
+    their relevance. Sums and averages are distributed by signed values. Separable convolutions are one
+    map. ZeroPadding hides the first layer.
 
     Args:
         kernel: As in `composite`.

@@ -74,8 +74,8 @@ class Choice:
 
     Attributes:
         make: Makes the rule from its options.
-        add: How sums are shared: "signed", as in the z rule, or "positive", which conserves relevance
-            where signed sums cancel.
+        add: How sums are distributed: "signed", as in the z rule, or "positive", which conserves
+            relevance where signed sums cancel.
         averaging: The rule of average pooling.
     """
 

@@ -36,12 +36,12 @@ class RAPOptions:
 
     Attributes:
         variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": the authors' released code.
-        add: How the relevance of a sum is shared among its tensors: "absolute", "positive" or "signed",
-            see `rap_keras.rules.routing.share_sum`. None: "absolute" for the paper's variant, which
-            does not cover sums, and "signed" for the released one.
+        add: How the relevance of a sum is distributed among its terms: "absolute", "positive" or
+            "signed", see `rap_keras.rules.routing.share_sum`. None: "absolute" for the paper's variant,
+            which does not cover sums, and "signed" for the released one.
         input_rule: "box": eq. 10 at the first linear layer, if the input has spatial axes. "inner":
             eqs. 7-9 there too. The released variant has its own input rule.
-        head: How the last linear layer shares relevance. "absolute": eqs. 5-6, by the sizes of
+        head: How the last linear layer distributes relevance. "absolute": eqs. 5-6, by the magnitudes of
             contributions. "positive": only by positive contributions (by the negative ones if there are
             none), which separates classes (docs/contrast.md).
 

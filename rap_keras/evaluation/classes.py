@@ -19,7 +19,8 @@ def relevance_share(
 ) -> float:
     """The share of the relevance that is in the correct place: the energy-based pointing game.
 
-    R+ and R- are the sizes of the positive and the negative relevance, and sums are taken over pixels:
+    R+ and R- are the absolute values of the positive and the negative relevance, and sums are taken over
+    pixels:
 
         "positive"   sum_inside R+ / sum R+
         "all"        (sum_inside R+ + sum_outside R-) / sum |R|
@@ -146,7 +147,7 @@ def map_similarity(heatmap: ArrayLike, other: ArrayLike, absolute: bool = False)
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         other: Another map of the same shape.
-        absolute: Compare only the sizes of the relevance, without signs.
+        absolute: Compare the absolute values of the relevance.
 
     Returns:
         -1 to 1: 1 if the pixels have the same order in both maps, 0 for unrelated maps. NaN if a map is

@@ -26,8 +26,8 @@ def outside_inside_ratio(
 
     Eq. 11 of RAP (Nam et al., AAAI 2020, arXiv 1904.00605), after Lapuschkin et al., "Analyzing
     classifiers: Fisher vectors and deep neural networks", CVPR 2016. Both use the object's bounding box
-    as the mask. R+ and R- are the sizes of the positive and the negative relevance, and means are taken
-    over all pixels of the region:
+    as the mask. R+ and R- are the absolute values of the positive and the negative relevance, and means
+    are taken over all pixels of the region:
 
         "positive"   mean_outside(R+) / mean_inside(R+)
         "all"        (mean_outside(R+) + mean_inside(R-)) / (mean_inside(R+) + mean_outside(R-))

@@ -1,4 +1,4 @@
-"""Rules: how the relevance of a layer's outputs is shared among its inputs.
+"""Rules: how the relevance of a layer's outputs is distributed among its inputs.
 
 A rule is a function
 

@@ -69,7 +69,7 @@ def alpha_beta(
     b+ belongs to P and b- to N, as in the paper. "none": to neither ("ignore bias"). "whole": the whole
     bias is in both, as in iNNvestigate 2.1. `positive_inputs` sets negative inputs to 0, like the rule
     for BatchNormalization in iNNvestigate's presets. With beta = 0, `one_sided` keeps the relevance of
-    neurons with P_j = 0: they share it in proportion to their negative contributions. After a ReLU,
+    neurons with P_j = 0: they distribute it in proportion to their negative contributions. After a ReLU,
     such neurons have no relevance.
 
     Example:

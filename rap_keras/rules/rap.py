@@ -52,7 +52,7 @@ def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
     """The rule of the last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
 
     For one selected neuron this is eqs. 5-6: positive and negative contributions get the logit in
-    proportion to their absolute values. The bias cancels, because the logit that is shared includes it.
+    proportion to their absolute values. The bias cancels, because the logit includes it.
 
     Example:
         >>> import keras, tensorflow as tf

@@ -157,10 +157,10 @@ def _three(value: Any) -> tuple[int, ...]:
 def in_proportion(
     inputs: Tensors, relevances: Tensors, recompute: TensorMap, *, nonnegative: bool = False
 ) -> Shares:
-    """Average pooling and similar: each output's relevance is shared in proportion to a_ji |x_i|.
+    """Average pooling and similar: each output's relevance is distributed by a_ji |x_i|.
 
     a_ji >= 0 are the fixed weights of the average. For x >= 0 the shares are in proportion to x. An
-    output whose inputs are all 0 shares its relevance in proportion to a_ji, so that the sum is kept.
+    output whose inputs are all 0 distributes its relevance by a_ji, so that the sum is kept.
 
     Example:
         >>> import keras, tensorflow as tf
