@@ -72,7 +72,7 @@ def photographs(size: int, preprocess: Callable[[Any], Any]) -> NDArray[np.float
 def measured(
     model: keras.Model, x: NDArray[np.float32], selection: Any = None, **options: Any
 ) -> tuple[list[str], str]:
-    """The columns for a model and its `photographs`, and why it is refused ("" if it is not).
+    """The columns for a model and its `photographs`, and why it is rejected ("" if it is not).
 
     The largest logit is explained, or a selected one.
     """
@@ -81,7 +81,7 @@ def measured(
         analyzer = rap_keras.create_analyzer("rap", model, **options)
         analyzer.analyze(x[:1], selection)
     except rap_keras.InputError as error:
-        return ["refused", f"{x.shape[1]}", *[""] * 6], _why(error)
+        return ["rejected", f"{x.shape[1]}", *[""] * 6], _why(error)
     first = time.perf_counter() - start
     analyzer.analyze(x[1:2], selection)
     second = time.perf_counter() - start - first
@@ -98,7 +98,7 @@ def measured(
 
 
 def _why(error: Exception) -> str:
-    """The reason of a refusal, without the table of rules, the advice and the folders of files."""
+    """The reason of a rejection, without the table of rules, the advice and the folders of files."""
     first, *others = str(error).splitlines()
     closed = [line for line in others if "cannot be opened" in line][:1]
     reason = ". ".join([first.partition("; ")[0], *closed])
@@ -108,7 +108,7 @@ def _why(error: Exception) -> str:
 def print_table(
     title: str, names: list[str], explained: Callable[[str], tuple[list[str], str]]
 ) -> None:
-    """Print a row for each model as it is measured, then the reasons of refusals."""
+    """Print a row for each model as it is measured, then the reasons of rejections."""
     print(f"| {' | '.join([title, *COLUMNS])} |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     reasons = {}
@@ -120,11 +120,11 @@ def print_table(
     print()
     for name, reason in reasons.items():
         if reason:
-            print(f"- {name} is refused: {reason}.")
+            print(f"- {name} is rejected: {reason}.")
 
 
 def explained(name: str) -> tuple[list[str], str]:
-    """The columns of one model, and why it is refused."""
+    """The columns of one model, and why it is rejected."""
     loaded = rap_keras.models.load_model(name, weights="none")
     assert loaded.input_size is not None
     return measured(loaded.model, photographs(loaded.input_size[0], loaded.preprocess))

@@ -453,7 +453,7 @@ def classifier(backbone: Any) -> keras.Model:
 
 
 def explained(name: str) -> tuple[list[str], str]:
-    """The columns of one backbone or one model with outputs in space, and why it is refused."""
+    """The columns of one backbone or one model with outputs in space, and why it is rejected."""
     x = photographs(SIZE, lambda images: images / 127.5 - 1)
     if name in SPATIAL:
         build, output, index = SPATIAL[name]

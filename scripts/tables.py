@@ -21,7 +21,7 @@ This page lists every layer and operation of Keras that has a rule, and its rule
 released variant, in `lrp.epsilon` and in `lrp.alpha_1_beta_0`. Layers with the same rules share a
 section. Names are those of `keras.layers` and of `keras.ops` (as classes of operations). A layer that is
 not listed is opened if it consists of such layers and operations
-([how](rules.md#layers-made-of-layers)). Otherwise it is refused.
+([how](rules.md#layers-made-of-layers)). Otherwise it raises an error.
 
 The first and the last linear layer can have different rules: RAP uses `rap.first` and `rap.head`. [What
 each layer gets](rules.md) explains what the rules compute and why. The [interface](api/rules.rst)
@@ -43,7 +43,7 @@ def layers() -> str:
     kinds: dict[tuple[str, ...], list[str]] = {}
     for name in sorted(filter(_is_name, rap.RAP), key=lambda name: (name.lower(), name)):
         rules = (table.get(name) for table in COLUMNS.values())
-        kinds.setdefault(tuple(name_of(r) if r else "refused" for r in rules), []).append(name)
+        kinds.setdefault(tuple(name_of(r) if r else "rejected" for r in rules), []).append(name)
     lines = [INTRODUCTION]
     for rules_of, names in sorted(kinds.items(), key=lambda item: -len(item[1])):
         lines.append(", ".join(f"`{name}`" for name in names) + ":\n")

@@ -1,7 +1,7 @@
 """The results of a benchmark on disk: one SQLite file, to which images are added.
 
 Each chunk of images is one transaction, so a killed process or a full disk loses at most the chunk in
-progress. Each record has a checksum: a record that was changed is refused and not reported.
+progress. Each record has a checksum: a record that was changed is rejected and not reported.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class Store:
 
     Args:
         folder: The folder of `results.sqlite`.
-        protocol: What is measured and how. A folder with results of another protocol is refused. None
+        protocol: What is measured and how. A folder with results of another protocol is rejected. None
             opens existing results.
 
     Raises:
