@@ -59,7 +59,7 @@ RED = {
 }
 # The colours of methods whose blue has no meaning or is absent.
 COLOURS = {
-    "attention.rollout": "Red is where the network looks, whatever the class. There is no blue.",
+    "attention.rollout": "Red is where the model looks, whatever the class. There is no blue.",
     "score_cam": "Red is what the feature maps with the largest scores show. There is no blue.",
     "rise": "Red is the mean score of the masks that show a pixel. Blue is possible only with "
     '`score="logit"`.',

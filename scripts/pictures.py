@@ -186,7 +186,7 @@ SIDE = 128  # of a panel of the gallery, in pixels
 
 
 def gallery() -> None:
-    """Draw the maps of one scene: a figure for each bundled network and for each page of a method."""
+    """Draw the maps of one scene: a figure for each bundled model and for each page of a method."""
     scene = cluttered_digits(1, seed=7)
     x, label = preprocess(scene.images), int(scene.labels[0])
     training = preprocess(cluttered_digits(128, seed=1).images)

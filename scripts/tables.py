@@ -24,7 +24,7 @@ not listed is opened if it consists of such layers and operations
 ([how](rules.md#layers-made-of-layers)). Otherwise it raises an error.
 
 The first and the last linear layer can have different rules: RAP uses `rap.first` and `rap.head`. [What
-each layer gets](rules.md) explains what the rules compute and why. The [interface](api/rules.rst)
+each layer gets](rules.md) explains what the rules compute and why. The [API reference](api/rules.rst)
 documents the functions. Methods without rules (class activation maps, occlusion, RISE, integrated
 gradients) explain every layer that Keras can run and differentiate.
 

@@ -1,4 +1,4 @@
-"""Whether methods differ on the same images: tests, effect sizes, ranks and agreement of measures.
+"""Whether methods differ on the same images: tests, effect sizes, ranks and agreement of metrics.
 
 Each image counts by its separate value of a quantity, also if the quantity is pooled.
 """
@@ -109,11 +109,11 @@ def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | Non
 def agreement(
     values: Mapping[str, Sequence[float | None]], better: Mapping[str, str]
 ) -> dict[str, dict[str, float | None]]:
-    """How similarly two measures order the methods: Kendall's tau-b (1945), 1 for the same order.
+    """How similarly two metrics order the methods: Kendall's tau-b (1945), 1 for the same order.
 
     Args:
-        values: For each measure the values of the methods, in the same order.
-        better: For each measure "lower" or "higher".
+        values: For each metric, the values of the methods, in the same order.
+        better: For each metric "lower" or "higher".
 
     Returns:
         A square table; None where fewer than three methods have both values, or all values are equal.

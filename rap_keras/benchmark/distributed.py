@@ -72,7 +72,7 @@ class Worker:
 
     Args:
         settings: What to measure, and how.
-        protocol: The protocol of the results. A worker with another protocol refuses to measure.
+        protocol: The protocol of the results. A worker with another protocol raises an error.
         strict: Raise the error of an image instead of skipping it.
     """
 

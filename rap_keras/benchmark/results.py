@@ -39,7 +39,7 @@ def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
         `COLUMNS` of each kept image, method and quantity, in this order: its place in the data set, its
         name, its class, the target and its logit; the method's title and whether it is a
         control; the metric, and the quantity by its name in the summary. The value is that of the
-        image, also for pooled measures; NaN where it is undefined.
+        image, also for pooled metrics; NaN where it is undefined.
     """
     kept = kept_of(images)
     metrics = chosen(protocol["metrics"])

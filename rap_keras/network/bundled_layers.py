@@ -1,4 +1,4 @@
-"""Layers of the bundled networks that Keras does not have. Importing this module registers them."""
+"""Layers of the bundled models that Keras does not have. Importing this module registers them."""
 
 from typing import Any
 

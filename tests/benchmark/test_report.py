@@ -247,7 +247,7 @@ def test_cells_of_every_table_are_those_of_the_summary(full):
             ("pixel accuracy (%) ↑", "pixel_accuracy", 100),
             ("mIOU (%) ↑", "mean_iou", 100),
         ),
-        "Table 3. Further measures": (
+        "Table 3. Further metrics": (
             ("average precision ↑", "average_precision", 1),
             ("pointing game ↑", "pointing_game", 1),
             ("conservation error ↓", "conservation_error", 1),
@@ -297,7 +297,7 @@ def test_cells_by_hand(tmp_path):
 
 def test_the_best_method_is_bold_and_no_control(full, tmp_path):
     folder, protocol, summary, _ = full
-    head, *rows = tables((folder / "report.md").read_text("utf-8"))["Table 3. Further measures"]
+    head, *rows = tables((folder / "report.md").read_text("utf-8"))["Table 3. Further metrics"]
     for column, label in enumerate(head[1:], start=1):
         bold = [row[0] for row in rows if row[column].startswith("**")]
         if label == "sparsity":
@@ -320,7 +320,7 @@ def test_the_best_method_is_bold_and_no_control(full, tmp_path):
         row for row in tables(markdown)["Table 1. Outside-inside ratio"] if "*control" in row[0]
     )
     assert row[1] == "*0 ± 0*"
-    for heading in ("Table 1. Outside-inside ratio", "Table 3. Further measures"):
+    for heading in ("Table 1. Outside-inside ratio", "Table 3. Further metrics"):
         assert sum(row[1].startswith("**") for row in tables(markdown)[heading]) == 1
 
 
@@ -341,7 +341,7 @@ def test_undefined_values_are_reported(full):
     )
     assert "conservation error is undefined for control.random on every image." in markdown
     assert "conservation error, median is undefined" not in markdown
-    row = tables(markdown)["Table 3. Further measures"][-1]
+    row = tables(markdown)["Table 3. Further metrics"][-1]
     assert row[3:5] == ["*–*", "*–*"]
 
 
@@ -442,7 +442,7 @@ def test_only_what_was_measured_is_reported(tmp_path):
     headings = [
         key for key in tables((tmp_path / "report.md").read_text("utf-8")) if "Table" in key
     ]
-    assert headings == ["Table 3. Further measures", "Table 4. Differences from rap"]
+    assert headings == ["Table 3. Further metrics", "Table 4. Differences from rap"]
 
 
 def test_text_is_escaped(tmp_path):

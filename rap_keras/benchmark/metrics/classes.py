@@ -51,7 +51,7 @@ def _grid_words(protocol: Mapping[str, Any]) -> str:
         f"classifies each image correctly with a probability of at least {grid['confidence']:g}. The "
         "value is the share of the positive relevance for one of the classes that lies in the cell "
         f"of that class; {1 / grid['count']:.2g} by chance. Signed: negative relevance counts as "
-        "right in the other cells and as wrong in the cell of the class."
+        "correct in the other cells and as wrong in the cell of the class."
     )
 
 
@@ -121,7 +121,7 @@ METRICS = (
         ),
         CLASSES,
         "Energy: the share of the positive relevance that lies on the object (energy-based pointing "
-        "game). Signed: negative relevance counts as right outside the object and as wrong inside it. "
+        "game). Signed: negative relevance counts as correct outside the object and as wrong inside it. "
         "Explained object: the share of the positive relevance on all objects that lies on the "
         "explained object, for images with other objects.",
         "Wang et al. 2020",

@@ -119,7 +119,7 @@ METRICS = (
         ),
         RATIO,
         "The mean relevance outside the object divided by the mean relevance inside it (eq. 11 and "
-        "Table 1 of arXiv 1904.00605). ALL: negative relevance counts as right outside the object and "
+        "Table 1 of arXiv 1904.00605). ALL: negative relevance counts as correct outside the object and "
         "as wrong inside it. POS: only positive relevance counts. Means and medians over the images, "
         "because ratios have heavy tails. Lower is better.",
         "eq. 11, Table 1",

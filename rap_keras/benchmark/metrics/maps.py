@@ -43,7 +43,7 @@ METRICS = (
             Column("completeness error, median", "completeness_median", "lower"),
         ),
         FURTHER,
-        "Completeness error: the same distance in the unit of the logit.",
+        "Completeness error: the same distance in units of the logit.",
         "Sundararajan et al. 2017",
         defined=_is_explained,
     ),

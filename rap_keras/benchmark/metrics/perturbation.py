@@ -176,7 +176,7 @@ METRICS = (
         FAITHFULNESS,
         "SRG: the symmetric relevance gain, which is the area between the curves of LeRF and MoRF. It "
         "is given for the target's logit, its probability and the accuracy. Effects of the "
-        "replacement that are the same for every order cancel; noise has 0.",
+        "replacement that are the same for every order cancel; noise scores 0.",
         "Blücher et al. 2024",
     ),
     _of_curves(

@@ -91,7 +91,7 @@ def _near_words(protocol: Json) -> str:
         f"Over {changes['neighbours']} inputs near the image, with uniform changes of up to "
         f"{changes['radius']:g} of the input's range. Max-sensitivity: the largest change of the map "
         "relative to its size. Local Lipschitz: the largest change of the map relative to the change of "
-        "the input, in the unit of relevance."
+        "the input, in units of relevance."
     )
 
 
@@ -128,7 +128,7 @@ METRICS = (
     _by_stage(
         "MPRT",
         lambda v, stage, given: v.heatmap if stage is None else _randomised(v, stage),
-        "MPRT: the rank correlation between the absolute relevance by the model and by a copy whose "
+        "MPRT: the rank correlation between the absolute relevance of the model and of a copy whose "
         "parameters are shuffled within each array: in the layer of the logits, in the later half of "
         "the layers, or in all layers. It is near 0 for a map that depends on the learned parameters.",
         "Adebayo et al. 2018",
@@ -139,7 +139,7 @@ METRICS = (
         lambda v: randomisation.entropy_rise(v.heatmap, _randomised(v, "all")),
         "higher",
         ROBUSTNESS,
-        "eMPRT: the increase in complexity from the map to the map by the copy with all parameters "
+        "eMPRT: the increase in complexity from the model's map to the map of a copy with all parameters "
         "shuffled, relative to the first: the entropy of their histograms (100 bins).",
         "Hedström et al. 2024",
         label="eMPRT",

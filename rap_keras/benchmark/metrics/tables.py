@@ -2,7 +2,7 @@
 
 RATIO = "Table 1. Outside-inside ratio"
 SEGMENTATION = "Table 2. Segmentation"
-FURTHER = "Table 3. Further measures"
+FURTHER = "Table 3. Further metrics"
 CLASSES = "Table 4. Classes"
 FAITHFULNESS = "Table 5. Faithfulness"
 ROBUSTNESS = "Table 6. Robustness and randomisation"

@@ -162,7 +162,7 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
 
 
 def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
-    """Draws mean ranks with critical differences, one panel per measure (Demsar 2006, sec. 3.2.2).
+    """Draws mean ranks with critical differences, one panel per metric (Demsar 2006, sec. 3.2.2).
 
     Each bar is as long as the critical difference.
     """

@@ -66,20 +66,20 @@ def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) ->
     yield Heading(f"Table {next(numbers)}. Tests of the differences: p-values")
     yield Paragraph(
         "p-values of Wilcoxon's two-sided signed-rank test, with Holm's correction over the rows of a "
-        "column. Every image counts by its separate value, also for pooled measures. –: fewer than six "
+        "column. Each image contributes one value, also for pooled metrics. –: fewer than six "
         "images differ."
     )
     yield table
     yield Heading(f"Table {next(numbers)}. Tests of the differences: effect sizes")
     yield Paragraph(
-        f"The matched-pairs rank-biserial correlation: 1 if a method is larger than {reference} on "
-        "every image, -1 if it is smaller on every image."
+        f"The matched-pairs rank-biserial correlation: 1 if the value of a method is larger than that "
+        f"of {reference} on every image, -1 if it is smaller on every image."
     )
     yield _rows(summary, compared, "differences", _effect_sizes)
     yield Heading(f"Table {next(numbers)}. Tests of the differences: images needed")
     yield Paragraph(
-        "How many images are needed to find a difference of this mean and spread at the 0.05 level with "
-        "probability 0.8."
+        "The number of images needed to detect a difference with this mean and spread at the 0.05 level "
+        "with probability 0.8."
     )
     yield _rows(summary, compared, "differences", _images_needed)
 
@@ -138,9 +138,9 @@ def _agreement(
     taus = [tau for row in summary["agreement"].values() for tau in row.values()]
     if len(titles) < 2 or all(tau is None for tau in taus):
         return
-    yield Heading(f"Table {next(numbers)}. Agreement of the measures")
+    yield Heading(f"Table {next(numbers)}. Agreement of the metrics")
     yield Paragraph(
-        "Kendall's tau-b between the orders in which two measures rank the methods, without controls: 1 "
+        "Kendall's tau-b between the orders in which two metrics rank the methods, without controls: 1 "
         "for the same order, 0 for unrelated orders, -1 for the reverse order."
     )
     rows = [
@@ -151,7 +151,7 @@ def _agreement(
         ]
         for quantity, title in titles.items()
     ]
-    yield Table(["measure", *titles.values()], rows, numbers=True)
+    yield Table(["metric", *titles.values()], rows, numbers=True)
 
 
 def _sheet(
