@@ -139,8 +139,8 @@ METRICS = (
         lambda v: randomisation.entropy_rise(v.heatmap, _randomised(v, "all")),
         "higher",
         ROBUSTNESS,
-        "eMPRT: the increase in complexity from the model's map to the map of a copy with all parameters "
-        "shuffled, relative to the first: the entropy of their histograms (100 bins).",
+        "eMPRT: the increase in complexity from the model's map to the map of a copy with all "
+        "parameters shuffled, relative to the first: the entropy of their histograms (100 bins).",
         "Hedström et al. 2024",
         label="eMPRT",
         defined=_follow_inputs,
