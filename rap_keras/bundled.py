@@ -1,4 +1,4 @@
-"""The small networks that ship with the package; they live in `rap_keras.models.bundled`."""
+"""The small models that ship with the package; they are defined in `rap_keras.models.bundled`."""
 
 from rap_keras.models.bundled import Name, load
 

@@ -87,9 +87,9 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
 
 
 class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
-    """Integrated gradients (Sundararajan et al., 2017): the mean gradient on the way from a reference.
+    """Integrated gradients (Sundararajan et al., 2017): the mean gradient on a path from a reference.
 
-    The map sums to the difference of the logits of sample and reference, up to an error that
+    The map sums to the difference between the logits of sample and reference, up to an error that
     `convergence_delta` returns.
 
     Args:

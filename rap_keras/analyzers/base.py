@@ -48,7 +48,7 @@ from rap_keras.support.text import shown
 
 
 class Analyzer(BinaryAnalyzer):
-    """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` makes analyzers.
+    """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` creates analyzers.
 
     Args:
         model: A Keras 3 model: functional, Sequential or subclassed; built, or called once. It is not

@@ -154,7 +154,7 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
 class HiResCAMAnalyzer(_CAMAnalyzer):
     """HiResCAM (Draelos and Carin, 2020, arXiv 2011.08891): each gradient is a weight at its position.
 
-    If only one linear layer follows the layer, the map sums to the logit without the bias.
+    If only one linear layer follows the layer, the map sums to the logit minus the bias.
 
     Options (docs/baselines.md): `layer`, whose feature maps are weighted; `align`, "image" or
     "receptive_field", how the map is placed; `relu`, False as in the paper, cuts negative relevance.

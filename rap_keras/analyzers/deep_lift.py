@@ -20,12 +20,12 @@ from rap_keras.support.text import shown
 class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     """DeepLIFT with the rescale rule (Shrikumar et al., ICML 2017, arXiv 1704.02685).
 
-    The map sums to the difference of the logits of sample and reference. Four kinds of layers have
-    their own rules, which are exact and stay bounded even if a reference of zeros is normalized: a
+    The map sums to the difference between the logits of sample and reference. Four kinds of layers have
+    special rules, which are exact and stay bounded even if a reference of zeros is normalized: a
     softmax inside the model, normalization by a sample's own statistics, products and quotients. All
     other layers use the mean gradient between sample and reference, with the smallest change that keeps
-    the sum. `convergence_delta` returns the remaining error. A warning is shown if a sum misses the
-    difference by more than 10 % of the logits.
+    the sum. `convergence_delta` returns the remaining error. A warning is shown if a sum differs from
+    the difference by more than 10 % of the logits.
 
     Args:
         model: See `Analyzer`; it must accept any batch size.

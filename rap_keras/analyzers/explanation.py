@@ -260,8 +260,8 @@ class Explanation:
             The path.
 
         Raises:
-            InputError: The ending is another one, the file cannot be written, or there is nothing to
-                draw.
+            InputError: The extension is not supported, the file cannot be written, or there is nothing
+                to draw.
         """
         path = Path(path)
         if path.suffix == ".npz":

@@ -1,4 +1,4 @@
-"""Makes and loads analyzers. TensorFlow is loaded only when one is made."""
+"""Creates and loads analyzers. TensorFlow is loaded only when one is created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def create_analyzer(name: str, model: Any, **options: Any) -> Analyzer:
-    """Makes an analyzer: a method for your model.
+    """Creates an analyzer, which applies a method to your model.
 
     Args:
         name: The method: "rap", "gradient", "lrp.alpha_2_beta_1", ... `analyzer_names()` lists all; on
@@ -67,11 +67,11 @@ def _refuse_keras2() -> None:
 
 
 def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
-    """Loads an analyzer and its model that `analyzer.save(folder)` wrote.
+    """Loads an analyzer and its model from a folder that `analyzer.save(folder)` wrote.
 
     Args:
         folder: The folder with `model.keras` and `analyzer.json`.
-        safe_mode: Refuse code that the folder names or contains: a custom method in a Python file, or
+        safe_mode: Reject code that the folder names or contains: a custom method in a Python file, or
             Lambda layers of Python code. Set it to False only if you trust the author of the folder.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The table of all methods. TensorFlow is loaded only when an analyzer is made."""
+"""The table of all methods. TensorFlow is loaded only when an analyzer is created."""
 
 from __future__ import annotations
 

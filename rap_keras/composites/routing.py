@@ -9,7 +9,7 @@ from rap_keras.rules import Rule, contraction, routing
 
 
 def additions(by: str) -> dict[Any, Rule]:
-    """The rules of sums, shared as in `rap_keras.rules.routing.share_sum`.
+    """The rules of sums, distributed as in `rap_keras.rules.routing.share_sum`.
 
     Args:
         by: "absolute", "positive" or "signed".

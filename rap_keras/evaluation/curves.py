@@ -53,7 +53,7 @@ def symmetric_relevance_gain(
         of: "logits", "probabilities" or "correct".
 
     Returns:
-        The gain, in the unit of `of`. Larger is better; 0 for a map without information.
+        The gain, in units of `of`. Larger is better; 0 for a map without information.
 
     Example:
         >>> predict = lambda images: images.sum((1, 2))
@@ -89,7 +89,7 @@ def area_over_perturbation_curve(values: ArrayLike) -> float:
         values: The logits (or other scores) of a curve, `(steps + 1,)`.
 
     Returns:
-        The AOPC, in the unit of the values.
+        The AOPC, in units of the values.
 
     Example:
         >>> rap_keras.evaluation.area_over_perturbation_curve([3.0, 2.0, 1.0])
@@ -107,7 +107,7 @@ def area_under_curve(fractions: ArrayLike, values: ArrayLike) -> float:
         values: The values, `(n,)`.
 
     Returns:
-        The area, in the unit of the values. Over fractions from 0 to 1 it is their mean.
+        The area, in units of the values. Over fractions from 0 to 1 it is their mean.
 
     Raises:
         InputError: The arrays are invalid, or have a single point.

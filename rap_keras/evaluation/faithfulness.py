@@ -113,7 +113,7 @@ def infidelity(
         neuron: The index of the explained class among the logits.
         perturbation: "squares" or "noise".
         size: The side of the squares in pixels, default: a quarter of the shorter side of x, at least
-            1. Or the standard deviation of the noise in the unit of x, default: 0.2.
+            1. Or the standard deviation of the noise in units of x, default: 0.2.
         samples: The number of changes.
         scaled: First multiply the attribution by the number that makes the result smallest, E[(I . phi)
             (f(x) - f(x - I))] / E[(I . phi)^2], so that its scale does not matter.

@@ -64,7 +64,7 @@ def completeness_error(relevance: ArrayLike, target: float) -> float:
             of a baseline or of other classes.
 
     Returns:
-        The error, 0 or more, in the unit of the logit.
+        The error, 0 or more, in units of the logit.
 
     Raises:
         InputError: The relevance or the target is not finite, or not numeric.

@@ -57,7 +57,7 @@ def smoothed_map(
         explain: From inputs, float32 `(n, height, width, channels)`, to their maps `(n, height,
             width)`. It is called batch by batch.
         x: The model's preprocessed input, `(height, width, channels)`.
-        noise: The standard deviation of the Gaussian noise, in the unit of x.
+        noise: The standard deviation of the Gaussian noise, in units of x.
         samples: The number of noisy inputs.
         seed: The seed of the noise.
         batch_size: The largest number of inputs in a batch.

@@ -98,7 +98,7 @@ def noisy_linear_imputation(
     Args:
         x: The model's preprocessed input, `(height, width, channels)`.
         mask: The pixels to replace, bool `(height, width)`.
-        noise: The standard deviation of the noise, in the unit of x.
+        noise: The standard deviation of the noise, in units of x.
         seed: The seed of the noise.
 
     Returns:

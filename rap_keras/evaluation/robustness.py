@@ -19,7 +19,7 @@ def neighbours(
 
     Args:
         x: The model's preprocessed input, `(height, width, channels)`.
-        radius: The largest change of a number, in the unit of x.
+        radius: The largest change of a number, in units of x.
         samples: The number of inputs.
         seed: The seed of the changes.
 

@@ -159,7 +159,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
                 them for several inputs.
             target: The class to explain: a number for all samples or one per sample, or one-hot rows of
                 floats. If the output is not a vector: the index of one neuron, such as (y, x, class),
-                or a list of such tuples, one per sample. None: as neuron_selection_mode says.
+                or a list of such tuples, one per sample. None: see neuron_selection_mode.
             neuron_selection: iNNvestigate's name for `target`.
 
         Returns:
@@ -324,7 +324,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
 
         Args:
             fname: The path of the file.
-            safe_mode: Refuse Lambda layers of Python code, as Keras does. Set it to False only if you
+            safe_mode: Reject Lambda layers of Python code, as Keras does. Set it to False only if you
                 trust the author of the file.
 
         Raises:

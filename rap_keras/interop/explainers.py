@@ -13,7 +13,7 @@ _LAST: list[tuple[Any, str, Explainer]] = []
 
 
 def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer:
-    """A method for a model, made again only for another model, method or options."""
+    """A method for a model, created again only for another model, method or options."""
     key = json.dumps([method, options], default=_as_key)
     if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
         explainer = Explainer(model, MethodSpec(method, method, options))

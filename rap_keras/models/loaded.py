@@ -36,7 +36,7 @@ class LoadedModel:
 
     Attributes:
         model: The Keras model. It has one input, `(height, width, 3)` or `(height, width, 1)`.
-        name: The name that it was loaded by.
+        name: The name under which it was loaded.
         input_size: The `(height, width)` of its images; None if it accepts any size.
         preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
         labels: The names of its classes, if known.

@@ -296,7 +296,7 @@ def fit(
 
     Args:
         model: A Keras 3 model, built, or a Keras 2 model as iNNvestigate takes it. It is not changed.
-        data: The training data, or a good part of it, as the model takes it: arrays, a batched
+        data: The training data, or a large part of it, as the model takes it: arrays, a batched
             `tf.data.Dataset` or another iterable of batches; or the path of a folder of images. Of
             pairs (x, y), x is used.
         pattern_type: "relu" (or "relu.positive"), "relu.negative" or "linear"; see this module.

@@ -5,7 +5,7 @@ the outputs. A_j and B_j are the sums over i of the positive and of the absolute
 to neuron j. a / b = 0 where b = 0. Sums are per sample.
 
 The paper does not cover neurons without contributions, whose sums are all 0. They would lose their
-relevance. Here it is shared in equal parts over the inputs that they see.
+relevance. Here it is distributed in equal parts over the inputs that they see.
 """
 
 import tensorflow as tf

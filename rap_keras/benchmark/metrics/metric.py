@@ -101,7 +101,7 @@ class Metric:
             `{name: {"correct": [...], "logit": [...], "probability": [...]}}`.
         same_labels: A metric with columns of the same labels, and the qualifier of this metric's columns
             if both are measured.
-        check: Refuses data sets that do not support it, from a sample.
+        check: Rejects data sets that do not support it, from a sample.
         default: Whether it is measured by default.
         perturbs: Whether it replaces pixels as in the settings.
         stages: The stages of randomised models that it needs.
