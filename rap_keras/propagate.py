@@ -41,7 +41,7 @@ class Record:
         floating = [x for x in self.inputs if x.dtype.is_floating]
         if not floating:
             raise InputError(
-                f"Expected floating-point inputs to differentiate by, but layer {self.node.name!r} "
+                f"Expected floating-point inputs to differentiate, but layer {self.node.name!r} "
                 "takes integers: use a method that does not need its gradient."
             )
         values = [tf.cast(r, y.dtype) for r, y in zip(relevances, self.outputs, strict=True)]

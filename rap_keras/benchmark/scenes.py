@@ -154,8 +154,8 @@ class Scenes:
         objects = ", ".join(sample.objects)
         if self.classes is None:
             raise SettingsError(
-                f"Expected to know which class of {self.loaded.name} is {objects}, got no names: pass "
-                'classes=NAMES, or keep="all".',
+                f"Expected class names of {self.loaded.name}, to find {objects} among them, got none: "
+                'pass classes=NAMES, or keep="all".',
                 ("classes", "keep"),
             )
         if not set(self.classes) & set(sample.objects):

@@ -103,7 +103,7 @@ def _default_layer(graph: Graph, method: str) -> Node:
         more = f" and {len(last) - MOST_NAMES} more" if len(last) > MOST_NAMES else ""
         raise InputError(
             f"Expected a layer of feature maps on every path to the output for {method!r}, got "
-            f"{len(last)} branches: choose the layer of one, layer="
+            f"{len(last)} branches: choose the layer of one branch, layer="
             f"{', '.join(last[:MOST_NAMES])}{more}, or use another method.",
             "layer",
         )

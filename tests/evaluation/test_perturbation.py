@@ -429,7 +429,7 @@ def curve(predict=None, x=X, heatmap=HEATMAP, neuron=0, **options):
         (lambda: curve(lambda b: np.full((5, 3), np.nan)), "finite logits"),
         (lambda: curve(replacement=lambda x, m: x[0]), r"image of shape \(5, 4, 3\), got \(4, 3\)"),
         (lambda: curve(replacement=lambda x, m: None), "what the replacement returns of real"),
-        (lambda: curves(neurons=[0]), "every image, got 2 images, 2 heatmaps, 1 neurons"),
+        (lambda: curves(neurons=[0]), "per image, got 2 images, 2 heatmaps, 1 neurons"),
         (lambda: curves(logits=np.ones((1, 3))), "2 replacements, 1 rows of logits"),
         (lambda: curves(logits=np.ones((2, 4))), "logits of the 3 neurons of predict, got 4"),
         (lambda: curves(x=[X, X[1:]], heatmaps=[HEATMAP, HEATMAP[1:]]), "images of one size, got"),

@@ -248,7 +248,7 @@ def test_wrong_types_are_refused(model, x):
         gathered(model, x, "relu").patterns("linear")
     with pytest.raises(InputError, match="batch_size"):
         fit(model, x, batch_size=0)
-    with pytest.raises(InputError, match="no samples"):
+    with pytest.raises(InputError, match="at least one sample"):
         Statistics(model).patterns()
 
 

@@ -196,7 +196,7 @@ class Keras3Network(Network):
         except (ValueError, TypeError, tf.errors.OpError) as error:
             sizes = any(None in t.shape[1:] for t in self._source.inputs)
             raise InputError(
-                "Expected layers that compute what they do in the model, but called by themselves they "
+                "Expected layers that compute the same outside the model, but called separately they "
                 f"fail ({first_line(error)}): {ONE_SIZE if sizes else 'flatten nested models'}."
             ) from error
         return found, outputs[self.position]
