@@ -161,7 +161,7 @@ def test_the_report_by_the_command(whole, tmp_path):
     for path in whole.rglob("*.*"):
         if path.is_file() and path.name != FILE:
             assert (tmp_path / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
-    assert f"in {tmp_path}: report.md and report.html" in text
+    assert f"in {tmp_path}: report.html and report.md" in text
     succeed("report", tmp_path, "--reference", "gradient")
     page = (tmp_path / "report.md").read_text()
     assert "Differences from gradient" in page
