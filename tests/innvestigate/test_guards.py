@@ -228,9 +228,9 @@ def test_the_target_is_a_positional_or_a_keyword_argument(plain, method):
 @pytest.mark.parametrize(
     ("mode", "target", "message"),
     [
-        ("index", "all", "make .* with neuron_selection_mode=.all"),
-        ("all", 1, "make .* with neuron_selection_mode=.index"),
-        ("max_activation", 1, "make .* with neuron_selection_mode=.index"),
+        ("index", "all", "create .* with neuron_selection_mode=.all"),
+        ("all", 1, "create .* with neuron_selection_mode=.index"),
+        ("max_activation", 1, "create .* with neuron_selection_mode=.index"),
         ("index", None, "Expected a target"),
         ("index", [[0, 1]] * 4, "got 2 classes of each"),
         ("index", [[0, 1], [1]], "Expected target to be the number of a class"),
