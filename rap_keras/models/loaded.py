@@ -81,7 +81,7 @@ class LoadedModel:
 
     @property
     def head(self) -> str | None:
-        """The activation that turns the logits into probabilities: "softmax", "sigmoid" or None."""
+        """The activation that turns the logits into probabilities ("softmax", "sigmoid"), or None."""
         return self.network.head
 
     @property
