@@ -114,17 +114,18 @@ def test_the_table_of_layers_is_that_of_the_code(monkeypatch):
     assert PAGES["docs/layers.md"].read_text() == tables.layers(), "run make pictures"
 
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
 def test_every_page_is_in_the_site():
     index = PAGES["docs/index.md"].read_text()
     pages = [page.removeprefix("docs/").removesuffix(".md") for page in PAGES if "docs/" in page]
     reports = [page for page in pages if page.endswith("/report")]
-    named = {*re.findall(r"^[\w/]+$", index, re.MULTILINE)}
+    named = {*re.findall(r"^(?:.+ <)?([\w/]+)>?$", index, re.MULTILINE)}
     assert "\nmethods/*\n" in PAGES["docs/gallery.md"].read_text()
     named |= {page for page in pages if page.startswith("methods/")}
-    assert set(pages) - {*reports, "index"} == named - {"hidden"}
-
-
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    pages += [f"notebooks/{path.stem}" for path in NOTEBOOKS]
+    assert set(pages) - {*reports, "index"} == named
 
 
 # tests/innvestigate runs that of the plugin; a kernel runs the first, where slow tests run.
