@@ -380,8 +380,10 @@ def test_nothing_comes_from_elsewhere(full):
 def test_the_protocol_is_readable(full):
     markdown = (full[0] / "report.md").read_text("utf-8")
     assert "```\nrap-keras benchmark --data 'a b'\n```" in markdown
-    assert "bundled:vgg on imagenet-boxes:DIR: 5 of 8 images kept, 2 misclassified, 1 skipped." in (
-        markdown
+    title, counts = markdown.split("\n\n")[:2]
+    assert title == "# bundled:vgg on imagenet-boxes:DIR"
+    assert counts == (
+        "Comparison of attribution methods: 5 of 8 images kept, 2 misclassified, 1 skipped."
     )
     found = tables(markdown)
     rows = dict(found["Protocol"][1:])
@@ -407,7 +409,8 @@ def test_a_title_names_model_and_data(tmp_path):
     protocol = {"title": "VGG-16 on Imagenette"} | protocol_of(metrics=["ratio"])
     write_report(tmp_path, protocol, records_of(protocol), maps_of(protocol))
     markdown = (tmp_path / "report.md").read_text("utf-8")
-    assert "VGG-16 on Imagenette: 5 of 8 images kept, 2 misclassified, 1 skipped." in markdown
+    assert markdown.startswith("# VGG-16 on Imagenette\n")
+    assert "<title>VGG-16 on Imagenette</title>" in (tmp_path / "report.html").read_text("utf-8")
     assert "VGG-16 on Imagenette: " in (tmp_path / "maps.html").read_text("utf-8")
     rows = tables(markdown)["Protocol"]
     assert rows[1:3] == [["title", "VGG-16 on Imagenette"], ["model", "bundled:vgg"]]

@@ -50,8 +50,8 @@ _LABELS = {
 
 def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     """The title, and what was run."""
-    yield Heading("Comparison of attribution methods", 1)
-    yield Paragraph(what_was_run(protocol, summary))
+    yield Heading(subject(protocol), 1)
+    yield Paragraph(f"Comparison of attribution methods: {_counts(summary)}")
     errors = (
         "There is only one image, so there are no standard errors."
         if summary["kept"] == 1
@@ -78,9 +78,13 @@ def few_images(summary: Json) -> str:
 
 def what_was_run(protocol: Json, summary: Json) -> str:
     """What was run, in one sentence."""
+    return f"{subject(protocol)}: {_counts(summary)}"
+
+
+def _counts(summary: Json) -> str:
     total = sum(summary[status] for status in STATUSES)
     return (
-        f"{subject(protocol)}: {summary['kept']} of {counted(total, 'image')} kept, "
+        f"{summary['kept']} of {counted(total, 'image')} kept, "
         f"{summary['misclassified']} misclassified, {summary['skipped']} skipped."
     )
 
