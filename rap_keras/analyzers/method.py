@@ -57,11 +57,11 @@ class Preset:
         """The rules in a few words."""
         parts = [
             self.kernel,
-            f"{self.dense} for Dense layers" if self.dense else "",
+            f"{self.dense} for Dense" if self.dense else "",
             f"{self.first} at the input" if self.first else "",
             ", ".join(f"{key}={value}" for key, value in self.fixed.items()),
         ]
-        name = "Deep Taylor decomposition" if self.deep_taylor else "LRP"
+        name = "Deep Taylor" if self.deep_taylor else "LRP"
         return f"{name}: {', '.join(filter(None, parts))}"
 
 

@@ -1,11 +1,14 @@
 """The commands `rap-keras methods` and `models`."""
 
+import textwrap
 from typing import Annotated, get_args
 
 import typer
 
 from rap_keras.analyzers.registry import analyzer_names, check_name, read_method
 from rap_keras.cli.session import import_tensorflow
+
+WIDTH = 100  # of docstrings, too
 
 
 def methods(
@@ -20,9 +23,9 @@ def methods(
         record = read_method(name)  # the user's file may import Keras
         meaning = record.negative_means({})
         negative = f"\n\nBlue in its maps: {meaning}." if meaning else ""
-        typer.echo(
-            f"{record.description()}{negative}\n\nOptions: {', '.join(record.option_names())}"
-        )
+        names = f"Options: {', '.join(record.option_names())}"
+        options = textwrap.fill(names, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+        typer.echo(f"{record.description()}{negative}\n\n{options}")
         return
     records = [read_method(one) for one in analyzer_names()]
     width = max(len(record.name) for record in records)
