@@ -347,7 +347,7 @@ def test_layers_of_a_batch_need_a_sample(rng):
     figure = plot.layers(maps, sample=2)
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), maps["conv"][2].sum(-1))
     for sample in (3, -1):
-        with pytest.raises(InputError, match="sample from 0 to 2, got 3"):
+        with pytest.raises(InputError, match=f"sample from 0 to 2, got {sample}"):
             plot.layers(maps, sample=sample)
 
 
