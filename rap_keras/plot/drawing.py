@@ -21,6 +21,7 @@ COLORMAP = "seismic"
 # With the maximum, a few pixels would make the rest of a photograph's map white.
 PERCENTILE = 99.5
 PANEL_INCHES = 2.0
+LINE_INCHES = 0.14  # the height of a line of a title
 BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colour bar
 # Beyond these limits, which float32 cannot reach, matplotlib's arithmetic overflows or underflows. Maps
 # below the smallest are drawn as zero; maps above the largest are rejected.
@@ -224,11 +225,16 @@ def panel_size(
 
 
 def panels(
-    rows: int, columns: int, caption: str | None = None, height: float = 1.0
+    rows: int,
+    columns: int,
+    caption: str | None = None,
+    height: float = 1.0,
+    row_titles: Sequence[str] = (),
 ) -> tuple[Figure, Array]:
     """Returns a figure with a table of axes. `height` is that of a row, relative to its width."""
     above = 0.2 if caption is None else 0.45
-    size = (PANEL_INCHES * columns, height * PANEL_INCHES * rows + above)
+    left = LINE_INCHES * max((title.count("\n") + 1 for title in row_titles), default=0)
+    size = (PANEL_INCHES * columns + left, height * PANEL_INCHES * rows + above)
     figure = NotebookFigure(figsize=size, dpi=150, layout="compressed")
     if caption is not None:
         words = shortened(caption, 0.98 * size[0])

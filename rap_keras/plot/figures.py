@@ -224,14 +224,17 @@ def grid(
     first = 0 if images is None else 1
     axis = channel_axis if images is None else -1
     down, across = panel_size(image_batch.shape[1:], axis, colorbar)
-    figure, axes = panels(count, first + len(columns), caption, BESIDE_BARS if colorbar else 1)
+    names = [
+        "\n".join(wrapped(line, down, 4) for line in name.split("\n")) for name in row_titles or ()
+    ]
+    height = BESIDE_BARS if colorbar else 1
+    figure, axes = panels(count, first + len(columns), caption, height, names)
     for row in range(count):
         if images is not None:
             draw_image(axes[row, 0], image_batch[row], "image" if row == 0 else None)
             outline(axes[row, 0], regions[row] if regions else None, image_batch.shape[1:3])
-        if row_titles is not None:
-            title = "\n".join(wrapped(line, down, 4) for line in row_titles[row].split("\n"))
-            axes[row, 0].set_ylabel(title, fontsize=FONT_SIZE, parse_math=False)
+        if names:
+            axes[row, 0].set_ylabel(names[row], fontsize=FONT_SIZE, parse_math=False)
         for column, (method, batch) in enumerate(columns.items(), start=first):
             heatmap(
                 batch[row],
@@ -239,7 +242,7 @@ def grid(
                 ax=axes[row, column],
                 percentile=percentile,
                 colorbar=colorbar,
-                title=wrapped(method, across) if row == 0 else None,
+                title=wrapped(method, across, 4) if row == 0 else None,
                 channel_axis=None if batch.ndim == 3 else channel_axis,
                 colormap=colormap,
             )
@@ -262,7 +265,7 @@ def explanation(
         relevance: One map, as in `heatmap`.
         image: One image, as in `overlay`.
         percentile: As in `heatmap`.
-        title: The title of the map.
+        title: The title of the map. None: "map".
         channel_axis: As in `heatmap`.
         region: The explained region of the output, a boolean array `(height, width)` of any size. It is
             outlined in the image and in the overlay.
@@ -283,8 +286,7 @@ def explanation(
         ['image', 'noise', 'map over image']
     """
     pixels = as_image(image)
-    if title is not None:
-        title = wrapped(title, panel_size(pixels.shape, colorbar=True)[1])
+    title = wrapped("map" if title is None else title, panel_size(pixels.shape, colorbar=True)[1])
     figure, axes = panels(1, 3, caption, 0.9)
     left, middle, right = axes[0]
     draw_image(left, pixels, "image")

@@ -107,6 +107,21 @@ def test_names_of_classes_are_told_whole(rng):
     assert inside(figure)
 
 
+def test_names_of_classes_are_whole_above_a_column(rng):
+    title = "neuron 235 (German shepherd, German police dog), logit 12.34, probability 98.7%"
+    figure = plot.grid(rng.uniform(size=(1, 8, 8, 3)), {title: rng.normal(size=(1, 8, 8))})
+    assert " ".join(figure.axes[1].get_title().split()) == title
+    assert inside(figure)
+
+
+def test_titles_of_rows_leave_no_empty_space_above_and_below(rng):
+    titles = ["photo\nneuron 235 (German shepherd), logit 12.34, probability 98.7%"] * 8
+    maps = {"rap": rng.normal(size=(8, 8, 8))}
+    figure = plot.grid(rng.uniform(size=(8, 8, 8, 3)), maps, row_titles=titles, caption="vgg16")
+    figure.draw_without_rendering()
+    assert figure.get_tightbbox().height > 0.97 * figure.get_size_inches()[1]
+
+
 def test_lines_end_behind_words_and_signs():
     assert wrapped("stage1_block2/multiply", 1.1) == "stage1_block2/\nmultiply"
     assert wrapped("a b", 2) == "a b"
