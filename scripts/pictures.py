@@ -41,7 +41,9 @@ def save(figure: Figure, path: Path, dpi: int = 110, palette: Image.Image | None
     figure.savefig(path, dpi=dpi, facecolor="white")
     if path.suffix == ".png":
         picture = Image.open(path).convert("RGB")
-        picture.quantize(256, palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+        better = 0 if palette else 1  # colours that few pixels have, as in a colour bar, are kept
+        reduced = picture.quantize(256, kmeans=better, palette=palette, dither=Image.Dither.NONE)
+        reduced.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
