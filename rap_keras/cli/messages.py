@@ -14,7 +14,10 @@ from rap_keras.support.text import printable
 
 
 class _Grouped:
-    """Shows `--help` in the group of the options, or in a last group if there are several."""
+    """Shows `--help` in the group of the options, or in a last group if there are several.
+
+    Types of Python, such as <list[str]> of an argument and <bool> of a switch, are not shown.
+    """
 
     params: list[Any]
 
@@ -25,6 +28,11 @@ class _Grouped:
             titles = [*{getattr(p, "rich_help_panel", None) for p in self.params} - {None}]
             option.metavar = ""
             option.rich_help_panel = "Other" if len(titles) > 1 else next(iter(titles), None)
+        for parameter in self.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: None
+            elif parameter.is_flag and parameter.metavar is None:
+                parameter.metavar = ""
         return option
 
 

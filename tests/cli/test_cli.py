@@ -546,8 +546,10 @@ def test_wrong_usage(arguments):
 
 def test_version_and_help():
     assert succeed("--version") == f"rap-keras {rap_keras.__version__}\n"
-    for command in ([], ["explain"], ["layers"], ["demo"]):
-        assert "Usage" in succeed(*command, "--help")
+    for command in ([], ["explain"], ["layers"], ["demo"], ["methods"], ["merge"]):
+        text = succeed(*command, "--help")
+        assert "Usage" in text
+        assert not re.search(r"<\w", text)  # no types of Python
 
 
 @pytest.mark.parametrize("width", [80, 100])
