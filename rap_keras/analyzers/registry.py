@@ -241,7 +241,7 @@ def read_method(name: str) -> Method:
         except Exception as error:
             raise InputError(
                 f"Expected a function in a Python file, got {name!r}, which cannot be loaded "
-                f"({type(error).__name__}: {first_line(error)})."
+                f"({first_line(error)})."
             ) from error
         method = _CUSTOM[name] = _custom(name, loaded, signed=True)
     if method is None:

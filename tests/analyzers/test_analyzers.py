@@ -358,7 +358,7 @@ def test_saved_analyzers_are_loaded(tmp_path, images):
     loaded = rap_keras.load_analyzer(tmp_path / "new" / "folder")
     assert loaded.options() == analyzer.options()
     assert_same(loaded.analyze(images, 2), analyzer.analyze(images, 2))
-    with pytest.raises(InputError, match=r"There is no saved analyzer '.*analyzer\.json'; check"):
+    with pytest.raises(InputError, match=r"There is no saved analyzer '.*analyzer\.json': check"):
         rap_keras.load_analyzer(tmp_path)
     (tmp_path / "new" / "folder" / "model.keras").unlink()
     with pytest.raises(InputError, match=r"a folder with analyzer\.json and model\.keras, got"):

@@ -13,11 +13,11 @@ from rap_keras import InputError, create_analyzer, load_analyzer, register_metho
 
 FILE = """
 import numpy as np
-import beside_mine
+import next_to_mine
 
 def gradient_like(model, x, neurons, factor=1.0):
-    import beside_mine as again
-    return factor * beside_mine.SIGN * x
+    import next_to_mine as again
+    return factor * next_to_mine.SIGN * x
 
 def pixels(model, x, neurons):
     return x.sum(-1)
@@ -48,7 +48,7 @@ def x(rng):
 
 @pytest.fixture
 def file(tmp_path):
-    (tmp_path / "beside_mine.py").write_text("SIGN = -1\n")
+    (tmp_path / "next_to_mine.py").write_text("SIGN = -1\n")
     path = tmp_path / "mine.py"
     path.write_text(FILE)
     return path
@@ -165,7 +165,7 @@ def test_all_neurons_at_once_are_refused(model, x):
     [
         ("{file}:absent", "AttributeError"),
         ("{file}:two", "model, samples and neurons"),
-        ("{file}:NUMBER", "no function"),
+        ("{file}:NUMBER", r"loaded \(TypeError: NUMBER is not a function\)"),
         ("{file}x.py:mine", "FileNotFoundError"),
     ],
 )

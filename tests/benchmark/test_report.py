@@ -543,7 +543,7 @@ def test_the_figure_of_heat_maps_has_the_size_of_a_page():
     records = records_of(protocol)
     figure = figures.heatmap_figure(protocol, records, maps)
     data = figures.png(figure)
-    assert len(data) <= figures.LARGEST == 100_000
+    assert len(data) <= figures.LARGEST == 200_000
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.mode == "P"
         assert 960 <= picture.width <= 1600

@@ -146,7 +146,7 @@ def test_layers_that_keras_does_not_define():
     [
         (layers.Dense(3, activation="hard_sigmoid"), "outputs that differ"),
         (layers.Lambda(lambda x: x + 1, name="plus"), None),
-        (layers.Lambda(tf.sin, name="sine"), "but Lambda 'sine' it cannot"),
+        (layers.Lambda(tf.sin, name="sine"), "but it cannot make Lambda 'sine'"),
         (layers.Reshape((2, 2)), None),
     ],
 )
