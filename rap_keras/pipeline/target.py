@@ -74,8 +74,8 @@ def read_region(region: Any) -> Region | None:
     """Reads a region.
 
     Args:
-        region: None; `"class"`; a pixel `"y,x"`; a box `"y0:y1,x0:x1"`; the image file of a mask, which
-            is black outside the region; or a boolean array `(height, width)` of any size.
+        region: None; `"class"`; a pixel `"y,x"` or `(y, x)`; a box `"y0:y1,x0:x1"`; the image file of a
+            mask, which is black outside the region; or a boolean array `(height, width)` of any size.
 
     Raises:
         InputError: It is none of these.
@@ -84,6 +84,8 @@ def read_region(region: Any) -> Region | None:
         return None
     if isinstance(region, np.ndarray) and region.dtype.kind == "b" and region.ndim == 2:
         return Region(shown(region), mask=region)
+    if isinstance(region, tuple) and all(isinstance(part, int | np.integer) for part in region):
+        region = ",".join(map(str, region))
     text = os.fspath(region) if isinstance(region, str | os.PathLike) else None
     if text == "class":
         return Region(text)

@@ -196,6 +196,15 @@ def test_texts_that_are_no_region(text):
         read_region(text)
 
 
+def test_a_pixel_can_be_a_tuple(segmentation, pixels):
+    found = rap_keras.explain(segmentation, pixels, region=(1, np.int64(2)), target=1)
+    assert (
+        found.decisions == rap_keras.explain(segmentation, pixels, region="1,2", target=1).decisions
+    )
+    with pytest.raises(InputError, match="region=9,9 does not fit"):
+        rap_keras.explain(segmentation, pixels, region=(9, 9), target=1)
+
+
 def test_a_region_is_read_once():
     assert read_region(None) is None
     assert read_region("class").is_class
