@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rap_keras.analyzers import method as records
+from rap_keras.analyzers.colours import colours
 from rap_keras.analyzers.lrp import LRPAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.registry import METHODS, read_method
@@ -51,23 +52,6 @@ RULES = {
     "alpha": "The weight of positive contributions, 1 or more; None: beta + 1.",
     "beta": "The weight of negative contributions; None: alpha - 1.",
     "gamma": "How strongly the rule favours positive contributions.",
-}
-RED = {
-    records.LESS: "what has more influence than the rest",
-    records.AGAINST: "what speaks for the class",
-    records.SLOPE: "where a larger value would raise the score",
-}
-# The colours of methods whose blue has no meaning or is absent.
-COLOURS = {
-    "attention.rollout": "Red is where the model looks, whatever the class. There is no blue.",
-    "score_cam": "Red is what the feature maps with the largest scores show. There is no blue.",
-    "rise": "Red is the mean score of the masks that show a pixel. Blue is possible only with "
-    '`score="logit"`.',
-    "input": "The colours are those of the input: red is above zero, blue below.",
-    "random": "The colours mean nothing.",
-    "lrp": "The meaning of the colours depends on your rules.",
-    "lrp.flat": "The sign is that of the logit. Strong colours mark pixels that many neurons see.",
-    "lrp.w_square": "The sign is that of the logit. Strong colours mark pixels with large weights.",
 }
 OF_EVERY = "gallery.md#options-of-every-method"
 BLUE = "faq.md#does-blue-mean-speaks-against-the-class"
@@ -159,34 +143,6 @@ def of_lrp() -> dict[str, Option]:
     defaults, meanings = _documented(LRPAnalyzer)
     names = [name for name in records.LRP.split() if name != "contrast"]
     return {name: Option(_literal(defaults[name]), meanings[name]) for name in names}
-
-
-def colours(name: str) -> str:
-    """What the colours of a method's maps mean."""
-    record = read_method(name)
-    options = record.option_names()
-    if name in COLOURS:
-        return COLOURS[name]
-    if not record.negative:
-        return "Neither colour has a clear meaning."
-    red, blue = RED[record.negative], record.negative_means({})
-    sentence = f"Red is {red}, blue {blue}" if blue else f"Red is {red}"
-    sentence += (
-        ", compared with the reference." if {"reference_inputs", "background"} & {*options} else "."
-    )
-    if not blue:
-        sentence += " There is no blue if the logit is positive."
-    if not blue and "relu" in options:
-        sentence += f" With `relu=False`, blue is {record.negative_means({'relu': False})}."
-    contrasted = record.negative_means({"contrast": "softmax"}) if "contrast" in options else ""
-    if contrasted == records.OTHERS:
-        red = (
-            f"red is {RED[records.AGAINST]} and blue"
-            if record.negative == records.LESS
-            else "blue is"
-        )
-        sentence += f" With `contrast`, {red} {contrasted}."
-    return sentence
 
 
 def of_page(page: str, names: tuple[str, ...]) -> str:

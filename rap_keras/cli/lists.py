@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from rap_keras.analyzers.colours import colours
 from rap_keras.analyzers.registry import analyzer_names, check_name, read_method
 from rap_keras.cli.session import import_tensorflow
 
@@ -21,11 +22,11 @@ def methods(
         check_name(name)
         import_tensorflow()
         record = read_method(name)  # the user's file may import Keras
-        meaning = record.negative_means({})
-        negative = f"\n\nBlue in its maps: {meaning}." if meaning else ""
         names = f"Options: {', '.join(record.option_names())}"
         options = textwrap.fill(names, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
-        typer.echo(f"{record.description()}{negative}\n\n{options}")
+        meaning = textwrap.fill(f"Colours: {colours(name)}", WIDTH, subsequent_indent="    ")
+        command = f"On the command line: --method {name}:OPTION=VALUE"
+        typer.echo(f"{record.description()}\n\n{meaning}\n\n{command}\n{options}")
         return
     records = [read_method(one) for one in analyzer_names()]
     width = max(len(record.name) for record in records)

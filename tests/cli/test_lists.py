@@ -36,7 +36,24 @@ def test_a_method_is_described_with_its_options():
     assert options.replace(",", "").split() == registry.read_method("rise").option_names()
     assert max(map(len, succeed("methods", "rap").splitlines())) <= 100
     assert 'input_rule: "box": eq. 10 at the first linear layer' in succeed("methods", "rap")
+    assert "--method rise:OPTION=VALUE" in told
     assert "did you mean 'rise'" in fail("methods", "rize")
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("rap", "blue what has less influence than the rest. With `contrast`, red is"),
+        ("grad_cam", "There is no blue if the logit is positive. With `relu=False`, blue is"),
+        ("score_cam", "There is no blue."),
+        ("random", "The colours mean nothing."),
+        ("guided_backprop", "Neither colour has a clear meaning."),
+    ],
+)
+def test_the_colours_of_every_method_are_described(name, meaning):
+    assert meaning in next(
+        line for line in succeed("methods", name).splitlines() if line.startswith("Colours: ")
+    )
 
 
 def test_a_method_of_ones_own_is_described(tmp_path):
