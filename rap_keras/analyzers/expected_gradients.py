@@ -106,7 +106,8 @@ def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
         what = "none" if given is None else f"an array of shape {array.shape}{broken}"
         raise InputError(
             f"Expected background to be finite samples of shape (n, {', '.join(map(str, shape))}), as "
-            f"the model takes them, got {what}: pass some of the training data.",
+            f"the model takes them, got {what}: pass some of the training data, or the "
+            "path of a .npy file of them.",
             "background",
         )
     return array

@@ -45,7 +45,8 @@ def class_called(name: str, labels: Sequence[str] | None, argument: str = "targe
         return found[0]
     if not labels:
         raise InputError(
-            f"Expected {argument} to be a number, because the classes have no names, got {name!r}.",
+            f"Expected {argument} to be a number, because the classes have no names, got {name!r}: pass "
+            "the index of a class.",
             argument,
         )
     if found:

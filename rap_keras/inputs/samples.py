@@ -142,6 +142,12 @@ def _first(maps: list[np.ndarray]) -> np.ndarray:
     return maps[0]
 
 
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        want is None or want == got for want, got in zip(expected, shape, strict=True)
+    )
+
+
 def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
     refuse_masked(value, f"input {name!r}")
     try:
@@ -152,16 +158,14 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
             "different shapes: pass samples of one shape."
         ) from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        hint = "read images and preprocess them" if array.dtype.kind == "U" else "convert them"
         raise InputError(
-            f"Expected real numbers for input {name!r}, got dtype {array.dtype}: convert them."
+            f"Expected real numbers for input {name!r}, got dtype {array.dtype}: {hint}."
         )
     expected = tuple(spec.shape)
-    fits = array.ndim == len(expected) and all(
-        want is None or want == got for want, got in zip(expected[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        hint = ""
-        if array.ndim == len(expected) - 1:
+    if not _fits(array.shape[1:], expected[1:]) or array.ndim != len(expected):
+        hint = ": preprocess the samples as for model.predict"
+        if array.ndim == len(expected) - 1 and _fits(array.shape, expected[1:]):
             hint = ": a single sample needs a batch axis, x[np.newaxis]"
         raise InputError(
             f"Expected input {name!r} of shape {('batch', *expected[1:])}, got "

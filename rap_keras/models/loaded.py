@@ -152,7 +152,8 @@ class LoadedModel:
                 labels = (f"not {labels[0]}", *labels)
         if len(labels) != count:
             raise InputError(
-                f"Expected a name for each of the {count} {what}, got {len(labels)}.",
+                f"Expected a name for each of the {count} {what}, got {len(labels)}: pass {count} "
+                "names.",
                 "classes",
             )
         return dataclasses.replace(self, labels=tuple(labels))

@@ -114,8 +114,8 @@ def _application(name: str, weights: str) -> RawModel:
         if not published:
             raise
         raise InputError(
-            f"The ImageNet weights of {name} cannot be downloaded ({first_line(error)}): pass "
-            'weights=FILE, or weights="none" for random weights.',
+            f"The ImageNet weights of {name} cannot be downloaded ({first_line(error)}): "
+            "check the connection, pass weights=FILE, or use bundled:vgg, which needs no download.",
             "weights",
         ) from error
     synsets, labels = imagenet_classes() if published else (None, None)
@@ -205,14 +205,12 @@ def _input_size(loaded: RawModel, size: int | tuple[int, int] | None) -> tuple[i
     try:
         inputs, _ = ends_of(loaded.model)
     except InputError as error:
-        raise InputError(
-            f"Expected a Keras model with a defined input and output, got {name}. {error}"
-        ) from error
+        raise InputError(f"The model {name} cannot be explained: {error}") from error
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4 or shape[-1] not in (1, 3):
         raise InputError(
             f"Expected a model of images (height, width, 3) or (height, width, 1), got {name}, whose "
-            f"input is {shape[1:]}."
+            f"input is {shape[1:]}: explain other inputs in Python, by rap_keras.create_analyzer."
         )
     given = (size, size) if isinstance(size, int) else size
     height, width = shape[1:3]

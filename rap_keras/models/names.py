@@ -47,6 +47,8 @@ def unknown_model(spec: str) -> InputError:
         *(f"{BUNDLED}{name}" for name in get_args(BundledName)),
     ]
     advice = did_you_mean(spec, names) or _FORMS
+    if spec.endswith(".py"):
+        advice = f"name the function that returns the model, {spec}:FUNCTION."
     return InputError(f"There is no model {spec!r}: {advice} (rap-keras models lists all models.)")
 
 

@@ -183,7 +183,7 @@ def _files(source: str | Path) -> list[Path]:
     matches = map(Path, glob.glob(str(source), recursive=True))
     files = [path for path in matches if _is_image_file(path)]
     if not files:
-        raise InputError(f"No image matches {str(source)!r}.")
+        raise InputError(f"No image matches {str(source)!r}: check the pattern.")
     return files
 
 

@@ -150,10 +150,12 @@ def test_an_empty_batch_gives_no_maps():
 GOOD = np.ones((2, 12, 12, 3), "float32")
 WRONG = {
     r"got \(12, 12, 3\): a single sample needs a batch axis": GOOD[0],
-    r"of shape \(batch, 12, 12, 3\), got \(2, 12, 11, 3\)\.": GOOD[:, :, :11],
+    r"of shape \(batch, 12, 12, 3\), got \(2, 12, 11, 3\): preprocess the samples": GOOD[:, :, :11],
     r"got \(2, 3, 12, 12\)": GOOD.transpose(0, 3, 1, 2),
-    r"got \(2, 12, 12\)\.?": GOOD[..., 0],
-    "real numbers for input .* got dtype <U": np.full(GOOD.shape, "a"),
+    r"got \(2, 12, 12\): preprocess the samples": GOOD[..., 0],
+    "real numbers for input .* got dtype <U1: read images and preprocess them": np.full(
+        GOOD.shape, "a"
+    ),
     "real numbers for input .* got dtype complex": GOOD + 1j,
     "real numbers for input .* got dtype object": np.full(GOOD.shape, None),
     "whose parts have different shapes": [[1, 2], [3]],
@@ -175,7 +177,7 @@ SELECTIONS = {
     "from 0 to 9, got -1": -1,
     "the number of a class, or 2 numbers": [1, 2, 3],
     r"class, or 2 numbers, one per sample, or an array of shape \(2, k\), got 1.5": 1.5,
-    "a number, because the classes have no names, got 'cat'": "cat",
+    "a number, because the classes have no names, got 'cat': pass the index": "cat",
     r"one per sample, or an array of shape \(2, k\), got an array of shape \(2, 10\)": np.full(
         (2, 10), 0.1
     ),

@@ -102,7 +102,7 @@ def test_names_of_classes(common, photo, tmp_path):
     by_file = succeed("explain", photo, *common, *crop, "--classes", names, "--neuron", "1")
     assert by_file.splitlines()[0] == by_name.splitlines()[0]
     for classes, neuron, message in (
-        ("cat,dog", "0", "a name for each of the 3 neurons"),
+        ("cat,dog", "0", "got 2: pass 3 names"),
         ("cat,dog,dog", "0", "to be different names"),
         (
             "cat,dog,fox",

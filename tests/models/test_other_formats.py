@@ -40,6 +40,14 @@ def test_what_does_not_exist_is_of_no_kind(tmp_path):
         load_model(str(tmp_path / "m.tflite"), preprocess="none")
 
 
+def test_a_python_file_needs_its_function(tmp_path):
+    (tmp_path / "net.py").write_text("def load(): return None\n")
+    with pytest.raises(
+        InputError, match="There is no model .*: name the function .*net.py:FUNCTION"
+    ):
+        load_model(str(tmp_path / "net.py"), preprocess="none")
+
+
 def test_a_lambda_in_a_file_is_told_with_the_way_out(tmp_path):
     inputs = keras.Input((4, 4, 3))
     model = keras.Model(inputs, layers.Lambda(lambda x: 2 * x)(inputs))

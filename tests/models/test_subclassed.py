@@ -96,7 +96,7 @@ def test_outputs_of_a_subclassed_model(spec, rng):
     [
         (
             "never_called",
-            "Expected a Keras model with a defined input and output, .*: call it on one batch",
+            "never_called cannot be explained: .*: call it on one batch",
         ),
         ("pairs", r"Expected a model of images .*, whose input is \(12, 12, 2\)"),
     ],

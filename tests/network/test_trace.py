@@ -238,7 +238,7 @@ def test_models_that_cannot_be_followed_are_refused():
         "was never called": Own(),
         "has 2 outputs, got none": keras.Model(inputs, [dense, layers.Dense(2)(dense)]),
         "unbuilt Sequential": keras.Sequential([layers.Dense(2)]),
-        "Expected a Keras 3 model, got builtins.str": "model",
+        "Expected a Keras 3 model, got builtins.str: load the model": "model",
     }
     for message, model in cases.items():
         with pytest.raises(InputError, match=message):

@@ -162,7 +162,7 @@ def test_named_files_may_have_any_ending(tmp_path, pixels):
     ("source", "message"),
     [
         ("missing.png", "There is no image or folder"),
-        ("*.png", "No image matches"),
+        ("*.png", "No image matches .*: check the pattern"),
         ("empty", "contains no images"),
         ("a" * 5000 + ".png", "There is no image or folder"),
     ],

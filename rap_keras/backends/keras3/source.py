@@ -149,6 +149,8 @@ def _not_traceable(model: Any) -> str:
         )
     kind = f"{type(model).__module__}.{type(model).__name__}"
     hint = ""
+    if isinstance(model, str):
+        hint = ": load the model, or pass its name to rap_keras.explain"
     if is_library_class(type(model)) or any(is_library_class(c) for c in type(model).__mro__):
         hint = ": rebuild the Keras 2 model with Keras 3"
     return f"Expected a Keras 3 model, got {kind}{hint}."
