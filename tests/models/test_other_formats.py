@@ -43,7 +43,7 @@ def test_what_does_not_exist_is_of_no_kind(tmp_path):
 def test_a_python_file_needs_its_function(tmp_path):
     (tmp_path / "net.py").write_text("def load(): return None\n")
     with pytest.raises(
-        InputError, match="There is no model .*: name the function .*net.py:FUNCTION"
+        InputError, match=r"There is no model .*: name the function .*net\.py:FUNCTION"
     ):
         load_model(str(tmp_path / "net.py"), preprocess="none")
 
