@@ -84,8 +84,9 @@ PreprocessOption = Annotated[
     str,
     model_option(
         metavar="NAME",
-        help="How pixels are preprocessed: auto, none, unit, tf, caffe, torch or the name of an "
-        "application.",
+        help="How pixels become the model's input: none (0 to 255), unit (0 to 1), tf (-1 to 1), caffe "
+        "(BGR minus ImageNet's mean), torch (0 to 1, standardized as ImageNet) or the name of an "
+        "application. auto: as --model expects, except for files.",
     ),
 ]
 MeanOption = Annotated[

@@ -87,7 +87,8 @@ def load_model(
     if chosen is None:
         raise InputError(
             f"Expected preprocess ({', '.join(SCALINGS)} or the name of an application), or mean and "
-            f"std, for {loaded.name}, got none of them: pass the preprocessing of its training data.",
+            f"std, for {loaded.name}, got none of them: pass the preprocessing of its training data, "
+            "such as unit for pixels in 0..1.",
             ("preprocess", "mean", "std"),
         )
     size = _input_size(loaded, size)
