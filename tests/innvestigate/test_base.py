@@ -557,7 +557,7 @@ ERRORS = {
     "other shape": (
         lambda: analyze("all", change=lambda x: x[:, :4]),
         InputError,
-        SHAPE + "[(]3, 4, 8, 3[)].",
+        SHAPE + r"[(]3, 4, 8, 3[)]: preprocess the samples as for model\.predict\.",
     ),
     "one sample without batch axis": (
         lambda: analyze("all", change=lambda x: x[0]),
