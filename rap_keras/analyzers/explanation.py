@@ -142,7 +142,7 @@ class Explanation:
             some = isinstance(self.against, tuple)
             against = f" against {', '.join(map(str, self.against)) if some else 'the others'}"
         if self.neurons is None:
-            return [f"all neurons{against}, logits"] * len(self)
+            return [f"all outputs{against}, logits"] * len(self)
         if self.neurons.dtype != bool:
             return [f"{self._called(int(k))}{against}, logit" for k in self.neurons.ravel()]
         return [f"{words}{against}, {logit}" for words, logit in map(self._region, self.neurons)]
@@ -155,8 +155,8 @@ class Explanation:
         if mask.ndim > 1 and len(classes) == 1:
             return self._called(int(classes[0])) + where, "logit"
         if mask.ndim > 1 and mask.sum() == count * mask.shape[-1]:
-            return f"all neurons{where}", "logits"
-        return f"{mask.sum()} neurons", "logits"
+            return f"all outputs{where}", "logits"
+        return f"{mask.sum()} outputs", "logits"
 
     def summaries(self) -> list[dict[str, Any]]:
         """JSON-serialisable summaries: what is explained of each sample, and the sum of its map.
@@ -306,7 +306,8 @@ class Explanation:
 
     def _called(self, neuron: int) -> str:
         label = self._label(neuron)
-        return f"neuron {neuron}" + (f" ({label})" if label not in (None, str(neuron)) else "")
+        word = "output" if self.head is None and self.labels is None else "class"
+        return f"{word} {neuron}" + (f" ({label})" if label not in (None, str(neuron)) else "")
 
     def _maps(self) -> np.ndarray:
         """The maps `(batch, k, height, width, channels)`; k is 1 for one class per sample."""

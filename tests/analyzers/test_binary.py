@@ -88,7 +88,7 @@ def test_without_a_target_the_output_is_explained_as_class_1(model):
     np.testing.assert_array_equal(own.explained_logits, own.logits[:, 0].astype(float))
     by_index = create_analyzer("rap", model)
     np.testing.assert_array_equal(own.relevance, by_index.analyze(X, 1))
-    assert "neuron 1" in own.decisions[0]
+    assert "class 1" in own.decisions[0]
     region = by_index.explain(X, (0,))  # a region of the output is of the output
     np.testing.assert_array_equal(region.relevance, own.relevance)
 
@@ -232,9 +232,9 @@ def test_both_classes_have_names(model):
         loaded.with_labels("abc")
     found = rap_keras.explain(model, X, target="no", classes=["no", "yes"])
     assert found.neurons.tolist() == [0] * 4
-    assert found.decisions[0].startswith("neuron 0 (no), logit -")
+    assert found.decisions[0].startswith("class 0 (no), logit -")
     other = dataclasses.replace(found, neurons=MIXED)
-    assert "neuron 1 (yes)" in other.decisions[1]
+    assert "class 1 (yes)" in other.decisions[1]
 
 
 def test_a_warning_names_the_line_of_the_caller():

@@ -189,21 +189,21 @@ def test_decisions_in_words():
     logits = one.logits[np.arange(5), TOLD["index"]]
     chances = one.probabilities
     expected = [
-        f"neuron {k}, logit {v:.4g}, probability {p:.1%}"
+        f"class {k}, logit {v:.4g}, probability {p:.1%}"
         for k, v, p in zip(TOLD["index"], logits, chances, strict=True)
     ]
     assert one.decisions == expected
     named = shown(labels=tuple(str(k) if k == 3 else f"class {k}" for k in range(10)))
     assert named.decisions[0] == expected[0]  # a number says it already
-    assert named.decisions[1].startswith("neuron 7 (class 7), logit ")
+    assert named.decisions[1].startswith("class 7 (class 7), logit ")
     assert repr(one) == f"<rap of shape (5, 12, 12, 3): {'; '.join(expected)}>"
     together = made("gradient", neuron_selection_mode="all").explain(samples())
-    assert together.decisions[0] == f"all neurons, logits {together.logits[0].sum():.4g}"
+    assert together.decisions[0] == f"all outputs, logits {together.logits[0].sum():.4g}"
     regions = np.arange(10) < 4
     region = made("gradient").explain(samples(), regions)
-    assert region.decisions[0] == f"4 neurons, logits {region.logits[0, :4].sum():.4g}"
+    assert region.decisions[0] == f"4 outputs, logits {region.logits[0, :4].sum():.4g}"
     two = made("gradient").explain(samples(), [[1, 2]] * 5)
-    assert [line.split(",")[0] for line in two.decisions] == ["neuron 1", "neuron 2"] * 5
+    assert [line.split(",")[0] for line in two.decisions] == ["class 1", "class 2"] * 5
 
 
 def test_one_sample_of_an_explanation():
@@ -251,12 +251,12 @@ def of_a_map(where, **changes):
 @pytest.mark.parametrize(
     ("where", "words", "outlined"),
     [
-        (np.s_[1, 0, 2], "neuron 2 at 1 position, logit 1", True),
-        (np.s_[:2, :, 2], "neuron 2 at 4 positions, logit 4", True),
-        (np.s_[..., 2], "neuron 2, logit 6", False),
-        (np.s_[1], "all neurons at 2 positions, logits 8", True),
-        (np.s_[:], "all neurons, logits 24", False),
-        (np.s_[1, :, 1:3], "4 neurons, logits 4", True),
+        (np.s_[1, 0, 2], "output 2 at 1 position, logit 1", True),
+        (np.s_[:2, :, 2], "output 2 at 4 positions, logit 4", True),
+        (np.s_[..., 2], "output 2, logit 6", False),
+        (np.s_[1], "all outputs at 2 positions, logits 8", True),
+        (np.s_[:], "all outputs, logits 24", False),
+        (np.s_[1, :, 1:3], "4 outputs, logits 4", True),
     ],
 )
 def test_regions_in_text_and_figures(where, words, outlined):
@@ -318,7 +318,7 @@ def test_samples_that_are_not_images_are_not_drawn():
 
 def test_a_notebook_shows_the_target_and_the_figure():
     page = shown(model="<net>", method="<m>")._repr_html_()
-    assert page.startswith("<b>&lt;m&gt;</b><br>neuron 3, logit ")
+    assert page.startswith("<b>&lt;m&gt;</b><br>class 3, logit ")
     found = re.search(r'src="data:image/png;base64,([^"]+)"', page)
     picture = Image.open(io.BytesIO(base64.b64decode(found[1])))
     assert picture.height > picture.width  # five maps, one below the other

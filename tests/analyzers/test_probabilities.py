@@ -23,9 +23,9 @@ def test_of_several_classes_is_their_softmax(head):
     found = explanation([[0, THREE], [0, THREE], [1000, 0]], [1, 0, 0], head=head, labels=labels)
     np.testing.assert_allclose(found.probabilities, [0.75, 0.25, 1])
     assert found.decisions == [
-        "neuron 1, logit 1.099, probability 75.0%",
-        "neuron 0, logit 0, probability 25.0%",
-        "neuron 0, logit 1000, probability 100.0%",
+        "class 1, logit 1.099, probability 75.0%",
+        "class 0, logit 0, probability 25.0%",
+        "class 0, logit 1000, probability 100.0%",
     ]
     assert [one["probability"] for one in found.summaries()] == pytest.approx([0.75, 0.25, 1])
     assert found[1].decisions == found.decisions[1:2]
@@ -36,13 +36,13 @@ def test_of_one_sigmoid_is_that_of_either_class(shape):
     logits = np.reshape([THREE, THREE, -1000], shape)
     found = explanation(logits, [1, 0, 0], head="sigmoid")
     np.testing.assert_allclose(found.probabilities, [0.75, 0.25, 1])
-    assert found.decisions[1] == "neuron 0, logit -1.099, probability 25.0%"
+    assert found.decisions[1] == "class 0, logit -1.099, probability 25.0%"
 
 
 def test_of_several_sigmoids_each_has_its_own():
     found = explanation([[0, THREE, THREE]], [[2, 0]], head="sigmoid")
     np.testing.assert_allclose(found.probabilities, [[0.75, 0.5]])
-    assert found.decisions[1] == "neuron 0, logit 0, probability 50.0%"
+    assert found.decisions[1] == "class 0, logit 0, probability 50.0%"
     assert found.summaries()[0]["probability"] == pytest.approx([0.75, 0.5])
 
 

@@ -97,7 +97,7 @@ def test_without_a_target_it_is_the_largest_logit(analyzer, model, x):
 def test_names_of_classes(named, x):
     found = named.explain(x, target="digit 7", against=["digit 1", 2])
     np.testing.assert_array_equal(found.relevance, named.analyze(x, target=7, against=[1, 2]))
-    assert found.decisions[0].startswith("neuron 7 (digit 7) against 1, 2, logit ")
+    assert found.decisions[0].startswith("class 7 (digit 7) against 1, 2, logit ")
     each = named.explain(x, target=["digit 7", "digit 0", "digit 9"])
     np.testing.assert_array_equal(each.neurons, [7, 0, 9])
     np.testing.assert_array_equal(named.explain(x, np.array("digit 7")).neurons, [7, 7, 7])

@@ -127,7 +127,7 @@ def test_maps_are_shown_found_hidden_and_enlarged(told):
     dialog.querySelector("[data-close]").click();
     told.push(dialog.open);
     """
-    first, second = "first: class cat, neuron 1, logit 2", "<b>second: class dog, neuron 0, logit 1"
+    first, second = "first: class cat, index 1, logit 2", "<b>second: class dog, index 0, logit 1"
     expected = [2, 8, 1, 6, True, "image,rap", first, "image,control.edges", first]
     expected += ["image,control.edges", second, "image,control.edges", second, False]
     assert told("maps.html", script) == expected

@@ -47,7 +47,7 @@ def test_explain_either_class(common, tmp_path):
         said = succeed("explain", *arguments)
         *found, logits[neuron] = told(tmp_path / neuron)
         assert tuple(found) == expected
-        assert f"neuron {expected[0]} ({expected[1]}), logit {logits[neuron]:.4g}, prob" in said
+        assert f"class {expected[0]} ({expected[1]}), logit {logits[neuron]:.4g}, prob" in said
         (record,) = json.loads((tmp_path / neuron / "explain.json").read_text())["images"]
         chance = 1 / (1 + np.exp(-logits[neuron]))
         assert record["probability"] == pytest.approx(chance, rel=1e-6)

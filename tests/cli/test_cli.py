@@ -105,7 +105,7 @@ def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path)
         assert record["relevance_sum"] == pytest.approx(logits[k].max(), rel=1e-4)
         assert record["probability"] == pytest.approx(network(x[k : k + 1]).numpy().max(), rel=1e-4)
         chance = f"probability {record['probability']:.1%}"
-        assert f"neuron {record['neuron']}, logit {record['logit']:.4g}, {chance}, the map" in text
+        assert f"class {record['neuron']}, logit {record['logit']:.4g}, {chance}, the map" in text
         assert picture_size(out / record["figure"])[0] > 500
 
 
@@ -172,8 +172,8 @@ def test_a_map_of_each_of_several_classes(photos, model, tmp_path):
     assert record["relevance_sum"] == pytest.approx(record["logit"], rel=1e-4)
     first, second = told.splitlines()[0].split("; ")
     chance = f"probability {record['probability'][0]:.1%}"
-    assert f"b.png: neuron 3 (d), logit {record['logit'][0]:.4g}, {chance}, the map sums" in first
-    assert second.startswith("neuron 1 (b), logit ")
+    assert f"b.png: class 3 (d), logit {record['logit'][0]:.4g}, {chance}, the map sums" in first
+    assert second.startswith("class 1 (b), logit ")
     for command, words in (
         ("compare", "Expected one class to compare, got --target 3,1: name one class, or use"),
         ("layers", "Expected one --target of each sample here, got 2"),

@@ -97,7 +97,7 @@ def test_names_of_classes(common, photo, tmp_path):
     by_name = succeed(
         "explain", photo, *common, *crop, "--classes", "cat,dog,fox", "--neuron", "dog"
     )
-    assert "neuron 1 (dog), logit" in by_name
+    assert "class 1 (dog), logit" in by_name
     crop[-1] = tmp_path / "again"
     by_file = succeed("explain", photo, *common, *crop, "--classes", names, "--neuron", "1")
     assert by_file.splitlines()[0] == by_name.splitlines()[0]

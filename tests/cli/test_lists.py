@@ -87,7 +87,7 @@ def test_doctor_of_a_model_that_is_explained(tmp_path):
     assert "explained: rap-keras explain IMAGE --model bundled:residual" in told
     photo = tmp_path / "a.png"
     Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(photo)
-    assert "checked on  a.png: neuron " in succeed("doctor", "bundled:vgg", "--image", photo)
+    assert "checked on  a.png: class " in succeed("doctor", "bundled:vgg", "--image", photo)
 
 
 @pytest.mark.slow

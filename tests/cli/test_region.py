@@ -97,7 +97,7 @@ def test_a_pixel_a_box_or_everywhere(region, index, photo, model, tmp_path):
         assert one["relevance_sum"] == pytest.approx(logit, rel=1e-4)
         assert one.get("positions") == (None if region is None else count)
     told = "" if region is None else f" at {count} position{'s' * (count > 1)}"
-    assert f"neuron 1{told}, logit" in text
+    assert f"class 1{told}, logit" in text
     assert (lime(tmp_path / "out" / "a.png") > 20) == (region is not None)
 
 
@@ -110,7 +110,7 @@ def test_a_mask_from_a_file_at_any_size(photo, model, tmp_path):
     found = analyzer(model).explain(batch(photo), np.s_[1:3, 4:])
     assert_same(maps, found.relevance, 1e-5)
     assert record["images"][0]["positions"] == 4
-    assert "all neurons at 4 positions, logit" in text
+    assert "all outputs at 4 positions, logit" in text
 
 
 def test_the_region_of_a_class_and_the_largest_class_of_a_region(photo, model, tmp_path):

@@ -154,7 +154,7 @@ def test_the_command_line_explains_it(images, tmp_path):
         tmp_path / "out",
     ]
     text = succeed("explain", tmp_path / "a.png", *arguments)
-    assert f"neuron {np.argmax(model(np.float32(images[:1]), training=False))}, logit" in text
+    assert f"class {np.argmax(model(np.float32(images[:1]), training=False))}, logit" in text
 
 
 @pytest.mark.slow

@@ -235,9 +235,9 @@ def test_names_are_those_of_their_output():
     x = np.ones((1, 8, 8, 3), "float32")
     for own in (None, "few", 0):
         found = rap_keras.explain(named, x, "gradient", "dog", output=own)
-        assert found.decisions[0].startswith("neuron 1 (dog), logit ")
+        assert found.decisions[0].startswith("class 1 (dog), logit ")
     for other in ("many", 1):
         found = rap_keras.explain(named, x, "gradient", 4, output=other)
-        assert found.decisions[0].startswith("neuron 4, logit ")
+        assert found.decisions[0].startswith("output 4, logit ")
         with pytest.raises(InputError, match="has no names for its classes"):
             rap_keras.explain(named, x, "gradient", "dog", output=other)

@@ -42,7 +42,7 @@ def test_a_loaded_model_knows_its_name_and_output(model, x):
     explainer = Explainer(loaded, read_spec("gradient"), batch_size=1)
     found = explainer.explain(x, "y")
     assert (found.model, found.neurons.tolist()) == ("two", [1, 1])
-    assert found.decisions[0].startswith("neuron 1 (y), logit ")
+    assert found.decisions[0].startswith("class 1 (y), logit ")
     assert explainer.analyzer.batch_size == 1
     other = Explainer(
         load_model(model, preprocess="none", output="a"), read_spec("gradient:output=b")

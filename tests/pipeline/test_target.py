@@ -114,7 +114,7 @@ def test_a_class_against_another(classifier, pixels):
     found = rap_keras.explain(classifier, pixels, target="dog", against=3)
     same = rap_keras.explain(classifier, pixels, target=1, contrast=3)
     np.testing.assert_array_equal(found.relevance, same.relevance)
-    assert found.decisions[0].startswith("neuron 1 (dog) against 3, logit ")
+    assert found.decisions[0].startswith("class 1 (dog) against 3, logit ")
     with pytest.raises(InputError, match="Expected against or contrast"):
         rap_keras.explain(classifier, pixels, against=3, contrast=2)
     named = rap_keras.explain(classifier, pixels, target="dog", against="fox")
@@ -138,14 +138,14 @@ def test_regions_of_every_kind(segmentation, pixels, tmp_path):
         found = rap_keras.explain(segmentation, pixels, target="dog", region=region)
         np.testing.assert_array_equal(found.neurons, expected.neurons)
         assert_same(found.relevance, expected.relevance, 1e-6)
-        assert found.decisions[0].startswith("neuron 1 (dog) at 4 positions, logit ")
+        assert found.decisions[0].startswith("class 1 (dog) at 4 positions, logit ")
         assert found.regions[0].sum() == 4
 
 
 def test_a_class_of_a_map_is_explained_wherever_it_is(segmentation, pixels):
     found = rap_keras.explain(segmentation, pixels, target=2)
     np.testing.assert_array_equal(found.neurons[1], np.broadcast_to(np.arange(4) == 2, (4, 4, 4)))
-    assert found.decisions[0].startswith("neuron 2 (dog, wet), logit ")
+    assert found.decisions[0].startswith("class 2 (dog, wet), logit ")
     assert found.regions == [None, None]
     largest = rap_keras.explain(segmentation, pixels, region="1,2")
     logits = segmentation.logits(segmentation.preprocess(pixels))

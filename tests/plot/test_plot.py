@@ -308,7 +308,7 @@ def test_captions_and_colours(rng, layer_maps):
     options = {"caption": "vgg16: $1_000", "colormap": "PuOr_r"}
     for figure in (
         plot.explanation(relevance, image, **options),
-        plot.grid(image[None], {"rap": relevance[None]}, row_titles=["a\nneuron 3"], **options),
+        plot.grid(image[None], {"rap": relevance[None]}, row_titles=["a\nclass 3"], **options),
         plot.layers(layer_maps, image=image, **options),
     ):
         assert figure.get_suptitle() == "vgg16: $1_000"

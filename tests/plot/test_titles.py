@@ -98,7 +98,7 @@ def test_no_title_is_cut_at_the_edge(colorbar, rng):
 
 def test_names_of_classes_are_told_whole(rng):
     title = (
-        "photo\nneuron 235 (German shepherd, German shepherd dog, German police dog), logit 12.34"
+        "photo\nclass 235 (German shepherd, German shepherd dog, German police dog), logit 12.34"
     )
     figure = plot.grid(
         rng.uniform(size=(1, 8, 8, 3)), {"rap": rng.normal(size=(1, 8, 8))}, row_titles=[title]
@@ -108,14 +108,14 @@ def test_names_of_classes_are_told_whole(rng):
 
 
 def test_names_of_classes_are_whole_above_a_column(rng):
-    title = "neuron 235 (German shepherd, German police dog), logit 12.34, probability 98.7%"
+    title = "class 235 (German shepherd, German police dog), logit 12.34, probability 98.7%"
     figure = plot.grid(rng.uniform(size=(1, 8, 8, 3)), {title: rng.normal(size=(1, 8, 8))})
     assert " ".join(figure.axes[1].get_title().split()) == title
     assert inside(figure)
 
 
 def test_titles_of_rows_leave_no_empty_space_above_and_below(rng):
-    titles = ["photo\nneuron 235 (German shepherd), logit 12.34, probability 98.7%"] * 8
+    titles = ["photo\nclass 235 (German shepherd), logit 12.34, probability 98.7%"] * 8
     maps = {"rap": rng.normal(size=(8, 8, 8))}
     figure = plot.grid(rng.uniform(size=(8, 8, 8, 3)), maps, row_titles=titles, caption="vgg16")
     figure.draw_without_rendering()

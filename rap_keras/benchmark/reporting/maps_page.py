@@ -75,7 +75,7 @@ def _described(record: Json, position: int) -> str:
     if "label" in record:
         parts.append(f"class {record['label']}")
     if "neuron" in record:
-        parts.append(f"neuron {record['neuron']}, logit {record['logit']:.4g}")
+        parts.append(f"index {record['neuron']}, logit {record['logit']:.4g}")
     return ": ".join([parts[0], ", ".join(parts[1:])]) if parts[1:] else parts[0]
 
 
