@@ -26,7 +26,7 @@ def methods(
         options = textwrap.fill(names, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
         meaning = textwrap.fill(f"Colours: {colours(name)}", WIDTH, subsequent_indent="    ")
         command = f"On the command line: --method {name}:OPTION=VALUE"
-        typer.echo(f"{record.description()}\n\n{meaning}\n\n{command}\n{options}")
+        typer.echo(f"{record.description()}\n\n{meaning}\n\n{command}\n\n{options}")
         return
     records = [read_method(one) for one in analyzer_names()]
     width = max(len(record.name) for record in records)

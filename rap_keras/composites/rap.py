@@ -41,9 +41,9 @@ class RAPOptions:
             which does not cover sums, and "signed" for the released one.
         input_rule: "box": eq. 10 at the first linear layer, if the input has spatial axes. "inner":
             eqs. 7-9 there too. The released variant has its own input rule.
-        head: How the last linear layer distributes relevance. "absolute": eqs. 5-6, by the magnitudes of
-            contributions. "positive": only by positive contributions (by the negative ones if there are
-            none), which separates classes (docs/contrast.md).
+        head: How the last linear layer distributes relevance. "absolute": eqs. 5-6, by the magnitudes
+            of contributions. "positive": only by positive contributions (by the negative ones if there
+            are none), which separates classes (docs/contrast.md).
 
     Raises:
         InputError: The value of an option is invalid.

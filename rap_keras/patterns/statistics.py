@@ -304,8 +304,7 @@ def fit(
         progress: Show a progress bar, on a terminal.
         preprocess: For a folder: the function that turns RGB images of the model's size, uint8 `(n,
             height, width, 3)`, into the model's input.
-        output: Which output is explained if the model has several, by name or number: only the layers
-            that lead to it get patterns.
+        output: The output to explain, by name or number. Only layers that lead to it get patterns.
 
     Returns:
         The pattern of each layer, by layer name.
@@ -347,6 +346,4 @@ def _check_sums(path: str | Path, cases: Sequence[str], dtype: str, sums: Sums) 
     keys |= {f"{key}.{case}" for key in ("x", "xy") for case in cases}
     known = cases in CASES_OF.values() and dtype in _DTYPES
     if not known or any(set(one) != keys for one in sums.values()):
-        raise InputError(
-            f"Expected all sums in the statistics {str(path)!r}, but some are missing."
-        )
+        raise InputError(f"Expected all sums in the statistics {str(path)!r}, got only some.")

@@ -171,7 +171,7 @@ def test_saved_baselines_are_loaded(method, tmp_path, rng):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("lrp.epsilon", {"epsilon": 0}, "Expected epsilon > 0, got 0: use lrp.z"),
+        ("lrp.epsilon", {"epsilon": 0}, "Expected epsilon > 0, got 0: for no epsilon, use lrp.z"),
         ("lrp.alpha_beta", {}, "Expected alpha or beta"),
         ("lrp.alpha_beta", {"alpha": 2, "beta": 2}, "alpha - beta = 1, got alpha=2 and beta=2"),
         ("lrp.alpha_beta", {"beta": -1}, "alpha >= 1"),

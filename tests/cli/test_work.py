@@ -145,7 +145,7 @@ def test_names_of_any_kind(common, tmp_path):
     shown = "caf\N{REPLACEMENT CHARACTER} $a$ b$"
     out = tmp_path / odd
     arguments = [tmp_path / "in" / f"{odd}.png", *common, "--out", out]
-    assert f"{shown}.png: neuron" in succeed("explain", *arguments)
+    assert f"{shown}.png: output" in succeed("explain", *arguments)
     succeed("layers", *arguments)
     assert f"are in {tmp_path / shown}." in succeed("compare", *arguments, "--methods", "input")
     made = [f"{odd}.npy", f"{odd}.png", f"{odd}-layers.json", f"{odd}-layers.png"]
