@@ -153,20 +153,21 @@ def of_page(page: str, names: tuple[str, ...]) -> str:
         lines.append(sentence if len(those) == len(names) else f"- {_names(those)}: {sentence}")
     lines[-1] += f" {more}\n" if len(lines) == 2 else f"\n\n{more}\n"
     lrp = page != "lrp" and all(read_method(name).home.endswith(":LRPAnalyzer") for name in names)
-    every = f"[those of every method](../{OF_EVERY})"
+    every = f"[every method](../{OF_EVERY})"
     general = {*shared(), *(of_lrp() if lrp else ())} - ({"bounds"} if page == "rap" else set())
     if lrp:
-        every = f"[those of every LRP method](lrp.md#options) and {every}"
+        every = f"[every LRP method](lrp.md#options) and {every}"
     lines.append("## Options\n")
     tables = {
         name: _table({n: o for n, o in options_of(name).items() if n not in general}, "../")
         for name in names
     }
     for table, those in _grouped(tables).items():
-        start = f"{_names(those)}: " if len(those) < len(names) else ""
-        which = "these options, in addition to" if table else "only"
-        sentence = f"{start}{which} {every}.\n"
-        lines += [sentence[0].upper() + sentence[1:], *filter(None, [table])]
+        every_one = "It" if len(names) == 1 else "They"
+        who = _names(those) if len(those) < len(names) else every_one
+        takes = "takes" if len(those) == 1 else "take"
+        which = "these options, and those of" if table else "only the options of"
+        lines += [f"{who} {takes} {which} {every}.\n", *filter(None, [table])]
     return "\n".join(lines)
 
 
