@@ -25,7 +25,8 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
 
     Args:
         model: See `Analyzer`; with one input of images, channels last.
-        layer: The layer of the feature maps, as in `GradCAMAnalyzer`.
+        layer: The name of the layer whose feature maps are weighted, as `rules()` lists it. None: the
+            layer that Grad-CAM takes.
         value: What replaces the image where a mask is 0, in the units of the model's input: a number,
             or one per channel.
         **options: Options of `Analyzer`; `batch_size` counts masked images.
