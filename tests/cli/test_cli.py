@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -542,6 +543,13 @@ def test_wrong_usage(arguments):
     result = run(*arguments)
     assert result.exit_code == 2
     assert "Usage" in result.stderr
+
+
+def test_python_runs_the_package_as_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rap_keras", "--version"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("rap_keras", run_name="__main__")
+    assert capsys.readouterr().out == f"rap-keras {rap_keras.__version__}\n"
 
 
 def test_version_and_help():

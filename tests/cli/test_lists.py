@@ -91,7 +91,7 @@ def test_doctor_of_a_model_that_is_explained(tmp_path):
 
 @pytest.mark.slow
 def test_doctor_of_segmentation_and_of_the_model_by_its_flag():
-    assert "all neurons" in succeed("doctor", "bundled:segmentation")
+    assert "all outputs" in succeed("doctor", "bundled:segmentation")
     told = succeed("doctor", "bundled:residual")
     assert told == succeed("doctor", "--model", "bundled:residual")
 
