@@ -55,6 +55,7 @@ def _seeded(_tensorflow_seeded, monkeypatch) -> None:
 # Memory. A worker that runs half of all files would keep what each of them has built.
 
 GROWTH = 100 * 2**20  # what files may add together before it is looked for
+LARGE = 4 * 2**30  # above it, memory is freed within a file too: slow tests build large networks
 
 
 def pytest_collection_finish() -> None:
@@ -67,6 +68,11 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
     """With the last test of a file goes what the file has cached."""
     yield
+    if resident() > max(LARGE, _kept[0] + 5 * GROWTH):
+        forget_gradients()
+        gc.collect()
+        trim()
+        _kept[0] = resident()
     if nextitem is not None and nextitem.path == item.path:
         return
     for value in vars(item.module).values():
@@ -79,6 +85,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
 
 
 _kept = [0]
+
+
+def forget_gradients() -> None:
+    """TensorFlow keeps the graph of each custom gradient, and with it the weights of the model."""
+    from tensorflow.python.framework import ops
+
+    registry = ops.gradient_registry._registry
+    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+        del registry[name]
 
 
 def resident() -> int:
