@@ -1,4 +1,4 @@
-"""Logits and probabilities of the neurons that are explained."""
+"""Logits, probabilities and positions of the neurons that are explained."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
         logits: `(batch, ...)`.
         neurons: As `Explanation.neurons`.
     """
-    flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)
+    flat = _flat(logits)
     if neurons is None:
         return flat.sum(1)
     if neurons.dtype == bool:
@@ -41,8 +41,18 @@ def explained_probabilities(
 
     if neurons.dtype == bool or logits.ndim > 2:
         return None
-    flat = logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)
+    flat = _flat(logits)
     if flat.shape[1] == 1 and head != "sigmoid":
         return None
     found = probabilities(both_classes(flat, head), head)
     return None if found is None else explained_sum(found, neurons)
+
+
+def region_parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a region, and its positions as a boolean array."""
+    return np.flatnonzero(mask.reshape(-1, mask.shape[-1]).any(0)), np.asarray(mask.any(-1))
+
+
+def _flat(logits: np.ndarray) -> np.ndarray:
+    """The logits as float64 of shape `(batch, outputs)`, also of an empty batch."""
+    return logits.reshape(len(logits), int(np.prod(logits.shape[1:]))).astype(np.float64)

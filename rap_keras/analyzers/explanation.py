@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rap_keras.analyzers.explained import explained_probabilities, explained_sum
+from rap_keras.analyzers.explained import explained_probabilities, explained_sum, region_parts
 from rap_keras.errors import InputError
 from rap_keras.support.files import replacing, save_npz
 from rap_keras.support.text import counted
@@ -110,11 +110,14 @@ class Explanation:
         gets a softmax if `labels` shows that they are classes. None for a regression or a region, or if
         all neurons are explained.
         """
-        if self.neurons is None or self.reference_output:
-            return None
-        if self.head is None and self.labels is None:
+        if self.neurons is None or self.reference_output or not self._has_classes:
             return None
         return explained_probabilities(self.logits, self.neurons, self.head)
+
+    @property
+    def _has_classes(self) -> bool:
+        """Whether the outputs are known to be classes: without head and names, they may be values."""
+        return self.head is not None or self.labels is not None
 
     @property
     def is_binary(self) -> bool:
@@ -149,7 +152,7 @@ class Explanation:
 
     def _region(self, mask: np.ndarray) -> tuple[str, str]:
         """A region in words."""
-        classes, positions = _parts(mask)
+        classes, positions = region_parts(mask)
         count = int(positions.sum())
         where = "" if positions.all() else f" at {counted(count, 'position')}"
         if mask.ndim > 1 and len(classes) == 1:
@@ -175,18 +178,20 @@ class Explanation:
             if self.neurons is not None:
                 neurons = self.neurons[k].tolist()
             if self.neurons is not None and self.neurons.dtype == bool:
-                classes, positions = _parts(self.neurons[k])
+                classes, positions = region_parts(self.neurons[k])
                 neurons = [int(one) for one in classes]
                 if len(neurons) == self.neurons.shape[-1] > 1:
                     neurons = "all"
                 neurons = neurons[0] if len(neurons) == 1 else neurons
                 where = {} if positions.all() else {"positions": int(positions.sum())}
-            found.append(
-                {"neuron": neurons, "class": self._label(neurons), **where}
-                | {"logit": logits.tolist()}
-                | {"probability": None if chances is None else chances[k].tolist()}
-                | {"relevance_sum": sums[k].tolist()}
-            )
+            one = {
+                "neuron": neurons,
+                "class": self._label(neurons),
+                **where,
+                "logit": logits.tolist(),
+            }
+            one["probability"] = None if chances is None else chances[k].tolist()
+            found.append(one | {"relevance_sum": sums[k].tolist()})
         return found
 
     @property
@@ -306,7 +311,7 @@ class Explanation:
 
     def _called(self, neuron: int) -> str:
         label = self._label(neuron)
-        word = "output" if self.head is None and self.labels is None else "class"
+        word = "class" if self._has_classes else "output"
         return f"{word} {neuron}" + (f" ({label})" if label not in (None, str(neuron)) else "")
 
     def _maps(self) -> np.ndarray:
@@ -337,11 +342,6 @@ def _each(relevance: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(relevance, list | tuple):
         return type(relevance)(map(function, relevance))
     return function(relevance)
-
-
-def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes of a region, and its positions as a boolean array."""
-    return np.flatnonzero(mask.reshape(-1, mask.shape[-1]).any(0)), np.asarray(mask.any(-1))
 
 
 def _shapes(relevance: Any) -> str:
