@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
 
 from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
@@ -11,6 +10,9 @@ from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, fo
 from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
 from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
+
+# The cells of a method for some columns and one part of the summary.
+Cells = Callable[[Json, Sequence[Column], str], list[str]]
 
 MOST_NEEDED = 10_000
 """Larger numbers of needed images are not written out."""
@@ -59,7 +61,7 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
 
 
 def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) -> Iterator[Block]:
-    table = _rows(summary, compared, "differences", _p_values)
+    table = _rows(summary, compared, "differences", _of_tests(_p_value))
     if all(cell == UNDEFINED for row in (*table.rows, *table.controls) for cell in row[1:]):
         return
     reference = summary["reference"]
@@ -75,21 +77,16 @@ def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) ->
         f"The matched-pairs rank-biserial correlation: 1 if the value of a method is larger than that "
         f"of {reference} on every image, -1 if it is smaller on every image."
     )
-    yield _rows(summary, compared, "differences", _effect_sizes)
+    yield _rows(summary, compared, "differences", _of_tests(_effect_size))
     yield Heading(f"Table {next(numbers)}. Tests of the differences: images needed")
     yield Paragraph(
         "The number of images needed to detect a difference with this mean and spread at the 0.05 level "
         "with probability 0.8."
     )
-    yield _rows(summary, compared, "differences", _images_needed)
+    yield _rows(summary, compared, "differences", _of_tests(_images_needed))
 
 
-def _rows(
-    summary: Json,
-    columns: Sequence[Column],
-    part: str,
-    cells: Callable[[Json, Sequence[Column], str], list[str]],
-) -> Table:
+def _rows(summary: Json, columns: Sequence[Column], part: str, cells: Cells) -> Table:
     """A table of the methods, and the controls below them, that have this part of the summary."""
     rows: dict[bool, list[list[str]]] = {False: [], True: []}
     for title, method in summary["methods"].items():
@@ -106,28 +103,26 @@ def _estimates(method: Json, columns: Sequence[Column], part: str) -> list[str]:
     return [format_estimate(e["value"], e["standard_error"], s, signed) for e, s in entries]
 
 
-def _tested(method: Json, columns: Sequence[Column], part: str) -> list[Json | None]:
-    """The entry of each column; None if it has no test."""
-    entries = [method[part][column.quantity] for column in columns]
-    return [None if entry["p_value"] is None else entry for entry in entries]
+def _of_tests(show: Callable[[Json], str]) -> Cells:
+    """The cells that show a part of each test; undefined if there is no test."""
+
+    def cells(method: Json, columns: Sequence[Column], part: str) -> list[str]:
+        entries = [method[part][column.quantity] for column in columns]
+        return [UNDEFINED if entry["p_value"] is None else show(entry) for entry in entries]
+
+    return cells
 
 
-def _p_values(*chosen: Any) -> list[str]:
-    return [
-        UNDEFINED if entry is None else format_p(entry["p_value"]).removeprefix("= ")
-        for entry in _tested(*chosen)
-    ]
+def _p_value(entry: Json) -> str:
+    return format_p(entry["p_value"]).removeprefix("= ")
 
 
-def _effect_sizes(*chosen: Any) -> list[str]:
-    return [UNDEFINED if e is None else f"{e['effect_size']:+.2f}" for e in _tested(*chosen)]
+def _effect_size(entry: Json) -> str:
+    return f"{entry['effect_size']:+.2f}"
 
 
-def _images_needed(*chosen: Any) -> list[str]:
-    return [UNDEFINED if e is None else _needed(e["images_needed"]) for e in _tested(*chosen)]
-
-
-def _needed(images: int | None) -> str:
+def _images_needed(entry: Json) -> str:
+    images = entry["images_needed"]
     return f"> {MOST_NEEDED}" if images is None or images > MOST_NEEDED else str(images)
 
 
