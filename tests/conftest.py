@@ -70,21 +70,24 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
     yield
     if resident() > max(LARGE, _kept[0] + 5 * GROWTH):
         forget_gradients()
-        gc.collect()
-        trim()
-        _kept[0] = resident()
+        free()
     if nextitem is not None and nextitem.path == item.path:
         return
     for value in vars(item.module).values():
         if hasattr(value, "cache_clear") and value.__module__ == item.module.__name__:
             value.cache_clear()
     if resident() > _kept[0] + GROWTH:
-        gc.collect()
-        trim()
-        _kept[0] = resident()
+        free()
 
 
 _kept = [0]
+
+
+def free() -> None:
+    """Collects what nothing refers to, and keeps in mind how much memory stays."""
+    gc.collect()
+    trim()
+    _kept[0] = resident()
 
 
 def forget_gradients() -> None:
