@@ -3,8 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.inputs.bounds import Bounds, boxes
 from rap_keras.inputs.contrast import Contrast
@@ -13,8 +12,8 @@ from rap_keras.network.graph import Graph, Node
 from rap_keras.propagate import Record, backward, compute, forward, relevance_dtype, share
 from rap_keras.rules import facts_of
 
-Start = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-Steps = Sequence[tuple[Node, list[tf.Tensor], list[tf.Tensor]]]
+Start = Callable[[ops.Tensor, ops.Tensor], ops.Tensor]
+Steps = Sequence[tuple[Node, list[ops.Tensor], list[ops.Tensor]]]
 
 
 class Propagation:
@@ -41,19 +40,19 @@ class Propagation:
         self._bounds = bounds
         self._rules = {node.name: rule for node, rule in self.table.rows}
 
-    def forward(self, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[Record]]:
+    def forward(self, inputs: Sequence[ops.Tensor]) -> tuple[ops.Tensor, list[Record]]:
         """The logits, and the record of each node."""
         logits, records = forward(self.graph, inputs)
-        return tf.cast(logits, relevance_dtype(logits.dtype)), records
+        return ops.cast(logits, relevance_dtype(logits.dtype)), records
 
     def backward(
-        self, records: Sequence[Record], inputs: Sequence[tf.Tensor], start: tf.Tensor
-    ) -> tuple[Mapping[int, tf.Tensor], Steps]:
+        self, records: Sequence[Record], inputs: Sequence[ops.Tensor], start: ops.Tensor
+    ) -> tuple[Mapping[int, ops.Tensor], Steps]:
         """The relevance of every slot and of each node, from the relevance of the logits."""
         box = boxes(self.graph, inputs, self._bounds)
         return backward(self.graph, self.table, records, box, start)
 
-    def share(self, node: Node, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def share(self, node: Node, tensors: Sequence[ops.Tensor]) -> list[ops.Tensor]:
         """The relevance of a node's inputs.
 
         Args:
@@ -65,7 +64,7 @@ class Propagation:
         xs, relevances, inputs = tensors[:n], tensors[n : n + m], tensors[n + m :]
         _, record = compute(self.graph, node, xs)
         box = boxes(self.graph, inputs, self._bounds) if inputs else {}
-        relevances = [tf.cast(r, relevance_dtype(r.dtype)) for r in relevances]
+        relevances = [ops.cast(r, relevance_dtype(r.dtype)) for r in relevances]
         rule = self._rules[node.name]
         assert rule is not None  # Composite.assign raises an error otherwise
         return share(self.graph, record, rule, box, relevances)
@@ -76,7 +75,7 @@ class Propagation:
         return rule is not None and "box" in facts_of(rule, {"box"})
 
 
-def started(logits: tf.Tensor, target: Target, start: Start) -> tf.Tensor:
+def started(logits: ops.Tensor, target: Target, start: Start) -> ops.Tensor:
     """The relevance of the logits.
 
     Args:
@@ -89,26 +88,26 @@ def started(logits: tf.Tensor, target: Target, start: Start) -> tf.Tensor:
     return contrasted(start(logits, selected), logits, selected, target.contrast)
 
 
-def only_selected(logits: tf.Tensor, selected: tf.Tensor) -> tf.Tensor:
+def only_selected(logits: ops.Tensor, selected: ops.Tensor) -> ops.Tensor:
     """The start of gradients: 1 at the explained neurons, 0 elsewhere."""
     return selected
 
 
-def select(logits: tf.Tensor, target: Target) -> tf.Tensor:
+def select(logits: ops.Tensor, target: Target) -> ops.Tensor:
     """1 at the neurons that are explained, 0 elsewhere; the shape of the logits."""
     if target.kind == "region":
-        return tf.where(target.index, tf.ones_like(logits), tf.zeros_like(logits))
-    if target.kind == "all" or logits.shape.rank == 1:
-        return tf.ones_like(logits)
+        return ops.where(target.index, ops.ones_like(logits), ops.zeros_like(logits))
+    if target.kind == "all" or len(logits.shape) == 1:
+        return ops.ones_like(logits)
     neurons = target.index
     if target.kind == "largest":
-        neurons = tf.argmax(logits, -1, output_type=tf.int32)
-    return tf.one_hot(neurons, tf.shape(logits)[-1], dtype=logits.dtype)
+        neurons = ops.argmax(logits, -1)
+    return ops.one_hot(neurons, ops.shape(logits)[-1], dtype=logits.dtype)
 
 
 def contrasted(
-    start: tf.Tensor, logits: tf.Tensor, selected: tf.Tensor, contrast: Contrast
-) -> tf.Tensor:
+    start: ops.Tensor, logits: ops.Tensor, selected: ops.Tensor, contrast: Contrast
+) -> ops.Tensor:
     """The explained neurons against the others at the same position: |s_c| e_c - sum_k |s_c| w_k e_k.
 
     Args:
@@ -126,11 +125,11 @@ def contrasted(
         return start
     others = 1 - selected
     if isinstance(contrast, tuple):
-        wanted = tf.reduce_max(tf.one_hot(contrast, tf.shape(logits)[-1], dtype=logits.dtype), 0)
+        wanted = ops.max(ops.one_hot(contrast, ops.shape(logits)[-1], dtype=logits.dtype), 0)
         others *= wanted
     weights = others
     if contrast == "softmax":
-        weights *= tf.nn.softmax(tf.where(others > 0, logits, logits.dtype.min))
-    total = tf.reduce_sum(weights, -1, keepdims=True)
-    size = tf.abs(start) * tf.cast(total > 0, start.dtype)
-    return size - tf.math.divide_no_nan(weights, total) * tf.reduce_sum(size, -1, keepdims=True)
+        weights *= ops.softmax(ops.where(others > 0, logits, ops.lowest(logits.dtype)))
+    total = ops.sum(weights, -1, keepdims=True)
+    size = ops.abs(start) * ops.cast(total > 0, start.dtype)
+    return size - ops.divide_no_nan(weights, total) * ops.sum(size, -1, keepdims=True)

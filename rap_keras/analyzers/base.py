@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.batching import Batches, side_by_side
 from rap_keras.analyzers.binary import CLASSES, BinaryAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport
@@ -21,6 +21,7 @@ from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.backends.network import not_finite
 from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
+from rap_keras.inputs.batches import batches, is_stream
 from rap_keras.inputs.regions import is_region
 from rap_keras.inputs.samples import Pack, refuse_single_samples, refuse_targets_of_each
 from rap_keras.inputs.target import (
@@ -127,8 +128,9 @@ class Analyzer(BinaryAnalyzer):
 
         Args:
             x: Samples as the model takes them: an array or tensor of shape (batch, ...), or a list or
-                dict of them for several inputs. Also a batched `tf.data.Dataset`, with one target for
-                all; of pairs, the first element is used.
+                dict of them for several inputs. Also any iterable of batches, with one target for all:
+                a batched `tf.data.Dataset`, a PyTorch DataLoader, a `keras.utils.PyDataset` or a
+                generator; of pairs, the first element is used.
             target: What to explain. None: the class with the largest logit of each sample (see
                 `neuron_selection_mode`). A class for all samples, or an array with one per sample: as
                 numbers, as names if the model has class names, or as one-hot rows of floats. An array
@@ -144,7 +146,7 @@ class Analyzer(BinaryAnalyzer):
 
         Returns:
             The relevance of every element: an array of the shape of x, or `(batch, k, ...)` for k
-            classes per sample. A list or dict for several inputs. For a dataset, an iterator over the
+            classes per sample. A list or dict for several inputs. For an iterable, an iterator over the
             maps of each batch.
 
         Raises:
@@ -157,7 +159,7 @@ class Analyzer(BinaryAnalyzer):
             (2, 64, 64, 3)
         """
         explained = self.explain(x, target, against=against, neuron_selection=neuron_selection)
-        if isinstance(x, tf.data.Dataset):
+        if is_stream(x):
             return (batch.relevance for batch in explained)
         return explained.relevance
 
@@ -177,7 +179,7 @@ class Analyzer(BinaryAnalyzer):
             neuron_selection: As in `analyze`.
 
         Returns:
-            An `Explanation`, which can also be plotted and saved. For a dataset, an iterator over the
+            An `Explanation`, which can also be plotted and saved. For an iterable, an iterator over the
             explanations of each batch.
 
         Raises:
@@ -191,11 +193,11 @@ class Analyzer(BinaryAnalyzer):
             ((2, 64, 64, 3), (2, 10), [7, 3])
         """
         target = first_given(target, neuron_selection)
-        if isinstance(x, tf.data.Dataset):
+        if is_stream(x):
             refuse_single_samples(x, self._network.inputs)
             refuse_targets_of_each(target, self._output_shape)
-            firsts = (e[0] if isinstance(e, tuple) else e for e in x)
-            return (self.explain(first, target, against=against) for first in firsts)
+            each, _ = batches(x, self.batch_size)
+            return (self.explain(batch, target, against=against) for batch in each)
         arrays, pack = self._read(x)
         wanted = self._read_target(arrays, target, against)
         found = self._explained_classes(arrays, wanted)
@@ -304,7 +306,7 @@ class Analyzer(BinaryAnalyzer):
         return self._graph.shapes[self._graph.output][1:]
 
     def _dtype(self, dtype: Any) -> Any:
-        return relevance_dtype(dtype).as_numpy_dtype
+        return ops.numpy_dtype(relevance_dtype(dtype))
 
     def _refuse_overflow(self, maps: list[np.ndarray], logits: np.ndarray | None = None) -> None:
         # Rules may turn NaN into 0. A logit of -inf marks a class that is masked out.
@@ -313,17 +315,19 @@ class Analyzer(BinaryAnalyzer):
             values = ((w.path, keras.ops.convert_to_numpy(w)) for w in self.model.weights)
             raise not_finite(values)
 
-    def _explaining(self, inputs: list[tf.Tensor], target: Target) -> dict[str, Any]:
+    def _explaining(self, inputs: list[ops.Tensor], target: Target) -> dict[str, Any]:
         maps, logits = self._maps(inputs, target)
         return {"logits": logits, "maps": maps}
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
         """The relevance of each input, and the logits."""
         raise NotImplementedError
 
-    def _logits(self, inputs: list[tf.Tensor], target: Target | None = None) -> tf.Tensor:
+    def _logits(self, inputs: list[ops.Tensor], target: Target | None = None) -> ops.Tensor:
         logits, _ = forward(self._graph, inputs)
-        return tf.cast(logits, relevance_dtype(logits.dtype))
+        return ops.cast(logits, relevance_dtype(logits.dtype))
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.backends.keras3.network import Keras3Network
 from rap_keras.backends.network import Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target
 
-Compute = Callable[[list[tf.Tensor], Target], Any]
+Compute = Callable[[list[ops.Tensor], Target], Any]
 
 
 class Batches:
@@ -54,7 +54,7 @@ class Batches:
                 run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
                 for chunk in as_batches(size, self._size)
             ]
-        except tf.errors.InvalidArgumentError as error:
+        except ops.ERRORS as error:
             unknown = sorted(set(re.findall(r"(\w+) \(No registered .* for XLA", str(error))))
             if not self._jit_compile or not unknown:
                 raise
@@ -63,26 +63,24 @@ class Batches:
                 f"{', '.join(unknown)}: leave jit_compile=False."
             ) from None
         if len(parts) > 1:
-            parts = [tf.nest.map_structure(lambda *p: np.concatenate(p), *parts)]
+            parts = [ops.map_structure(lambda *p: np.concatenate(p), *parts)]
         return side_by_side(parts[0]) if target.kind == "classes" else parts[0]
 
     def _compiled(self, function: Compute, target: Target) -> Run:
         kind = target.at(None)
 
-        def compute(inputs: list[tf.Tensor], index: tf.Tensor) -> Any:
+        def compute(inputs: list[ops.Tensor], index: ops.Tensor) -> Any:
             return function(inputs, kind.at(index))
 
         if target.kind == "classes":  # compiled for one class at a time
-            spec = tf.TensorSpec([None], tf.int32)
+            spec = ops.Spec([None], "int32")
             return self._network.compiled_by_column(compute, spec, self._jit_compile)
-        spec = tf.TensorSpec([None] * target.index.ndim, target.index.dtype)
-        if self._jit_compile:
-            compute = tf.function(compute, autograph=False, jit_compile=True)
-        return self._network.compiled(compute, spec)
+        spec = ops.Spec([None] * target.index.ndim, target.index.dtype)
+        return self._network.compiled(compute, spec, jit_compile=self._jit_compile)
 
 
 def side_by_side(found: list[dict[str, Any]]) -> dict[str, Any]:
     """Joins the results of k classes along axis 1, `(batch, k, ...)`; all have the same logits."""
     parts = [{key: each[key] for key in each if key != "logits"} for each in found]
-    stacked = tf.nest.map_structure(lambda *p: np.stack(p, 1), *parts)
+    stacked = ops.map_structure(lambda *p: np.stack(p, 1), *parts)
     return {"logits": found[0]["logits"]} | stacked

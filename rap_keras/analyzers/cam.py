@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.coarse import read_image_shape, spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
@@ -70,18 +70,20 @@ class _CAMAnalyzer(PropagationAnalyzer):
         if hasattr(self, "_node"):
             self._node = next(n for n in self._graph.nodes if n.name == self._node.name)
 
-    def _centres(self, values: Mapping[int, tf.Tensor]) -> Axes:
+    def _centres(self, values: Mapping[int, ops.Tensor]) -> Axes:
         """The centres of receptive fields; `values` give the sizes that are not fixed in the model."""
 
         def size_of(slot: int) -> tuple[Any, Any]:
             size = self._graph.shapes[slot][1:3]
             if None not in size or slot not in values:
                 return size[0] or 1, size[1] or 1
-            return tuple(tf.unstack(tf.shape(values[slot])[1:3]))
+            return tuple(ops.shape(values[slot])[k] for k in (1, 2))
 
         return centres(self._graph, self._node.outputs[0], size_of)
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
         logits, records = self._propagation.forward(inputs)
         (slot,) = self._node.outputs
         values = dict(zip(self._graph.inputs, inputs, strict=True)) | {
@@ -91,20 +93,20 @@ class _CAMAnalyzer(PropagationAnalyzer):
         }
         placed = None if self.align == "image" else self._centres(values)
         dtype = relevance_dtype(values[slot].dtype)
-        features = tf.cast(values[slot], dtype)
+        features = ops.cast(values[slot], dtype)
 
         start = started(logits, target, self._start(target))
         gradients, _ = self._propagation.backward(records, inputs, start)
         gradient = gradients.get(slot)
-        gradient = tf.zeros_like(features) if gradient is None else tf.cast(gradient, dtype)
-        summed = tf.reduce_sum(self._weights(features, gradient) * features, -1)
-        kept = tf.nn.relu(summed) if self.relu else summed
+        gradient = ops.zeros_like(features) if gradient is None else ops.cast(gradient, dtype)
+        summed = ops.sum(self._weights(features, gradient) * features, -1)
+        kept = ops.relu(summed) if self.relu else summed
         return [spread(kept, inputs[0], relevance_dtype(inputs[0].dtype), placed)], logits
 
     def _start(self, target: Target) -> Start:
         return only_selected
 
-    def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
         """The weight of each map, or of each feature at each position."""
         raise NotImplementedError
 
@@ -122,8 +124,8 @@ class GradCAMAnalyzer(_CAMAnalyzer):
         (1, 64, 64, 3)
     """
 
-    def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(gradient, PLACES, keepdims=True)
+    def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
+        return ops.mean(gradient, PLACES, keepdims=True)
 
 
 class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
@@ -145,10 +147,10 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
 
     _signed = False
 
-    def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        total = tf.reduce_sum(features, PLACES, keepdims=True)
-        alpha = tf.math.divide_no_nan(tf.ones_like(gradient), 2 + gradient * total)
-        return tf.reduce_sum(alpha * tf.nn.relu(gradient), PLACES, keepdims=True)
+    def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
+        total = ops.sum(features, PLACES, keepdims=True)
+        alpha = ops.divide_no_nan(ops.ones_like(gradient), 2 + gradient * total)
+        return ops.sum(alpha * ops.relu(gradient), PLACES, keepdims=True)
 
 
 class HiResCAMAnalyzer(_CAMAnalyzer):
@@ -171,7 +173,7 @@ class HiResCAMAnalyzer(_CAMAnalyzer):
     ) -> None:
         super().__init__(model, layer, relu, **options)
 
-    def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
         return gradient
 
 
@@ -190,5 +192,5 @@ class LayerCAMAnalyzer(_CAMAnalyzer):
 
     _signed = False
 
-    def _weights(self, features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(gradient)
+    def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
+        return ops.relu(gradient)

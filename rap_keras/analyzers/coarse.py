@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph
 from rap_keras.network.receptive_fields import Axes, Axis
@@ -25,8 +24,8 @@ def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
 
 
 def spread(
-    coarse: tf.Tensor, x: tf.Tensor, dtype: tf.DType, centres: Axes | None = None
-) -> tf.Tensor:
+    coarse: ops.Tensor, x: ops.Tensor, dtype: ops.DType, centres: Axes | None = None
+) -> ops.Tensor:
     """Resizes a map `(batch, rows, columns)` bilinearly to the images and divides it among the channels.
 
     Args:
@@ -40,24 +39,24 @@ def spread(
         The map in the shape of x.
     """
     if centres is None:
-        image = tf.image.resize(coarse[..., None], tf.shape(x)[1:3], "bilinear")
+        image = ops.resize(coarse[..., None], ops.shape(x)[1:3])
     else:
         placed = _placed(
-            _placed(coarse, 1, tf.shape(x)[1], centres[0]), 2, tf.shape(x)[2], centres[1]
+            _placed(coarse, 1, ops.shape(x)[1], centres[0]), 2, ops.shape(x)[2], centres[1]
         )
         image = placed[..., None]
-    channels = tf.ones_like(x, dtype) / tf.cast(tf.shape(x)[3], dtype)
-    return tf.cast(image, dtype) * channels
+    channels = ops.ones_like(x, dtype) / ops.cast(ops.shape(x)[3], dtype)
+    return ops.cast(image, dtype) * channels
 
 
-def _placed(values: tf.Tensor, along: int, pixels: tf.Tensor, cells: Axis) -> tf.Tensor:
+def _placed(values: ops.Tensor, along: int, pixels: ops.Tensor, cells: Axis) -> ops.Tensor:
     """The value at each pixel of an axis: linear between the cells' centres, constant outside."""
-    last = tf.shape(values)[along] - 1
-    places = (tf.cast(tf.range(pixels), tf.float64) - cells.first) / cells.step
-    places = tf.clip_by_value(places, 0, tf.cast(last, tf.float64))
-    low = tf.cast(tf.floor(places), tf.int32)
+    last = ops.shape(values)[along] - 1
+    places = (ops.cast(ops.arange(pixels), "float64") - cells.first) / cells.step
+    places = ops.clip(places, 0, ops.cast(last, "float64"))
+    low = ops.cast(ops.floor(places), "int32")
     shape = [-1 if axis == along else 1 for axis in range(3)]
-    share = tf.reshape(tf.cast(places - tf.floor(places), values.dtype), shape)
-    below = tf.gather(values, low, axis=along)
-    above = tf.gather(values, tf.minimum(low + 1, last), axis=along)
+    share = ops.reshape(ops.cast(places - ops.floor(places), values.dtype), shape)
+    below = ops.take(values, low, axis=along)
+    above = ops.take(values, ops.minimum(low + 1, last), axis=along)
     return below + share * (above - below)

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.inputs.target import Target
 from rap_keras.propagate import relevance_dtype
@@ -26,8 +26,10 @@ class InputAnalyzer(Analyzer):
         True
     """
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
-        return [tf.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+        return [ops.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
 
 
 class RandomAnalyzer(Analyzer):

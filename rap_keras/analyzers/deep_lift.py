@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.composites.composite import Composite
@@ -75,35 +75,35 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         self._warn_of_delta(found.pop("delta"), found.pop("size"), found["logits"])
         return found
 
-    def _explaining(self, inputs: list[tf.Tensor], target: Target) -> dict[str, Any]:
+    def _explaining(self, inputs: list[ops.Tensor], target: Target) -> dict[str, Any]:
         references = [
-            tf.broadcast_to(tf.cast(r, x.dtype), tf.shape(x)) if has else x
+            ops.broadcast_to(ops.cast(r, x.dtype), ops.shape(x)) if has else x
             for r, x, has in zip(self._references, inputs, self._differentiable, strict=True)
         ]
-        pairs = [tf.concat(pair, 0) for pair in zip(inputs, references, strict=True)]
+        pairs = [ops.concatenate(pair, 0) for pair in zip(inputs, references, strict=True)]
         both, records = self._propagation.forward(pairs)
-        logits, at_reference = tf.split(both, 2)
+        logits, at_reference = ops.split(both, 2)
         start = started(logits, target, self._start(target))
-        starts = tf.concat([start] * 2, 0)
+        starts = ops.concatenate([start] * 2, 0)
         relevance, _ = self._propagation.backward(records, pairs, starts)
         maps = []
         for multipliers, x, r in zip(
             self._at_inputs(relevance, pairs, target), inputs, references, strict=True
         ):
-            first, second = tf.split(multipliers, 2)
-            difference = tf.cast(x, multipliers.dtype) - tf.cast(r, multipliers.dtype)
+            first, second = ops.split(multipliers, 2)
+            difference = ops.cast(x, multipliers.dtype) - ops.cast(r, multipliers.dtype)
             maps.append((first + second) / 2 * difference)
         return {"logits": logits, "maps": maps} | _missed(maps, start, logits, at_reference)
 
 
 def _missed(
-    maps: list[tf.Tensor], start: tf.Tensor, logits: tf.Tensor, at_reference: tf.Tensor
-) -> dict[str, tf.Tensor]:
+    maps: list[ops.Tensor], start: ops.Tensor, logits: ops.Tensor, at_reference: ops.Tensor
+) -> dict[str, ops.Tensor]:
     """The errors of the sums and the sizes of the logits, each of shape `(batch,)`."""
-    sums = tf.add_n([total(tf.cast(m, tf.float64)) for m in maps])
-    expected = tf.math.multiply_no_nan(logits - at_reference, start)
-    sizes = tf.abs(logits) + tf.abs(at_reference)
-    explained = tf.math.multiply_no_nan(sizes, tf.abs(start))
-    size = tf.maximum(total(explained), tf.reduce_max(sizes, list(range(1, sizes.shape.rank))))
-    delta = sums - total(tf.cast(expected, tf.float64))
-    return {"delta": delta, "size": tf.cast(size, tf.float64)}
+    sums = ops.add_n([total(ops.cast(m, "float64")) for m in maps])
+    expected = ops.multiply_no_nan(logits - at_reference, start)
+    sizes = ops.abs(logits) + ops.abs(at_reference)
+    explained = ops.multiply_no_nan(sizes, ops.abs(start))
+    size = ops.maximum(total(explained), ops.max(sizes, list(range(1, len(sizes.shape)))))
+    delta = sums - total(ops.cast(expected, "float64"))
+    return {"delta": delta, "size": ops.cast(size, "float64")}

@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
@@ -79,7 +79,7 @@ class DifferentiatingAnalyzer(Analyzer):
         """For each input, whether the output can be differentiated by it."""
         reached = _reached(self._graph)
         return [
-            slot in reached and tf.as_dtype(spec.dtype).is_floating
+            slot in reached and ops.is_floating(spec.dtype)
             for slot, spec in zip(self._graph.inputs, self._network.inputs, strict=True)
         ]
 
@@ -100,4 +100,4 @@ def _reached(graph: Graph) -> set[int]:
 
 def _counts(node: Node) -> bool:
     dtype = getattr(node.layer, "dtype", "float32") if is_a(node.layer, {"Cast"}) else "float32"
-    return is_a(node.layer, _COUNTING) or not tf.as_dtype(dtype).is_floating
+    return is_a(node.layer, _COUNTING) or not ops.is_floating(dtype)

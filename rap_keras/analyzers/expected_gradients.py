@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, refuse_masked
@@ -57,8 +57,8 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         self.seed = seed
         shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
         self.background = _read_background(background, shapes)
-        dtype = tf.as_dtype(self._network.inputs[0].dtype)
-        if dtype.is_floating:
+        dtype = self._network.inputs[0].dtype
+        if ops.is_floating(dtype):
             as_dtype(self.background, dtype, "background")
 
     @classmethod

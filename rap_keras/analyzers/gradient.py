@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
@@ -46,8 +46,10 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     def _start(self, target: Target) -> Start:
         return only_selected
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
-        after = {None: tf.identity, "abs": tf.abs, "square": tf.square}[self.postprocess]
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+        after = {None: ops.identity, "abs": ops.abs, "square": ops.square}[self.postprocess]
         gradients, logits = super()._maps(inputs, target)
         return [after(g) for g in gradients], logits
 
@@ -72,9 +74,11 @@ class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
     def _start(self, target: Target) -> Start:
         return only_selected
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
         gradients, logits = super()._maps(inputs, target)
-        return [tf.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
+        return [ops.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
 
 
 _SIGNED = 'use "input_t_gradient"'

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.registry import read_method
 from rap_keras.composites import lrp
@@ -158,7 +158,7 @@ class LRPAnalyzer(PropagationAnalyzer):
         if not (self._preset and self._preset.deep_taylor):
             return super()._start(target)
         # Deep Taylor decomposition explains functions that are not negative.
-        return lambda logits, selected: tf.nn.relu(logits * selected)
+        return lambda logits, selected: ops.relu(logits * selected)
 
     def options(self) -> dict[str, Any]:
         """JSON-serialisable options that recreate this analyzer."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.inputs.target import Target
 from rap_keras.patterns.composite import PatternComposite, PatternOptions
@@ -60,8 +60,8 @@ class _PatternAnalyzer(PropagationAnalyzer):
         return lambda logits, selected: start(logits * selected, mode, projects)
 
     def _at_inputs(
-        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor], target: Target
-    ) -> list[tf.Tensor]:
+        self, relevance: Mapping[int, ops.Tensor], inputs: list[ops.Tensor], target: Target
+    ) -> list[ops.Tensor]:
         maps = super()._at_inputs(relevance, inputs, target)
         if not self._projects(target) or not self._graph.bottlenecks.issuperset(self._graph.inputs):
             return maps

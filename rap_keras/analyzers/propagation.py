@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.conservation import ConservationReport, Row
 from rap_keras.composites.composite import Composite, RuleTable
@@ -197,7 +197,7 @@ class PropagationAnalyzer(Analyzer):
             return self._of_one_class(wanted.index), arrays, of_logit
         return self, arrays, wanted
 
-    def _propagate(self, inputs: list[tf.Tensor], target: Target) -> Any:
+    def _propagate(self, inputs: list[ops.Tensor], target: Target) -> Any:
         propagation = self._propagation_to(target)
         logits, records = propagation.forward(inputs)
         start = started(logits, target, self._start(target))
@@ -206,28 +206,30 @@ class PropagationAnalyzer(Analyzer):
 
     def _start(self, target: Target) -> Start:
         """A function of the logits and of 1 at the explained neurons: the relevance of the logits."""
-        return tf.multiply
+        return ops.multiply
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
         relevance, _, logits = self._propagate(inputs, target)
         return self._at_inputs(relevance, inputs, target), logits
 
     def _at_inputs(
-        self, relevance: Mapping[int, tf.Tensor], inputs: list[tf.Tensor], target: Target
-    ) -> list[tf.Tensor]:
+        self, relevance: Mapping[int, ops.Tensor], inputs: list[ops.Tensor], target: Target
+    ) -> list[ops.Tensor]:
         """The relevance of the inputs; 0 if the output does not depend on an input."""
         return [
             (
-                tf.cast(relevance[slot], relevance_dtype(x.dtype))
-                if x.dtype.is_floating
+                ops.cast(relevance[slot], relevance_dtype(x.dtype))
+                if ops.is_floating(x.dtype)
                 else relevance[slot]
             )
             if slot in relevance
-            else tf.zeros_like(x, dtype=relevance_dtype(x.dtype))
+            else ops.zeros_like(x, dtype=relevance_dtype(x.dtype))
             for slot, x in zip(self._graph.inputs, inputs, strict=True)
         ]
 
-    def _layers(self, inputs: list[tf.Tensor], target: Target) -> dict[str, list[tf.Tensor]]:
+    def _layers(self, inputs: list[ops.Tensor], target: Target) -> dict[str, list[ops.Tensor]]:
         relevance, steps, _ = self._propagate(inputs, target)
         at_inputs = self._at_inputs(relevance, inputs, target)
         result = {name: [r] for name, r in zip(self._graph.input_names, at_inputs, strict=True)}
@@ -240,7 +242,7 @@ class PropagationAnalyzer(Analyzer):
             node.name: [shapes[slot] for slot in node.outputs] for node in self._graph.nodes
         }
 
-    def _sums(self, inputs: list[tf.Tensor], target: Target) -> dict[str, list[tf.Tensor]]:
+    def _sums(self, inputs: list[ops.Tensor], target: Target) -> dict[str, list[ops.Tensor]]:
         relevance, steps, _ = self._propagate(inputs, target)
         constants = self._graph.constants
         sharing = [
@@ -248,7 +250,7 @@ class PropagationAnalyzer(Analyzer):
             for node, out, into in steps
             if not constants.issuperset(node.inputs)
         ]
-        size = tf.shape(inputs[0])[0]
+        size = ops.shape(inputs[0])[0]
         result = {str(k): _three_sums(out, into, size) for k, (out, into) in enumerate(sharing)}
         start = [relevance[self._graph.output]]
         return result | {
@@ -256,22 +258,24 @@ class PropagationAnalyzer(Analyzer):
         }
 
 
-def _three_sums(given: list[tf.Tensor], taken: list[tf.Tensor], size: tf.Tensor) -> list[tf.Tensor]:
+def _three_sums(
+    given: list[ops.Tensor], taken: list[ops.Tensor], size: ops.Tensor
+) -> list[ops.Tensor]:
     """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,)."""
 
-    def summed(tensors: list[tf.Tensor]) -> tf.Tensor:
-        return tf.add_n([tf.reduce_sum(_by_sample(t, size), 1) for t in tensors])
+    def summed(tensors: list[ops.Tensor]) -> ops.Tensor:
+        return ops.add_n([ops.sum(_by_sample(t, size), 1) for t in tensors])
 
-    return [summed(given), summed(taken), summed([tf.abs(t) for t in taken])]
+    return [summed(given), summed(taken), summed([ops.abs(t) for t in taken])]
 
 
-def _by_sample(relevance: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _by_sample(relevance: ops.Tensor, size: ops.Tensor) -> ops.Tensor:
     """Relevance as (batch, all others), wherever the batch axis of a layer is.
 
     Windows of an image may be placed along the first axis; heads and the like before the batch axis.
     """
-    wide = tf.cast(relevance, tf.float64)
+    wide = ops.cast(relevance, "float64")
     axis = batch_axis(relevance.shape) or 0
     if axis:
-        wide = tf.transpose(wide, [axis, *(k for k in range(wide.shape.rank) if k != axis)])
-    return tf.reshape(wide, [size, -1])
+        wide = ops.transpose(wide, [axis, *(k for k in range(len(wide.shape)) if k != axis)])
+    return ops.reshape(wide, [size, -1])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.explanation import explained_sum
@@ -62,7 +62,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         refuse_masked(given, "reference_inputs")
         self._references = read_references(given, shapes)
         for reference, spec in zip(self._references, self._network.inputs, strict=True):
-            if tf.as_dtype(spec.dtype).is_floating:
+            if ops.is_floating(spec.dtype):
                 as_dtype(reference, spec.dtype, "reference_inputs")
 
     def _reference_of(self, arrays: list[np.ndarray]) -> list[np.ndarray]:

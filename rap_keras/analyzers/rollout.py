@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.coarse import read_image_shape, spread
 from rap_keras.inputs.target import Target
@@ -42,7 +42,9 @@ class AttentionRolloutAnalyzer(Analyzer):
         self._attention = find_attention(self._graph)
         read_image_shape(self._graph, self.name)
 
-    def _maps(self, inputs: list[tf.Tensor], target: Target) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def _maps(
+        self, inputs: list[ops.Tensor], target: Target
+    ) -> tuple[list[ops.Tensor], ops.Tensor]:
         (x,), found = inputs, self._attention
         logits, records = forward(self._graph, inputs)
         values = {
@@ -51,29 +53,29 @@ class AttentionRolloutAnalyzer(Analyzer):
             for slot, value in zip(record.node.outputs, record.outputs, strict=True)
         }
         dtype = relevance_dtype(x.dtype)
-        batch, tokens = tf.shape(x)[0], found.tokens
+        batch, tokens = ops.shape(x)[0], found.tokens
         weights = []
         for name, slot in found.weights.items():
             found.check(name, values[slot].shape)
-            weight = tf.cast(values[slot], dtype)
-            weights.append(tf.reshape(weight, [batch, -1, tokens, tokens]))
+            weight = ops.cast(values[slot], dtype)
+            weights.append(ops.reshape(weight, [batch, -1, tokens, tokens]))
         rolled = _rollout(weights)
         place = found.class_token
-        seen = tf.reduce_mean(rolled, 1) if place is None else rolled[:, place]
+        seen = ops.mean(rolled, 1) if place is None else rolled[:, place]
         rows, columns = found.grid
         patches = seen[:, found.first : found.first + rows * columns]
-        image = spread(tf.reshape(patches, [batch, rows, columns]), x, dtype)
-        logits = tf.cast(logits, relevance_dtype(logits.dtype))
+        image = spread(ops.reshape(patches, [batch, rows, columns]), x, dtype)
+        logits = ops.cast(logits, relevance_dtype(logits.dtype))
         return [image], logits
 
 
-def _rollout(weights: Sequence[tf.Tensor]) -> tf.Tensor:
+def _rollout(weights: Sequence[ops.Tensor]) -> ops.Tensor:
     """The share of each patch in each token, `(batch, tokens, tokens)`; weights have a heads axis."""
-    result: tf.Tensor | None = None
+    result: ops.Tensor | None = None
     for weight in weights:
-        mean = tf.reduce_mean(weight, 1)
-        mixed = (mean + tf.eye(mean.shape[-1], dtype=mean.dtype)) / 2
-        mixed /= tf.reduce_sum(mixed, -1, keepdims=True)
+        mean = ops.mean(weight, 1)
+        mixed = (mean + ops.eye(mean.shape[-1], dtype=mean.dtype)) / 2
+        mixed /= ops.sum(mixed, -1, keepdims=True)
         result = mixed if result is None else mixed @ result
     assert result is not None  # `find_attention` gives at least one
     return result

@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from scipy.special import softmax
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.masked import MaskedAnalyzer, explained_logits
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target, all_neurons
@@ -49,10 +49,10 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
         self._of_features = self._graph  # also for class 0, whose graph may negate the layer
         (self._slot,) = read_layer(self._graph, layer, self.name).outputs
 
-    def _feature_maps(self, inputs: list[tf.Tensor], target: Target) -> tf.Tensor:
+    def _feature_maps(self, inputs: list[ops.Tensor], target: Target) -> ops.Tensor:
         _, records = forward(self._of_features, inputs)
         made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}
-        return tf.cast(made[self._slot], tf.float32)
+        return ops.cast(made[self._slot], "float32")
 
     def _masks(self, features: np.ndarray, image: np.ndarray) -> Iterator[np.ndarray]:
         for chunk in as_batches(features.shape[-1], self.batch_size):
@@ -72,5 +72,5 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
 
 def _resized(maps: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Maps (1, rows, columns, n) at the size of the image, (n, height, width), float64."""
-    resized = tf.image.resize(maps, image.shape[:2], "bilinear").numpy()[0]
+    resized = ops.to_numpy(ops.resize(ops.constant(maps), image.shape[:2]))[0]
     return np.moveaxis(resized, -1, 0).astype(np.float64)

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.inputs.random_samples import RandomSamples, most_telling, sizes_of
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_missing_rows, refuse_unknown_tokens
@@ -132,19 +132,22 @@ class Network(ABC):
         parts = [part for _, part in self._computed_rows]
         return self._build(lambda inputs: [forward(part, inputs)[0] for part in parts], ())
 
-    def compiled(self, function: Callable[..., Any], *others: tf.TensorSpec) -> Run:
+    def compiled(
+        self, function: Callable[..., Any], *others: ops.Spec, jit_compile: bool = False
+    ) -> Run:
         """Compiles a function of the model's inputs at its first call.
 
         Args:
             function: Takes the inputs as a list of tensors and the others, and returns tensors in any
                 structure.
             others: Further arguments after the inputs.
+            jit_compile: As in `Analyzer`.
 
         Returns:
             The same function for arrays. It takes the arrays of one batch, as `read` gives them, and
             the others, and returns arrays. Its first call checks the graph against the model.
         """
-        return self._checking(lambda: self._build(function, others))
+        return self._checking(lambda: self._build(function, others, jit_compile))
 
     def _checking(self, build: Callable[[], Run]) -> Run:
         """A function that is built at its first call, after the check."""
@@ -166,7 +169,7 @@ class Network(ABC):
             yield
         except InputError:
             raise
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
+        except (ValueError, *ops.ERRORS) as error:
             size, number = self._fixed_size(), len(arrays[0])
             if size not in (None, number):
                 raise InputError(
@@ -240,7 +243,7 @@ class Network(ABC):
         ]
         try:
             results = [np.asarray(self._logits_of(batch), np.float64) for batch in batches]
-        except (InputError, ValueError, TypeError, tf.errors.OpError):
+        except (InputError, ValueError, TypeError, *ops.ERRORS):
             return  # the model raises an error for such samples
         first, second, together = results
         if all(
@@ -273,7 +276,12 @@ class Network(ABC):
         """Runs the graph on inputs."""
 
     @abstractmethod
-    def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
+    def _build(
+        self,
+        function: Callable[..., Any],
+        others: Sequence[ops.Spec] = (),
+        jit_compile: bool = False,
+    ) -> Run:
         """Compiles a function of the inputs and the others."""
 
     @abstractmethod
@@ -287,10 +295,10 @@ class Network(ABC):
 
 @contextlib.contextmanager
 def explaining_tokens() -> Iterator[None]:
-    """Turns TensorFlow's error about a missing row of a table into an `InputError`."""
+    """Turns an error about a missing row of a table into an `InputError`."""
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
+    except ops.ERRORS as error:
         found = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
         if not found:
             raise

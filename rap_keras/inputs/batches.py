@@ -1,17 +1,17 @@
 """Data of any kind as batches."""
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.support.images import read_image
 from rap_keras.support.options import read_integer
+from rap_keras.tensors.datasets import cardinality, elements, is_dataset
 
 
 def as_batches(size: int, batch_size: int) -> Iterator[slice]:
@@ -19,21 +19,29 @@ def as_batches(size: int, batch_size: int) -> Iterator[slice]:
     return (slice(start, start + batch_size) for start in range(0, size, batch_size))
 
 
+def is_stream(data: Any) -> bool:
+    """Whether data are batches one after the other, and not the arrays of one call."""
+    if is_dataset(data):
+        return True
+    if hasattr(data, "shape") or isinstance(data, list | tuple | dict | str | int | float):
+        return False
+    return hasattr(data, "__getitem__") or isinstance(data, Iterable)
+
+
 def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
     """Returns the batches of data, and their number if it is known.
 
     Args:
-        data: Arrays, or a list or dict of them for several inputs; a batched `tf.data.Dataset`, or any
-            other iterable of batches. If its elements are tuples (x, y), y is ignored.
+        data: Arrays, or a list or dict of them for several inputs; or any iterable of batches, such as
+            a batched `tf.data.Dataset`, a PyTorch DataLoader, a `keras.utils.PyDataset` or a generator.
+            If its elements are pairs (x, y), y is ignored.
         batch_size: The number of samples in a batch, if the data are arrays.
 
     Raises:
         InputError: The data are none of these, or the batch size is not a positive integer.
     """
-    if isinstance(data, tf.data.Dataset):
-        size = tf.data.experimental.cardinality(data)
-        size = int(size) if tf.executing_eagerly() else -1  # negative if unknown or infinite
-        return map(_first, _elements(data)), size if size >= 0 else None
+    if is_dataset(data):
+        return map(_first, elements(data)), cardinality(data)
     if hasattr(data, "shape") or isinstance(data, list | tuple | dict):
         return _sliced(data, batch_size)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str):
@@ -41,7 +49,7 @@ def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
     if isinstance(data, Iterable) and not isinstance(data, str):
         return map(_first, data), None
     raise InputError(
-        "Expected data to be arrays, a tf.data.Dataset or an iterable of batches, got "
+        "Expected data to be arrays or an iterable of batches, such as a tf.data.Dataset, got "
         f"{type(data).__name__}."
     )
 
@@ -78,12 +86,12 @@ def image_batches(
 def _sliced(data: Any, batch_size: int) -> tuple[Iterator[Any], int]:
     """Returns slices of arrays. Copies one batch at a time, so arrays may be larger than memory."""
     batch_size = read_integer("batch_size", batch_size, 1)
-    parts = tf.nest.flatten(data)
+    parts = ops.flatten(data)
     if not all(hasattr(part, "shape") for part in parts):  # numbers in lists
         return iter([data]), 1
     size = max((len(part) for part in parts if len(part.shape)), default=0)
     chunks = list(as_batches(size, batch_size))
-    return (tf.nest.map_structure(_slicing(chunk), data) for chunk in chunks), len(chunks)
+    return (ops.map_structure(_slicing(chunk), data) for chunk in chunks), len(chunks)
 
 
 def _slicing(chunk: slice) -> Callable[[Any], Any]:
@@ -91,21 +99,7 @@ def _slicing(chunk: slice) -> Callable[[Any], Any]:
 
 
 def _first(element: Any) -> Any:
-    return element[0] if isinstance(element, tuple) else element
-
-
-def _elements(dataset: tf.data.Dataset) -> Iterator[Any]:
-    """Yields the elements of a dataset; as arrays if eager execution is off."""
-    if tf.executing_eagerly():
-        yield from dataset
-        return
-    following = tf.compat.v1.data.make_one_shot_iterator(dataset).get_next()
-    # Not the default session, which has the model's variables.
-    session = tf.compat.v1.Session(graph=tf.nest.flatten(following)[0].graph)
-    with contextlib.closing(session):
-        while True:
-            try:
-                element = session.run(following)
-            except tf.errors.OutOfRangeError:
-                return
-            yield element
+    """The first part of a pair (x, y), which a PyTorch DataLoader gives as a list of tensors."""
+    pair = isinstance(element, list) and len(element) > 1 and not isinstance(element[0], list)
+    loaded = pair and type(element[0]).__module__.partition(".")[0] == "torch"
+    return element[0] if isinstance(element, tuple) or loaded else element

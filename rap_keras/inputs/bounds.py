@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph
 from rap_keras.support.text import shown
 
-Box = dict[int, tuple[tf.Tensor, tf.Tensor]]  # slot => low, high
+Box = dict[int, tuple[ops.Tensor, ops.Tensor]]  # slot => low, high
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
@@ -56,16 +56,16 @@ def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:
             )
 
 
-def boxes(graph: Graph, inputs: Sequence[tf.Tensor], bounds: Any) -> Box:
+def boxes(graph: Graph, inputs: Sequence[ops.Tensor], bounds: Any) -> Box:
     """Returns the bounds of each input: the given ones, or the minimum and maximum of each image."""
     result = {}
     for slot, x in zip(graph.inputs, inputs, strict=True):
         if slot not in graph.images:
             continue
         if bounds is None:
-            axes = list(range(1, x.shape.rank))
-            low, high = (f(x, axes, keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
+            axes = list(range(1, len(x.shape)))
+            low, high = (f(x, axes, keepdims=True) for f in (ops.min, ops.max))
         else:
-            low, high = (tf.cast(tf.convert_to_tensor(b), x.dtype) for b in bounds)
-        result[slot] = (low + tf.zeros_like(x), high + tf.zeros_like(x))
+            low, high = (ops.cast(ops.convert_to_tensor(b), x.dtype) for b in bounds)
+        result[slot] = (low + ops.zeros_like(x), high + ops.zeros_like(x))
     return result

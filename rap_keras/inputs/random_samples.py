@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.network.graph import Graph
 from rap_keras.network.lookups import leading_to, lookups
 
@@ -102,7 +102,7 @@ def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarra
         low, high = 0.0, 1.0 if spread <= 1 else 255.0 / spread
     elif low == high:
         low, high = min(low, 0.0), max(high, 0.0)
-    high = min(low + spread * (high - low), float(tf.as_dtype(dtype).max))
+    high = min(low + spread * (high - low), ops.highest(dtype))
     return np.full_like(value, low), np.full_like(value, high)
 
 

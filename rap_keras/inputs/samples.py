@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.inputs.regions import is_region
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
+from rap_keras.tensors.datasets import is_dataset, shapes
 
 # Layers whose output has the values of the input in another form.
 _RESHAPED = {
@@ -36,7 +37,7 @@ def read_inputs(
         list for several inputs).
     """
     names = list(names)
-    if isinstance(x, tf.data.Dataset):
+    if is_dataset(x):
         raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() accepts datasets.")
     pack: Pack
     if isinstance(x, dict):
@@ -60,20 +61,21 @@ def read_inputs(
     return arrays, pack
 
 
-def refuse_single_samples(dataset: tf.data.Dataset, specs: Sequence[Any]) -> None:
+def refuse_single_samples(dataset: Any, specs: Sequence[Any]) -> None:
     """Raises an error if the elements of a dataset are samples instead of batches.
 
     Args:
-        dataset: Its elements, or the first part of each pair, are the model's inputs.
+        dataset: A `tf.data.Dataset`, whose elements, or the first part of each pair, are the model's
+            inputs. Other data are not checked.
         specs: The model's inputs: objects with a shape.
     """
-    spec = dataset.element_spec
-    parts = tf.nest.flatten(spec[0] if isinstance(spec, tuple) else spec)
-    ranks = [part.shape.rank for part in parts]
-    if ranks == [len(spec.shape) - 1 for spec in specs]:
-        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+    if not is_dataset(dataset):
+        return
+    found = shapes(dataset)
+    if [len(shape) for shape in found] == [len(spec.shape) - 1 for spec in specs]:
         raise InputError(
-            f"Expected a tf.data.Dataset of batches, got one of single samples of shape {shapes}: "
+            "Expected a tf.data.Dataset of batches, got one of single samples of shape "
+            f"{', '.join(map(str, found))}: "
             "batch it, dataset.batch(32)."
         )
 
@@ -95,7 +97,7 @@ def refuse_targets_of_each(target: Any, shape: Sequence[int | None]) -> None:
         each = array.ndim > len(shape)
     if each and len(target) > 1:
         raise InputError(
-            f"Expected one target for all samples of a tf.data.Dataset, got {len(target)}: explain each "
+            f"Expected one target for all samples of a data set, got {len(target)}: explain each "
             "batch in a separate call, with its targets.",
             "target",
         )
@@ -182,7 +184,7 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
     Raises:
         InputError: Values are not finite, or change in this dtype.
     """
-    dtype = tf.as_dtype(dtype).as_numpy_dtype
+    dtype = ops.numpy_dtype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype, copy=False)
     if check_finite and not np.isfinite(array).all():

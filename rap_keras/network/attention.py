@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import (
@@ -142,7 +141,7 @@ def _placed(graph: Graph, before: Sequence[Node], flat: Node) -> tuple[int, int]
 
 def _joined_before(graph: Graph, node: Node, sequence: set[int]) -> int:
     """The number of tokens that a concatenation puts before a sequence."""
-    given = [tf.TensorSpec([1, *graph.shapes[slot][1:]]) for slot in node.inputs]
+    given = [ops.Spec([1, *graph.shapes[slot][1:]]) for slot in node.inputs]
     before = 0
     for part in node.call.operands(given):
         if any(part is spec for spec, s in zip(given, node.inputs, strict=True) if s in sequence):

@@ -1,17 +1,11 @@
-"""Convolutions as linear maps (x, kernel) -> z with a layer's settings, and their gradients.
-
-TensorFlow lacks some of them, or computes them slowly.
-"""
+"""Convolutions as linear maps (x, kernel) -> z with a layer's settings."""
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
+from rap_keras import tensors as ops
 
-from rap_keras.support.devices import uses_onednn
-
-Apply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Apply = Callable[[ops.Tensor, ops.Tensor], ops.Tensor]
 
 
 def channels_first(layer: Any) -> bool:
@@ -21,7 +15,11 @@ def channels_first(layer: Any) -> bool:
 
 def convolution(layer: Any) -> list[tuple[Apply, Any]]:
     """The map of a convolution, grouped or not."""
-    return [(_spatial(layer, _grouped(layer, layer.groups)), layer.kernel)]
+
+    def convolve(x: ops.Tensor, kernel: ops.Tensor, padding: str) -> ops.Tensor:
+        return ops.conv(x, kernel, layer.strides, padding, layer.dilation_rate, layer.groups)
+
+    return [(_spatial(layer, convolve), layer.kernel)]
 
 
 def depthwise(layer: Any) -> list[tuple[Apply, Any]]:
@@ -32,44 +30,18 @@ def depthwise(layer: Any) -> list[tuple[Apply, Any]]:
 
 def separable(layer: Any) -> list[tuple[Apply, Any]]:
     """The two maps of a separable convolution: depthwise, then pointwise."""
-
-    def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.convolution(x, kernel)
-
     return [
         (_spatial(layer, _by_channel(layer)), layer.depthwise_kernel),
-        (_transposing(layer, pointwise), layer.pointwise_kernel),
+        (_transposing(layer, ops.pointwise_conv), layer.pointwise_kernel),
     ]
 
 
 def transposed(layer: Any) -> list[tuple[Apply, Any]]:
     """The map of a transposed convolution."""
-    rank = len(layer.kernel_size)
-    output_padding = layer.output_padding
-    if output_padding is None or isinstance(output_padding, int):
-        output_padding = (output_padding,) * rank
 
-    def length(size: Any, k: int, stride: int, dilation: int, extra: int | None) -> Any:
-        k = (k - 1) * dilation + 1
-        if extra is None:
-            return size * stride + (max(k - stride, 0) if layer.padding == "valid" else 0)
-        return (size - 1) * stride + k + extra - (2 * (k // 2) if layer.padding == "same" else 0)
-
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        sizes = [d or tf.shape(x)[1 + axis] for axis, d in enumerate(x.shape[1:-1])]
-        settings = zip(
-            sizes,
-            layer.kernel_size,
-            layer.strides,
-            layer.dilation_rate,
-            output_padding,
-            strict=True,
-        )
-        shape = tf.stack(
-            [tf.shape(x)[0], *(length(*setting) for setting in settings), kernel.shape[-2]]
-        )
-        return tf.nn.conv_transpose(
-            x, kernel, shape, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
+        return ops.conv_transpose(
+            x, kernel, layer.strides, layer.padding, layer.output_padding, layer.dilation_rate
         )
 
     return [(_transposing(layer, apply), layer.kernel)]
@@ -80,151 +52,30 @@ def _transposing(layer: Any, apply: Apply) -> Apply:
     if not channels_first(layer):
         return apply
 
-    def turned(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        rank = x.shape.rank
-        z = apply(tf.transpose(x, [0, *range(2, rank), 1]), kernel)
-        return tf.transpose(z, [0, rank - 1, *range(1, rank - 1)])
+    def turned(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
+        rank = len(x.shape)
+        z = apply(ops.transpose(x, [0, *range(2, rank), 1]), kernel)
+        return ops.transpose(z, [0, rank - 1, *range(1, rank - 1)])
 
     return turned
 
 
-def _spatial(layer: Any, convolve: Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]) -> Apply:
+def _spatial(layer: Any, convolve: Callable[[ops.Tensor, ops.Tensor, str], ops.Tensor]) -> Apply:
     """Adds Keras' causal padding and the order of axes."""
 
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        padding = layer.padding.upper()
-        if padding == "CAUSAL":
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
+        padding = layer.padding
+        if padding == "causal":
             left = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
-            x = tf.pad(x, [[0, 0], [left, 0], [0, 0]])
-            padding = "VALID"
+            x = ops.pad(x, [[0, 0], [left, 0], [0, 0]])
+            padding = "valid"
         return convolve(x, kernel, padding)
 
     return _transposing(layer, apply)
 
 
-def _grouped(layer: Any, groups: int) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
-    strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
-
-    def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        return tf.nn.convolution(x, kernel, strides, padding, dilations=dilations)
-
-    def unfused(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        z = convolve(x, kernel, padding)
-        # Without oneDNN, TensorFlow tries to fuse it with a bias or ReLU after it, but cannot.
-        return tf.ensure_shape(z, z.shape)
-
-    # On a CPU, TensorFlow has grouped convolutions of sequences and images, but not their gradients.
-    def with_gradient(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        @tf.custom_gradient
-        def convolved(x: tf.Tensor, kernel: tf.Tensor) -> Any:
-            def back(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return _grouped_gradients(x, kernel, s, groups, strides, dilations, padding)
-
-            z = convolve(x, kernel, padding) if groups == 1 else unfused(x, kernel, padding)
-            return z, back
-
-        return convolved(x, kernel)
-
-    # TensorFlow has no grouped convolutions of volumes.
-    def group_by_group(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
-        return tf.concat([convolve(part, part_kernel, padding) for part, part_kernel in parts], -1)
-
-    def whole(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        forward = max(strides) == 1 and _transposed_faster_as_forward(kernel.shape)
-        return (with_gradient if forward else convolve)(x, kernel, padding)
-
-    if groups == 1:
-        return whole
-    return group_by_group if len(strides) == 3 else with_gradient
-
-
-def _transposed_faster_as_forward(kernel_shape: tf.TensorShape) -> bool:
-    """Whether to compute a transposed convolution of stride 1 as an ordinary convolution.
-
-    Without oneDNN, TensorFlow takes up to 2.5 times as long for the transposed one on a CPU
-    (docs/cost.md). With oneDNN, on a GPU, or with few inputs, nothing is gained.
-    """
-    *lengths, inputs, _ = kernel_shape
-    return (
-        len(lengths) == 2
-        and max(lengths) > 1
-        and inputs >= 16
-        and not uses_onednn()
-        and not tf.config.list_logical_devices("GPU")
-    )
-
-
-def _grouped_gradients(
-    x: tf.Tensor,
-    kernel: tf.Tensor,
-    s: tf.Tensor,
-    groups: int,
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    padding: str,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The gradients of s . z with respect to x and the kernel, where z is their grouped convolution.
-
-    Both are (grouped) convolutions again. One is of s, with its values spaced by the strides, and the
-    flipped kernel. The other is of x with s, with the samples and the channels of a group exchanged.
-    """
-    *lengths, inner, outer = kernel.shape
-    rank = len(lengths)
-    reach = (np.array(lengths) - 1) * dilations
-    sizes = tf.shape(x)[1:-1]
-    spread = (tf.shape(s)[1:-1] - 1) * strides + 1  # sizes of s, spaced
-    padded = tf.maximum(spread + reach - sizes, 0) if padding == "SAME" else tf.zeros_like(sizes)
-    before = padded // 2
-
-    turned = tf.reshape(tf.reverse(kernel, range(rank)), [-1, inner, groups, outer // groups])
-    turned = tf.reshape(tf.transpose(turned, [0, 3, 2, 1]), [*lengths, outer // groups, -1])
-    spaced = _spaced(s, strides)
-    ends = tf.stack([reach - before, sizes + before - spread], 1)
-    spaced = tf.pad(spaced, tf.concat([[[0, 0]], ends, [[0, 0]]], 0))
-    spaced.set_shape([None] * (rank + 1) + [outer])
-    by_x = tf.nn.convolution(spaced, turned, 1, "VALID", dilations=dilations)
-    by_x = tf.ensure_shape(by_x, x.shape)
-
-    borders = tf.stack([before, padded - before], 1)
-    x = tf.pad(x, tf.concat([[[0, 0]], borders, [[0, 0]]], 0))
-    x = tf.reshape(x, tf.concat([tf.shape(x)[:-1], [groups, inner]], 0))
-    x = tf.transpose(x, [rank + 2, *range(1, rank + 2), 0])
-    x = tf.reshape(x, tf.concat([tf.shape(x)[:-2], [-1]], 0))
-    s = tf.transpose(s, [*range(1, rank + 1), 0, rank + 1])
-    by_kernel = tf.nn.convolution(x, s, dilations, "VALID", dilations=strides)
-    # If the strides leave a rest of the input, the result is larger than the kernel.
-    by_kernel = by_kernel[(slice(None), *(slice(n) for n in lengths))]
-    by_kernel = tf.transpose(by_kernel, [*range(1, rank + 1), 0, rank + 1])
-    by_kernel = tf.ensure_shape(by_kernel, kernel.shape)
-    return by_x, by_kernel
-
-
-def _spaced(s: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
-    """The values of s with zeros between them, so that their distance is the stride."""
-    rank = len(strides)
-    if max(strides) == 1:
-        return s
-    sizes = tf.shape(s)
-    shape, paddings = [sizes[0]], [(0, 0)]
-    for k, stride in enumerate(strides):
-        shape += [sizes[k + 1], 1]
-        paddings += [(0, 0), (0, stride - 1)]
-    wide = tf.pad(tf.reshape(s, [*shape, s.shape[-1]]), [*paddings, (0, 0)])
-    wide = tf.reshape(wide, tf.concat([sizes[:1], sizes[1:-1] * strides, sizes[-1:]], 0))
-    ends = [slice((sizes[k + 1] - 1) * strides[k] + 1) for k in range(rank)]
-    return wide[(slice(None), *ends)]
-
-
-def _by_channel(layer: Any) -> Callable[[tf.Tensor, tf.Tensor, str], tf.Tensor]:
-    def convolve(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-        strides, dilations = tuple(layer.strides), tuple(layer.dilation_rate)
-        flat = len(strides) == 1  # TensorFlow knows the depthwise convolution of images only.
-        if flat:
-            x, kernel = x[:, tf.newaxis], kernel[tf.newaxis]
-            # It also requires equal strides; along the axis of length one they change nothing.
-            strides, dilations = strides * 2, (1, *dilations)
-        z = tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=dilations)
-        return z[:, 0] if flat else z
+def _by_channel(layer: Any) -> Callable[[ops.Tensor, ops.Tensor, str], ops.Tensor]:
+    def convolve(x: ops.Tensor, kernel: ops.Tensor, padding: str) -> ops.Tensor:
+        return ops.depthwise_conv(x, kernel, layer.strides, padding, layer.dilation_rate)
 
     return convolve

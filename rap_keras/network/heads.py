@@ -1,8 +1,8 @@
 """Whether logits can be explained although other layers follow the final softmax or sigmoid."""
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.network import layer_types
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import HEADS, activation_name, is_a
@@ -72,7 +72,7 @@ def is_increasing(graph: Graph, node: Node) -> bool:
 def _scalar(graph: Graph, node: Node) -> float:
     """The number that an operation takes in addition to its tensor; NaN if it is no single number."""
     shape = graph.shapes[node.inputs[0]]
-    given = tf.TensorSpec([1 if n is None else n for n in shape])
+    given = ops.Spec([1 if n is None else n for n in shape])
     others = [part for part in node.call.operands([given]) if part is not given]
     if len(others) != 1 or others[0] is None or np.size(others[0]) != 1:
         return float("nan")

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network import convolutions, layer_types
 from rap_keras.network.convolutions import Apply, channels_first
 from rap_keras.network.operations import KernelOperation
 
-Scaled = Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor]
+Scaled = Callable[[Any, ops.Tensor, ops.Tensor], ops.Tensor]
 
 
 def _first_or_last(layer: Any, rank: int) -> int:
@@ -85,63 +84,63 @@ def can_fold(layer: Any) -> bool:
     return found is not None and found.output_scaled is not None
 
 
-def along(values: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
+def along(values: ops.Tensor, axis: int, rank: int) -> ops.Tensor:
     """One value per position of an axis, reshaped to broadcast to tensors of a rank."""
-    return tf.reshape(values, [-1] + [1] * (rank - 1 - axis))
+    return ops.reshape(values, [-1] + [1] * (rank - 1 - axis))
 
 
-def affine(layer: Any, dtype: Any) -> tuple[tf.Tensor, tf.Tensor]:
+def affine(layer: Any, dtype: Any) -> tuple[ops.Tensor, ops.Tensor]:
     """The scale and shift of each channel that a BatchNormalization layer applies at inference."""
-    wide = tf.float32 if tf.as_dtype(dtype).size < 4 else dtype  # variances overflow half precision
+    wide = "float32" if ops.itemsize(dtype) < 4 else dtype  # variances overflow half precision
 
-    def value(weight: Any) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(weight), wide)
+    def value(weight: Any) -> ops.Tensor:
+        return ops.cast(ops.convert_to_tensor(weight), wide)
 
-    scale = tf.math.rsqrt(value(layer.moving_variance) + layer.epsilon)
+    scale = ops.rsqrt(value(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         scale = scale * value(layer.gamma)
     shift = -value(layer.moving_mean) * scale
     if layer.center:
         shift = shift + value(layer.beta)
-    return tf.cast(scale, dtype), tf.cast(shift, dtype)
+    return ops.cast(scale, dtype), ops.cast(shift, dtype)
 
 
 def _dense(layer: Any) -> list[tuple[Apply, Any]]:
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(x, kernel) if x.shape.rank == 2 else tf.tensordot(x, kernel, 1)
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
+        return ops.matmul(x, kernel) if len(x.shape) == 2 else ops.tensordot(x, kernel, 1)
 
     return [(apply, layer.kernel)]
 
 
 def _normalization(layer: Any) -> list[tuple[Apply, Any]]:
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return x * along(kernel, _normalized_axis(layer, x.shape.rank), x.shape.rank)
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
+        return x * along(kernel, _normalized_axis(layer, len(x.shape)), len(x.shape))
 
-    dtype = tf.convert_to_tensor(layer.moving_variance).dtype
+    dtype = ops.convert_to_tensor(layer.moving_variance).dtype
     return [(apply, affine(layer, dtype)[0])]
 
 
 def _einsum_dense(layer: Any) -> list[tuple[Apply, Any]]:
-    return [(lambda x, kernel: tf.einsum(layer.equation, x, kernel), layer.kernel)]
+    return [(lambda x, kernel: ops.einsum(layer.equation, x, kernel), layer.kernel)]
 
 
-def _by_column(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+def _by_column(layer: Any, kernel: ops.Tensor, scale: ops.Tensor) -> ops.Tensor:
     return kernel * scale
 
 
-def _by_row(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    return kernel * scale[:, tf.newaxis]
+def _by_row(layer: Any, kernel: ops.Tensor, scale: ops.Tensor) -> ops.Tensor:
+    return kernel * scale[:, None]
 
 
-def _by_multiplier(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    return kernel * tf.reshape(scale, kernel.shape[-2:])  # channels times multipliers
+def _by_multiplier(layer: Any, kernel: ops.Tensor, scale: ops.Tensor) -> ops.Tensor:
+    return kernel * ops.reshape(scale, kernel.shape[-2:])  # channels times multipliers
 
 
-def _by_group(layer: Any, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+def _by_group(layer: Any, kernel: ops.Tensor, scale: ops.Tensor) -> ops.Tensor:
     if layer.groups == 1:
         return _by_row(layer, kernel, scale)
-    by_group = tf.transpose(tf.reshape(scale, [layer.groups, -1]))
-    return kernel * tf.repeat(by_group, kernel.shape[-1] // layer.groups, axis=1)
+    by_group = ops.transpose(ops.reshape(scale, [layer.groups, -1]))
+    return kernel * ops.repeat(by_group, kernel.shape[-1] // layer.groups, axis=1)
 
 
 _COLUMNS, _ROWS, _PAIRS = (-1,), (-2,), (-2, -1)

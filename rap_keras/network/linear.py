@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types
 from rap_keras.network.convolutions import Apply, channels_first
@@ -32,25 +31,25 @@ class Stage:
     """
 
     apply: Apply
-    kernel: tf.Tensor
-    x: tf.Tensor
-    z: tf.Tensor
-    back: Callable[[tf.Tensor], tf.Tensor]
-    bias: tf.Tensor | None = None
+    kernel: ops.Tensor
+    x: ops.Tensor
+    z: ops.Tensor
+    back: Callable[[ops.Tensor], ops.Tensor]
+    bias: ops.Tensor | None = None
     samples: tuple[int, int] = (0, 0)
 
     @property
-    def output(self) -> tf.Tensor:
+    def output(self) -> ops.Tensor:
         """z plus the bias."""
         return self.z if self.bias is None else self.z + self.bias
 
     @property
     def fan_in(self) -> int:
         """The approximate number of inputs of a neuron; 1 if it depends on the sizes of the batch."""
-        elements, channels = self.kernel.shape.num_elements(), self.z.shape[-1]
+        elements, channels = ops.elements(self.kernel.shape), self.z.shape[-1]
         return elements // channels if elements and channels else 1
 
-    def with_kernel(self, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    def with_kernel(self, kernel: ops.Tensor) -> Callable[[ops.Tensor], ops.Tensor]:
         """The same map with other weights."""
         return _with_kernel(self.apply, kernel)
 
@@ -65,30 +64,24 @@ def negated(stage: Stage) -> Stage:
 
 def lowered(stage: Stage, by: float) -> Stage:
     """The map with its bias lowered by a number."""
-    less = tf.cast(-by, stage.z.dtype)
-    bias = tf.fill([stage.z.shape[-1]], less) if stage.bias is None else stage.bias + less
+    less = ops.cast(-by, stage.z.dtype)
+    bias = ops.full([stage.z.shape[-1]], less) if stage.bias is None else stage.bias + less
     return dataclasses.replace(stage, bias=bias)
 
 
-def _with_kernel(apply: Apply, kernel: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+def _with_kernel(apply: Apply, kernel: ops.Tensor) -> Callable[[ops.Tensor], ops.Tensor]:
     return lambda x: apply(x, kernel)
 
 
 def pullback(
-    function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    function: Callable[[ops.Tensor], ops.Tensor], x: ops.Tensor
+) -> tuple[ops.Tensor, Callable[[ops.Tensor], ops.Tensor]]:
     """A differentiable function's value at x, and its transposed derivative there.
 
-    It only records the function; `tf.gradients` would search the whole graph before x at every call.
+    Only the function is differentiated, whatever x was computed from.
     """
-    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
-        tape.watch(x)
-        y = function(x)
-
-    def back(s: tf.Tensor) -> tf.Tensor:
-        return tape.gradient(y, x, s, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-    return y, back
+    (y,), back = ops.vjp(lambda values: [function(values[0])], [x])
+    return y, lambda s: back([s])[0]
 
 
 def is_linear(layer: Any) -> bool:
@@ -101,7 +94,7 @@ def kernels(layer: Any) -> list[Any]:
     return [weights for _, weights in type_of(layer).maps(layer)]
 
 
-def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> list[Stage]:
+def stages(layer: Any, x: ops.Tensor, before: Any = None, after: Any = None) -> list[Stage]:
     """The linear maps that a layer applies one after the other, with their inputs and outputs.
 
     Args:
@@ -130,8 +123,8 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
     if layer_types.is_a(layer, layer_types.NORMALIZATION):
         return [_normalization(layer, x)]
     known = type_of(layer)
-    steps = [(apply, tf.cast(tf.convert_to_tensor(w), x.dtype)) for apply, w in known.maps(layer)]
-    biases: list[tf.Tensor | None] = [None] * len(steps)
+    steps = [(apply, ops.cast(ops.convert_to_tensor(w), x.dtype)) for apply, w in known.maps(layer)]
+    biases: list[ops.Tensor | None] = [None] * len(steps)
     biases[-1] = _bias(layer, x)
     if after is not None:
         assert known.output_scaled is not None  # folding checks can_fold
@@ -146,7 +139,7 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
         apply, kernel = steps[0]
         scale, shift = affine(before, x.dtype)
         # Not a bias of the layer, whose padding adds zeros after the normalization.
-        shifted = apply(tf.ones_like(x) * _spread(shift, layer, x), kernel)
+        shifted = apply(ops.ones_like(x) * _spread(shift, layer, x), kernel)
         biases[0] = shifted if biases[0] is None else shifted + biases[0]
         steps[0] = (apply, known.input_scaled(layer, kernel, scale))
     result = []
@@ -157,24 +150,24 @@ def stages(layer: Any, x: tf.Tensor, before: Any = None, after: Any = None) -> l
     return result
 
 
-def _normalization(layer: Any, x: tf.Tensor) -> Stage:
+def _normalization(layer: Any, x: ops.Tensor) -> Stage:
     scale, shift = affine_of_sample(layer, x)
     z, back = pullback(lambda values: values * scale, x)
-    return Stage(tf.multiply, scale, x, z, back, shift)
+    return Stage(ops.multiply, scale, x, z, back, shift)
 
 
-def _bias(layer: Any, x: tf.Tensor) -> tf.Tensor | None:
+def _bias(layer: Any, x: ops.Tensor) -> ops.Tensor | None:
     if layer_types.is_a(layer, layer_types.BATCH_NORMALIZATION):
-        return along(affine(layer, x.dtype)[1], channel_axis(layer, x.shape.rank), x.shape.rank)
+        return along(affine(layer, x.dtype)[1], channel_axis(layer, len(x.shape)), len(x.shape))
     bias = getattr(layer, "bias", None)
     if bias is None:
         return None
-    bias = tf.cast(tf.convert_to_tensor(bias), x.dtype)
+    bias = ops.cast(ops.convert_to_tensor(bias), x.dtype)
     return _spread(bias, layer, x) if channels_first(layer) else bias
 
 
-def _spread(values: tf.Tensor, layer: Any, x: tf.Tensor) -> tf.Tensor:
+def _spread(values: ops.Tensor, layer: Any, x: ops.Tensor) -> ops.Tensor:
     """One value per channel, reshaped to broadcast to the inputs and outputs of a kernel layer."""
     if not channels_first(layer):
         return values
-    return along(values, 1, x.shape.rank)
+    return along(values, 1, len(x.shape))

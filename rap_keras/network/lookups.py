@@ -4,8 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import EMBEDDING, KERNEL, is_a, is_layer
 from rap_keras.network.node import nodes_to
@@ -45,7 +44,7 @@ def _lookup(graph: Graph, node: Node) -> Lookup | None:
         return Lookup(node, node.inputs[0], layer.input_dim)
     if not is_a(layer, {"Take"}) or is_layer(layer):
         return None
-    specs = [tf.TensorSpec([n or 1 for n in graph.shapes[slot]]) for slot in node.inputs]
+    specs = [ops.Spec([n or 1 for n in graph.shapes[slot]]) for slot in node.inputs]
     table, numbers = node.call.operands(specs)[:2]
     places = {id(spec): slot for spec, slot in zip(specs, node.inputs, strict=True)}
     if id(numbers) not in places:

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types as types
 from rap_keras.network.graph import Graph, Node
@@ -37,7 +36,7 @@ class _Negate(Call):
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
     ) -> list[Any]:
-        return [tf.negative(inputs[0])]
+        return [ops.negative(inputs[0])]
 
 
 def negated(graph: Graph, kernels: bool = True) -> Graph:

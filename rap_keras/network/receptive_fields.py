@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network import layer_types
 from rap_keras.network.graph import Graph, Node
@@ -148,7 +148,7 @@ def _padding(node: Node, n: Any, m: Any, reach: int, stride: int) -> Any:
     padded = (m - 1) * stride + reach + 1 - n
     if isinstance(padded, int):
         return max(padded, 0) // 2
-    return tf.cast(tf.maximum(padded, 0) // 2, tf.float64)
+    return ops.cast(ops.maximum(padded, 0) // 2, "float64")
 
 
 def _settings(node: Node) -> tuple[list[int], list[int]]:
@@ -212,8 +212,10 @@ def _probed(node: Node, shape: Sequence[int | None]) -> Axes | None:
     for axis in (0, 1):
         ramp = np.arange(shape[1 + axis], dtype=np.float32).reshape((1, -1, 1, 1))  # type: ignore[arg-type]
         ramp = ramp if axis == 0 else ramp.transpose(0, 2, 1, 3)
-        with tf.init_scope():
-            moved = node.call([tf.broadcast_to(ramp, (1, *shape[1:]))], as_is=True)[0].numpy()
+        with ops.at_once():
+            moved = ops.to_numpy(
+                node.call([ops.broadcast_to(ramp, (1, *shape[1:]))], as_is=True)[0]
+            )
         line = moved[0, :, :1, :1] if axis == 0 else moved[0, :1, :, :1]
         flat = line.reshape(-1)
         step = float(flat[1] - flat[0]) if len(flat) > 1 else 1.0

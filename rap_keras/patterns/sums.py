@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network import kernels, linear
 from rap_keras.network.folding import fold
 from rap_keras.network.graph import Graph, Node
@@ -53,8 +52,8 @@ def _decision(graph: Graph, node: Node) -> int | None:
 
 
 def batch_sums(
-    graph: Graph, inputs: Sequence[tf.Tensor], cases: Sequence[str]
-) -> dict[str, dict[str, tf.Tensor]]:
+    graph: Graph, inputs: Sequence[ops.Tensor], cases: Sequence[str]
+) -> dict[str, dict[str, ops.Tensor]]:
     """The sums of each kernel layer over one batch, a tensor per input.
 
     The keys are the names of the layers' maps, then "count", "y", "yy", "x" and "xy", each with
@@ -85,21 +84,21 @@ def _without_shift(record: Record, normalization: Record) -> list[Stage]:
     E+[x y] - E+[x] E[y] depends on the origin of x. g x has the origin of the layer that both fold
     into.
     """
-    (shift,) = normalization.recompute([tf.zeros_like(normalization.inputs[0])])
+    (shift,) = normalization.recompute([ops.zeros_like(normalization.inputs[0])])
     (x,) = record.inputs
-    return linear.stages(record.node.layer, x - tf.cast(shift, x.dtype))
+    return linear.stages(record.node.layer, x - ops.cast(shift, x.dtype))
 
 
 def _layer_sums(
-    node: Node, stages: Sequence[Stage], decision: tf.Tensor, cases: Sequence[str]
-) -> dict[str, dict[str, tf.Tensor]]:
+    node: Node, stages: Sequence[Stage], decision: ops.Tensor, cases: Sequence[str]
+) -> dict[str, dict[str, ops.Tensor]]:
     """The sums of each stage of a kernel layer; the decision's sign shows the active neurons."""
     layer = node.layer
     # No activation follows the first of two maps: like a separate layer, only its sign decides.
     signs = [stage.output for stage in stages[:-1]] + [decision]
     names = stage_names(node.name, len(stages))
     axes = kernels.type_of(layer).neurons
-    channels = kernels.channel_axis(layer, stages[-1].z.shape.rank)
+    channels = kernels.channel_axis(layer, len(stages[-1].z.shape))
     stages = [_widened(stage) for stage in stages]
     return {
         name: _stage_sums(stage, sign > 0, channels, own_axes, cases)
@@ -114,47 +113,47 @@ def _widened(stage: Stage) -> Stage:
     would cost digits of E+[y^2] - E+[y] E[y] if a neuron is rarely active. Maps at many positions have
     many cases and most of the cost, which would be three times as high.
     """
-    if stage.x.shape.rank > 2:
+    if len(stage.x.shape) > 2:
         return stage
-    x, kernel = tf.cast(stage.x, tf.float64), tf.cast(stage.kernel, tf.float64)
+    x, kernel = ops.cast(stage.x, "float64"), ops.cast(stage.kernel, "float64")
     z, back = pullback(lambda values: stage.apply(values, kernel), x)
     return Stage(stage.apply, kernel, x, z, back)
 
 
 def _stage_sums(
     stage: Stage,
-    active: tf.Tensor,
+    active: ops.Tensor,
     channels: int,
     neuron_axes: Sequence[int],
     cases: Sequence[str],
-) -> dict[str, tf.Tensor]:
+) -> dict[str, ops.Tensor]:
     """Sums of 1, y, y y, x and x y over the samples and positions of one linear map."""
     y = stage.z
-    rank = y.shape.rank
+    rank = len(y.shape)
     others = [axis for axis in range(rank) if axis != channels]
-    shape = [1] * stage.kernel.shape.rank
+    shape = [1] * len(stage.kernel.shape)
     for axis in neuron_axes:
         shape[axis] = stage.kernel.shape[axis]
     # sum over patches of x s^T, of the kernel's shape: the gradient of the kernel.
     _, correlation = pullback(lambda kernel: stage.apply(stage.x, kernel), stage.kernel)
 
-    def summed(values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(tf.cast(values, tf.float64), others)
+    def summed(values: ops.Tensor) -> ops.Tensor:
+        return ops.sum(ops.cast(values, "float64"), others)
 
     result = {}
-    for case, chosen in zip(CASES, (active, tf.logical_not(active)), strict=True):
-        mask = tf.cast(chosen, y.dtype)
+    for case, chosen in zip(CASES, (active, ops.logical_not(active)), strict=True):
+        mask = ops.cast(chosen, y.dtype)
         count, y_sum = summed(mask), summed(mask * y)
-        wide = tf.cast(y, tf.float64)
-        sums = {"count": count, "y": y_sum, "yy": summed(tf.cast(mask, tf.float64) * wide * wide)}
-        sums = {key: tf.reshape(value, shape) for key, value in sums.items()}
+        wide = ops.cast(y, "float64")
+        sums = {"count": count, "y": y_sum, "yy": summed(ops.cast(mask, "float64") * wide * wide)}
+        sums = {key: ops.reshape(value, shape) for key, value in sums.items()}
         if case in cases:
             # y minus its mean: the covariance subtracts it anyway, and it would cost half of the digits.
-            mean = tf.cast(y_sum / tf.maximum(count, 1), y.dtype)
-            centred = y - tf.reshape(mean, [-1] + [1] * (rank - 1 - channels))
-            x = tf.cast(correlation(mask), tf.float64)
+            mean = ops.cast(y_sum / ops.maximum(count, 1), y.dtype)
+            centred = y - ops.reshape(mean, [-1] + [1] * (rank - 1 - channels))
+            x = ops.cast(correlation(mask), "float64")
             sums["x"] = x
-            xy = tf.cast(correlation(mask * centred), tf.float64)
-            sums["xy"] = xy + tf.reshape(tf.cast(mean, tf.float64), shape) * x
+            xy = ops.cast(correlation(mask * centred), "float64")
+            sums["xy"] = xy + ops.reshape(ops.cast(mean, "float64"), shape) * x
         result.update({f"{key}.{case}": value for key, value in sums.items()})
     return result

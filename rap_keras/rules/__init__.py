@@ -4,11 +4,10 @@ A rule is a function
 
     rule(layer, inputs, outputs, relevances) -> list of relevances, one per input tensor, same shapes
 
-of tensors inside a TensorFlow graph, where `tf.gradients(outputs, inputs, ...)` gives the layer's
-transposed map. `relevances` has one tensor per output. Relevances have at least single precision. None
-in the returned list means that an input gets nothing. A rule can request more facts by naming them as
-keyword-only arguments. If the argument has no default value, the rule applies only where the fact is
-known:
+of tensors of Keras' backend. `relevances` has one tensor per output. Relevances have at least single
+precision. None in the returned list means that an input gets nothing. A rule can request more facts by
+naming them as keyword-only arguments. If the argument has no default value, the rule applies only where
+the fact is known:
 
     name          the node's name, unique in the model
     bottleneck    whether the node's output lies on every path to the model's output
@@ -19,7 +18,7 @@ known:
     box           (low, high): bounds of the image, taken to this layer; tensors of the input's shape
     before_activation  back through the activation and the bias of a kernel layer alone: relevances ->
                   list with that of the last stage's z
-    transposed    the layer's transposed map, faster than tf.gradients: relevances -> list, one per input
+    transposed    the layer's transposed map, its gradient: relevances -> list, one per input
     recompute     the layer for other inputs, with the same masks: inputs -> list of outputs
     starts_constant  whether a constant precedes the tensors, as in 1 / x
     left_out      whether the layer's own activation is left out, such as the softmax of a head
@@ -38,7 +37,7 @@ of a kernel layer:
 
     @kernel_rule
     def z_plus(stage, relevance, facts):
-        z, back = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), stage.x)
+        z, back = pullback(stage.with_kernel(ops.relu(stage.kernel)), stage.x)
         return stage.x * back(divide(relevance, z))
 """
 
@@ -48,12 +47,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network import linear
 from rap_keras.network.linear import Stage
 
-Tensors = Sequence[tf.Tensor]
+Tensors = Sequence[ops.Tensor]
 Shares = list[Any]
 Rule = Callable[..., Shares]
 TensorMap = Callable[[Any], list[Any]]
@@ -89,7 +87,7 @@ class Facts:
     is_last: bool
 
 
-def kernel_rule(step: Callable[..., tf.Tensor]) -> Rule:
+def kernel_rule(step: Callable[..., ops.Tensor]) -> Rule:
     """Makes a rule of kernel layers from a step back through one of their maps.
 
     Args:
@@ -185,16 +183,20 @@ def _signed(rule: Rule, parameters: Iterable[inspect.Parameter]) -> Rule:
     return rule
 
 
-def _vjp(outputs: Tensors, inputs: Tensors, relevances: Tensors) -> list[Any]:
+def _vjp(layer: Any, inputs: Tensors, relevances: Tensors) -> list[Any]:
     """The transposed map of a layer, computed in the layer's dtype; relevances keep theirs."""
-    values = [tf.cast(r, y.dtype) for r, y in zip(relevances, outputs, strict=True)]
-    gradients = tf.gradients(list(outputs), list(inputs), values, unconnected_gradients="zero")
-    return [tf.cast(tf.convert_to_tensor(g), relevances[0].dtype) for g in gradients]
+    outputs, back = ops.vjp(lambda xs: _called(layer, xs), inputs)
+    values = [ops.cast(r, y.dtype) for r, y in zip(relevances, outputs, strict=True)]
+    return [ops.cast(g, relevances[0].dtype) for g in back(values)]
+
+
+def _called(layer: Any, inputs: Tensors) -> list[Any]:
+    return [layer(inputs[0] if len(inputs) == 1 else list(inputs))]
 
 
 # Facts that `layer_rule` computes if they are not given.
 _FILLED: dict[str, Callable[[Any, Tensors, Tensors], Any]] = {
-    "transposed": lambda layer, inputs, outputs: functools.partial(_vjp, outputs, inputs),
+    "transposed": lambda layer, inputs, outputs: functools.partial(_vjp, layer, inputs),
     "recompute": lambda layer, inputs, outputs: lambda xs: [layer(*xs)],
     "samples": lambda layer, inputs, outputs: ([0] * len(inputs), [0] * len(outputs)),
 }

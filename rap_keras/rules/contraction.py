@@ -9,8 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Rule, Samples, Shares, TensorMap, Tensors, layer_rule
 
@@ -78,8 +77,8 @@ def bilinear(
         [3.0, 3.0]
     """
     z = outputs[0]
-    added = tf.constant(epsilon, z.dtype)
-    s = relevances[0] / (2.0 * z + tf.where(z >= 0, added, -added))
+    added = ops.constant(epsilon, z.dtype)
+    s = relevances[0] / (2.0 * z + ops.where(z >= 0, added, -added))
     return [x * _stage(recompute, inputs, place).back(s) for place, x in enumerate(inputs)]
 
 
@@ -98,15 +97,15 @@ def softmax(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) 
     """
     axis = layer.axis if isinstance(layer.axis, int) else list(layer.axis)
     relevance = relevances[0]
-    total = tf.reduce_sum(relevance, axis, keepdims=True)
+    total = ops.sum(relevance, axis, keepdims=True)
     # Elements that are masked out have x = -infinity and s = 0.
-    return [tf.math.multiply_no_nan(inputs[0], relevance - outputs[0] * total)]
+    return [ops.multiply_no_nan(inputs[0], relevance - outputs[0] * total)]
 
 
 def _stage(recompute: TensorMap, inputs: Tensors, place: int) -> Stage:
     """The product as a linear map of one factor, whose kernel is the other."""
 
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
         return recompute([x, kernel] if place == 0 else [kernel, x])[0]
 
     kernel = inputs[1 - place]

@@ -7,8 +7,7 @@ the mean of its two halves.
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network import layer_types
 from rap_keras.network.layer_types import ACTIVATION, WINNER, activation_name, is_a
 from rap_keras.network.linear import Stage
@@ -73,7 +72,7 @@ def rescale(
     - All others: the mean gradient between sample and reference, with the smallest change that keeps
       each sample's sum.
     """
-    if not any(x.dtype.is_floating for x in inputs):
+    if not any(ops.is_floating(x.dtype) for x in inputs):
         return [None for _ in inputs]
     _, (axis, *_) = samples
     both = [mean_of(r, axis) for r in relevances]
@@ -103,13 +102,13 @@ def rescale(
     if linear and not (starts_constant and is_a(layer, layer_types.DIVISION)):
         return transposed(both)
     # In addition to values, a layer may return their positions, as top_k does.
-    values = [k for k, y in enumerate(outputs) if y.dtype.is_floating]
-    if not values or not all(x.dtype.is_floating for x in inputs):
+    values = [k for k, y in enumerate(outputs) if ops.is_floating(y.dtype)]
+    if not values or not all(ops.is_floating(x.dtype) for x in inputs):
         return transposed(both)
     each = is_a(layer, layer_types.SELECTION) and _same_shapes(inputs, outputs)
     outputs, both, at = ([part[k] for k in values] for part in (outputs, both, samples[1]))
 
-    def made(xs: Tensors) -> list[tf.Tensor]:
+    def made(xs: Tensors) -> list[ops.Tensor]:
         found = recompute(xs)
         return [found[k] for k in values]
 
@@ -131,53 +130,53 @@ def _epsilon(layer: Any) -> float | None:
     return layer.epsilon if known else None
 
 
-def _back(stages: Sequence[Stage], relevance: tf.Tensor) -> tf.Tensor:
+def _back(stages: Sequence[Stage], relevance: ops.Tensor) -> ops.Tensor:
     for stage in reversed(stages):
-        relevance = tf.cast(stage.back(tf.cast(relevance, stage.z.dtype)), relevance.dtype)
+        relevance = ops.cast(stage.back(ops.cast(relevance, stage.z.dtype)), relevance.dtype)
     return relevance
 
 
 def _activation(
-    layer: Any, x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, back: TensorMap, axis: int
-) -> tf.Tensor:
+    layer: Any, x: ops.Tensor, y: ops.Tensor, multiplier: ops.Tensor, back: TensorMap, axis: int
+) -> ops.Tensor:
     """Back through an activation: a layer, or the activation at the end of one."""
     function = activation_name(layer)
     if function in _SOFTMAXES:
         axes = getattr(layer, "axis", -1)
         axes = axes if isinstance(axes, int | None) else list(axes)
-        x, y = (tf.cast(t, multiplier.dtype) for t in (x, y))
+        x, y = (ops.cast(t, multiplier.dtype) for t in (x, y))
         return of_softmax(x, y, multiplier, axes, axis, function == "log_softmax")
     (slope,) = back([multiplier])
     return _quotient(x, y, multiplier, slope, axis)
 
 
 def _quotient(
-    x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, slope: tf.Tensor, axis: int
-) -> tf.Tensor:
+    x: ops.Tensor, y: ops.Tensor, multiplier: ops.Tensor, slope: ops.Tensor, axis: int
+) -> ops.Tensor:
     """The multiplier times dy / dx, or the slope times the multiplier if dx is only rounding."""
     dtype = multiplier.dtype
-    dx, dy = (tf.cast(differences(t, axis), dtype) for t in (x, y))
+    dx, dy = (ops.cast(differences(t, axis), dtype) for t in (x, y))
     small = is_rounding(x, dx, axis)
-    slope = tf.where(tf.math.is_finite(slope), tf.cast(slope, dtype), tf.zeros_like(multiplier))
-    return tf.where(small, slope, multiplier * divide(dy, dx))
+    slope = ops.where(ops.isfinite(slope), ops.cast(slope, dtype), ops.zeros_like(multiplier))
+    return ops.where(small, slope, multiplier * divide(dy, dx))
 
 
 def _to_winners(
     layer: Any,
     inputs: Tensors,
     outputs: Tensors,
-    multiplier: tf.Tensor,
+    multiplier: ops.Tensor,
     transposed: TensorMap,
     samples: Samples,
-) -> list[tf.Tensor]:
+) -> list[ops.Tensor]:
     (of_input, *_), (axis, *_) = samples
-    dy = tf.split(tf.cast(differences(outputs[0], axis), multiplier.dtype), 2, axis)[0]
+    dy = ops.split(ops.cast(differences(outputs[0], axis), multiplier.dtype), 2, axis)[0]
     least = is_a(layer, {"Min", "Amin", "Minimum"})
-    parts = [tf.minimum(dy, 0), tf.maximum(dy, 0)] if least else [tf.nn.relu(dy), -tf.nn.relu(-dy)]
-    given = transposed([multiplier * tf.concat(parts, axis)])
+    parts = [ops.minimum(dy, 0), ops.maximum(dy, 0)] if least else [ops.relu(dy), -ops.relu(-dy)]
+    given = transposed([multiplier * ops.concatenate(parts, axis)])
     result = []
     for part, x in zip(given, inputs, strict=True):
-        halves = tf.split(part, 2, of_input)
-        whole = tf.concat([halves[0] + halves[1]] * 2, of_input)
-        result.append(divide(whole, tf.cast(differences(x, of_input), whole.dtype)))
+        halves = ops.split(part, 2, of_input)
+        whole = ops.concatenate([halves[0] + halves[1]] * 2, of_input)
+        result.append(divide(whole, ops.cast(differences(x, of_input), whole.dtype)))
     return result

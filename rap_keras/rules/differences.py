@@ -9,78 +9,76 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.layer_types import is_a
 from rap_keras.network.normalization import gain, groups_of_sample
 from rap_keras.rules import TensorMap, Tensors
 from rap_keras.rules.arithmetic import aligned, divide, narrowed, per_sample, tiny, total
 
 
-def differences(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
+def differences(pairs: ops.Tensor, axis: int = 0) -> ops.Tensor:
     """Samples minus their references, in both halves."""
-    sample, reference = tf.split(pairs, 2, axis)
-    return tf.concat([sample - reference] * 2, axis)
+    sample, reference = ops.split(pairs, 2, axis)
+    return ops.concatenate([sample - reference] * 2, axis)
 
 
-def mean_of(pairs: tf.Tensor, axis: int = 0) -> tf.Tensor:
+def mean_of(pairs: ops.Tensor, axis: int = 0) -> ops.Tensor:
     """The mean of samples and their references, in both halves."""
-    sample, reference = tf.split(pairs, 2, axis)
-    return tf.concat([(sample + reference) / 2] * 2, axis)
+    sample, reference = ops.split(pairs, 2, axis)
+    return ops.concatenate([(sample + reference) / 2] * 2, axis)
 
 
-def is_rounding(x: tf.Tensor, dx: tf.Tensor, axis: int) -> tf.Tensor:
+def is_rounding(x: ops.Tensor, dx: ops.Tensor, axis: int) -> ops.Tensor:
     """Where samples and references differ only by rounding."""
-    sample, reference = tf.split(abs(x), 2, axis)
-    size = tf.concat([tf.maximum(sample, reference)] * 2, axis)
-    return abs(dx) <= 100 * float(np.finfo(x.dtype.as_numpy_dtype).eps) * size
+    sample, reference = ops.split(abs(x), 2, axis)
+    size = ops.concatenate([ops.maximum(sample, reference)] * 2, axis)
+    return abs(dx) <= 100 * float(ops.finfo(x.dtype).eps) * size
 
 
 def of_softmax(
-    x: tf.Tensor, y: tf.Tensor, multiplier: tf.Tensor, axes: Any, axis: int, is_log: bool = False
-) -> tf.Tensor:
+    x: ops.Tensor, y: ops.Tensor, multiplier: ops.Tensor, axes: Any, axis: int, is_log: bool = False
+) -> ops.Tensor:
     """Softmax over `axes`, or its logarithm.
 
     With the logarithmic means L of y and y0, dy = L (dx - sum(L dx) / sum(L)). It is exact, does not
     change if a constant is added to x, and is the Jacobian where x equals x0.
     """
     floor = tiny(y.dtype)
-    logarithm = y if is_log else tf.math.log(tf.maximum(y, floor))
-    y = tf.exp(y) if is_log else y
+    logarithm = y if is_log else ops.log(ops.maximum(y, floor))
+    y = ops.exp(y) if is_log else y
     # Where y underflows, its logarithm follows from x.
-    shift = tf.reduce_sum(tf.math.multiply_no_nan(x - logarithm, y), axes, keepdims=True)
-    logarithm = tf.where(y > floor, logarithm, x - shift)
+    shift = ops.sum(ops.multiply_no_nan(x - logarithm, y), axes, keepdims=True)
+    logarithm = ops.where(y > floor, logarithm, x - shift)
     dz = differences(logarithm, axis)
-    dz = tf.where(tf.math.is_finite(dz), dz, tf.zeros_like(dz))
-    sample, reference = tf.split(y, 2, axis)
-    near = tf.sqrt(sample) * tf.sqrt(reference)
-    near = tf.concat([near] * 2, axis) * (1 + tf.square(dz) / 24)
-    mean = tf.where(abs(dz) < 1e-2, near, divide(differences(y, axis), dz))
-    weights = divide(mean, tf.reduce_sum(mean, axes, keepdims=True))
+    dz = ops.where(ops.isfinite(dz), dz, ops.zeros_like(dz))
+    sample, reference = ops.split(y, 2, axis)
+    near = ops.sqrt(sample) * ops.sqrt(reference)
+    near = ops.concatenate([near] * 2, axis) * (1 + ops.square(dz) / 24)
+    mean = ops.where(abs(dz) < 1e-2, near, divide(differences(y, axis), dz))
+    weights = divide(mean, ops.sum(mean, axes, keepdims=True))
     direct = multiplier if is_log else multiplier * mean
-    return direct - weights * tf.reduce_sum(direct, axes, keepdims=True)
+    return direct - weights * ops.sum(direct, axes, keepdims=True)
 
 
-def of_quotient(inputs: Tensors, outputs: Tensors, multiplier: tf.Tensor, axis: int) -> list[Any]:
+def of_quotient(inputs: Tensors, outputs: Tensors, multiplier: ops.Tensor, axis: int) -> list[Any]:
     """a / b: dy = (da - mean(y) db) / mean(b), where b and its reference have the same sign.
 
     Elsewhere a times 1 / b: dy = mean(1 / b) da - mean(a) db / (b b0).
     """
-    a, b = (tf.cast(t, multiplier.dtype) for t in inputs)
-    y = tf.cast(outputs[0], multiplier.dtype)
-    sample, reference = tf.split(b, 2, axis)
-    one_sign = tf.concat([tf.equal(tf.sign(sample), tf.sign(reference))] * 2, axis)
-    product = tf.concat([sample * reference] * 2, axis)
+    a, b = (ops.cast(t, multiplier.dtype) for t in inputs)
+    y = ops.cast(outputs[0], multiplier.dtype)
+    sample, reference = ops.split(b, 2, axis)
+    one_sign = ops.concatenate([ops.equal(ops.sign(sample), ops.sign(reference))] * 2, axis)
+    product = ops.concatenate([sample * reference] * 2, axis)
     middle = mean_of(b, axis)
-    slope = tf.where(one_sign, divide(tf.ones_like(b), middle), divide(middle, product))
-    other = tf.where(one_sign, mean_of(y, axis) * slope, divide(mean_of(a, axis), product))
-    wide = [tf.broadcast_to(part, tf.shape(y)) * multiplier for part in (slope, -other)]
+    slope = ops.where(one_sign, divide(ops.ones_like(b), middle), divide(middle, product))
+    other = ops.where(one_sign, mean_of(y, axis) * slope, divide(mean_of(a, axis), product))
+    wide = [ops.broadcast_to(part, ops.shape(y)) * multiplier for part in (slope, -other)]
     return narrowed(wide, inputs, inputs)
 
 
 def of_scaling(
-    layer: Any, inputs: Tensors, outputs: Tensors, multiplier: tf.Tensor, scale: int, axis: int
+    layer: Any, inputs: Tensors, outputs: Tensors, multiplier: ops.Tensor, scale: int, axis: int
 ) -> list[Any]:
     """A product of two tensors, one of which is a scale s that may be far larger at one end.
 
@@ -88,45 +86,49 @@ def of_scaling(
     |s0|), neither tensor gets more than twice the smaller scale times a, so the normalization of values
     near 0 does not explode.
     """
-    wide = [tf.cast(t, multiplier.dtype) for t in aligned(layer, inputs)]
-    y = tf.cast(outputs[0], multiplier.dtype)
+    wide = [ops.cast(t, multiplier.dtype) for t in aligned(layer, inputs)]
+    y = ops.cast(outputs[0], multiplier.dtype)
     s, a = wide[scale], wide[1 - scale]
-    sample, reference = tf.split(abs(s), 2, axis)
+    sample, reference = ops.split(abs(s), 2, axis)
     size = sample + reference
-    share = tf.where(size > 0, divide(sample, size), tf.constant(0.5, size.dtype))
-    direct, swapped = (tf.concat(parts, axis) for parts in ([1 - share, share], [share, 1 - share]))
-    parts = [tf.broadcast_to(part, tf.shape(y)) for part in (s * direct, a * swapped)]
+    share = ops.where(size > 0, divide(sample, size), ops.constant(0.5, size.dtype))
+    direct, swapped = (
+        ops.concatenate(parts, axis) for parts in ([1 - share, share], [share, 1 - share])
+    )
+    parts = [ops.broadcast_to(part, ops.shape(y)) for part in (s * direct, a * swapped)]
     parts = [2 * mean_of(part, axis) * multiplier for part in parts]
     return narrowed(parts[::-1] if scale == 0 else parts, wide, inputs)
 
 
-def of_normalization(layer: Any, x: tf.Tensor, multiplier: tf.Tensor, epsilon: float) -> tf.Tensor:
+def of_normalization(
+    layer: Any, x: ops.Tensor, multiplier: ops.Tensor, epsilon: float
+) -> ops.Tensor:
     """y = u gain + shift with u = c / n, where c is x, or x minus its mean, and n is the size of c.
 
     As a quotient, du = (dc - mean(u) dn) / mean(n), and n is the root of a sum of squares. No value
     here exceeds what the larger of both sizes gives.
     """
     dtype = multiplier.dtype
-    grouped, axes = groups_of_sample(layer, tf.cast(x, dtype))
-    multiplier = tf.reshape(multiplier * gain(layer, tf.cast(x, dtype)), tf.shape(grouped))
+    grouped, axes = groups_of_sample(layer, ops.cast(x, dtype))
+    multiplier = ops.reshape(multiplier * gain(layer, ops.cast(x, dtype)), ops.shape(grouped))
     centred = is_a(layer, {"LayerNormalization", "GroupNormalization"})
-    mean = functools.partial(tf.reduce_mean, axis=axes, keepdims=True)
+    mean = functools.partial(ops.mean, axis=axes, keepdims=True)
     c = grouped - mean(grouped) if centred else grouped
     unit = is_a(layer, {"UnitNormalization", "Normalize"})
-    summed = tf.reduce_sum(tf.square(c), axes, keepdims=True)
-    count = tf.reduce_sum(tf.ones_like(c), axes, keepdims=True)
+    summed = ops.sum(ops.square(c), axes, keepdims=True)
+    count = ops.sum(ops.ones_like(c), axes, keepdims=True)
     squares = summed if unit else summed / count
-    size = tf.sqrt(tf.maximum(squares, epsilon**2) if unit else squares + epsilon)
+    size = ops.sqrt(ops.maximum(squares, epsilon**2) if unit else squares + epsilon)
     middle = mean_of(size)
     of_c = multiplier / middle
-    of_size = -tf.reduce_sum(of_c * mean_of(c / size), axes, keepdims=True)
+    of_size = -ops.sum(of_c * mean_of(c / size), axes, keepdims=True)
     of_squares = of_size / (2 * middle)  # dn = d(squares) / (n + n0)
     if unit:  # smaller if one of the two is below the floor
-        floored = tf.reduce_min(tf.stack(tf.split(squares, 2)), 0) <= epsilon**2
+        floored = ops.min(ops.stack(ops.split(squares, 2)), 0) <= epsilon**2
         quotient = of_size * divide(differences(size), differences(squares))
-        of_squares = tf.where(tf.concat([floored] * 2, 0), quotient, of_squares)
+        of_squares = ops.where(ops.concatenate([floored] * 2, 0), quotient, of_squares)
     of_c += of_squares * 2 * mean_of(c) / (1.0 if unit else count)
-    return tf.reshape(of_c - mean(of_c) if centred else of_c, tf.shape(x))
+    return ops.reshape(of_c - mean(of_c) if centred else of_c, ops.shape(x))
 
 
 def between(
@@ -137,7 +139,7 @@ def between(
     to: Sequence[int],
     at: Sequence[int],
     each: bool = False,
-) -> list[tf.Tensor]:
+) -> list[ops.Tensor]:
     """Any function: its mean gradient along the way, with the smallest change that keeps each sum.
 
     The gradient is taken at the two points of Gauss' quadrature and never at the ends, where a value to
@@ -146,35 +148,30 @@ def between(
     """
     dtype = multipliers[0].dtype
     points = [_on_the_way(x, axis) for x, axis in zip(inputs, to, strict=True)]
-    values = [tf.cast(m, y.dtype) for m, y in zip(multipliers, outputs, strict=True)]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        for x in points:
-            tape.watch(x)
-        found = function(points)
-    zero = tf.UnconnectedGradients.ZERO
-    slopes = [tf.convert_to_tensor(g) for g in tape.gradient(found, points, values, zero)]
-    slopes = [tf.where(tf.math.is_finite(g), g, tf.zeros_like(g)) for g in slopes]
-    slopes = [mean_of(tf.cast(g, dtype), axis) for g, axis in zip(slopes, to, strict=True)]
+    values = [ops.cast(m, y.dtype) for m, y in zip(multipliers, outputs, strict=True)]
+    _, back = ops.vjp(function, points)
+    slopes = [ops.where(ops.isfinite(g), g, ops.zeros_like(g)) for g in back(values)]
+    slopes = [mean_of(ops.cast(g, dtype), axis) for g, axis in zip(slopes, to, strict=True)]
     dx, dy = (
-        [tf.cast(differences(t, axis), dtype) for t, axis in zip(tensors, axes, strict=True)]
+        [ops.cast(differences(t, axis), dtype) for t, axis in zip(tensors, axes, strict=True)]
         for tensors, axes in ((inputs, to), (outputs, at))
     )
-    summed: Callable[..., tf.Tensor] = (lambda t, _: t) if each else total
+    summed: Callable[..., ops.Tensor] = (lambda t, _: t) if each else total
     sums = [summed(m * d, axis) for m, d, axis in zip(multipliers, dy, at, strict=True)]
     sums += [-summed(s * d, axis) for s, d, axis in zip(slopes, dx, to, strict=True)]
-    size = tf.add_n([summed(d * d, axis) for d, axis in zip(dx, to, strict=True)])
+    size = ops.add_n([summed(d * d, axis) for d, axis in zip(dx, to, strict=True)])
     noise = [
-        tf.where(is_rounding(tf.cast(x, dtype), d, axis), tf.zeros_like(d), d)
+        ops.where(is_rounding(ops.cast(x, dtype), d, axis), ops.zeros_like(d), d)
         for x, d, axis in zip(inputs, dx, to, strict=True)
     ]
-    differ = tf.add_n([summed(d * d, axis) for d, axis in zip(noise, to, strict=True)]) > 0
-    missing = tf.where(differ, divide(tf.add_n(sums), size), tf.zeros_like(size))
+    differ = ops.add_n([summed(d * d, axis) for d, axis in zip(noise, to, strict=True)]) > 0
+    missing = ops.where(differ, divide(ops.add_n(sums), size), ops.zeros_like(size))
     if each:
         return [s + missing * d for s, d in zip(slopes, dx, strict=True)]
     return [s + per_sample(missing, d, axis) * d for s, d, axis in zip(slopes, dx, to, strict=True)]
 
 
-def _on_the_way(pairs: tf.Tensor, axis: int) -> tf.Tensor:
-    sample, reference = tf.split(pairs, 2, axis)
+def _on_the_way(pairs: ops.Tensor, axis: int) -> ops.Tensor:
+    sample, reference = ops.split(pairs, 2, axis)
     middle, away = (sample + reference) / 2, (sample - reference) / (2 * 3**0.5)
-    return tf.concat([middle + away, middle - away], axis)
+    return ops.concatenate([middle + away, middle - away], axis)

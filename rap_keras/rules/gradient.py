@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.layer_types import RELUS, activation_name
 from rap_keras.network.linear import Stage
 from rap_keras.rules import Shares, TensorMap, Tensors, layer_rule
@@ -13,7 +12,7 @@ from rap_keras.rules import Shares, TensorMap, Tensors, layer_rule
 @layer_rule
 def gradient(inputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Shares:
     """The derivative of the selected neurons, by the chain rule; integers have none."""
-    if not any(x.dtype.is_floating for x in inputs):
+    if not any(ops.is_floating(x.dtype) for x in inputs):
         return [None for _ in inputs]
     return transposed(relevances)
 
@@ -22,7 +21,7 @@ def gradient(inputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Sha
 def guided(layer: Any, inputs: Tensors, relevances: Tensors, transposed: TensorMap) -> Shares:
     """Guided backpropagation: relevance at the output of a ReLU is cut at 0, then the gradient."""
     if activation_name(layer) in RELUS:
-        relevances = [tf.nn.relu(r) for r in relevances]
+        relevances = [ops.relu(r) for r in relevances]
     return gradient(layer, inputs, [], relevances, transposed=transposed)
 
 
@@ -38,7 +37,7 @@ def deconvnet(
     """Deconvolution: relevance at the output of a ReLU is cut at 0; its gradient is not used."""
     if activation_name(layer) not in RELUS:
         return gradient(layer, inputs, [], relevances, transposed=transposed)
-    (relevance,) = [tf.nn.relu(r) for r in relevances]
+    (relevance,) = [ops.relu(r) for r in relevances]
     for stage in reversed(stages or ()):
         relevance = stage.back(relevance)
     return [relevance]

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.kernels import along, channel_axis
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Rule, Shares, Tensors, layer_rule
@@ -18,15 +17,15 @@ def normalization(layer: Any, inputs: Tensors, relevances: Tensors, *, rule: Rul
     Its scale is gamma / sqrt(variance² + eps) and its shift beta - mean / sqrt(variance² + eps).
     """
     x = inputs[0]
-    rank = x.shape.rank
+    rank = len(x.shape)
 
-    def value(weight: Any) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(weight), x.dtype)
+    def value(weight: Any) -> ops.Tensor:
+        return ops.cast(ops.convert_to_tensor(weight), x.dtype)
 
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
         return x * along(kernel, channel_axis(layer, rank), rank)
 
-    root = tf.math.rsqrt(tf.square(value(layer.moving_variance)) + layer.epsilon)
+    root = ops.rsqrt(ops.square(value(layer.moving_variance)) + layer.epsilon)
     kernel = root * value(layer.gamma) if layer.scale else root
     shift = -value(layer.moving_mean) * root
     if layer.center:
@@ -62,16 +61,16 @@ def separable(
     """
     depthwise, pointwise = stages
     kernels = (depthwise.kernel, pointwise.kernel)
-    sizes = [k.shape.num_elements() for k in kernels]
+    sizes = [ops.elements(k.shape) for k in kernels]
 
-    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def apply(x: ops.Tensor, kernel: ops.Tensor) -> ops.Tensor:
         first, second = (
-            tf.reshape(part, k.shape)
-            for part, k in zip(tf.split(kernel, sizes), kernels, strict=True)
+            ops.reshape(part, k.shape)
+            for part, k in zip(ops.split(kernel, sizes), kernels, strict=True)
         )
         return pointwise.apply(depthwise.apply(x, first), second)
 
-    kernel = tf.concat([tf.reshape(k, [-1]) for k in kernels], 0)
+    kernel = ops.concatenate([ops.reshape(k, [-1]) for k in kernels], 0)
     z, back = pullback(lambda x: apply(x, kernel), inputs[0])
     stage = Stage(apply, kernel, inputs[0], z, back, pointwise.bias if bias else None)
     (positive,) = rule(layer, inputs, [], relevances, stages=[stage])

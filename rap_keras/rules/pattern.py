@@ -9,12 +9,10 @@ With `project`, relevance at a bottleneck is divided by its largest absolute val
 in iNNvestigate 1.0.9. It grows or shrinks with every layer, and only its direction has a meaning.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Shares, TensorMap, Tensors, layer_rule
 from rap_keras.rules.arithmetic import divide
@@ -58,28 +56,27 @@ def attribution(
     return _back(kernels, stages, before_activation, received(relevances, project and bottleneck))
 
 
-def _kernels(patterns: Mapping[str, Any], stages: Sequence[Stage], name: str) -> list[tf.Tensor]:
+def _kernels(patterns: Mapping[str, Any], stages: Sequence[Stage], name: str) -> list[ops.Tensor]:
     """The patterns of a layer's stages, in their dtype."""
-    tracing = tf.compat.v1.get_default_graph().building_function
-    # A tf.function captures tensors that are made outside it; a graph cannot store 2 GB of constants.
-    with tf.init_scope() if tracing else contextlib.nullcontext():
+    # A program captures tensors that are made outside it; a graph cannot store 2 GB of constants.
+    with ops.at_once():
         return [
-            tf.constant(patterns[key], stage.x.dtype)
+            ops.constant(patterns[key], stage.x.dtype)
             for key, stage in zip(stage_names(name, len(stages)), stages, strict=True)
         ]
 
 
 def _back(
-    kernels: Sequence[tf.Tensor],
+    kernels: Sequence[ops.Tensor],
     stages: Sequence[Stage],
     before_activation: TensorMap,
     relevances: Tensors,
-) -> list[tf.Tensor]:
+) -> list[ops.Tensor]:
     (relevance,) = before_activation(relevances)
     for stage, kernel in zip(reversed(stages), reversed(kernels), strict=True):
         _, back = pullback(stage.with_kernel(kernel), stage.x)
         relevance = back(relevance)
-    return [tf.cast(relevance, relevances[0].dtype)]
+    return [ops.cast(relevance, relevances[0].dtype)]
 
 
 @layer_rule
@@ -100,7 +97,7 @@ def scaling(
     given = received(relevances, project and bottleneck)
     if not patterns:
         return given
-    scale = transposed([tf.ones_like(r) for r in given])
+    scale = transposed([ops.ones_like(r) for r in given])
     return [divide(r, g) for r, g in zip(given, scale, strict=True)]
 
 
@@ -112,30 +109,30 @@ def follow(
     return transposed(received(relevances, project and bottleneck))
 
 
-def received(relevances: Tensors, project: bool) -> list[tf.Tensor]:
+def received(relevances: Tensors, project: bool) -> list[ops.Tensor]:
     """The relevances that a node starts from: projected or as they are."""
     return [projected(r) for r in relevances] if project else list(relevances)
 
 
-def projected(relevance: tf.Tensor) -> tf.Tensor:
+def projected(relevance: ops.Tensor) -> ops.Tensor:
     """Relevance divided by its largest absolute value in each sample, so that it lies in [-1, 1].
 
     Vectors, of shape (batch, n), stay unchanged, as in iNNvestigate 1.0.9.
     """
-    rank = relevance.shape.rank
+    rank = len(relevance.shape)
     if rank < 3:
         return relevance
-    size = tf.reduce_max(tf.abs(relevance), list(range(1, rank)), keepdims=True)
+    size = ops.max(ops.abs(relevance), list(range(1, rank)), keepdims=True)
     return divide(relevance, size)
 
 
-def start(selected: tf.Tensor, mode: str, project: bool) -> tf.Tensor:
+def start(selected: ops.Tensor, mode: str, project: bool) -> ops.Tensor:
     """The relevance of the logits: the selected ones, or the sign of the largest with `project`.
 
     iNNvestigate 1.0.9 projects the largest logit, one number per sample, to the number over its
     absolute value.
     """
-    return tf.sign(selected) if project and mode == "max_activation" else selected
+    return ops.sign(selected) if project and mode == "max_activation" else selected
 
 
 def projects(project: bool, mode: str) -> bool:

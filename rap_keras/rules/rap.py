@@ -8,8 +8,7 @@ The paper does not cover neurons without contributions, whose sums are all 0. Th
 relevance. Here it is distributed in equal parts over the inputs that they see.
 """
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Facts, kernel_rule
 from rap_keras.rules.arithmetic import (
@@ -29,7 +28,7 @@ CANCELLED = 0.02
 
 
 @kernel_rule
-def inner(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
+def inner(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
     """The rule of every linear layer except the first and the last, eqs. 7-9.
 
     C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), minus a uniform shift over the activated
@@ -48,7 +47,7 @@ def inner(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
 
 
 @kernel_rule
-def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
+def head(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
     """The rule of the last linear layer, eqs. 5-6: R_i = sum_j R_j |z_ij| / sum_k |z_kj|.
 
     For one selected neuron this is eqs. 5-6: positive and negative contributions get the logit in
@@ -67,7 +66,7 @@ def head(stage: Stage, relevance: tf.Tensor, facts: Facts) -> tf.Tensor:
 
 
 @kernel_rule
-def first(stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box) -> tf.Tensor:
+def first(stage: Stage, relevance: ops.Tensor, facts: Facts, *, box: Box) -> ops.Tensor:
     """The rule of the first linear layer of an image model, eq. 10 (z^B), for inputs in the box [l, h].
 
     R_i = sum_j R_j ((x_i - l_i) w+_ij + (x_i - h_i) w-_ij) / sum_k (the same), for l <= x <= h. The box
@@ -85,61 +84,63 @@ def first(stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box) -> tf.T
     return in_box(stage, relevance, box) if facts.is_first else _share(stage, relevance, False)
 
 
-def _shared(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+def _shared(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
     """Eqs. 7 and 8."""
 
-    def by_sign() -> tf.Tensor:
+    def by_sign() -> ops.Tensor:
         contributions = Contributions(stage, nonnegative)
-        u = tf.math.divide_no_nan(relevance, contributions.doubled)
-        v = tf.math.divide_no_nan(relevance, contributions.absolute)
+        u = ops.divide_no_nan(relevance, contributions.doubled)
+        v = ops.divide_no_nan(relevance, contributions.absolute)
         return contributions.back(u, v)
 
     if nonnegative or stage.fan_in < WIDE:
         return by_sign()
     # Saves two maps: z+ = (|z| + z) / 2 and |z-| = (|z| - z) / 2, where that loses no digits.
-    x, kernel = tf.abs(stage.x), tf.abs(stage.kernel)
+    x, kernel = ops.abs(stage.x), ops.abs(stage.kernel)
     absolute, back = pullback(stage.with_kernel(kernel), x)
     doubled = absolute + stage.z
 
-    def by_size() -> tf.Tensor:
-        u = tf.math.divide_no_nan(relevance, above_tiny(doubled))
-        v = 0.5 * tf.math.divide_no_nan(relevance, above_tiny(absolute))
+    def by_size() -> ops.Tensor:
+        u = ops.divide_no_nan(relevance, above_tiny(doubled))
+        v = 0.5 * ops.divide_no_nan(relevance, above_tiny(absolute))
         return x * back(u + v) + stage.x * stage.back(u - v)
 
     # Sample by sample, because a map must not depend on the rest of its batch.
     to, at = stage.samples
-    cancelled = total(tf.cast(doubled < CANCELLED * absolute, relevance.dtype), at) > 0
+    cancelled = total(ops.cast(doubled < CANCELLED * absolute, relevance.dtype), at) > 0
 
-    def either() -> tf.Tensor:
-        return tf.where(per_sample(cancelled, stage.x, to), by_sign(), by_size())
+    def either() -> ops.Tensor:
+        return ops.where(per_sample(cancelled, stage.x, to), by_sign(), by_size())
 
-    some, every = tf.reduce_any(cancelled), tf.reduce_all(cancelled)
-    return tf.cond(some, lambda: tf.cond(every, by_sign, either), by_size)
+    some, every = ops.any(cancelled), ops.all(cancelled)
+    return ops.cond(some, lambda: ops.cond(every, by_sign, either), by_size)
 
 
-def _share(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
+def _share(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
     shared = _shared(stage, relevance, nonnegative)
     # Not `!=`: without eager execution it compares the tensors as Python objects.
-    activated = tf.sign(stage.x) if nonnegative else tf.cast(tf.not_equal(stage.x, 0), shared.dtype)
+    activated = (
+        ops.sign(stage.x) if nonnegative else ops.cast(ops.not_equal(stage.x, 0), shared.dtype)
+    )
     to, _ = stage.samples
     none = total(activated, to) <= 0
 
-    def everywhere() -> tf.Tensor:
-        dead = per_sample(tf.cast(none, shared.dtype), shared, to)
+    def everywhere() -> ops.Tensor:
+        dead = per_sample(ops.cast(none, shared.dtype), shared, to)
         return shift(shared, activated + dead, relevance, stage.samples)
 
-    def ordinary() -> tf.Tensor:
+    def ordinary() -> ops.Tensor:
         return shift(shared, activated, relevance, stage.samples)
 
-    return tf.cond(tf.reduce_any(none), everywhere, ordinary)
+    return ops.cond(ops.any(none), everywhere, ordinary)
 
 
 def shift(
-    shared: tf.Tensor,
-    activated: tf.Tensor,
-    relevance: tf.Tensor,
+    shared: ops.Tensor,
+    activated: ops.Tensor,
+    relevance: ops.Tensor,
     samples: tuple[int, int] = (0, 0),
-) -> tf.Tensor:
+) -> ops.Tensor:
     """Eq. 9: subtracts the excess of the sum over the relevance in equal parts from activated neurons.
 
     Example:
@@ -150,13 +151,13 @@ def shift(
         array([[2., 0., 0.]], dtype=float32)
     """
     to, at = samples
-    excess = tf.math.divide_no_nan(total(shared, to) - total(relevance, at), total(activated, to))
+    excess = ops.divide_no_nan(total(shared, to) - total(relevance, at), total(activated, to))
     return shared - activated * per_sample(excess, shared, to)
 
 
-def _absolute(stage: Stage, relevance: tf.Tensor, nonnegative: bool) -> tf.Tensor:
-    x = stage.x if nonnegative else tf.abs(stage.x)
-    z, back = pullback(stage.with_kernel(tf.abs(stage.kernel)), x)
+def _absolute(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
+    x = stage.x if nonnegative else ops.abs(stage.x)
+    z, back = pullback(stage.with_kernel(ops.abs(stage.kernel)), x)
     summed = above_tiny(z)
-    shared = x * back(tf.math.divide_no_nan(relevance, summed))
+    shared = x * back(ops.divide_no_nan(relevance, summed))
     return with_rest(shared, stage, relevance, summed <= 0)

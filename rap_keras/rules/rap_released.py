@@ -13,8 +13,7 @@ The differences:
 
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network import layer_types
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Facts, Shares, TensorMap, Tensors, kernel_rule, layer_rule, lrp
@@ -24,8 +23,8 @@ from rap_keras.rules.rap import shift
 
 @kernel_rule
 def linear_layer(
-    stage: Stage, relevance: tf.Tensor, facts: Facts, *, box: Box | None = None
-) -> tf.Tensor:
+    stage: Stage, relevance: ops.Tensor, facts: Facts, *, box: Box | None = None
+) -> ops.Tensor:
     """Dense and convolution layers: z^B for three channels, otherwise the rule for x+ and x- separately.
 
     Example:
@@ -39,10 +38,10 @@ def linear_layer(
     if _has_three_channels(facts.layer, stage):
         return in_box(stage, relevance, box or _box_of(stage.x), even=False)
     convolution = not layer_types.is_a(facts.layer, {"Dense", "EinsumDense"})
-    parts = [tf.nn.relu(stage.x)]
+    parts = [ops.relu(stage.x)]
     if not facts.nonnegative:
-        parts.append(tf.nn.relu(-stage.x))
-    return tf.add_n([_propagate(stage, x, relevance, convolution) for x in parts])
+        parts.append(ops.relu(-stage.x))
+    return ops.add_n([_propagate(stage, x, relevance, convolution) for x in parts])
 
 
 def _has_three_channels(layer: Any, stage: Stage) -> bool:
@@ -52,23 +51,23 @@ def _has_three_channels(layer: Any, stage: Stage) -> bool:
     return stage.kernel.shape[-2] * layer.groups == 3
 
 
-def _box_of(x: tf.Tensor) -> Box:
-    axes = list(range(1, x.shape.rank))
-    low = tf.reduce_min(x, axes, keepdims=True)
-    high = tf.reduce_max(x, axes, keepdims=True)
-    return tf.ones_like(x) * low, tf.ones_like(x) * high
+def _box_of(x: ops.Tensor) -> Box:
+    axes = list(range(1, len(x.shape)))
+    low = ops.min(x, axes, keepdims=True)
+    high = ops.max(x, axes, keepdims=True)
+    return ops.ones_like(x) * low, ops.ones_like(x) * high
 
 
-def _propagate(stage: Stage, x: tf.Tensor, relevance: tf.Tensor, convolution: bool) -> tf.Tensor:
-    a, back_a = pullback(stage.with_kernel(tf.nn.relu(stage.kernel)), x)
-    b, back_b = pullback(stage.with_kernel(tf.nn.relu(-stage.kernel)), x)
-    positive, negative = relevance, tf.zeros_like(relevance)
+def _propagate(stage: Stage, x: ops.Tensor, relevance: ops.Tensor, convolution: bool) -> ops.Tensor:
+    a, back_a = pullback(stage.with_kernel(ops.relu(stage.kernel)), x)
+    b, back_b = pullback(stage.with_kernel(ops.relu(-stage.kernel)), x)
+    positive, negative = relevance, ops.zeros_like(relevance)
     if convolution:
-        positive, negative = tf.nn.relu(relevance), -tf.nn.relu(-relevance)
+        positive, negative = ops.relu(relevance), -ops.relu(-relevance)
     to_a = divide(positive, a)
     to_b = divide(negative, b) + divide(relevance, a + b)
     shared = x * (back_a(to_a) + back_b(to_b))
-    return shift(shared, tf.cast(tf.not_equal(shared, 0), shared.dtype), relevance)
+    return shift(shared, ops.cast(ops.not_equal(shared, 0), shared.dtype), relevance)
 
 
 @layer_rule
@@ -86,10 +85,10 @@ def batch_normalization(layer: Any, inputs: Tensors, relevances: Tensors) -> Sha
     x = inputs[0]
     product = x
     if layer.scale:
-        shape = [1] * x.shape.rank
+        shape = [1] * len(x.shape)
         shape[layer.axis if isinstance(layer.axis, int) else layer.axis[0]] = -1
-        product = x * tf.reshape(tf.cast(tf.convert_to_tensor(layer.gamma), x.dtype), shape)
-    return [tf.where(tf.equal(product, 0), tf.zeros_like(relevances[0]), relevances[0])]
+        product = x * ops.reshape(ops.cast(ops.convert_to_tensor(layer.gamma), x.dtype), shape)
+    return [ops.where(ops.equal(product, 0), ops.zeros_like(relevances[0]), relevances[0])]
 
 
 @layer_rule

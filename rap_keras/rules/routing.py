@@ -4,8 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from rap_keras import tensors as ops
 from rap_keras.network.layer_types import is_a
 from rap_keras.network.linear import pullback
 from rap_keras.rules import Samples, Shares, TensorMap, Tensors, layer_rule
@@ -82,8 +81,8 @@ def follow_and_spread(
         return shares
     to, at = samples
     lost = _totals(relevances, at) - _totals(shares, to)
-    activated = [tf.cast(tf.not_equal(x, 0), lost.dtype) for x in inputs]
-    none = tf.cast(_totals(activated, to) <= 0, lost.dtype)
+    activated = [ops.cast(ops.not_equal(x, 0), lost.dtype) for x in inputs]
+    none = ops.cast(_totals(activated, to) <= 0, lost.dtype)
     activated = [a + per_sample(none, a, axis) for a, axis in zip(activated, to, strict=True)]
     each = lost / _totals(activated, to)
     return [
@@ -91,8 +90,8 @@ def follow_and_spread(
     ]
 
 
-def _totals(tensors: Tensors, samples: Sequence[int]) -> tf.Tensor:
-    return tf.add_n([total(x, axis) for x, axis in zip(tensors, samples, strict=True)])
+def _totals(tensors: Tensors, samples: Sequence[int]) -> ops.Tensor:
+    return ops.add_n([total(x, axis) for x, axis in zip(tensors, samples, strict=True)])
 
 
 @layer_rule
@@ -103,7 +102,7 @@ def winner(
     recompute: TensorMap,
     transposed: TensorMap,
     *,
-    padded: tf.Tensor | None = None,
+    padded: ops.Tensor | None = None,
 ) -> Shares:
     """Max-pooling: the largest element gets all relevance, the first one if several are equal.
 
@@ -121,36 +120,16 @@ def winner(
         array([0., 3.], dtype=float32)
     """
     x = inputs[0]
-    if padded is None and x.shape.rank < 5:
+    by_planes = ops.max_pool_by_planes if len(x.shape) == 5 else None
+    if padded is None and by_planes is None:
         return transposed(relevances)
     if padded is not None:
-        x = tf.where(padded, x.dtype.min, x)
-    # TensorFlow's gradient for volumes gives the whole relevance to every element near the largest.
+        x = ops.where(padded, ops.lowest(x.dtype), x)
 
-    def pool(x: tf.Tensor) -> tf.Tensor:
-        return _by_planes(layer, x) if x.shape.rank == 5 else recompute([x])[0]
+    def pool(x: ops.Tensor) -> ops.Tensor:
+        return by_planes(layer, x) if by_planes else recompute([x])[0]
 
     return [pullback(pool, x)[1](relevances[0])]
-
-
-def _by_planes(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """Max-pooling of volumes: each plane first, then along the first axis."""
-    if layer.data_format == "channels_first":
-        x = tf.transpose(x, [0, 2, 3, 4, 1])
-    size, strides = (_three(value) for value in (layer.pool_size, layer.strides or layer.pool_size))
-    padding = layer.padding.upper()
-    sizes, channels = tf.shape(x), x.shape[-1]
-    x = tf.reshape(x, tf.concat([[-1], sizes[2:]], 0))
-    x = tf.nn.max_pool2d(x, size[1:], strides[1:], padding)
-    height, width = tf.shape(x)[1], tf.shape(x)[2]
-    x = tf.reshape(x, [-1, sizes[1], height * width, channels])
-    x = tf.nn.max_pool2d(x, (size[0], 1), (strides[0], 1), padding)
-    x = tf.reshape(x, [-1, tf.shape(x)[1], height, width, channels])
-    return tf.transpose(x, [0, 4, 1, 2, 3]) if layer.data_format == "channels_first" else x
-
-
-def _three(value: Any) -> tuple[int, ...]:
-    return (value,) * 3 if isinstance(value, int) else tuple(value)
 
 
 @layer_rule
@@ -172,15 +151,15 @@ def in_proportion(
     """
     x, relevance = inputs[0], relevances[0]
 
-    def average(other: tf.Tensor) -> tf.Tensor:
+    def average(other: ops.Tensor) -> ops.Tensor:
         return recompute([other])[0]
 
-    size = x if nonnegative else tf.abs(x)
+    size = x if nonnegative else ops.abs(x)
     averages, back = pullback(average, size)
     share = size * back(divide(relevance, averages))
 
-    weights, back = pullback(average, tf.ones_like(x))
-    left = tf.where(averages <= tiny(x.dtype), relevance, tf.zeros_like(relevance))
+    weights, back = pullback(average, ops.ones_like(x))
+    left = ops.where(averages <= tiny(x.dtype), relevance, ops.zeros_like(relevance))
     return [share + back(divide(left, weights))]
 
 
@@ -224,21 +203,21 @@ def share_sum(
         values = [k for k, statistic in enumerate(statistics) if not statistic]
         shared = share_sum(layer, [inputs[k] for k in values], [], relevances, by=by)
         return [shared[values.index(k)] if k in values else None for k in range(len(inputs))]
-    relevance, shape = relevances[0], tf.shape(relevances[0])
+    relevance, shape = relevances[0], ops.shape(relevances[0])
     wide = aligned(layer, inputs)
-    parts = [x if x.shape == relevance.shape else tf.broadcast_to(x, shape) for x in wide]
+    parts = [x if x.shape == relevance.shape else ops.broadcast_to(x, shape) for x in wide]
     if is_a(layer, {"Subtract"}):
         parts[1] = -parts[1]
     if by == "signed":
-        s = divide(relevance, tf.add_n(parts))
+        s = divide(relevance, ops.add_n(parts))
         return narrowed([x * s for x in parts], wide, inputs)
-    sizes = [tf.abs(x) for x in parts]
+    sizes = [ops.abs(x) for x in parts]
     if by == "positive":
-        none = tf.cast(functools.reduce(tf.maximum, parts) <= 0, relevance.dtype)
-        # Several times faster than tf.where; where `none` is 1, ReLUs give 0.
-        sizes = [none * size + tf.nn.relu(x) for size, x in zip(sizes, parts, strict=True)]
+        none = ops.cast(functools.reduce(ops.maximum, parts) <= 0, relevance.dtype)
+        # Several times faster than ops.where; where `none` is 1, ReLUs give 0.
+        sizes = [none * size + ops.relu(x) for size, x in zip(sizes, parts, strict=True)]
     sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
-    s = relevance / tf.add_n(sizes)
+    s = relevance / ops.add_n(sizes)
     return narrowed([size * s for size in sizes], wide, inputs)
 
 
@@ -312,7 +291,7 @@ def sum_vector(relevances: Tensors) -> Shares:
         >>> routing.sum_vector("embedding", [], [], [tf.constant([[[1.0, 2.0]]])])[0].numpy()
         array([[3.]], dtype=float32)
     """
-    return [tf.reduce_sum(relevances[0], -1)]
+    return [ops.sum(relevances[0], -1)]
 
 
 @layer_rule

@@ -80,7 +80,12 @@ class Keras2Network(Network):
                 )
         return arrays, pack
 
-    def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
+    def _build(
+        self,
+        function: Callable[..., Any],
+        others: Sequence[tf.TensorSpec] = (),
+        jit_compile: bool = False,
+    ) -> Run:
         with graph_scope(self.model):
             feeds = [tf.compat.v1.placeholder(t.dtype, t.shape) for t in self.model.inputs]
             rest = [tf.compat.v1.placeholder(spec.dtype, spec.shape) for spec in others]

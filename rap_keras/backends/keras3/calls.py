@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import tree
 from keras.backend import standardize_dtype
 
+from rap_keras import tensors as ops
 from rap_keras.backends.keras3.opening import (
     BATCH,
     Context,
@@ -103,7 +103,7 @@ class Call(node.Call):
         if self._samples is not None:
             k, axis, multiple = self._samples
             static = given[k].shape[axis]
-            size = (tf.shape(given[k])[axis] if static is None else static) // multiple
+            size = (ops.shape(given[k])[axis] if static is None else static) // multiple
         values = iter(given)
 
         def filled(leaf: Any) -> Any:
@@ -178,7 +178,7 @@ class Constant(node.Call):
     """Replaces a call that returns the same for all inputs."""
 
     def __init__(self, value: Any) -> None:
-        self._value = tf.convert_to_tensor(value)
+        self._value = ops.convert_to_tensor(value)
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
@@ -207,12 +207,12 @@ def _marked(leaf: Any) -> Any:
     """A leaf of arguments, with numbers and arrays that depend on the number of samples marked."""
     if isinstance(leaf, int) and not isinstance(leaf, bool):
         return _Size(leaf // BATCH) if leaf > 0 and leaf % BATCH == 0 else leaf
-    if is_symbolic(leaf) or not isinstance(leaf, np.ndarray | tf.Tensor):
+    if is_symbolic(leaf) or not (isinstance(leaf, np.ndarray) or ops.is_tensor(leaf)):
         return leaf
     for axis in batch_axes(leaf.shape):
-        part = tf.gather(leaf, range(leaf.shape[axis] // BATCH), axis=axis)
+        part = ops.take(leaf, range(leaf.shape[axis] // BATCH), axis=axis)
         repeated = _for_samples(_Repeated(part, axis), BATCH)
-        if not bool(tf.reduce_all(tf.equal(leaf, repeated))):
+        if not bool(ops.all(ops.equal(leaf, repeated))):
             raise CannotOpen("it takes a constant that differs from sample to sample")
         return _Repeated(part, axis)
     return leaf
@@ -227,7 +227,7 @@ def _for_samples(leaf: Any, size: Any) -> Any:
     if isinstance(leaf, _Size):
         return size * leaf.multiple
     if isinstance(leaf, _Repeated):
-        times = [1] * leaf.part.shape.rank
+        times = [1] * len(leaf.part.shape)
         times[leaf.axis] = size
-        return tf.tile(leaf.part, times)
+        return ops.tile(leaf.part, times)
     return leaf

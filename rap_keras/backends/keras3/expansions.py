@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
+
+from rap_keras import tensors
 
 
 def expansion_of(operation: Any) -> Callable[..., Any] | None:
@@ -40,7 +41,7 @@ class CausalMask(keras.Operation):
 
     def call(self, logits: Any) -> Any:
         """True where a position is visible, in the shape of the logits `(..., positions, positions)`."""
-        return tf.linalg.band_part(tf.ones_like(logits, tf.bool), -1, 0)
+        return tensors.causal_mask(logits)
 
     def compute_output_spec(self, logits: Any) -> Any:
         """A mask."""

@@ -4,10 +4,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rap_keras import tensors as ops
 from rap_keras.backends.keras3.opening import ONE_SIZE
-from rap_keras.backends.keras3.parts import in_two_parts
 from rap_keras.backends.keras3.source import Source, specs
 from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
@@ -49,12 +48,12 @@ class Keras3Network(Network):
         super().__init__(model, without_head(self._whole))
 
     @property
-    def inputs(self) -> list[tf.TensorSpec]:
+    def inputs(self) -> list[ops.Spec]:
         """Shapes and dtypes of the inputs."""
         return specs(self._source.inputs)
 
     @property
-    def outputs(self) -> list[tf.TensorSpec]:
+    def outputs(self) -> list[ops.Spec]:
         """Shapes and dtypes of the model's own outputs."""
         return specs(self._source.outputs)
 
@@ -84,21 +83,20 @@ class Keras3Network(Network):
                 raise
             self._alone = True
 
-    def _build(self, function: Callable[..., Any], others: Sequence[tf.TensorSpec]) -> Run:
-        def compiled(inputs: Sequence[tf.TensorSpec]) -> Any:
-            traced = tf.function(function, input_signature=[inputs, *others], autograph=False)
-            return traced.get_concrete_function()
+    def _build(
+        self,
+        function: Callable[..., Any],
+        others: Sequence[ops.Spec] = (),
+        jit_compile: bool = False,
+    ) -> Run:
+        def compiled(inputs: Sequence[ops.Spec]) -> Run:
+            return ops.compiled(function, inputs, others, self.model.variables, jit_compile)
 
-        call_for = self._by_size(compiled)
-
-        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            result = call_for(arrays)([tf.constant(a) for a in arrays], *map(tf.constant, given))
-            return tf.nest.map_structure(lambda tensor: tensor.numpy(), result)
-
-        return run
+        run_for = self._by_size(compiled)
+        return lambda arrays, *given: run_for(arrays)(arrays, *given)
 
     def compiled_by_column(
-        self, function: Callable[..., Any], other: tf.TensorSpec, jit_compile: bool = False
+        self, function: Callable[..., Any], other: ops.Spec, jit_compile: bool = False
     ) -> Run:
         """Compiles a function of the model's inputs and of each column of another array.
 
@@ -108,37 +106,25 @@ class Keras3Network(Network):
         Args:
             function: As in `compiled`.
             other: The spec of a column, `(batch,)`.
-            jit_compile: Compile it with XLA.
+            jit_compile: As in `Analyzer`.
 
         Returns:
             A function of the inputs of one batch and the columns, `(batch, k)`, that returns k results.
         """
-        return self._checking(lambda: self._build_by_column(function, other, jit_compile))
 
-    def _build_by_column(
-        self, function: Callable[..., Any], other: tf.TensorSpec, jit_compile: bool
-    ) -> Run:
-        def compiled(inputs: Sequence[tf.TensorSpec]) -> Any:
-            def flat(*tensors: tf.Tensor) -> Any:
-                return function(list(tensors[:-1]), tensors[-1])
+        def compiled(inputs: Sequence[ops.Spec]) -> Run:
+            return ops.compiled_by_column(
+                function, inputs, other, self.model.variables, jit_compile
+            )
 
-            return in_two_parts(flat, [*inputs, other], jit_compile)
+        def build() -> Run:
+            run_for = self._by_size(compiled)
+            return lambda arrays, columns: run_for(arrays)(arrays, columns)
 
-        parts_for = self._by_size(compiled)
-
-        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            (columns,) = given
-            before, after = parts_for(arrays)
-            shared = before(*map(tf.constant, arrays))
-            return [
-                tf.nest.map_structure(lambda t: t.numpy(), after(tf.constant(column), *shared))
-                for column in columns.T
-            ]
-
-        return run
+        return self._checking(build)
 
     def _by_size(
-        self, compiled: Callable[[Sequence[tf.TensorSpec]], Any]
+        self, compiled: Callable[[Sequence[ops.Spec]], Any]
     ) -> Callable[[Sequence[np.ndarray]], Any]:
         """A function from inputs to the compiled function, which is made for any size if possible."""
         built: dict[Any, Any] = {}
@@ -151,16 +137,14 @@ class Keras3Network(Network):
                 try:
                     return built.setdefault(None, compiled(self.inputs))
                 except Exception:  # a layer may raise any error for an unknown size
-                    if all(t.shape[1:].is_fully_defined() for t in self.inputs):
+                    if all(None not in t.shape[1:] for t in self.inputs):
                         raise
                     built[None] = None
             if built[None] is not None:
                 return built[None]
             if sizes not in built:
                 pairs = zip(self.inputs, sizes, strict=True)
-                built[sizes] = compiled(
-                    [tf.TensorSpec([None, *size], t.dtype) for t, size in pairs]
-                )
+                built[sizes] = compiled([ops.Spec([None, *size], t.dtype) for t, size in pairs])
             return built[sizes]
 
         return fitting
@@ -177,23 +161,23 @@ class Keras3Network(Network):
         return next((n for n in sizes if n is not None and n > 1), None)
 
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
-        return forward(self.graph, [tf.constant(a) for a in sample])[0]
+        return forward(self.graph, [ops.constant(a) for a in sample])[0]
 
     def _takes(self, sample: Sequence[np.ndarray]) -> bool:
         try:
-            self._source.own_output([tf.constant(a) for a in sample])
+            self._source.own_output([ops.constant(a) for a in sample])
         except Exception:  # a layer may raise any error
             return False
         return True
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        inputs = [tf.constant(a) for a in sample]
+        inputs = [ops.constant(a) for a in sample]
         outputs = self._source.own_output(inputs)
         try:
             found = forward(self._whole, inputs)[0]
         except InputError:
             raise
-        except (ValueError, TypeError, tf.errors.OpError) as error:
+        except (ValueError, TypeError, *ops.ERRORS) as error:
             sizes = any(None in t.shape[1:] for t in self._source.inputs)
             raise InputError(
                 "Expected layers that compute the same outside the model, but called separately they "

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops, tree
 from keras.src import ops as own_ops
 from keras.src.backend import AutocastScope, Variable
@@ -20,6 +19,7 @@ from keras.src.ops import operation as operation_module
 from keras.src.ops.function import Function
 from keras.src.ops.node import Node
 
+from rap_keras import tensors
 from rap_keras.backends.opening import CannotOpen, why_call_failed
 from rap_keras.errors import InputError
 from rap_keras.support.text import first_line
@@ -261,7 +261,7 @@ def _replacements() -> list[tuple[Any, str, Any]]:
     recorders = [module for module in (layer_module, operation_module) if hasattr(module, "Node")]
     operators = [
         (owner, name, _operator(getattr(owner, name), operation))
-        for owner in (Variable, tf.Tensor)
+        for owner in (Variable, *tensors.TENSORS)
         for name, operation in _OPERATORS.items()
     ]
     nodes = [(module, "Node", _Node) for module in recorders]

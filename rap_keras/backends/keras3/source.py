@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import tree
 from keras.src.models.functional import Functional
 
+from rap_keras import tensors as ops
 from rap_keras.backends.keras3.calls import untouched
 from rap_keras.backends.keras3.opening import (
     Context,
@@ -107,9 +107,9 @@ class Source:
             return tree.flatten(self.model(*args, **at_inference(self.model, kwargs)))
 
 
-def specs(tensors: Sequence[keras.KerasTensor]) -> list[tf.TensorSpec]:
+def specs(tensors: Sequence[keras.KerasTensor]) -> list[ops.Spec]:
     """Shapes, with any number of samples, and dtypes."""
-    return [tf.TensorSpec([None, *t.shape[1:]] if len(t.shape) else [], t.dtype) for t in tensors]
+    return [ops.Spec([None, *t.shape[1:]] if len(t.shape) else [], t.dtype) for t in tensors]
 
 
 def as_function(op: Any) -> Functional | None:

@@ -1,9 +1,53 @@
-"""Compiles a function in two parts; the part without its last argument is computed once."""
+"""Functions of tensors, compiled by TensorFlow to functions of arrays."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+
+def compiled(
+    function: Callable[..., Any],
+    inputs: Sequence[tf.TensorSpec],
+    others: Sequence[tf.TensorSpec] = (),
+    variables: Sequence[Any] = (),
+    jit_compile: bool = False,
+) -> Callable[..., Any]:
+    """Compiles a function of a list of inputs and others; see `tensors.jax.compiled`."""
+    if jit_compile:
+        function = tf.function(function, autograph=False, jit_compile=True)
+    traced = tf.function(function, input_signature=[inputs, *others], autograph=False)
+    call = traced.get_concrete_function()
+
+    def run(arrays: Sequence[Any], *given: Any) -> Any:
+        return _as_arrays(call([tf.constant(a) for a in arrays], *map(tf.constant, given)))
+
+    return run
+
+
+def compiled_by_column(
+    function: Callable[..., Any],
+    inputs: Sequence[tf.TensorSpec],
+    column: tf.TensorSpec,
+    variables: Sequence[Any] = (),
+    jit_compile: bool = False,
+) -> Callable[..., Any]:
+    """Compiles a function once for any number of columns; see `tensors.jax.compiled_by_column`."""
+
+    def flat(*tensors: tf.Tensor) -> Any:
+        return function(list(tensors[:-1]), tensors[-1])
+
+    before, after = in_two_parts(flat, [*inputs, column], jit_compile)
+
+    def run(arrays: Sequence[Any], columns: Any) -> list[Any]:
+        shared = before(*map(tf.constant, arrays))
+        return [_as_arrays(after(tf.constant(each), *shared)) for each in columns.T]
+
+    return run
+
+
+def _as_arrays(tensors: Any) -> Any:
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), tensors)
 
 
 def in_two_parts(

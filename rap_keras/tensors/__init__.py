@@ -1,0 +1,26 @@
+"""The tensor library of Keras' backend: the only package that names a framework.
+
+Rules, graphs and analyzers compute with `from rap_keras import tensors as ops`. Functions with the name
+of one in `keras.ops` mean the same; the others are described in `tensors.keras_ops`, `tensors.jax` and
+`tensors.torch`, and are TensorFlow's own or in `tensors.tensorflow`. Keras 2 always uses TensorFlow.
+"""
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rap_keras.tensors.choice import backend_name
+
+Tensor: TypeAlias = Any
+DType: TypeAlias = Any
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+else:
+    match backend_name():
+        case "tensorflow":
+            from rap_keras.tensors.tensorflow import *
+        case "jax":
+            from rap_keras.tensors.jax import *
+        case "torch":
+            from rap_keras.tensors.torch import *

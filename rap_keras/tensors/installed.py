@@ -1,0 +1,3 @@
+"""The backends that `rap_keras` knows; imports none."""
+
+KNOWN = ("tensorflow", "jax", "torch")
