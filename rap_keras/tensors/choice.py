@@ -1,7 +1,10 @@
-"""Which tensor library Keras uses; imports none."""
+"""Which tensor library Keras uses; imports none of them."""
+
+import keras
 
 from rap_keras.errors import InputError
-from rap_keras.tensors.installed import KNOWN
+
+KNOWN = ("tensorflow", "jax", "torch")
 
 
 def backend_name() -> str:
@@ -10,12 +13,10 @@ def backend_name() -> str:
     Raises:
         InputError: Keras uses another backend.
     """
-    import keras
-
     name = str(keras.backend.backend())
     if name not in KNOWN:
         raise InputError(
             f"Expected Keras to use one of the backends {', '.join(KNOWN)}, got {name!r}: set "
-            "KERAS_BACKEND before Keras is imported."
+            "KERAS_BACKEND to one of them before Keras is imported."
         )
     return name

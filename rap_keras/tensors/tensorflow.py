@@ -24,7 +24,7 @@ from rap_keras.tensors.tensorflow_convolutions import (
     max_pool_by_planes,
     pointwise_conv,
 )
-from rap_keras.tensors.tensorflow_programs import compiled, compiled_by_column
+from rap_keras.tensors.tensorflow_programs import compiled, compiled_by_column, immediate
 
 abs = tf.abs
 add_n = tf.add_n
@@ -143,3 +143,4 @@ def is_tensor(x: Any) -> bool:
 
 TENSORS = (tf.Tensor,)
 ERRORS = (tf.errors.OpError,)
+PARTS = ()  # a program serves every number of samples

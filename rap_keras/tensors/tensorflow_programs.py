@@ -114,3 +114,8 @@ def _border(graph: Any, behind: set[Any], results: list[tf.Tensor]) -> list[tf.T
         elif id(tensor) not in variables and tensor.op.type != "Const":
             found[id(tensor)] = tensor
     return list(found.values())
+
+
+def immediate(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:
+    """A function of a list of tensors as one of arrays, for few calls; see `tensors.jax.immediate`."""
+    return lambda arrays: function([tf.constant(a) for a in arrays]).numpy()

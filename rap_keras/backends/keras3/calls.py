@@ -23,6 +23,7 @@ from rap_keras.backends.keras3.opening import (
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
 from rap_keras.network import node
+from rap_keras.tensors.scopes import Scope
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def untouched(op: Any) -> Iterator[None]:
     parts = op._flatten_layers() if hasattr(op, "_flatten_layers") else ()
     kept = [(part, list(part._losses), set(part._loss_ids)) for part in parts]
     try:
-        with keras.StatelessScope(collect_losses=True):
+        with Scope(collect_losses=True):
             yield
     finally:
         for part, losses, ids in kept:  # Keras resets them at each call
@@ -210,7 +211,7 @@ def _marked(leaf: Any) -> Any:
     if is_symbolic(leaf) or not (isinstance(leaf, np.ndarray) or ops.is_tensor(leaf)):
         return leaf
     for axis in batch_axes(leaf.shape):
-        part = ops.take(leaf, range(leaf.shape[axis] // BATCH), axis=axis)
+        part = ops.take(leaf, np.arange(leaf.shape[axis] // BATCH), axis=axis)
         repeated = _for_samples(_Repeated(part, axis), BATCH)
         if not bool(ops.all(ops.equal(leaf, repeated))):
             raise CannotOpen("it takes a constant that differs from sample to sample")

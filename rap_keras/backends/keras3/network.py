@@ -1,6 +1,7 @@
 """An opened Keras 3 model."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -161,20 +162,34 @@ class Keras3Network(Network):
         return next((n for n in sizes if n is not None and n > 1), None)
 
     def _logits_of(self, sample: Sequence[np.ndarray]) -> Any:
-        return forward(self.graph, [ops.constant(a) for a in sample])[0]
+        return self._graph_output(sample)
+
+    @cached_property
+    def _graph_output(self) -> Run:
+        return ops.immediate(lambda xs: forward(self.graph, xs)[0], self.model.variables)
+
+    @cached_property
+    def _whole_output(self) -> Run:
+        return ops.immediate(lambda xs: forward(self._whole, xs)[0], self.model.variables)
+
+    @cached_property
+    def _own_output(self) -> Run:
+        def output(inputs: list[ops.Tensor]) -> ops.Tensor:
+            return self._source.own_output(inputs)[self.position]
+
+        return ops.immediate(output, self.model.variables)
 
     def _takes(self, sample: Sequence[np.ndarray]) -> bool:
         try:
-            self._source.own_output([ops.constant(a) for a in sample])
+            self._own_output(sample)
         except Exception:  # a layer may raise any error
             return False
         return True
 
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
-        inputs = [ops.constant(a) for a in sample]
-        outputs = self._source.own_output(inputs)
+        expected = self._own_output(sample)
         try:
-            found = forward(self._whole, inputs)[0]
+            found = self._whole_output(sample)
         except InputError:
             raise
         except (ValueError, TypeError, *ops.ERRORS) as error:
@@ -183,7 +198,7 @@ class Keras3Network(Network):
                 "Expected layers that compute the same outside the model, but called separately they "
                 f"fail ({first_line(error)}): {ONE_SIZE if sizes else 'flatten nested models'}."
             ) from error
-        return found, outputs[self.position]
+        return found, expected
 
     @property
     def output_names(self) -> list[str]:

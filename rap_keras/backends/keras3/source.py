@@ -51,12 +51,6 @@ class Source:
         Raises:
             InputError: There is none.
         """
-        if keras.backend.backend() != "tensorflow":
-            raise InputError(
-                "rap_keras computes on TensorFlow, but Keras runs on the "
-                f"{keras.backend.backend()!r} backend: set KERAS_BACKEND=tensorflow before importing "
-                "keras."
-            )
         function = as_function(model)
         if function is not None:
             arguments: Any = ((function._inputs_struct,), {})

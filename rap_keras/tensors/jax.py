@@ -1,0 +1,129 @@
+"""The operations on JAX: those of `keras.ops`, differentiation, and compiled programs."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rap_keras.tensors.keras_ops import *
+from rap_keras.tensors.scopes import reading
+
+TENSORS: tuple[type, ...] = ()  # arrays let symbolic tensors on their right compute
+ERRORS = (jax.errors.JaxRuntimeError, TypeError, ValueError)
+PARTS = (64, 8, 1)
+"""The numbers of samples for which programs are compiled, which serve every batch size."""
+
+cond = jax.lax.cond
+
+
+def vjp(
+    function: Callable[[list[Any]], list[Any]], inputs: Sequence[Any]
+) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    """A function's outputs, and its transposed derivative: from values at the outputs to the inputs."""
+    floating: list[bool] = []
+
+    def parted(*values: Any) -> tuple[list[Any], list[Any]]:
+        made = [convert_to_tensor(y) for y in function(list(values))]
+        floating[:] = [is_floating(y.dtype) for y in made]
+        parts: tuple[list[Any], list[Any]] = ([], [])
+        for y, has in zip(made, floating, strict=True):
+            parts[not has].append(y)
+        return parts
+
+    found, pull, rest = jax.vjp(parted, *inputs, has_aux=True)
+    both = iter(found), iter(rest)
+    outputs = [next(both[not has]) for has in floating]
+
+    def back(values: Sequence[Any]) -> list[Any]:
+        given = zip(values, outputs, floating, strict=True)
+        return list(pull([cast(v, y.dtype) for v, y, has in given if has]))
+
+    return outputs, back
+
+
+def compiled(
+    function: Callable[..., Any],
+    inputs: Sequence[Spec],
+    others: Sequence[Spec] = (),
+    variables: Sequence[Any] = (),
+    jit_compile: bool = False,
+) -> Callable[..., Any]:
+    """Compiles a function of tensors to a function of arrays.
+
+    Args:
+        function: Takes the inputs as a list, then the others, and returns tensors in any structure.
+        inputs: Shapes and dtypes of the inputs.
+        others: Shapes and dtypes of the others.
+        variables: The variables of Keras 3 that it reads. They are arguments of the program, so it sees
+            their values at each call.
+        jit_compile: Without effect: JAX always compiles with XLA.
+
+    Returns:
+        A function of a list of arrays and others, which returns arrays.
+    """
+
+    @jax.jit
+    def program(values: list[Any], arrays: list[Any], *given: Any) -> Any:
+        with reading(variables, values):
+            return function(arrays, *given)
+
+    def run(arrays: Sequence[Any], *given: Any) -> Any:
+        found = program([v.value for v in variables], list(map(constant, arrays)), *given)
+        return map_structure(np.array, found)
+
+    return run
+
+
+def compiled_by_column(
+    function: Callable[..., Any],
+    inputs: Sequence[Spec],
+    column: Spec,
+    variables: Sequence[Any] = (),
+    jit_compile: bool = False,
+) -> Callable[..., Any]:
+    """Compiles a function of inputs and a column of numbers.
+
+    Returns:
+        A function of a list of arrays and columns, `(batch, k)`, which returns a list of k results.
+        What does not depend on the columns is computed once.
+    """
+
+    @jax.jit
+    def program(values: list[Any], arrays: list[Any], columns: Any) -> Any:
+        with reading(variables, values):
+            return jax.vmap(lambda each: function(arrays, each))(columns)
+
+    def run(arrays: Sequence[Any], columns: Any) -> list[Any]:
+        values = [v.value for v in variables]
+        found = program(values, list(map(constant, arrays)), constant(columns.T))
+        found = map_structure(np.array, found)
+        return [map_structure(lambda a, k=k: a[k], found) for k in range(columns.shape[1])]
+
+    return run
+
+
+def immediate(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:
+    """A function of a list of tensors as one of arrays, for few calls.
+
+    TensorFlow and PyTorch run it as it is; JAX compiles it, which takes less than compiling each of its
+    operations.
+    """
+    return compiled(function, [], [], variables)
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Inside, values are computed now, also while a program is traced."""
+    with jax.ensure_compile_time_eval():
+        yield
+
+
+def wide() -> Any:
+    """Inside, float64 is float64."""
+    return jax.enable_x64(True)
+
+
+def is_tensor(x: Any) -> bool:
+    return isinstance(x, jax.Array)

@@ -1,0 +1,83 @@
+"""The operations on PyTorch: those of `keras.ops`, differentiation, and running without gradients."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from rap_keras.tensors.keras_ops import *
+from rap_keras.tensors.scopes import reading
+
+TENSORS = (torch.Tensor,)
+ERRORS = (RuntimeError, IndexError, TypeError)
+PARTS: tuple[int, ...] = ()  # nothing is compiled for a number of samples
+
+at_once = wide = contextlib.nullcontext
+
+
+def cond(condition: Any, true: Callable[[], Any], false: Callable[[], Any]) -> Any:
+    return true() if bool(condition) else false()
+
+
+def vjp(
+    function: Callable[[list[Any]], list[Any]], inputs: Sequence[Any]
+) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    """A function's outputs, and its transposed derivative: from values at the outputs to the inputs."""
+    with torch.enable_grad():
+        taken = [x.detach().requires_grad_() for x in inputs]
+        outputs = [convert_to_tensor(y) for y in function(taken)]
+
+    def back(values: Sequence[Any]) -> list[Any]:
+        pairs = [(y, v) for y, v in zip(outputs, values, strict=True) if y.requires_grad]
+        found: Sequence[Any] = [None] * len(taken)
+        if pairs:
+            ends, given = zip(*pairs, strict=True)
+            found = torch.autograd.grad(ends, taken, given, retain_graph=True, allow_unused=True)
+        return [torch.zeros_like(x) if g is None else g for g, x in zip(found, taken, strict=True)]
+
+    return [y.detach() for y in outputs], back
+
+
+def compiled(
+    function: Callable[..., Any],
+    inputs: Sequence[Spec],
+    others: Sequence[Spec] = (),
+    variables: Sequence[Any] = (),
+    jit_compile: bool = False,
+) -> Callable[..., Any]:
+    """A function of tensors as a function of arrays; see `tensors.jax.compiled`.
+
+    It runs as it is, or compiled by `torch.compile` with `jit_compile`. Variables are read without
+    their gradients.
+    """
+    called = torch.compile(function) if jit_compile else function
+
+    def run(arrays: Sequence[Any], *given: Any) -> Any:
+        values = [v.value.detach() for v in variables]
+        with torch.no_grad(), reading(variables, values):
+            found = called(list(map(constant, arrays)), *map(constant, given))
+        return map_structure(to_numpy, found)
+
+    return run
+
+
+def compiled_by_column(
+    function: Callable[..., Any],
+    inputs: Sequence[Spec],
+    column: Spec,
+    variables: Sequence[Any] = (),
+    jit_compile: bool = False,
+) -> Callable[..., Any]:
+    """A function of inputs and columns, run for each column; see `tensors.jax.compiled_by_column`."""
+    run = compiled(function, inputs, [column], variables, jit_compile)
+    return lambda arrays, columns: [run(arrays, each) for each in columns.T]
+
+
+def immediate(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:
+    """A function of a list of tensors as one of arrays; see `tensors.jax.immediate`."""
+    return compiled(function, [], [], variables)
+
+
+def is_tensor(x: Any) -> bool:
+    return isinstance(x, torch.Tensor)
