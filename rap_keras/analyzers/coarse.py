@@ -52,11 +52,13 @@ def spread(
 def _placed(values: ops.Tensor, along: int, pixels: ops.Tensor, cells: Axis) -> ops.Tensor:
     """The value at each pixel of an axis: linear between the cells' centres, constant outside."""
     last = ops.shape(values)[along] - 1
-    places = (ops.cast(ops.arange(pixels), "float64") - cells.first) / cells.step
-    places = ops.clip(places, 0, ops.cast(last, "float64"))
-    low = ops.cast(ops.floor(places), "int32")
     shape = [-1 if axis == along else 1 for axis in range(3)]
-    share = ops.reshape(ops.cast(places - ops.floor(places), values.dtype), shape)
+    with ops.wide():
+        places = (ops.cast(ops.arange(pixels), "float64") - cells.first) / cells.step
+        places = ops.clip(places, 0, ops.cast(last, "float64"))
+        low = ops.cast(ops.floor(places), "int32")
+        share = ops.cast(places - ops.floor(places), values.dtype)
+    share = ops.reshape(share, shape)
     below = ops.take(values, low, axis=along)
     above = ops.take(values, ops.minimum(low + 1, last), axis=along)
     return below + share * (above - below)

@@ -100,10 +100,11 @@ def _missed(
     maps: list[ops.Tensor], start: ops.Tensor, logits: ops.Tensor, at_reference: ops.Tensor
 ) -> dict[str, ops.Tensor]:
     """The errors of the sums and the sizes of the logits, each of shape `(batch,)`."""
-    sums = ops.add_n([total(ops.cast(m, "float64")) for m in maps])
     expected = ops.multiply_no_nan(logits - at_reference, start)
     sizes = ops.abs(logits) + ops.abs(at_reference)
     explained = ops.multiply_no_nan(sizes, ops.abs(start))
     size = ops.maximum(total(explained), ops.max(sizes, list(range(1, len(sizes.shape)))))
-    delta = sums - total(ops.cast(expected, "float64"))
-    return {"delta": delta, "size": ops.cast(size, "float64")}
+    with ops.wide():
+        sums = ops.add_n([total(ops.cast(m, "float64")) for m in maps])
+        delta = sums - total(ops.cast(expected, "float64"))
+        return {"delta": delta, "size": ops.cast(size, "float64")}

@@ -244,38 +244,45 @@ class PropagationAnalyzer(Analyzer):
 
     def _sums(self, inputs: list[ops.Tensor], target: Target) -> dict[str, list[ops.Tensor]]:
         relevance, steps, _ = self._propagate(inputs, target)
-        constants = self._graph.constants
+        constants, shapes = self._graph.constants, self._graph.shapes
+        size = ops.shape(inputs[0])[0]
+
+        def by_sample(relevances: list[ops.Tensor], slots: Sequence[int]) -> list[ops.Tensor]:
+            pairs = zip(relevances, slots, strict=True)
+            return [_by_sample(r, shapes[s], size) for r, s in pairs if s not in constants]
+
         sharing = [
-            (out, [r for r, slot in zip(into, node.inputs, strict=True) if slot not in constants])
+            (by_sample(out, node.outputs), by_sample(into, node.inputs))
             for node, out, into in steps
             if not constants.issuperset(node.inputs)
         ]
-        size = ops.shape(inputs[0])[0]
-        result = {str(k): _three_sums(out, into, size) for k, (out, into) in enumerate(sharing)}
-        start = [relevance[self._graph.output]]
-        return result | {
-            "model": _three_sums(start, self._at_inputs(relevance, inputs, target), size)
-        }
+        at_inputs = self._at_inputs(relevance, inputs, target)
+        start = [_by_sample(relevance[self._graph.output], (None,), size)]
+        ends = start, [_by_sample(r, (None,), size) for r in at_inputs]
+        result = {str(k): _three_sums(*both) for k, both in enumerate(sharing)}
+        return result | {"model": _three_sums(*ends)}
 
 
-def _three_sums(
-    given: list[ops.Tensor], taken: list[ops.Tensor], size: ops.Tensor
-) -> list[ops.Tensor]:
-    """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,)."""
+def _three_sums(given: list[ops.Tensor], taken: list[ops.Tensor]) -> list[ops.Tensor]:
+    """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,).
+
+    The relevances have the shape (batch, all others).
+    """
 
     def summed(tensors: list[ops.Tensor]) -> ops.Tensor:
-        return ops.add_n([ops.sum(_by_sample(t, size), 1) for t in tensors])
+        return ops.add_n([ops.sum(ops.cast(t, "float64"), 1) for t in tensors])
 
-    return [summed(given), summed(taken), summed([ops.abs(t) for t in taken])]
+    with ops.wide():
+        return [summed(given), summed(taken), summed([ops.abs(t) for t in taken])]
 
 
-def _by_sample(relevance: ops.Tensor, size: ops.Tensor) -> ops.Tensor:
-    """Relevance as (batch, all others), wherever the batch axis of a layer is.
+def _by_sample(relevance: ops.Tensor, shape: Shape, size: ops.Tensor) -> ops.Tensor:
+    """Relevance as (batch, all others), wherever the batch axis of its slot is.
 
     Windows of an image may be placed along the first axis; heads and the like before the batch axis.
     """
-    wide = ops.cast(relevance, "float64")
-    axis = batch_axis(relevance.shape) or 0
+    axis = batch_axis(shape) or 0
     if axis:
-        wide = ops.transpose(wide, [axis, *(k for k in range(len(wide.shape)) if k != axis)])
-    return ops.reshape(wide, [size, -1])
+        others = (k for k in range(len(shape)) if k != axis)
+        relevance = ops.transpose(relevance, [axis, *others])
+    return ops.reshape(relevance, [size, -1])

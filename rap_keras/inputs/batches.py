@@ -19,6 +19,22 @@ def as_batches(size: int, batch_size: int) -> Iterator[slice]:
     return (slice(start, start + batch_size) for start in range(0, size, batch_size))
 
 
+def as_parts(size: int, batch_size: int, sizes: Sequence[int]) -> Iterator[slice]:
+    """Yields slices of as many samples as one of the sizes, the largest that fits into a batch.
+
+    Args:
+        size: The number of samples.
+        batch_size: The largest number in a slice.
+        sizes: In descending order, the last is 1. None: slices of `batch_size` samples.
+    """
+    start = 0
+    while start < size:
+        left = min(size - start, batch_size)
+        stop = start + next((n for n in sizes if n <= left), left)
+        yield slice(start, stop)
+        start = stop
+
+
 def is_stream(data: Any) -> bool:
     """Whether data are batches one after the other, and not the arrays of one call."""
     if is_dataset(data):

@@ -74,7 +74,8 @@ def batch_sums(
         stages = record.stages
         if node.name in normalized:
             stages = _without_shift(record, makers[node.inputs[0]])
-        result.update(_layer_sums(node, stages, decision, cases))
+        with ops.wide():
+            result.update(_layer_sums(node, stages, decision, cases))
     return result
 
 

@@ -13,7 +13,7 @@ from rap_keras.tensors.scopes import reading
 TENSORS: tuple[type, ...] = ()  # arrays let symbolic tensors on their right compute
 ERRORS = (jax.errors.JaxRuntimeError, TypeError, ValueError)
 PARTS = (64, 8, 1)
-"""The numbers of samples for which programs are compiled, which serve every batch size."""
+"""A batch is computed in parts of so many samples, so that three programs serve every batch size."""
 
 cond = jax.lax.cond
 

@@ -157,6 +157,11 @@ class Keras3Network(Network):
             if node.inputs
         )
 
+    @property
+    def part_sizes(self) -> Sequence[int]:
+        """The numbers of samples that programs are compiled for; none if any number will do."""
+        return () if self._fixed_size() else ops.PARTS
+
     def _fixed_size(self) -> int | None:
         sizes = [] if self._source.context.traced else [t.shape[0] for t in self._source.inputs]
         return next((n for n in sizes if n is not None and n > 1), None)
