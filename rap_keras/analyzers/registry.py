@@ -131,8 +131,8 @@ METHODS = [
     _preset("lrp.alpha_1_beta_0", "alpha_beta", signs=False, alpha=1, beta=0, bias=True),
     _preset("lrp.alpha_1_beta_0_IB", "alpha_beta", signs=False, **_Z_PLUS),
     _preset("lrp.z_plus", "alpha_beta", signs=False, **_Z_PLUS),
-    _preset("lrp.z_plus_fast", "alpha_beta", first="z_plus",
-        signs=False, **_Z_PLUS, innvestigate={"z_plus": True}),
+    # With the inputs of most models, which may be negative, its first rule has both signs.
+    _preset("lrp.z_plus_fast", "alpha_beta", first="z_plus", **_Z_PLUS, innvestigate={"z_plus": True}),
     _preset("lrp.sequential_preset_a", "alpha_beta", "epsilon", **_SEQUENTIAL, alpha=1, beta=0),
     _preset("lrp.sequential_preset_b", "alpha_beta", "epsilon", **_SEQUENTIAL, alpha=2, beta=1),
     _preset("lrp.sequential_preset_a_flat", "alpha_beta", "epsilon", "flat",
