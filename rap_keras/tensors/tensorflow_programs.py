@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import ops as tf_ops
 
 
 def compiled(
@@ -18,6 +19,7 @@ def compiled(
         function = tf.function(function, autograph=False, jit_compile=True)
     traced = tf.function(function, input_signature=[inputs, *others], autograph=False)
     call = traced.get_concrete_function()
+    _forget_gradients(call.graph)
 
     def run(arrays: Sequence[Any], *given: Any) -> Any:
         return _as_arrays(call([tf.constant(a) for a in arrays], *map(tf.constant, given)))
@@ -44,6 +46,25 @@ def compiled_by_column(
         return [_as_arrays(after(tf.constant(each), *shared)) for each in columns.T]
 
     return run
+
+
+def _forget_gradients(graph: Any) -> None:
+    """Removes the custom gradients of a finished graph from TensorFlow's list of all of them.
+
+    The list would keep the graph for good, and with it the weights of the model.
+    """
+    try:
+        known = tf_ops.gradient_registry._registry
+    except AttributeError:  # the list is private
+        return
+    definition = graph.as_graph_def()
+    inner = (node for function in definition.library.function for node in function.node_def)
+    for node in (*definition.node, *inner):
+        if _GRADIENT in node.attr:
+            known.pop(node.attr[_GRADIENT].s.decode(), None)
+
+
+_GRADIENT = "_gradient_op_type"
 
 
 def _as_arrays(tensors: Any) -> Any:
@@ -81,6 +102,7 @@ def in_two_parts(
             jit_compile=jit_compile or None,
         )
 
+    _forget_gradients(whole.graph)
     before, last_part = part(given, [*kept, *shared]), part([last, *shared], moved)
 
     def after(argument: tf.Tensor, *tensors: tf.Tensor) -> Any:
