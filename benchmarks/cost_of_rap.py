@@ -1,10 +1,11 @@
-"""Print the cost of RAP, time and memory, in one process and one thread.
+"""Print the cost of maps, time and memory, in one process and one thread, on Keras' backend.
 
-    python benchmarks/cost_of_rap.py [--models vgg16 resnet50 ...] [--batches 1 8] [--repeats 5]
-        [--json FILE]
+    KERAS_BACKEND=torch python benchmarks/cost_of_rap.py [--models vgg16 resnet50 ...] [--batches 1 8]
+        [--methods rap lrp.epsilon_plus ...] [--repeats 5] [--json FILE]
 
 Random weights, 224 px, seed 0. Every number is a median over interleaved repeats. Times are compared
-with the plain TensorFlow gradient of the same model, a `tf.function` around `tf.GradientTape`.
+with the gradient of the same model as a user of the backend would write it: a `tf.function` around
+`tf.GradientTape`, a `jax.jit` around `jax.grad`, or PyTorch's `backward`.
 """
 
 import argparse
@@ -16,14 +17,19 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
+
 import keras
 import numpy as np
 import psutil
-import tensorflow as tf
 from keras import layers
 
 import rap_keras
 from rap_keras.models.architectures import ClassToken, PositionEmbedding
+
+BACKEND = keras.backend.backend()
 
 
 def vit_b16(weights=None, classifier_activation=None):
@@ -52,8 +58,26 @@ MODELS = {
 }
 
 
+def one_thread():
+    """Must be called before anything is computed."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    elif BACKEND == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+
+
 def plain_functions(model):
-    """The forward pass and the gradient as a TensorFlow user would write them."""
+    """The forward pass and the gradient as a user of the backend would write them, from arrays."""
+    return {"tensorflow": of_tensorflow, "jax": of_jax, "torch": of_torch}[BACKEND](model)
+
+
+def of_tensorflow(model):
+    import tensorflow as tf
 
     @tf.function(reduce_retracing=True)
     def forward(x):
@@ -65,6 +89,43 @@ def plain_functions(model):
             tape.watch(x)
             top = tf.reduce_max(model(x, training=False), -1)
         return tape.gradient(top, x)
+
+    return lambda x: forward(tf.constant(x)).numpy(), lambda x: gradient(tf.constant(x)).numpy()
+
+
+def of_jax(model):
+    import jax
+
+    trained = [v.value for v in model.trainable_variables]
+    others = [v.value for v in model.non_trainable_variables]
+
+    @jax.jit
+    def forward(trained, others, x):
+        return model.stateless_call(trained, others, x, training=False)[0]
+
+    gradient = jax.jit(
+        jax.grad(lambda x, trained, others: forward(trained, others, x).max(-1).sum())
+    )
+    return (
+        lambda x: np.asarray(forward(trained, others, x)),
+        lambda x: np.asarray(gradient(x, trained, others)),
+    )
+
+
+def of_torch(model):
+    import torch
+
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(x):
+        return model(torch.as_tensor(x), training=False).cpu().numpy()
+
+    def gradient(x):
+        x = torch.as_tensor(x).requires_grad_()
+        model(x, training=False).amax(-1).sum().backward()
+        return x.grad.cpu().numpy()
 
     return forward, gradient
 
@@ -83,14 +144,13 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(name, batches, repeats):
+def measure(name, methods, batches, repeats):
     keras.utils.set_random_seed(0)
     model = MODELS[name](weights=None, classifier_activation=None)
     rng = np.random.default_rng(0)
     images = {n: rng.uniform(-1, 1, (n, *model.input_shape[1:])).astype("float32") for n in batches}
     forward, gradient = plain_functions(model)
-    calls = {"forward": lambda x: forward(tf.constant(x)).numpy()}
-    calls["gradient"] = lambda x: gradient(tf.constant(x)).numpy()
+    calls = {"forward": forward, "gradient": gradient}
 
     first = images[batches[0]]
     calls["forward"](first)
@@ -104,7 +164,8 @@ def measure(name, batches, repeats):
         analyzers["rap"].analyze(first)
 
     first_seconds = timed(first_call)
-    analyzers["gradient analyzer"] = rap_keras.create_analyzer("gradient", model)
+    for method in methods:
+        analyzers[f"{method} analyzer"] = rap_keras.create_analyzer(method, model)
     calls |= {key: analyzer.analyze for key, analyzer in analyzers.items()}
     result = {
         "model": name,
@@ -125,6 +186,7 @@ def measure(name, batches, repeats):
         result["batches"][size] = {
             "seconds": medians,
             "rap / gradient": medians["rap"] / medians["gradient"],
+            "in gradients": {k: round(v / medians["gradient"], 2) for k, v in medians.items()},
             "rap / gradient, each repeat": [round(min(ratios), 3), round(max(ratios), 3)],
         }
     result["peak memory, MB"]["after all batches"] = peak_mb()
@@ -138,25 +200,27 @@ def measure(name, batches, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["vgg16", "resnet50"])
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["gradient", "lrp.epsilon_plus", "lrp.alpha_2_beta_1"],
+        help="methods to compare with RAP",
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", help="also write the numbers to this file")
     options = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    one_thread()
     results = []
     for name in options.models:
-        result = measure(name, options.batches, options.repeats)
+        result = measure(name, options.methods, options.batches, options.repeats)
         results.append(result)
         print(json.dumps(result, indent=2), flush=True)
         keras.utils.clear_session()
     if options.json:
         with open(options.json, "w") as file:
-            json.dump(
-                {"tensorflow": tf.__version__, "keras": keras.__version__, "results": results},
-                file,
-                indent=2,
-            )
+            versions = {"backend": BACKEND, "keras": keras.__version__}
+            json.dump(versions | {"results": results}, file, indent=2)
 
 
 if __name__ == "__main__":
