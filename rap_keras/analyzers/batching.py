@@ -48,11 +48,11 @@ class Batches:
         if key not in self._runs:
             self._runs[key] = self._compiled(function, target)
         run, index = self._runs[key], target.index
-        size = len(arrays[0])
+        size, sizes = len(arrays[0]), self._network.part_sizes(self._jit_compile)
         try:
             parts = [
                 run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
-                for chunk in as_parts(size, self._size, self._network.part_sizes)
+                for chunk in as_parts(size, self._size, sizes)
             ]
         except ops.ERRORS as error:
             unknown = sorted(set(re.findall(r"(\w+) \(No registered .* for XLA", str(error))))

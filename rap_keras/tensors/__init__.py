@@ -5,6 +5,8 @@ of one in `keras.ops` mean the same; the others are described in `tensors.keras_
 `tensors.torch`, and are TensorFlow's own or in `tensors.tensorflow`. Keras 2 always uses TensorFlow.
 """
 
+import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rap_keras.tensors.choice import backend_name
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any: ...
 
-else:
-    match backend_name():
-        case "tensorflow":
-            from rap_keras.tensors.tensorflow import *
-        case "jax":
-            from rap_keras.tensors.jax import *
-        case "torch":
-            from rap_keras.tensors.torch import *
+
+def _operations() -> dict[str, Any]:
+    found = vars(importlib.import_module(f"{__name__}.{backend_name()}"))
+    return {
+        name: value
+        for name, value in found.items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+
+
+globals().update(_operations())

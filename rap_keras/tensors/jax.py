@@ -12,10 +12,16 @@ from rap_keras.tensors.scopes import reading
 
 TENSORS: tuple[type, ...] = ()  # arrays let symbolic tensors on their right compute
 ERRORS = (jax.errors.JaxRuntimeError, TypeError, ValueError)
-PARTS = (64, 8, 1)
-"""A batch is computed in parts of so many samples, so that three programs serve every batch size."""
 
 cond = jax.lax.cond
+
+
+def part_sizes(jit_compile: bool) -> tuple[int, ...]:
+    """A batch is computed in parts of so many samples, so that three programs serve every size.
+
+    Empty if a program serves every size.
+    """
+    return 64, 8, 1
 
 
 def vjp(

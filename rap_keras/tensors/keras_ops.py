@@ -40,7 +40,6 @@ from keras.ops import (
     multiply,
     negative,
     not_equal,
-    one_hot,
     ones_like,
     pad,
     relu,
@@ -146,6 +145,11 @@ def moments(x: Any, axes: Sequence[int], keepdims: bool = False) -> Any:
 
 def multiply_no_nan(x: Any, y: Any) -> Any:
     return ops.where(y == 0, ops.zeros_like(y), x * y)
+
+
+def one_hot(x: Any, classes: int, dtype: Any) -> Any:
+    numbers = ops.arange(classes, dtype=dtype_name(x.dtype))
+    return cast(ops.equal(ops.expand_dims(x, -1), numbers), dtype)
 
 
 def reduced(x: Any, like: Any) -> Any:

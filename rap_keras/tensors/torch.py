@@ -1,22 +1,33 @@
 """The operations on PyTorch: those of `keras.ops`, differentiation, and running without gradients."""
 
 import contextlib
+import contextvars
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from rap_keras.tensors.keras_ops import *
 from rap_keras.tensors.scopes import reading
 
 TENSORS = (torch.Tensor,)
 ERRORS = (RuntimeError, IndexError, TypeError)
-PARTS: tuple[int, ...] = ()  # nothing is compiled for a number of samples
 
 at_once = wide = contextlib.nullcontext
 
 
+_TRACED = contextvars.ContextVar("traced", default=False)
+
+
+def part_sizes(jit_compile: bool) -> tuple[int, ...]:
+    """As in `tensors.jax`, if programs are compiled."""
+    return (64, 8, 1) if jit_compile else ()
+
+
 def cond(condition: Any, true: Callable[[], Any], false: Callable[[], Any]) -> Any:
+    if _TRACED.get():  # a program has both branches
+        return map_structure(lambda a, b: torch.where(condition, a, b), true(), false())
     return true() if bool(condition) else false()
 
 
@@ -48,18 +59,36 @@ def compiled(
 ) -> Callable[..., Any]:
     """A function of tensors as a function of arrays; see `tensors.jax.compiled`.
 
-    It runs as it is, or compiled by `torch.compile` with `jit_compile`. Variables are read without
-    their gradients.
+    It runs as it is. With `jit_compile`, all operations of a call, also those of gradients, become one
+    program for each shape, which `torch.compile` compiles. Variables are read without their gradients.
     """
-    called = torch.compile(function) if jit_compile else function
+    programs: dict[Any, Callable[..., Any]] = {}
+
+    def called(values: list[Any], arrays: list[Any], *given: Any) -> Any:
+        with reading(variables, values):
+            return function(arrays, *given)
 
     def run(arrays: Sequence[Any], *given: Any) -> Any:
         values = [v.value.detach() for v in variables]
-        with torch.no_grad(), reading(variables, values):
-            found = called(list(map(constant, arrays)), *map(constant, given))
-        return map_structure(to_numpy, found)
+        taken = values, list(map(constant, arrays)), *map(constant, given)
+        with torch.no_grad():
+            program = called
+            if jit_compile:
+                shapes = tuple(a.shape for a in (*taken[1], *taken[2:]))
+                if shapes not in programs:
+                    programs[shapes] = _program(called, taken)
+                program = programs[shapes]
+            return map_structure(to_numpy, program(*taken))
 
     return run
+
+
+def _program(function: Callable[..., Any], taken: Sequence[Any]) -> Callable[..., Any]:
+    before = _TRACED.set(True)
+    try:
+        return torch.compile(make_fx(function)(*taken))
+    finally:
+        _TRACED.reset(before)
 
 
 def compiled_by_column(

@@ -157,10 +157,9 @@ class Keras3Network(Network):
             if node.inputs
         )
 
-    @property
-    def part_sizes(self) -> Sequence[int]:
+    def part_sizes(self, jit_compile: bool) -> Sequence[int]:
         """The numbers of samples that programs are compiled for; none if any number will do."""
-        return () if self._fixed_size() else ops.PARTS
+        return () if self._fixed_size() else ops.part_sizes(jit_compile)
 
     def _fixed_size(self) -> int | None:
         sizes = [] if self._source.context.traced else [t.shape[0] for t in self._source.inputs]
