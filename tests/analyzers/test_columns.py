@@ -9,7 +9,7 @@ from helpers.networks import plain
 from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
-from rap_keras.backends.keras3.parts import in_two_parts
+from rap_keras.tensors.tensorflow_programs import in_two_parts
 
 COLUMNS = np.array([[1, 2, 0, 9, 4], [3, 9, 9, 8, 5]])
 

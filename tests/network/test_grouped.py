@@ -5,16 +5,9 @@ import tensorflow as tf
 from helpers.compare import FLOAT64, assert_same
 from helpers.layer_cases import unoptimized_graphs  # noqa: F401
 
-from rap_keras.network import convolutions
+from rap_keras.tensors import tensorflow_convolutions as convolutions
 
 pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
-
-
-class _Layer:
-    """The attributes of a convolution."""
-
-    def __init__(self, strides, dilations):
-        self.strides, self.dilation_rate = strides, dilations
 
 
 SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
@@ -39,8 +32,7 @@ def test_gradients_equal_those_of_each_group(
 ):
     monkeypatch.setattr(convolutions, "_transposed_faster_as_forward", lambda shape: True)
     rank = len(sizes)
-    layer = _Layer((strides,) * rank, (dilations,) * rank)
-    apply = convolutions._grouped(layer, groups)
+    apply = convolutions._grouped((strides,) * rank, (dilations,) * rank, groups)
     x = rng.normal(size=(2, *sizes, 6))
     kernel = rng.normal(size=(*lengths, 6 // groups, 9))
 

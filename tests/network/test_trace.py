@@ -258,9 +258,3 @@ def test_a_mask_reaches_the_pooling(rng):
     at_tokens = maps[model.layers[0].name]
     assert at_tokens.shape == tokens.shape
     np.testing.assert_allclose(at_tokens.sum(1), model(tokens).numpy().max(1), rtol=1e-4)
-
-
-def test_other_backends_are_refused(monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(InputError, match="the 'jax' backend: set KERAS_BACKEND=tensorflow"):
-        rap_keras.create_analyzer("rap", plain())
