@@ -14,6 +14,7 @@ TENSORS: tuple[type, ...] = ()  # arrays let symbolic tensors on their right com
 ERRORS = (jax.errors.JaxRuntimeError, TypeError, ValueError)
 
 cond = jax.lax.cond
+floor = jax.numpy.floor  # Keras's returns float32
 
 
 def part_sizes(jit_compile: bool) -> tuple[int, ...]:

@@ -29,7 +29,6 @@ from keras.ops import (
     expand_dims,
     eye,
     floor,
-    full,
     isfinite,
     log,
     logical_and,
@@ -133,6 +132,10 @@ def concatenate(tensors: Sequence[Any], axis: int) -> Any:
 
 def ensure_shape(x: Any, shape: Any) -> Any:
     return x
+
+
+def full(shape: Sequence[int], value: Any) -> Any:
+    return ops.broadcast_to(ops.convert_to_tensor(value), tuple(shape))
 
 
 def identity(x: Any) -> Any:

@@ -16,6 +16,29 @@ ERRORS = (RuntimeError, IndexError, TypeError)
 
 at_once = wide = contextlib.nullcontext
 
+# Keras computes these in float32 where the tensors are float64.
+floor, matmul = torch.floor, torch.matmul
+
+
+def divide_no_nan(x: Any, y: Any) -> Any:
+    return (x / y).masked_fill(y == 0, 0)
+
+
+def maximum(x: Any, y: Any) -> Any:
+    return torch.maximum(x, _like(x, y))
+
+
+def minimum(x: Any, y: Any) -> Any:
+    return torch.minimum(x, _like(x, y))
+
+
+def _like(x: Any, y: Any) -> Any:
+    return y if isinstance(y, torch.Tensor) else torch.as_tensor(y, dtype=x.dtype, device=x.device)
+
+
+def tensordot(x: Any, y: Any, axes: Any) -> Any:
+    return torch.tensordot(x, y, axes)
+
 
 _TRACED = contextvars.ContextVar("traced", default=False)
 
