@@ -10,7 +10,8 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # tf.keras is Keras 2, for iN
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of one worker would wait for the other's
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's and PyTorch's
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # references are in double precision
 
 import numpy as np
 import pytest
@@ -30,25 +31,47 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.fixture(scope="session")
-def _tensorflow_seeded() -> None:
+def backend() -> str:
+    """The backend of Keras."""
     import keras  # here, for a process that only hands out tests needs none
 
+    return keras.backend.backend()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what only TensorFlow has on another backend."""
+    mark = item.get_closest_marker("tensorflow")
+    if mark is not None and backend() != "tensorflow":
+        pytest.skip(f"needs TensorFlow: {mark.args[0]}")
+
+
+@pytest.fixture(scope="session")
+def _prepared() -> None:
+    import keras
+
     keras.utils.set_random_seed(0)
+    if keras.__version__.startswith("3"):
+        from keras.src.backend.common import dtypes
+
+        # On JAX and PyTorch, Keras computes in float32 what is float64: references need both.
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
 
 @pytest.fixture(autouse=True)
-def _seeded(_tensorflow_seeded, monkeypatch) -> None:
+def _seeded(_prepared, monkeypatch) -> None:
     """Seeds all but TensorFlow, which would forget every kernel: a third of a test's time.
 
     Layers and keras.random draw their seeds from Python's generator or Keras's, not TensorFlow's.
     """
     import keras
-    import tensorflow as tf
 
     with monkeypatch.context() as patch:
-        for module in (tf.random, tf.compat.v2.random):
-            patch.setattr(module, "set_seed", lambda seed: None)
+        if backend() == "tensorflow":
+            import tensorflow as tf
+
+            for module in (tf.random, tf.compat.v2.random):
+                patch.setattr(module, "set_seed", lambda seed: None)
         keras.utils.set_random_seed(0)
 
 
@@ -92,6 +115,8 @@ def free() -> None:
 
 def forget_gradients() -> None:
     """TensorFlow keeps the graph of each custom gradient, and with it the weights of the model."""
+    if backend() != "tensorflow":
+        return
     from tensorflow.python.framework import ops
 
     registry = ops.gradient_registry._registry

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.compare import FLOAT32, assert_same
 from helpers.networks import biased, plain, residual, segmenting
+from helpers.tensors import array, slopes
 from keras import layers
 
 import rap_keras
@@ -22,12 +22,12 @@ def images(rng):
 
 def features_and_gradients(model, name, x, neurons):
     """Feature maps of a layer and the gradients of the logits, by Keras alone, float64."""
-    split = keras.Model(model.input, [model.get_layer(name).output, model.output])
-    with tf.GradientTape() as tape:
-        features, logits = split(tf.constant(x))
-        picked = tf.gather(logits, neurons, axis=1, batch_dims=1)
-    gradients = tape.gradient(picked, features)
-    return features.numpy().astype(np.float64), gradients.numpy().astype(np.float64)
+    layer = model.get_layer(name)
+    features = array(keras.Model(model.input, layer.output)(x))
+    above = keras.Model(layer.output, model.output)
+    chosen = np.eye(model.output.shape[-1], dtype=features.dtype)[neurons]
+    (gradients,) = slopes(lambda a: above(a) * chosen, [features])
+    return features.astype(np.float64), gradients.astype(np.float64)
 
 
 def coarse(name, a, g, relu):
@@ -109,7 +109,7 @@ def test_hires_cam_before_one_linear_layer_sums_to_the_logit(images):
     x = layers.Conv2D(5, 3, strides=2, padding="same", activation="relu")(x)
     model = biased(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))))
     explained = create_analyzer("hires_cam", model).explain(images)
-    bias = model.layers[-1].bias.numpy()[explained.neurons]
+    bias = array(model.layers[-1].bias)[explained.neurons]
     # 6 x 6 places become 12 x 12 pixels: each counts four times.
     sums = explained.relevance.sum((1, 2, 3)) / 4
     assert_same(sums, explained.explained_logits - bias, 1e-4)

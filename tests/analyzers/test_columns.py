@@ -3,13 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.networks import plain
 from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
-from rap_keras.tensors.tensorflow_programs import in_two_parts
 
 COLUMNS = np.array([[1, 2, 0, 9, 4], [3, 9, 9, 8, 5]])
 
@@ -59,7 +57,12 @@ def test_any_number_of_the_largest(model, x, monkeypatch):
     assert_same(found[1][:, 0], create_analyzer("rap", model).analyze(x))
 
 
+@pytest.mark.tensorflow("its graphs, which are cut in two")
 def test_what_does_not_depend_on_the_last_argument_is_computed_once():
+    import tensorflow as tf
+
+    from rap_keras.tensors.tensorflow_programs import in_two_parts
+
     def function(x, factor):
         once = tf.exp(x)
         return {"product": once * factor, "once": once, "factor": factor}

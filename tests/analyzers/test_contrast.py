@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased, plain
+from helpers.tensors import array
 from helpers.thinned import pairwise_or_slow, slow_unless
 from keras import layers
 
@@ -269,8 +270,8 @@ def test_the_positive_head_shares_by_positive_contributions(contrast, rng, tmp_p
     x = rng.normal(size=(3, 12, 12, 3))
     analyzer = create_analyzer("rap", model, head="positive", contrast=contrast)
     neurons = [3, 1, 5]
-    hidden = keras.Model(model.input, model.layers[-2].output)(x).numpy()
-    logits = model(x).numpy()
+    hidden = array(keras.Model(model.input, model.layers[-2].output)(x))
+    logits = array(model(x))
     expected = np.zeros_like(hidden)
     for i, c in enumerate(neurons):
         start = np.zeros(10)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased, plain, residual, segmenting
+from helpers.tensors import array
 from helpers.thinned import slow_unless
 from keras import layers, ops
 
@@ -92,7 +93,7 @@ def test_maps_sum_to_the_difference_of_the_logits(build, images, rng):
     for reference in (0, rng.normal(size=(12, 12, 3)), [0.5, -0.1, 1]):
         analyzer = create_analyzer("deep_lift", model, reference_inputs=reference)
         found = analyzer.explain(images)
-        at_reference = model(np.broadcast_to(reference, images.shape).astype(np.float32)).numpy()
+        at_reference = array(model(np.broadcast_to(reference, images.shape).astype(np.float32)))
         ends = found.explained_logits - at_reference[np.arange(3), found.neurons]
         np.testing.assert_allclose(
             found.relevance.sum((1, 2, 3)), ends, atol=1e-4 * abs(found.relevance).sum() / 3
@@ -212,7 +213,7 @@ def test_functions_of_several_elements_keep_the_sum_and_stay_bounded(name, rng):
     for reference in (0, -x[0]):
         analyzer = create_analyzer("deep_lift", model, reference_inputs=reference)
         found = analyzer.explain(x)
-        at_reference = model(np.broadcast_to(np.float32(reference), x.shape)).numpy()
+        at_reference = array(model(np.broadcast_to(np.float32(reference), x.shape)))
         difference = found.explained_logits - at_reference[np.arange(3), found.neurons]
         size = max(abs(found.logits).max(), abs(at_reference).max())
         np.testing.assert_allclose(found.relevance.sum(1), difference, atol=1e-3 * size)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from helpers.tensors import array, slopes
 from keras import layers
 
 from rap_keras import InputError, create_analyzer, load_analyzer
@@ -24,11 +24,7 @@ def data(rng):
 
 
 def gradient(model, x, neuron):
-    x = tf.constant(x[None])
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = model(x)[0, neuron]
-    return tape.gradient(y, x).numpy()[0]
+    return slopes(lambda x: model(x)[0, neuron], [x[None]])[0][0]
 
 
 def test_it_is_the_mean_over_references_and_places(model, data):
@@ -56,7 +52,7 @@ def test_many_draws_sum_to_the_logit_minus_the_mean_of_the_background(model, dat
 
     )  # fmt: skip
     sums = analyzer.analyze(x, 1).sum((1, 2, 3))
-    difference = model(x).numpy()[:, 1] - model(background).numpy()[:, 1].mean()
+    difference = array(model(x))[:, 1] - array(model(background))[:, 1].mean()
     np.testing.assert_allclose(sums, difference, atol=0.03)
     assert np.abs(difference).max() > 0.2
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain, segmenting
+from helpers.tensors import array
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
@@ -16,7 +17,7 @@ def images(rng):
 
 def slow(model, x, neurons, window, corners, value):
     """For each pixel the mean of the drops of all windows that it lies in."""
-    logits = model(x).numpy().astype(np.float64)
+    logits = array(model(x)).astype(np.float64)
     maps = np.zeros(x.shape[:3])
     for k, neuron in enumerate(neurons):
         drops = {}
@@ -64,7 +65,7 @@ def test_a_pixel_gets_the_mean_drop(options, window, corners, value, images):
 def test_one_window_is_the_whole_drop(images):
     model = plain()
     explained = create_analyzer("occlusion", model, window=12).explain(images)
-    at_nothing = model(np.zeros_like(images)).numpy()[np.arange(3), explained.neurons]
+    at_nothing = array(model(np.zeros_like(images)))[np.arange(3), explained.neurons]
     expected = (explained.explained_logits - at_nothing)[:, None, None] * np.ones((12, 12))
     assert_same(explained.relevance.sum(-1), expected, 1e-4)
 

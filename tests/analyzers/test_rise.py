@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain, segmenting
+from helpers.tensors import array
 from keras import layers
 
 import rap_keras
@@ -42,7 +43,7 @@ def test_a_pixel_gets_the_mean_score_of_the_masks_that_show_it(score, images):
         expected = np.zeros((12, 12))
         for mask in masks_of(analyzer, k):
             shown = mask[..., None] * images[k] + (1 - mask[..., None]) * np.array([1, 0, -1])
-            logits = model(shown[None].astype(np.float32)).numpy()
+            logits = array(model(shown[None].astype(np.float32)))
             f = score_of(logits, score)[0, neuron]
             expected += f * mask / (0.4 * 10)
         assert_same(found[k].sum(-1), expected, 1e-4)

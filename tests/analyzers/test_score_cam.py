@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.networks import plain
+from helpers.tensors import array
 from keras import layers
 
 import rap_keras
@@ -25,10 +25,10 @@ def x():
 
 def slow(model, x, target, layer, value):
     """Algorithm 1 of the paper."""
-    features = keras.Model(model.input, model.get_layer(layer).output)(x[None]).numpy()[0]
+    features = array(keras.Model(model.input, model.get_layer(layer).output)(x[None]))[0]
     scores, resized = [], []
     for k in range(features.shape[-1]):
-        mask = tf.image.resize(features[..., k : k + 1], x.shape[:2]).numpy()[..., 0]
+        mask = array(keras.ops.image.resize(features[..., k : k + 1], x.shape[:2]))[..., 0]
         low, high = mask.min(), mask.max()
         mask = (mask - low) / (high - low) if high > low else np.zeros_like(mask)
         seen = x * mask[..., None] + value * (1 - mask[..., None])
@@ -37,7 +37,7 @@ def slow(model, x, target, layer, value):
     weights = np.exp(np.array(scores) - max(scores))
     weights /= weights.sum()
     summed = np.maximum(sum(w * m for w, m in zip(weights, resized, strict=True)), 0)
-    return tf.image.resize(summed[..., None], x.shape[:2]).numpy()[..., 0]
+    return array(keras.ops.image.resize(summed[..., None], x.shape[:2]))[..., 0]
 
 
 @pytest.mark.parametrize("value", [0, [0.5, -1, 2]])

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.networks import plain
+from helpers.streams import batched
 from keras import layers
 
 import rap_keras
@@ -174,7 +174,7 @@ MASK = np.arange(10) % 4 == 1
     "target", [[7, 0, 9], (7, 0), [[7, 1]] * 3, ROWS, [(7,), (0,)], np.stack([MASK] * 3)]
 )
 def test_targets_of_each_sample_of_a_dataset_are_refused(target, analyzer, x):
-    data = tf.data.Dataset.from_tensor_slices(np.concatenate([x, x])).batch(3)
+    data = batched(np.concatenate([x, x]), 3)
     with pytest.raises(InputError, match="Expected one target for all samples"):
         analyzer.analyze(data, target)
 
@@ -184,6 +184,6 @@ def test_targets_of_each_sample_of_a_dataset_are_refused(target, analyzer, x):
     [7, [7], np.array([7]), ROWS[:1], TopK(2), "all", MASK, MASK.tolist(), np.s_[1::4], None],
 )
 def test_one_target_of_a_dataset_is_the_target_of_all_samples(target, analyzer, x):
-    data = tf.data.Dataset.from_tensor_slices(x).batch(2)
+    data = batched(x, 2)
     found = list(analyzer.analyze(data, target))
     assert_same(np.concatenate(found), analyzer.analyze(x, target))

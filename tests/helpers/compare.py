@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from helpers.tensors import array
+
 # The largest difference between two computations of a value, as a share of the largest value. Another
 # processor, number of threads or batch size sums in another order. A sum of n terms is then off
 # by about eps sqrt(n), and a few layers add up; here n is at most some thousands.
@@ -15,5 +17,5 @@ def assert_same(found, expected, tolerance=FLOAT32):
 
     The tolerance is a share of the largest value of the expected map.
     """
-    found, expected = np.asarray(found), np.asarray(expected)
+    found, expected = array(found), array(expected)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * abs(expected).max())

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from helpers import layer_cases as cases
 from helpers import reference
+from helpers.tensors import array, graphed, tensor
 from rap_keras.network import linear
 from rap_keras.rules import Rule, lrp, name_of, rap, rap_released, required_facts
 
@@ -57,8 +57,8 @@ class Definition:
 
         run = cases.outside_a_graph(case, function)
         if in_graph:
-            run = tf.function(function, autograph=False, reduce_retracing=True)
-        return run(*map(tf.constant, arrays)).numpy()
+            run = graphed(function)
+        return array(run(*map(tensor, arrays)))
 
     def expected(self, case, arrays, dtype="float64"):
         """The result of the slow definition."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers, ops
+
+from rap_keras.tensors import ERRORS
 
 SAMPLES = 3
 VERSION = tuple(int(part) for part in keras.__version__.split(".")[:2])
@@ -58,8 +59,8 @@ def random_network(number: int) -> RandomNetwork:
         rng = np.random.default_rng([number, attempt])
         try:
             return _Builder(rng).network()
-        except (ValueError, TypeError, NotImplementedError, tf.errors.OpError):
-            attempt += 1  # Keras, or TensorFlow on this machine, cannot run it
+        except (ValueError, TypeError, NotImplementedError, *ERRORS):
+            attempt += 1  # Keras, or its backend on this machine, cannot run it
             if attempt == 100:
                 raise
 

@@ -4,10 +4,10 @@ import helpers.layer_cases as cases
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import reference
 from helpers.compare import FLOAT32, FLOAT64, assert_same
 from helpers.layer_cases import CASES, unoptimized_graphs  # noqa: F401
+from helpers.tensors import array, tensor
 from helpers.thinned import pairwise_or_slow
 
 from rap_keras import create_analyzer
@@ -113,7 +113,7 @@ def chain(shape, make, dtype="float64", tail=True):
 def samples(model, n=4):
     rng = np.random.default_rng(1)
     arrays = [rng.normal(size=(n, *t.shape[1:])) for t in model.inputs]
-    return [tf.constant(a, t.dtype) for a, t in zip(arrays, model.inputs, strict=True)]
+    return [tensor(a, t.dtype) for a, t in zip(arrays, model.inputs, strict=True)]
 
 
 def names(graph):
@@ -270,7 +270,7 @@ def test_branches(make, expected):
     assert sorted(names(graph)) == sorted(expected)
     (x,) = samples(model)
     found = forward(graph, [x])[0]
-    assert_same(tf.nn.softmax(found) if make is softmax_head else found, model(x), 1e-10)
+    assert_same(keras.ops.softmax(found) if make is softmax_head else found, model(x), 1e-10)
 
 
 def test_both_sides_are_folded():
@@ -282,7 +282,7 @@ def test_both_sides_are_folded():
 @pytest.mark.parametrize("case", [c for c in CASES if "einsum" not in c.name], ids=repr)
 def test_normalizations_on_both_sides_of_every_layer(case):
     layer = cases.build(case)
-    x = tf.constant(cases.inputs(case, "signed"))
+    x = tensor(cases.inputs(case, "signed"))
     axis = kernels.channel_axis(layer, x.shape.rank)
     norms = [L.BatchNormalization(axis=axis, dtype="float64") for _ in range(2)]
     for norm, like in zip(norms, (x, layer(x)), strict=True):
@@ -302,8 +302,8 @@ def by_hand(model):
         shape = tuple(layer.input.shape[1:])
         if isinstance(layer, L.BatchNormalization):
             zeros = np.zeros((1, *shape))
-            shift = layer(zeros).numpy().astype(float).ravel()
-            scale = layer(zeros + 1).numpy().astype(float).ravel() - shift
+            shift = array(layer(zeros)).astype(float).ravel()
+            scale = array(layer(zeros + 1)).astype(float).ravel() - shift
             if maps:
                 matrix, b, _ = maps[-1]
                 maps[-1] = (matrix * scale, b * scale + shift, None)
@@ -332,7 +332,7 @@ def by_hand(model):
 def explained(graph, method, x):
     """The relevance of the input for the logit 1, as analyzers compute it."""
     logits, records = forward(graph, [x])
-    start = logits * tf.one_hot(1, logits.shape[-1], dtype=logits.dtype)
+    start = logits * keras.ops.one_hot(1, logits.shape[-1], dtype=logits.dtype)
     relevance, _ = backward(
         graph,
         lrp.composite(**read_method(method).preset.chosen({})).assign(graph),
@@ -340,7 +340,7 @@ def explained(graph, method, x):
         {},
         start,
     )
-    return relevance[graph.inputs[0]].numpy()
+    return array(relevance[graph.inputs[0]])
 
 
 @pytest.mark.parametrize("case", ["conv_bn", "bn_conv", "bn_conv_same"])
@@ -349,12 +349,12 @@ def test_half_precision(case, variance):
     """Normalizations compute in single precision, because half precision may not represent variances."""
     model = chain(*FOLDED[case], dtype="mixed_float16")
     norm = model.get_layer("bn")
-    norm.moving_variance.assign(variance * tf.ones_like(norm.moving_variance))
-    norm.moving_mean.assign(tf.zeros_like(norm.moving_mean))
+    norm.moving_variance.assign(variance * keras.ops.ones_like(norm.moving_variance))
+    norm.moving_mean.assign(keras.ops.zeros_like(norm.moving_mean))
     (x,) = samples(model)
     x *= variance**0.5 / 10
     logits = forward(fold(trace(model)), [x])[0]
-    assert_same(tf.cast(logits, tf.float32), tf.cast(model(x), tf.float32), 2e-2)
+    assert_same(*(keras.ops.cast(y, "float32") for y in (logits, model(x))), 2e-2)
 
 
 @pytest.mark.parametrize(("case", "method"), pairwise_or_slow(list(FOLDED), EXPLAINED))
@@ -371,7 +371,7 @@ def test_relevance_is_that_of_layers_folded_by_hand(case, method):
 @pytest.mark.parametrize("case", ["conv_bn", "bn_conv_same"])
 def test_analyzers_fold_and_the_model_does_not_change(case, method):
     model = chain(*FOLDED[case], dtype="float32")
-    weights = [w.numpy() for w in model.weights]
+    weights = [array(w) for w in model.weights]
     calls = [(layer.name, len(layer._inbound_nodes)) for layer in model.layers]
     (x,) = samples(model)
     analyzers = {

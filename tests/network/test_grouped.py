@@ -1,13 +1,15 @@
 """Convolutions whose transposed maps are computed as forward convolutions: grouped, or by processor."""
 
 import pytest
-import tensorflow as tf
 from helpers.compare import FLOAT64, assert_same
 from helpers.layer_cases import unoptimized_graphs  # noqa: F401
 
-from rap_keras.tensors import tensorflow_convolutions as convolutions
-
-pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+tf = pytest.importorskip("tensorflow")
+convolutions = pytest.importorskip("rap_keras.tensors.tensorflow_convolutions")
+pytestmark = [
+    pytest.mark.tensorflow("its convolutions"),
+    pytest.mark.usefixtures("unoptimized_graphs"),
+]
 
 
 SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding

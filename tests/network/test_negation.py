@@ -5,8 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.compare import assert_same
+from helpers.tensors import array, tensor
 from keras import layers as L
 from keras import ops
 
@@ -93,12 +93,12 @@ def graph_of(head):
 
 def relevance(graph, composite, start=None):
     """Relevance of the input from the output, or from 1, and the output."""
-    inputs = [tf.constant(X)]
+    inputs = [tensor(X)]
     output, records = forward(graph, inputs)
-    begin = output if start is None else tf.fill(tf.shape(output), start)
+    begin = output if start is None else keras.ops.full_like(output, start)
     table = composite.assign(graph)
     found, _ = backward(graph, table, records, boxes(graph, inputs, None), begin)
-    return found[graph.inputs[0]].numpy(), output.numpy()
+    return array(found[graph.inputs[0]]), array(output)
 
 
 @pytest.mark.parametrize("head", [*ODD, *OTHERS])

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.layer_cases import close
 from helpers.networks import biased
+from helpers.tensors import array, tensor
 
 from rap_keras import create_analyzer
 from rap_keras.network.linear import stages
@@ -37,23 +37,23 @@ def layer(request, rng):
 
 def test_the_map_is_the_layer(layer, rng):
     x = rng.normal(2, 3, (2, *SHAPE))
-    scale, shift = affine_of_sample(layer, tf.constant(x))
-    close((scale * x + shift).numpy(), layer(x).numpy())
-    (stage,) = stages(layer, tf.constant(x))
-    close(stage.output.numpy(), layer(x).numpy())
+    scale, shift = affine_of_sample(layer, tensor(x))
+    close(array(scale * x + shift), array(layer(x)))
+    (stage,) = stages(layer, tensor(x))
+    close(array(stage.output), array(layer(x)))
 
 
 def test_its_derivative_is_that_of_the_frozen_map(layer, rng):
     """Finite differences of the map whose statistics stay those of x."""
     x, r, step = rng.normal(2, 3, (1, *SHAPE)), rng.normal(size=(1, *SHAPE)), 1e-6
-    scale, shift = (np.asarray(t) for t in affine_of_sample(layer, tf.constant(x)))
+    scale, shift = (np.asarray(t) for t in affine_of_sample(layer, tensor(x)))
     expected = np.zeros_like(x)
     for index in np.ndindex(*x.shape):
         moved = x.copy()
         moved[index] += step
-        expected[index] = (r * (scale * moved + shift - layer(x).numpy())).sum() / step
-    (stage,) = stages(layer, tf.constant(x))
-    close(stage.back(tf.constant(r)).numpy(), expected, 1e-6)
+        expected[index] = (r * (scale * moved + shift - array(layer(x)))).sum() / step
+    (stage,) = stages(layer, tensor(x))
+    close(array(stage.back(tensor(r))), expected, 1e-6)
 
 
 def test_relevance_stays_with_its_neuron_by_rap_and_by_the_rule_of_the_kernels_by_lrp(layer, rng):
@@ -65,7 +65,7 @@ def test_relevance_stays_with_its_neuron_by_rap_and_by_the_rule_of_the_kernels_b
     close(maps["x"], maps[layer.name])
     relevance = create_analyzer("lrp.z", model).analyze_layers(sample)
     at_output = relevance[layer.name]
-    scale, shift = (np.asarray(t) for t in affine_of_sample(layer, tf.constant(sample)))
+    scale, shift = (np.asarray(t) for t in affine_of_sample(layer, tensor(sample)))
     close(relevance["x"], scale * sample * at_output / (scale * sample + shift), 1e-8)
     passed = create_analyzer("lrp.z", model, batch_norm="identity").analyze_layers(sample)
     close(passed["x"], passed[layer.name])

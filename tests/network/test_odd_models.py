@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.networks import biased
+from helpers.tensors import array, tensor
 from keras import layers, ops
 
 import rap_keras
@@ -21,9 +21,9 @@ def finished(inputs, x, head=3):
 def assert_conserves(model, x, logits=None, rtol=1e-3):
     analyzer = create_analyzer("rap", model)
     maps = analyzer.analyze(x)
-    parts = tf.nest.flatten(maps)
+    parts = keras.tree.flatten(maps)
     total = sum(part.reshape(len(part), -1).sum(1, dtype="float64") for part in parts)
-    expected = (model(x, training=False) if logits is None else logits).numpy().max(1)
+    expected = array(model(x, training=False) if logits is None else logits).max(1)
     np.testing.assert_allclose(total, expected, rtol=rtol, atol=1e-5)
     assert analyzer.conservation(x).max_error < 1e-5
     return maps
@@ -56,7 +56,7 @@ def test_layers_called_for_training_are_explained_at_inference(rng):
     x = rng.normal(size=(3, 4)).astype("float32")
     for layer in (layers.BatchNormalization(), layers.Dropout(0.5), inner):
         model = finished(inputs, layer(inputs, training=True))
-        assert_conserves(model, x, tf.constant(model.predict(x, verbose=0)))
+        assert_conserves(model, x, tensor(model.predict(x, verbose=0)))
 
 
 def test_dicts_of_inputs_keep_their_order(rng):
@@ -110,7 +110,7 @@ def test_effects_that_cross_a_nested_model_are_refused(rng):
 
 
 HEADS = {
-    "tf function": lambda x: layers.Dense(3, activation=tf.nn.softmax, name="d")(x),
+    "function": lambda x: layers.Dense(3, activation=keras.ops.softmax, name="d")(x),
     "log": lambda x: layers.Dense(3, activation="log_softmax", name="d")(x),
     "linear after": lambda x: layers.Activation("linear", dtype="float32")(
         layers.Dense(3, activation="softmax", name="d")(x)
@@ -168,7 +168,7 @@ def test_explaining_probabilities_gives_a_warning(head, rng):
         UserWarning, match="computed from the probabilities of layer .*before that layer"
     ):
         found = create_analyzer("gradient", model).explain(x)
-    np.testing.assert_allclose(found.logits, model(x).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.logits, array(model(x)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_names_of_nodes_are_unique(rng):
 
 
 RULES = {
-    "wrong shape": lambda layer, i, o, r: [tf.reduce_sum(r[0], -1, keepdims=True)],
+    "wrong shape": lambda layer, i, o, r: [keras.ops.sum(r[0], -1, keepdims=True)],
     "no list": lambda layer, i, o, r: r[0],
     "too few": lambda layer, i, o, r: [],
 }

@@ -7,7 +7,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from helpers.tensors import array, slopes
 
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
@@ -305,11 +305,8 @@ def test_attention_conserves_and_its_weights_get_no_relevance(name, rng):
     assert "contraction.contraction(rule=rap.inner)" in table
     assert np.isfinite(create_analyzer("lrp.epsilon", model).analyze(x)).all()
     assert np.isfinite(create_analyzer("lrp.epsilon", model, attention="attnlrp").analyze(x)).all()
-    with tf.GradientTape() as tape:
-        given = tf.constant(x)
-        tape.watch(given)
-        top = tf.reduce_max(model(given), 1)
-    assert_same(create_analyzer("gradient", model).analyze(x), tape.gradient(top, given), 1e-4)
+    (expected,) = slopes(lambda given: keras.ops.max(model(given), 1), [x])
+    assert_same(create_analyzer("gradient", model).analyze(x), expected, 1e-4)
 
 
 def test_attention_is_the_linear_map_of_its_weights(rng):
@@ -320,16 +317,16 @@ def test_attention_is_the_linear_map_of_its_weights(rng):
     model = keras.Model(inputs, layers.Dense(3, use_bias=False, dtype="float64")(x))
     x = rng.normal(size=(1, 5, 6))
     _, weights = attention(x, x, return_attention_scores=True)
-    by_value, by_output, by_dense = (model.weights[k].numpy() for k in (2, 3, 4))
+    by_value, by_output, by_dense = (array(model.weights[k]) for k in (2, 3, 4))
     assert [w.path.split("/")[-2] for w in model.weights[2:4]] == ["value", "attention_output"]
-    top = model(x).numpy().argmax()
+    top = array(model(x)).argmax()
 
     def frozen(x):
         values = np.einsum("bsd,dhk->bhsk", x, by_value)
         heads = np.einsum("bhts,bhsk->bthk", weights, values)
         return (np.einsum("bthk,hkd->btd", heads, by_output).reshape(1, -1) @ by_dense)[0, top]
 
-    np.testing.assert_allclose(frozen(x), model(x).numpy().max(), rtol=1e-6)
+    np.testing.assert_allclose(frozen(x), array(model(x)).max(), rtol=1e-6)
     slope, step = np.zeros_like(x), 1e-6
     for index in np.ndindex(*x.shape):
         moved = x.copy()
@@ -510,12 +507,19 @@ class Counting(layers.Layer):
         return 2 * x
 
 
+OF_TENSORFLOW = pytest.mark.tensorflow("functions of TensorFlow")
+
+
 class OutsideKeras(layers.Layer):
     def call(self, x):
+        import tensorflow as tf
+
         return tf.sin(x)
 
 
 def _normalized(x):
+    import tensorflow as tf
+
     return tf.math.l2_normalize(x, 1) / tf.reduce_max(x, 1, keepdims=True)
 
 
@@ -523,23 +527,26 @@ def _normalized(x):
     ("layer", "message"),
     [
         (Counting, r"its call changes '[^']*calls', which is state"),
-        (
+        pytest.param(
             OutsideKeras,
             r"line \d+ of .*test_opening.py, `return tf.sin\(x\)`, calls TensorFlow, but only keras.ops "
             r"can be followed: write keras.ops.sin for tf.sin\.",
+            marks=OF_TENSORFLOW,
         ),
-        (
+        pytest.param(
             lambda name: layers.Lambda(lambda x: _normalized(x), name=name),
             r"Layer 'mine' .*`return tf.math.l2_normalize\(x, 1\) .*: write keras.ops.normalize for "
             r"tf.math.l2_normalize, keras.ops.max for tf.reduce_max\.",
+            marks=OF_TENSORFLOW,
         ),
         (
             lambda name: layers.Lambda(lambda x: np.tanh(x), output_shape=(4, 2), name=name),
             r"calls NumPy, but only keras.ops .* write keras.ops.tanh for np.tanh\.",
         ),
-        (
+        pytest.param(
             lambda name: layers.LSTM(4, name=name),
             "Layer 'mine' cannot be opened: it calls TensorFlow,",
+            marks=OF_TENSORFLOW,
         ),
     ],
 )
@@ -560,7 +567,7 @@ def test_methods_without_rules_have_these_names():
 
 def test_a_layer_with_a_registered_rule_is_not_opened(monkeypatch, rng):
     def mine(layer, inputs, outputs, relevances):
-        return [relevances[0][..., :1] * inputs[0] * 0 + tf.reduce_mean(relevances[0])]
+        return [relevances[0][..., :1] * inputs[0] * 0 + keras.ops.mean(relevances[0])]
 
     model = functional(Block(3, name="block"))
     kernels = {"Dense": lrp.z_plus, "Flatten": routing.follow, Block: mine}

@@ -5,7 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from helpers.streams import Pages, batched
+from helpers.tensors import tensor
 
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
@@ -102,30 +103,14 @@ def test_resumed_statistics_equal_one_pass(dtype, tolerance, x, tmp_path):
         assert_equal_patterns(resumed.patterns(pattern_type), expected, tolerance)
 
 
-class Pages(keras.utils.PyDataset):
-    """Batches by number, as Keras trains on them."""
-
-    def __init__(self, x):
-        super().__init__()
-        self.x = x
-
-    def __len__(self):
-        return 3
-
-    def __getitem__(self, k):
-        return self.x[10 * k : 10 * k + 10], np.zeros(10)
-
-
 STREAMS = {
-    "dataset": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(7),
-    "dataset_with_labels": lambda x: tf.data.Dataset.from_tensor_slices((x, np.arange(30))).batch(
-        7
-    ),
+    "dataset": lambda x: batched(x, 7),
+    "dataset_with_labels": lambda x: batched(x, 7, np.arange(30)),
     "generator": lambda x: (x[k : k + 4] for k in range(0, 30, 4)),
     "generator_with_labels": lambda x: ((x[k : k + 4], None) for k in range(0, 30, 4)),
     "iterator": lambda x: iter([x[:2], x[2:2], x[2:]]),
-    "py_dataset": Pages,
-    "tensor": tf.constant,
+    "py_dataset": lambda x: Pages(x, 10, np.zeros(30)),
+    "tensor": tensor,
     "lists": lambda x: x.tolist(),
 }
 

@@ -4,8 +4,8 @@ import functools
 
 import keras
 import numpy as np
-import tensorflow as tf
 from helpers.layer_cases import close
+from helpers.tensors import graphed, tensor
 
 from rap_keras.network import linear
 from rap_keras.rules import (
@@ -20,7 +20,7 @@ from rap_keras.rules import (
 )
 
 
-def test_a_kernel_rule_goes_back_map_by_map():
+def test_a_kernel_rule_goes_back_map_by_map(rng):
     seen = []
 
     @kernel_rule
@@ -30,7 +30,7 @@ def test_a_kernel_rule_goes_back_map_by_map():
 
     layer = keras.layers.SeparableConv1D(4, 2, use_bias=False)
     layer.build((None, 5, 3))
-    x, r = tf.random.normal((2, 5, 3), seed=0), tf.random.normal((2, 4, 4), seed=1)
+    x, r = (tensor(rng.normal(size=shape), "float32") for shape in ((2, 5, 3), (2, 4, 4)))
     (given,) = listing(layer, [x], [], [r], nonnegative=True, rectified=True, factor=2.0)
     assert seen == [(False, True, False, True), (True, False, True, False)]
     depthwise, pointwise = linear.stages(layer, x)
@@ -58,7 +58,7 @@ def test_a_layer_rule_gets_the_facts_that_it_names():
         "transposed": lambda: lambda rs: [10 * r for r in rs],
         "box": lambda: 1 / 0,
     }
-    one = tf.ones((1, 1))
+    one = keras.ops.ones((1, 1))
     close(with_facts(scaled, known)(None, [one], [one], [one])[0], [[60.0]], 1e-6)
 
 
@@ -69,5 +69,5 @@ def test_missing_facts_of_a_layer_rule_are_computed():
         return [transposed(relevances)[0] + recompute(inputs)[0]]
 
     layer = keras.layers.Rescaling(3.0)
-    graph = tf.function(lambda x: asking(layer, [x], [layer(x)], [x])[0], autograph=False)
-    close(graph(tf.constant([[2.0]])), np.array([[12.0]]), 1e-6)
+    graph = graphed(lambda x: asking(layer, [x], [layer(x)], [x])[0])
+    close(graph(tensor([[2.0]])), np.array([[12.0]]), 1e-6)

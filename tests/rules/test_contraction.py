@@ -5,9 +5,9 @@ import functools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import reference
 from helpers.layer_cases import close
+from helpers.tensors import array, graphed, tensor
 
 from rap_keras.rules import contraction, lrp, rap
 
@@ -35,14 +35,14 @@ def matrix_of(equation, weights, shape):
 
 def applied(share, equation, a, v, relevance, **options):
     def recompute(operands):
-        return [tf.einsum(equation, *operands)]
+        return [keras.ops.einsum(equation, *operands)]
 
-    @tf.function
+    @graphed
     def run(a, v, relevance):
         outputs = recompute([a, v])
         return share(None, [a, v], outputs, [relevance], recompute=recompute, **options)
 
-    return run(*map(tf.constant, (a, v, relevance)))
+    return run(*map(tensor, (a, v, relevance)))
 
 
 @pytest.fixture(params=EQUATIONS)
@@ -62,7 +62,7 @@ def test_the_values_take_all_by_the_rule_of_linear_layers(case):
     assert shares[0] is None
     for k in range(2):
         matrix = matrix_of(equation, a[k], v.shape[1:])
-        close(shares[1][k].numpy().ravel(), reference.inner(v[k].ravel(), matrix, r[k].ravel()))
+        close(array(shares[1][k]).ravel(), reference.inner(v[k].ravel(), matrix, r[k].ravel()))
 
 
 @pytest.mark.parametrize("weights", [[False, False], [True, True]])
@@ -73,8 +73,8 @@ def test_without_weights_each_factor_takes_half(case, weights):
     s = r / np.einsum(equation, a, v) / 2
     left, right = equation.split("->")[0].split(",")
     out = equation.split("->")[1]
-    close(shares[0].numpy(), a * np.einsum(f"{out},{right}->{left}", s, v), 1e-9)
-    close(shares[1].numpy(), v * np.einsum(f"{out},{left}->{right}", s, a), 1e-9)
+    close(array(shares[0]), a * np.einsum(f"{out},{right}->{left}", s, v), 1e-9)
+    close(array(shares[1]), v * np.einsum(f"{out},{left}->{right}", s, a), 1e-9)
 
 
 def test_bilinear_is_proposition_3_3(case):
@@ -88,9 +88,9 @@ def test_bilinear_is_proposition_3_3(case):
             part /= 2 * z[0, t, d] + np.copysign(1e-3, z[0, t, d])
             found[0][t, s] += part
             found[1][s, d] += part
-        close(shares[0][0].numpy(), found[0])
-        close(shares[1][0].numpy(), found[1])
-    total = sum(float(tf.reduce_sum(s)) for s in shares)
+        close(array(shares[0][0]), found[0])
+        close(array(shares[1][0]), found[1])
+    total = sum(array(s).sum() for s in shares)
     kept = 2 * z / (2 * z + np.copysign(1e-3, z))
     np.testing.assert_allclose(total, (r * kept).sum(), rtol=1e-9)
 
@@ -101,7 +101,7 @@ def test_softmax_is_proposition_3_1(rng):
     x[0, 0, 0] = -np.inf  # masked out
     s = softmax(x)
     r[0, 0, 0] = 0
-    (share,) = contraction.softmax(layer, [tf.constant(x)], [tf.constant(s)], [tf.constant(r)])
+    (share,) = contraction.softmax(layer, [tensor(x)], [tensor(s)], [tensor(r)])
     finite = np.where(np.isfinite(x), x, 0)
     expected = [
         [
@@ -110,4 +110,4 @@ def test_softmax_is_proposition_3_1(rng):
         ]
         for b in range(2)
     ]
-    close(share.numpy(), np.array(expected))
+    close(array(share), np.array(expected))

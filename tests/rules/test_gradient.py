@@ -1,11 +1,9 @@
-import functools
-
 import helpers.layer_cases as cases
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.layer_cases import close
+from helpers.tensors import array, graphed, tensor
 
 from rap_keras.rules import gradient
 
@@ -23,7 +21,7 @@ def differences(function, xs, r, step=1e-6):
             for sign in (1, -1):
                 moved = [a.copy() for a in xs]
                 moved[k][index] += sign * step
-                values.append(np.sum(function([tf.constant(a) for a in moved]).numpy() * r))
+                values.append(np.sum(array(function([tensor(a) for a in moved])) * r))
             result[index] = (values[0] - values[1]) / (2 * step)
         gradients.append(result)
     return gradients
@@ -61,24 +59,24 @@ def test_gradient_is_the_slope(layer, shapes):
     def call(xs):
         return layer(xs if len(xs) > 1 else xs[0])
 
-    @functools.partial(tf.function, autograph=False)
+    @graphed
     def graph(xs, r):
         outputs = [call(xs)]
         return gradient.gradient(layer, xs, outputs, [r])
 
-    tensors = [tf.constant(x) for x in xs]
+    tensors = [tensor(x) for x in xs]
     shape = call(tensors).shape
     weights = [rng.normal(size=value.shape) for value in layer.get_weights()]
     layer.set_weights([np.abs(w) + 0.1 if w.ndim == 1 else w for w in weights])
     r = rng.normal(size=shape)
     expected = differences(call, xs, r)
     assert any(a.any() for a in expected)
-    for found, slope in zip(graph(tensors, tf.constant(r)), expected, strict=True):
+    for found, slope in zip(graph(tensors, tensor(r)), expected, strict=True):
         close(found, slope, 1e-6)
 
 
 def test_inputs_without_influence_get_zeros():
-    x, y, r = (tf.constant([[value, value]]) for value in (1.0, 2.0, 3.0))
+    x, y, r = (tensor([[value, value]]) for value in (1.0, 2.0, 3.0))
 
     def doubled(xs):
         return 2 * xs[0]
@@ -89,6 +87,6 @@ def test_inputs_without_influence_get_zeros():
 
 
 def test_gradient_takes_a_given_transposed_map():
-    r = tf.constant([[3.0, 4.0]])
+    r = tensor([[3.0, 4.0]])
     found = gradient.gradient(None, [r], [r], [r], transposed=lambda s: [5 * t for t in s])
     np.testing.assert_array_equal(found[0], 5 * r)

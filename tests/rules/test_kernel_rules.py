@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.kernel_rules import ALL, ONE_OF_EACH, arrays_of
 from helpers.layer_cases import ALL_CASES, CASES, close, unoptimized_graphs  # noqa: F401
+from helpers.tensors import array, tensor
 
 pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
 every_rule = pytest.mark.parametrize("rule", ALL, ids=repr)
@@ -80,4 +80,4 @@ def test_contributions_too_small_to_divide_by_give_finite_relevance(dtype, expon
     arrays = [a.astype(dtype) for a in (x, rng.normal(size=(6, 4)), x, np.maximum(x, 0))]
     assert arrays[0].any()
     for rule in ALL:
-        assert np.isfinite(rule(layer, *map(tf.constant, arrays))).all(), rule
+        assert np.isfinite(array(rule(layer, *map(tensor, arrays)))).all(), rule

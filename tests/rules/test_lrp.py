@@ -4,10 +4,10 @@ import helpers.layer_cases as cases
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import reference
 from helpers.kernel_rules import LRP, arrays_of
 from helpers.layer_cases import CASES, close, unoptimized_graphs  # noqa: F401
+from helpers.tensors import array, graphed, tensor
 
 from rap_keras.network import linear
 from rap_keras.rules import lrp
@@ -22,9 +22,9 @@ one_of_each_type = pytest.mark.parametrize("case", ONE_OF_EACH_TYPE, ids=repr)
 def test_after_a_relu_no_neuron_has_negative_z(name):
     """The option `rectified` only drops what has no relevance. Between two maps there is no ReLU."""
     (case,) = (case for case in CASES if case.name == name)
-    x, r, *_ = (tf.constant(a) for a in arrays_of(case))
+    x, r, *_ = (tensor(a) for a in arrays_of(case))
     layer = cases.build(case)
-    r = tf.where(linear.stages(layer, x)[-1].output > 0, r, 0)
+    r = keras.ops.where(linear.stages(layer, x)[-1].output > 0, r, 0)
     for rule, options in (("alpha_beta", {"one_sided": True}), ("gamma", {"signed": True})):
         found, rectified_found = (
             getattr(lrp, rule)(layer, [x], [], [r], **options, rectified=rectified)[0]
@@ -48,9 +48,9 @@ def by_output(case, rule, **options):
         return getattr(lrp, rule)(layer, [x], [], [relevance], stages=last, **options)[0], last[0].x
 
     relevance = (np.eye(n) * r).reshape(n, *shapes[-1])
-    found, x = cases.outside_a_graph(case, function)(tf.constant(batch), tf.constant(relevance))
-    z = x.numpy()[0].ravel()[:, None] * matrices[-1]
-    sums = found.numpy().reshape(n, -1).sum(1)
+    found, x = cases.outside_a_graph(case, function)(tensor(batch), tensor(relevance))
+    z = array(x)[0].ravel()[:, None] * matrices[-1]
+    sums = array(found).reshape(n, -1).sum(1)
     return r, sums, z.sum(0), np.maximum(z, 0).sum(0), reference.bias_of(layer, shapes[-1]).ravel()
 
 
@@ -111,7 +111,7 @@ def test_dead_outputs_by_hand(rule, options, relevance):
     layer.build((None, 2))
     layer.set_weights([np.array([[1.0, -1.0, 0.0], [-1.0, -1.0, 0.0]])])
     arrays = (np.ones((1, 2)), np.ones((1, 3)), np.zeros((1, 2)), np.ones((1, 2)))
-    x, r, *box = map(tf.constant, arrays)
+    x, r, *box = map(tensor, arrays)
     known = {"box": box} if rule == "box" else {}
     close(getattr(lrp, rule)(layer, [x], [], [r], **options, **known)[0], [relevance])
 
@@ -134,11 +134,11 @@ def test_rules_of_batch_normalization(shape, settings):
     layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
     x, r = rng.normal(size=(2, 3, *shape))
     zeros = np.zeros((1, *shape))
-    b = layer(zeros).numpy().ravel()
-    matrix = np.diag(layer(zeros + 1).numpy().ravel() - b)
+    b = array(layer(zeros)).ravel()
+    matrix = np.diag(array(layer(zeros + 1)).ravel() - b)
     for rule in ("epsilon", "alpha_beta", "gamma"):
         for options in LRP[rule]:
-            (found,) = getattr(lrp, rule)(layer, [tf.constant(x)], [], [tf.constant(r)], **options)
+            (found,) = getattr(lrp, rule)(layer, [tensor(x)], [], [tensor(r)], **options)
             step = functools.partial(getattr(reference, f"lrp_{rule}"), b=b, **options)
             close(found, reference.layer_rule([step], [matrix], x, r), 1e-9)
 
@@ -163,22 +163,21 @@ def test_ratio_of_average_pooling(cls, pool, strides, padding, epsilon, given):
     outputs = (x.reshape(3, -1) @ matrix).reshape(layer(x).shape)
     r = rng.normal(size=outputs.shape)
     assert (outputs == 0).any()
+    cases.computes(layer, x, outputs)
 
     def back(s):
-        s = s[0].numpy().reshape(3, -1)
-        return [tf.constant((s @ matrix.T).reshape(x.shape))]
+        s = array(s[0]).reshape(3, -1)
+        return [tensor((s @ matrix.T).reshape(x.shape))]
 
     def function(x, r):
         options = {"epsilon": epsilon} | ({"transposed": back} if given else {})
         return lrp.ratio(layer, [x], [layer(x)], [r], **options)[0]
 
-    run_it = function if given else tf.function(function, autograph=False)
+    run_it = function if given else graphed(function)
 
     def step(x, matrix, relevance, seen):
         if epsilon == 0:
             return reference.signed_proportion(x, matrix, relevance)
         return reference.lrp_epsilon(x, matrix, relevance, seen, b=0, epsilon=epsilon)
 
-    close(
-        run_it(tf.constant(x), tf.constant(r)), reference.layer_rule([step], [matrix], x, r), 1e-9
-    )
+    close(run_it(tensor(x), tensor(r)), reference.layer_rule([step], [matrix], x, r), 1e-9)

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.kernel_rules import ONE_OF_EACH, arrays_of
 from helpers.layer_cases import ALL_CASES, close, unoptimized_graphs  # noqa: F401
+from helpers.tensors import array, tensor
 
 from rap_keras.rules import name_of, rap
 
@@ -27,7 +27,7 @@ def test_filters_without_weights_share_evenly():
     expected = np.zeros_like(x)
     expected[:, :2, :3] += 1
     expected[:, 1:, 1:] += 1
-    x, r, *box = map(tf.constant, (x, r, x - 1, x + 1))
+    x, r, *box = map(tensor, (x, r, x - 1, x + 1))
     close(rap.head(layer, [x], [], [r])[0], expected)
     close(rap.first(layer, [x], [], [r], box=box)[0], expected)
 
@@ -50,10 +50,10 @@ def test_inner_by_hand():
     layer = keras.layers.Dense(1, dtype="float64")
     layer.build((None, 3))
     layer.set_weights([np.array([[3.0], [-1.0], [1.0]]), np.array([0.5])])
-    x, r = tf.constant([[1.0, 2.0, -1.0]], tf.float64), tf.constant([[6.0]], tf.float64)
+    x, r = tensor([[1.0, 2.0, -1.0]], "float64"), tensor([[6.0]], "float64")
     close(rap.inner(layer, [x], [layer(x)], [r])[0], [[5.0, 1.0, 0.0]])
     close(rap.head(layer, [x], [layer(x)], [r])[0], [[3.0, 2.0, 1.0]])
-    box = (tf.constant([[0.0, 0.0, -1.0]], tf.float64), tf.constant([[2.0, 2.0, 1.0]], tf.float64))
+    box = (tensor([[0.0, 0.0, -1.0]], "float64"), tensor([[2.0, 2.0, 1.0]], "float64"))
     # (x - l) w+ = (3, ., 0); (x - h) w- = (., 0, .)
     close(rap.first(layer, [x], [layer(x)], [r], box=box)[0], [[6.0, 0.0, 0.0]])
 
@@ -64,16 +64,16 @@ def test_other_samples_of_a_batch_make_no_difference():
     layer = keras.layers.Dense(6, use_bias=False)
     layer.build((None, 2 * rap.WIDE))
     sample = generator.normal(size=2 * rap.WIDE).astype(np.float32)
-    cancelled = -abs(sample) * np.sign(layer.kernel.numpy()[:, 0])
-    r = tf.constant(generator.normal(size=(2, 6)).astype(np.float32))
+    cancelled = -abs(sample) * np.sign(array(layer.kernel)[:, 0])
+    r = tensor(generator.normal(size=(2, 6)).astype(np.float32))
 
     def batched_with(other):
-        x = tf.constant(np.stack([sample, other]))
-        return rap.inner(layer, [x], [], [r])[0].numpy()
+        x = tensor(np.stack([sample, other]))
+        return array(rap.inner(layer, [x], [], [r])[0])
 
     alone, together, both = batched_with(sample), batched_with(cancelled), batched_with(-cancelled)
     np.testing.assert_array_equal(together[0], alone[0])
     np.testing.assert_array_equal(both[0], alone[0])
-    contributions = cancelled[:, None] * layer.kernel.numpy()
+    contributions = cancelled[:, None] * array(layer.kernel)
     assert contributions[:, 0].max() <= 0
-    np.testing.assert_allclose(together[1].sum(), r[1].numpy().sum(), atol=1e-4)
+    np.testing.assert_allclose(together[1].sum(), array(r[1]).sum(), atol=1e-4)

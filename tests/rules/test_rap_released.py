@@ -1,13 +1,11 @@
-import functools
-
 import helpers.layer_cases as cases
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import reference
 from helpers.kernel_rules import takes_images
 from helpers.layer_cases import ALL_CASES, close, unoptimized_graphs  # noqa: F401
+from helpers.tensors import array, graphed, tensor
 
 from rap_keras.rules import rap_released
 
@@ -23,13 +21,13 @@ def test_given_box(case):
     low, high = x - rng.random(x.shape), x + rng.random(x.shape)
     found = rap_released.linear_layer(
         layer,
-        [tf.constant(x)],
-        [tf.zeros_like(r)],
-        [tf.constant(r)],
-        box=(tf.constant(low), tf.constant(high)),
+        [tensor(x)],
+        [keras.ops.zeros_like(r)],
+        [tensor(r)],
+        box=(tensor(low), tensor(high)),
     )[0]
     matrix = cases.matrices(case)[0][0]
-    for n, one in enumerate(found.numpy()):
+    for n, one in enumerate(array(found)):
         flat = (a[n].ravel() for a in (low, high))
         expected = reference.first(x[n].ravel(), matrix, r[n].ravel(), matrix, *flat)
         close(one, expected.reshape(one.shape))
@@ -39,9 +37,9 @@ def test_signed_inputs_take_twice_the_relevance():
     case = ALL_CASES[0]
     r = cases.relevance(case)
     for kind, times in (("signed", 2), ("nonnegative", 1)):
-        x = tf.constant(cases.inputs(case, kind))
-        (found,) = rap_released.linear_layer(cases.build(case), [x], [], [tf.constant(r)])
-        close(tf.reduce_sum(found, 1), times * r.sum(1))
+        x = tensor(cases.inputs(case, kind))
+        (found,) = rap_released.linear_layer(cases.build(case), [x], [], [tensor(r)])
+        close(keras.ops.sum(found, 1), times * r.sum(1))
 
 
 @pytest.mark.parametrize("axis", [-1, 1])
@@ -56,9 +54,12 @@ def test_batch_normalization(axis, scale):
         layer.gamma.assign(gamma)
     x, r = rng.normal(size=(2, 3, 4, 3, 5))
     x[rng.random(x.shape) < 0.3] = 0
-    found = tf.function(
-        lambda x, r: rap_released.batch_normalization(layer, [x], [layer(x)], [r]), autograph=False
-    )(tf.constant(x), tf.constant(r))[0]
+
+    @graphed
+    def graph(x, r):
+        return rap_released.batch_normalization(layer, [x], [layer(x)], [r])[0]
+
+    found = graph(tensor(x), tensor(r))
     expected = np.zeros(x.shape)
     for index in np.ndindex(*x.shape):
         passes = x[index] != 0 and not (scale and index[axis] == 1)
@@ -67,12 +68,12 @@ def test_batch_normalization(axis, scale):
 
 
 def simple(layer, xs, r):
-    @functools.partial(tf.function, autograph=False)
+    @graphed
     def graph(xs, r):
         outputs = [layer(xs if len(xs) > 1 else xs[0])]
         return rap_released.simple(layer, xs, outputs, [r])
 
-    return [value.numpy() for value in graph([tf.constant(x) for x in xs], tf.constant(r))]
+    return [array(value) for value in graph([tensor(x) for x in xs], tensor(r))]
 
 
 def signed_batch(shape, seed, zeros=0.0):
@@ -105,7 +106,9 @@ def test_simple_average_pooling(padding, zeros):
     shape, inputs_of = reference.windows(x.shape[1:], (2, 3), (2, 2), padding)
     matrix = reference.averages(x.shape[1:], shape, inputs_of)
     r = rng.normal(size=(3, *shape))
-    found = simple(L.AveragePooling2D((2, 3), 2, padding, dtype="float64"), [x], r)[0]
+    layer = L.AveragePooling2D((2, 3), 2, padding, dtype="float64")
+    cases.computes(layer, x, (x.reshape(3, -1) @ matrix).reshape(3, *shape))
+    found = simple(layer, [x], r)[0]
     expected = [
         reference.signed_proportion(x[n].ravel(), matrix, r[n].ravel()).reshape(x[n].shape)
         for n in range(3)
@@ -139,6 +142,6 @@ def test_simple_maximum():
 
 
 def test_simple_takes_a_given_transposed_map():
-    x, r = tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 4.0]])
+    x, r = tensor([[1.0, 2.0]]), tensor([[3.0, 4.0]])
     found = rap_released.simple(None, [x], [x], [r], transposed=lambda s: [10 * t for t in s])
     close(found[0], [[30.0, 40.0]], 1e-6)

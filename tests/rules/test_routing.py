@@ -1,12 +1,10 @@
-import functools
-
 import helpers.layer_cases as cases
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import reference
 from helpers.layer_cases import close
+from helpers.tensors import array, graphed, tensor
 
 from rap_keras.rules import routing
 
@@ -17,17 +15,17 @@ F64 = {"dtype": "float64"}
 def run(rule, layer, xs, r, **options):
     """The rule in a graph, in the precision of r, as the layer at work sees its inputs."""
 
-    @functools.partial(tf.function, autograph=False)
+    @graphed
     def graph(xs, r):
         y = layer(xs if len(xs) > 1 else xs[0])
         shares = rule(layer, xs, [y], [r], **options)
-        zeros = [tf.zeros_like(x, dtype=r.dtype) for x in xs]
+        zeros = [keras.ops.zeros_like(x, dtype=r.dtype) for x in xs]
         return y, [z if share is None else share for share, z in zip(shares, zeros, strict=True)]
 
-    y, result = graph([tf.constant(x) for x in xs], tf.constant(r))
+    y, result = graph([tensor(x) for x in xs], tensor(r))
     assert tuple(y.shape) == r.shape
     assert [tuple(a.shape) for a in result] == [x.shape for x in xs]
-    return [a.numpy() for a in result]
+    return [array(a) for a in result]
 
 
 def signed(shape, seed="signed"):
@@ -67,7 +65,7 @@ def test_pass_on(layer):
 def positions(layer, shape):
     """Where a rearranging layer takes each output from: flat input positions, -1 for new zeros."""
     numbers = np.arange(1, 1 + np.prod(shape), dtype="float64").reshape(1, *shape)
-    return layer(numbers).numpy()[0].astype(int) - 1
+    return array(layer(numbers))[0].astype(int) - 1
 
 
 @pytest.mark.parametrize(
@@ -175,9 +173,9 @@ def test_winner_of_volumes(pool, strides, padding):
     close(run(routing.winner, layer, [x], r)[0], expected, 1e-5)
     # On a CPU TensorFlow does not pool volumes whose channels are first.
     layer.data_format = "channels_first"
-    first, r_first = (tf.constant(np.moveaxis(a, -1, 1)) for a in (x, r))
+    first, r_first = (tensor(np.moveaxis(a, -1, 1)) for a in (x, r))
     (found,) = routing.winner(layer, [first], [], [r_first])
-    close(np.moveaxis(found, 1, -1), expected, 1e-5)
+    close(np.moveaxis(array(found), 1, -1), expected, 1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6])
@@ -243,7 +241,7 @@ def test_equal_inputs_of_a_maximum_share_all_relevance():
 
 
 def test_follow_takes_a_given_transposed_map():
-    r = tf.constant([[3.0, 4.0]])
+    r = tensor([[3.0, 4.0]])
     found = routing.follow(None, [r], [r], [r], transposed=lambda s: [2 * t for t in s])
     close(found[0], [[6.0, 8.0]], 1e-6)
 
@@ -260,7 +258,7 @@ def kinds_of_input(shape):
 
 
 def check_in_proportion(layer, shape, matrix, output_shape, dtype="float64", tolerance=1e-10):
-    @functools.partial(tf.function, autograph=False)
+    @graphed
     def graph(x, r):
         rule, outputs = routing.in_proportion, [layer(x)]
         return rule(layer, [x], outputs, [r])[0], rule(layer, [x], outputs, [r], nonnegative=True)[
@@ -270,7 +268,7 @@ def check_in_proportion(layer, shape, matrix, output_shape, dtype="float64", tol
     r = relevance(output_shape).astype(dtype)
     for kind, x in kinds_of_input(shape).items():
         x = x.astype(dtype)
-        found, of_nonnegative = (value.numpy() for value in graph(tf.constant(x), tf.constant(r)))
+        found, of_nonnegative = (array(value) for value in graph(tensor(x), tensor(r)))
         assert found.dtype == dtype
         close(found, samplewise(reference.in_proportion, x, r, matrix), tolerance)
         close(total(found), total(r), tolerance)
@@ -287,7 +285,7 @@ def test_in_proportion_average_pooling(rank, shape, pool, strides, padding):
     matrix = reference.averages(shape, output_shape, inputs_of)
     x = signed(shape)
     expected = (x.reshape(3, -1) @ matrix).reshape(3, *output_shape)
-    close(layer(x.astype(dtype)).numpy(), expected, tolerance)
+    cases.computes(layer, x.astype(dtype), expected, tolerance)
     check_in_proportion(layer, shape, matrix, output_shape, dtype, tolerance)
 
 
@@ -312,7 +310,7 @@ def test_in_proportion_global_average_pooling(shape, keepdims):
 def test_in_proportion_upsampling(layer, shape, factors):
     matrix, output_shape = reference.nearest(shape, factors)
     x = signed(shape)
-    close(layer(x).numpy(), (x.reshape(3, -1) @ matrix).reshape(3, *output_shape))
+    close(array(layer(x)), (x.reshape(3, -1) @ matrix).reshape(3, *output_shape))
     check_in_proportion(layer, shape, matrix, output_shape)
 
 
@@ -323,7 +321,7 @@ def test_in_proportion_bilinear_upsampling(factors):
     layer = L.UpSampling2D(factors, interpolation="bilinear", **F64)
     matrix, output_shape = reference.bilinear(shape, factors)
     x = signed(shape)
-    close(layer(x).numpy(), (x.reshape(3, -1) @ matrix).reshape(3, *output_shape), 1e-6)
+    close(array(layer(x)), (x.reshape(3, -1) @ matrix).reshape(3, *output_shape), 1e-6)
     check_in_proportion(layer, shape, matrix, output_shape, tolerance=1e-5)
 
 
@@ -342,14 +340,14 @@ def test_in_proportion_leaves_masked_steps_out():
     x[2] = 0
     mask = np.array([[1, 1, 0, 0], [1, 0, 1, 1], [0, 1, 1, 0]], bool)
 
-    @functools.partial(tf.function, autograph=False)
+    @graphed
     def graph(x, r, mask):
         def recompute(xs):
             return [layer(xs[0], mask=mask)]
 
         return routing.in_proportion(layer, [x], recompute([x]), [r], recompute=recompute)[0]
 
-    found = graph(tf.constant(x), tf.constant(r), tf.constant(mask)).numpy()
+    found = array(graph(tensor(x), tensor(r), tensor(mask)))
     for n in range(3):
         steps = np.flatnonzero(mask[n])
         places = {(c,): [(t, c) for t in steps] for c in range(2)}
@@ -478,7 +476,7 @@ def test_share_scaled_sum(by):
 @every_share
 def test_one_summand_takes_all(by):
     x, r = signed((3, 4)), relevance((3, 4))
-    (found,) = routing.share_sum(None, [tf.constant(x)], [], [tf.constant(r)], by=by)
+    (found,) = routing.share_sum(None, [tensor(x)], [], [tensor(r)], by=by)
     np.testing.assert_array_equal(found, r)
 
 
