@@ -49,7 +49,7 @@ def x(rng):
 
 
 def kernels_of(model):
-    return {layer.name: np.asarray(layer.kernel) for layer in model.layers if layer.weights}
+    return {layer.name: array(layer.kernel) for layer in model.layers if layer.weights}
 
 
 def gradient_times_logit(model, x):

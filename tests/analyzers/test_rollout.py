@@ -55,7 +55,7 @@ def weights_of(model, name, x):
     taken = keras.tree.flatten(layer._inbound_nodes[0].arguments.args)[0]
     tokens = np.asarray(keras.Model(model.inputs, taken).predict(x, verbose=0), np.float64)
     if isinstance(layer, layers.Attention):
-        scale = np.asarray(layer.scale, np.float64)
+        scale = array(layer.scale).astype(np.float64)
         logits = np.einsum("bqd,bkd->bqk", tokens, tokens)[:, None] * scale
     else:
         query, query_bias, key, key_bias = map(np.float64, layer.get_weights()[:4])

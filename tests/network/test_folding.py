@@ -283,7 +283,7 @@ def test_both_sides_are_folded():
 def test_normalizations_on_both_sides_of_every_layer(case):
     layer = cases.build(case)
     x = tensor(cases.inputs(case, "signed"))
-    axis = kernels.channel_axis(layer, x.shape.rank)
+    axis = kernels.channel_axis(layer, len(x.shape))
     norms = [L.BatchNormalization(axis=axis, dtype="float64") for _ in range(2)]
     for norm, like in zip(norms, (x, layer(x)), strict=True):
         norm.build(like.shape)

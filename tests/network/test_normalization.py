@@ -46,7 +46,7 @@ def test_the_map_is_the_layer(layer, rng):
 def test_its_derivative_is_that_of_the_frozen_map(layer, rng):
     """Finite differences of the map whose statistics stay those of x."""
     x, r, step = rng.normal(2, 3, (1, *SHAPE)), rng.normal(size=(1, *SHAPE)), 1e-6
-    scale, shift = (np.asarray(t) for t in affine_of_sample(layer, tensor(x)))
+    scale, shift = (array(t) for t in affine_of_sample(layer, tensor(x)))
     expected = np.zeros_like(x)
     for index in np.ndindex(*x.shape):
         moved = x.copy()
@@ -65,7 +65,7 @@ def test_relevance_stays_with_its_neuron_by_rap_and_by_the_rule_of_the_kernels_b
     close(maps["x"], maps[layer.name])
     relevance = create_analyzer("lrp.z", model).analyze_layers(sample)
     at_output = relevance[layer.name]
-    scale, shift = (np.asarray(t) for t in affine_of_sample(layer, tensor(sample)))
+    scale, shift = (array(t) for t in affine_of_sample(layer, tensor(sample)))
     close(relevance["x"], scale * sample * at_output / (scale * sample + shift), 1e-8)
     passed = create_analyzer("lrp.z", model, batch_norm="identity").analyze_layers(sample)
     close(passed["x"], passed[layer.name])

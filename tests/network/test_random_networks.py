@@ -72,7 +72,7 @@ def check_maps(network, method):
 def check_conservation(network, analyzer, maps):
     found = sum(m.reshape(len(m), -1).sum(1, dtype="float64") for m in keras.tree.flatten(maps))
     size = sum(abs(m).reshape(len(m), -1).sum(1, dtype="float64") for m in keras.tree.flatten(maps))
-    logit = np.asarray(network.logits(network.x, training=False), "float64").max(1)
+    logit = array(network.logits(network.x, training=False)).astype("float64").max(1)
     limit = 5e-2 if is_half(network.model) else 1e-5
     error = abs(found - logit) / np.maximum(size, abs(logit))
     assert (error <= limit).all(), f"sum {found}, logit {logit}, error {error}"
