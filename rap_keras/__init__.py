@@ -77,7 +77,7 @@ __all__ = [
     "rules",
 ]
 
-# TensorFlow and matplotlib are loaded only when they are needed. Two names are not in __all__: the
+# Keras and matplotlib are loaded only when they are needed. Two names are not in __all__: the
 # plugin, whose import fails where iNNvestigate is not installed, and `embedded`, the alias of `bundled`.
 __getattr__, __dir__ = lazy(
     __name__,

@@ -88,12 +88,12 @@ def load_analyzer(folder: str | Path, safe_mode: bool = True) -> Analyzer:
         ...     rap_keras.load_analyzer(folder).name
         'rap'
     """
+    _refuse_keras2()
     import keras
 
     from rap_keras.network import bundled_layers  # noqa: F401 (registers them with Keras)
     from rap_keras.support.reading import read_json, understood
 
-    _refuse_keras2()
     folder = Path(folder)
     path = folder / "analyzer.json"
     saved = read_json(path, "saved analyzer")

@@ -1,5 +1,7 @@
 """The installed version of Keras. No other module reads it."""
 
+from rap_keras.support.keras_backend import import_keras
+
 
 def has_keras3() -> bool:
     """Whether `keras` is Keras 3, which the native backend needs."""
@@ -8,7 +10,5 @@ def has_keras3() -> bool:
 
 def keras_release() -> tuple[int, int]:
     """The release of `keras`, such as `(3, 15)`."""
-    import keras
-
-    major, minor = keras.__version__.split(".")[:2]
+    major, minor = import_keras().__version__.split(".")[:2]
     return int(major), int(minor)

@@ -20,7 +20,7 @@ from rap_keras.benchmark.measure import Bench, ImageRecord, Measured
 from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
-from rap_keras.support.devices import choose_tensorflow, share_gpu
+from rap_keras.support.devices import share_gpu
 from rap_keras.support.options import read_integer, read_number
 from rap_keras.support.quiet import silenced_stderr, warnings_once
 from rap_keras.support.text import reason
@@ -74,11 +74,19 @@ class Worker:
         settings: What to measure, and how.
         protocol: The protocol of the results. A worker with another protocol raises an error.
         strict: Raise the error of an image instead of skipping it.
+        keras_backend: The backend for Keras; None is the one that is configured on this machine.
     """
 
-    def __init__(self, settings: Settings, protocol: Mapping[str, Any], strict: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        protocol: Mapping[str, Any],
+        strict: bool,
+        keras_backend: str | None = None,
+    ) -> None:
         share_gpu()
-        choose_tensorflow()
+        if keras_backend is not None:
+            os.environ["KERAS_BACKEND"] = keras_backend
         self._strict = strict
         self._refusal = ""
         try:
@@ -197,6 +205,8 @@ def measure_all(
     import ray
     import ray.data
 
+    from rap_keras.tensors.choice import backend_name  # here, because it loads Keras
+
     data = ray.data.from_items(
         [{"chunk": number} for number in chunks],
         # One chunk per block, so that only the chunk of a dead worker is measured again.
@@ -205,7 +215,7 @@ def measure_all(
     results = data.map_batches(
         Worker,
         batch_size=1,
-        fn_constructor_args=(settings, protocol, strict),
+        fn_constructor_args=(settings, protocol, strict, backend_name()),
         compute=ray.data.ActorPoolStrategy(size=workers.count),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus,

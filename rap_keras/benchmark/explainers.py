@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.analyzers.registry import needs_patterns
-from rap_keras.backends.version import has_keras3
+from rap_keras.backends.version import has_keras3, keras_release
 from rap_keras.benchmark.metrics.view import Inputs, Stack
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
@@ -86,16 +86,18 @@ class _Keras:
     """Keras 3 with the analyzers of rap_keras."""
 
     def __init__(self, settings: Settings, loaded: LoadedModel | None = None) -> None:
-        import keras
-        import tensorflow as tf
-
         if not has_keras3():
+            release = ".".join(map(str, keras_release()))
             raise InputError(
-                f'backend="keras" needs Keras 3, got Keras {keras.__version__}: choose '
-                'backend="innvestigate".',
+                f'backend="keras" needs Keras 3, got Keras {release}: choose backend="innvestigate".',
                 "backend",
             )
-        self.versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+        import keras
+
+        from rap_keras import tensors as ops
+        from rap_keras.tensors.choice import backend_name
+
+        self.versions = {backend_name(): ops.version(), "keras": keras.__version__}
         self.device = _device()
         self.loaded = loaded or _load(settings)
         self._settings = settings
@@ -131,9 +133,8 @@ class _Innvestigate:
 
     def __init__(self, settings: Settings) -> None:
         try:
-            import tensorflow as tf
-
             from rap_keras import innvestigate as plugin
+            from rap_keras import tensors as ops
         except ImportError as error:
             raise InputError(
                 f'backend="innvestigate" cannot be used: {error}', "backend"
@@ -144,7 +145,7 @@ class _Innvestigate:
             self.loaded = _load(settings)
             self._model = self._made()
         self.versions = {
-            "tensorflow": tf.__version__,
+            "tensorflow": ops.version(),
             "keras": version("tf_keras" if has_keras3() else "keras"),
             "innvestigate": version("innvestigate"),
         }
@@ -245,9 +246,10 @@ def _without_keras2_warning() -> Iterator[None]:
 
 def _device() -> str:
     """The device. GPUs get deterministic operations; otherwise results would differ between runs."""
-    import tensorflow as tf
+    from rap_keras import tensors as ops
 
-    if not tf.config.list_logical_devices("GPU"):
-        return "CPU"
-    tf.config.experimental.enable_op_determinism()
-    return "GPU, deterministic operations"
+    kind = ops.device()
+    if kind == "CPU":
+        return kind
+    ops.deterministic()
+    return f"{kind}, deterministic operations"

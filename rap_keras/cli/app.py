@@ -1,7 +1,7 @@
 """The command line: all commands.
 
 A mistake of the user ends a command with one sentence on stderr, exit code 2 and no files left behind.
-TensorFlow takes seconds to import, so only commands that compute import it.
+Keras and its backend take seconds to import, so only commands that compute import them.
 """
 
 from typing import Annotated

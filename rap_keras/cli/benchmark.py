@@ -23,7 +23,7 @@ from rap_keras.cli.options import (
     output_option,
     read_numbers,
 )
-from rap_keras.cli.session import echo, import_tensorflow
+from rap_keras.cli.session import echo, import_backend
 from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
@@ -164,7 +164,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _check_early(settings: Settings) -> None:
-    """Checks the settings before TensorFlow is loaded."""
+    """Checks the settings before Keras is loaded."""
     s = settings
     check_request(s.model, s.weights, s.preprocess, s.mean, s.std, s.size)
     if s.classes is not None:
@@ -270,7 +270,7 @@ def benchmark(
         if chosen.backend == "innvestigate":
             # Choose Keras 2 before TensorFlow is imported.
             os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-        import_tensorflow()
+        import_backend()
         files = run(chosen, out, part, strict, distributed)
         if not files:
             echo(

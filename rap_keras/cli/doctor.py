@@ -16,6 +16,7 @@ from rap_keras.network.graph import Graph
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.images import Images
 from rap_keras.pipeline.methods import MethodSpec
+from rap_keras.support.keras_backend import TITLES
 from rap_keras.support.text import counted, one_line
 
 TOLERATED = 1e-3
@@ -52,6 +53,7 @@ def doctor(
         f"{loaded.name}, {loaded.model.count_params():,} parameters"
         + ("" if loaded.weights == "own" else f", weights {loaded.weights}"),
     )
+    _row("backend", _backend())
     _row("input", f"{_size(loaded.input_size)} pixels")
     _row("output", f"logits of shape {tuple(shape)}, classes {classes}")
     try:
@@ -83,6 +85,17 @@ def doctor(
         )
     else:
         _row("verdict", f"explained: {_command(model, image, len(shape) > 1)}")
+
+
+def _backend() -> str:
+    """Returns the versions of Keras and its backend, and the device."""
+    import keras
+
+    from rap_keras import tensors as ops
+    from rap_keras.tensors.choice import backend_name
+
+    title = TITLES[backend_name()]
+    return f"Keras {keras.__version__} on {title} {ops.version()}, {ops.device()}"
 
 
 def _row(name: str, text: str) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from rap_keras.analyzers.colours import colours
 from rap_keras.analyzers.registry import analyzer_names, check_name, read_method
-from rap_keras.cli.session import import_tensorflow
+from rap_keras.cli.session import import_backend
 
 WIDTH = 100  # of docstrings, too
 
@@ -20,7 +20,7 @@ def methods(
     """List all methods, or describe one."""
     if name is not None:
         check_name(name)
-        import_tensorflow()
+        import_backend()
         record = read_method(name)  # the user's file may import Keras
         names = f"Options: {', '.join(record.option_names())}"
         options = textwrap.fill(names, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
@@ -36,7 +36,7 @@ def methods(
 
 def models() -> None:
     """List the models that --model accepts."""
-    import_tensorflow()
+    import_backend()
     from rap_keras.models import bundled
     from rap_keras.models.applications import applications
 

@@ -244,7 +244,7 @@ class ModelFlags:
     output: OutputOption = None
 
     def __post_init__(self) -> None:
-        """Checks the flags before TensorFlow is loaded."""
+        """Checks the flags before Keras is loaded."""
         check_request(self.model, self.weights, self.preprocess, self.shift, self.scale, self.size)
 
     @property
@@ -287,7 +287,7 @@ class MapFlags:
     colormap: ColormapOption = None
 
     def __post_init__(self) -> None:
-        """Checks the flags before TensorFlow is loaded."""
+        """Checks the flags before Keras is loaded."""
         _ = self.selection, self.names
         check_fit(self.fit)
         if self.colormap is not None:

@@ -16,7 +16,7 @@ from rap_keras.cli.options import (
     open_images,
     output_option,
 )
-from rap_keras.cli.session import echo, import_tensorflow
+from rap_keras.cli.session import echo, import_backend
 from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose
@@ -68,7 +68,7 @@ def fit(
     files = open_images(images)  # strict: patterns need all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:
-        import_tensorflow()
+        import_backend()
         from rap_keras.patterns.statistics import Statistics
 
         loaded = model.load()

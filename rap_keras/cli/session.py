@@ -1,4 +1,4 @@
-"""What the commands share: printing, output folders, loading TensorFlow."""
+"""What the commands share: printing, output folders, loading Keras."""
 
 import contextlib
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from rap_keras.errors import InputError
-from rap_keras.support import signals
-from rap_keras.support.devices import choose_tensorflow, share_gpu
+from rap_keras.support import keras_backend, signals
+from rap_keras.support.devices import share_gpu
 from rap_keras.support.files import replacing_together
 from rap_keras.support.progress import announced
 from rap_keras.support.quiet import logged_from
@@ -57,27 +57,29 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
     return stems
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow as the backend of Keras and hides its log messages.
+def import_backend() -> None:
+    """Imports Keras with its backend and hides their log messages.
 
     TF_CPP_MIN_LOG_LEVEL, which is 3 unless the user sets it, is not enough: some libraries log before
     they read it.
+
+    Raises:
+        InputError: The backend is not installed.
     """
-    if "tensorflow" in sys.modules:
+    if "keras" in sys.modules:
         return
     share_gpu()
-    other = choose_tensorflow()
-    if other is not None:
-        echo(f"rap-keras: using TensorFlow instead of KERAS_BACKEND={other}.", err=True)
+    keras_backend.choose()
+    name = keras_backend.configured()
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with (
-        announced("loading TensorFlow"),
+        announced(f"loading {keras_backend.TITLES.get(name, name)}"),
         logged_from(int(level) if level.strip().isdecimal() else 0),
     ):
-        import keras
-        import tensorflow as tf
+        keras = keras_backend.import_keras()
+        from rap_keras import tensors as ops
 
-        tf.config.list_logical_devices()
+        ops.device()  # libraries log what they find
     signals.check()
     if not sys.stdout.isatty():
         # Download bars need a terminal.
@@ -85,12 +87,12 @@ def import_tensorflow() -> None:
 
 
 def import_native() -> None:
-    """Imports TensorFlow for a command that needs Keras 3.
+    """Imports Keras for a command that needs Keras 3.
 
     Raises:
         InputError: Only Keras 2 is installed.
     """
-    import_tensorflow()
+    import_backend()
     from rap_keras.backends.version import has_keras3
 
     if not has_keras3():

@@ -16,6 +16,14 @@ graph; eager execution then stays on.
 import os as _os
 from typing import Any as _Any
 
+from rap_keras.tensors.choice import backend_name as _backend_name
+
+if (_backend := _backend_name()) != "tensorflow":
+    raise ImportError(
+        f"Expected TensorFlow as the backend of Keras, on which iNNvestigate is built, got {_backend}: "
+        "set KERAS_BACKEND=tensorflow before Keras is imported, or use rap_keras.create_analyzer."
+    )
+
 import tensorflow as _tf
 
 if int(_tf.__version__.split(".")[1]) >= 16 and _os.environ.get("TF_USE_LEGACY_KERAS") not in (

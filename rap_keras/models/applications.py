@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rap_keras.support.keras_backend import import_keras
+
 IMAGENET_CLASSES = 1000
 
 _DEFAULT_SIZE = 224
@@ -39,10 +41,8 @@ def applications() -> dict[str, Application]:
         >>> rap_keras.models.applications()["vgg16"].default_size
         224
     """
-    import keras
-
     table = {}
-    for name, build in vars(keras.applications).items():
+    for name, build in vars(import_keras().applications).items():
         # Only models begin with a capital letter.
         if name[0].isupper():
             module = sys.modules[build.__module__]

@@ -14,7 +14,7 @@ from rap_keras.models.preprocessing import Preprocess
 from rap_keras.models.randomisation import randomised
 from rap_keras.support.text import first_line
 
-if TYPE_CHECKING:  # it loads TensorFlow
+if TYPE_CHECKING:  # it loads Keras
     from rap_keras.backends.network import Network
 
 

@@ -125,7 +125,7 @@ def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
 
 
 def check_early(method: MethodSpec) -> None:
-    """Checks the name, the options and the patterns of a method without loading TensorFlow.
+    """Checks the name, the options and the patterns of a method without loading Keras.
 
     Raises:
         InputError: There is no such method, option or file.

@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Callable, Collection, Mapping
 
+from rap_keras.support.keras_backend import explained
+
 
 def lazy(
     package: str, names: list[str], homes: Mapping[str, str], modules: Collection[str] = ()
@@ -17,10 +19,11 @@ def lazy(
     """
 
     def load(name: str) -> object:
-        if name in homes:
-            return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-        if name in names or name in modules:
-            return importlib.import_module(f"{package}.{name}")
+        with explained():
+            if name in homes:
+                return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+            if name in names or name in modules:
+                return importlib.import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return load, lambda: names

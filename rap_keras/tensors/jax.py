@@ -1,6 +1,7 @@
 """The operations on JAX: those of `keras.ops`, differentiation, and compiled programs."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ def part_sizes(jit_compile: bool) -> tuple[int, ...]:
     Empty if a program serves every size.
     """
     return 64, 8, 1
+
+
+_OPTIONS: dict[str, Any] = {}  # of the compiler
 
 
 def vjp(
@@ -71,7 +75,7 @@ def compiled(
         A function of a list of arrays and others, which returns arrays.
     """
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=_OPTIONS)
     def program(values: list[Any], arrays: list[Any], *given: Any) -> Any:
         with reading(variables, values):
             return function(arrays, *given)
@@ -97,7 +101,7 @@ def compiled_by_column(
         What does not depend on the columns is computed once.
     """
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=_OPTIONS)
     def program(values: list[Any], arrays: list[Any], columns: Any) -> Any:
         with reading(variables, values):
             return jax.vmap(lambda each: function(arrays, each))(columns)
@@ -130,6 +134,20 @@ def at_once() -> Iterator[None]:
 def wide() -> Any:
     """Inside, float64 is float64."""
     return jax.enable_x64(True)
+
+
+def version() -> str:
+    return jax.__version__
+
+
+def device() -> str:
+    """What computes: "CPU", "GPU", "TPU", ..."""
+    return jax.default_backend().upper()
+
+
+def deterministic() -> None:
+    """Results are the same at each run on a GPU. For programs that are compiled after this call."""
+    _OPTIONS["xla_gpu_deterministic_ops"] = True
 
 
 def is_tensor(x: Any) -> bool:

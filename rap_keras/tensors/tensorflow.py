@@ -137,6 +137,18 @@ def to_numpy(x: Any) -> np.ndarray:
     return x.numpy()
 
 
+def version() -> str:
+    return str(tf.__version__)
+
+
+def device() -> str:
+    return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+
+
+def deterministic() -> None:
+    tf.config.experimental.enable_op_determinism()
+
+
 def is_tensor(x: Any) -> bool:
     return isinstance(x, tf.Tensor)
 

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.support.devices import uses_onednn
-
 
 def conv(
     x: tf.Tensor,
@@ -208,3 +206,15 @@ def max_pool_by_planes(layer: Any, x: tf.Tensor) -> tf.Tensor:
 
 def _three(value: Any) -> tuple[int, ...]:
     return (value,) * 3 if isinstance(value, int) else tuple(value)
+
+
+def uses_onednn() -> bool:
+    """Whether TensorFlow uses oneDNN, which is the default on processors with AVX-512 VNNI.
+
+    True if it is unknown, because TensorFlow's public interface does not report it.
+    """
+    try:
+        from tensorflow.python.util import _pywrap_util_port
+    except ImportError:
+        return True
+    return bool(getattr(_pywrap_util_port, "IsMklEnabled", lambda: True)())

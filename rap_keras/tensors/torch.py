@@ -2,10 +2,12 @@
 
 import contextlib
 import contextvars
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from keras.src.backend.torch.core import get_device
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from rap_keras.tensors.keras_ops import *
@@ -129,6 +131,23 @@ def compiled_by_column(
 def immediate(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:
     """A function of a list of tensors as one of arrays; see `tensors.jax.immediate`."""
     return compiled(function, [], [], variables)
+
+
+def version() -> str:
+    return str(torch.__version__)
+
+
+def device() -> str:
+    """What computes: "CPU", "GPU", "MPS", ..."""
+    name = str(get_device()).partition(":")[0]
+    return "GPU" if name == "cuda" else name.upper()
+
+
+def deterministic() -> None:
+    """Results are the same at each run on a GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as PyTorch requires
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def is_tensor(x: Any) -> bool:

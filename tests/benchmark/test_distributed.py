@@ -15,7 +15,6 @@ from helpers.command_line import fail, succeed
 from rap_keras.benchmark import distributed
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store
-from rap_keras.support.devices import share_gpu
 
 # Ray's own, while it is imported and at its end.
 ignore_warnings_of_ray = pytest.mark.filterwarnings(
@@ -159,15 +158,6 @@ def test_workers_without_room_are_refused(common, tmp_path):
     message = fail("benchmark", *arguments, "--gpus-per-worker", 64)
     assert "Expected 128 GPUs for 2 workers with --gpus-per-worker 64, but Ray has" in message
     assert not (tmp_path / "out").exists()
-
-
-def test_a_gpu_is_shared_by_what_each_needs(monkeypatch):
-    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
-    share_gpu()
-    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
-    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")
-    share_gpu()
-    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"
 
 
 def test_a_worker_measures_the_same_model_only(common):

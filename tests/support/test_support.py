@@ -12,7 +12,6 @@ from PIL import Image
 from rap_keras.errors import InputError
 from rap_keras.patterns.patterns import Patterns
 from rap_keras.support import memory
-from rap_keras.support.devices import choose_tensorflow
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
 from rap_keras.support.lazy import lazy
@@ -59,7 +58,7 @@ def test_an_image_is_checked_without_its_pixels(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", ["0", "1"])
 def test_onednn_is_told_apart(asked):
-    code = "from rap_keras.support.devices import uses_onednn; print(uses_onednn())"
+    code = "from rap_keras.tensors import tensorflow_convolutions as tf; print(tf.uses_onednn())"
     found = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": asked, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -162,16 +161,6 @@ def test_logs_of_the_severity_that_was_asked_for(level, shown, capfd):
     told = capfd.readouterr().err.splitlines()
     kinds = {"w": "W", "plain": "P", "e": "E", "x": "I"}
     assert "".join(kinds[line.split()[-1]] for line in told) == shown
-
-
-@pytest.mark.parametrize("before", [None, "tensorflow", "jax"])
-def test_keras_gets_tensorflow(before, monkeypatch):
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    if before:
-        monkeypatch.setenv("KERAS_BACKEND", before)
-    assert choose_tensorflow() == ("jax" if before == "jax" else None)
-    assert os.environ["KERAS_BACKEND"] == "tensorflow"
-    monkeypatch.delenv("KERAS_BACKEND")
 
 
 @pytest.mark.parametrize(
