@@ -1,5 +1,6 @@
 """What `import rap_keras` offers, to Python and to type checkers."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rap_keras
+from rap_keras.support.keras_backend import TITLES
 
 SUBMODULES = {
     "analyzers": "create_analyzer",
@@ -98,6 +100,7 @@ def test_the_list_is_whole():
 USER = """
 import numpy as np
 import rap_keras
+from rap_keras.support.keras_backend import TITLES
 
 def use(model: object, x: np.ndarray) -> None:
     analyzer = rap_keras.create_analyzer("rap", model)
@@ -138,6 +141,17 @@ def test_messages_name_what_pip_can_install():
         "hub": "models/hub.py",
         "innvestigate": "innvestigate/__init__.py",
     }
-    assert extras.keys() == homes.keys()
-    for extra, (requirement,) in extras.items():
-        assert f"pip install '{requirement}'" in (root / "rap_keras" / homes[extra]).read_text()
+    assert extras.keys() == homes.keys() | TITLES.keys()
+    for extra, home in homes.items():
+        (requirement,) = extras[extra]
+        assert f"pip install '{requirement}'" in (root / "rap_keras" / home).read_text()
+
+
+def test_no_backend_is_installed_unasked():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    names = {re.split("[<>=]", requirement)[0] for requirement in project["dependencies"]}
+    assert not names & {*TITLES, "jaxlib"}
+    for backend in TITLES:
+        first, *_ = project["optional-dependencies"][backend]
+        assert re.split("[<>=]", first)[0] == backend
