@@ -1,27 +1,39 @@
 # Each command sets up everything it needs. A machine needs only make, Python 3.11, 3.12 or 3.13, and pip.
-# There are three environments:
-#   .venv               Keras 3, and iNNvestigate on tf_keras
+# There are five environments:
+#   .venv               Keras 3 on TensorFlow, and iNNvestigate on tf_keras
+#   .venv-jax           Keras 3 on JAX, without TensorFlow
+#   .venv-torch         Keras 3 on PyTorch, without TensorFlow
 #   .venv-innvestigate  TensorFlow 2.14 with Keras 2, which iNNvestigate requires (Python 3.11 only)
 #   .venv-lowest        the lowest versions that pyproject.toml allows (Python 3.11 only)
 PYTHON ?= python3
 UV := PYTHONPATH=.uv $(PYTHON) -m uv
 BIN := .venv/bin
+JAX := .venv-jax
+TORCH := .venv-torch
 OLD := .venv-innvestigate
 LOWEST := .venv-lowest
 # Always write bytecode files. Without them, each process spends ten seconds on compiling TensorFlow.
 export PYTHONDONTWRITEBYTECODE :=
+# Regardless of keras.json.
+export KERAS_BACKEND := tensorflow
 IS_311 := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2] == (3, 11))')
 
-.PHONY: demo test test-native test-innvestigate test-slow test-all test-lowest test-kernels coverage lint format hooks lock
+.PHONY: demo test test-native test-jax test-torch test-innvestigate test-slow test-all test-lowest test-kernels coverage lint format hooks lock
 .PHONY: mutations benchmark docs docs-links pictures release setup
 
-demo: setup
-	$(BIN)/rap-keras demo --out demo
+# The backend of Keras that the demo runs on: tensorflow, jax or torch.
+BACKEND ?= tensorflow
+HOME_tensorflow := .venv
+HOME_jax := $(JAX)
+HOME_torch := $(TORCH)
+
+demo: $(HOME_$(BACKEND))/ready
+	KERAS_BACKEND=$(BACKEND) $(HOME_$(BACKEND))/bin/rap-keras demo --out demo
 
 # Tests run in parallel. Neighbouring tests run on the same worker, which can reuse what they build.
 WORKERS ?= 2
 PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
-PARTS := lint test-native test-innvestigate
+PARTS := lint test-native test-jax test-torch test-innvestigate
 
 # All parts run, even if one fails.
 test: setup
@@ -48,6 +60,15 @@ test-slow: setup
 
 test-native: setup
 	$(BIN)/$(PYTEST) $(MARK)
+
+# `make test-jax CHOSEN=` runs all tests.
+CHOSEN ?= -m "core and not slow"
+OTHERS := --ignore=tests/innvestigate $(CHOSEN)
+test-jax: $(JAX)/ready
+	KERAS_BACKEND=jax $(JAX)/bin/$(PYTEST) $(OTHERS)
+
+test-torch: $(TORCH)/ready
+	KERAS_BACKEND=torch $(TORCH)/bin/$(PYTEST) $(OTHERS)
 
 ifeq ($(IS_311),True)
 test-innvestigate: $(OLD)/ready
@@ -145,7 +166,7 @@ release: .uv
 	    test $$(stat -c %s $$archive) -le $(LARGEST) || { echo "$$archive is above $(LARGEST) bytes"; exit 1; }; \
 	    env=$(CURDIR)/$(TRY)/$$(basename $$archive); \
 	    $(UV) venv --quiet --python $(PYTHON) $$env; \
-	    $(UV) pip install --quiet --python $$env/bin/python $$archive; \
+	    $(UV) pip install --quiet --python $$env/bin/python "$$archive[tensorflow]"; \
 	    (cd $$env && bin/rap-keras demo --out demo && ls demo) || exit 1; \
 	done
 
@@ -157,8 +178,9 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 $(U
 lock: .uv
 	$(COMPILE) --group dev --override requirements/overrides.txt -o requirements/dev.txt
 	$(COMPILE) --group test --extra innvestigate -o requirements/innvestigate.txt
-	$(COMPILE) --group test --resolution lowest-direct --constraint requirements/lowest-bounds.txt \
-	    -o requirements/lowest.txt
+	$(COMPILE) --group test --extra tensorflow --resolution lowest-direct -o requirements/lowest.txt
+	$(COMPILE) --group test --extra jax -o requirements/jax.txt
+	$(COMPILE) --group test -o requirements/torch.txt
 
 setup: .venv/ready
 
@@ -166,6 +188,22 @@ setup: .venv/ready
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+$(JAX)/ready: requirements/jax.txt pyproject.toml | .uv
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(JAX)
+	$(UV) pip sync --quiet --python $(JAX)/bin/python --require-hashes requirements/jax.txt
+	$(UV) pip install --quiet --python $(JAX)/bin/python --no-deps --editable .
+	touch $@
+
+# The lock leaves PyTorch out, because its builds for a CPU and for each CUDA differ. pip installs the build
+# that the machine's settings name: PIP_FIND_LINKS, or PIP_EXTRA_INDEX_URL with an index of CPU builds.
+PYTORCH := torch==2.13.0
+$(TORCH)/ready: requirements/torch.txt pyproject.toml | .uv
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(TORCH)
+	$(UV) pip sync --quiet --python $(TORCH)/bin/python --require-hashes requirements/torch.txt
+	$(PYTHON) -m pip --python $(TORCH)/bin/python install --quiet $(PYTORCH)
+	$(UV) pip install --quiet --python $(TORCH)/bin/python --no-deps --editable .
 	touch $@
 
 $(OLD)/ready: requirements/innvestigate.txt pyproject.toml | .uv

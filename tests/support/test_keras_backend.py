@@ -157,5 +157,5 @@ def test_gpu_memory_is_shared(monkeypatch):
 
 @pytest.mark.skipif(keras_backend.configured() == "tensorflow", reason="needs another backend")
 def test_innvestigate_needs_tensorflow():
-    with pytest.raises(ImportError, match="Expected TensorFlow as the backend of Keras.*set KERAS"):
+    with pytest.raises(ImportError, match=r"TensorFlow as the backend of Keras.*set KERAS"):
         import rap_keras.innvestigate  # noqa: F401
