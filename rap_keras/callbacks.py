@@ -5,23 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from rap_keras.errors import InputError
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.support.options import read_integer
+from rap_keras.tensors.summaries import Pictures, check_writer
 
 DPI = 100
-BLOBS = 3
-"""DATA_CLASS_BLOB_SEQUENCE of TensorBoard's summary.proto."""
 
 
 class HeatMaps(keras.callbacks.Callback):
     """Writes heat maps of samples to TensorBoard, before training and after epochs.
 
     With `model.fit(x, y, callbacks=[HeatMaps("logs", x_val[:4], images=photos[:4])])`, the command
-    `tensorboard --logdir logs` shows them under Images, with a slider over the epochs.
+    `tensorboard --logdir logs` shows them under Images, with a slider over the epochs. On JAX and
+    PyTorch, TensorBoard must be installed.
 
     Args:
         log_dir: The folder that TensorBoard reads.
@@ -36,7 +35,8 @@ class HeatMaps(keras.callbacks.Callback):
         **options: Options of the method, as in `create_analyzer`.
 
     Raises:
-        InputError: An argument is wrong, or, when training begins, the model cannot be explained.
+        InputError: An argument is wrong, or TensorBoard is missing; or, when training begins, the model
+            cannot be explained.
 
     Example:
         >>> import tempfile
@@ -59,6 +59,7 @@ class HeatMaps(keras.callbacks.Callback):
         **options: Any,
     ) -> None:
         super().__init__()
+        check_writer()
         self.every = read_integer("every", every, 1)
         self._x, self._images, self._target = x, images, target
         self._method = MethodSpec(method, method, options)
@@ -73,7 +74,7 @@ class HeatMaps(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Draws the maps before training, as step 0."""
         self._open()
-        self._writer = tf.summary.create_file_writer(self._log_dir)
+        self._writer = Pictures(self._log_dir)
         self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -97,18 +98,5 @@ class HeatMaps(keras.callbacks.Callback):
             found = self._explainer.explain(self._x, self._target)
         figure, file = found.plot(self._images), io.BytesIO()
         figure.savefig(file, format="png", dpi=DPI)
-        width, height = (str(round(inches * DPI)) for inches in figure.get_size_inches())
-        with self._writer.as_default():
-            tf.summary.write(
-                found.method, [width, height, file.getvalue()], step, _image_metadata()
-            )
-        self._writer.flush()
-
-
-def _image_metadata() -> Any:
-    """Returns metadata that make TensorBoard show a summary [width, height, PNG] as an image."""
-    # `tf.summary.image` would need TensorBoard to be installed where the model is trained.
-    metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = "images"
-    metadata.data_class = BLOBS
-    return metadata
+        width, height = (round(inches * DPI) for inches in figure.get_size_inches())
+        self._writer.add(found.method, (width, height), file.getvalue(), step)

@@ -1,10 +1,13 @@
 """`rap_keras.callbacks`."""
 
+import io
+import sys
+
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers
+from PIL import Image
 
 import rap_keras
 from rap_keras import InputError
@@ -42,21 +45,48 @@ def data(rng):
     return rng.random((16, 8, 8, 3), np.float32), rng.integers(0, 3, 16)
 
 
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+
+@pytest.fixture
+def _writer():
+    if not ON_TENSORFLOW:
+        pytest.importorskip("tensorboard", reason="writes the pictures on JAX and PyTorch")
+
+
+def events(file):
+    """What a file for TensorBoard contains."""
+    if ON_TENSORFLOW:
+        import tensorflow as tf
+
+        records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+        return [tf.compat.v1.Event.FromString(record) for record in records]
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return [Event.FromString(record) for record in RawEventFileLoader(str(file)).Load()]
+
+
 def pictures(folder):
     """The steps, names and pixels that were written."""
     found = []
     for file in sorted(folder.glob("events.*")):
-        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
+        for event in events(file):
             for value in event.summary.value:
                 assert value.metadata.plugin_data.plugin_name == "images"
-                width, height, png = tf.make_ndarray(value.tensor)
-                pixels = tf.io.decode_png(png, channels=3).numpy()
+                assert [dim.size for dim in value.tensor.tensor_shape.dim] == [3]
+                width, height, png = value.tensor.string_val
+                pixels = pixels_of(io.BytesIO(png))
                 assert pixels.shape == (int(height), int(width), 3)
                 found.append((event.step, value.tag, pixels))
     return found
 
 
+def pixels_of(png):
+    return np.asarray(Image.open(png).convert("RGB"))
+
+
+@pytest.mark.usefixtures("_writer")
 @pytest.mark.parametrize("more", [[], [Token()]], ids=["plain", "constants"])
 def test_maps_of_every_epoch(more, data, tmp_path):
     x, y = data
@@ -70,10 +100,10 @@ def test_maps_of_every_epoch(more, data, tmp_path):
     figure = rap_keras.create_analyzer("rap", model).explain(x[:2]).plot(x[:2])
     file = tmp_path / "now.png"
     figure.savefig(file, dpi=100)
-    expected = tf.io.decode_png(file.read_bytes(), channels=3).numpy()
-    np.testing.assert_array_equal(found[3][2], expected)
+    np.testing.assert_array_equal(found[3][2], pixels_of(file))
 
 
+@pytest.mark.usefixtures("_writer")
 def test_every_second_epoch_of_given_neurons(data, tmp_path):
     x, y = data
     maps = HeatMaps(tmp_path, x[:2], method="gradient", target=y[:2], every=2, postprocess="abs")
@@ -83,6 +113,17 @@ def test_every_second_epoch_of_given_neurons(data, tmp_path):
     ]
 
 
+@pytest.mark.skipif(ON_TENSORFLOW, reason="TensorFlow writes the pictures")
+def test_tensorboard_is_missing(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer", None)
+    with pytest.raises(
+        InputError, match=r"Expected TensorBoard .*: run pip install tensorboard\.$"
+    ):
+        HeatMaps(tmp_path, data[0])
+
+
+@pytest.mark.usefixtures("_writer")
 def test_wrong_arguments(data, tmp_path):
     x, y = data
     with pytest.raises(InputError, match="every"):
