@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.command_line import fail, succeed
+from keras.ops import convert_to_numpy
 
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
@@ -61,7 +62,7 @@ def scene(photos, network):
     model = load_model(network, preprocess="unit").model
     x = read_image(photos / "images" / "b.png") / np.float32(255)
     mask = read_image(photos / "masks" / "b.png")[..., 0] > 0
-    return model, x, mask, int(model(x[np.newaxis]).numpy().argmax())
+    return model, x, mask, int(convert_to_numpy(model(x[np.newaxis])).argmax())
 
 
 def explained(model, method, inputs, neuron):
@@ -99,7 +100,7 @@ def test_what_replaced_pixels_do(method, results, scene):
     mean = x.mean(axis=(0, 1))
 
     def predict(batch):
-        return model(batch).numpy()
+        return convert_to_numpy(model(batch))
 
     scene = predict, x, heatmap, neuron
     lerf, morf = (
@@ -205,7 +206,7 @@ def test_patches(common, scene):
     found = measured(bench)["gradient"]
     heatmap = explained(model, "gradient", x[np.newaxis], neuron)[0]
     curve = evaluation.perturbation_curve(
-        lambda batch: model(batch).numpy(), x, heatmap, neuron, 3, 50, patch=5
+        lambda batch: convert_to_numpy(model(batch)), x, heatmap, neuron, 3, 50, patch=5
     )
     np.testing.assert_allclose(found["lerf"]["logit"], curve.logits, rtol=1e-4, atol=1e-5)
     perturbation = bench.protocol()["perturbation"]
@@ -275,7 +276,7 @@ def test_completeness_of_a_contrast_is_the_distance_of_its_sum_from_nothing(comm
         ("gradient", {}),
         ("gradient:contrast=softmax", {"contrast": "softmax"}),
     ):
-        target = 0.0 if options else float(model(x).numpy().max())
+        target = 0.0 if options else float(convert_to_numpy(model(x)).max())
         sums = rap_keras.create_analyzer("gradient", model, **options).analyze(x).sum()
         assert abs(sums - target) > 1e-3
         assert found[title]["completeness"] == pytest.approx(abs(sums - target), rel=1e-3)

@@ -16,6 +16,7 @@ from helpers.benchmarks import (
     settings,
 )
 from helpers.command_line import fail, files, succeed
+from keras.ops import convert_to_numpy
 from PIL import Image
 from scipy import ndimage
 
@@ -51,7 +52,7 @@ def by_hand(view, heatmap, relevance, threshold="zero", tolerance=0):
     }
     for order in ("lerf", "morf"):
         curve = evaluation.perturbation_curve(
-            lambda batch: model(batch).numpy(), x, heatmap, neuron, steps=4, order=order
+            lambda batch: convert_to_numpy(model(batch)), x, heatmap, neuron, steps=4, order=order
         )
         found[order] = {
             "correct": list(curve.correct),
@@ -90,7 +91,7 @@ def test_every_number_of_an_image(name, whole, photos, network):
     x = image.astype(np.float32) / np.float32(255)
     with Image.open(photos / "masks" / f"{name}.png") as file:
         mask = np.array(file.resize((12, 12), Image.Resampling.NEAREST)) > 0
-    logits = model(x[np.newaxis]).numpy()[0]
+    logits = convert_to_numpy(model(x[np.newaxis]))[0]
     neuron = int(logits.argmax())
     assert (record["neuron"], record["label"]) == (neuron, COLOURS[neuron])
     assert record["logit"] == pytest.approx(logits[neuron], rel=1e-5)
@@ -286,7 +287,7 @@ def test_replacement(replacement, photos, common, network):
         if replacement == "road":
             by = evaluation.noisy_linear_imputation(x, chosen, 0.01 * x.std(), [4, 1, 1])
         expected.append(np.where(chosen[..., np.newaxis], by, x))
-    logits = model(np.stack(expected)).numpy()
+    logits = convert_to_numpy(model(np.stack(expected)))
     found = record["results"]["gradient"]["lerf"]
     np.testing.assert_allclose(found["logit"], logits[:, record["neuron"]], rtol=1e-4, atol=1e-5)
     assert found["correct"] == list(logits.argmax(axis=1) == record["neuron"])

@@ -11,6 +11,7 @@ import pytest
 from helpers.command_line import NOTICES, fail, files, run, succeed
 from helpers.compare import assert_same
 from helpers.thinned import pairwise_or_slow
+from keras.ops import convert_to_numpy
 from PIL import Image
 from scipy.special import softmax
 
@@ -91,7 +92,9 @@ def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path)
     x = np.stack([warped(photos / name) for name in ("a.png", "b.png")]) / np.float32(255)
     expected = rap_keras.create_analyzer("rap", network).analyze(x)
     # The same model without its softmax: RAP hands on the logit, not the probability.
-    logits = load_model(model.replace(":make", ":logits"), preprocess="unit").model(x).numpy()
+    logits = convert_to_numpy(
+        load_model(model.replace(":make", ":logits"), preprocess="unit").model(x)
+    )
     for k, record in enumerate(summary(out)["images"]):
         relevance = np.load(out / record["map"])
         assert relevance.dtype == np.float32
@@ -104,7 +107,9 @@ def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path)
         assert record["relevance_sum"] == pytest.approx(expected[k].sum(), rel=1e-4)
         assert record["logit"] == pytest.approx(logits[k].max(), rel=1e-4)
         assert record["relevance_sum"] == pytest.approx(logits[k].max(), rel=1e-4)
-        assert record["probability"] == pytest.approx(network(x[k : k + 1]).numpy().max(), rel=1e-4)
+        assert record["probability"] == pytest.approx(
+            convert_to_numpy(network(x[k : k + 1])).max(), rel=1e-4
+        )
         chance = f"probability {record['probability']:.1%}"
         assert f"class {record['neuron']}, logit {record['logit']:.4g}, {chance}, the map" in text
         assert picture_size(out / record["figure"])[0] > 500
@@ -249,7 +254,7 @@ def test_explain_with_a_bundled_model(tmp_path):
     loaded = load_model("bundled:vgg")
     x = loaded.preprocess(scenes.images)
     expected = rap_keras.create_analyzer("rap", loaded.model).analyze(x)
-    logits = loaded.model(x).numpy()
+    logits = convert_to_numpy(loaded.model(x))
     for k, record in enumerate(summary(out)["images"]):
         np.testing.assert_allclose(np.load(out / f"{k}.npy"), expected[k], rtol=1e-3, atol=1e-4)
         assert record["class"] == str(logits[k].argmax())
@@ -316,7 +321,7 @@ def test_demo(tmp_path):
     for name in ("vgg", "residual"):
         loaded = load_model(f"bundled:{name}")
         x = loaded.preprocess(scenes.images)
-        logits = loaded.model(x).numpy()
+        logits = convert_to_numpy(loaded.model(x))
         with np.load(out / f"{name}-maps.npz") as maps:
             np.testing.assert_array_equal(maps["images"], scenes.images)
             assert list(maps) == ["images", "rap", "gradient", "input_t_gradient"]

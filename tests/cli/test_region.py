@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.command_line import fail, files, succeed
 from helpers.compare import assert_same
+from keras.ops import convert_to_numpy
 from PIL import Image
 
 import rap_keras
@@ -115,7 +116,7 @@ def test_a_mask_from_a_file_at_any_size(photo, model, tmp_path):
 
 def test_the_region_of_a_class_and_the_largest_class_of_a_region(photo, model, tmp_path):
     x = batch(photo)
-    probabilities = load_model(model, preprocess="unit").model(x).numpy()
+    probabilities = convert_to_numpy(load_model(model, preprocess="unit").model(x))
     won = probabilities.argmax(-1) == 2
     assert 0 < won.mean() < 1
     _, record, maps = explained(photo, model, tmp_path / "a", "--region", "class", "--neuron", 2)
@@ -131,7 +132,7 @@ def test_the_region_of_a_class_and_the_largest_class_of_a_region(photo, model, t
 def test_the_one_class_of_a_binary_mask_is_where_it_is_positive(photo, model, tmp_path):
     binary = model.replace(":make", ":binary")
     x = batch(photo)
-    won = load_model(binary, preprocess="unit").model(x).numpy() > 0.5
+    won = convert_to_numpy(load_model(binary, preprocess="unit").model(x)) > 0.5
     assert 0 < won.mean() < 1
     _, _, maps = explained(photo, binary, tmp_path / "out", "--region", "class", "--neuron", 0)
     assert_same(maps, analyzer(binary).analyze(x, won), 1e-5)
@@ -230,7 +231,7 @@ def test_errors_that_a_model_or_an_image_decides(photo, model, tmp_path):
 
 
 def _wins(model, photo, k):
-    maps = load_model(model, preprocess="unit").model(batch(photo)).numpy()
+    maps = convert_to_numpy(load_model(model, preprocess="unit").model(batch(photo)))
     return all((one.argmax(-1) == k).any() for one in maps)
 
 
