@@ -16,6 +16,7 @@ from rap_keras.cli.explain import compare, explain, layers
 from rap_keras.cli.lists import methods, models
 from rap_keras.cli.messages import Command, Commands
 from rap_keras.cli.options import A_SWITCH
+from rap_keras.support.keras_backend import choose
 from rap_keras.version import __version__
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -41,6 +42,7 @@ def _options(
     ] = False,
 ) -> None:
     """Show which pixels drove an image classifier's decision."""
+    choose()
 
 
 _COMMANDS = {

@@ -69,7 +69,6 @@ def import_backend() -> None:
     if "keras" in sys.modules:
         return
     share_gpu()
-    keras_backend.choose()
     name = keras_backend.configured()
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with (

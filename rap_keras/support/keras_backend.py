@@ -1,12 +1,12 @@
 """The backend of Keras: which one it uses and which are installed, without loading any."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def _in_file() -> str | None:
 
 def installed() -> list[str]:
     """The supported backends that are installed."""
-    return [name for name in TITLES if importlib.util.find_spec(name) is not None]
+    return [name for name in TITLES if PathFinder.find_spec(name) is not None]
 
 
 def choose() -> None:

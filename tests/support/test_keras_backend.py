@@ -11,14 +11,10 @@ from rap_keras.support import keras_backend
 from rap_keras.support.devices import share_gpu
 
 NONE = """
-import sys
-class Without:
-    def __init__(self, finder): self.finder = finder
-    def __getattr__(self, name): return getattr(self.finder, name)
-    def find_spec(self, name, *more):
-        if name not in ("tensorflow", "jax", "torch"):
-            return self.finder.find_spec(name, *more)
-sys.meta_path[:] = map(Without, sys.meta_path)
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+names = ("tensorflow", "jax", "torch")
+PathFinder.find_spec = lambda name, *more: None if name in names else find(name, *more)
 """
 INSTALL = (
     "Expected a backend of Keras, got none: run pip install 'rap-keras[tensorflow]', 'rap-keras[jax]' "
