@@ -179,8 +179,8 @@ lock: .uv
 	$(COMPILE) --group dev --override requirements/overrides.txt -o requirements/dev.txt
 	$(COMPILE) --group test --extra innvestigate -o requirements/innvestigate.txt
 	$(COMPILE) --group test --extra tensorflow --resolution lowest-direct -o requirements/lowest.txt
-	$(COMPILE) --group test --extra jax -o requirements/jax.txt
-	$(COMPILE) --group test -o requirements/torch.txt
+	$(COMPILE) --group other-backends --extra jax -o requirements/jax.txt
+	$(COMPILE) --group other-backends -o requirements/torch.txt
 
 setup: .venv/ready
 
