@@ -70,12 +70,12 @@ class Facts:
         is_last: Whether this is its last map. Only separable convolutions have several.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> @rap_keras.rules.kernel_rule
         ... def show(stage, relevance, facts):
         ...     print(facts.is_first, facts.is_last, facts.nonnegative)
         ...     return stage.x * 0
-        >>> layer, x = keras.layers.Dense(1), tf.ones((1, 2))
+        >>> layer, x = keras.layers.Dense(1), keras.ops.ones((1, 2))
         >>> _ = show(layer, [x], [layer(x)], [layer(x)], nonnegative=True)
         True True True
     """
@@ -99,13 +99,14 @@ def kernel_rule(step: Callable[..., ops.Tensor]) -> Rule:
         The rule.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> @rap_keras.rules.kernel_rule
         ... def z_rule(stage, relevance, facts):
         ...     return stage.x * stage.back(relevance / stage.z)
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> z_rule(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = z_rule(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
 

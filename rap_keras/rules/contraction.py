@@ -33,12 +33,12 @@ def contraction(
     as the input of such a layer, with half of the relevance.
 
     Example:
-        >>> import tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import contraction, lrp
-        >>> a, b = tf.constant([[[0.5, 0.5]]]), tf.constant([[[1.0], [3.0]]])  # weights, values
+        >>> a, b = keras.ops.array([[[0.5, 0.5]]]), keras.ops.array([[[1.0], [3.0]]])  # weights, values
         >>> options = {"rule": lrp.z_plus, "weights": (True, False)}
-        >>> shares = contraction.contraction(tf.matmul, [a, b], [a @ b], [a @ b], **options)
-        >>> shares[0], shares[1].numpy().ravel()
+        >>> shares = contraction.contraction(keras.ops.matmul, [a, b], [a @ b], [a @ b], **options)
+        >>> shares[0], keras.ops.convert_to_numpy(shares[1]).ravel()
         (None, array([0.5, 1.5], dtype=float32))
     """
     takes = [not bounded for bounded in weights]
@@ -69,11 +69,11 @@ def bilinear(
     """AttnLRP, proposition 3.3, of both factors: R_i = sum_j z_ij R_j / (2 z_j + epsilon).
 
     Example:
-        >>> import tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import contraction
-        >>> a, b = tf.constant([[[2.0]]]), tf.constant([[[3.0]]])
-        >>> shares = contraction.bilinear(tf.matmul, [a, b], [a @ b], [a @ b], epsilon=0.0)
-        >>> [share.numpy().item() for share in shares]
+        >>> a, b = keras.ops.array([[[2.0]]]), keras.ops.array([[[3.0]]])
+        >>> shares = contraction.bilinear(keras.ops.matmul, [a, b], [a @ b], [a @ b], epsilon=0.0)
+        >>> [keras.ops.convert_to_numpy(share).item() for share in shares]
         [3.0, 3.0]
     """
     z = outputs[0]
@@ -89,10 +89,11 @@ def softmax(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) 
     R_i = x_i (R_i - s_i sum_j R_j) for s = softmax(x).
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import contraction
-        >>> layer, x = keras.layers.Softmax(), tf.constant([[1.0, 1.0]])
-        >>> contraction.softmax(layer, [x], [layer(x)], [tf.constant([[1.0, 0.0]])])[0].numpy()
+        >>> layer, x = keras.layers.Softmax(), keras.ops.array([[1.0, 1.0]])
+        >>> (share,) = contraction.softmax(layer, [x], [layer(x)], [keras.ops.array([[1.0, 0.0]])])
+        >>> keras.ops.convert_to_numpy(share)
         array([[ 0.5, -0.5]], dtype=float32)
     """
     axis = layer.axis if isinstance(layer.axis, int) else list(layer.axis)

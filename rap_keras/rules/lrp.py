@@ -37,11 +37,12 @@ def epsilon(
     shares: epsilon takes the relevance of neurons with z_j = 0.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[-1.0, 3.0]])
-        >>> lrp.epsilon(layer, [x], [layer(x)], [layer(x)], epsilon=0.0)[0].numpy()
+        >>> x = keras.ops.array([[-1.0, 3.0]])
+        >>> (share,) = lrp.epsilon(layer, [x], [layer(x)], [layer(x)], epsilon=0.0)
+        >>> keras.ops.convert_to_numpy(share)
         array([[-1.,  3.]], dtype=float32)
     """
     z = stage.output if bias else stage.z
@@ -72,11 +73,12 @@ def alpha_beta(
     such neurons have no relevance.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[-1.0, 3.0]])
-        >>> lrp.alpha_beta(layer, [x], [layer(x)], [layer(x)], alpha=2.0, beta=1.0)[0].numpy()
+        >>> x = keras.ops.array([[-1.0, 3.0]])
+        >>> (share,) = lrp.alpha_beta(layer, [x], [layer(x)], [layer(x)], alpha=2.0, beta=1.0)
+        >>> keras.ops.convert_to_numpy(share)
         array([[-2.,  4.]], dtype=float32)
     """
     x = ops.relu(stage.x) if positive_inputs else stage.x
@@ -122,11 +124,12 @@ def gamma(
     Such neurons have relevance only if no ReLU follows.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> lrp.gamma(layer, [x], [layer(x)], [layer(x)], gamma=1.0)[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = lrp.gamma(layer, [x], [layer(x)], [layer(x)], gamma=1.0)
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
 
@@ -157,11 +160,12 @@ def z_plus(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
     for every x.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> lrp.z_plus(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = lrp.z_plus(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     z, back = pullback(stage.with_kernel(ops.relu(stage.kernel)), stage.x)
@@ -173,11 +177,12 @@ def w_square(stage: Stage, relevance: ops.Tensor, facts: Facts, *, even: bool = 
     """w² (Montavon et al. 2017, eq. 12): R_i = sum_j w_ij² R_j / sum_k w_kj². Padding has no w.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> lrp.w_square(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = lrp.w_square(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[2., 2.]], dtype=float32)
     """
     kernel, ones = ops.square(stage.kernel), ops.ones_like(stage.x)
@@ -196,11 +201,12 @@ def flat(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
     """Flat (Lapuschkin et al. 2017): w² with all weights 1, equal shares over the receptive field.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False)
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> lrp.flat(layer, [x], [layer(x)], [tf.constant([[4.0]])])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = lrp.flat(layer, [x], [layer(x)], [keras.ops.array([[4.0]])])
+        >>> keras.ops.convert_to_numpy(share)
         array([[2., 2.]], dtype=float32)
     """
     ones = ops.ones_like(stage.x)
@@ -224,12 +230,13 @@ def box(
     R_i = sum_j (z_ij - l_i w+_ij - h_i w-_ij) R_j / sum_k (the same).
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> bounds = (tf.zeros_like(x), 4 * tf.ones_like(x))
-        >>> lrp.box(layer, [x], [layer(x)], [layer(x)], box=bounds)[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> bounds = (keras.ops.zeros_like(x), 4 * keras.ops.ones_like(x))
+        >>> (share,) = lrp.box(layer, [x], [layer(x)], [layer(x)], box=bounds)
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     if facts.is_first:
@@ -250,13 +257,12 @@ def ratio(
     """LRP-epsilon for layers that are linear without a kernel, such as average pooling.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import lrp
         >>> layer = keras.layers.GlobalAveragePooling1D()
-        >>> @tf.function
-        ... def share(x):
-        ...     return lrp.ratio(layer, [x], [layer(x)], [layer(x)])[0]
-        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        >>> x = keras.ops.array([[[1.0], [3.0]]])
+        >>> (share,) = lrp.ratio(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share).ravel()
         array([0.5, 1.5], dtype=float32)
     """
     s = [_ratio(r, y, epsilon) for r, y in zip(relevances, outputs, strict=True)]

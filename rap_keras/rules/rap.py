@@ -36,11 +36,12 @@ def inner(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
     contribution, whatever the sign of x. The bias gets nothing.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> rap.inner(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = rap.inner(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     return _share(stage, relevance, facts.nonnegative)
@@ -54,11 +55,12 @@ def head(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
     proportion to their absolute values. The bias cancels, because the logit includes it.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, -3.0]])
-        >>> rap.head(layer, [x], [layer(x)], [tf.constant([[4.0]])])[0].numpy()
+        >>> x = keras.ops.array([[1.0, -3.0]])
+        >>> (share,) = rap.head(layer, [x], [layer(x)], [keras.ops.array([[4.0]])])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     share = _absolute if facts.is_last else _share
@@ -73,12 +75,13 @@ def first(stage: Stage, relevance: ops.Tensor, facts: Facts, *, box: Box) -> ops
     is 0 where the image is padded, so padding gets no relevance.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> box = (tf.zeros_like(x), 4 * tf.ones_like(x))
-        >>> rap.first(layer, [x], [layer(x)], [layer(x)], box=box)[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> box = (keras.ops.zeros_like(x), 4 * keras.ops.ones_like(x))
+        >>> (share,) = rap.first(layer, [x], [layer(x)], [layer(x)], box=box)
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     return in_box(stage, relevance, box) if facts.is_first else _share(stage, relevance, False)
@@ -144,10 +147,11 @@ def shift(
     """Eq. 9: subtracts the excess of the sum over the relevance in equal parts from activated neurons.
 
     Example:
-        >>> import tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap
-        >>> shared = tf.constant([[3.0, 1.0, 0.0]])
-        >>> rap.shift(shared, tf.sign(shared), tf.constant([[2.0]])).numpy()
+        >>> shared = keras.ops.array([[3.0, 1.0, 0.0]])
+        >>> relevance = keras.ops.array([[2.0]])
+        >>> keras.ops.convert_to_numpy(rap.shift(shared, keras.ops.sign(shared), relevance))
         array([[2., 0., 0.]], dtype=float32)
     """
     to, at = samples

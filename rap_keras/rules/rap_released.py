@@ -28,11 +28,12 @@ def linear_layer(
     """Dense and convolution layers: z^B for three channels, otherwise the rule for x+ and x- separately.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap_released
         >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-        >>> x = tf.constant([[1.0, 3.0]])
-        >>> rap_released.linear_layer(layer, [x], [layer(x)], [layer(x)])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = rap_released.linear_layer(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     if _has_three_channels(facts.layer, stage):
@@ -75,11 +76,12 @@ def batch_normalization(layer: Any, inputs: Tensors, relevances: Tensors) -> Sha
     """Relevance passes where x gamma != 0.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap_released
         >>> layer = keras.layers.BatchNormalization()
-        >>> x = tf.constant([[1.0, 0.0]])
-        >>> rap_released.batch_normalization(layer, [x], [layer(x)], [tf.ones_like(x)])[0].numpy()
+        >>> x = keras.ops.array([[1.0, 0.0]])
+        >>> (share,) = rap_released.batch_normalization(layer, [x], [layer(x)], [keras.ops.ones_like(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 0.]], dtype=float32)
     """
     x = inputs[0]
@@ -96,13 +98,12 @@ def simple(inputs: Tensors, outputs: Tensors, relevances: Tensors, transposed: T
     """Pooling: x times the transposed map of R / z.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import rap_released
         >>> layer = keras.layers.GlobalAveragePooling1D()
-        >>> @tf.function
-        ... def share(x):
-        ...     return rap_released.simple(layer, [x], [layer(x)], [layer(x)])[0]
-        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        >>> x = keras.ops.array([[[1.0], [3.0]]])
+        >>> (share,) = rap_released.simple(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share).ravel()
         array([0.5, 1.5], dtype=float32)
     """
     return lrp.ratio(None, inputs, outputs, relevances, transposed=transposed)

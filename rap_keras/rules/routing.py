@@ -39,13 +39,12 @@ def follow(relevances: Tensors, transposed: TensorMap) -> Shares:
     all.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
         >>> layer = keras.layers.Reshape((2, 1))
-        >>> @tf.function
-        ... def share(x):
-        ...     return routing.follow(layer, [x], [layer(x)], [layer(x)])[0]
-        >>> share(tf.constant([[1.0, 3.0]])).numpy()
+        >>> x = keras.ops.array([[1.0, 3.0]])
+        >>> (share,) = routing.follow(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
     return transposed(relevances)
@@ -66,14 +65,13 @@ def follow_and_spread(
     evenly over the inputs x != 0 (over all if there are none), as eq. 9 restores the sum.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
         >>> layer = keras.layers.ZeroPadding1D((1, 0))
-        >>> @tf.function
-        ... def share(x):
-        ...     y = layer(x)
-        ...     return routing.follow_and_spread(layer, [x], [y], [tf.ones_like(y)], drops=True)[0]
-        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        >>> x = keras.ops.array([[[1.0], [3.0]]])
+        >>> y = layer(x)
+        >>> (share,) = routing.follow_and_spread(layer, [x], [y], [keras.ops.ones_like(y)], drops=True)
+        >>> keras.ops.convert_to_numpy(share).ravel()
         array([1.5, 1.5], dtype=float32)
     """
     shares = transposed(relevances)
@@ -110,13 +108,12 @@ def winner(
     0, the largest real element gets its relevance.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
         >>> layer = keras.layers.MaxPooling1D(2)
-        >>> @tf.function
-        ... def share(x):
-        ...     return routing.winner(layer, [x], [layer(x)], [layer(x)])[0]
-        >>> share(tf.constant([[[1.0], [3.0]]])).numpy().ravel()
+        >>> x = keras.ops.array([[[1.0], [3.0]]])
+        >>> (share,) = routing.winner(layer, [x], [layer(x)], [layer(x)])
+        >>> keras.ops.convert_to_numpy(share).ravel()
         array([0., 3.], dtype=float32)
     """
     x = inputs[0]
@@ -142,11 +139,12 @@ def in_proportion(
     output whose inputs are all 0 distributes its relevance by a_ji, so that the sum is kept.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
-        >>> layer, x = keras.layers.GlobalAveragePooling1D(), tf.constant([[[1.0], [-3.0]]])
-        >>> relevance = tf.constant([[4.0]])
-        >>> routing.in_proportion(layer, [x], [layer(x)], [relevance])[0].numpy().ravel()
+        >>> layer, x = keras.layers.GlobalAveragePooling1D(), keras.ops.array([[[1.0], [-3.0]]])
+        >>> relevance = keras.ops.array([[4.0]])
+        >>> (share,) = routing.in_proportion(layer, [x], [layer(x)], [relevance])
+        >>> keras.ops.convert_to_numpy(share).ravel()
         array([1., 3.], dtype=float32)
     """
     x, relevance = inputs[0], relevances[0]
@@ -190,11 +188,11 @@ def share_sum(
         The relevance of each summand.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
-        >>> x, y = tf.constant([[1.0]]), tf.constant([[-3.0]])
-        >>> shares = routing.share_sum(keras.layers.Add(), [x, y], [x + y], [tf.constant([[4.0]])])
-        >>> [share.numpy().item() for share in shares]
+        >>> x, y = keras.ops.array([[1.0]]), keras.ops.array([[-3.0]])
+        >>> shares = routing.share_sum(keras.layers.Add(), [x, y], [x + y], [keras.ops.array([[4.0]])])
+        >>> [keras.ops.convert_to_numpy(share).item() for share in shares]
         [1.0, 3.0]
     """
     if len(inputs) == 1:
@@ -228,13 +226,13 @@ def share_scaled_sum(
     """x + scale y: `share_sum` of the two summands.
 
     Example:
-        >>> import tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
         >>> class CustomScaleLayer:  # as in keras.applications' InceptionResNetV2
         ...     scale = 3.0
-        >>> x = y = tf.constant([[1.0]])
-        >>> shares = routing.share_scaled_sum(CustomScaleLayer(), [x, y], [], [tf.constant([[4.0]])])
-        >>> [share.numpy().item() for share in shares]
+        >>> x = y = keras.ops.array([[1.0]])
+        >>> shares = routing.share_scaled_sum(CustomScaleLayer(), [x, y], [], [keras.ops.array([[4.0]])])
+        >>> [keras.ops.convert_to_numpy(share).item() for share in shares]
         [1.0, 3.0]
     """
     summands = [inputs[0], inputs[1] * layer.scale]
@@ -250,12 +248,12 @@ def share_product(
     A gate only scales the signal (Arras et al. 2017, signal-take-all). The RAP paper does not cover it.
 
     Example:
-        >>> import keras, tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
-        >>> signal, gate = tf.constant([[2.0]]), tf.constant([[0.5]])
-        >>> layer, relevance = keras.layers.Multiply(), tf.constant([[4.0]])
+        >>> signal, gate = keras.ops.array([[2.0]]), keras.ops.array([[0.5]])
+        >>> layer, relevance = keras.layers.Multiply(), keras.ops.array([[4.0]])
         >>> shares = routing.share_product(layer, [signal, gate], [], [relevance], gates=(False, True))
-        >>> shares[0].numpy().item(), shares[1]
+        >>> keras.ops.convert_to_numpy(shares[0]).item(), shares[1]
         (4.0, None)
     """
     takes = [not gate for gate in gates] or [True] * len(inputs)
@@ -271,11 +269,11 @@ def numerator(inputs: Tensors, relevances: Tensors) -> Shares:
     """Quotients: the numerator gets all, because the denominator only scales it.
 
     Example:
-        >>> import tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
-        >>> a, b = tf.constant([[6.0]]), tf.constant([[2.0]])
+        >>> a, b = keras.ops.array([[6.0]]), keras.ops.array([[2.0]])
         >>> shares = routing.numerator("divide", [a, b], [a / b], [a / b])
-        >>> shares[0].numpy().item(), shares[1]
+        >>> keras.ops.convert_to_numpy(shares[0]).item(), shares[1]
         (3.0, None)
     """
     return [reduced(relevances[0], inputs[0]), *[None for _ in inputs[1:]]]
@@ -286,9 +284,10 @@ def sum_vector(relevances: Tensors) -> Shares:
     """Embedding: a token's relevance is the sum over its vector.
 
     Example:
-        >>> import tensorflow as tf
+        >>> import keras
         >>> from rap_keras.rules import routing
-        >>> routing.sum_vector("embedding", [], [], [tf.constant([[[1.0, 2.0]]])])[0].numpy()
+        >>> (share,) = routing.sum_vector("embedding", [], [], [keras.ops.array([[[1.0, 2.0]]])])
+        >>> keras.ops.convert_to_numpy(share)
         array([[3.]], dtype=float32)
     """
     return [ops.sum(relevances[0], -1)]
