@@ -5,9 +5,14 @@ A rule is a function
     rule(layer, inputs, outputs, relevances) -> list of relevances, one per input tensor, same shapes
 
 of tensors of Keras' backend. `relevances` has one tensor per output. Relevances have at least single
-precision. None in the returned list means that an input gets nothing. A rule can request more facts by
-naming them as keyword-only arguments. If the argument has no default value, the rule applies only where
-the fact is known:
+precision. None in the returned list means that an input gets nothing. A rule is written with `keras.ops`
+and then runs on every backend. It may be compiled, so it selects by value with `keras.ops.where` and not
+with `if`. The rules here use `rap_keras.tensors`, which has the same names and also serves Keras 2.
+
+A rule can request more facts by naming them as keyword-only arguments. If the argument has no default
+value, the rule applies only where the fact is known. A rule does not differentiate by itself: the ways
+back through a layer are `transposed`, the `back` of a stage, and `rap_keras.network.linear.pullback` of
+a function of `recompute`. The facts are:
 
     name          the node's name, unique in the model
     bottleneck    whether the node's output lies on every path to the model's output
