@@ -1,4 +1,4 @@
-"""The operations on `keras.ops`, for the backends JAX and PyTorch.
+"""The operations of the backends JAX and PyTorch, on `keras.ops`.
 
 Names and meaning are those of `keras.ops`. `split` takes sizes or a number of parts, and there are also:
 
