@@ -63,8 +63,8 @@ class Analyzer(BinaryAnalyzer):
             model returns a dict, or its number.
         batch_size: Number of samples that are computed at once. Results do not depend on it.
         check_finite: Raise an error if inputs or results contain NaN or infinity.
-        jit_compile: Compile the computation with XLA, once per batch size. On a CPU this is slower than
-            TensorFlow's own kernels (docs/cost.md). Results differ by rounding.
+        jit_compile: Compile with XLA on TensorFlow (once per batch size, slower on a CPU: docs/cost.md)
+            and with `torch.compile` on PyTorch. JAX always compiles. Results differ by rounding.
         reference_output: For a regression (one output without a sigmoid): the value that the output is
             compared with. It is subtracted from the bias of the last layer (Letzgus et al. 2022), so
             f(x) - reference is explained. Gradients do not depend on it.
@@ -138,8 +138,7 @@ class Analyzer(BinaryAnalyzer):
                 the sum of all outputs. For outputs of any shape, a region: an index of one sample's
                 output as in NumPy, such as `(y, x, class)`, `np.s_[10:20, 5:9, 3]` or `(mask, class)`;
                 a list of such tuples, one per sample; or a boolean array of the output's shape, with or
-                without the batch axis. For one output with a sigmoid, class 1 has the logit z and class
-                0 the logit -z, as if the last layer had its kernel and bias negated.
+                without the batch axis. Of one sigmoid, class 1 has the logit z and class 0 the logit -z.
             against: The classes that the target is compared with, instead of the option `contrast` and
                 in the same form. Only for methods that propagate relevance.
             neuron_selection: iNNvestigate's name for `target`.
@@ -172,11 +171,7 @@ class Analyzer(BinaryAnalyzer):
     ) -> Any:
         """Computes the relevance, the logits and the explained classes, from one forward pass.
 
-        Args:
-            x: As in `analyze`.
-            target: As in `analyze`.
-            against: As in `analyze`.
-            neuron_selection: As in `analyze`.
+        The arguments are those of `analyze`.
 
         Returns:
             An `Explanation`, which can also be plotted and saved. For an iterable, an iterator over the

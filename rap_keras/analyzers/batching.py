@@ -22,7 +22,7 @@ class Batches:
     Args:
         network: The opened model.
         batch_size: Number of samples that are computed at once.
-        jit_compile: Whether to compile with XLA.
+        jit_compile: As in `Analyzer`.
     """
 
     def __init__(self, network: Keras3Network, batch_size: int, jit_compile: bool) -> None:
