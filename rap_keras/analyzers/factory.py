@@ -1,4 +1,4 @@
-"""Creates and loads analyzers. TensorFlow is loaded only when one is created."""
+"""Creates and loads analyzers. Keras is loaded only when one is created."""
 
 from __future__ import annotations
 

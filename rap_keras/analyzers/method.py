@@ -1,4 +1,4 @@
-"""Descriptions of methods that can be read without loading TensorFlow."""
+"""Descriptions of methods that can be read without loading Keras."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Method:
         return OTHERS if contrasted and self.negative in (LESS, AGAINST) else self.negative
 
     def description(self) -> str:
-        """Its documentation. Loads TensorFlow."""
+        """Its documentation. Loads Keras."""
         documented = self.function or self.load()
         parts = [documented, *filter(None, [getattr(documented, "settings", None)])]
         return "\n\n".join(filter(None, map(inspect.getdoc, parts))) or self.summary
@@ -132,7 +132,7 @@ class Method:
         return self.options.split()
 
     def check_options(self, options: Iterable[str]) -> None:
-        """Raises an error for options that the method does not have. Does not load TensorFlow.
+        """Raises an error for options that the method does not have. Does not load Keras.
 
         Raises:
             InputError: An option is unknown.

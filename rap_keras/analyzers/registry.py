@@ -1,4 +1,4 @@
-"""The table of all methods. TensorFlow is loaded only when an analyzer is created."""
+"""The table of all methods. Keras is loaded only when an analyzer is created."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def read_method(name: str) -> Method:
 
 
 def check_name(name: str) -> None:
-    """Raises an error for an unknown method, as far as this is possible without loading TensorFlow.
+    """Raises an error for an unknown method, as far as this is possible without loading Keras.
 
     Raises:
         InputError: There is no method, or no Python file, of this name.

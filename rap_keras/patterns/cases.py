@@ -1,4 +1,4 @@
-"""The types of patterns. Does not load TensorFlow."""
+"""The types of patterns. Does not load Keras."""
 
 CASES = ("positive", "negative")  # a neuron is active or inactive
 # The cases whose sums each type needs; "relu" is short for "relu.positive".

@@ -19,7 +19,7 @@ from rap_keras.support.text import first_line
 
 
 class Keras3Network(Network):
-    """A Keras 3 model, traced once; its functions are TensorFlow's.
+    """A Keras 3 model, traced once; its functions are those of `rap_keras.tensors`.
 
     Args:
         model: A functional, (built) Sequential or subclassed Keras 3 model. It is not changed.
