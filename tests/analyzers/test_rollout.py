@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain
+from helpers.tensors import array
 from keras import layers, ops
 
 from rap_keras import InputError, create_analyzer
