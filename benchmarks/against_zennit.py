@@ -43,13 +43,13 @@ class Copy(nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        self.steps, self.parts = [], nn.ModuleDict()
+        self.steps, self.parts, self.padding = [], nn.ModuleDict(), {}
         convolutions = {}
         for layer in model.layers[1:]:
             sources = [
                 t._keras_history.operation.name for t in layer._inbound_nodes[0].input_tensors
             ]
-            modules = self._modules_of(layer, model)
+            modules = self._modules_of(layer, self.padding.get(sources[0], 0))
             if isinstance(layer, keras.layers.Conv2D):
                 convolutions[layer.name] = modules[0]
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -58,12 +58,13 @@ class Copy(nn.Module):
             self.steps.append((layer.name, sources))
         self.source = model.layers[0].name
 
-    def _modules_of(self, layer, model):
+    def _modules_of(self, layer, padding):
+        """The modules of a layer; padding before it is that of the module, as in PyTorch's models."""
         kind = type(layer).__name__
         activation = getattr(layer, "activation", None)
         relu = [nn.ReLU()] if getattr(activation, "__name__", "") == "relu" else []
         if kind == "Conv2D":
-            padding = layer.kernel_size[0] // 2 if layer.padding == "same" else 0
+            padding = layer.kernel_size[0] // 2 if layer.padding == "same" else padding
             height = layer.kernel.shape
             made = nn.Conv2d(height[2], height[3], layer.kernel_size, layer.strides, padding)
             made.weight.data = _tensor(layer.kernel).permute(3, 2, 0, 1).contiguous()
@@ -79,9 +80,11 @@ class Copy(nn.Module):
                 kernel = kernel.reshape(rows * columns * channels, -1)
             made.weight.data, made.bias.data = kernel.T.contiguous(), _tensor(layer.bias)
             return [made, *relu]
+        if kind == "ZeroPadding2D":
+            self.padding[layer.name] = layer.padding[0][0]
         return {
-            "MaxPooling2D": lambda: [nn.MaxPool2d(layer.pool_size, layer.strides)],
-            "ZeroPadding2D": lambda: [nn.ZeroPad2d(layer.padding[0][0])],
+            "MaxPooling2D": lambda: [nn.MaxPool2d(layer.pool_size, layer.strides, padding)],
+            "ZeroPadding2D": lambda: [nn.Identity()],
             "Flatten": lambda: [nn.Flatten()],
             "GlobalAveragePooling2D": lambda: [nn.AdaptiveAvgPool2d(1), nn.Flatten()],
             "BatchNormalization": lambda: [nn.Identity()],
