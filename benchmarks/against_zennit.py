@@ -2,15 +2,16 @@
 
     pip install torch zennit
     KERAS_BACKEND=torch python benchmarks/against_zennit.py [--models vgg16 resnet50] [--batches 1 8]
-        [--repeats 5]
+        [--repeats 5] [--dtype float64] [--stabilizer 1e-14]
 
-Random weights and normalization statistics, 224 px, seed 0, one process, one thread, float32. The Keras
+Random weights and normalization statistics, 224 px, seed 0, one process, one thread. The Keras
 model is copied to PyTorch modules, with BatchNormalization folded into the convolution before it, as
 zennit's canonizer does. Both start from the same logit. For each composite it prints the distance of
 the maps, relative to the norm of zennit's, and the median seconds of interleaved repeats.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import time
@@ -30,9 +31,10 @@ MODELS = {"vgg16": keras.applications.VGG16, "resnet50": keras.applications.ResN
 LOW, HIGH = -1.0, 1.0
 # zennit distributes sums with their signs; the default here conserves relevance where they cancel.
 COMPOSITES = {
-    "lrp.epsilon_plus": (lambda: EpsilonPlus(), {"add": "signed"}),
+    "lrp.epsilon_plus": (EpsilonPlus, {}, {"add": "signed"}),
     "lrp.epsilon_gamma_box": (
-        lambda: EpsilonGammaBox(low=LOW, high=HIGH),
+        EpsilonGammaBox,
+        {"low": LOW, "high": HIGH},
         {"low": LOW, "high": HIGH, "add": "signed"},
     ),
 }
@@ -151,8 +153,17 @@ def main():
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument(
+        "--stabilizer",
+        type=float,
+        default=1e-6,
+        help="what zennit adds to denominators; this package adds nothing",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_default_dtype(getattr(torch, options.dtype))
+    keras.config.set_floatx(options.dtype)
     print(
         "| model | composite | batch | distance | zennit, s | rap_keras, s | zennit / rap_keras |"
     )
@@ -162,17 +173,22 @@ def main():
         network = Copy(model).eval()
         for parameter in network.parameters():
             parameter.requires_grad_(False)
-        for method, (composite, given) in COMPOSITES.items():
+        for method, (composite, theirs, given) in COMPOSITES.items():
+            theirs = functools.partial(composite, stabilizer=options.stabilizer, **theirs)
             analyzer = rap_keras.create_analyzer(method, model, **given)
             for size in options.batches:
-                distance, a, b = compare(network, composite, analyzer, size, options.repeats)
+                distance, a, b = compare(network, theirs, analyzer, size, options.repeats)
                 row = f"{distance:.1e} | {a:.2f} | {b:.2f} | {a / b:.2f}"
                 print(f"| {name} | {method} | {size} | {row} |", flush=True)
 
 
-def compare(network, composite, analyzer, size, repeats):
+def compare(network, theirs, analyzer, size, repeats):
     """The distance of the maps of a batch, and the median seconds of zennit and of this package."""
-    x = np.random.default_rng(1).uniform(LOW, HIGH, (size, 224, 224, 3)).astype("float32")
+    x = (
+        np.random.default_rng(1)
+        .uniform(LOW, HIGH, (size, 224, 224, 3))
+        .astype(keras.config.floatx())
+    )
     classes = np.arange(size)
 
     def theirs():
