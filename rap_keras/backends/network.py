@@ -109,28 +109,26 @@ class Network(ABC):
 
     def _refuse_unknown_rows(self, arrays: Sequence[np.ndarray]) -> None:
         """Raises an error for inputs from which the model computes an index that is not in a table."""
-        if not self._computed_rows or not len(arrays[0]):
+        if not len(arrays[0]):
             return
-        with explaining_tokens():  # one look-up may use the result of another
-            found = self._row_numbers(arrays)
-        for (lookup, _), numbers in zip(self._computed_rows, found, strict=True):
+        for lookup, numbers in self._row_numbers:  # one may use the result of another before it
             place = f"layer {lookup.node.name!r}, which"
-            refuse_missing_rows(numbers, lookup.rows, self._counts_from_end, place)
+            with explaining_tokens():
+                found = numbers(arrays)
+            refuse_missing_rows(found, lookup.rows, self._counts_from_end, place)
 
     @cached_property
-    def _computed_rows(self) -> list[tuple[Lookup, Graph]]:
-        """The look-ups by indices that the model computes from its inputs, with the graphs of these."""
+    def _row_numbers(self) -> list[tuple[Lookup, Run]]:
+        """The look-ups by indices from the inputs, with functions that compute these, in their order."""
+
+        def numbers(part: Graph) -> Run:
+            return self._build(lambda inputs: forward(part, inputs)[0], ())
+
         return [
-            (lookup, part)
+            (lookup, numbers(part))
             for lookup, part in lookups_by_inputs(self.graph)
-            if part.nodes and lookup.slot not in self.graph.constants
+            if lookup.slot not in self.graph.constants
         ]
-
-    @cached_property
-    def _row_numbers(self) -> Run:
-        """Computes these indices: from the arrays of one batch to a list of arrays."""
-        parts = [part for _, part in self._computed_rows]
-        return self._build(lambda inputs: [forward(part, inputs)[0] for part in parts], ())
 
     def compiled(
         self, function: Callable[..., Any], *others: ops.Spec, jit_compile: bool = False
