@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from helpers.tensors import array
 
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)

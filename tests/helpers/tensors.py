@@ -1,15 +1,26 @@
 """Tensors of the backend that the tests run on."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from rap_keras import tensors as ops
 
 BACKEND = keras.backend.backend()
+
+
+def not_on(backend: str, reason: str) -> pytest.MarkDecorator:
+    """A mark that skips a test where Keras itself fails on a backend."""
+    return pytest.mark.skipif(backend == BACKEND, reason=f"Keras on {backend} {reason}")
+
+
+def names(cases: Iterable[str], marks: dict[str, pytest.MarkDecorator]) -> list[Any]:
+    """The names of cases as parameters, some with a mark."""
+    return [pytest.param(name, id=name, marks=marks.get(name, ())) for name in cases]
 
 
 def tensor(value: Any, dtype: Any = None) -> Any:

@@ -316,7 +316,7 @@ def test_attention_is_the_linear_map_of_its_weights(rng):
     x = layers.Flatten(dtype="float64")(attention(inputs, inputs))
     model = keras.Model(inputs, layers.Dense(3, use_bias=False, dtype="float64")(x))
     x = rng.normal(size=(1, 5, 6))
-    _, weights = attention(x, x, return_attention_scores=True)
+    weights = array(attention(x, x, return_attention_scores=True)[1])
     by_value, by_output, by_dense = (array(model.weights[k]) for k in (2, 3, 4))
     assert [w.path.split("/")[-2] for w in model.weights[2:4]] == ["value", "attention_output"]
     top = array(model(x)).argmax()
