@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from keras.src.backend.torch.core import get_device
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -148,6 +149,14 @@ def deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as PyTorch requires
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+
+
+def to_numpy(x: Any) -> Any:
+    # A copy, like that of Keras, whose function warns with NumPy 2.
+    if not isinstance(x, torch.Tensor):
+        return np.array(x)
+    wide = x.float() if x.dtype == torch.bfloat16 else x
+    return np.array(wide.numpy(force=True), numpy_dtype(x.dtype))
 
 
 def is_tensor(x: Any) -> bool:
