@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import FLOAT32, assert_same
 from helpers.networks import biased, plain, residual, segmenting
-from helpers.tensors import array, slopes
+from helpers.tensors import array, slopes, tensor
 from keras import layers
 
 import rap_keras
@@ -26,7 +26,7 @@ def features_and_gradients(model, name, x, neurons):
     features = array(keras.Model(model.input, layer.output)(x))
     above = keras.Model(layer.output, model.output)
     chosen = np.eye(model.output.shape[-1], dtype=features.dtype)[neurons]
-    (gradients,) = slopes(lambda a: above(a) * chosen, [features])
+    (gradients,) = slopes(lambda a: above(a) * tensor(chosen), [features])
     return features.astype(np.float64), gradients.astype(np.float64)
 
 

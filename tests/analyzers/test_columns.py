@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain
+from helpers.tensors import BACKEND
 from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
@@ -39,7 +40,8 @@ def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):
     analyzer = create_analyzer(method, model)
     traces = traced(analyzer, monkeypatch)
     found = {k: analyzer.explain(x, COLUMNS[:, :k]) for k in (2, 3, 5)}
-    assert len(traces) == len(analyzer._batches._runs) == 1
+    assert len(analyzer._batches._runs) == 1
+    assert len(traces) == 1 or BACKEND != "tensorflow"  # JAX compiles for each number
     single = [analyzer.explain(x, column) for column in COLUMNS.T]
     for k, several in found.items():
         assert_same(several.relevance, np.stack([one.relevance for one in single[:k]], 1))
@@ -51,7 +53,7 @@ def test_any_number_of_the_largest(model, x, monkeypatch):
     analyzer = create_analyzer("rap", model, batch_size=1)
     traces = traced(analyzer, monkeypatch)
     found = [analyzer.analyze(x, TopK(k)) for k in (4, 1, 2)]
-    assert len(traces) == 1
+    assert len(traces) == 1 or BACKEND != "tensorflow"
     assert_same(found[1], found[0][:, :1])
     assert_same(found[2], found[0][:, :2])
     assert_same(found[1][:, 0], create_analyzer("rap", model).analyze(x))

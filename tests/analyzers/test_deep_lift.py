@@ -178,7 +178,7 @@ def unit(t):
 
 
 def quotient(t):
-    return t / ops.maximum(ops.sqrt(ops.sum(ops.square(t), 1, keepdims=True)), 1e-12)
+    return t / ops.sqrt(ops.maximum(ops.sum(ops.square(t), 1, keepdims=True), 1e-24))
 
 
 def standardized(t):

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
+from helpers.tensors import BACKEND
 
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
