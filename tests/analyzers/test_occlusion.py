@@ -24,7 +24,7 @@ def slow(model, x, neurons, window, corners, value):
         for y, u in corners:
             copy = x[k : k + 1].copy()
             copy[:, y : y + window[0], u : u + window[1]] = value
-            drops[y, u] = logits[k, neuron] - float(model(copy)[0, neuron])
+            drops[y, u] = logits[k, neuron] - float(array(model(copy))[0, neuron])
         for y, u in np.ndindex(*x.shape[1:3]):
             inside = [
                 drop

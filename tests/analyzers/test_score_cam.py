@@ -32,7 +32,7 @@ def slow(model, x, target, layer, value):
         low, high = mask.min(), mask.max()
         mask = (mask - low) / (high - low) if high > low else np.zeros_like(mask)
         seen = x * mask[..., None] + value * (1 - mask[..., None])
-        scores.append(float(model(seen[None].astype("float32"))[0, target]))
+        scores.append(float(array(model(seen[None].astype("float32")))[0, target]))
         resized.append(features[..., k])
     weights = np.exp(np.array(scores) - max(scores))
     weights /= weights.sum()

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from helpers.tensors import array
 
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
@@ -34,7 +35,7 @@ def test_dense_equals_the_definition(pattern_type, rng):
     x = rng.normal(0.3, 1, (50, 7))
     found = fit(model, x, pattern_type, batch_size=16)
     first, last = model.layers
-    hidden = np.asarray(first(x))
+    hidden = array(first(x))
     for layer, taken in ((first, x), (last, hidden)):
         kernel, bias = layer.get_weights()
         expected = loop_pattern(taken, kernel, bias, pattern_type)
@@ -129,7 +130,7 @@ def test_transposed_and_separable_layers_fit_their_maps(rng):
     assert_same((found["separable[1]"] * pointwise).sum((0, 1, 2)), np.ones(5), 1e-9)
     kernel, bias = model.get_layer("transposed").get_weights()
     inner = keras.Model(model.inputs[0], model.get_layer("separable").output)
-    taken = np.asarray(inner(x)).reshape(-1, 5)
+    taken = array(inner(x)).reshape(-1, 5)
     active = (
         np.stack(  # of the four places that an input reaches, each is a neuron of a Dense layer
             [taken @ kernel[i, j].T + bias > 0 for i in range(2) for j in range(2)], 1
@@ -191,7 +192,7 @@ def test_the_next_activation_decides_which_neurons_are_active(sum_is_activated, 
     model = residual_block(sum_is_activated)
     x = images(rng, 10, (6, 6, 4), "float64")
     decides = model.get_layer("add" if sum_is_activated else "bn").output
-    active = np.asarray(keras.Model(model.inputs[0], decides)(x)) > 0
+    active = array(keras.Model(model.inputs[0], decides)(x)) > 0
     kernel, bias = model.get_layer("conv").get_weights()
     cases = patches(x, (1, 1))
     expected = loop_pattern(cases, kernel, bias, "relu", active.reshape(-1, 4))
