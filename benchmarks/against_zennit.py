@@ -182,7 +182,7 @@ def main():
                 print(f"| {name} | {method} | {size} | {row} |", flush=True)
 
 
-def compare(network, theirs, analyzer, size, repeats):
+def compare(network, composite, analyzer, size, repeats):
     """The distance of the maps of a batch, and the median seconds of zennit and of this package."""
     x = (
         np.random.default_rng(1)
