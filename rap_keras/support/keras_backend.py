@@ -34,7 +34,9 @@ def _in_file() -> str | None:
 
 def installed() -> list[str]:
     """The supported backends that are installed."""
-    return [name for name in TITLES if PathFinder.find_spec(name) is not None]
+    # A folder that happens to have the name of a backend has no origin.
+    found = {name: PathFinder.find_spec(name) for name in TITLES}
+    return [name for name, spec in found.items() if spec is not None and spec.origin is not None]
 
 
 def choose() -> None:

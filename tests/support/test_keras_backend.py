@@ -133,6 +133,16 @@ def test_the_only_backend_is_chosen(found, in_file, before, chosen, nothing_set,
     assert os.environ["KERAS_BACKEND"] == chosen
 
 
+def test_a_folder_is_no_backend(tmp_path, monkeypatch):
+    before = keras_backend.installed()
+    for name in keras_backend.TITLES:
+        (tmp_path / name).mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert keras_backend.installed() == before
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert keras_backend.installed() == []
+
+
 def test_other_errors_stay():
     with pytest.raises(ImportError, match="no_such_module"), keras_backend.explained():
         import no_such_module  # noqa: F401
