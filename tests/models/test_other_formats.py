@@ -57,6 +57,42 @@ def test_a_lambda_in_a_file_is_told_with_the_way_out(tmp_path):
             load_model(str(tmp_path / name), preprocess="none")
 
 
+METHODS = ("gradient", "integrated_gradients", "occlusion", "rise")
+BACKEND = keras.backend.backend()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="PyTorch runs the module")
+def test_a_module_of_pytorch_is_explained_as_its_message_says(tmp_path, rng):
+    import torch
+
+    (tmp_path / "net.pth").write_bytes(b"x")
+    told = what_it_is(str(tmp_path / "net.pth"))
+    layer, output = re.search(
+        r"layer = (keras.*?\)\)), and .* returns (keras\..*?)\. Then", told
+    ).groups()
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(64, 5)
+    )
+    inputs = keras.Input((6, 6, 3))
+    names = {"keras": keras, "module": module, "CLASSES": 5, "x": inputs}
+    model = eval(output, names | {"layer": eval(layer, names)})
+    x = rng.normal(size=(1, 6, 6, 3)).astype("float32")
+    for method in METHODS:
+        assert method in told
+        assert create_analyzer(method, model).analyze(x).any()
+    moved = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+    module(moved).max().backward()
+    expected = moved.grad.numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(create_analyzer("gradient", model).analyze(x), expected, 1e-5)
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow runs the model")
+def test_a_saved_model_needs_tensorflow(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"x")
+    assert "set KERAS_BACKEND=tensorflow, and wrap it in Keras" in what_it_is(str(tmp_path))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow runs the model")
 def test_a_saved_model_is_explained_as_its_message_says(tmp_path, rng):
     inputs = keras.Input((6, 6, 3))
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
@@ -67,7 +103,7 @@ def test_a_saved_model_is_explained_as_its_message_says(tmp_path, rng):
     layer = eval(code, {"keras": keras})
     wrapped = keras.Model(inputs, layer(inputs))
     x = rng.normal(size=(1, 6, 6, 3)).astype("float32")
-    for method in ("gradient", "integrated_gradients", "occlusion", "rise"):
+    for method in METHODS:
         assert method in told
         maps = [create_analyzer(method, each).analyze(x) for each in (model, wrapped)]
         np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-6)
