@@ -11,6 +11,7 @@ import torch
 from keras.src.backend.torch.core import get_device
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from rap_keras.tensors import keras_ops
 from rap_keras.tensors.keras_ops import *
 from rap_keras.tensors.scopes import reading
 
@@ -21,6 +22,13 @@ at_once = wide = contextlib.nullcontext
 
 # Keras computes these in float32 where the tensors are float64.
 floor, matmul = torch.floor, torch.matmul
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    name = dtype_name(dtype)
+    if name == "float64" and device() == "MPS":  # Apple's GPUs have no float64
+        name = "float32"
+    return keras_ops.cast(x, name)
 
 
 def divide_no_nan(x: Any, y: Any) -> Any:
