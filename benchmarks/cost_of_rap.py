@@ -66,7 +66,7 @@ def one_thread():
         import torch
 
         torch.set_num_threads(1)
-    else:  # with one thread of its own, JAX computes convolutions in another, slower way
+    else:  # with a single thread, JAX computes convolutions in another, slower way
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
