@@ -27,7 +27,6 @@ from helpers.shared_data import (
     pattern_attributions,
     pattern_model,
 )
-from helpers.tensors import array
 from helpers.thinned import slow_unless
 from keras import layers
 
