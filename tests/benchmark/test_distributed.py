@@ -160,6 +160,14 @@ def test_workers_without_room_are_refused(common, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_worker_gets_the_backend_of_keras(common, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "none")
+    distributed.Worker(settings(common), {}, False)
+    assert os.environ["KERAS_BACKEND"] == "none"  # what this machine has chosen
+    distributed.Worker(settings(common), {}, False, "torch")
+    assert os.environ["KERAS_BACKEND"] == "torch"
+
+
 def test_a_worker_measures_the_same_model_only(common):
     """Its answers are records, or why there are none."""
     quick = settings(common, chunk=1)

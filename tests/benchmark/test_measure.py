@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from helpers.benchmarks import (
@@ -22,6 +23,7 @@ from scipy import ndimage
 
 import rap_keras
 from rap_keras import evaluation
+from rap_keras import tensors as ops
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
@@ -460,3 +462,14 @@ def test_several_sigmoids_may_tell_no_class(common, network, tmp_path):
             np.testing.assert_allclose(curve["probability"], p)
     assert "kept" in counts["make"]
     assert "kept" not in counts["unsure"]
+
+
+def test_the_protocol_names_the_backend_and_the_device(common, monkeypatch):
+    protocol = Bench(settings(common)).protocol()
+    assert list(protocol["versions"]) == ["python", "numpy", keras.backend.backend(), "keras"]
+    assert protocol["device"] == ops.device()
+    asked = []
+    monkeypatch.setattr(ops, "device", lambda: "GPU")
+    monkeypatch.setattr(ops, "deterministic", lambda: asked.append(True))
+    assert Bench(settings(common)).protocol()["device"] == "GPU, deterministic operations"
+    assert asked

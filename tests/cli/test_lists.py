@@ -1,5 +1,6 @@
 """`rap-keras methods`, `models` and `doctor`; what is said while it loads."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -82,6 +83,9 @@ def test_every_model_has_a_line():
 def test_doctor_of_a_model_that_is_explained(tmp_path):
     told = succeed("doctor", "bundled:residual")
     assert "78,714 parameters" in told
+    assert re.search(
+        r"^backend +Keras 3\.\S+ on (TensorFlow|JAX|PyTorch) \d\S+, [CGTM]PU$", told, re.M
+    )
     assert "9 x BatchNormalization: routing.pass_on" in told
     assert "explained: rap-keras explain IMAGE --model bundled:residual" in told
     photo = tmp_path / "a.png"
