@@ -1,0 +1,120 @@
+"""An analyzer of a model that is still trained, and that is used often."""
+
+import gc
+import os
+
+import keras
+import numpy as np
+import psutil
+import pytest
+from helpers.compare import assert_same
+from helpers.networks import plain, residual
+from helpers.tensors import BACKEND
+
+from rap_keras import create_analyzer
+
+pytestmark = pytest.mark.core
+METHODS = {
+    "rap": {},
+    "lrp.epsilon": {},
+    "gradient": {},
+    "integrated_gradients": {"steps": 3},
+    "grad_cam": {},
+    "occlusion": {"window": 6},
+}
+
+
+@pytest.fixture
+def x(rng):
+    return rng.normal(size=(4, 12, 12, 3)).astype(np.float32)
+
+
+def train(model, x):
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    model.fit(x, np.eye(10, dtype="float32")[:4], epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_are_of_the_weights_after_a_step_of_training(method, x):
+    model = residual()  # its normalizations learn statistics, too
+    analyzer = create_analyzer(method, model, **METHODS[method])
+    before = analyzer.analyze(x, 3)
+    train(model, x)
+    after = analyzer.analyze(x, 3)
+    assert abs(after - before).max() > 1e-3 * abs(before).max()
+    assert_same(after, create_analyzer(method, model, **METHODS[method]).analyze(x, 3))
+
+
+def test_everything_about_a_model_is_of_its_weights_after_training(x):
+    model = plain()
+    analyzer = create_analyzer("rap", model)
+    calls = {
+        "explain": lambda a: [a.explain(x, 1).logits],
+        "several": lambda a: [a.analyze(x, [[0, 1]] * 4)],
+        "layers": lambda a: list(a.analyze_layers(x, 1).values()),
+        "conservation": lambda a: [a.conservation(x, 1).model.outputs],
+    }
+    before = {name: call(analyzer) for name, call in calls.items()}
+    train(model, x)
+    new = create_analyzer("rap", model)
+    for name, call in calls.items():
+        found = call(analyzer)
+        assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(found, before[name], strict=True))
+        for one, other in zip(found, call(new), strict=True):
+            assert_same(one, other)
+
+
+def test_few_programs_serve_every_number_of_samples(x, monkeypatch):
+    analyzer = create_analyzer("rap", plain())
+    traces, explaining = [], analyzer._explaining
+    monkeypatch.setattr(
+        analyzer, "_explaining", lambda *given: traces.append(1) or explaining(*given)
+    )
+    x = np.concatenate([x, -x, 2 * x, x - 1])
+    whole = analyzer.analyze(x)
+    for size in (1, 2, 3, 5, 7, 9, 12, 16):
+        assert_same(analyzer.analyze(x[:size]), whole[:size])
+    expected = {"tensorflow": 1, "jax": 2}  # of 8 samples, and of one
+    assert len(traces) == expected.get(BACKEND, len(traces))
+
+
+def alive():
+    """The number of tensors that exist; 0 where the backend does not count them."""
+    gc.collect()
+    if BACKEND == "jax":
+        import jax
+
+        return len(jax.live_arrays())
+    if BACKEND == "torch":
+        import torch
+
+        return sum(isinstance(value, torch.Tensor) for value in gc.get_objects())
+    return 0
+
+
+def test_two_hundred_maps_keep_nothing(x):
+    analyzer = create_analyzer("rap", plain())
+    x = np.concatenate([x, -x])
+    for _ in range(20):
+        analyzer.analyze(x)
+    count, memory = alive(), psutil.Process(os.getpid()).memory_info().rss
+    for _ in range(200):
+        analyzer.analyze(x)
+    assert alive() <= count
+    # What one call computes is as large: 8 samples, ten tensors of 12 x 12 x 6.
+    assert psutil.Process(os.getpid()).memory_info().rss - memory < 50 * 2**20
+
+
+def test_analyzers_that_are_gone_keep_nothing(x):
+    model = plain()
+
+    def use():
+        analyzer = create_analyzer("rap", model)
+        analyzer.analyze(x)
+        create_analyzer("gradient", model).analyze(x)
+
+    use()
+    count = alive()
+    for _ in range(5):
+        use()
+    assert alive() <= count
