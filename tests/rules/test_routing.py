@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import reference
 from helpers.layer_cases import close
-from helpers.tensors import array, graphed, tensor
+from helpers.tensors import array, graphed, not_on, tensor
 
 from rap_keras.rules import routing
 
@@ -314,7 +314,13 @@ def test_in_proportion_upsampling(layer, shape, factors):
     check_in_proportion(layer, shape, matrix, output_shape)
 
 
-@pytest.mark.parametrize("factors", [(2, 2), (3, 2)])
+@pytest.mark.parametrize(
+    "factors",
+    [
+        (2, 2),
+        pytest.param((3, 2), marks=not_on("jax", "computes weights of 0 with rounding errors")),
+    ],
+)
 def test_in_proportion_bilinear_upsampling(factors):
     """TensorFlow resizes in single precision."""
     shape = (3, 2, 2)
