@@ -258,6 +258,7 @@ def test_probabilities_are_among_the_curves(common, tmp_path):
     np.testing.assert_allclose(curves["curves"]["lerf"]["probability"]["value"], expected)
 
 
+@pytest.mark.tensorflow("iNNvestigate")
 def test_innvestigate_has_no_randomised_models(common):
     pytest.importorskip("innvestigate")
     with pytest.raises(InputError, match="leave mprt, smprt and emprt out"):

@@ -100,6 +100,7 @@ def test_a_name_that_is_not_utf_8_is_written():
 
 def test_the_rows_of_a_run(whole):
     """Their means are the summary, and the values are those that were stored."""
+    pytest.importorskip("pandas")
     loaded = load(whole)
     frame = loaded.frame
     summary = json.loads((whole / "summary.json").read_text())["summary"]
@@ -124,6 +125,7 @@ def test_the_rows_of_a_run(whole):
 
 
 def test_a_run_that_is_not_finished_is_loaded(whole, tmp_path):
+    pytest.importorskip("pandas")
     with Store(whole) as store, Store(tmp_path, store.protocol) as part:
         first = [r for r in store.images() if r["status"] == "kept"][:1]
         part.add([(first[0], {})])

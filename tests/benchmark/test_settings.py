@@ -68,6 +68,7 @@ def seen(monkeypatch):
 
     monkeypatch.setattr(running, "run", note)
     monkeypatch.setattr("rap_keras.cli.benchmark._check_early", lambda settings: None)
+    monkeypatch.setattr("rap_keras.benchmark.distributed.check_ray", lambda: None)
     return found
 
 

@@ -65,7 +65,7 @@ def in_forks(cases, before=""):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_each_submodule_is_there_in_a_fresh_interpreter():
     cases = [f"assert callable(rap_keras.{name}.{own})" for name, own in SUBMODULES.items()]
-    in_forks(cases, "import tensorflow, keras, matplotlib, scipy")
+    in_forks(cases, "import keras, matplotlib, scipy")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
@@ -83,7 +83,7 @@ def test_the_plugin_says_itself_what_it_lacks(monkeypatch):
     monkeypatch.delitem(sys.modules, "rap_keras.innvestigate", raising=False)
     monkeypatch.delitem(vars(rap_keras), "innvestigate", raising=False)
     monkeypatch.setitem(sys.modules, "innvestigate", None)
-    with pytest.raises(ImportError, match=r"^Expected (iNNvestigate 2.1|tf.keras) to be "):
+    with pytest.raises(ImportError, match=r"^Expected (iNNvestigate 2.1|tf.keras|TensorFlow)"):
         rap_keras.innvestigate  # noqa: B018
 
 
