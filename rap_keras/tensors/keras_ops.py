@@ -151,6 +151,7 @@ def multiply_no_nan(x: Any, y: Any) -> Any:
 
 
 def one_hot(x: Any, classes: int, dtype: Any) -> Any:
+    x = ops.convert_to_tensor(x)  # it may be a tuple of numbers
     numbers = ops.arange(classes, dtype=dtype_name(x.dtype))
     return cast(ops.equal(ops.expand_dims(x, -1), numbers), dtype)
 
