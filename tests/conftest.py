@@ -46,6 +46,25 @@ def backend() -> str:
     return keras.backend.backend()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m core`, files without such tests are not imported, which takes most of the time."""
+    from helpers.core import has_core
+
+    if "core" not in config.option.markexpr.split() or not collection_path.is_file():
+        return None
+    return None if has_core(collection_path) else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `make test` runs on JAX and PyTorch."""
+    from helpers.core import is_core
+
+    for item in items:
+        if is_core(item.path, item.name):
+            item.add_marker(pytest.mark.core)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what only TensorFlow has on another backend."""
