@@ -153,7 +153,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
 def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
     refuse_masked(value, f"input {name!r}")
     try:
-        array = np.asarray(value)
+        array = np.asarray(ops.readable(value))
     except (TypeError, ValueError):
         raise InputError(
             f"Expected an array for input {name!r}, got a {type(value).__name__} whose parts have "

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import as_numbers
 from rap_keras.inputs.contrast import Contrast
@@ -123,7 +124,7 @@ def first_given(target: Any, neuron_selection: Any) -> Any:
         InputError: Both are given.
     """
     if target is None or neuron_selection is None:
-        return as_column(neuron_selection) if target is None else target
+        return as_column(neuron_selection) if target is None else ops.readable(target)
     raise InputError(
         f"Expected target or neuron_selection, which mean the same, got both, {shown(target)} and "
         f"{shown(neuron_selection)}: leave neuron_selection out.",

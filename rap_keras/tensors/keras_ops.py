@@ -156,6 +156,11 @@ def one_hot(x: Any, classes: int, dtype: Any) -> Any:
     return cast(ops.equal(ops.expand_dims(x, -1), numbers), dtype)
 
 
+def readable(value: Any) -> Any:
+    """The value, or its array if NumPy cannot read the tensor."""
+    return value
+
+
 def reduced(x: Any, like: Any) -> Any:
     axes = tuple(k for k, n in enumerate(like.shape) if n == 1 and x.shape[k] != 1)
     return ops.sum(x, axes, keepdims=True) if axes else x

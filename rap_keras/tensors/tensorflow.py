@@ -149,6 +149,10 @@ def deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def readable(value: Any) -> Any:
+    return value
+
+
 def is_tensor(x: Any) -> bool:
     return isinstance(x, tf.Tensor)
 

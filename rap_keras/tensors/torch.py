@@ -167,5 +167,10 @@ def to_numpy(x: Any) -> Any:
     return np.array(wide.numpy(force=True), numpy_dtype(x.dtype))
 
 
+def readable(value: Any) -> Any:
+    # On a GPU, or with a gradient.
+    return to_numpy(value) if isinstance(value, torch.Tensor) else value
+
+
 def is_tensor(x: Any) -> bool:
     return isinstance(x, torch.Tensor)

@@ -7,7 +7,7 @@ import pytest
 from helpers.compare import FLOAT32, assert_same
 from helpers.networks import biased, plain, residual
 from helpers.streams import batched
-from helpers.tensors import array, native, slopes, tensor
+from helpers.tensors import BACKEND, array, native, slopes, tensor
 from helpers.thinned import slow_unless
 from keras import layers
 
@@ -294,6 +294,16 @@ def test_datasets_are_explained_batch_by_batch(images):
     np.testing.assert_allclose(np.concatenate(batches), expected, atol=1e-5 * abs(expected).max())
     pairs = iter([(images, np.arange(5))])
     assert_same(next(iter(analyzer.analyze(pairs))), expected)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch's tensors have a gradient themselves")
+def test_tensors_with_a_gradient_are_accepted(images):
+    analyzer = create_analyzer("rap", plain())
+    logits = analyzer.model(tensor(images))
+    assert logits.requires_grad
+    found = analyzer.explain(tensor(images).requires_grad_(), keras.ops.argmax(logits, 1))
+    assert_same(found.relevance, analyzer.analyze(images))
+    np.testing.assert_array_equal(found.neurons, array(logits).argmax(1))
 
 
 def test_tensors_integers_and_doubles_are_accepted(images):
