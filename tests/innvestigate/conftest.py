@@ -6,6 +6,8 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
+# iNNvestigate needs TensorFlow.
+collect_ignore_glob = ["test_*.py"] if keras.backend.backend() != "tensorflow" else []
 OF_KERAS_3 = {f"test_{name}.py" for name in ("documents", "keras3", "native")}
 
 
