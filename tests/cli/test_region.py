@@ -117,10 +117,11 @@ def test_a_mask_from_a_file_at_any_size(photo, model, tmp_path):
 def test_the_region_of_a_class_and_the_largest_class_of_a_region(photo, model, tmp_path):
     x = batch(photo)
     probabilities = convert_to_numpy(load_model(model, preprocess="unit").model(x))
-    won = probabilities.argmax(-1) == 2
+    k = int(np.bincount(probabilities.argmax(-1).ravel()).argmax())  # backends differ
+    won = probabilities.argmax(-1) == k
     assert 0 < won.mean() < 1
-    _, record, maps = explained(photo, model, tmp_path / "a", "--region", "class", "--neuron", 2)
-    mask = won[..., np.newaxis] & (np.arange(4) == 2)
+    _, record, maps = explained(photo, model, tmp_path / "a", "--region", "class", "--neuron", k)
+    mask = won[..., np.newaxis] & (np.arange(4) == k)
     assert_same(maps, analyzer(model).analyze(x, mask), 1e-5)
     assert [one["positions"] for one in record["images"]] == won.sum((1, 2)).tolist()
     _, record, maps = explained(photo, model, tmp_path / "b", "--region", "3,5")
