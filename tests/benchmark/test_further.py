@@ -88,7 +88,9 @@ def test_where_relevance_lies(method, results, scene):
         "top_k_weighted": top(heatmap, mask, 20, weighted=True),
         "complexity": evaluation.complexity(heatmap),
         "effective_pixels": evaluation.effective_pixels(heatmap),
-        "completeness": abs(heatmap.sum() - float(model(x[np.newaxis])[0, neuron])),
+        "completeness": abs(
+            heatmap.sum() - float(convert_to_numpy(model(x[np.newaxis]))[0, neuron])
+        ),
     }
     assert_close(results[method], expected)
 

@@ -6,6 +6,7 @@ import pytest
 from helpers.command_line import succeed
 from helpers.compare import assert_same
 from helpers.layer_cases import VERSION
+from keras.ops import convert_to_numpy
 from PIL import Image
 
 import rap_keras
@@ -129,7 +130,7 @@ def test_saved_loaded_and_explained(build, suffix, images, tmp_path):
     loaded = load_model(str(tmp_path / f"model{suffix}"), preprocess="none")
     assert loaded.input_size == (SIZE, SIZE)
     x = loaded.preprocess(images)
-    probabilities = np.array(model(x, training=False))
+    probabilities = convert_to_numpy(model(x, training=False))
     assert probabilities.std() > 0.05
     found = rap_keras.create_analyzer("rap", loaded.network).explain(x)
     exponentials = np.exp(found.logits)
