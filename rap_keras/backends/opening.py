@@ -40,25 +40,34 @@ def _of_library(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
 
 
-_LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy", "rap_keras", "inspect", "functools")
+_LIBRARIES = (
+    *("keras", "tf_keras", "tensorflow", "jax", "torch", "numpy"),
+    *("rap_keras", "inspect", "functools"),
+)
 
 
 def _foreign(error: Exception) -> str:
     """The library whose function got a symbolic tensor of Keras 3; empty for other errors."""
     message = str(error)
+    if "__jax_array__" in message or "JAX" in message:
+        return "JAX"
     if "KerasTensor" not in message:
         return ""
     if "a TensorFlow function" in message or "TypeSpec" in message or "tf.function" in message:
         return "TensorFlow"
+    if "invalid combination of arguments" in message or "must be Tensor" in message:
+        return "PyTorch"
     return "NumPy" if "NumPy" in message else ""
 
 
 def _instead(text: str) -> str:
-    """The `keras.ops` to use instead of the TensorFlow and NumPy functions in a line, if known."""
+    """The `keras.ops` to use instead of other libraries' functions in a line, if known."""
     import keras
 
     known = {}
-    for path in re.findall(r"\b(?:tf|tensorflow|np|numpy)\.(?:\w+\.)*\w+(?=\()", text):
+    for path in re.findall(
+        r"\b(?:tf|tensorflow|jnp|jax|torch|np|numpy)\.(?:\w+\.)*\w+(?=\()", text
+    ):
         name = path.rpartition(".")[2]
         name = _RENAMED.get(name, name.removeprefix("reduce_"))
         if hasattr(keras.ops, name.partition(".")[0]):
