@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import as_numbers
 from rap_keras.inputs.contrast import Contrast
@@ -117,6 +116,14 @@ def classes(index: Any) -> Target:
     return Target("classes" if index.ndim == 2 else "class", index)
 
 
+def _readable(target: Any) -> Any:
+    if not hasattr(target, "detach"):  # only tensors of PyTorch may be unreadable
+        return target
+    from rap_keras import tensors as ops  # here, because it loads Keras
+
+    return ops.readable(target)
+
+
 def first_given(target: Any, neuron_selection: Any) -> Any:
     """Returns the target. iNNvestigate calls it neuron_selection, and also accepts a column.
 
@@ -124,7 +131,7 @@ def first_given(target: Any, neuron_selection: Any) -> Any:
         InputError: Both are given.
     """
     if target is None or neuron_selection is None:
-        return as_column(neuron_selection) if target is None else ops.readable(target)
+        return as_column(neuron_selection) if target is None else _readable(target)
     raise InputError(
         f"Expected target or neuron_selection, which mean the same, got both, {shown(target)} and "
         f"{shown(neuron_selection)}: leave neuron_selection out.",
