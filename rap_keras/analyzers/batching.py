@@ -10,7 +10,7 @@ from rap_keras import tensors as ops
 from rap_keras.backends.keras3.network import Keras3Network
 from rap_keras.backends.network import Run
 from rap_keras.errors import InputError
-from rap_keras.inputs.batches import as_parts
+from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target
 
 Compute = Callable[[list[ops.Tensor], Target], Any]
@@ -52,7 +52,7 @@ class Batches:
         try:
             parts = [
                 run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
-                for chunk in as_parts(size, self._size, sizes)
+                for chunk in as_batches(size, self._size, sizes)
             ]
         except ops.ERRORS as error:
             unknown = sorted(set(re.findall(r"(\w+) \(No registered .* for XLA", str(error))))

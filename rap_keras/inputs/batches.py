@@ -14,18 +14,14 @@ from rap_keras.support.options import read_integer
 from rap_keras.tensors.datasets import cardinality, elements, is_dataset
 
 
-def as_batches(size: int, batch_size: int) -> Iterator[slice]:
-    """Yields slices of at most `batch_size` samples."""
-    return (slice(start, start + batch_size) for start in range(0, size, batch_size))
-
-
-def as_parts(size: int, batch_size: int, sizes: Sequence[int]) -> Iterator[slice]:
-    """Yields slices of as many samples as one of the sizes, the largest that fits into a batch.
+def as_batches(size: int, batch_size: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
+    """Yields slices of at most `batch_size` samples.
 
     Args:
         size: The number of samples.
         batch_size: The largest number in a slice.
-        sizes: In descending order, the last is 1. None: slices of `batch_size` samples.
+        sizes: The only numbers allowed, in descending order to 1; the largest that fits is taken. Empty:
+            all numbers.
     """
     start = 0
     while start < size:
