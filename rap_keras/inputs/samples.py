@@ -8,6 +8,7 @@ import numpy as np
 from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.inputs.regions import is_region
+from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
 from rap_keras.tensors.datasets import is_dataset, shapes
@@ -153,7 +154,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
 def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
     refuse_masked(value, f"input {name!r}")
     try:
-        array = np.asarray(ops.readable(value))
+        array = np.asarray(readable(value))
     except (TypeError, ValueError):
         raise InputError(
             f"Expected an array for input {name!r}, got a {type(value).__name__} whose parts have "

@@ -11,6 +11,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.classes import as_numbers
 from rap_keras.inputs.contrast import Contrast
 from rap_keras.inputs.regions import as_mask, is_region, what_selects
+from rap_keras.inputs.tensors import readable
 from rap_keras.support.options import read_integer
 from rap_keras.support.text import counted, shown
 
@@ -116,14 +117,6 @@ def classes(index: Any) -> Target:
     return Target("classes" if index.ndim == 2 else "class", index)
 
 
-def _readable(target: Any) -> Any:
-    if not hasattr(target, "detach"):  # only tensors of PyTorch may be unreadable
-        return target
-    from rap_keras import tensors as ops  # here, because it loads Keras
-
-    return ops.readable(target)
-
-
 def first_given(target: Any, neuron_selection: Any) -> Any:
     """Returns the target. iNNvestigate calls it neuron_selection, and also accepts a column.
 
@@ -131,7 +124,7 @@ def first_given(target: Any, neuron_selection: Any) -> Any:
         InputError: Both are given.
     """
     if target is None or neuron_selection is None:
-        return as_column(neuron_selection) if target is None else _readable(target)
+        return as_column(neuron_selection) if target is None else readable(target)
     raise InputError(
         f"Expected target or neuron_selection, which mean the same, got both, {shown(target)} and "
         f"{shown(neuron_selection)}: leave neuron_selection out.",

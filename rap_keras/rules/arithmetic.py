@@ -116,9 +116,9 @@ class Contributions:
 
 
 def _is_larger(kernel: ops.Tensor, z: ops.Tensor) -> bool:
-    sizes, elements = z.shape[1:], ops.elements(kernel.shape)
+    outputs, elements = ops.elements(z.shape[1:]), ops.elements(kernel.shape)
     # Weights that are computed from the samples grow with the batch size.
-    return (None not in sizes) and elements is not None and elements > ops.elements(sizes)
+    return outputs is not None and elements is not None and elements > outputs
 
 
 def in_box(stage: Stage, relevance: ops.Tensor, box: Box, even: bool = True) -> ops.Tensor:

@@ -10,6 +10,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rap_keras.tensors.choice import backend_name
+from rap_keras.tensors.dtypes import (
+    dtype_name,
+    elements,
+    finfo,
+    highest,
+    is_floating,
+    itemsize,
+    lowest,
+    numpy_dtype,
+)
 
 Tensor: TypeAlias = Any
 DType: TypeAlias = Any

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rap_keras.tensors.dtypes import is_floating
 from rap_keras.tensors.keras_ops import *
 from rap_keras.tensors.scopes import reading
 

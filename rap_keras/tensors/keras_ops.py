@@ -58,16 +58,7 @@ from keras.ops import (
     zeros_like,
 )
 
-from rap_keras.tensors.dtypes import (
-    dtype_name,
-    elements,
-    finfo,
-    highest,
-    is_floating,
-    itemsize,
-    lowest,
-    numpy_dtype,
-)
+from rap_keras.tensors.dtypes import dtype_name
 
 flatten = tree.flatten
 map_structure = tree.map_structure
@@ -130,10 +121,6 @@ def concatenate(tensors: Sequence[Any], axis: int) -> Any:
     return ops.concatenate(list(tensors), axis)
 
 
-def ensure_shape(x: Any, shape: Any) -> Any:
-    return x
-
-
 def full(shape: Sequence[int], value: Any) -> Any:
     return ops.broadcast_to(ops.convert_to_tensor(value), tuple(shape))
 
@@ -154,11 +141,6 @@ def one_hot(x: Any, classes: int, dtype: Any) -> Any:
     x = ops.convert_to_tensor(x)  # it may be a tuple of numbers
     numbers = ops.arange(classes, dtype=dtype_name(x.dtype))
     return cast(ops.equal(ops.expand_dims(x, -1), numbers), dtype)
-
-
-def readable(value: Any) -> Any:
-    """The value, or its array if NumPy cannot read the tensor."""
-    return value
 
 
 def reduced(x: Any, like: Any) -> Any:

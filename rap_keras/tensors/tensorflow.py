@@ -7,16 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.tensors.dtypes import (
-    dtype_name,
-    elements,
-    finfo,
-    highest,
-    is_floating,
-    itemsize,
-    lowest,
-    numpy_dtype,
-)
 from rap_keras.tensors.tensorflow_convolutions import (
     conv,
     conv_transpose,
@@ -41,7 +31,6 @@ constant = tf.constant
 convert_to_tensor = tf.convert_to_tensor
 divide_no_nan = tf.math.divide_no_nan
 einsum = tf.einsum
-ensure_shape = tf.ensure_shape
 equal = tf.equal
 exp = tf.exp
 expand_dims = tf.expand_dims
@@ -147,10 +136,6 @@ def device() -> str:
 
 def deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
-
-
-def readable(value: Any) -> Any:
-    return value
 
 
 def is_tensor(x: Any) -> bool:

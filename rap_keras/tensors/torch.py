@@ -12,6 +12,7 @@ from keras.src.backend.torch.core import get_device
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from rap_keras.tensors import keras_ops
+from rap_keras.tensors.dtypes import dtype_name, numpy_dtype
 from rap_keras.tensors.keras_ops import *
 from rap_keras.tensors.scopes import reading
 
@@ -165,11 +166,6 @@ def to_numpy(x: Any) -> Any:
         return np.array(x)
     wide = x.float() if x.dtype == torch.bfloat16 else x
     return np.array(wide.numpy(force=True), numpy_dtype(x.dtype))
-
-
-def readable(value: Any) -> Any:
-    # On a GPU, or with a gradient.
-    return to_numpy(value) if isinstance(value, torch.Tensor) else value
 
 
 def is_tensor(x: Any) -> bool:

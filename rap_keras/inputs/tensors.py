@@ -1,0 +1,12 @@
+"""Tensors that are passed as inputs or targets."""
+
+from typing import Any
+
+
+def readable(value: Any) -> Any:
+    """The value, or its array if it is a tensor of PyTorch: on a GPU, or with a gradient."""
+    if not hasattr(value, "detach"):
+        return value
+    from rap_keras import tensors as ops  # here, because it loads Keras
+
+    return ops.to_numpy(value) if ops.is_tensor(value) else value
