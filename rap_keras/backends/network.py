@@ -122,6 +122,9 @@ class Network(ABC):
         """The look-ups by indices from the inputs, with functions that compute these, in their order."""
 
         def numbers(part: Graph) -> Run:
+            if not part.nodes:  # an input
+                place = self.graph.inputs.index(part.output)
+                return lambda arrays: arrays[place]
             return self._build(lambda inputs: forward(part, inputs)[0], ())
 
         return [
