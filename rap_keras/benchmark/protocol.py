@@ -24,6 +24,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
     return (
         ({} if settings.title is None else {"title": settings.title})
         | settings.recorded()
+        | ({} if settings.half == "both" else {"half": settings.half})
         | {
             "rap_keras": __version__,
             "versions": {"python": platform.python_version(), "numpy": np.__version__}

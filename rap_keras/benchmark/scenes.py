@@ -64,7 +64,8 @@ class Scenes:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.dataset = open_dataset(settings.data)
-        self.drawn = _drawn(len(self.dataset.names), settings)
+        self._half = half_of(len(self.dataset.names), settings)
+        self.drawn = _drawn(self._half, settings)
         self.backend: Backend = open_backend(settings)
         self.loaded = self.backend.loaded
         # A model without a head gets a softmax.
@@ -211,7 +212,7 @@ class Scenes:
         rows, columns = shape = settings.grid_shape
         generator = np.random.default_rng(seed_of(settings.seed, position, Purpose.GRID))
         place = int(generator.integers(rows * columns))
-        order = generator.permutation(len(self.dataset.names))
+        order = generator.permutation(self._half)
         target, count = int(np.argmax(logits)), rows * columns - 1
         others = companions(target, count, map(int, order), self._sure_of)
         if len(others) < count:
@@ -250,9 +251,18 @@ class Scenes:
         return self._surely[position]
 
 
-def _drawn(count: int, settings: Settings) -> list[int]:
-    """All images, or a random sample of the limit's size, in the data set's order."""
-    if settings.limit is None or settings.limit >= count:
+def half_of(count: int, settings: Settings) -> list[int]:
+    """The places of all images, or of those of the half, in the data set's order."""
+    if settings.half == "both":
         return list(range(count))
+    shuffled = np.random.default_rng(settings.seed).permutation(count)
+    first = settings.half == "first"
+    return sorted((shuffled[: count // 2] if first else shuffled[count // 2 :]).tolist())
+
+
+def _drawn(places: list[int], settings: Settings) -> list[int]:
+    """All images, or a random sample of the limit's size, in the data set's order."""
+    if settings.limit is None or settings.limit >= len(places):
+        return places
     generator = np.random.default_rng(settings.seed)
-    return sorted(generator.choice(count, settings.limit, replace=False).tolist())
+    return sorted(generator.choice(places, settings.limit, replace=False).tolist())

@@ -116,7 +116,15 @@ class Settings:
     limit: int | None = _setting(
         None, "Number of images drawn from the data set; default: all.", checks.integer(1), "limit"
     )
-    seed: int = _setting(0, "Seed of the drawn images, random maps and bootstrap.", checks.seed)
+    half: str = _derived(
+        "both",
+        "first or second: only this half of the data set, divided at random with the seed. Choose "
+        "options on one half and report the results of the other. both: all images.",
+        checks.one_of("both", "first", "second"),
+    )
+    seed: int = _setting(
+        0, "Seed of the halves, drawn images, random maps and bootstrap.", checks.seed
+    )
     keep: str = _choice(
         "images evaluated",
         "correct: only correctly classified images; all: all images.",

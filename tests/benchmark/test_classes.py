@@ -10,8 +10,9 @@ from helpers.command_line import fail, succeed
 from rap_keras import bundled, create_analyzer, evaluation
 from rap_keras.benchmark.grids import companions, make_grid
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import METRICS, Metric, each
+from rap_keras.benchmark.metrics import METRICS, Metric, Reading, Scene, each
 from rap_keras.benchmark.metrics.classes import other_target
+from rap_keras.benchmark.running import run
 from rap_keras.benchmark.settings import Settings
 from rap_keras.datasets import cluttered_digit_pairs, preprocess
 from rap_keras.errors import InputError
@@ -260,3 +261,27 @@ def test_the_command_measures_classes(common, tmp_path):
         for record in records(out).values()
         if record["status"] == "kept"
     )
+
+
+def test_grids_of_a_half_show_images_of_that_half_only(common):
+    settings_ = {"metrics": ("grid",), "grid": "1x2", "grid_confidence": 0, "keep": "all"}
+    halves = []
+    for half in ("first", "second"):
+        bench = Bench(settings(common, half=half, seed=4, **settings_))
+        drawn = [position for chunk in bench.chunks for position in chunk]
+        halves.append(drawn)
+        readings = [r for r in bench.read(drawn) if isinstance(r, Reading)]
+        grids = [seen.grid for seen in bench.scenes.see(readings) if isinstance(seen, Scene)]
+        assert any(grids)
+        for grid in filter(None, grids):
+            assert {*grid.positions} <= {*drawn}
+    first, second = halves
+    assert sorted(first + second) == list(range(8))
+    assert first == sorted(np.random.default_rng(4).permutation(8)[:4])
+
+
+def test_results_of_a_half_name_it_and_are_not_continued_with_the_other(common, tmp_path):
+    run(settings(common, half="second", metrics=("ratio",)), tmp_path)
+    assert "| half of the data set | second |" in (tmp_path / "report.md").read_text("utf-8")
+    with pytest.raises(InputError, match="half was"):
+        run(settings(common, half="first", metrics=("ratio",)), tmp_path)

@@ -30,6 +30,7 @@ CHANGED = {
     "patterns": "p.npz",
     "metrics": ("morf", "ratio"),
     "limit": 5,
+    "half": "second",
     "seed": 3,
     "keep": "all",
     "foreground": "any",
