@@ -19,6 +19,7 @@ from rap_keras.analyzers.colours import colours
 from rap_keras.analyzers.lrp import LRPAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.registry import METHODS, read_method
+from rap_keras.composites.rap import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- written by scripts/methods.py -->\n", "<!-- end -->\n"
@@ -83,6 +84,7 @@ def options_of(name: str) -> dict[str, Option]:
     if settings := getattr(cls, "settings", None):
         fields = dataclasses.fields(settings)
         defaults |= {field.name: field.default for field in fields}
+        defaults |= PRESETS.get(name, {})
         meanings |= _section(settings, "Attributes:")
     if record.preset:
         defaults |= record.preset.options
@@ -154,7 +156,7 @@ def of_page(page: str, names: tuple[str, ...]) -> str:
     lines[-1] += f" {more}\n" if len(lines) == 2 else f"\n\n{more}\n"
     lrp = page != "lrp" and all(read_method(name).home.endswith(":LRPAnalyzer") for name in names)
     every = f"[every method](../{OF_EVERY})"
-    general = {*shared(), *(of_lrp() if lrp else ())} - ({"bounds"} if page == "rap" else set())
+    general = {*shared(), *(of_lrp() if lrp else ())} - ({"bounds"} if "rap" in page else set())
     if lrp:
         every = f"[every LRP method](lrp.md#options) and {every}"
     lines.append("## Options\n")

@@ -6,6 +6,7 @@ from rap_keras.analyzers.registry import read_method
 RED = {
     records.LESS: "what has more influence than the rest",
     records.AGAINST: "what speaks for the class",
+    records.LESS_OR_AGAINST: "what speaks for the class",
     records.SLOPE: "where a larger value would raise the score",
 }
 # The colours of methods whose blue has no meaning or is absent.

@@ -17,6 +17,7 @@ Signs = bool | Callable[[Options], bool]
 # What negative relevance (blue in figures) means.
 LESS = "what has less influence than the rest"
 AGAINST = "what speaks against the class"
+LESS_OR_AGAINST = "what speaks against the class or has less influence than the rest"
 OTHERS = "what speaks for the other classes"
 SLOPE = "where a larger value would lower the score"
 
@@ -112,7 +113,11 @@ class Method:
         if not self.signed(options):
             return ""
         contrasted = options.get("contrast") is not None
-        return OTHERS if contrasted and self.negative in (LESS, AGAINST) else self.negative
+        return (
+            OTHERS
+            if contrasted and self.negative in (LESS, AGAINST, LESS_OR_AGAINST)
+            else self.negative
+        )
 
     def description(self) -> str:
         """Its documentation. Loads Keras."""

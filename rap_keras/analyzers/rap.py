@@ -16,11 +16,15 @@ class RAPAnalyzer(PropagationAnalyzer):
     class. The map hardly depends on the class (docs/sanity.md) unless you set the option `contrast`,
     which compares the class with others.
 
+    "rap.epsilon" is RAP in composite: LRP-epsilon in the dense layers of the head, RAP elsewhere
+    (docs/methods/rap_epsilon.md). Its map depends on the class.
+
     Args:
         model: See `Analyzer`.
+        method: "rap" or "rap.epsilon".
         bounds: (low, high), the bounds of the input for eq. 10: numbers, or arrays that broadcast to a
             sample. None: the minimum and maximum of each image.
-        **options: variant, add, input_rule and head, see `rap_keras.composites.rap.RAPOptions`;
+        **options: variant, add, input_rule, dense and head, see `rap_keras.composites.rap.RAPOptions`;
             contrast, see `PropagationAnalyzer`; and options of `Analyzer`.
 
     Raises:
@@ -38,11 +42,21 @@ class RAPAnalyzer(PropagationAnalyzer):
     settings = RAPOptions
 
     def __init__(
-        self, model: keras.Model, bounds: tuple[Any, Any] | None = None, **options: Any
+        self,
+        model: keras.Model,
+        method: str = "rap",
+        bounds: tuple[Any, Any] | None = None,
+        **options: Any,
     ) -> None:
-        settings = RAPOptions.taken_from(options)
+        self._method = method
+        settings = RAPOptions.taken_from(options, method)
         vars(self).update(asdict(settings))
         super().__init__(model, settings.composite(), bounds=bounds, **options)
+
+    @property
+    def name(self) -> str:
+        """The method's name, as `create_analyzer` takes it."""
+        return self._method
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:

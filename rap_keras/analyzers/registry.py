@@ -10,6 +10,7 @@ from typing import Any
 from rap_keras.analyzers.method import (
     AGAINST,
     LESS,
+    LESS_OR_AGAINST,
     LRP,
     SHARED,
     SLOPE,
@@ -75,7 +76,9 @@ _SEQUENTIAL: Options = {"options": {"epsilon": 0.1}, "innvestigate": {"positive_
 # fmt: off
 METHODS = [
     _back("rap", ".rap:RAPAnalyzer", "Relative Attributing Propagation (Nam et al. 2020)",
-        "variant add input_rule head", LESS),
+        "variant add input_rule dense head", LESS),
+    _back("rap.epsilon", ".rap:RAPAnalyzer", "RAP with LRP-epsilon in the dense layers of the head",
+        "variant add input_rule dense head", LESS_OR_AGAINST),
     _back("gradient", ".gradient:GradientAnalyzer", "Gradient of the logit (Simonyan et al. 2014)",
         "postprocess", SLOPE, signs=_not_postprocessed),
     _back("input_t_gradient", ".gradient:InputTimesGradientAnalyzer",
@@ -273,8 +276,8 @@ def unknown_method(name: object) -> InputError:
 
 
 def name_of(analyzer: type) -> str:
-    """The name of the method of an analyzer class; the name of the class if it is not in the table."""
-    homes = {method.home: method.name for method in METHODS}
+    """The name of the first method of an analyzer class; its own name if it is not in the table."""
+    homes = {method.home: method.name for method in reversed(METHODS)}
     for base in analyzer.__mro__:
         home = f"{base.__module__}:{base.__qualname__}"
         name = homes.get(home) or homes.get(home.removeprefix(__package__ or ""))

@@ -63,6 +63,8 @@ class Composite:
         first: The rule of the kernel layers that no other kernel layer feeds, where it can be applied
             (the input rule needs an image).
         last: The rule of the kernel layers that feed no other. It takes precedence over `first`.
+        dense: The rule of the other kernel layers of vectors, those of a classifier's head: their input
+            has one axis after the batch, or others of size 1. None: the rule of their type.
         default: The rule of all types that are not in the table. None: such layers raise an error.
 
     Example:
@@ -81,10 +83,12 @@ class Composite:
         first: Rule | None = None,
         last: Rule | None = None,
         default: Rule | None = None,
+        dense: Rule | None = None,
     ) -> None:
         self.rules = dict(rules)
         self.first = first
         self.last = last
+        self.dense = dense
         self.default = default
         # The rule of a limit by a constant, as in activations; None if the default applies to all.
         self.limits: Rule | None = None if default else routing.share_sum
@@ -108,6 +112,8 @@ class Composite:
                 rule = self.last
             elif node.name in first and self.first and _can_work(self.first, graph, node):
                 rule = self.first
+            elif self.dense and graph.maps_vectors(node):
+                rule = self.dense
             elif graph.only_masks(node):
                 rule = routing.nothing
             rows.append((node, rule))

@@ -24,10 +24,18 @@ RAP_RELEASED = (
     )
 )
 VARIANTS = ("paper", "released")
+# LRP-epsilon that gives nothing to biases: the sum is kept up to epsilon.
+EPSILON: Rule = functools.partial(lrp.epsilon, epsilon=1e-6, bias=False)
+DENSE: dict[str, Rule | None] = {"rap": None, "epsilon": EPSILON}
 HEADS: dict[str, Rule] = {
     "absolute": rap.head,
+    "epsilon": EPSILON,
     "positive": functools.partial(lrp.alpha_beta, alpha=1.0, beta=0.0, bias="none", one_sided=True),
 }
+
+
+# What each method sets, apart from the defaults of `RAPOptions`.
+PRESETS: dict[str, dict[str, Any]] = {"rap": {}, "rap.epsilon": {"dense": "epsilon"}}
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,14 @@ class RAPOptions:
             which does not cover sums, and "signed" for the released one.
         input_rule: "box": eq. 10 at the first linear layer, if the input has spatial axes. "inner":
             eqs. 7-9 there too. The released variant has its own input rule.
+        dense: How the linear layers of vectors distribute relevance, those after the last pooling.
+            "rap": eqs. 5-9. "epsilon": LRP-epsilon without biases, in proportion to signed
+            contributions, which tells classes apart (`rap.epsilon`). Dense layers of sequences, as in
+            transformers, keep eqs. 7-9.
         head: How the last linear layer distributes relevance. "absolute": eqs. 5-6, by the magnitudes
             of contributions. "positive": only by positive contributions (by the negative ones if there
-            are none), which separates classes (docs/contrast.md).
+            are none), which separates classes (docs/contrast.md). "epsilon": as for `dense`. None:
+            "epsilon" with dense="epsilon", otherwise "absolute".
 
     Raises:
         InputError: The value of an option is invalid.
@@ -58,12 +71,15 @@ class RAPOptions:
     variant: str = "paper"
     add: str | None = None
     input_rule: str = "box"
-    head: str = "absolute"
+    dense: str = "rap"
+    head: str | None = None
 
     def __post_init__(self) -> None:
         choose("variant", self.variant, VARIANTS)
         choose("input_rule", self.input_rule, ("box", "inner"))
-        choose("head", self.head, tuple(HEADS))
+        choose("dense", self.dense, tuple(DENSE))
+        if self.head is not None:
+            choose("head", self.head, tuple(HEADS))
         if self.add is not None:
             choose("add", self.add, ADD_SHARES)
 
@@ -73,9 +89,10 @@ class RAPOptions:
         return [field.name for field in dataclasses.fields(cls)]
 
     @classmethod
-    def taken_from(cls, options: dict[str, Any]) -> "RAPOptions":
-        """Removes these options from an analyzer's options and returns them."""
-        return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+    def taken_from(cls, options: dict[str, Any], method: str = "rap") -> "RAPOptions":
+        """Removes these options from an analyzer's options; adds those that the method sets."""
+        given = {name: options.pop(name) for name in cls.names() if name in options}
+        return cls(**{**PRESETS[method], **given})
 
     def composite(self) -> Composite:
         """The rule of each layer."""
@@ -84,16 +101,21 @@ class RAPOptions:
         if self.add is not None:
             rules |= additions(self.add)
         in_box = self.input_rule == "box" and not released
-        return Composite(rules, first=rap.first if in_box else None, last=HEADS[self.head])
+        head = self.head or ("epsilon" if self.dense == "epsilon" else "absolute")
+        return Composite(
+            rules,
+            first=rap.first if in_box else None,
+            last=HEADS[head],
+            dense=DENSE[self.dense],
+        )
 
 
-def rap_composite(
-    variant: str = "paper",
-    add: str | None = None,
-    input_rule: str = "box",
-    head: str = "absolute",
-) -> Composite:
-    """The composite of Relative Attributing Propagation, with the options of `RAPOptions`.
+def rap_composite(method: str = "rap", **options: Any) -> Composite:
+    """The composite of Relative Attributing Propagation.
+
+    Args:
+        method: "rap" or "rap.epsilon".
+        **options: The options of `RAPOptions`.
 
     Returns:
         The composite.
@@ -107,4 +129,5 @@ def rap_composite(
         >>> rap_keras.create_analyzer("lrp", model, composite=composite).name
         'lrp'
     """
-    return RAPOptions(variant, add, input_rule, head).composite()
+    choose("method", method, tuple(PRESETS))
+    return RAPOptions(**{**PRESETS[method], **options}).composite()

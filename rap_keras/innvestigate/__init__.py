@@ -1,7 +1,7 @@
 """RAP, PatternNet and PatternAttribution as methods of iNNvestigate 2.1 (Keras 2).
 
-Importing this module registers "rap", "pattern.net" and "pattern.attribution" with `innvestigate`. The
-last two were removed in iNNvestigate 2.
+Importing this module registers "rap", "rap.epsilon", "pattern.net" and "pattern.attribution" with
+`innvestigate`. The last two were removed in iNNvestigate 2.
 
     import innvestigate
     import rap_keras.innvestigate
@@ -55,7 +55,7 @@ from rap_keras.backends.keras2.rebuild import prepare
 from rap_keras.innvestigate.base import PropagationAnalyzer
 from rap_keras.innvestigate.guards import guarded
 from rap_keras.innvestigate.pattern import PatternAttribution, PatternNet
-from rap_keras.innvestigate.rap import RAPAnalyzer
+from rap_keras.innvestigate.rap import RAPAnalyzer, RAPEpsilonAnalyzer
 
 
 def create_analyzer(
@@ -68,7 +68,8 @@ def create_analyzer(
     models that mix samples or use random numbers.
 
     Args:
-        name: "rap", "pattern.net", "pattern.attribution", or another name of iNNvestigate.
+        name: "rap", "rap.epsilon", "pattern.net", "pattern.attribution", or another name of
+            iNNvestigate.
         model: A Keras 2 model.
         check_finite: Raise an error if samples or maps contain NaN or infinity.
         **options: The analyzer's options.
@@ -99,10 +100,12 @@ def create_analyzer(
 
 # AnalyzerBase.load finds classes by name in this module.
 _analyzer.RAPAnalyzer = RAPAnalyzer
+_analyzer.RAPEpsilonAnalyzer = RAPEpsilonAnalyzer
 _analyzer.PatternNet = PatternNet
 _analyzer.PatternAttribution = PatternAttribution
 _analyzer.analyzers |= {
     "rap": RAPAnalyzer,
+    "rap.epsilon": RAPEpsilonAnalyzer,
     "pattern.net": PatternNet,
     "pattern.attribution": PatternAttribution,
 }
@@ -111,6 +114,7 @@ __all__ = [
     "PatternAttribution",
     "PatternNet",
     "RAPAnalyzer",
+    "RAPEpsilonAnalyzer",
     "create_analyzer",
     "fast_building",
     "from_keras3",

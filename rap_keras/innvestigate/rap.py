@@ -17,7 +17,7 @@ class RAPAnalyzer(PropagationAnalyzer):
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
         bounds: (low, high), the bounds of the input for eq. 10: numbers, or arrays that broadcast to a
             sample. None: the minimum and maximum of each image.
-        **options: variant, add, input_rule and head, see `rap_keras.composites.rap.RAPOptions`;
+        **options: variant, add, input_rule, dense and head, see `rap_keras.composites.rap.RAPOptions`;
             contrast, the classes that the explained class is compared with, see docs/contrast.md; and
             options of iNNvestigate's `ReverseAnalyzerBase`.
 
@@ -35,8 +35,10 @@ class RAPAnalyzer(PropagationAnalyzer):
         (1, 3)
     """
 
+    _method = "rap"
+
     def __init__(self, model: Any, bounds: Any = None, **options: Any) -> None:
-        self._rap = RAPOptions.taken_from(options)
+        self._rap = RAPOptions.taken_from(options, self._method)
         super().__init__(model, self._rap.composite(), bounds, **options)
 
     def _get_state(self) -> dict[str, Any]:
@@ -46,5 +48,25 @@ class RAPAnalyzer(PropagationAnalyzer):
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         state = dict(state)
-        options = asdict(RAPOptions.taken_from(state)) | {"bounds": state.pop("bounds")}
+        options = asdict(RAPOptions.taken_from(state, cls._method)) | {
+            "bounds": state.pop("bounds")
+        }
         return super()._state_to_kwargs(state) | options
+
+
+class RAPEpsilonAnalyzer(RAPAnalyzer):
+    """RAP in composite: LRP-epsilon in the dense layers of the head (docs/methods/rap_epsilon.md).
+
+    Args:
+        model: See `RAPAnalyzer`, as for the other arguments.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with rap_keras.innvestigate.new_graph():
+        ...     model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        >>> analyzer = rap_keras.innvestigate.create_analyzer("rap.epsilon", model)
+        >>> analyzer.analyze(np.ones((1, 3)), target=1).shape
+        (1, 3)
+    """
+
+    _method = "rap.epsilon"

@@ -132,6 +132,14 @@ class Graph:
         """Names of the kernel layers that no other kernel layer or embedding feeds."""
         return {n.name for n in self._reached(self.nodes, lambda n: n.inputs, lambda n: n.outputs)}
 
+    def maps_vectors(self, node: Node) -> bool:
+        """Whether a node is a kernel layer of vectors: samples with at most one axis longer than 1."""
+        if not is_a(node.layer, layer_types.KERNEL) or not node.inputs:
+            return False
+        shape = self.shapes[node.inputs[0]]
+        batch = batch_axis(shape) or 0
+        return sum(size != 1 for axis, size in enumerate(shape) if axis != batch) <= 1
+
     def last_linear(self) -> set[str]:
         """Names of the kernel layers that feed no other: the first ones going back from the output."""
         back = reversed(self.nodes)

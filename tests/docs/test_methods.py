@@ -54,7 +54,8 @@ def test_options_have_their_defaults(methods):
     assert options["relu"].default == "False"  # other maps of its family are cut
     assert options["layer"].default == "None"
     assert methods.options_of("lrp.epsilon")["epsilon"].default == "1e-07"
-    assert methods.options_of("rap")["head"].default == '"absolute"'
+    assert methods.options_of("rap")["dense"].default == '"rap"'
+    assert methods.options_of("rap.epsilon")["dense"].default == '"epsilon"'
     for method in METHODS:
         assert list(methods.options_of(method.name)) == method.option_names()
 
