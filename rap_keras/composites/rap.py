@@ -7,11 +7,17 @@ from typing import Any
 
 from rap_keras.composites.composite import Composite, table
 from rap_keras.composites.routing import ADD_SHARES, ROUTING, additions, products
+from rap_keras.errors import InputError
 from rap_keras.network import layer_types as types
 from rap_keras.rules import Rule, lrp, rap, rap_released, routing
-from rap_keras.support.options import choose
+from rap_keras.support.options import choose, read_number
 
-RAP = ROUTING | additions("absolute") | products(rap.inner) | table((types.KERNEL, rap.inner))
+
+def _paper(inner: Rule) -> dict[Any, Rule]:
+    return ROUTING | additions("absolute") | products(inner) | table((types.KERNEL, inner))
+
+
+RAP = _paper(rap.inner)
 RAP_RELEASED = (
     ROUTING
     | additions("signed")
@@ -35,7 +41,10 @@ HEADS: dict[str, Rule] = {
 
 
 # What each method sets, apart from the defaults of `RAPOptions`.
-PRESETS: dict[str, dict[str, Any]] = {"rap": {}, "rap.epsilon": {"dense": "epsilon"}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "rap": {},
+    "rap.epsilon": {"dense": "epsilon", "local": 0.75},
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,9 @@ class RAPOptions:
             of contributions. "positive": only by positive contributions (by the negative ones if there
             are none), which separates classes (docs/contrast.md). "epsilon": as for `dense`. None:
             "epsilon" with dense="epsilon", otherwise "absolute".
+        local: Which part of the excess that eqs. 7-8 give to the inputs of a neuron is taken from these
+            inputs, by their influence, from 0 to 1. 0 is the paper: eq. 9 takes all of it from all
+            activated neurons alike. See `rap_keras.rules.rap.inner`. Only for the paper's variant.
 
     Raises:
         InputError: The value of an option is invalid.
@@ -73,6 +85,7 @@ class RAPOptions:
     input_rule: str = "box"
     dense: str = "rap"
     head: str | None = None
+    local: float = 0.0
 
     def __post_init__(self) -> None:
         choose("variant", self.variant, VARIANTS)
@@ -82,6 +95,14 @@ class RAPOptions:
             choose("head", self.head, tuple(HEADS))
         if self.add is not None:
             choose("add", self.add, ADD_SHARES)
+        if read_number("local", self.local, 0) > 1:
+            raise InputError(f"Expected local from 0 to 1, got {self.local:g}.", "local")
+        if self.local and self.variant == "released":
+            raise InputError(
+                'Expected local for variant="paper", got it for "released", which has no eq. 9: leave '
+                "it out.",
+                ("local", "variant"),
+            )
 
     @classmethod
     def names(cls) -> list[str]:
@@ -97,7 +118,8 @@ class RAPOptions:
     def composite(self) -> Composite:
         """The rule of each layer."""
         released = self.variant == "released"
-        rules = dict(RAP_RELEASED if released else RAP)
+        inner = functools.partial(rap.inner, local=float(self.local)) if self.local else rap.inner
+        rules = dict(RAP_RELEASED if released else _paper(inner))
         if self.add is not None:
             rules |= additions(self.add)
         in_box = self.input_rule == "box" and not released

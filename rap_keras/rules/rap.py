@@ -28,12 +28,17 @@ CANCELLED = 0.02
 
 
 @kernel_rule
-def inner(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
+def inner(stage: Stage, relevance: ops.Tensor, facts: Facts, *, local: float = 0.0) -> ops.Tensor:
     """The rule of every linear layer except the first and the last, eqs. 7-9.
 
     C_i = sum_j R_j (z+_ij / A_j + |z-_ij| / (A_j + B_j)), minus a uniform shift over the activated
     neurons x_i != 0 (over all if there are none) that restores the sum. The sign is that of the
     contribution, whatever the sign of x. The bias gets nothing.
+
+    The shift takes back the excess E_j = R_j B_j / (A_j + B_j) of each neuron with positive
+    contributions. `local` is the part of it that is taken where it arose instead, by the sizes of the
+    contributions: local E_j |z_ij| / (A_j + B_j) less. The paper has local = 0. Neurons without
+    contributions then distribute their relevance over the inputs that they see.
 
     Example:
         >>> import keras
@@ -44,7 +49,11 @@ def inner(stage: Stage, relevance: ops.Tensor, facts: Facts) -> ops.Tensor:
         >>> keras.ops.convert_to_numpy(share)
         array([[1., 3.]], dtype=float32)
     """
-    return _share(stage, relevance, facts.nonnegative)
+    if not local:
+        return _share(stage, relevance, facts.nonnegative)
+    shared, size = _shared(stage, relevance, facts.nonnegative, local)
+    shared = with_rest(shared, stage, relevance, size <= 0)
+    return shift(shared, _activated(stage, relevance, facts.nonnegative), relevance, stage.samples)
 
 
 @kernel_rule
@@ -87,14 +96,19 @@ def first(stage: Stage, relevance: ops.Tensor, facts: Facts, *, box: Box) -> ops
     return in_box(stage, relevance, box) if facts.is_first else _share(stage, relevance, False)
 
 
-def _shared(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
-    """Eqs. 7 and 8."""
+def _shared(
+    stage: Stage, relevance: ops.Tensor, nonnegative: bool, local: float = 0.0
+) -> tuple[ops.Tensor, ops.Tensor]:
+    """Eqs. 7 and 8, less the local part of the excess; and A + B."""
 
-    def by_sign() -> ops.Tensor:
+    def by_sign() -> tuple[ops.Tensor, ops.Tensor]:
         contributions = Contributions(stage, nonnegative)
-        u = ops.divide_no_nan(relevance, contributions.doubled)
-        v = ops.divide_no_nan(relevance, contributions.absolute)
-        return contributions.back(u, v)
+        doubled, absolute = contributions.doubled, contributions.absolute
+        u, v = ops.divide_no_nan(relevance, doubled), ops.divide_no_nan(relevance, absolute)
+        if local:
+            taken = _taken(u, doubled, absolute, local)
+            u, v = u - 0.5 * taken, v - taken
+        return contributions.back(u, v), absolute
 
     if nonnegative or stage.fan_in < WIDE:
         return by_sign()
@@ -103,28 +117,45 @@ def _shared(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tenso
     absolute, back = pullback(stage.with_kernel(kernel), x)
     doubled = absolute + stage.z
 
-    def by_size() -> ops.Tensor:
-        u = ops.divide_no_nan(relevance, above_tiny(doubled))
-        v = 0.5 * ops.divide_no_nan(relevance, above_tiny(absolute))
-        return x * back(u + v) + stage.x * stage.back(u - v)
+    def by_size() -> tuple[ops.Tensor, ops.Tensor]:
+        above, size = above_tiny(doubled), above_tiny(absolute)
+        u = ops.divide_no_nan(relevance, above)
+        v = 0.5 * ops.divide_no_nan(relevance, size)
+        both = u + v
+        if local:
+            both = both - _taken(u, above, size, local)
+        return x * back(both) + stage.x * stage.back(u - v), size
 
     # Sample by sample, because a map must not depend on the rest of its batch.
     to, at = stage.samples
     cancelled = total(ops.cast(doubled < CANCELLED * absolute, relevance.dtype), at) > 0
 
-    def either() -> ops.Tensor:
-        return ops.where(per_sample(cancelled, stage.x, to), by_sign(), by_size())
+    def either() -> tuple[ops.Tensor, ops.Tensor]:
+        (signed, size), (sized, _) = by_sign(), by_size()
+        return ops.where(per_sample(cancelled, stage.x, to), signed, sized), size
 
     some, every = ops.any(cancelled), ops.all(cancelled)
     return ops.cond(some, lambda: ops.cond(every, by_sign, either), by_size)
 
 
-def _share(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
-    shared = _shared(stage, relevance, nonnegative)
+def _taken(
+    quotient: ops.Tensor, doubled: ops.Tensor, absolute: ops.Tensor, local: float
+) -> ops.Tensor:
+    """local E_j / (A_j + B_j), from R_j / 2 A_j, 2 A_j and A_j + B_j."""
+    negative = ops.divide_no_nan(absolute - 0.5 * doubled, absolute)
+    return local * ops.divide_no_nan(quotient * doubled * negative, absolute)
+
+
+def _activated(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
+    if nonnegative:
+        return ops.sign(stage.x)
     # Not `!=`: without eager execution it compares the tensors as Python objects.
-    activated = (
-        ops.sign(stage.x) if nonnegative else ops.cast(ops.not_equal(stage.x, 0), shared.dtype)
-    )
+    return ops.cast(ops.not_equal(stage.x, 0), relevance.dtype)
+
+
+def _share(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:
+    shared, _ = _shared(stage, relevance, nonnegative)
+    activated = _activated(stage, relevance, nonnegative)
     to, _ = stage.samples
     none = total(activated, to) <= 0
 

@@ -39,7 +39,7 @@ def rules_of(model, **options):
 
 
 def test_the_map_by_slow_loops():
-    """Eqs. 10 and 7-9 at the convolutions, and R_i = sum_j z_ij R_j / sum_k z_kj after them."""
+    """Eqs. 10 and 7-9 at the convolutions; R_i = sum_j z_ij R_j / sum_k z_kj after them."""
     model, x = convolutional(), np.random.default_rng(5).normal(size=(2, 6, 5, 2))
     hidden = [array(keras.Model(model.inputs[0], layer.output)(x)) for layer in model.layers]
     logits, targets = hidden[-1], [2, 0]
@@ -53,7 +53,7 @@ def test_the_map_by_slow_loops():
             sums = z.sum(0)
             relevance = (z * (relevance / (sums + np.where(sums >= 0, 1e-6, -1e-6)))).sum(1)
         ((matrix,), _), inputs = reference.connections(second, hidden[0].shape[1:]), hidden[0][n]
-        relevance = reference.inner(inputs.ravel(), matrix, relevance)
+        relevance = reference.inner(inputs.ravel(), matrix, relevance, matrix, local=0.75)
         ((matrix,), _) = reference.connections(first, x.shape[1:])
         low, high = np.full(60, x[n].min()), np.full(60, x[n].max())
         relevance = reference.first(x[n].ravel(), matrix, relevance, matrix, low, high)
@@ -103,7 +103,12 @@ def test_only_layers_of_vectors_belong_to_the_head():
     assert rules_of(images).count(epsilon) == 2
     dense = [L.Dense(3, "relu"), L.Dense(3, "relu")]
     tokens = built(*dense, L.GlobalAveragePooling1D(), L.Dense(4), shape=(5, 2))
-    assert rules_of(tokens) == ["rap.first", "rap.inner", "routing.in_proportion", epsilon]
+    assert rules_of(tokens) == [
+        "rap.first",
+        "rap.inner(local=0.75)",
+        "routing.in_proportion",
+        epsilon,
+    ]
     # A convolution that ends the model is its head.
     fully = built(L.Conv2D(3, 2), L.Conv2D(4, 1), L.GlobalAveragePooling2D(), shape=(5, 5, 2))
     assert rules_of(fully) == ["rap.first", epsilon, "routing.in_proportion"]
@@ -111,16 +116,20 @@ def test_only_layers_of_vectors_belong_to_the_head():
 
 def test_the_options_of_rap():
     model = convolutional()
-    table = [rule for _, rule in create_analyzer("rap.epsilon", model).rules().rows]
+    table = repr(create_analyzer("rap.epsilon", model).rules())
     for analyzer in (
-        create_analyzer("rap", model, dense="epsilon"),
+        create_analyzer("rap", model, dense="epsilon", local=0.75),
         create_analyzer("lrp", model, composite=rap_composite("rap.epsilon")),
     ):
-        assert [rule for _, rule in analyzer.rules().rows] == table
+        assert repr(analyzer.rules()) == table
     rules = rules_of(model, head="absolute")
     assert rules[-1] == "rap.head"
     with pytest.raises(rap_keras.errors.InputError, match="dense"):
         create_analyzer("rap", model, dense="gamma")
+    with pytest.raises(rap_keras.errors.InputError, match="Expected local from 0 to 1, got 2"):
+        create_analyzer("rap", model, local=2)
+    with pytest.raises(rap_keras.errors.InputError, match="variant"):
+        create_analyzer("rap.epsilon", model, variant="released")
 
 
 def test_a_saved_analyzer_keeps_its_name_and_map(tmp_path):

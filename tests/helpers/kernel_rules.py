@@ -170,7 +170,12 @@ ONE_OF_EACH = [
         for name, options in LRP.items()
     ),
 ]
-ALL = ONE_OF_EACH + [
+LOCAL = Definition(
+    functools.partial(rap.inner, local=0.75),
+    lambda case, biases, *_: [functools.partial(reference.inner, local=0.75)] * len(biases),
+    conserves=True,
+)
+ALL = [*ONE_OF_EACH, LOCAL] + [
     Definition(*_lrp(name, **one), tolerance=1e-9)
     for name, options in LRP.items()
     for one in options[:-1]

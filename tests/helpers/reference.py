@@ -255,8 +255,8 @@ def without(sums, relevance):
     return np.where(np.array(sums) == 0, relevance, 0.0)
 
 
-def inner(x, matrix, relevance, seen=None):
-    """Eqs. 7-9."""
+def inner(x, matrix, relevance, seen=None, local=0.0):
+    """Eqs. 7-9; with `local`, a part of each neuron's excess is taken from its own contributions."""
     x, relevance = x.tolist(), relevance.tolist()
     pairs = _pairs(matrix)
     positive = [0.0] * matrix.shape[1]
@@ -274,6 +274,12 @@ def inner(x, matrix, relevance, seen=None):
             share[i] += relevance[j] * ratio(z, positive[j])
         else:
             share[i] += relevance[j] * ratio(-z, positive[j] + negative[j])
+        if local and positive[j] > 0:
+            size = positive[j] + negative[j]
+            share[i] -= local * relevance[j] * negative[j] / size * abs(z) / size
+    if local:
+        sizes = [p + n for p, n in zip(positive, negative, strict=True)]
+        share = (np.array(share) + evenly(seen, without(sizes, np.array(relevance)))).tolist()
     activated = [i for i, value in enumerate(x) if value != 0] or range(len(x))
     excess = math.fsum(share) - math.fsum(relevance)
     for i in activated:
