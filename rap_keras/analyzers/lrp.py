@@ -39,8 +39,8 @@ class LRPAnalyzer(PropagationAnalyzer):
             by the sample's own statistics. "rule": this rule everywhere. "identity": relevance passes
             through, also in those other normalizations. "innvestigate", the default with
             innvestigate_compat and only possible there: iNNvestigate's rule with its incorrect weights.
-        add: How the relevance of a sum is distributed among its terms: "signed", "positive" or
-            "absolute". None: the default of the method, see docs/baselines.md.
+        add: How the relevance of a sum is distributed among its terms: "signed", "positive", "absolute"
+            or "gamma", see docs/rules.md. None: the default of the method, see docs/baselines.md.
         input_layer_rule: The rule of the first linear layer: "Flat", "WSquare", "Z", "Bounded", or
             (low, high): "Bounded" with these bounds of the input.
         low: The lowest value of the input, for "Bounded" (z^B). None: the minimum of each image.

@@ -53,9 +53,9 @@ class RAPOptions:
 
     Attributes:
         variant: "paper": eqs. 5-10 of arXiv 1904.00605. "released": the authors' released code.
-        add: How the relevance of a sum is distributed among its terms: "absolute", "positive" or
-            "signed", see `rap_keras.rules.routing.share_sum`. None: "absolute" for the paper's variant,
-            which does not cover sums, and "signed" for the released one.
+        add: How the relevance of a sum is distributed among its terms: "absolute", "positive", "signed"
+            or "gamma", see `rap_keras.rules.routing.share_sum`. None: "absolute" for the paper's
+            variant, which does not cover sums, and "signed" for the released one.
         input_rule: "box": eq. 10 at the first linear layer, if the input has spatial axes. "inner":
             eqs. 7-9 there too. The released variant has its own input rule.
         dense: How the linear layers of vectors distribute relevance, those after the last pooling.

@@ -12,7 +12,7 @@ def additions(by: str) -> dict[Any, Rule]:
     """The rules of sums, distributed as in `rap_keras.rules.routing.share_sum`.
 
     Args:
-        by: "absolute", "positive" or "signed".
+        by: "absolute", "positive", "signed" or "gamma".
 
     Returns:
         Layer type => rule.
@@ -47,4 +47,4 @@ ROUTING = table(
 # AttnLRP (Achtibat et al. 2024) for the parts of attention.
 ATTN_LRP = table((types.CONTRACTION, contraction.bilinear), ({"Softmax"}, contraction.softmax))
 
-ADD_SHARES = ("absolute", "positive", "signed")
+ADD_SHARES = ("absolute", "positive", "signed", "gamma")

@@ -169,6 +169,7 @@ def share_sum(
     *,
     statistics: Sequence[bool] = (),
     by: str = "absolute",
+    gamma: float = 1.0,
 ) -> Shares:
     """Sums of several tensors (Add, Average, Subtract). The RAP paper does not cover them.
 
@@ -181,8 +182,12 @@ def share_sum(
         statistics: For each summand, whether it is computed from statistics of another, or from
             constants.
         by: "absolute": in proportion to |x_k|. "positive": in proportion to max(x_k, 0), or to |x_k| if
-            none is positive. "signed": x_k R / sum x, the rule of the released code. If all terms are
-            0, the first two give equal shares, and "signed" gives nothing.
+            none is positive. "signed": x_k R / sum x, the rule of the released code. "gamma": in
+            proportion to x_k + gamma max(x_k, 0) if the sum is not negative, and to
+            x_k + gamma min(x_k, 0) otherwise, as LRP-gamma does in linear layers, so that terms which
+            cancel do not get large shares of both signs. If all terms are 0, "signed" gives nothing,
+            and the others give equal shares.
+        gamma: For "gamma": how strongly terms with the sign of the sum are favoured.
 
     Returns:
         The relevance of each summand.
@@ -199,7 +204,8 @@ def share_sum(
         return [reduced(relevances[0], inputs[0])]
     if any(statistics):
         values = [k for k, statistic in enumerate(statistics) if not statistic]
-        shared = share_sum(layer, [inputs[k] for k in values], [], relevances, by=by)
+        kept = [inputs[k] for k in values]
+        shared = share_sum(layer, kept, [], relevances, by=by, gamma=gamma)
         return [shared[values.index(k)] if k in values else None for k in range(len(inputs))]
     relevance, shape = relevances[0], ops.shape(relevances[0])
     wide = aligned(layer, inputs)
@@ -209,6 +215,13 @@ def share_sum(
     if by == "signed":
         s = divide(relevance, ops.add_n(parts))
         return narrowed([x * s for x in parts], wide, inputs)
+    if by == "gamma":
+        sign = ops.where(ops.add_n(parts) >= 0, ops.ones_like(relevance), -ops.ones_like(relevance))
+        # Times the sign, so that their sum is positive.
+        sizes = [sign * x for x in parts]
+        sizes = [x + gamma * ops.relu(x) + tiny(x.dtype) for x in sizes]
+        s = relevance / ops.add_n(sizes)
+        return narrowed([size * s for size in sizes], wide, inputs)
     sizes = [ops.abs(x) for x in parts]
     if by == "positive":
         none = ops.cast(functools.reduce(ops.maximum, parts) <= 0, relevance.dtype)

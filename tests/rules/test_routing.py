@@ -380,6 +380,10 @@ def test_in_proportion_single_precision():
 def parts_of(values, by):
     if by == "signed":
         return values
+    if by == "gamma":  # in the direction of the sum, gamma = 1
+        upwards = sum(values) >= 0
+        parts = [2 * v if (v > 0) == upwards else v for v in values]
+        return parts if any(parts) else [1.0] * len(values)
     sizes = [abs(v) for v in values]
     if by == "positive" and any(v > 0 for v in values):
         sizes = [max(v, 0.0) for v in values]
@@ -408,7 +412,7 @@ def summands(shapes, zeros):
     return xs
 
 
-every_share = pytest.mark.parametrize("by", ["absolute", "positive", "signed"])
+every_share = pytest.mark.parametrize("by", ["absolute", "positive", "signed", "gamma"])
 SHAPES = {
     "two": [(3, 4), (3, 4)],
     "three": [(3, 4), (3, 4), (3, 4)],
@@ -440,6 +444,19 @@ def test_share_sum_is_absolute_by_default():
     found = run(routing.share_sum, L.Add(**F64), xs, r)
     for part, expected in zip(found, shared_sum(xs, r, "absolute"), strict=True):
         close(part, expected)
+
+
+def test_terms_that_cancel_keep_small_shares_with_gamma():
+    """3 - 2.9 = 0.1: LRP-gamma of both terms, and not 30 and -29 times the relevance."""
+    xs, r = [np.full((3, 1), 3.0), np.full((3, 1), -2.9)], np.ones((3, 1))
+    found = run(routing.share_sum, L.Add(**F64), xs, r, by="gamma", gamma=0.5)
+    close(found[0], np.full((3, 1), 4.5 / 1.6))
+    close(found[1], np.full((3, 1), -2.9 / 1.6))
+    found = run(routing.share_sum, L.Add(**F64), [-x for x in xs], r, by="gamma", gamma=0.5)
+    close(found[0], np.full((3, 1), 4.5 / 1.6))
+    found = run(routing.share_sum, L.Add(**F64), [xs[0], -xs[0]], r, by="gamma")
+    close(found[0], np.full((3, 1), 2.0))  # a sum of 0 counts as positive
+    close(found[1], np.full((3, 1), -1.0))
 
 
 @different_ranks
