@@ -53,6 +53,7 @@ RULES = {
     "alpha": "The weight of positive contributions, 1 or more; None: beta + 1.",
     "beta": "The weight of negative contributions; None: alpha - 1.",
     "gamma": "How strongly the rule favours positive contributions.",
+    "dense_gamma": "The same in dense layers outside attention.",
 }
 OF_EVERY = "gallery.md#options-of-every-method"
 BLUE = "faq.md#does-blue-mean-speaks-against-the-class"

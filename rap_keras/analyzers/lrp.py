@@ -49,9 +49,10 @@ class LRPAnalyzer(PropagationAnalyzer):
             definitions.
         attention: "constant": attention weights count as constants of the sample, and the values get
             all relevance. "attnlrp": products of tensors and the softmax follow the rules of AttnLRP
-            (Achtibat et al. 2024), so queries and keys get relevance too.
-        **options: epsilon, bias, alpha, beta and gamma, if the method has them; contrast, see
-            `PropagationAnalyzer`; and options of `Analyzer`.
+            (Achtibat et al. 2024), so queries and keys get relevance too. None: "attnlrp" for
+            "lrp.attnlrp", "constant" for the others.
+        **options: epsilon, bias, alpha, beta, gamma and dense_gamma, if the method has them; contrast,
+            see `PropagationAnalyzer`; and options of `Analyzer`.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.
@@ -76,13 +77,12 @@ class LRPAnalyzer(PropagationAnalyzer):
         low: Any = None,
         high: Any = None,
         innvestigate_compat: bool = False,
-        attention: str = "constant",
+        attention: str | None = None,
         **options: Any,
     ) -> None:
         self._method = read_method(method)
         self.batch_norm = batch_norm or ("innvestigate" if innvestigate_compat else "fold")
         choose("batch_norm", self.batch_norm, BATCH_NORM if innvestigate_compat else BATCH_NORM[:3])
-        choose("attention", attention, ("constant", "attnlrp"))
         if isinstance(input_layer_rule, tuple | list):
             low, high = input_layer_rule
             input_layer_rule = "Bounded"
@@ -91,10 +91,14 @@ class LRPAnalyzer(PropagationAnalyzer):
         self._preset = self._method.preset
         if self._preset and self._preset.deep_taylor:
             self._one_sided = _SIGNED
-        if innvestigate_compat and self._preset is None:
+        preset_attention = self._preset.attention if self._preset else ""
+        self.attention = attention or ("attnlrp" if preset_attention else "constant")
+        choose("attention", self.attention, ("constant", "attnlrp"))
+        if innvestigate_compat and (self._preset is None or preset_attention):
+            got = repr(self.name) if preset_attention else "your own composite"
             raise InputError(
-                "Expected innvestigate_compat for a method of iNNvestigate, got it for your own "
-                "composite: leave it out.",
+                "Expected innvestigate_compat for a method of iNNvestigate, got it for "
+                f"{got}: leave it out.",
                 "innvestigate_compat",
             )
         known = self._preset.options if self._preset else {}
@@ -103,7 +107,6 @@ class LRPAnalyzer(PropagationAnalyzer):
         self.input_layer_rule = input_layer_rule
         self.low, self.high = low, high
         self.innvestigate_compat = read_boolean("innvestigate_compat", innvestigate_compat)
-        self.attention = attention
         rules = self._composite(composite)
         bounds = None if low is None else (low, high)
         super().__init__(model, rules, bounds=bounds, **options)

@@ -38,6 +38,8 @@ class Preset:
         options: Options of the rules that the user can set, with their defaults.
         deep_taylor: Whether it explains only the positive part of the logit.
         innvestigate: How iNNvestigate deviates from it: arguments of `innvestigate_composite`.
+        attention: The rule of the layers around attention, which then gets AttnLRP's rules; "" means
+            that these layers have no separate rules.
     """
 
     kernel: str
@@ -47,15 +49,19 @@ class Preset:
     options: Options = field(default_factory=dict)
     deep_taylor: bool = False
     innvestigate: Options = field(default_factory=dict)
+    attention: str = ""
 
     def chosen(self, given: Options) -> dict[str, Any]:
         """The rules and all options, as `rap_keras.composites.lrp.composite` takes them."""
         rules = {"kernel": self.kernel, "dense": self.dense, "first": self.first}
+        rules |= {"attention": self.attention}
         return {**rules, **self.fixed, **self.options, **given}
 
     @property
     def summary(self) -> str:
         """The rules in a few words."""
+        if self.attention:
+            return f"AttnLRP (Achtibat et al. 2024): {self.kernel}, {self.attention} in attention"
         parts = [
             self.kernel,
             f"{self.dense} for Dense" if self.dense else "",

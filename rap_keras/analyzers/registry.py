@@ -60,10 +60,11 @@ def _preset(
     signs: Signs = True,
     deep_taylor: bool = False,
     innvestigate: Options = _NONE,
+    attention: str = "",
     **fixed: Any,
 ) -> Method:
     """A preset of LRP, see `Preset`."""
-    preset = Preset(kernel, dense, first, fixed, options, deep_taylor, innvestigate)
+    preset = Preset(kernel, dense, first, fixed, options, deep_taylor, innvestigate, attention)
     names = " ".join([LRP, SHARED, *options])
     return Method(name, _LRP, preset.summary, names, signs, negative=AGAINST, preset=preset)
 
@@ -145,6 +146,8 @@ METHODS = [
     _preset("lrp.epsilon_plus", "alpha_beta", "epsilon", options={"epsilon": 1e-6}, alpha=1, beta=0),
     _preset("lrp.epsilon_gamma_box", "gamma", "epsilon", "box",
         options={"epsilon": 1e-6, "gamma": 0.25}),
+    _preset("lrp.attnlrp", "gamma", "dense_gamma", attention="epsilon",
+        options={"epsilon": 1e-6, "gamma": 0.25, "dense_gamma": 0.05}),
     _preset("deep_taylor", "alpha_beta", signs=False, **_Z_PLUS, deep_taylor=True),
     _preset("deep_taylor.bounded", "alpha_beta", first="box",
         signs=False, **_Z_PLUS, deep_taylor=True),

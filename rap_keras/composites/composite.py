@@ -5,6 +5,7 @@ from typing import Any
 
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network import layer_types as types
+from rap_keras.network.attention import projections
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.negation import Negative
 from rap_keras.rules import Rule, name_of, required_facts, routing
@@ -66,6 +67,8 @@ class Composite:
         dense: The rule of the other kernel layers of vectors, those of a classifier's head: their input
             has one axis after the batch, or others of size 1. None: the rule of their type.
         default: The rule of all types that are not in the table. None: such layers raise an error.
+        attention: The rule of the kernel layers that make queries, keys and values, and of those that
+            take what an attention returns. `first` and `last` take precedence over it.
 
     Example:
         >>> from rap_keras.composites.rap import RAP
@@ -84,12 +87,14 @@ class Composite:
         last: Rule | None = None,
         default: Rule | None = None,
         dense: Rule | None = None,
+        attention: Rule | None = None,
     ) -> None:
         self.rules = dict(rules)
         self.first = first
         self.last = last
         self.dense = dense
         self.default = default
+        self.attention = attention
         # The rule of a limit by a constant, as in activations; None if the default applies to all.
         self.limits: Rule | None = None if default else routing.share_sum
 
@@ -105,6 +110,7 @@ class Composite:
         """
         first = self._first_layers(graph) if self.first else set()
         last = graph.last_linear() if self.last else set()
+        attention = projections(graph) if self.attention else set()
         rows: list[tuple[Node, Rule | None]] = []
         for node in graph.nodes:
             rule = self._rule(graph, node)
@@ -114,6 +120,8 @@ class Composite:
                 rule = self.first
             elif self.dense and graph.maps_vectors(node):
                 rule = self.dense
+            elif node.name in attention:
+                rule = self.attention
             elif graph.only_masks(node):
                 rule = routing.nothing
             rows.append((node, rule))

@@ -68,6 +68,11 @@ def _gamma(gamma: float) -> Rule:
     return functools.partial(lrp.gamma, gamma=read_number("gamma", gamma, 0), signed=True)
 
 
+def _dense_gamma(dense_gamma: float) -> Rule:
+    gamma = read_number("dense_gamma", dense_gamma, 0)
+    return functools.partial(lrp.gamma, gamma=gamma, signed=True)
+
+
 @dataclass(frozen=True)
 class Choice:
     """A rule of kernel layers that presets choose, and the rules of other layers that follow from it.
@@ -94,6 +99,7 @@ CHOICES = {
     "epsilon": Choice(_epsilon, "signed", lrp.ratio),
     "alpha_beta": Choice(_alpha_beta),
     "gamma": Choice(_gamma),
+    "dense_gamma": Choice(_dense_gamma),
     "z_plus": Choice(lambda: lrp.z_plus),
     "w_square": Choice(lambda: lrp.w_square, averaging=lrp.ratio),
     "flat": Choice(lambda: lrp.flat, averaging=lrp.ratio),
@@ -101,13 +107,18 @@ CHOICES = {
 }
 
 
-def composite(kernel: str, dense: str = "", first: str = "", **options: Any) -> Composite:
+def composite(
+    kernel: str, dense: str = "", first: str = "", attention: str = "", **options: Any
+) -> Composite:
     """The composite of a preset.
 
     Args:
         kernel: The rule of convolutions and of normalizations that are not folded, a key of `CHOICES`.
         dense: The rule of Dense layers; "" means `kernel`.
         first: The rule of the first linear layer; "" means the rule of its type.
+        attention: As in AttnLRP: the rule of the layers around attention, of the values of constant
+            attention, of sums and of averages. Normalizations by the sample's own statistics then pass
+            relevance on. "" means that attention has no separate rules.
         **options: Options of the rules.
 
     Returns:
@@ -116,16 +127,18 @@ def composite(kernel: str, dense: str = "", first: str = "", **options: Any) -> 
     Raises:
         InputError: An option is invalid.
     """
-    chosen = CHOICES[kernel]
-    rule = chosen.made(options)
+    chosen, rule = CHOICES[attention or kernel], CHOICES[kernel].made(options)
+    inside = chosen.made(options)
     rules = (
         ROUTING
         | additions(chosen.add)
-        | products(rule)
+        | products(inside)
         | table(
             (types.AVERAGING, chosen.averaging),
-            (types.KERNEL | types.BATCH_NORMALIZATION | types.NORMALIZATION, rule),
+            (types.KERNEL | types.BATCH_NORMALIZATION, rule),
+            (types.NORMALIZATION, routing.pass_on if attention else rule),
             (DENSE, CHOICES[dense or kernel].made(options)),
         )
     )
-    return Composite(rules, first=CHOICES[first].made(options) if first else None)
+    first_rule = CHOICES[first].made(options) if first else None
+    return Composite(rules, first=first_rule, attention=inside if attention else None)

@@ -45,6 +45,10 @@ ROUTING = table(
 )
 
 # AttnLRP (Achtibat et al. 2024) for the parts of attention.
-ATTN_LRP = table((types.CONTRACTION, contraction.bilinear), ({"Softmax"}, contraction.softmax))
+ATTN_LRP = table(
+    (types.CONTRACTION, contraction.bilinear),
+    ({"Softmax"}, contraction.softmax),
+    ({"Activation"}, contraction.activation),
+)
 
 ADD_SHARES = ("absolute", "positive", "signed", "gamma")

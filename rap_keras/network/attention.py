@@ -10,6 +10,7 @@ from rap_keras.network.layer_types import (
     CONCATENATION,
     CONTRACTION,
     ELEMENTWISE,
+    KERNEL,
     ROUTING,
     activation_name,
     is_a,
@@ -90,6 +91,48 @@ def find_attention(graph: Graph) -> Attention:
         "Expected attention to patches of an image, a map that is flattened to tokens, got a model "
         f"without known patches: {_OTHERS}."
     )
+
+
+def projections(graph: Graph) -> set[str]:
+    """Names of the kernel layers around products of two tensors, as attention has them.
+
+    These are the layers whose outputs are used only in such products (queries, keys and values), and
+    those that take the result of one. Other kernel layers may not lie between them.
+    """
+    products = {
+        node.name
+        for node in graph.nodes
+        if is_a(node.layer, CONTRACTION) and len(set(node.inputs) - graph.constants) > 1
+    }
+    return _leading_to(graph, products) | _taking(graph, products)
+
+
+def _leading_to(graph: Graph, products: set[str]) -> set[str]:
+    """The kernel layers from which every path first meets a product."""
+    found, leading = set(), {}
+    for node in reversed(graph.nodes):
+        leads = all(
+            leading.get(user.name, False)
+            for slot in node.outputs
+            for user in graph.consumers.get(slot, [])
+        ) and not set(node.outputs).issubset({graph.output})
+        if is_a(node.layer, KERNEL):
+            found |= {node.name} if leads else set()
+            leads = False
+        leading[node.name] = leads or node.name in products
+    return found
+
+
+def _taking(graph: Graph, products: set[str]) -> set[str]:
+    """The kernel layers that take what a product returns, perhaps moved."""
+    found, given = set(), set()
+    for node in graph.nodes:
+        from_product = bool(node.inputs) and given.issuperset(node.inputs)
+        if is_a(node.layer, KERNEL):
+            found |= {node.name} if from_product else set()
+        elif node.name in products or (from_product and is_a(node.layer, ROUTING | ELEMENTWISE)):
+            given.update(node.outputs)
+    return found
 
 
 def _attending(graph: Graph) -> Iterator[Node]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rap_keras import tensors as ops
+from rap_keras.network.layer_types import activation_name
 from rap_keras.network.linear import Stage, pullback
 from rap_keras.rules import Rule, Samples, Shares, TensorMap, Tensors, layer_rule
 
@@ -96,11 +97,30 @@ def softmax(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) 
         >>> keras.ops.convert_to_numpy(share)
         array([[ 0.5, -0.5]], dtype=float32)
     """
-    axis = layer.axis if isinstance(layer.axis, int) else list(layer.axis)
+    axis = getattr(layer, "axis", -1)
+    axis = axis if isinstance(axis, int) else list(axis)
     relevance = relevances[0]
     total = ops.sum(relevance, axis, keepdims=True)
     # Elements that are masked out have x = -infinity and s = 0.
     return [ops.multiply_no_nan(inputs[0], relevance - outputs[0] * total)]
+
+
+@layer_rule
+def activation(layer: Any, inputs: Tensors, outputs: Tensors, relevances: Tensors) -> Shares:
+    """`softmax` for `Activation("softmax")`; other activations pass relevance on.
+
+    Example:
+        >>> import keras
+        >>> from rap_keras.rules import contraction
+        >>> layer, x = keras.layers.Activation("softmax"), keras.ops.array([[1.0, 1.0]])
+        >>> relevance = keras.ops.array([[1.0, 0.0]])
+        >>> (share,) = contraction.activation(layer, [x], [layer(x)], [relevance])
+        >>> keras.ops.convert_to_numpy(share)
+        array([[ 0.5, -0.5]], dtype=float32)
+    """
+    if activation_name(layer) == "softmax":
+        return softmax(layer, inputs, outputs, relevances)
+    return list(relevances)
 
 
 def _stage(recompute: TensorMap, inputs: Tensors, place: int) -> Stage:

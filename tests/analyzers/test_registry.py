@@ -33,6 +33,7 @@ OPTIONS = {
     "lrp.sequential_preset_b_flat": ["epsilon"],
     "lrp.epsilon_plus": ["epsilon"],
     "lrp.epsilon_gamma_box": ["epsilon", "gamma"],
+    "lrp.attnlrp": ["epsilon", "gamma", "dense_gamma"],
 }
 SHARED = ["neuron_selection_mode", "batch_size", "check_finite", "jit_compile"]
 
