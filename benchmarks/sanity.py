@@ -26,8 +26,11 @@ from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
 from rap_keras.models.randomisation import STAGES as CASES
 from rap_keras.models.randomisation import randomised
 
-# lrp needs a table, rollout needs attention, expected gradients need a background.
-NO_METHODS = ("input", "lrp", "attention.rollout", "expected_gradients")
+# lrp needs a table, some methods need attention, expected gradients need a background.
+NO_METHODS = (
+    *("input", "lrp", "expected_gradients"),
+    *("attention.rollout", "generic_attention", "transformer_attribution", "legrad"),
+)
 OPTIONS = {
     "lrp.alpha_beta": {"alpha": 1.5},
     "deep_taylor.bounded": {"low": -1.0, "high": 1.0},

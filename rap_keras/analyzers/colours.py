@@ -12,6 +12,9 @@ RED = {
 # The colours of methods whose blue has no meaning or is absent.
 COLOURS = {
     "attention.rollout": "Red is where the network looks, whatever the class. There is no blue.",
+    "generic_attention": "Red is where attention supports the class. There is no blue.",
+    "transformer_attribution": "Red is where attention supports the class. There is no blue.",
+    "legrad": "Red is where more attention would raise the score. There is no blue.",
     "score_cam": "Red is what the feature maps with the largest scores show. There is no blue.",
     "rise": "Red is the mean score of the masks that show a pixel. Blue is possible only with "
     '`score="logit"`.',

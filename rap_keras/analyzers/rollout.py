@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
+from rap_keras.analyzers.attention import image_of, seen_by_output, values_of, weights_of
 from rap_keras.analyzers.base import Analyzer
-from rap_keras.analyzers.coarse import read_image_shape, spread
+from rap_keras.analyzers.coarse import read_image_shape
 from rap_keras.inputs.target import Target
 from rap_keras.network.attention import find_attention
 from rap_keras.propagate import forward, relevance_dtype
@@ -47,26 +48,9 @@ class AttentionRolloutAnalyzer(Analyzer):
     ) -> tuple[list[ops.Tensor], ops.Tensor]:
         (x,), found = inputs, self._attention
         logits, records = forward(self._graph, inputs)
-        values = {
-            slot: value
-            for record in records
-            for slot, value in zip(record.node.outputs, record.outputs, strict=True)
-        }
-        dtype = relevance_dtype(x.dtype)
-        batch, tokens = ops.shape(x)[0], found.tokens
-        weights = []
-        for name, slot in found.weights.items():
-            found.check(name, values[slot].shape)
-            weight = ops.cast(values[slot], dtype)
-            weights.append(ops.reshape(weight, [batch, -1, tokens, tokens]))
-        rolled = _rollout(weights)
-        place = found.class_token
-        seen = ops.mean(rolled, 1) if place is None else rolled[:, place]
-        rows, columns = found.grid
-        patches = seen[:, found.first : found.first + rows * columns]
-        image = spread(ops.reshape(patches, [batch, rows, columns]), x, dtype)
+        rolled = _rollout(weights_of(found, values_of(records), x))
         logits = ops.cast(logits, relevance_dtype(logits.dtype))
-        return [image], logits
+        return [image_of(found, seen_by_output(found, rolled), x)], logits
 
 
 def _rollout(weights: Sequence[ops.Tensor]) -> ops.Tensor:

@@ -7,6 +7,7 @@ from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import (
+    ADDITION,
     CONCATENATION,
     CONTRACTION,
     ELEMENTWISE,
@@ -93,6 +94,40 @@ def find_attention(graph: Graph) -> Attention:
     )
 
 
+def block_ends(graph: Graph, attention: Attention, name: str) -> list[int]:
+    """For each attention, the slot of the tokens after its block.
+
+    It is the last sum after the attention, and ahead of the next one, that lies on every path from the
+    inputs to the output: the residual stream.
+
+    Args:
+        graph: The graph.
+        attention: Its attention.
+        name: The method that needs them, for errors.
+
+    Raises:
+        InputError: There is no such sum after an attention.
+    """
+    at = [graph.nodes.index(graph.producers[slot]) for slot in attention.weights.values()]
+    ends = []
+    for start, stop in zip(at, [*at[1:], len(graph.nodes)], strict=True):
+        sums = [
+            node.outputs[0]
+            for node in graph.nodes[start:stop]
+            if is_a(node.layer, ADDITION)
+            and len(set(node.inputs) - graph.constants) > 1
+            and graph.passed_by_all.issuperset(node.outputs)
+            and graph.shapes[node.outputs[0]][1:2] == (attention.tokens,)
+        ]
+        if not sums:
+            raise InputError(
+                f"Expected blocks that end in a sum with a skip connection, which all paths pass, for "
+                f"{name!r}, got none after {graph.nodes[start].name!r}: {_OTHERS}."
+            )
+        ends.append(sums[-1])
+    return ends
+
+
 def projections(graph: Graph) -> set[str]:
     """Names of the kernel layers around products of two tensors, as attention has them.
 
@@ -109,7 +144,8 @@ def projections(graph: Graph) -> set[str]:
 
 def _leading_to(graph: Graph, products: set[str]) -> set[str]:
     """The kernel layers from which every path first meets a product."""
-    found, leading = set(), {}
+    found: set[str] = set()
+    leading: dict[str, bool] = {}
     for node in reversed(graph.nodes):
         leads = all(
             leading.get(user.name, False)
@@ -125,7 +161,8 @@ def _leading_to(graph: Graph, products: set[str]) -> set[str]:
 
 def _taking(graph: Graph, products: set[str]) -> set[str]:
     """The kernel layers that take what a product returns, perhaps moved."""
-    found, given = set(), set()
+    found: set[str] = set()
+    given: set[int] = set()
     for node in graph.nodes:
         from_product = bool(node.inputs) and given.issuperset(node.inputs)
         if is_a(node.layer, KERNEL):

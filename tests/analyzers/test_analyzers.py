@@ -95,6 +95,9 @@ def test_all_methods_are_listed_and_give_finite_maps(build, images):
         "pattern.net",
         "pattern.attribution",
         "attention.rollout",
+        "generic_attention",
+        "transformer_attribution",
+        "legrad",
         "expected_gradients",
     }  # have separate tests
     assert set(rap_keras.analyzer_names()) - others == set(METHODS)

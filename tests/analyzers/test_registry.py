@@ -22,7 +22,7 @@ POSITIVE = {
     *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus"),
     *("lrp.w_square", "lrp.flat", "deep_taylor", "deep_taylor.bounded"),
     *("attention.rollout", "grad_cam", "grad_cam_plus_plus", "layer_cam", "rise"),
-    "score_cam",
+    *("score_cam", "generic_attention", "transformer_attribution", "legrad"),
 }
 OPTIONS = {
     "lrp.epsilon": ["epsilon", "bias"],
@@ -100,6 +100,7 @@ def test_the_records_agree_with_the_methods(method):
         ("grad_cam", {"relu": False}, True),
         ("grad_cam", {"contrast": "softmax"}, False),
         ("hires_cam", {"relu": True}, False),
+        ("legrad", {"contrast": "softmax"}, False),
         ("rise", {"score": "logit"}, True),
         ("rise", {"score": "sigmoid"}, False),
         ("lrp.alpha_beta", {"alpha": 1}, False),

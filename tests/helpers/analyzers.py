@@ -28,7 +28,7 @@ OPTIONS = {
     "smoothgrad": {"augment_by_n": 3},
 }
 # These need attention, which the model does not have.
-NOT_HERE = {"attention.rollout"}
+NOT_HERE = {"attention.rollout", "generic_attention", "transformer_attribution", "legrad"}
 METHODS = [m.name for m in registry.METHODS if m.name not in NOT_HERE]
 NO_REGION = "a class of each sample"
 
