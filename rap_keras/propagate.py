@@ -13,6 +13,7 @@ from rap_keras.network import linear
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import MAX_POOLING, PADDING, ROUTING, is_a
 from rap_keras.network.linear import Stage
+from rap_keras.network.positions import added_position
 from rap_keras.rules import Rule, name_of, required_facts, with_facts
 
 Back = Callable[[Sequence[ops.Tensor]], list[ops.Tensor]]
@@ -329,6 +330,7 @@ def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any
         "left_out": lambda: graph.ends_before_activation(node),
         "gates": lambda: graph.gates(node),
         "statistics": lambda: graph.statistics(node),
+        "position": lambda: added_position(graph, node, record.inputs, record.recompute),
         "drops": lambda: graph.drops(node),
         "padded": lambda: record.padded,
         "samples": lambda: graph.samples(node),

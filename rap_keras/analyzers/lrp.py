@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.analyzers.positions import PositionAnalyzer
 from rap_keras.analyzers.registry import read_method
 from rap_keras.composites import lrp
 from rap_keras.composites.composite import Composite, table
@@ -27,7 +27,7 @@ _SIGNED = 'use a method of both signs, such as "lrp.epsilon",'
 BATCH_NORM = ("fold", "rule", "identity", "innvestigate")
 
 
-class LRPAnalyzer(PropagationAnalyzer):
+class LRPAnalyzer(PositionAnalyzer):
     """LRP or deep Taylor decomposition, with a composite: a table of rules.
 
     Args:
@@ -51,8 +51,9 @@ class LRPAnalyzer(PropagationAnalyzer):
             all relevance. "attnlrp": products of tensors and the softmax follow the rules of AttnLRP
             (Achtibat et al. 2024), so queries and keys get relevance too. None: "attnlrp" for
             "lrp.attnlrp", "constant" for the others.
-        **options: epsilon, bias, alpha, beta, gamma and dense_gamma, if the method has them; contrast,
-            see `PropagationAnalyzer`; and options of `Analyzer`.
+        **options: epsilon, bias, alpha, beta, gamma and dense_gamma, if the method has them;
+            positions, see `PositionAnalyzer`; contrast, see `PropagationAnalyzer`; and options of
+            `Analyzer`.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.

@@ -23,7 +23,7 @@ SLOPE = "where a larger value would lower the score"
 
 # Options that several analyzers share.
 SHARED = "neuron_selection_mode output batch_size check_finite jit_compile reference_output"
-LRP = "batch_norm add input_layer_rule low high innvestigate_compat attention contrast"
+LRP = "batch_norm add input_layer_rule low high innvestigate_compat attention positions contrast"
 
 
 @dataclass(frozen=True)

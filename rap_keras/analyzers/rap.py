@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from rap_keras.analyzers.propagation import PropagationAnalyzer
+from rap_keras.analyzers.positions import PositionAnalyzer
 from rap_keras.composites.rap import RAPOptions
 
 
-class RAPAnalyzer(PropagationAnalyzer):
+class RAPAnalyzer(PositionAnalyzer):
     """Relative Attributing Propagation (Nam et al., AAAI 2020, arXiv 1904.00605).
 
     Every element of the input gets a signed relevance, and these sum to the logit of the explained
@@ -24,8 +24,9 @@ class RAPAnalyzer(PropagationAnalyzer):
         method: "rap" or "rap.epsilon".
         bounds: (low, high), the bounds of the input for eq. 10: numbers, or arrays that broadcast to a
             sample. None: the minimum and maximum of each image.
-        **options: variant, add, input_rule, dense and head, see `rap_keras.composites.rap.RAPOptions`;
-            contrast, see `PropagationAnalyzer`; and options of `Analyzer`.
+        **options: variant, add, input_rule, dense, head and local, see
+            `rap_keras.composites.rap.RAPOptions`; positions, see `PositionAnalyzer`; contrast, see
+            `PropagationAnalyzer`; and options of `Analyzer`.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.

@@ -77,9 +77,9 @@ _SEQUENTIAL: Options = {"options": {"epsilon": 0.1}, "innvestigate": {"positive_
 # fmt: off
 METHODS = [
     _back("rap", ".rap:RAPAnalyzer", "Relative Attributing Propagation (Nam et al. 2020)",
-        "variant add input_rule dense head local", LESS),
+        "variant add input_rule dense head local positions", LESS),
     _back("rap.epsilon", ".rap:RAPAnalyzer", "RAP with LRP-epsilon in the dense layers of the head",
-        "variant add input_rule dense head local", LESS_OR_AGAINST),
+        "variant add input_rule dense head local positions", LESS_OR_AGAINST),
     _back("gradient", ".gradient:GradientAnalyzer", "Gradient of the logit (Simonyan et al. 2014)",
         "postprocess", SLOPE, signs=_not_postprocessed),
     _back("input_t_gradient", ".gradient:InputTimesGradientAnalyzer",

@@ -118,12 +118,12 @@ class Composite:
                 rule = self.last
             elif node.name in first and self.first and _can_work(self.first, graph, node):
                 rule = self.first
+            elif graph.only_masks(node):
+                rule = routing.nothing
             elif self.dense and graph.maps_vectors(node):
                 rule = self.dense
             elif node.name in attention:
                 rule = self.attention
-            elif graph.only_masks(node):
-                rule = routing.nothing
             rows.append((node, rule))
         table = RuleTable(rows)
         if any(rule is None for _, rule in rows):

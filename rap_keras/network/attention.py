@@ -78,13 +78,13 @@ def find_attention(graph: Graph) -> Attention:
     weights = {node.name: node.outputs[0] for node in nodes}
     before = graph.nodes[: graph.nodes.index(nodes[0])]
     for node in before:
-        placed = _placed(graph, before, node)
-        if placed is None:
+        patches = placed(graph, before, node)
+        if patches is None:
             continue
         _, rows, columns, _ = graph.shapes[node.inputs[0]]
         assert rows is not None
         assert columns is not None
-        found = Attention(weights, placed[1], (rows, columns), placed[0])
+        found = Attention(weights, patches[1], (rows, columns), patches[0])
         for name, slot in weights.items():
             found.check(name, graph.shapes[slot])
         return found
@@ -193,7 +193,7 @@ def _weighs(graph: Graph, slot: int) -> bool:
     return False
 
 
-def _placed(graph: Graph, before: Sequence[Node], flat: Node) -> tuple[int, int] | None:
+def placed(graph: Graph, before: Sequence[Node], flat: Node) -> tuple[int, int] | None:
     """The position of the tokens that a node makes from a map, and their number with those joined.
 
     None if the node does not make tokens from a map.

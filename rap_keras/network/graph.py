@@ -4,8 +4,8 @@ A *node* is one call of a layer or operation: a shared layer has several. A *slo
 tensor. Nothing is computed here; the backends compute the tensors.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,8 @@ class Graph:
         booleans: Slots of boolean tensors.
         fused: Slot whose layer's own activation is left out: the softmax of a fused head.
         head: The head that is left out: "softmax" or "sigmoid".
+        positions: The names of sums whose constant, a position embedding, takes a share of relevance,
+            and the first and the number of the positions that do.
         read: Variables whose values are constants in the graph; all others are read when it runs.
     """
 
@@ -49,6 +51,7 @@ class Graph:
     booleans: frozenset[int] = frozenset()
     fused: int | None = None
     head: str | None = None
+    positions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     read: tuple[Any, ...] = ()
 
     @property

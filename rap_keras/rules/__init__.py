@@ -33,6 +33,7 @@ a function of `recompute`. The facts are:
                   (means, ...) of another input
     samples       the batch axes of the inputs and of the outputs
     padded        where the input of a max-pooling is padding, right before it; None if nothing is
+    position      the position embedding that a sum adds and that takes a share; None elsewhere
     drops         whether relevance may arrive at constants: padding, or a constant that is joined
     weights       for each input, whether it is bounded, as attention weights are
 

@@ -168,6 +168,7 @@ def share_sum(
     relevances: Tensors,
     *,
     statistics: Sequence[bool] = (),
+    position: ops.Tensor | None = None,
     by: str = "absolute",
     gamma: float = 1.0,
 ) -> Shares:
@@ -181,6 +182,7 @@ def share_sum(
         relevances: Relevance of the sum.
         statistics: For each summand, whether it is computed from statistics of another, or from
             constants.
+        position: A constant summand that takes a share, which is not returned: a position embedding.
         by: "absolute": in proportion to |x_k|. "positive": in proportion to max(x_k, 0), or to |x_k| if
             none is positive. "signed": x_k R / sum x, the rule of the released code. "gamma": in
             proportion to x_k + gamma max(x_k, 0) if the sum is not negative, and to
@@ -200,28 +202,31 @@ def share_sum(
         >>> [keras.ops.convert_to_numpy(share).item() for share in shares]
         [1.0, 3.0]
     """
-    if len(inputs) == 1:
+    if len(inputs) == 1 and position is None:
         return [reduced(relevances[0], inputs[0])]
     if any(statistics):
         values = [k for k, statistic in enumerate(statistics) if not statistic]
         kept = [inputs[k] for k in values]
-        shared = share_sum(layer, kept, [], relevances, by=by, gamma=gamma)
+        options = {"position": position, "by": by, "gamma": gamma}
+        shared = share_sum(layer, kept, [], relevances, **options)
         return [shared[values.index(k)] if k in values else None for k in range(len(inputs))]
     relevance, shape = relevances[0], ops.shape(relevances[0])
     wide = aligned(layer, inputs)
     parts = [x if x.shape == relevance.shape else ops.broadcast_to(x, shape) for x in wide]
     if is_a(layer, {"Subtract"}):
         parts[1] = -parts[1]
+    if position is not None:
+        parts.append(ops.broadcast_to(position, shape))
     if by == "signed":
         s = divide(relevance, ops.add_n(parts))
-        return narrowed([x * s for x in parts], wide, inputs)
+        return narrowed([x * s for x in parts[: len(inputs)]], wide, inputs)
     if by == "gamma":
         sign = ops.where(ops.add_n(parts) >= 0, ops.ones_like(relevance), -ops.ones_like(relevance))
         # Times the sign, so that their sum is positive.
         sizes = [sign * x for x in parts]
         sizes = [x + gamma * ops.relu(x) + tiny(x.dtype) for x in sizes]
         s = relevance / ops.add_n(sizes)
-        return narrowed([size * s for size in sizes], wide, inputs)
+        return narrowed([size * s for size in sizes[: len(inputs)]], wide, inputs)
     sizes = [ops.abs(x) for x in parts]
     if by == "positive":
         none = ops.cast(functools.reduce(ops.maximum, parts) <= 0, relevance.dtype)
@@ -229,7 +234,7 @@ def share_sum(
         sizes = [none * size + ops.relu(x) for size, x in zip(sizes, parts, strict=True)]
     sizes = [size + tiny(size.dtype) for size in sizes]  # equal shares where all are 0
     s = relevance / ops.add_n(sizes)
-    return narrowed([size * s for size in sizes], wide, inputs)
+    return narrowed([size * s for size in sizes[: len(inputs)]], wide, inputs)
 
 
 @layer_rule
