@@ -8,6 +8,7 @@ from helpers.compare import assert_same
 from PIL import Image
 
 import rap_keras
+from rap_keras.benchmark.rows import read_row
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
 
@@ -68,6 +69,53 @@ def test_a_preset_has_its_size_and_preprocessing(classifier, preset, images):
     assert_same(np.array(loaded.model(x)), np.array(classifier(x)))
     logits = loaded.logits(x)
     assert_same(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), np.array(classifier(x)))
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """A small ViT as a preset, with random weights."""
+    import keras_hub
+
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(16, 16, 3),
+        patch_size=(8, 8),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        mlp_dim=12,
+    )
+    converter = keras_hub.layers.ViTImageConverter(image_size=(16, 16), scale=1 / 255)
+    preprocessor = keras_hub.models.ViTImageClassifierPreprocessor(converter)
+    model = keras_hub.models.ViTImageClassifier(backbone, 3, preprocessor)
+    generator = np.random.default_rng(2)
+    for weight in model.weights:
+        if "float" in str(weight.dtype):
+            weight.assign(generator.normal(0.05, 0.3, weight.shape))
+    folder = tmp_path_factory.mktemp("presets") / "vit"
+    model.save_to_preset(str(folder))
+    return load_model(f"hub:{folder}")
+
+
+@needs_hub
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("attention.rollout", "generic_attention", "transformer_attribution", "legrad"),
+        *("lrp.attnlrp", "rap:positions=share", "lrp.epsilon:positions=alone"),
+    ],
+)
+def test_methods_for_transformers_run_on_a_preset(row, transformer, images):
+    method = read_row(row)
+    analyzer = rap_keras.create_analyzer(method.name, transformer.network, **method.options)
+    x = transformer.preprocess(images[:, :16, :16])
+    found = analyzer.explain(x, 1)
+    assert found.relevance.shape == x.shape
+    assert found.relevance.any()
+    if row.startswith("rap"):
+        np.testing.assert_allclose(found.relevance.sum((1, 2, 3)), found.logits[:, 1], rtol=1e-3)
+    else:
+        cells = found.relevance.sum(-1).reshape(2, 2, 8, 2, 8).sum((2, 4))
+        assert cells.std() > 1e-7  # the patches differ
 
 
 @needs_hub
