@@ -497,6 +497,19 @@ def test_share_scaled_sum(by):
 
 
 @every_share
+@pytest.mark.parametrize("statistics", [(), (False, True)], ids=["hidden", "a constant input"])
+def test_a_position_takes_a_share_that_is_not_returned(by, statistics):
+    (x, p), r = summands(SHAPES["two"], False), relevance((3, 4))
+    inputs = [tensor(x), tensor(p)] if statistics else [tensor(x)]
+    shares = routing.share_sum(
+        L.Add(**F64), inputs, [], [tensor(r)], statistics=statistics, position=tensor(p[0]), by=by
+    )
+    expected, _ = shared_sum([x, np.broadcast_to(p[0], x.shape)], r, by)
+    close(array(shares[0]), expected)
+    assert shares[1:] == [None] * len(statistics[1:])
+
+
+@every_share
 def test_one_summand_takes_all(by):
     x, r = signed((3, 4)), relevance((3, 4))
     (found,) = routing.share_sum(None, [tensor(x)], [], [tensor(r)], by=by)
