@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.coarse import read_image_shape, spread
+from rap_keras.analyzers.coarse import spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
 from rap_keras.inputs.target import Target
@@ -16,20 +16,24 @@ from rap_keras.propagate import relevance_dtype
 from rap_keras.propagation import Start, only_selected, started
 from rap_keras.rules import gradient
 from rap_keras.support.options import choose, read_boolean
+from rap_keras.support.warn import warn
 
-PLACES = (1, 2)  # the axes of height and width
 ALIGNMENTS = ("image", "receptive_field")
 
 
 class _CAMAnalyzer(PropagationAnalyzer):
     """A map of one layer, `(batch, rows, columns)`, resized to the image and divided among the channels.
 
+    Images may also be series, volumes or videos. Inputs that the layer does not look at get zeros.
+
     Args:
-        model: See `Analyzer`; with one input of images, channels last.
+        model: See `Analyzer`; with an input of images, channels last, of series `(steps, channels)`,
+            of volumes or videos `(planes, rows, columns, channels)`, or of embedded tokens.
         layer: The name of the layer whose feature maps are weighted, as `rules()` lists it. Its output
-            has the shape (rows, columns, channels). "layer:0" is the first call of a layer that is
-            called several times. None: the last layer that keeps the axes of the image, has more than
-            one position, and lies on every path from the image to the output.
+            has the axes of the input, such as (rows, columns, channels). "layer:0" is the first call of
+            a layer that is called several times. The name of a `TimeDistributed` layer or of a nested
+            model is that of its last feature maps. None: the last layer that keeps the axes of the
+            image, has more than one position, and lies on every path from the image to the output.
         relu: Cut the map at 0, so that it shows only evidence for the class.
         align: How the map is resized. "image": stretched over the image, as is usual.
             "receptive_field": each cell is put at the centre of its receptive field, which strides and
@@ -59,49 +63,70 @@ class _CAMAnalyzer(PropagationAnalyzer):
         choose("align", align, ALIGNMENTS)
         self.align = align
         super().__init__(model, Composite({}, default=gradient.gradient), **options)
-        read_image_shape(self._graph, self.name)
-        self._node = read_layer(self._graph, layer, self.name)
+        self._layer = read_layer(self._graph, layer, self.name)
         self.layer = layer
         if align != "image":
-            self._centres({})  # raises an error if the centres are unknown
+            for image in self._layer.images:  # raises an error if the centres are unknown
+                self._centres(image, {})
 
     def _use_graph(self) -> None:
         super()._use_graph()
-        if hasattr(self, "_node"):
-            self._node = next(n for n in self._graph.nodes if n.name == self._node.name)
+        if hasattr(self, "_layer"):
+            self._layer = self._layer.found_in(self._graph)
 
-    def _centres(self, values: Mapping[int, ops.Tensor]) -> Axes:
+    def explain(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> Any:
+        """Like `Analyzer.explain`. Warns about inputs that the layer does not look at."""
+        named = zip(self._graph.inputs, self._graph.input_names, strict=True)
+        left = [repr(name) for slot, name in named if slot not in self._layer.images]
+        if left:
+            warn(
+                f"{self.name!r} gives zeros to {', '.join(left)}, whose positions layer "
+                f"{self._layer.name!r} does not keep: methods that propagate relevance, such as "
+                '"rap", explain all inputs.',
+            )
+        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
+
+    def _centres(self, image: int, values: Mapping[int, ops.Tensor]) -> Axes:
         """The centres of receptive fields; `values` give the sizes that are not fixed in the model."""
 
-        def size_of(slot: int) -> tuple[Any, Any]:
-            size = self._graph.shapes[slot][1:3]
+        def size_of(slot: int) -> list[Any]:
+            size = self._graph.shapes[slot][1:-1]
             if None not in size or slot not in values:
-                return size[0] or 1, size[1] or 1
-            return tuple(ops.shape(values[slot])[k] for k in (1, 2))
+                return [n or 1 for n in size]
+            return [ops.shape(values[slot])[k] for k in range(1, 1 + len(size))]
 
-        return centres(self._graph, self._node.outputs[0], size_of)
+        return centres(self._graph, self._layer.slots[0], size_of, image)
 
     def _maps(
         self, inputs: list[ops.Tensor], target: Target
     ) -> tuple[list[ops.Tensor], ops.Tensor]:
         logits, records = self._propagation.forward(inputs)
-        (slot,) = self._node.outputs
         values = dict(zip(self._graph.inputs, inputs, strict=True)) | {
             made: value
             for record in records
             for made, value in zip(record.node.outputs, record.outputs, strict=True)
         }
-        placed = None if self.align == "image" else self._centres(values)
-        dtype = relevance_dtype(values[slot].dtype)
-        features = ops.cast(values[slot], dtype)
+        features = self._layer.values(values)
+        dtype = relevance_dtype(features.dtype)
+        features = ops.cast(features, dtype)
 
         start = started(logits, target, self._start(target))
         gradients, _ = self._propagation.backward(records, inputs, start)
-        gradient = gradients.get(slot)
-        gradient = ops.zeros_like(features) if gradient is None else ops.cast(gradient, dtype)
+        zeros = {slot: ops.zeros_like(values[slot]) for slot in self._layer.slots}
+        gradient = ops.cast(self._layer.values(zeros | dict(gradients)), dtype)
         summed = ops.sum(self._weights(features, gradient) * features, -1)
         kept = ops.relu(summed) if self.relu else summed
-        return [spread(kept, inputs[0], relevance_dtype(inputs[0].dtype), placed)], logits
+        maps = []
+        for slot, x in zip(self._graph.inputs, inputs, strict=True):
+            own = relevance_dtype(x.dtype)
+            if slot in self._layer.images:
+                placed = None if self.align == "image" else self._centres(slot, values)
+                maps.append(spread(kept, x, own, placed))
+            else:
+                maps.append(ops.zeros_like(x, dtype=own))
+        return maps, logits
 
     def _start(self, target: Target) -> Start:
         return only_selected
@@ -109,6 +134,11 @@ class _CAMAnalyzer(PropagationAnalyzer):
     def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
         """The weight of each map, or of each feature at each position."""
         raise NotImplementedError
+
+
+def _places(features: ops.Tensor) -> tuple[int, ...]:
+    """The axes of positions, such as height and width."""
+    return tuple(range(1, len(features.shape) - 1))
 
 
 class GradCAMAnalyzer(_CAMAnalyzer):
@@ -125,7 +155,7 @@ class GradCAMAnalyzer(_CAMAnalyzer):
     """
 
     def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
-        return ops.mean(gradient, PLACES, keepdims=True)
+        return ops.mean(gradient, _places(gradient), keepdims=True)
 
 
 class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
@@ -148,9 +178,9 @@ class GradCAMPlusPlusAnalyzer(_CAMAnalyzer):
     _signed = False
 
     def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
-        total = ops.sum(features, PLACES, keepdims=True)
+        total = ops.sum(features, _places(features), keepdims=True)
         alpha = ops.divide_no_nan(ops.ones_like(gradient), 2 + gradient * total)
-        return ops.sum(alpha * ops.relu(gradient), PLACES, keepdims=True)
+        return ops.sum(alpha * ops.relu(gradient), _places(features), keepdims=True)
 
 
 class HiResCAMAnalyzer(_CAMAnalyzer):

@@ -9,7 +9,7 @@ from rap_keras.network.receptive_fields import Axes, Axis
 
 
 def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
-    """The shape (height, width, channels) of the model's only input.
+    """The shape (height, width, channels) of the model's only input, for methods of images only.
 
     Raises:
         InputError: The model has several inputs, or its input is no image.
@@ -26,33 +26,41 @@ def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
 def spread(
     coarse: ops.Tensor, x: ops.Tensor, dtype: ops.DType, centres: Axes | None = None
 ) -> ops.Tensor:
-    """Resizes a map `(batch, rows, columns)` bilinearly to the images and divides it among the channels.
+    """Resizes a map `(batch, cells ...)` linearly to the input and divides it among the channels.
 
     Args:
         coarse: The map.
-        x: The images.
+        x: The input, `(batch, positions ..., channels)`, or without channels.
         dtype: The dtype of the result.
-        centres: The positions of the centres of rows and columns in the image. None: the map is
-            stretched over the image, corner to corner.
+        centres: The positions of the centres of cells in the input, along each axis. None: the map is
+            stretched over the input, corner to corner.
 
     Returns:
         The map in the shape of x.
     """
-    if centres is None:
-        image = ops.resize(coarse[..., None], ops.shape(x)[1:3])
-    else:
-        placed = _placed(
-            _placed(coarse, 1, ops.shape(x)[1], centres[0]), 2, ops.shape(x)[2], centres[1]
-        )
-        image = placed[..., None]
-    channels = ops.ones_like(x, dtype) / ops.cast(ops.shape(x)[3], dtype)
-    return ops.cast(image, dtype) * channels
+    places = resized(coarse, ops.shape(x)[1 : len(coarse.shape)], centres)
+    if len(x.shape) == len(coarse.shape):
+        return ops.cast(places, dtype)
+    channels = ops.ones_like(x, dtype) / ops.cast(ops.shape(x)[-1], dtype)
+    return ops.cast(places[..., None], dtype) * channels
+
+
+def resized(values: ops.Tensor, size: Any, centres: Axes | None = None) -> ops.Tensor:
+    """A map `(batch, cells ...)` at another size, linear between the centres of cells."""
+    if centres is None and len(values.shape) == 3:
+        return ops.resize(values[..., None], size)[..., 0]
+    for axis in range(1, len(values.shape)):
+        pixels = size[axis - 1]
+        step = pixels / ops.shape(values)[axis]  # float64 also for tensors
+        cells = Axis((step - 1) / 2, step) if centres is None else centres[axis - 1]
+        values = _placed(values, axis, pixels, cells)
+    return values
 
 
 def _placed(values: ops.Tensor, along: int, pixels: ops.Tensor, cells: Axis) -> ops.Tensor:
     """The value at each pixel of an axis: linear between the cells' centres, constant outside."""
     last = ops.shape(values)[along] - 1
-    shape = [-1 if axis == along else 1 for axis in range(3)]
+    shape = [-1 if axis == along else 1 for axis in range(len(values.shape))]
     with ops.wide():
         places = (ops.cast(ops.arange(pixels), "float64") - cells.first) / cells.step
         places = ops.clip(places, 0, ops.cast(last, "float64"))

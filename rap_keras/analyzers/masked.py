@@ -1,91 +1,20 @@
-"""Methods that run the model on images with parts replaced: forward passes only, no gradients."""
+"""Methods that run the model on inputs with windows or random parts replaced."""
 
 import copy
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from rap_keras.analyzers.base import Analyzer
-from rap_keras.analyzers.coarse import read_image_shape
-from rap_keras.analyzers.explanation import explained_sum
+from rap_keras.analyzers.masking import MaskedAnalyzer, explained_logits
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
-from rap_keras.inputs.target import Target
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
-
-
-class MaskedAnalyzer(Analyzer):
-    """Weights masks of an image by the model's output for the masked image.
-
-    Args:
-        model: See `Analyzer`; with one input of images, channels last.
-        value: What replaces hidden pixels, in the units of the model's input: a number, or one per
-            channel.
-        **options: Options of `Analyzer`; `batch_size` counts masked images.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is invalid.
-    """
-
-    def __init__(self, model: keras.Model, value: Any = 0, **options: Any) -> None:
-        super().__init__(model, **options)
-        self._channels = read_image_shape(self._graph, self.name)[2]
-        self.value = self._read_value(value)
-
-    def _read_value(self, value: Any) -> Any:
-        try:
-            array = np.asarray(value)
-            numbers = array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
-        except (TypeError, ValueError):
-            numbers = np.array(np.nan)
-        if numbers.shape not in ((), (self._channels,)) or not np.isfinite(numbers).all():
-            raise InputError(
-                f"Expected value to be a finite number, or one for each of the {self._channels} "
-                f"channels, got {shown(value)}.",
-                "value",
-            )
-        return numbers.tolist()
-
-    def _map(
-        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
-    ) -> np.ndarray:
-        """The map (height, width) of one image, float64; logits and neurons have a batch axis of 1."""
-        raise NotImplementedError
-
-    def _seen(
-        self, image: np.ndarray, masks: Iterator[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields masks (n, height, width), 0 hides and 1 shows, and the logits of the masked images."""
-        value = np.asarray(self.value)
-        for some in masks:
-            copies = np.empty((len(some), *image.shape), image.dtype)
-            for one, mask in zip(copies, some, strict=True):
-                kept = mask[..., None]
-                one[...] = image * kept + value * (1 - kept)
-            logits = self._network.logits([copies])
-            yield some, self._sign * (logits - self.reference_output)
-
-    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        (images,) = arrays
-        logits = self._logits_of(arrays)
-        explained = target.neurons(logits)
-        maps = np.zeros(images.shape, self._dtype(images.dtype))
-        for k, image in enumerate(images):
-            neurons = None if target.kind == "all" else explained[k : k + 1]
-            places = self._map(image, self._first + k, logits[k : k + 1], neurons)
-            maps[k] = places[..., None] / image.shape[-1]
-        return {"maps": [maps], "logits": logits, "neurons": explained}
-
-
-def explained_logits(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
-    """The explained logit of one image under each mask."""
-    every = None if neurons is None else np.repeat(neurons, len(logits), 0)
-    return explained_sum(logits, every)
 
 
 class OcclusionAnalyzer(MaskedAnalyzer):
@@ -93,17 +22,21 @@ class OcclusionAnalyzer(MaskedAnalyzer):
 
     A window slides over the image and is replaced by `value`. A pixel gets the mean drop of the logit
     over the windows that cover it, divided among the channels. At the bottom and right border, the last
-    window is moved to fit, so that all pixels are covered.
+    window is moved to fit, so that all pixels are covered. Series, volumes and videos have a window of
+    as many axes. Of rows of numbers and of tokens, one element at a time is replaced. Of several
+    inputs, one at a time is occluded, and the others stay as they are.
 
     Args:
-        model: See `Analyzer`; with one input of images, channels last.
-        window: Height and width of the window in pixels, one number or two. None: an eighth of the
-            image.
-        stride: Pixels from one window to the next, one number or two, at most the window. None: half
-            the window.
+        model: See `Analyzer`; channels last.
+        window: Height and width of the window in pixels, one number, or one for each axis. None: an
+            eighth of the image; 1 for rows and tokens. For several inputs one value for all, or a list
+            with one per input.
+        stride: Pixels from one window to the next, one number, or one for each axis, at most the
+            window. None: half the window. For several inputs as `window`.
         value: What replaces the window, in the units of the model's input: a number, or one per
-            channel.
-        **options: Options of `Analyzer`; `batch_size` counts masked images.
+            channel; for tokens, a token. For several inputs a number for all, or a list with one of
+            these per input.
+        **options: Options of `Analyzer`; `batch_size` counts masked samples.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.
@@ -113,6 +46,12 @@ class OcclusionAnalyzer(MaskedAnalyzer):
         >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(1).images)
         >>> rap_keras.create_analyzer("occlusion", model, window=16).analyze(x).shape
         (1, 64, 64, 3)
+        >>> row, image = keras.Input((5,)), keras.Input((8, 8, 1))
+        >>> both = keras.layers.Concatenate()([row, keras.layers.Flatten()(image)])
+        >>> two = keras.Model([row, image], keras.layers.Dense(2)(both))
+        >>> analyzer = rap_keras.create_analyzer("occlusion", two, window=[1, (4, 2)])
+        >>> [m.shape for m in analyzer.analyze([np.ones((1, 5)), np.ones((1, 8, 8, 1))])]
+        [(1, 5), (1, 8, 8, 1)]
     """
 
     def __init__(
@@ -123,24 +62,53 @@ class OcclusionAnalyzer(MaskedAnalyzer):
         value: Any = 0,
         **options: Any,
     ) -> None:
-        self.window = _read_pair("window", window)
-        self.stride = _read_pair("stride", stride)
         super().__init__(model, value, **options)
-        size = read_image_shape(self._graph, self.name)[:2]
-        if None not in size:
-            self._steps(size)
+        self.window, self._windows = self._read_sizes("window", window)
+        self.stride, self._strides = self._read_sizes("stride", stride)
+        for place in self._masked:
+            shape = self._shapes[place]
+            size = shape[:-1] if self._has_channels(place) else shape
+            if None not in size:
+                self._steps([n or 1 for n in size], place)
 
-    def _steps(self, size: Sequence[int]) -> tuple[list[int], list[list[int]]]:
-        """Height and width of the window, and where windows begin on each axis."""
-        window = self.window or [max(1, n // 8) for n in size]
-        stride = self.stride or [max(1, n // 2) for n in window]
+    def _masked_inputs(self) -> list[int]:
+        inputs = enumerate(self._graph.inputs)
+        return [k for k, slot in inputs if slot not in self._graph.booleans]
+
+    def _left_out(self) -> str:
+        return "which have only the values True and False"
+
+    def _read_sizes(self, option: str, given: Any) -> tuple[Any, list[list[int] | None]]:
+        """Reads a length along each axis of each input."""
+        each = []
+        for place, value in enumerate(self._of_inputs(option, given)):
+            axes = len(self._shapes[place]) - self._has_channels(place)
+            parts = list(value) if isinstance(value, list | tuple) else [value] * axes
+            if len(parts) != axes:
+                raise InputError(
+                    f"Expected {option} to be one number of pixels, or one for each of the {axes} axes "
+                    f"without channels, got {shown(value)}.",
+                    option,
+                )
+            masked = value is not None and place in self._masked
+            each.append([read_integer(option, n, 1) for n in parts] if masked else None)
+        return (None if given is None else each[0] if len(each) == 1 else each), each
+
+    def _steps(self, size: Sequence[int], place: int) -> tuple[list[int], list[list[int]]]:
+        """The lengths of the window of an input, and where windows begin on each axis."""
+        eighth = [max(1, n // 8) if self._has_channels(place) else 1 for n in size]
+        window = self._windows[place] or eighth
+        stride = self._strides[place] or [max(1, n // 2) for n in window]
         if any(w > n for w, n in zip(window, size, strict=True)) or any(
             s > w for s, w in zip(stride, window, strict=True)
         ):
+            several = (
+                f" of input {self._graph.input_names[place]!r}" if len(self._shapes) > 1 else ""
+            )
             raise InputError(
                 "Expected a window no larger than the image and a stride no larger than the window, so "
                 f"that windows cover every pixel, got window {window} and stride {stride} for an image "
-                f"of {size[0]} x {size[1]}.",
+                f"of {' x '.join(map(str, size))}{several}.",
                 ("window", "stride"),
             )
         starts = []
@@ -149,23 +117,28 @@ class OcclusionAnalyzer(MaskedAnalyzer):
             starts.append(along if along[-1] == n - w else [*along, n - w])
         return window, starts
 
-    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
-        (height, width), (rows, columns) = self._steps(size)
-        count = len(rows) * len(columns)
-        for chunk in as_batches(count, self.batch_size):
-            places = range(count)[chunk]
-            masks = np.ones((len(places), *size))
-            for mask, place in zip(masks, places, strict=True):
-                y, x = rows[place // len(columns)], columns[place % len(columns)]
-                mask[y : y + height, x : x + width] = 0
+    def _masks(self, size: Sequence[int], place: int) -> Iterator[np.ndarray]:
+        window, starts = self._steps(size, place)
+        corners = [*itertools.product(*starts)]
+        for chunk in as_batches(len(corners), self.batch_size):
+            some = corners[chunk]
+            masks = np.ones((len(some), *size))
+            for k, corner in enumerate(some):
+                hidden = tuple(slice(at, at + w) for at, w in zip(corner, window, strict=True))
+                masks[k, ...][hidden] = 0
             yield masks
 
     def _map(
-        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+        self,
+        sample: list[np.ndarray],
+        place: int,
+        position: int,
+        logits: np.ndarray,
+        neurons: np.ndarray | None,
     ) -> np.ndarray:
-        whole = explained_logits(logits, neurons)
-        drops, covered = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
-        for masks, seen in self._seen(image, self._masks(image.shape[:2], position)):
+        whole, size = explained_logits(logits, neurons), self._size(sample, place)
+        drops, covered = np.zeros(size), np.zeros(size)
+        for masks, seen in self._seen(sample, place, self._masks(size, place)):
             hidden = 1 - masks
             drops += np.tensordot(whole - explained_logits(seen, neurons), hidden, 1)
             covered += hidden.sum(0)
@@ -175,12 +148,13 @@ class OcclusionAnalyzer(MaskedAnalyzer):
 class RISEAnalyzer(MaskedAnalyzer):
     """RISE (Petsiuk et al., BMVC 2018, eq. 6): random masks, weighted by the score of the masked image.
 
-    A mask is a coarse grid of cells, each shown with probability p. It is resized bilinearly to the
-    image and shifted by up to a cell. A pixel gets the sum of the scores times the masks at this pixel,
-    divided by p and the number of masks, and divided among the channels.
+    A mask is a coarse grid of cells, each shown with probability p. It is resized linearly to the image
+    and shifted by up to a cell. A pixel gets the sum of the scores times the masks at this pixel,
+    divided by p and the number of masks, and divided among the channels. Of several inputs, one at a
+    time is masked, and the others stay as they are.
 
     Args:
-        model: See `Analyzer`; with one input of images, channels last.
+        model: See `Analyzer`; with inputs of images, series, volumes or videos, channels last.
         masks: Number of masks; the paper uses 4000 for VGG-16 and 8000 for ResNet-50.
         cells: Number of cells along each side of the grid.
         p: The probability that a cell is shown.
@@ -189,9 +163,9 @@ class RISEAnalyzer(MaskedAnalyzer):
             for classes that do not exclude each other. "logit": the logit. The last two are summed over
             a region.
         value: What replaces hidden pixels, in the units of the model's input: a number, or one per
-            channel.
+            channel. For several inputs a number for all, or a list with one of these per input.
         seed: Seed of the masks: sample i of a call gets the same masks each time. None: new masks.
-        **options: Options of `Analyzer`; `batch_size` counts masked images.
+        **options: Options of `Analyzer`; `batch_size` counts masked samples.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.
@@ -239,26 +213,35 @@ class RISEAnalyzer(MaskedAnalyzer):
                 'sigmoid: pass score="logit" if it is a regression.',
             )
 
-    def _masks(self, size: tuple[int, int], position: int) -> Iterator[np.ndarray]:
+    def _masks(self, size: Sequence[int], position: int) -> Iterator[np.ndarray]:
         generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
         cell = [-(-n // self.cells) for n in size]
-        rise = [_bilinear(self.cells, (self.cells + 1) * c) for c in cell]
+        rise = [_linear(self.cells, (self.cells + 1) * c) for c in cell]
         drawing = copy.deepcopy(generator)  # draws the grids; these come before all shifts
+        grid_of = [self.cells] * len(size)
         for _ in range(self.masks):
-            generator.random((self.cells, self.cells))
+            generator.random(grid_of)
         shifts = np.stack([generator.integers(0, c, self.masks) for c in cell], 1)
         for chunk in as_batches(self.masks, self.batch_size):
             masks = np.empty((len(shifts[chunk]), *size))
-            for mask, (y, x) in zip(masks, shifts[chunk], strict=True):
-                grid = drawing.random((self.cells, self.cells)) < self.p
-                mask[...] = rise[0][y : y + size[0]] @ grid @ rise[1][x : x + size[1]].T
+            for mask, shift in zip(masks, shifts[chunk], strict=True):
+                grid = (drawing.random(grid_of) < self.p).astype(np.float64)
+                for matrix, at, n in zip(rise, shift, size, strict=True):
+                    grid = np.tensordot(grid, matrix[at : at + n], (0, 1))  # the next axis is first
+                mask[...] = grid
             yield masks
 
     def _map(
-        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+        self,
+        sample: list[np.ndarray],
+        place: int,
+        position: int,
+        logits: np.ndarray,
+        neurons: np.ndarray | None,
     ) -> np.ndarray:
-        total = np.zeros(image.shape[:2])
-        for masks, seen in self._seen(image, self._masks(image.shape[:2], position)):
+        size = self._size(sample, place)
+        total = np.zeros(size)
+        for masks, seen in self._seen(sample, place, self._masks(size, position)):
             total += np.tensordot(self._scores(seen, neurons), masks, 1)
         return total / (self.p * self.masks)
 
@@ -280,22 +263,8 @@ class RISEAnalyzer(MaskedAnalyzer):
         return explained_logits(each / each.sum(1, keepdims=True), neurons)
 
 
-def _read_pair(option: str, value: Any) -> list[int] | None:
-    """Reads a height and width in pixels."""
-    if value is None:
-        return None
-    pair = list(value) if isinstance(value, list | tuple) else [value, value]
-    if len(pair) != 2:
-        raise InputError(
-            f"Expected {option} to be one number of pixels or two, height and width, got "
-            f"{shown(value)}.",
-            option,
-        )
-    return [read_integer(option, n, 1) for n in pair]
-
-
 @functools.cache
-def _bilinear(cells: int, size: int) -> np.ndarray:
+def _linear(cells: int, size: int) -> np.ndarray:
     """The matrix (size, cells) that resizes a line of cells, interpolating between their centres."""
     places = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
     return np.maximum(1 - abs(places[:, None] - np.arange(cells)), 0)

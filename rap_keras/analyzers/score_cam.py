@@ -1,6 +1,6 @@
 """Score-CAM: feature maps, weighted by the model's output for the image that they show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -8,7 +8,9 @@ import numpy as np
 from scipy.special import softmax
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.masked import MaskedAnalyzer, explained_logits
+from rap_keras.analyzers.coarse import resized
+from rap_keras.analyzers.masking import MaskedAnalyzer, explained_logits
+from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target, all_neurons
 from rap_keras.network.feature_maps import read_layer
@@ -21,15 +23,16 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
     Each feature map of a layer, resized to the image and scaled to [0, 1], is a mask of the image. The
     weight of a map is the softmax, over the maps, of the logit of the masked image. The weighted sum,
     cut at 0, is resized to the image and divided among the channels. Each feature map takes one forward
-    pass.
+    pass. Inputs that the layer does not look at stay as they are and get zeros.
 
     Args:
-        model: See `Analyzer`; with one input of images, channels last.
-        layer: The name of the layer whose feature maps are weighted, as `rules()` lists it. None: the
-            layer that Grad-CAM takes.
+        model: See `Analyzer`; with an input of images, series, volumes or videos, channels last.
+        layer: The name of the layer whose feature maps are weighted, as for Grad-CAM. None: the layer
+            that Grad-CAM takes.
         value: What replaces the image where a mask is 0, in the units of the model's input: a number,
-            or one per channel.
-        **options: Options of `Analyzer`; `batch_size` counts masked images.
+            or one per channel. For several inputs a number for all, or a list with one of these per
+            input.
+        **options: Options of `Analyzer`; `batch_size` counts masked samples.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.
@@ -44,33 +47,54 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
     def __init__(
         self, model: keras.Model, layer: str | None = None, value: Any = 0, **options: Any
     ) -> None:
-        super().__init__(model, value, **options)
         self.layer = layer
+        super().__init__(model, value, **options)
         self._of_features = self._graph  # also for class 0, whose graph may negate the layer
-        (self._slot,) = read_layer(self._graph, layer, self.name).outputs
+
+    def _masked_inputs(self) -> list[int]:
+        self._layer = read_layer(self._graph, self.layer, self.name)
+        places = [self._graph.inputs.index(slot) for slot in self._layer.images]
+        if not all(self._has_channels(place) for place in places):
+            raise InputError(
+                f"Expected inputs that can be masked in part for {self.name!r}, got tokens: use "
+                '"grad_cam" or "occlusion".'
+            )
+        return places
+
+    def _left_out(self) -> str:
+        return f"whose positions layer {self._layer.name!r} does not keep"
 
     def _feature_maps(self, inputs: list[ops.Tensor], target: Target) -> ops.Tensor:
         _, records = forward(self._of_features, inputs)
         made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}
-        return ops.cast(made[self._slot], "float32")
+        return ops.cast(self._layer.values(made), "float32")
 
-    def _masks(self, features: np.ndarray, image: np.ndarray) -> Iterator[np.ndarray]:
+    def _masks(self, features: np.ndarray, size: Sequence[int]) -> Iterator[np.ndarray]:
         for chunk in as_batches(features.shape[-1], self.batch_size):
-            masks = _resized(features[..., chunk], image)
-            low, high = (f(masks, (1, 2), keepdims=True) for f in (np.min, np.max))
+            masks = _resized(features[..., chunk], size)
+            places = tuple(range(1, masks.ndim))
+            low, high = (f(masks, places, keepdims=True) for f in (np.min, np.max))
             spread = np.where(high > low, high - low, 1)  # a constant map shows nothing
             yield (masks - low) / spread
 
     def _map(
-        self, image: np.ndarray, position: int, logits: np.ndarray, neurons: np.ndarray | None
+        self,
+        sample: list[np.ndarray],
+        place: int,
+        position: int,
+        logits: np.ndarray,
+        neurons: np.ndarray | None,
     ) -> np.ndarray:
-        features = self._batches.run(self._feature_maps, [image[None]], all_neurons(1))
-        seen = self._seen(image, self._masks(features, image))
+        size = self._size(sample, place)
+        (features,) = self._batches.run(
+            self._feature_maps, [a[None] for a in sample], all_neurons(1)
+        )
+        seen = self._seen(sample, place, self._masks(features, size))
         weights = softmax(np.concatenate([explained_logits(one, neurons) for _, one in seen]))
-        return _resized(np.maximum(features @ weights, 0)[..., None], image)[0]
+        return _resized(np.maximum(features @ weights, 0)[..., None], size)[0]
 
 
-def _resized(maps: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Maps (1, rows, columns, n) at the size of the image, (n, height, width), float64."""
-    resized = ops.to_numpy(ops.resize(ops.constant(maps), image.shape[:2]))[0]
-    return np.moveaxis(resized, -1, 0).astype(np.float64)
+def _resized(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Maps (cells ..., n) at the size of the input, (n, positions ...), float64."""
+    whole = resized(ops.constant(np.moveaxis(maps, -1, 0)), size)
+    return ops.to_numpy(whole).astype(np.float64)

@@ -15,7 +15,7 @@ from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import is_a
 from rap_keras.network.operations import KernelOperation
 
-Size = tuple[Any, Any]  # height and width: integers, or tensors if the model takes any size
+Size = Sequence[Any]  # of each axis: integers, or tensors if the model takes any size
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Axis:
         return Axis(self.first + self.step * inner.first, self.step * inner.step)
 
 
-Axes = Sequence[Axis]  # of rows and of columns
-_SAME: Axes = (Axis(), Axis())
+Axes = Sequence[Axis]  # of the axes of positions, such as rows and columns
 _ELEMENT_BY_ELEMENT = (
     layer_types.ACTIVATION
     | layer_types.ELEMENTWISE
@@ -52,29 +51,34 @@ _ELEMENT_BY_ELEMENT = (
 )
 
 
-def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
-    """The centres of the receptive fields of a feature map's cells, for rows and for columns.
+def centres(
+    graph: Graph, slot: int, size_of: Callable[[int], Size], image: int | None = None
+) -> Axes:
+    """The centres of the receptive fields of a feature map's cells, along each axis of positions.
 
     They follow from the strides, kernel sizes, dilations and padding of the earlier layers. A layer
     that looks at the whole image, such as a gate, moves nothing. Where branches meet, the centre is the
     mean of theirs. A branch with unknown centres is ignored if another has known ones.
 
     Args:
-        graph: The graph of a model with one image input.
-        slot: The slot of the feature map, `(batch, rows, columns, channels)`.
-        size_of: Height and width of each slot of such a shape.
+        graph: The graph of a model.
+        slot: The slot of the feature map, such as `(batch, rows, columns, channels)`.
+        size_of: The sizes of the axes of positions of each slot of such a rank.
+        image: The slot of the input. None: the only input.
 
     Raises:
         InputError: An earlier layer places cells in an unknown way.
     """
-    known: dict[int, Axes] = dict.fromkeys(graph.inputs, _SAME)
+    image = graph.inputs[0] if image is None else image
+    rank = len(graph.shapes[image])
+    known: dict[int, Axes] = {image: _same(rank)}
     lost: dict[int, Node] = {}
     for node in graph.nodes:
         taken = [s for s in node.inputs if s not in graph.constants]
-        before = [(s, known[s]) for s in taken if s in known and graph.shapes[s][1:3] != (1, 1)]
+        before = [(s, known[s]) for s in taken if s in known and not _is_one_cell(graph.shapes[s])]
         cells = _cells(graph, node, before[0][0], size_of) if before else None
         for made in node.outputs:
-            if cells is not None and len(graph.shapes[made]) == 4:
+            if cells is not None and len(graph.shapes[made]) == rank:
                 known[made] = _mean_on([axes for _, axes in before], cells)
             elif before:
                 lost[made] = node
@@ -91,6 +95,15 @@ def centres(graph: Graph, slot: int, size_of: Callable[[int], Size]) -> Axes:
             "align",
         )
     return known[slot]
+
+
+def _same(rank: int) -> Axes:
+    """The positions of cells that stay where they are."""
+    return [Axis()] * (rank - 2)
+
+
+def _is_one_cell(shape: Sequence[int | None]) -> bool:
+    return set(shape[1:-1]) == {1}
 
 
 def _mean_on(several: Sequence[Axes], cells: Axes) -> Axes:
@@ -111,12 +124,13 @@ def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) 
     """The positions of a node's cells relative to those of its input slot; None if unknown."""
     layer, made = _operation(node), node.outputs[0]
     shape, result = graph.shapes[slot], graph.shapes[made]
-    if len(result) != 4 or getattr(layer, "data_format", None) == "channels_first":
+    rank = len(shape)
+    if len(result) != rank or getattr(layer, "data_format", None) == "channels_first":
         return None
     if is_a(layer, layer_types.CONCATENATION):
-        return _SAME if layer.axis in (-1, 3) else None
-    if is_a(layer, _ELEMENT_BY_ELEMENT) and shape[1:3] == result[1:3]:
-        return _SAME
+        return _same(rank) if layer.axis in (-1, rank - 1) else None
+    if is_a(layer, _ELEMENT_BY_ELEMENT) and shape[1:-1] == result[1:-1]:
+        return _same(rank)
     sizes = list(zip(size_of(slot), size_of(made), strict=True))
     for types, place in _PLACED:
         if is_a(layer, types):
@@ -130,37 +144,38 @@ def _windows(node: Node, sizes: Sequence[Size]) -> Axes:
     """The positions of convolutions and pooling."""
     return [
         Axis((reach - _padding(node, n, m, reach, stride) * 2) / 2, float(stride))
-        for (n, m), reach, stride in zip(sizes, *_settings(node), strict=True)
+        for (n, m), reach, stride in zip(sizes, *_settings(node, len(sizes)), strict=True)
     ]
 
 
 def _transposed(node: Node, sizes: Sequence[Size]) -> Axes:
     return [
         Axis((_padding(node, m, n, reach, stride) * 2 - reach) / (2 * stride), 1 / stride)
-        for (n, m), reach, stride in zip(sizes, *_settings(node), strict=True)
+        for (n, m), reach, stride in zip(sizes, *_settings(node, len(sizes)), strict=True)
     ]
 
 
 def _padding(node: Node, n: Any, m: Any, reach: int, stride: int) -> Any:
     """The padding that precedes n cells that become m."""
-    if _operation(node).padding != "same":
-        return 0
+    padding = _operation(node).padding
+    if padding != "same":
+        return reach if padding == "causal" else 0
     padded = (m - 1) * stride + reach + 1 - n
     if isinstance(padded, int):
         return max(padded, 0) // 2
     return ops.cast(ops.maximum(padded, 0) // 2, "float64")
 
 
-def _settings(node: Node) -> tuple[list[int], list[int]]:
+def _settings(node: Node, axes: int) -> tuple[list[int], list[int]]:
     """The reach of the kernel of a layer or an operation, and its strides."""
     layer = _operation(node)
     lengths = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if lengths is None:  # an operation, whose kernel is an argument
-        lengths = tuple(node.layer.kernel.shape[:2])
+        lengths = tuple(node.layer.kernel.shape[:-2])
     strides = layer.strides or lengths
     dilations = getattr(layer, "dilation_rate", 1)
     lengths, strides, dilations = (
-        [n] * 2 if isinstance(n, int) else list(n) for n in (lengths, strides, dilations)
+        [n] * axes if isinstance(n, int) else list(n) for n in (lengths, strides, dilations)
     )
     return [(k - 1) * d for k, d in zip(lengths, dilations, strict=True)], strides
 
@@ -176,31 +191,44 @@ def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
 
 def _padded(node: Node, sizes: Sequence[Size]) -> Axes | None:
     layer = _operation(node)
-    pads = layer.padding if hasattr(layer, "padding") else layer.pad_width[1:3]
-    return [Axis(-float(before)) for before, _ in pads] if len(pads) == 2 else None
+    pads = layer.padding if hasattr(layer, "padding") else layer.pad_width[1:-1]
+    pairs = _pairs(pads)
+    return [Axis(-float(before)) for before, _ in pairs] if len(pairs) == len(sizes) else None
 
 
 def _cropped(node: Node, sizes: Sequence[Size]) -> Axes:
-    return [Axis(float(before)) for before, _ in _operation(node).cropping]
+    return [Axis(float(before)) for before, _ in _pairs(_operation(node).cropping)]
+
+
+def _pairs(given: Any) -> list[Any]:
+    """The two numbers of each axis. Layers of series have only one pair."""
+    return [given] if isinstance(given[0], int) else list(given)
+
+
+def _numbered(name: str) -> set[str]:
+    return {f"{name}{rank}D" for rank in (1, 2, 3)}
 
 
 _PLACED: list[tuple[set[str], Callable[[Node, Sequence[Size]], Axes | None]]] = [
     (
-        {
-            *("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv", "DepthwiseConv"),
-            *("MaxPooling2D", "AveragePooling2D", "MaxPool", "AveragePool"),
-        },
+        layer_types.CONVOLUTION
+        | layer_types.DEPTHWISE
+        | layer_types.SEPARABLE
+        | {"Conv", "DepthwiseConv", "MaxPool", "AveragePool"}
+        | _numbered("MaxPooling")
+        | _numbered("AveragePooling"),
         _windows,
     ),
-    ({"Conv2DTranspose", "ConvTranspose"}, _transposed),
+    (layer_types.TRANSPOSED | {"ConvTranspose"}, _transposed),
     (
         layer_types.RESAMPLING
-        | {"AdaptiveMaxPooling2D", "AdaptiveAveragePooling2D"}
+        | _numbered("AdaptiveMaxPooling")
+        | _numbered("AdaptiveAveragePooling")
         | {"AdaptiveMaxPool", "AdaptiveAveragePool"},
         _resized,
     ),
-    ({"ZeroPadding2D", "Pad"}, _padded),
-    ({"Cropping2D"}, _cropped),
+    (_numbered("ZeroPadding") | {"Pad"}, _padded),
+    (_numbered("Cropping"), _cropped),
 ]
 
 
@@ -209,19 +237,19 @@ def _probed(node: Node, shape: Sequence[int | None]) -> Axes | None:
     if None in shape[1:] or len(node.inputs) != 1:
         return None
     axes = []
-    for axis in (0, 1):
-        ramp = np.arange(shape[1 + axis], dtype=np.float32).reshape((1, -1, 1, 1))  # type: ignore[arg-type]
-        ramp = ramp if axis == 0 else ramp.transpose(0, 2, 1, 3)
+    for axis in range(1, len(shape) - 1):
+        ramp = np.arange(shape[axis] or 1, dtype=np.float32)
+        ramp = ramp.reshape([-1 if k == axis else 1 for k in range(len(shape))])
         with ops.at_once():
             moved = ops.to_numpy(
                 node.call([ops.broadcast_to(ramp, (1, *shape[1:]))], as_is=True)[0]
             )
-        line = moved[0, :, :1, :1] if axis == 0 else moved[0, :1, :, :1]
-        flat = line.reshape(-1)
+        lines = np.moveaxis(moved, axis, 0).reshape(moved.shape[axis], -1)
+        flat = lines[:, 0]
         step = float(flat[1] - flat[0]) if len(flat) > 1 else 1.0
         found = Axis(float(flat[0]), step)
         even = np.abs(flat - found.first - step * np.arange(len(flat))).max() == 0
-        if not even or step == 0 or not (moved[0] == line).all():
+        if not even or step == 0 or not (lines == flat[:, None]).all():
             return None
         axes.append(found)
     return axes

@@ -116,11 +116,11 @@ def test_hires_cam_before_one_linear_layer_sums_to_the_logit(images):
 
 
 def test_the_layer_by_default_has_the_axes_of_the_image():
-    node = create_analyzer("grad_cam", bundled.load("vit"))._node
+    (node,) = create_analyzer("grad_cam", bundled.load("vit"))._layer.nodes
     assert isinstance(node.layer, layers.Conv2D)  # of the patches: attention has four axes, too
     model = segmenting()
     analyzer = create_analyzer("grad_cam", model)
-    assert isinstance(analyzer._node.layer, layers.Concatenate)
+    assert isinstance(analyzer._layer.nodes[0].layer, layers.Concatenate)
     x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
     assert analyzer.analyze(x, (2, 3, 1)).max() > 0
 
@@ -150,7 +150,7 @@ def pooled():
 @pytest.mark.parametrize(
     ("build", "options", "message"),
     [
-        (dense, {}, "Expected a model with one input of images"),
+        (dense, {}, "Expected a model with an input of images"),
         (pooled, {}, "Expected a model with a layer of feature maps"),
         (plain, {"layer": "cnv"}, "Expected layer to be a layer of the model, got 'cnv'"),
         (

@@ -1,10 +1,14 @@
 """Occlusion against its definition, pixel by pixel."""
 
+import itertools
+
+import keras
 import numpy as np
 import pytest
 from helpers.compare import assert_same
-from helpers.networks import plain, segmenting
+from helpers.networks import biased, plain, segmenting
 from helpers.tensors import array
+from keras import layers
 
 import rap_keras
 from rap_keras import InputError, create_analyzer
@@ -62,6 +66,103 @@ def test_a_pixel_gets_the_mean_drop(options, window, corners, value, images):
     assert_same(several[:, 1], found, 1e-4)
 
 
+def network(*shapes, tokens=False):
+    """A model of several inputs; the last may be of tokens."""
+    inputs = [keras.Input(shape) for shape in shapes]
+    parts = [layers.Flatten()(x) for x in inputs]
+    if tokens:
+        inputs.append(keras.Input((6,), dtype="int32", name="ids"))
+        parts.append(layers.Flatten()(layers.Embedding(11, 3)(inputs[-1])))
+    x = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    x = layers.Dense(8, activation="relu")(x)
+    return biased(keras.Model(inputs if len(inputs) > 1 else inputs[0], layers.Dense(3)(x)))
+
+
+def one_by_one(model, x, place, neurons, window, corners, value):
+    """For each position of one input the mean of the drops of all windows that it lies in."""
+    one = x if len(x) > 1 else x[0]
+    whole = array(model(one)).astype(np.float64)
+    size = x[place].shape[1 : 1 + len(window)]
+    drops, covered = np.zeros((len(neurons), *size)), np.zeros(size)
+    for corner in corners:
+        copies = [part.copy() for part in x]
+        hidden = tuple(slice(a, a + w) for a, w in zip(corner, window, strict=True))
+        copies[place][(slice(None), *hidden)] = value
+        seen = array(model(copies if len(x) > 1 else copies[0])).astype(np.float64)
+        for k, neuron in enumerate(neurons):
+            drops[(k, *hidden)] += whole[k, neuron] - seen[k, neuron]
+        covered[hidden] += 1
+    return drops / covered
+
+
+def floats(rng, *shape):
+    return rng.normal(size=(2, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "stride", "starts"),
+    [
+        ((10, 2), [4], [3], [(0, 3, 6)]),
+        ((4, 6, 5, 2), [2, 3, 5], [2, 2, 5], [(0, 2), (0, 2, 3), (0,)]),
+        ((5,), [1], [1], [range(5)]),
+    ],
+)
+def test_series_volumes_and_rows(shape, window, stride, starts, rng):
+    model, x = network(shape), floats(rng, *shape)
+    options = {} if len(shape) == 1 else {"window": window, "stride": stride, "value": -1}
+    found = create_analyzer("occlusion", model, **options).analyze(x, [2, 0])
+    value = -1 if options else 0
+    corners = [*itertools.product(*starts)]
+    expected = one_by_one(model, [x], 0, [2, 0], window, corners, value)
+    assert_same(found.sum(-1) if len(shape) > 1 else found, expected, 1e-4)
+
+
+def test_of_several_inputs_one_at_a_time_is_occluded(rng):
+    model = network((8, 6, 3), (4,), tokens=True)
+    x = [floats(rng, 8, 6, 3), floats(rng, 4), rng.integers(0, 11, (2, 6))]
+    options = {"window": [(4, 3), None, 2], "stride": [(4, 3), None, 1], "value": [0.5, -2, 7]}
+    analyzer = create_analyzer("occlusion", model, batch_size=3, **options)
+    image, row, ids = analyzer.analyze(x, [1, 2])
+    parts = [
+        ([4, 3], [(0, 0), (0, 3), (4, 0), (4, 3)], 0.5),
+        ([1], [(k,) for k in range(4)], -2),
+        ([2], [(k,) for k in range(5)], 7),
+    ]
+    expected = [one_by_one(model, x, place, [1, 2], *part) for place, part in enumerate(parts)]
+    for found, one in zip((image.sum(-1), row, ids), expected, strict=True):
+        assert_same(found, one, 1e-4)
+    again = create_analyzer("occlusion", model, **analyzer.options())
+    assert_same(again.analyze(x, [1, 2])[0], image)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": [2]}, "Expected window to be one value for all inputs, or a list with one for"),
+        ({"window": [9, 1, 1]}, r"got window .9, 9. .* for an image of 8 x 6 of input"),
+        ({"value": [0, [1, 2], 0]}, "Expected value to be a finite number, got .1, 2."),
+        ({"value": [0, 0, 11]}, "Expected tokens from 0 to 10 for input 'ids'.* got 11"),
+        ({"value": 0.5}, "Expected whole numbers that fit into int32 for value, got 0.5"),
+    ],
+)
+def test_wrong_options_of_several_inputs(options, message):
+    with pytest.raises(InputError, match=message) as error:
+        create_analyzer("occlusion", network((8, 6, 3), (4,), tokens=True), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_masks_stay_and_get_zeros(rng):
+    row, mask = keras.Input((4,), name="row"), keras.Input((4,), dtype="bool", name="mask")
+    kept = keras.ops.where(mask, row, 0.0)
+    model = keras.Model([row, mask], layers.Dense(2)(kept))
+    shown = np.array([[True, False, True, True], [True] * 4])
+    analyzer = create_analyzer("occlusion", model)
+    with pytest.warns(UserWarning, match="'occlusion' gives zeros to 'mask', which ha"):
+        found, nothing = analyzer.analyze([floats(rng, 4), shown])
+    assert not nothing.any()
+    np.testing.assert_array_equal(found != 0, shown)
+
+
 def test_one_window_is_the_whole_drop(images):
     model = plain()
     explained = create_analyzer("occlusion", model, window=12).explain(images)
@@ -94,7 +195,10 @@ def test_options_are_saved(images, tmp_path):
     [
         ({"window": 13}, "Expected a window no larger than the image .* got window .13, 13."),
         ({"window": 4, "stride": 5}, "a stride no larger than the window, .* stride .5, 5."),
-        ({"window": (1, 2, 3)}, "Expected window to be one number of pixels or two"),
+        (
+            {"window": (1, 2, 3)},
+            "Expected window to be one number of pixels, or one for each of the 2 axes",
+        ),
         ({"stride": 0}, "Expected stride to be an integer of at least 1, got 0"),
         (
             {"value": [1, 2]},

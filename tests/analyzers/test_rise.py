@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.compare import assert_same
-from helpers.networks import plain, segmenting
+from helpers.networks import biased, plain, segmenting
 from helpers.tensors import array
 from keras import layers
 
@@ -63,6 +63,43 @@ def test_masks_are_grids_shown_with_probability_p_resized_and_shifted():
     far = np.corrcoef(masks[:, 5, 2], masks[:, 5, 9])[0, 1]
     assert near > 0.8
     assert abs(far) < 0.1
+
+
+@pytest.mark.parametrize("shape", [(9, 2), (4, 6, 5, 1)])
+def test_series_and_volumes_next_to_a_row(shape, rng):
+    """The map of an input is that of the definition, with the others as they are."""
+    first, row = keras.Input(shape, name="first"), keras.Input((3,), name="row")
+    x = layers.Dense(8, activation="relu")(layers.Concatenate()([layers.Flatten()(first), row]))
+    model = biased(keras.Model([first, row], layers.Dense(4)(x)))
+    x = rng.normal(size=(2, *shape)).astype(np.float32)
+    rows = rng.normal(size=(2, 3)).astype(np.float32)
+    options = {"masks": 6, "cells": 2, "p": 0.4, "score": "logit", "value": [0.5, 0]}
+    analyzer = create_analyzer("rise", model, batch_size=4, **options)
+    with pytest.warns(UserWarning, match="'rise' gives zeros to 'row', without positions"):
+        found, nothing = analyzer.analyze([x, rows], [3, 1])
+    assert not nothing.any()
+    for k, neuron in enumerate((3, 1)):
+        expected = np.zeros(shape[:-1])
+        for mask in masks_of(analyzer, k, shape[:-1]):
+            shown = mask[..., None] * x[k] + (1 - mask[..., None]) * 0.5
+            logits = array(model([shown[None].astype(np.float32), rows[k : k + 1]]))
+            expected += logits[0, neuron] * mask / (0.4 * 6)
+        assert_same(found[k].sum(-1), expected, 1e-4)
+
+
+def test_masks_of_a_series_are_grids_shown_with_probability_p():
+    analyzer = create_analyzer("rise", plain(), masks=4000, cells=4, p=0.3)
+    masks = masks_of(analyzer, 0, (12,))
+    assert masks.shape == (4000, 12)
+    np.testing.assert_allclose(masks.mean(0), 0.3, atol=5 * np.sqrt(0.3 * 0.7 / 4000))
+    assert np.corrcoef(masks[:, 5], masks[:, 6])[0, 1] > 0.8
+    assert abs(np.corrcoef(masks[:, 2], masks[:, 9])[0, 1]) < 0.1
+
+
+def test_rows_and_tokens_cannot_be_masked_in_part():
+    row = keras.Input((4,))
+    with pytest.raises(InputError, match=r"an input of images.*use .occlusion., which takes rows"):
+        create_analyzer("rise", keras.Model(row, layers.Dense(2)(row)))
 
 
 def test_one_cell_per_side_and_every_cell_shown_is_the_score(images):

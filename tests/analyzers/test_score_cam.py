@@ -52,6 +52,42 @@ def test_it_equals_the_definition_of_the_paper(value, model, x):
     assert (found >= 0).all()
 
 
+@pytest.mark.parametrize("shape", [(10, 2), (4, 6, 8, 1)])
+def test_series_and_volumes(shape):
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input(shape)
+    conv = layers.Conv1D if len(shape) == 2 else layers.Conv3D
+    features = conv(4, 2, strides=2, activation="relu")(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(features)))
+    x = np.random.default_rng(0).normal(size=(1, *shape)).astype("float32")
+    known = array(keras.Model(inputs, features)(x))[0].astype(np.float64)
+    size, scores = shape[:-1], []
+    for k in range(4):
+        mask = stretched(known[..., k], size)
+        mask = (mask - mask.min()) / (np.ptp(mask) or 1)
+        shown = (x * mask[..., None]).astype("float32")
+        scores.append(float(array(model(shown))[0, 1]))
+    weights = np.exp(scores) / np.exp(scores).sum()
+    expected = stretched(np.maximum(known @ weights, 0), size)
+    found = create_analyzer("score_cam", model, batch_size=3).analyze(x, 1)[0].sum(-1)
+    assert found.any()
+    assert_same(found, expected)
+
+
+def stretched(places, size):
+    """Linear along each axis, between the centres of the places, corner to corner."""
+    for axis, n in enumerate(size):
+        centres = (np.arange(places.shape[axis]) + 0.5) * n / places.shape[axis] - 0.5
+        lines = [np.interp(np.arange(n), centres, line) for line in _lines(places, axis)]
+        others = [m for k, m in enumerate(places.shape) if k != axis]
+        places = np.moveaxis(np.reshape(lines, (*others, n)), -1, axis)
+    return places
+
+
+def _lines(places, axis):
+    return np.moveaxis(places, axis, -1).reshape(-1, places.shape[axis])
+
+
 def test_it_is_saved_and_takes_images_only(model, x, tmp_path):
     analyzer = create_analyzer("score_cam", model)
     analyzer.save(tmp_path / "saved")
@@ -59,7 +95,7 @@ def test_it_is_saved_and_takes_images_only(model, x, tmp_path):
     assert again.options() == analyzer.options()
     np.testing.assert_array_equal(again.analyze(x), analyzer.analyze(x))
     flat = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    with pytest.raises(InputError, match="one input of images"):
+    with pytest.raises(InputError, match="an input of images"):
         create_analyzer("score_cam", flat)
 
 

@@ -92,6 +92,60 @@ def test_centres_are_those_of_the_gradients(name):
     np.testing.assert_allclose(computed, found, atol=1e-3)
 
 
+def kernel(layer, size, strides=1, **options):
+    return layer(1, size, strides=strides, kernel_initializer="ones", use_bias=False, **options)
+
+
+OTHER_AXES = {
+    "causal": (
+        (40, 1),
+        lambda x: kernel(layers.Conv1D, 3, 2, padding="causal")(
+            kernel(layers.Conv1D, 4, padding="causal", dilation_rate=2)(x)
+        ),
+    ),
+    "series, padded and cropped": (
+        (41, 1),
+        lambda x: layers.Cropping1D((2, 1))(
+            kernel(layers.Conv1D, 3, 2, padding="same")(
+                layers.AveragePooling1D(2)(layers.ZeroPadding1D((3, 1))(x))
+            )
+        ),
+    ),
+    "series, transposed": (
+        (20, 1),
+        lambda x: kernel(layers.Conv1DTranspose, 3, 2, padding="same")(x[:, 1:]),
+    ),
+    "volume": (
+        (17, 28, 23, 1),
+        lambda x: kernel(layers.Conv3D, (2, 3, 4), (2, 2, 1), padding="same")(
+            layers.ZeroPadding3D(((1, 0), (0, 2), (2, 2)))(layers.AveragePooling3D((1, 2, 2))(x))
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_AXES)
+def test_centres_of_series_and_volumes(name):
+    shape, build = OTHER_AXES[name]
+    x = keras.Input(shape)
+    model = keras.Model(x, build(x))
+    graph = trace(model)
+    axes = centres(graph, graph.output, lambda slot: graph.shapes[slot][1:-1])
+    for cell in (4, 5):
+        cells = (cell,) * len(axes)
+        (slope,) = slopes(
+            lambda x, cells=cells: model(x)[(slice(None), *cells)],
+            [np.ones((1, *shape), "float32")],
+        )
+        mass = np.abs(slope[0].sum(-1))
+        found = [(mass * place).sum() / mass.sum() for place in np.indices(mass.shape)]
+        computed = [axis.first + axis.step * cell for axis in axes]
+        if name == "series, transposed":  # of two cells that see the same part, one sees more
+            np.testing.assert_allclose(computed, found, atol=0.5)
+        else:
+            np.testing.assert_allclose(computed, found, atol=1e-3)
+
+
 def test_branches_that_differ_are_averaged():
     x = keras.Input((16, 16, 1))
     graph = trace(keras.Model(x, layers.Add()([conv(size=1, strides=2)(x), same(3, 2)(x)])))
@@ -179,7 +233,7 @@ def with_mean_colour(x):
 def test_the_default_is_the_last_map_on_every_path(build, name):
     x = keras.Input((12, 12, 3))
     graph = trace(keras.Model(x, build(x)))
-    found = default_map(graph, feature_maps(graph))
+    found = default_map(graph, feature_maps(graph, graph.inputs[0]))
     assert found.name == name
 
 
@@ -188,6 +242,6 @@ def test_without_one_the_last_map_of_each_branch_is_known():
     members = [trunk(name) for name in "abc"]
     scaled = layers.Rescaling(2.0)(x)  # passed by all, but nothing has looked at it
     graph = trace(keras.Model(x, layers.Average()([member(scaled) for member in members])))
-    maps = feature_maps(graph)
+    maps = feature_maps(graph, graph.inputs[0])
     assert default_map(graph, maps) is None
     assert [node.name for node in ends(graph, maps)] == ["a/a_map", "b/b_map", "c/c_map"]

@@ -1,0 +1,168 @@
+"""Methods that run the model on inputs with parts replaced: forward passes only, no gradients."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.explanation import explained_sum
+from rap_keras.errors import InputError
+from rap_keras.inputs.samples import as_dtype, refuse_unknown_tokens
+from rap_keras.inputs.target import Target
+from rap_keras.network.lookups import leading_to, lookups_by_inputs
+from rap_keras.support.text import shown
+from rap_keras.support.warn import warn
+
+
+class MaskedAnalyzer(Analyzer):
+    """Weights masks of an input by the model's output for the masked input.
+
+    Of several inputs, one at a time is masked, and the others stay as they are: the map of an input is
+    that of a model of this input alone.
+
+    Args:
+        model: See `Analyzer`; with inputs of images `(height, width, channels)`, series, volumes or
+            videos, channels last.
+        value: What replaces hidden elements, in the units of the model's input: a number, or one per
+            channel. For several inputs a number for all, or a list with one of these per input.
+        **options: Options of `Analyzer`; `batch_size` counts masked samples.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is invalid.
+    """
+
+    def __init__(self, model: keras.Model, value: Any = 0, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._shapes = [tuple(self._graph.shapes[slot][1:]) for slot in self._graph.inputs]
+        found = lookups_by_inputs(self._graph)
+        self._tokens = set().union(*(leading_to(self._graph, lookup.slot) for lookup, _ in found))
+        self._masked = self._masked_inputs()
+        if not self._masked:
+            raise InputError(
+                f"Expected a model with an input of images, (height, width, channels), or of series, "
+                f"volumes or videos for {self.name!r}, got inputs of shapes {self._shapes}: use "
+                '"occlusion", which takes rows and tokens too, or "rap".'
+            )
+        self.value, self._values = self._read_value(value)
+
+    def _masked_inputs(self) -> list[int]:
+        """The numbers of the inputs that are masked: those with positions and channels."""
+        return [k for k in range(len(self._shapes)) if self._has_channels(k)]
+
+    def _has_channels(self, place: int) -> bool:
+        """Whether the last axis of an input is that of channels; rows and tokens have none."""
+        slot = self._graph.inputs[place]
+        known = slot not in self._tokens and slot not in self._graph.booleans
+        return known and len(self._shapes[place]) > 1
+
+    def explain(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> Any:
+        """Like `Analyzer.explain`. Warns about inputs that are not masked, which get zeros."""
+        names = self._graph.input_names
+        left = [repr(name) for k, name in enumerate(names) if k not in self._masked]
+        if left:
+            warn(
+                f"{self.name!r} gives zeros to {', '.join(left)}, {self._left_out()}: methods that "
+                'propagate relevance, such as "rap", explain all inputs.',
+            )
+        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
+
+    def _left_out(self) -> str:
+        """Why some inputs are not masked."""
+        return "without positions and channels to mask"
+
+    def _of_inputs(self, option: str, given: Any) -> Sequence[Any]:
+        """An option's value for each input: a list of them if there are several, or one for all."""
+        count = len(self._shapes)
+        if count == 1 or not isinstance(given, list | tuple):
+            return [given] * count
+        if len(given) != count:
+            raise InputError(
+                f"Expected {option} to be one value for all inputs, or a list with one for each of the "
+                f"{count} inputs, got {shown(given)}.",
+                option,
+            )
+        return given
+
+    def _read_value(self, given: Any) -> tuple[Any, list[np.ndarray]]:
+        each = self._of_inputs("value", given)
+        values = [self._one_value(value, k) for k, value in enumerate(each)]
+        flat = [value.ravel() for value in values]
+        refuse_unknown_tokens(self._graph, flat, self._network._counts_from_end)
+        whole = [value.tolist() for value in values]
+        return (whole[0] if all(one == whole[0] for one in whole) else whole), values
+
+    def _one_value(self, given: Any, place: int) -> np.ndarray:
+        """The value that replaces elements of one input; 0 if it is not masked."""
+        if place not in self._masked:
+            return np.zeros(())
+        try:
+            array = np.asarray(given)
+            numbers = array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
+        except (TypeError, ValueError):
+            numbers = np.array(np.nan)
+        channels = self._shapes[place][-1] if self._has_channels(place) else None
+        known = ((),) if channels is None else ((), (channels,))
+        if numbers.shape not in known or not np.isfinite(numbers).all():
+            each = "" if channels is None else f", or one for each of the {channels} channels"
+            raise InputError(
+                f"Expected value to be a finite number{each}, got {shown(given)}.", "value"
+            )
+        if self._graph.inputs[place] in self._tokens:
+            as_dtype(numbers, self._network.inputs[place].dtype, "value")
+        return numbers
+
+    def _map(
+        self,
+        sample: list[np.ndarray],
+        place: int,
+        position: int,
+        logits: np.ndarray,
+        neurons: np.ndarray | None,
+    ) -> np.ndarray:
+        """The map of one input of a sample, without channels, float64.
+
+        `position` is the number of the sample; logits and neurons have a batch axis of 1.
+        """
+        raise NotImplementedError
+
+    def _size(self, sample: list[np.ndarray], place: int) -> tuple[int, ...]:
+        """The axes of positions of an input of a sample."""
+        shape = sample[place].shape
+        return shape[:-1] if self._has_channels(place) else shape
+
+    def _seen(
+        self, sample: list[np.ndarray], place: int, masks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields masks (n, positions ...), 0 hides and 1 shows, and the logits of the masked input."""
+        x, value = sample[place], self._values[place]
+        for some in masks:
+            kept = some[..., None] if self._has_channels(place) else some
+            batch = [np.repeat(a[None], len(some), 0) for a in sample]
+            for k in range(len(some)):
+                batch[place][k] = x * kept[k] + value * (1 - kept[k])
+            logits = self._network.logits(batch)
+            yield some, self._sign * (logits - self.reference_output)
+
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        logits = self._logits_of(arrays)
+        explained = target.neurons(logits)
+        maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
+        for k in range(len(logits)):
+            neurons = None if target.kind == "all" else explained[k : k + 1]
+            sample = [a[k] for a in arrays]
+            for place in self._masked:
+                found = self._map(sample, place, self._first + k, logits[k : k + 1], neurons)
+                if self._has_channels(place):
+                    found = found[..., None] / sample[place].shape[-1]
+                maps[place][k] = found
+        return {"maps": maps, "logits": logits, "neurons": explained}
+
+
+def explained_logits(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+    """The explained logit of one sample under each mask."""
+    every = None if neurons is None else np.repeat(neurons, len(logits), 0)
+    return explained_sum(logits, every)
