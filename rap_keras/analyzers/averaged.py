@@ -24,11 +24,11 @@ class Copy(NamedTuple):
 
     Attributes:
         inputs: The copy, one array per input.
-        reference: If given, the gradient is multiplied by the sample minus this reference.
+        references: If given, the gradient is multiplied by the sample minus these references.
     """
 
     inputs: list[np.ndarray]
-    reference: np.ndarray | None = None
+    references: list[np.ndarray] | None = None
 
 
 class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
@@ -50,8 +50,8 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         """The weight of each copy."""
         raise NotImplementedError
 
-    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
-        """Yields the copies of one sample, one per weight."""
+    def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
+        """Yields the copies of sample k of a call, one per weight."""
         raise NotImplementedError
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
@@ -60,29 +60,31 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
         known = target.known(neurons)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
         for k in range(len(logits)):
-            means = self._mean([a[k] for a in arrays], self._first + k, known.of_sample(k))
+            means = self._mean([a[k] for a in arrays], k, known.of_sample(k))
             for one, mean in zip(maps, means, strict=True):
                 one[k] = mean
         return {"maps": maps, "logits": logits, "neurons": neurons}
 
-    def _mean(self, sample: list[np.ndarray], position: int, target: Target) -> list[np.ndarray]:
+    def _mean(self, sample: list[np.ndarray], k: int, target: Target) -> list[np.ndarray]:
         """The weighted sum of the gradients at the copies of a sample: float64, one array per input."""
         totals = [np.zeros(x.shape) for x in sample]
-        weights, copies = self._weights(), self._copies(sample, position)
+        weights, copies = self._weights(), self._copies(sample, k)
         for chunk in as_batches(len(weights), self.batch_size):
             some = weights[chunk]
             batch = [np.empty((len(some), *x.shape), x.dtype) for x in sample]
             references = []
-            for k in range(len(some)):
+            for row in range(len(some)):
                 one = next(copies)
-                references.append(one.reference)
+                references.append(one.references)
                 for to, values in zip(batch, self._varied(one.inputs, sample), strict=True):
-                    to[k] = values
+                    to[row] = values
             gradients = self._gradient.raw_maps(batch, target.repeated(len(some)))
-            for k, (weight, reference) in enumerate(zip(some, references, strict=True)):
-                for total, x, gradient in zip(totals, sample, gradients, strict=True):
-                    factor = 1 if reference is None else x - reference
-                    total += weight * (factor * gradient[k])
+            for row, (weight, those) in enumerate(zip(some, references, strict=True)):
+                for n, (total, x, gradient) in enumerate(
+                    zip(totals, sample, gradients, strict=True)
+                ):
+                    factor = 1 if those is None else x - those[n]
+                    total += weight * (factor * gradient[row])
         return totals
 
 
@@ -95,8 +97,10 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
     Args:
         model: See `Analyzer`.
         steps: Number of points on the straight line from the reference to the sample.
-        reference_inputs: The reference: a number, or an array that broadcasts to a sample; a list of
-            them for several inputs.
+        reference_inputs: The reference: a number, or an array that broadcasts to a sample. With two
+            axes in front, (samples, references), each sample has its own references, and the map is the
+            mean over them: `(batch, 1, ...)` is one per sample, `(1, k, ...)` is k for all. Of tokens,
+            the reference tokens. For several inputs a list of these.
         integration: "trapezoid": both ends are used, with half the weight. "left": the left sum, as in
             iNNvestigate.
         postprocess: What to do with each gradient: None, "abs" or "square".
@@ -127,6 +131,7 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         super().__init__(model, postprocess, **options)
         self.steps = steps
         self.integration = integration
+        self._current: list[np.ndarray] = []  # the references of a call
         self._use_references(reference_inputs)
 
     def _weights(self) -> np.ndarray:
@@ -136,18 +141,23 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         weights[[0, -1]] /= 2
         return weights
 
-    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
+    def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
         places = np.arange(self.steps) / self.steps
         if self.integration == "trapezoid":
             places = np.linspace(0, 1, self.steps)
-        ways = [(r, x - r) for x, r in zip(sample, self._references, strict=True)]
+        ways = [(r[k], x - r[k]) for x, r in zip(sample, self._current, strict=True)]
         return (Copy([start + place * way for start, way in ways]) for place in places)
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        found = super()._explained_some(arrays, target)
-        for maps, samples, reference in zip(found["maps"], arrays, self._references, strict=True):
-            for one, x in zip(maps, samples, strict=True):
-                one *= x - reference
+        each = []
+        for references in self._references_of(arrays):
+            self._current = references
+            found = super()._explained_some(arrays, target)
+            for maps, samples, those in zip(found["maps"], arrays, references, strict=True):
+                for one, x, reference in zip(maps, samples, those, strict=True):
+                    one *= x - reference
+            each.append(found["maps"])
+        found["maps"] = [sum(maps) / len(maps) for maps in zip(*each, strict=True)]
         if self._gradient.postprocess is None:
             self._check_sums(arrays, target, found)
         return found
@@ -211,8 +221,9 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
     def _weights(self) -> np.ndarray:
         return np.full(self.augment_by_n, 1 / self.augment_by_n)
 
-    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
-        generators = [np.random.default_rng(None if self.seed is None else [self.seed, position])]
+    def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
+        seed = None if self.seed is None else [self.seed, self._first + k]
+        generators = [np.random.default_rng(seed)]
         for x in sample[:-1]:  # all noise of one input is drawn before that of the next
             generators.append(copy.deepcopy(generators[-1]))
             for _ in range(self.augment_by_n):

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 
 from rap_keras import tensors as ops
+from rap_keras.analyzers.batching import Batches
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
+from rap_keras.backends.keras3.views import FurtherInputs
 from rap_keras.composites.composite import Composite
 from rap_keras.errors import InputError
 from rap_keras.inputs.target import Target
@@ -29,8 +31,10 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
 
     Args:
         model: See `Analyzer`; it must accept any batch size.
-        reference_inputs: The reference: a number, or an array that broadcasts to a sample; a list of
-            them for several inputs.
+        reference_inputs: The reference: a number, or an array that broadcasts to a sample. With two
+            axes in front, (samples, references), each sample has its own references, and the map is the
+            mean over them: `(batch, 1, ...)` is one per sample, `(1, k, ...)` is k for all. Of tokens,
+            the reference tokens. For several inputs a list of these.
         **options: Options of `PropagationAnalyzer`.
 
     Raises:
@@ -49,11 +53,18 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     def __init__(self, model: keras.Model, reference_inputs: Any = 0, **options: Any) -> None:
         super().__init__(model, Composite({}, default=deep_lift.rescale), **options)
         self._use_references(reference_inputs)
+        network = FurtherInputs(self._network, self._network.inputs)
+        self._pairs = Batches(network, self.batch_size, self.jit_compile)
         if any(self._graph.shapes[slot][0] is not None for slot in self._graph.inputs):
             raise InputError(
                 "Expected a model that takes any number of samples, because references are added to the "
                 'batch, got a fixed batch size: build it without, or use "integrated_gradients".'
             )
+
+    def _use_graph(self) -> None:
+        super()._use_graph()
+        if hasattr(self, "_pairs"):
+            self._pairs = self._pairs.empty()
 
     def convergence_delta(
         self, x: Any, target: Any = None, *, neuron_selection: Any = None
@@ -71,15 +82,22 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         return only_selected
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
-        found = super()._explained_some(arrays, target)
-        self._warn_of_delta(found.pop("delta"), found.pop("size"), found["logits"])
-        return found
+        each = [
+            self._pairs.run(
+                self._explaining, [*arrays, *self._as_samples(references, arrays)], target
+            )
+            for references in self._references_of(arrays)
+        ]
+        logits = each[0]["logits"]
+        delta, size = (np.mean([found[key] for found in each], 0) for key in ("delta", "size"))
+        self._warn_of_delta(delta, size, logits)
+        together = zip(*(found["maps"] for found in each), strict=True)
+        maps = [sum(several) / len(several) for several in together]
+        return {"maps": maps, "logits": logits, "neurons": target.neurons(logits)}
 
     def _explaining(self, inputs: list[ops.Tensor], target: Target) -> dict[str, Any]:
-        references = [
-            ops.broadcast_to(ops.cast(r, x.dtype), ops.shape(x)) if has else x
-            for r, x, has in zip(self._references, inputs, self._differentiable, strict=True)
-        ]
+        """The maps of samples; the inputs are those of the samples and then those of references."""
+        inputs, references = inputs[: len(inputs) // 2], inputs[len(inputs) // 2 :]
         pairs = [ops.concatenate(pair, 0) for pair in zip(inputs, references, strict=True)]
         both, records = self._propagation.forward(pairs)
         logits, at_reference = ops.split(both, 2)

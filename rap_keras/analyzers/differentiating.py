@@ -1,13 +1,16 @@
-"""The base class of gradient methods; integers such as tokens have no derivative."""
+"""The base class of gradient methods; tokens are differentiated through their embedding."""
 
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+import keras
 import numpy as np
 
 from rap_keras import tensors as ops
 from rap_keras.analyzers.base import Analyzer
+from rap_keras.backends.keras3.network import Keras3Network, open_output
+from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import EMBEDDING, is_a
@@ -24,9 +27,27 @@ _COUNTING = EMBEDDING | {
 class DifferentiatingAnalyzer(Analyzer):
     """An analyzer that uses gradients.
 
-    Integer and boolean inputs, and inputs that only select rows of an embedding, get zeros. They keep
-    their values when a method changes its inputs.
+    Tokens are explained through their embedding: methods work with the vectors, and a token gets the
+    sum over its vector. Other integer and boolean inputs get zeros. They keep their values when a
+    method changes its inputs.
     """
+
+    def __init__(self, model: keras.Model | Keras3Network, *arguments: Any, **options: Any) -> None:
+        network = TokenVectors.of(open_output(model, options.get("output")))
+        super().__init__(network, *arguments, **options)
+
+    def analyze_layers(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> dict[str, Any]:
+        """Like `PropagationAnalyzer.analyze_layers`."""
+        found = super().analyze_layers(
+            x, target, against=against, neuron_selection=neuron_selection
+        )
+        if isinstance(self._network, TokenVectors):
+            arrays, _ = self._read(x)
+            maps = [found[name] for name in self._graph.input_names]
+            found |= zip(self._network.names, self._network.of_tokens(arrays, maps), strict=True)
+        return found
 
     def explain(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
@@ -42,6 +63,7 @@ class DifferentiatingAnalyzer(Analyzer):
             InputError: No input has a derivative.
         """
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
+        taken -= self._tokens
         without = [repr(name) for slot, name, has in self._named() if not has and slot in taken]
         if without:
             verb = "contains" if len(without) == 1 else "contain"
@@ -63,6 +85,11 @@ class DifferentiatingAnalyzer(Analyzer):
                 "an embedding, as tokens do, and have none: give them a separate input, or use a "
                 'method that propagates relevance, such as "rap".',
             )
+
+    @property
+    def _tokens(self) -> set[int]:
+        """The slots of the inputs that are explained through their embedding."""
+        return self._network.tokens if isinstance(self._network, TokenVectors) else set()
 
     def _named(self) -> Iterable[tuple[int, str, bool]]:
         """The inputs' slots and names, and whether the output can be differentiated by them."""

@@ -9,11 +9,13 @@ import numpy as np
 
 from rap_keras import tensors as ops
 from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
+from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
 from rap_keras.support.reading import opened
+from rap_keras.support.text import shown
 
 
 class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
@@ -24,9 +26,9 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
     sampling error.
 
     Args:
-        model: See `Analyzer`; with one input.
+        model: See `Analyzer`.
         background: Samples of the data as the model takes them, `(n, ...)`, or the path of a .npy file
-            with them.
+            with them. For several inputs a list of these; rows of the same number belong together.
         draws: Number of pairs of a reference and a value a that are drawn for each sample.
         seed: Seed of the draws: sample i of a call gets the same draws each time. None: new draws.
         **options: Options of `Analyzer`.
@@ -55,11 +57,18 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         super().__init__(model, **options)
         self.draws = draws
         self.seed = seed
-        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
-        self.background = _read_background(background, shapes)
-        dtype = self._network.inputs[0].dtype
-        if ops.is_floating(dtype):
-            as_dtype(self.background, dtype, "background")
+        specs = self._network.own_inputs
+        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
+        several = _read_background(background, shapes)
+        for array, spec, slot in zip(several, specs, self._graph.inputs, strict=False):
+            if ops.is_floating(spec.dtype) or slot in self._tokens:
+                as_dtype(array, spec.dtype, "background")
+        self.background = several if len(several) > 1 else several[0]
+        self._background = several
+        if isinstance(self._network, TokenVectors):
+            self._network.refuse_unknown(several)
+            rows = [a.astype(ops.numpy_dtype(s.dtype)) for a, s in zip(several, specs, strict=True)]
+            self._background = several + self._network.with_vectors(rows)[len(specs) :]
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:
@@ -69,21 +78,37 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
     def _weights(self) -> np.ndarray:
         return np.full(self.draws, 1 / self.draws)
 
-    def _copies(self, sample: list[np.ndarray], position: int) -> Iterator[Copy]:
-        (x,) = sample
-        generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
-        chosen = generator.integers(len(self.background), size=self.draws)
-        for k, place in zip(chosen, generator.random(self.draws), strict=True):
-            reference = self.background[k]
-            yield Copy([reference + place * (x - reference)], reference)
+    def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
+        seed = None if self.seed is None else [self.seed, self._first + k]
+        generator = np.random.default_rng(seed)
+        chosen = generator.integers(len(self._background[0]), size=self.draws)
+        for row, place in zip(chosen, generator.random(self.draws), strict=True):
+            references = [array[row] for array in self._background]
+            pairs = zip(sample, references, strict=True)
+            yield Copy([r + place * (x - r) for x, r in pairs], references)
 
 
-def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
-    if len(shapes) != 1:
+def _read_background(given: Any, shapes: list[Shape]) -> list[np.ndarray]:
+    """Reads the samples of each input, float64."""
+    if len(shapes) == 1:
+        return [_read_samples(given, shapes[0])]
+    if not isinstance(given, list | tuple) or len(given) != len(shapes):
         raise InputError(
-            f"Expected a model with one input for expected_gradients, got {len(shapes)}: use "
-            "integrated_gradients with reference_inputs."
+            f"Expected background to be a list of samples for each of the {len(shapes)} inputs, got "
+            f"{shown(given)}.",
+            "background",
         )
+    found = [_read_samples(part, shape) for part, shape in zip(given, shapes, strict=True)]
+    if len({len(array) for array in found}) > 1:
+        raise InputError(
+            "Expected background with the same number of samples for all inputs, got "
+            f"{', '.join(str(len(array)) for array in found)}.",
+            "background",
+        )
+    return found
+
+
+def _read_samples(given: Any, shape: Shape) -> np.ndarray:
     if isinstance(given, str | Path):
         try:
             with opened(given, "file of background samples") as file:
@@ -99,7 +124,6 @@ def _read_background(given: Any, shapes: list[Shape]) -> np.ndarray:
         array = np.asarray(given, np.float64)
     except (TypeError, ValueError):
         array = np.zeros(0)
-    shape = shapes[0]
     fits = array.ndim == len(shape) + 1 and len(array) and np.isfinite(array).all()
     if not fits or any(e not in (None, n) for e, n in zip(shape, array.shape[1:], strict=True)):
         broken = "" if np.isfinite(array).all() else " with NaN or infinity"

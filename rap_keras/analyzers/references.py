@@ -1,6 +1,6 @@
 """The base class of methods that explain the difference between a sample and a reference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from rap_keras import tensors as ops
 from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.explanation import explained_sum
+from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
+from rap_keras.inputs.batches import is_stream
 from rap_keras.inputs.samples import as_dtype, refuse_masked
 from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape
@@ -21,7 +23,12 @@ _MISSED = 0.1
 
 
 def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
-    """Reads references as float64 arrays that broadcast to samples of these shapes.
+    """Reads references as float64 arrays `(samples, references, ...)` that broadcast to samples.
+
+    Args:
+        given: A number, or an array that broadcasts to a sample, with or without the two axes in front;
+            a list of them for several inputs.
+        shapes: The shape of a sample of each input.
 
     Raises:
         InputError: They do not broadcast, or are not finite.
@@ -33,45 +40,138 @@ def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
         references = [a.astype(np.float64) for a in given_arrays if a.dtype.kind != "b"]
     except (TypeError, ValueError):
         references = []
-    fits = len(references) == len(shapes)
-    for reference, shape in zip(references, shapes, strict=False):
-        known = [n or 1 for n in shape]
-        try:
-            fits &= np.broadcast_shapes(reference.shape, known) == tuple(known)
-        except ValueError:
-            fits = False
-    if not fits or not all(np.isfinite(r).all() for r in references):
+    whole = [_with_two_axes(r, shape) for r, shape in zip(references, shapes, strict=False)]
+    fits = len(references) == len(shapes) and all(r is not None for r in whole)
+    found = [r for r in whole if r is not None]
+    if not fits or not all(np.isfinite(r).all() for r in found):
         raise InputError(
             f"Expected finite reference_inputs that broadcast to samples of shape {shapes}, got "
             f"{shown(given)}{' with NaN or infinity' if fits else ''}."
         )
-    return references
+    for axis, what in enumerate(("samples", "references")):
+        sizes = {r.shape[axis] for r in found} - {1}
+        if len(sizes) > 1:
+            raise InputError(
+                f"Expected reference_inputs of the same number of {what} for all inputs, got "
+                f"{' and '.join(map(str, sorted(sizes)))}.",
+                "reference_inputs",
+            )
+    return found
+
+
+def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
+    """A reference with the axes (samples, references) in front; None if it does not fit samples.
+
+    Raises:
+        InputError: There is only one axis in front, so that its meaning is unknown.
+    """
+    further = max(reference.ndim - len(shape), 0)
+    inner = reference.shape[further:]
+    known = [n or 1 for n in shape]
+    if further:  # samples of any size may have references of any size
+        known = [n or m for n, m in zip(shape, inner, strict=True)]
+    try:
+        fits = further < 3 and np.broadcast_shapes(inner, known) == tuple(known)
+    except ValueError:
+        fits = False
+    if fits and further == 1 and len(reference) > 1:
+        raise InputError(
+            "Expected reference_inputs to broadcast to a sample, or to have two axes in front of it, "
+            f"(samples, references), got one axis of {len(reference)} in front of a sample of shape "
+            f"{shape}: pass reference_inputs[:, None] for one reference per sample, or "
+            f"reference_inputs[None] for the mean over {len(reference)} references.",
+            "reference_inputs",
+        )
+    if not fits or further == 1:
+        return None
+    ones = [1] * (len(shape) - len(inner))
+    front = reference.shape[:further] if further else (1, 1)
+    return reference.reshape(*front, *ones, *inner)
 
 
 class ReferenceAnalyzer(DifferentiatingAnalyzer):
     """An analyzer with the option `reference_inputs`, whose maps sum to a difference of logits.
 
-    Inputs without a derivative, such as tokens, are the same in the reference as in the sample.
+    Tokens have reference tokens. Other inputs without a derivative are the same in the reference as in
+    the sample.
     """
 
     _references: list[np.ndarray]
 
     def _use_references(self, given: Any) -> None:
-        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs]
+        specs = self._network.own_inputs
+        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
         self.reference_inputs = given
         refuse_masked(given, "reference_inputs")
         self._references = read_references(given, shapes)
-        for reference, spec in zip(self._references, self._network.inputs, strict=True):
-            if ops.is_floating(spec.dtype):
+        for k, (reference, spec) in enumerate(zip(self._references, specs, strict=True)):
+            if ops.is_floating(spec.dtype) or self._graph.inputs[k] in self._tokens:
                 as_dtype(reference, spec.dtype, "reference_inputs")
+        if isinstance(self._network, TokenVectors):
+            self._network.refuse_unknown([r.ravel() for r in self._references])
 
-    def _reference_of(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """The reference of each sample; inputs without a derivative stay unchanged."""
-        references = [
-            np.broadcast_to(r, a.shape).astype(a.dtype)
-            for a, r in zip(arrays, self._references, strict=True)
-        ]
-        return self._varied(references, arrays)
+    def explain(
+        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+    ) -> Any:
+        """Like `DifferentiatingAnalyzer.explain`. References per sample need samples in one batch."""
+        if is_stream(x):
+            self._refuse_references_of(None)
+        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
+
+    def _refuse_references_of(self, count: int | None) -> None:
+        """Raises an error if there are references of each sample, for another number of samples."""
+        known = max(len(r) for r in self._references)
+        if known not in (1, count):
+            what = "batches of a data set" if count is None else f"{count} samples"
+            raise InputError(
+                f"Expected reference_inputs for {what}, got those of {known} samples: pass the samples "
+                "that they belong to, in one call, or one reference for all.",
+                "reference_inputs",
+            )
+
+    def _references_of(self, arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Yields the references of all samples, one array per input, which may be float64."""
+        own = arrays[: len(self._references)]
+        self._refuse_references_of(len(own[0]))
+        for k in range(self._reference_count):
+            parts = [r[:, k if r.shape[1] > 1 else 0] for r in self._references]
+            try:
+                whole = [np.broadcast_to(r, a.shape) for r, a in zip(parts, own, strict=True)]
+            except ValueError:
+                raise InputError(
+                    "Expected reference_inputs that broadcast to samples of shape "
+                    f"{[a.shape[1:] for a in own]}, got {[r.shape[1:] for r in parts]}.",
+                    "reference_inputs",
+                ) from None
+            if isinstance(self._network, TokenVectors):
+                tokens = [r.astype(a.dtype) for r, a in zip(whole, own, strict=True)]
+                whole += self._network.with_vectors(tokens)[len(own) :]
+            yield whole
+
+    def _as_samples(
+        self, references: list[np.ndarray], arrays: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        """References in the dtypes of samples; inputs without a derivative stay unchanged."""
+        cast = [r.astype(a.dtype) for r, a in zip(references, arrays, strict=True)]
+        return self._varied(cast, arrays)
+
+    @property
+    def _reference_count(self) -> int:
+        """The number of references of each sample."""
+        return max(r.shape[1] for r in self._references)
+
+    def _logits_of_references(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """The logits of each reference of all samples."""
+        any_number = all(self._graph.shapes[slot][0] is None for slot in self._graph.inputs)
+        shared = (
+            any_number and all(self._differentiable) and all(len(r) == 1 for r in self._references)
+        )
+        some = [a[:1] for a in arrays] if shared else arrays  # all samples have the same reference
+        found = []
+        for references in self._references_of(some):
+            logits = self._logits_of(self._as_samples(references, some))
+            found.append(np.broadcast_to(logits, (len(arrays[0]), *logits.shape[1:])))
+        return found
 
     def _warn_of_delta(self, delta: np.ndarray, size: np.ndarray, logits: np.ndarray) -> None:
         """Warns if sums are far from the difference of the logits.
@@ -103,16 +203,12 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         """Like `_warn_of_delta`, for methods that have not computed the logits of the reference."""
         if not len(arrays[0]):
             return
-        any_number = all(self._graph.shapes[slot][0] is None for slot in self._graph.inputs)
-        # Without tokens, all samples have the same reference.
-        count = 1 if any_number and all(self._differentiable) else len(arrays[0])
-        start = self._logits_of(self._reference_of([a[:count] for a in arrays]))
         neurons = None if target.kind == "all" else found["neurons"]
-        ends = found["logits"], np.broadcast_to(start, found["logits"].shape)
-        of_sample, of_reference = (explained_sum(end, neurons) for end in ends)
         sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
-        largest = [abs(end.reshape(len(end), -1)).max(1) for end in ends]
-        size = np.maximum(sum(largest), abs(of_sample) + abs(of_reference))
+        of_sample, largest = _explained(found["logits"], neurons)
+        ends = [_explained(end, neurons) for end in self._logits_of_references(arrays)]
+        of_reference, of_largest = (np.mean(part, 0) for part in zip(*ends, strict=True))
+        size = np.maximum(largest + of_largest, abs(of_sample) + abs(of_reference))
         self._warn_of_delta(sums - (of_sample - of_reference), size, found["logits"])
 
     def convergence_delta(
@@ -146,7 +242,12 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
     def _delta(self, arrays: list[np.ndarray], target: Target) -> np.ndarray:
         found = self._explained(arrays, target)
         neurons = None if target.kind == "all" else found["neurons"]
-        ends = found["logits"], self._logits_of(self._reference_of(arrays))
-        at_sample, at_reference = (explained_sum(end, neurons) for end in ends)
+        at_sample = explained_sum(found["logits"], neurons)
+        ends = [explained_sum(end, neurons) for end in self._logits_of_references(arrays)]
         sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
-        return sums - (at_sample - at_reference)
+        return sums - (at_sample - np.mean(ends, 0))
+
+
+def _explained(logits: np.ndarray, neurons: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The explained logit of each sample, and its largest absolute one."""
+    return explained_sum(logits, neurons), abs(logits.reshape(len(logits), -1)).max(1)

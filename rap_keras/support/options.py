@@ -72,5 +72,6 @@ def parameters_of(cls: type) -> list[str]:
     for base in cls.__mro__[:-1]:
         if "__init__" in vars(base):
             given = inspect.signature(vars(base)["__init__"]).parameters.values()
-            found |= dict.fromkeys(p.name for p in given if p.kind is not p.VAR_KEYWORD)
+            several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            found |= dict.fromkeys(p.name for p in given if p.kind not in several)
     return [name for name in found if name != "self"]

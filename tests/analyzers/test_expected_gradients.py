@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers.compare import assert_same
 from helpers.tensors import array, slopes
 from keras import layers
 
@@ -106,11 +107,37 @@ def test_wrong_options_are_refused(model, options, words):
         create_analyzer("expected_gradients", model, **options)
 
 
-def test_models_with_several_inputs_are_refused():
-    inputs = [keras.Input((2,)), keras.Input((2,))]
+def test_several_inputs():
+    """The rows of a background belong together; a linear model is explained exactly."""
+    inputs = [keras.Input((2,)), keras.Input((3,))]
     model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
-    with pytest.raises(InputError, match="one input"):
-        create_analyzer("expected_gradients", model, background=np.zeros((1, 2)))
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(4, n)).astype("float32") for n in (2, 3)]
+    background = [rng.normal(size=(5, n)) for n in (2, 3)]
+    analyzer = create_analyzer("expected_gradients", model, background=background, draws=7)
+    weights = np.split(array(model.layers[-1].kernel)[:, 1], [2])
+    chosen = np.stack(
+        [np.random.default_rng([0, k]).integers(5, size=7) for k in range(4)]
+    )  # of each sample
+    for found, one, data, w in zip(analyzer.analyze(x, 1), x, background, weights, strict=True):
+        assert_same(found, (one - data[chosen].mean(1)) * w)
+
+
+@pytest.mark.parametrize(
+    ("background", "message"),
+    [
+        (np.zeros((1, 2)), "a list of samples for each of the 2 inputs, got an array"),
+        (
+            [np.zeros((1, 2)), np.zeros((2, 3))],
+            "the same number of samples for all inputs, got 1, 2",
+        ),
+    ],
+)
+def test_wrong_backgrounds_of_several_inputs(background, message):
+    inputs = [keras.Input((2,)), keras.Input((3,))]
+    model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
+    with pytest.raises(InputError, match=message):
+        create_analyzer("expected_gradients", model, background=background)
 
 
 def test_a_large_background_is_abbreviated(model, data):

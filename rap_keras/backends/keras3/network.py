@@ -49,9 +49,14 @@ class Keras3Network(Network):
         super().__init__(model, without_head(self._whole))
 
     @property
-    def inputs(self) -> list[ops.Spec]:
-        """Shapes and dtypes of the inputs."""
+    def own_inputs(self) -> list[ops.Spec]:
+        """Shapes and dtypes of the model's inputs."""
         return specs(self._source.inputs)
+
+    @property
+    def inputs(self) -> list[ops.Spec]:
+        """Shapes and dtypes of the inputs; a view has further ones."""
+        return self.own_inputs
 
     @property
     def outputs(self) -> list[ops.Spec]:
