@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased, plain
-from helpers.tensors import array
+from helpers.tensors import array, slopes
 from helpers.thinned import pairwise_or_slow, slow_unless
 from keras import layers
 
@@ -168,6 +168,62 @@ def test_the_largest_class_is_not_contrasted_with_itself(model, x):
     largest = int(model.predict(x, verbose=0)[0].argmax())
     with pytest.raises(InputError, match="also explained in sample 0"):
         create_analyzer("rap", model, contrast=largest).analyze(x)
+
+
+def unit_maps(name, model, x):
+    """The map of each class for a relevance of 1 at its logit, (batch, classes, ...), and the logits."""
+    count = model.output_shape[-1]
+    found = create_analyzer(name, model).explain(x, np.tile(np.arange(count), (len(x), 1)))
+    logits = found.logits.astype(np.float64)
+    return found.relevance / logits[..., None, None, None], logits
+
+
+@pytest.mark.parametrize("name", ["lrp.z_plus", "lrp.epsilon", "rap"])
+def test_other_names_of_a_contrast(name, model, x):
+    """The starts of CLRP (Gu et al. 2018) and SGLRP (Iwana et al. 2019), as their papers write them."""
+    units, logits = unit_maps(name, model, x)
+    classes = np.arange(logits.shape[1])
+    target = logits.argmax(1)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    for k, c in enumerate(target):
+        score = logits[k, c]
+        assert score > 0
+        one = create_analyzer(name, model)
+        clrp = np.where(classes == c, score, -score / (len(classes) - 1))
+        expected = np.einsum("n,nhwc->hwc", clrp, units[k])
+        found = one.analyze(x[k : k + 1], int(c), against="uniform")[0]
+        assert_same(found, expected, 1e-3)
+        sglrp = np.where(classes == c, p[k, c] * (1 - p[k, c]), -p[k, c] * p[k])
+        expected = np.einsum("n,nhwc->hwc", sglrp, units[k])
+        found = one.analyze(x[k : k + 1], int(c), against="softmax")[0]
+        assert_same(found * (p[k, c] * (1 - p[k, c]) / score), expected, 1e-3)
+
+
+def finer(model, x, c, d, strength, relu):
+    """Grad-CAM of y_c - strength y_d (Finer-CAM, arXiv 2501.11309), before it is resized."""
+    layer = [one for one in model.layers if isinstance(one, layers.Conv2D)][-1]
+    features = array(keras.Model(model.input, layer.output)(x))
+    above = keras.Model(layer.output, model.output)
+    (slope,) = slopes(lambda a: above(a)[:, c] - strength * above(a)[:, d], [features])
+    found = (slope.mean((1, 2), keepdims=True) * features).sum(-1)
+    return np.maximum(found, 0) if relu else found
+
+
+def resized(maps, size):
+    return array(keras.ops.image.resize(maps[..., None], size))[..., 0]
+
+
+def test_a_class_activation_map_against_a_class_is_finer_cam(model, x):
+    size = x.shape[1:3]
+    for relu in (True, False):
+        cam = create_analyzer("grad_cam", model, relu=relu)
+        found = cam.analyze(x, 3, against=8).sum(-1)
+        assert_same(found, resized(finer(model, x, 3, 8, 1, relu), size), 1e-4)
+    both = cam.analyze(x, np.array([[3, 8]] * len(x))).sum(-1)  # without the cut
+    expected = resized(finer(model, x, 3, 8, 0.6, False), size)
+    assert abs(expected).max() > 0
+    assert_same(both[:, 0] - 0.6 * both[:, 1], expected, 1e-4)
 
 
 def test_layers_are_not_contrasted_with_themselves(model, x):
