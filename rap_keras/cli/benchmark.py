@@ -21,7 +21,6 @@ from rap_keras.cli.options import (
     ModelFlags,
     in_group,
     output_option,
-    read_numbers,
 )
 from rap_keras.cli.session import echo, import_backend
 from rap_keras.datasets import open_dataset
@@ -30,6 +29,7 @@ from rap_keras.models.classes import read_classes
 from rap_keras.models.request import check_request
 from rap_keras.pipeline.methods import check_early
 from rap_keras.support.files import check_writable
+from rap_keras.support.options import read_numbers
 from rap_keras.support.reading import read_text, understood
 from rap_keras.support.signals import Stopped
 from rap_keras.support.text import counted, one_line

@@ -26,6 +26,7 @@ from rap_keras.pipeline.methods import (
 from rap_keras.pipeline.target import Region, parse_contrast, parse_target, read_region
 from rap_keras.support.fitting import FITS, check_fit
 from rap_keras.support.images import collect_images
+from rap_keras.support.options import read_numbers
 from rap_keras.support.progress import announced
 from rap_keras.support.text import one_line
 
@@ -188,6 +189,13 @@ ColormapOption = Annotated[
         metavar="NAME", help="A matplotlib colour map: seismic (default), RdBu_r, PuOr_r, ..."
     ),
 ]
+ScaleOption = Annotated[
+    str | None,
+    output_option(
+        metavar="SCALE",
+        help="Colour limits: each map's own (default), shared by all maps of a figure, or a number.",
+    ),
+]
 StrictOption = Annotated[
     bool,
     image_option(
@@ -217,18 +225,6 @@ def open_image(source: str, fit: str | None = None) -> Images:
     if len(images) > 1:
         raise InputError(f"Expected one image, got {len(images)} in {source!r}: name one of them.")
     return images
-
-
-def read_numbers(argument: str, text: str | None) -> list[float] | None:
-    """Reads one number, or three separated by commas; None stays None."""
-    if text is None:
-        return None
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise InputError(
-            f"Expected {argument} to be one number or R,G,B, got {text!r}.", argument
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -285,15 +281,17 @@ class MapFlags:
     against: AgainstOption = None
     percentile: PercentileOption = None
     colormap: ColormapOption = None
+    scale: ScaleOption = None
 
     def __post_init__(self) -> None:
         """Checks the flags before Keras is loaded."""
         _ = self.selection, self.names
         check_fit(self.fit)
-        if self.colormap is not None:
-            from rap_keras.plot.drawing import colors_of  # here, because matplotlib loads slowly
+        if self.colormap is not None or self.scale is not None:
+            from rap_keras.plot import drawing  # here, because matplotlib loads slowly
 
-            colors_of(self.colormap)
+            drawing.colors_of(drawing.COLORMAP if self.colormap is None else self.colormap)
+            drawing.read_scale("each" if self.scale is None else self.scale)
         if self.percentile is not None and not 0 < self.percentile <= 100:
             raise InputError(
                 f"Expected percentile to be above 0 and at most 100, got {self.percentile:g}.",
@@ -303,7 +301,7 @@ class MapFlags:
     @property
     def drawing(self) -> dict[str, Any]:
         """The arguments for `rap_keras.plot` that were given."""
-        given = {"percentile": self.percentile, "colormap": self.colormap}
+        given = {"percentile": self.percentile, "colormap": self.colormap, "scale": self.scale}
         return {name: value for name, value in given.items() if value is not None}
 
     @functools.cached_property

@@ -1,7 +1,8 @@
 """Draws maps and images into axes."""
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,11 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.plot.fonts import FONT_SIZE, families, shortened, without_warnings, wrapped
-from rap_keras.support.text import did_you_mean, printable
+from rap_keras.support.text import did_you_mean, printable, shown
 
 COLORMAP = "seismic"
 # With the maximum, a few pixels would make the rest of a photograph's map white.
 PERCENTILE = 99.5
+SCALES = ("each", "shared")
+STRETCHED = (1, 99)  # the percentiles of channels that become black and white
 PANEL_INCHES = 2.0
 LINE_INCHES = 0.14  # the height of a line of a title
 BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colour bar
@@ -106,17 +109,81 @@ def colors_of(colormap: str | Colormap) -> Colormap:
     return matplotlib.colormaps[colormap]
 
 
-def color_scale(spatial: Array, percentile: float) -> tuple[float, float]:
+def read_scale(scale: Any) -> str | float:
+    """Reads what sets the limits of the colours: "each", "shared" or a number.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    if scale in SCALES and isinstance(scale, str):
+        return scale
+    try:
+        number = math.nan if isinstance(scale, bool) else float(scale)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not SMALLEST <= number < LARGEST:
+        raise InputError(
+            'Expected scale to be "each", "shared" or a number above 0, at which colours saturate, got '
+            f"{shown(scale)}.",
+            "scale",
+        )
+    return number
+
+
+def common_scale(scale: Any, maps: Iterable[Array], percentile: float) -> str | float:
+    """Returns the scale for each map of a figure, which is a number if they share it."""
+    scale = read_scale(scale)
+    if scale != "shared":
+        return scale
+    values = np.concatenate([one.ravel() for one in maps])
+    return color_scale(values, percentile)[1]
+
+
+def color_scale(spatial: Array, percentile: float, scale: Any = "each") -> tuple[float, float]:
     """Returns the symmetric limits of the colours, which are never equal."""
     if not 0 < percentile <= 100:
         raise InputError(
             f"Expected percentile to be above 0 and at most 100, got {percentile}.", "percentile"
         )
+    scale = read_scale(scale)
+    if not isinstance(scale, str):
+        return -scale, scale
     magnitude = np.abs(spatial)
     limit = float(np.percentile(magnitude, percentile)) or float(magnitude.max())
     if limit < SMALLEST:
         limit = 1.0
     return -limit, limit
+
+
+def picked(image: ArrayLike, channels: int | Sequence[int] | None) -> Array:
+    """Returns one or three channels of images. Values out of the range of pixels are stretched.
+
+    Args:
+        image: An image, or a batch of images; the last axis is that of channels.
+        channels: The number of the channel that is shown in grey, or those of red, green and blue.
+
+    Raises:
+        InputError: There are no such channels.
+    """
+    values = np.asarray(image)
+    if channels is None:
+        return values
+    numbers = list(np.ravel(channels))
+    count = values.shape[-1] if values.ndim > 2 else 0
+    known = all(isinstance(n, np.integer) and -count <= n < count for n in numbers)
+    if len(numbers) not in (1, 3) or not known:
+        raise InputError(
+            f"Expected channels to be one or three of the {count} channels of the image, by number, got "
+            f"{shown(channels)}.",
+            "channels",
+        )
+    values = values[..., numbers]
+    floats = np.issubdtype(values.dtype, np.floating)
+    in_range = floats and values.min() >= 0 and values.max() <= 1
+    if values.dtype == np.uint8 or in_range or not np.isfinite(values).all():
+        return values
+    low, high = np.percentile(values, STRETCHED, axis=(-3, -2), keepdims=True)
+    return np.clip((values - low) / np.where(high > low, high - low, 1), 0, 1)
 
 
 def as_image(image: ArrayLike) -> Array:
@@ -125,7 +192,8 @@ def as_image(image: ArrayLike) -> Array:
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] not in (1, 3)):
         raise InputError(
             "Expected one image (height, width), (height, width, 1) or (height, width, 3), got an array "
-            f"of shape {values.shape}."
+            f"of shape {values.shape}"
+            + (": choose what is shown by channels." if values.ndim == 3 else ".")
         )
     if values.size == 0:
         raise InputError(f"Expected an image with pixels, got the shape {values.shape}.")

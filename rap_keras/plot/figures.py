@@ -21,10 +21,12 @@ from rap_keras.plot.drawing import (
     channel_sum,
     color_scale,
     colors_of,
+    common_scale,
     draw_image,
     outline,
     panel_size,
     panels,
+    picked,
     prepared,
 )
 from rap_keras.plot.fonts import FONT_SIZE, wrapped
@@ -40,6 +42,8 @@ def heatmap(
     title: str | None = None,
     channel_axis: int | None = -1,
     colormap: str | Colormap = COLORMAP,
+    scale: str | float = "each",
+    channels: int | Sequence[int] | None = None,
 ) -> Axes:
     """Draws one relevance map, summed over its channels.
 
@@ -57,6 +61,12 @@ def heatmap(
         channel_axis: The axis of the channels, if there are any.
         colormap: A matplotlib colour map or its name. Its middle stands for zero: "seismic", "RdBu_r",
             "PuOr_r", ...
+        scale: What sets the limits of the colours. "each": the percentile of each map. "shared": that
+            of all maps of the figure, so that their colours can be compared. A number: colours saturate
+            at this relevance.
+        channels: Which channels of the image are shown, if it has more than three: the numbers of those
+            for red, green and blue, or of one in grey. Values out of the range of pixels are stretched
+            between their 1st and 99th percentiles.
 
     Returns:
         The axes.
@@ -71,11 +81,10 @@ def heatmap(
         'noise'
     """
     if image is not None:
-        return overlay(
-            relevance, image, ax, percentile, colorbar, title, channel_axis, colormap=colormap
-        )
+        options: dict[str, Any] = {"colormap": colormap, "scale": scale, "channels": channels}
+        return overlay(relevance, image, ax, percentile, colorbar, title, channel_axis, **options)
     spatial = channel_sum(relevance, channel_axis)
-    return _draw(prepared(ax, title), spatial, percentile, colormap, colorbar)
+    return _draw(prepared(ax, title), spatial, percentile, colormap, colorbar, scale)
 
 
 def overlay(
@@ -88,6 +97,8 @@ def overlay(
     channel_axis: int | None = -1,
     alpha: float = 0.9,
     colormap: str | Colormap = COLORMAP,
+    scale: str | float = "each",
+    channels: int | Sequence[int] | None = None,
 ) -> Axes:
     """Draws one relevance map over its image in grey. Stronger relevance is more opaque.
 
@@ -103,6 +114,8 @@ def overlay(
         channel_axis: The axis of the channels of `relevance`, as in `heatmap`.
         alpha: The opacity of the strongest relevance, from 0 to 1. Zero relevance is transparent.
         colormap: As in `heatmap`.
+        scale: As in `heatmap`.
+        channels: As in `heatmap`.
 
     Returns:
         The axes.
@@ -119,13 +132,13 @@ def overlay(
     if not 0 <= alpha <= 1:
         raise InputError(f"Expected alpha from 0 to 1, got {alpha}.", "alpha")
     spatial = channel_sum(relevance, channel_axis)
-    grey = as_grey(as_image(image))
+    grey = as_grey(as_image(picked(image, channels)))
     ax = prepared(ax, title)
     height, width = grey.shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     # The image uses light grey only, because both ends of the colour map are dark.
     ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, interpolation="nearest", extent=extent)
-    return _draw(ax, spatial, percentile, colormap, colorbar, extent=extent, alpha=alpha)
+    return _draw(ax, spatial, percentile, colormap, colorbar, scale, extent, alpha)
 
 
 def _draw(
@@ -134,11 +147,12 @@ def _draw(
     percentile: float,
     colormap: str | Colormap,
     colorbar: bool,
+    scale: str | float,
     extent: tuple[float, float, float, float] | None = None,
     alpha: float | None = None,
 ) -> Axes:
     """Draws a map. With `alpha`, stronger relevance is more opaque."""
-    low, high = color_scale(spatial, percentile)
+    low, high = color_scale(spatial, percentile, scale)
     drawn = ax.imshow(
         spatial,
         cmap=colors_of(colormap),
@@ -163,10 +177,12 @@ def grid(
     regions: Sequence[ArrayLike | None] | None = None,
     colormap: str | Colormap = COLORMAP,
     caption: str | None = None,
+    scale: str | float = "each",
+    channels: int | Sequence[int] | None = None,
 ) -> Figure:
     """Draws images and their maps as a table: one row per image, one column per method.
 
-    Each map has a separate colour scale, because the units of two methods can differ.
+    By default each map has a separate colour scale, because the units of two methods can differ.
 
     Args:
         images: `(n, height, width, 3)`, `(n, height, width, 1)` or `(n, height, width)`, with values as
@@ -181,6 +197,8 @@ def grid(
         regions: The explained region of each image, as in `explanation`.
         colormap: As in `heatmap`.
         caption: A line above the figure.
+        scale: As in `heatmap`.
+        channels: As in `heatmap`.
 
     Returns:
         The figure.
@@ -203,6 +221,8 @@ def grid(
     if images is None and over_image:
         raise InputError("Expected images for over_image=True, got none: pass them.", "images")
     image_batch = np.asarray(next(iter(columns.values()), ()) if images is None else images)
+    if images is not None:
+        image_batch = picked(image_batch, channels)
     count = len(image_batch) if image_batch.ndim in (3, 4) else 0
     if count == 0:
         raise InputError(
@@ -221,6 +241,9 @@ def grid(
                 f"Expected {argument} for {counted(count, 'image')}, got {len(given)}.", argument
             )
 
+    axes_of = {name: None if b.ndim == 3 else channel_axis for name, b in columns.items()}
+    each = (channel_sum(one, axes_of[name]) for name, batch in columns.items() for one in batch)
+    scale = common_scale(scale, each, percentile)
     first = 0 if images is None else 1
     axis = channel_axis if images is None else -1
     down, across = panel_size(image_batch.shape[1:], axis, colorbar)
@@ -243,8 +266,9 @@ def grid(
                 percentile=percentile,
                 colorbar=colorbar,
                 title=wrapped(method, across, 4) if row == 0 else None,
-                channel_axis=None if batch.ndim == 3 else channel_axis,
+                channel_axis=axes_of[method],
                 colormap=colormap,
+                scale=scale,
             )
     return figure
 
@@ -258,6 +282,8 @@ def explanation(
     region: ArrayLike | None = None,
     colormap: str | Colormap = COLORMAP,
     caption: str | None = None,
+    scale: str | float = "each",
+    channels: int | Sequence[int] | None = None,
 ) -> Figure:
     """Draws an image, its relevance map with a colour bar, and the map over the image.
 
@@ -271,6 +297,8 @@ def explanation(
             outlined in the image and in the overlay.
         colormap: As in `heatmap`.
         caption: A line above the figure, such as the model, the class, its logit and probability.
+        scale: As in `heatmap`.
+        channels: As in `heatmap`.
 
     Returns:
         The figure.
@@ -285,7 +313,7 @@ def explanation(
         >>> [axes.get_title() for axes in figure.axes][:3]
         ['image', 'noise', 'map over image']
     """
-    pixels = as_image(image)
+    pixels = as_image(picked(image, channels))
     title = wrapped("map" if title is None else title, panel_size(pixels.shape, colorbar=True)[1])
     figure, axes = panels(1, 3, caption, 0.9)
     left, middle, right = axes[0]
@@ -294,9 +322,10 @@ def explanation(
         "percentile": percentile,
         "channel_axis": channel_axis,
         "colormap": colormap,
+        "scale": scale,
     }
     heatmap(relevance, ax=middle, title=title, colorbar=True, **options)
-    overlay(relevance, image, ax=right, title="map over image", **options)
+    overlay(relevance, pixels, ax=right, title="map over image", **options)
     for ax in (left, right):
         outline(ax, region, pixels.shape[:2])
     return figure

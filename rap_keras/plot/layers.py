@@ -14,10 +14,13 @@ from rap_keras.plot.drawing import (
     COLORMAP,
     PERCENTILE,
     Array,
+    channel_sum,
+    common_scale,
     draw_image,
     outline,
     panel_size,
     panels,
+    picked,
 )
 from rap_keras.plot.figures import heatmap
 from rap_keras.plot.fonts import wrapped
@@ -39,11 +42,13 @@ def layers(
     region: ArrayLike | None = None,
     colormap: str | Colormap = COLORMAP,
     caption: str | None = None,
+    scale: str | float = "each",
+    channels: int | Sequence[int] | None = None,
 ) -> Figure:
     """Draws the relevance at the layers, from the output to the input.
 
-    Each map is summed over the channels and has a separate colour scale. Layers without positions, such
-    as dense layers, are not drawn.
+    Each map is summed over the channels and, by default, has a separate colour scale. Layers without
+    positions, such as dense layers, are not drawn.
 
     Args:
         layer_maps: The relevance at each layer's output, from the input to the output, as returned by
@@ -59,6 +64,8 @@ def layers(
         region: The explained region of the output, as in `explanation`, outlined in the image.
         colormap: As in `heatmap`.
         caption: A line above the figure.
+        scale: As in `heatmap`.
+        channels: As in `heatmap`.
 
     Returns:
         The figure.
@@ -96,22 +103,26 @@ def layers(
     order = list(spatial)
     chosen.sort(key=order.index, reverse=True)
 
+    drawn = {name: _one(spatial[name], sample, name) for name in chosen}
+    each = (channel_sum(one, channel_axis) for one in drawn.values())
+    scale = common_scale(scale, each, percentile)
     count = len(chosen) + (image is not None)
     rows = -(-count // max_columns)
     figure, axes = panels(rows, -(-count // rows), caption, BESIDE_BARS if colorbar else 1)
     flat = list(axes.flat)
     for name, ax in zip(chosen, flat, strict=False):
         heatmap(
-            _one(spatial[name], sample, name),
+            drawn[name],
             ax=ax,
             percentile=percentile,
             colorbar=colorbar,
             title=wrapped(name, panel_size(spatial[name].shape[1:], channel_axis, colorbar)[1]),
             channel_axis=channel_axis,
             colormap=colormap,
+            scale=scale,
         )
     if image is not None:
-        pixels = np.asarray(image)
+        pixels = picked(image, channels)
         draw_image(flat[len(chosen)], pixels, PICTURE)
         outline(flat[len(chosen)], region, pixels.shape[:2])
     for ax in flat[count:]:

@@ -36,6 +36,18 @@ def read_number(option: str, value: Any, least: float) -> float:
     return number
 
 
+def read_numbers(option: str, text: str | None) -> list[float] | None:
+    """Reads a text with one number, or three separated by commas; None stays None."""
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"Expected {option} to be one number or R,G,B, got {text!r}.", option
+        ) from None
+
+
 def read_boolean(option: str, value: Any) -> bool:
     """Reads True or False."""
     if not _is_boolean(value):

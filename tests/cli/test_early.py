@@ -49,6 +49,7 @@ EXPLAINING = [
     ("--size 1000000", "fit into memory"),
     ("--colormap jett", "'jett': did you mean 'jet'"),
     ("--percentile 0", "Expected --percentile to be above 0"),
+    ("--scale 0", 'Expected --scale to be "each", "shared" or a number above 0'),
     ("--fit zoom", "--fit"),
     ("--region 1;2", "Expected --region to be a pixel"),
     (

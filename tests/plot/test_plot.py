@@ -103,6 +103,74 @@ def test_percentile_out_of_range_is_refused(percentile):
         plot.heatmap(np.ones((2, 2)), channel_axis=None, percentile=percentile)
 
 
+def limits(figure):
+    """The limits of the colours of each map, which are the last images of their axes."""
+    norms = [ax.images[-1].norm for ax in figure.axes if ax.images]
+    return [(norm.vmin, norm.vmax) for norm in norms]
+
+
+def test_maps_share_a_scale_on_request(rng):
+    maps = {"weak": rng.normal(size=(2, 4, 4, 3)), "strong": 10 * rng.normal(size=(2, 4, 4, 3))}
+    sums = {name: abs(batch.sum(-1)) for name, batch in maps.items()}
+    each = [np.percentile(sums[name][k], 90) for k in range(2) for name in maps]
+    found = limits(plot.grid(None, maps, percentile=90))
+    np.testing.assert_allclose(found, [(-limit, limit) for limit in each])
+    together = np.percentile(np.stack([*sums.values()]), 90)
+    found = limits(plot.grid(None, maps, percentile=90, scale="shared"))
+    np.testing.assert_allclose(found, [(-together, together)] * 4)
+    assert limits(plot.grid(None, maps, scale=2.5)) == [(-2.5, 2.5)] * 4
+    layered = {name: batch[:1] for name, batch in maps.items()}
+    together = np.percentile(np.stack([sums[name][0] for name in maps]), 90)
+    figure = plot.layers(layered, percentile=90, scale="shared", colorbar=False)
+    np.testing.assert_allclose(limits(figure), [(-together, together)] * 2)
+
+
+def test_a_number_sets_the_scale_of_one_map(rng):
+    relevance, image = rng.normal(size=(4, 4, 3)), np.zeros((4, 4, 3), np.uint8)
+    for ax in (plot.heatmap(relevance, scale=3), plot.overlay(relevance, image, scale=3)):
+        assert (ax.images[-1].norm.vmin, ax.images[-1].norm.vmax) == (-3, 3)
+    _, middle, over, *_ = plot.explanation(relevance, image, scale=3).axes
+    assert middle.images[-1].norm.vmax == over.images[-1].norm.vmax == 3
+    alone = plot.heatmap(relevance, scale="shared").images[-1].norm.vmax
+    assert alone == plot.heatmap(relevance).images[-1].norm.vmax
+
+
+@pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf, "both", True, None])
+def test_what_is_no_scale_is_refused(scale):
+    with pytest.raises(
+        InputError, match='Expected scale to be "each", "shared" or a number above 0'
+    ):
+        plot.grid(None, {"map": np.ones((1, 2, 2))}, scale=scale)
+
+
+def test_channels_of_an_image_are_picked(rng):
+    bands, relevance = rng.integers(0, 256, (5, 6, 7), np.uint8), rng.normal(size=(5, 6, 7))
+    figure = plot.explanation(relevance, bands, channels=(4, 3, 2))
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), bands[..., [4, 3, 2]])
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), relevance.sum(-1))
+    figure = plot.grid(bands[None], {"map": relevance[None]}, channels=-1, over_image=True)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), bands[..., -1])
+    figure = plot.layers({"one": relevance[None]}, bands, channels=[0, 1, 2], colorbar=False)
+    np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), bands[..., :3])
+
+
+def test_picked_values_out_of_range_are_stretched(rng):
+    bands = rng.uniform(0, 9000, (20, 30, 6))
+    shown = plot.explanation(np.ones((20, 30)), bands, channels=(4, 3, 2)).axes[0].images[0]
+    for band, k in enumerate((4, 3, 2)):
+        low, high = np.percentile(bands[..., k], (1, 99))
+        expected = np.clip((bands[..., k] - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(shown.get_array()[..., band], expected)
+
+
+@pytest.mark.parametrize("channels", [(0, 1), 5, (0, 1, 9), "red", (0.0, 1.0, 2.0)])
+def test_unknown_channels_are_refused(channels):
+    with pytest.raises(InputError, match="Expected channels to be one or three of the 5 channels"):
+        plot.overlay(np.ones((2, 2)), np.zeros((2, 2, 5), np.uint8), channels=channels)
+    with pytest.raises(InputError, match="choose what is shown by channels"):
+        plot.overlay(np.ones((2, 2)), np.zeros((2, 2, 5), np.uint8))
+
+
 def test_colorbar_only_on_request():
     assert len(plot.heatmap(np.ones((2, 2)), channel_axis=None).figure.axes) == 1
     ax = plot.heatmap(np.full((2, 2), 3.0), channel_axis=None, colorbar=True)
