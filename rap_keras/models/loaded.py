@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
-from rap_keras.models.preprocessing import Preprocess
+from rap_keras.models.preprocessing import Preprocess, undone
 from rap_keras.models.randomisation import randomised
 from rap_keras.support.text import first_line
 
@@ -105,6 +106,32 @@ class LoadedModel:
         """
         arrays, _ = self.network.read(x, check_finite=False)
         return self.network.logits(arrays)
+
+    def pixels(self, x: NDArray[Any]) -> NDArray[np.uint8]:
+        """Undoes the preprocessing of a batch, so that its picture has natural colours.
+
+        Args:
+            x: A batch, as returned by `preprocess`.
+
+        Returns:
+            RGB pixels, uint8 `(n, height, width, 3)`.
+
+        Raises:
+            InputError: x was not made by `preprocess`, or that is not an affine map of colours.
+
+        Example:
+            >>> loaded = rap_keras.models.load_model("bundled:vgg")
+            >>> image = rap_keras.datasets.cluttered_digits(1).images
+            >>> bool((loaded.pixels(loaded.preprocess(image)) == image).all())
+            True
+        """
+        found = undone(self.preprocess, np.asarray(x))
+        if found is None:
+            raise InputError(
+                f"Expected images that the preprocessing of {self.name} made, got values from "
+                f"{np.min(x):.4g} to {np.max(x):.4g}: pass the pixels instead."
+            )
+        return found
 
     def enlarged(self, size: tuple[int, int]) -> "LoadedModel":
         """Returns a copy of the model for images of another size.

@@ -67,6 +67,43 @@ def application_preprocess(name: str) -> Preprocess:
     return lambda images: preprocess_input(images.astype(np.float32), data_format="channels_last")
 
 
+# Colours whose preprocessed values give an affine preprocessing, and one more to check it.
+_BASIS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+_GREYS = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
+_CHECKED = np.array([[101, 53, 202], [31, 31, 31]], np.uint8)
+_ROUNDING = 1.0  # of pixels
+
+
+def undone(preprocess: Preprocess, x: NDArray[np.floating]) -> NDArray[np.uint8] | None:
+    """Returns the pixels that a preprocessing turned into a model's input.
+
+    Args:
+        preprocess: A preprocessing that is an affine map of the colours of each pixel.
+        x: The input, `(n, height, width, 3)`, or `(n, height, width, 1)` for grey images.
+
+    Returns:
+        RGB pixels `(n, height, width, 3)`; None if the preprocessing is of another kind, or x was not
+        made from pixels by it.
+    """
+    try:
+        grey = x.shape[-1] == 1
+        known = _GREYS if grey else _BASIS
+        points = np.concatenate([known, _CHECKED[1:] if grey else _CHECKED])
+        images = np.tile(points[:, None, None], (1, *x.shape[1:3], 1))  # some take only one size
+        made = np.asarray(preprocess(images), np.float64)[:, 0, 0]
+        zero, *others = made[: len(known)]
+        inverse = np.linalg.inv((np.stack(others) - zero) / 255)
+        pixels = (np.concatenate([made, x.reshape(-1, x.shape[-1])]) - zero) @ inverse
+    except Exception:  # a custom preprocessing can raise any error about single pixels
+        return None
+    checked, pixels = pixels[: len(points)], pixels[len(points) :]
+    fits = abs(checked - points[:, : x.shape[-1]]).max() <= _ROUNDING
+    if not fits or not (pixels >= -_ROUNDING).all() or not (pixels <= 255 + _ROUNDING).all():
+        return None
+    rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return np.broadcast_to(rounded, (len(rounded), 3)).reshape(*x.shape[:-1], 3).copy()
+
+
 def _per_channel(what: str, numbers: Numbers, default: float) -> NDArray[np.float32]:
     try:
         values = np.array(default if numbers is None else numbers, dtype=np.float32)

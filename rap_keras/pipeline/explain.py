@@ -12,11 +12,13 @@ from rap_keras.analyzers.explanation import Explanation
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
+from rap_keras.models.preprocessing import undone
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.images import Images, listed, of_one_size, pixels_of
 from rap_keras.pipeline.methods import MethodSpec, with_contrast
 from rap_keras.pipeline.target import read_region
 from rap_keras.support.fitting import check_fit, restored
+from rap_keras.support.python_files import names_function
 from rap_keras.support.text import shown
 
 
@@ -49,7 +51,8 @@ def explain(
             accepts: "resnet50", "bundled:vgg", "model.keras", ...
         images: An image file, a folder, a pattern, a Pillow image, a uint8 array `(height, width, 3)`,
             `(height, width)` or a batch `(n, height, width, 3)`; or a list of these. They are resized
-            to the model's input. Or a batch of floats that is the model's input.
+            to the model's input. Or a batch of floats that is the model's input: its preprocessing is
+            undone for the figure, if it is known.
         method: The method; `analyzer_names()` lists the names.
         target: The class to explain. None is the class with the largest logit of each image. Otherwise
             the number or the name of a class (0 or 1 for a single sigmoid output); numbers of shape
@@ -113,7 +116,9 @@ def explain(
         )
     explainer = Explainer(loaded, spec)
     if given is None:
-        return explainer.explain(images, target, where)
+        pixels = undone(loaded.preprocess, images) if _is_known(model, preprocess) else None
+        found = explainer.explain(images, target, where)
+        return dataclasses.replace(found, images=pixels)
     if original_size:
         originals = of_one_size(
             list(map(pixels_of, given.sources)),
@@ -138,6 +143,14 @@ def at_size_of(images: NDArray[np.uint8], found: Explanation, fit: str) -> Expla
     return dataclasses.replace(found, relevance=relevance, images=images, fit=fit)
 
 
+def _is_known(model: Any, preprocess: str) -> bool:
+    """Whether the preprocessing of floats is known: that of a loaded model, or of a model's name."""
+    named = isinstance(model, str) and not model.endswith((".keras", ".h5"))
+    return isinstance(model, LoadedModel) or (
+        named and preprocess == "auto" and not names_function(model)
+    )
+
+
 def _loaded(
     model: Any, floats: bool, scaling: dict[str, Any], output: Any, **given: Any
 ) -> LoadedModel:
@@ -153,5 +166,5 @@ def _loaded(
                 f"which are used as the model's input: leave {name} out, or pass pixels.",
                 (name, "images"),
             )
-        scaling = {"preprocess": "none"}
+        scaling = {"preprocess": "auto" if _is_known(model, scaling["preprocess"]) else "none"}
     return load_model(model, output=output, **scaling, **given)

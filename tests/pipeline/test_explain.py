@@ -1,5 +1,7 @@
 """`rap_keras.explain`."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -147,6 +149,36 @@ def test_floats_are_what_the_model_takes(pixels, vgg):
         rap_keras.explain(vgg, x, preprocess="unit")
     with pytest.raises(InputError, match=r"for mean=3, got floats.*leave mean out"):
         rap_keras.explain(vgg, x, mean=3)
+
+
+@pytest.mark.parametrize("name", ["unit", "tf", "caffe", "torch", "none"])
+def test_the_preprocessing_of_floats_is_undone_for_the_figure(name, pixels, vgg):
+    loaded = load_model(vgg, preprocess=name)
+    resized = np.stack([np.asarray(Image.fromarray(i).resize((64, 64))) for i in pixels])
+    found = rap_keras.explain(loaded, loaded.preprocess(resized), "gradient")
+    np.testing.assert_array_equal(found.images, resized)
+    np.testing.assert_array_equal(loaded.pixels(loaded.preprocess(resized)), resized)
+
+
+def test_the_preprocessing_of_a_name_is_undone(pixels):
+    resized = np.stack([np.asarray(Image.fromarray(i).resize((64, 64))) for i in pixels])
+    found = rap_keras.explain("bundled:vgg", preprocess(resized), "gradient")
+    np.testing.assert_array_equal(found.images, resized)
+    noise = np.random.default_rng(0).normal(size=resized.shape).astype("float32") * 9
+    assert rap_keras.explain("bundled:vgg", noise, "gradient").images is None
+    with pytest.raises(InputError, match="images that the preprocessing of bundled:vgg made"):
+        load_model("bundled:vgg").pixels(noise)
+
+
+def test_other_preprocessings_are_not_undone(pixels, vgg):
+    known = load_model(vgg, preprocess="unit")
+    curved = dataclasses.replace(known, preprocess=lambda x: np.sqrt(x.astype("float32")))
+    assert (
+        rap_keras.explain(curved, curved.preprocess(pixels[:, :64, :64]), "gradient").images is None
+    )
+    grey = load_model(grey_model(), preprocess="tf")
+    image = np.repeat(pixels[:, :28, :28, :1], 3, -1)
+    np.testing.assert_array_equal(grey.pixels(grey.preprocess(image)), image)
 
 
 def test_grey_models_take_the_luma(pixels):
