@@ -100,7 +100,7 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         reference_inputs: The reference: a number, or an array that broadcasts to a sample. With two
             axes in front, (samples, references), each sample has its own references, and the map is the
             mean over them: `(batch, 1, ...)` is one per sample, `(1, k, ...)` is k for all. Of tokens,
-            the reference tokens. For several inputs a list of these.
+            the reference tokens. For several inputs a list or dict of these.
         integration: "trapezoid": both ends are used, with half the weight. "left": the left sum, as in
             iNNvestigate.
         postprocess: What to do with each gradient: None, "abs" or "square".
@@ -154,8 +154,7 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
             self._current = references
             found = super()._explained_some(arrays, target)
             for maps, samples, those in zip(found["maps"], arrays, references, strict=True):
-                for one, x, reference in zip(maps, samples, those, strict=True):
-                    one *= x - reference
+                maps *= samples - those
             each.append(found["maps"])
         found["maps"] = [sum(maps) / len(maps) for maps in zip(*each, strict=True)]
         if self._gradient.postprocess is None:

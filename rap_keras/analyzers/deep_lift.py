@@ -34,7 +34,7 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         reference_inputs: The reference: a number, or an array that broadcasts to a sample. With two
             axes in front, (samples, references), each sample has its own references, and the map is the
             mean over them: `(batch, 1, ...)` is one per sample, `(1, k, ...)` is k for all. Of tokens,
-            the reference tokens. For several inputs a list of these.
+            the reference tokens. For several inputs a list or dict of these.
         **options: Options of `PropagationAnalyzer`.
 
     Raises:

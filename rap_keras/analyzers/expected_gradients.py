@@ -11,7 +11,7 @@ from rap_keras import tensors as ops
 from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
 from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
-from rap_keras.inputs.samples import as_dtype, refuse_masked
+from rap_keras.inputs.samples import as_dtype, in_order, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
 from rap_keras.support.reading import opened
@@ -28,7 +28,8 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
     Args:
         model: See `Analyzer`.
         background: Samples of the data as the model takes them, `(n, ...)`, or the path of a .npy file
-            with them. For several inputs a list of these; rows of the same number belong together.
+            with them. For several inputs a list or dict of these; rows of the same number belong
+            together.
         draws: Number of pairs of a reference and a value a that are drawn for each sample.
         seed: Seed of the draws: sample i of a call gets the same draws each time. None: new draws.
         **options: Options of `Analyzer`.
@@ -59,7 +60,7 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         self.seed = seed
         specs = self._network.own_inputs
         shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
-        several = _read_background(background, shapes)
+        several = _read_background(in_order("background", background, self._network.names), shapes)
         for array, spec, slot in zip(several, specs, self._graph.inputs, strict=False):
             if ops.is_floating(spec.dtype) or slot in self._tokens:
                 as_dtype(array, spec.dtype, "background")

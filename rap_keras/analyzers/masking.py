@@ -9,7 +9,7 @@ import numpy as np
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.errors import InputError
-from rap_keras.inputs.samples import as_dtype, refuse_unknown_tokens
+from rap_keras.inputs.samples import as_dtype, in_order, refuse_unknown_tokens
 from rap_keras.inputs.target import Target
 from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.text import shown
@@ -26,7 +26,7 @@ class MaskedAnalyzer(Analyzer):
         model: See `Analyzer`; with inputs of images `(height, width, channels)`, series, volumes or
             videos, channels last.
         value: What replaces hidden elements, in the units of the model's input: a number, or one per
-            channel. For several inputs a number for all, or a list with one of these per input.
+            channel. For several inputs a number for all, or a list or dict with one of these per input.
         **options: Options of `Analyzer`; `batch_size` counts masked samples.
 
     Raises:
@@ -75,8 +75,9 @@ class MaskedAnalyzer(Analyzer):
         return "without positions and channels to mask"
 
     def _of_inputs(self, option: str, given: Any) -> Sequence[Any]:
-        """An option's value for each input: a list of them if there are several, or one for all."""
+        """An option's value for each input: a list or dict if there are several, or one for all."""
         count = len(self._shapes)
+        given = in_order(option, given, self._network.names)
         if count == 1 or not isinstance(given, list | tuple):
             return [given] * count
         if len(given) != count:
@@ -111,8 +112,7 @@ class MaskedAnalyzer(Analyzer):
             raise InputError(
                 f"Expected value to be a finite number{each}, got {shown(given)}.", "value"
             )
-        if self._graph.inputs[place] in self._tokens:
-            as_dtype(numbers, self._network.inputs[place].dtype, "value")
+        as_dtype(numbers, self._network.inputs[place].dtype, "value")
         return numbers
 
     def _map(

@@ -12,7 +12,7 @@ from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import is_stream
-from rap_keras.inputs.samples import as_dtype, refuse_masked
+from rap_keras.inputs.samples import as_dtype, in_order, refuse_masked
 from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
@@ -101,6 +101,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
     def _use_references(self, given: Any) -> None:
         specs = self._network.own_inputs
         shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
+        given = in_order("reference_inputs", given, self._network.names)
         self.reference_inputs = given
         refuse_masked(given, "reference_inputs")
         self._references = read_references(given, shapes)

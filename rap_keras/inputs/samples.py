@@ -62,6 +62,24 @@ def read_inputs(
     return arrays, pack
 
 
+def in_order(option: str, given: Any, names: Sequence[str]) -> Any:
+    """An option's values in the order of the model's inputs, if they are given by name.
+
+    A single value is not in a list.
+
+    Raises:
+        InputError: The names are others than those of the inputs.
+    """
+    if not isinstance(given, dict):
+        return given
+    if set(given) != set(names):
+        raise InputError(
+            f"Expected {option} for inputs named {list(names)}, got {list(given)}.", option
+        )
+    values = [given[name] for name in names]
+    return values if len(values) > 1 else values[0]
+
+
 def refuse_single_samples(dataset: Any, specs: Sequence[Any]) -> None:
     """Raises an error if the elements of a dataset are samples instead of batches.
 

@@ -142,6 +142,7 @@ def test_of_several_inputs_one_at_a_time_is_occluded(rng):
         ({"window": [9, 1, 1]}, r"got window .9, 9. .* for an image of 8 x 6 of input"),
         ({"value": [0, [1, 2], 0]}, "Expected value to be a finite number, got .1, 2."),
         ({"value": [0, 0, 11]}, "Expected tokens from 0 to 10 for input 'ids'.* got 11"),
+        ({"value": {"ids": 1}}, "Expected value for inputs named .*, got .'ids'."),
         ({"value": 0.5}, "Expected whole numbers that fit into int32 for value, got 0.5"),
     ],
 )
@@ -149,6 +150,17 @@ def test_wrong_options_of_several_inputs(options, message):
     with pytest.raises(InputError, match=message) as error:
         create_analyzer("occlusion", network((8, 6, 3), (4,), tokens=True), **options)
     assert "\n" not in str(error.value)
+
+
+def test_images_of_integers_take_whole_numbers(rng):
+    inputs = keras.Input((4, 4, 1), dtype="uint8")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.Rescaling(0.1)(inputs))))
+    with pytest.raises(InputError, match=r"whole numbers that fit into uint8 for value, got 0.5"):
+        create_analyzer("occlusion", model, value=0.5)
+    x = rng.integers(0, 256, (2, 4, 4, 1)).astype("uint8")
+    found = create_analyzer("occlusion", model, window=1, value=128).analyze(x, 1)
+    weights = array(model.layers[-1].kernel)[:, 1].reshape(4, 4, 1)
+    assert_same(found, (x.astype(float) - 128) * 0.1 * weights, 1e-4)
 
 
 def test_masks_stay_and_get_zeros(rng):

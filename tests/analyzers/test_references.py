@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased
+from helpers.tensors import array
 from keras import layers
 
 import rap_keras
@@ -88,6 +89,23 @@ def test_of_several_inputs_each_has_its_references(method, rng):
         ]
         for part, maps in zip(found, zip(*single, strict=True), strict=True):
             assert_same(part[k : k + 1], np.mean(maps, 0), 1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_references_and_samples_by_name(method, rng):
+    one, age = keras.Input((3,), name="one"), keras.Input((), name="age")
+    x = layers.Concatenate()([one, keras.ops.expand_dims(age, 1)])
+    model = keras.Model({"one": one, "age": age}, layers.Dense(2)(x))
+    data = {"one": floats(rng, 2, 3), "age": floats(rng, 2)}
+    references = {"age": 0.5, "one": [1, 2, 3]}
+    analyzer = create_analyzer(method, model, reference_inputs=references, **METHODS[method])
+    weights = array(model.layers[-1].kernel)[:, 1]
+    again = create_analyzer(method, model, **analyzer.options())
+    for found in (analyzer.analyze(data, 1), again.analyze(data, 1)):
+        assert_same(found["one"], (data["one"] - [1, 2, 3]) * weights[:3])
+        assert_same(found["age"], (data["age"] - 0.5) * weights[3])
+    with pytest.raises(InputError, match=r"reference_inputs for inputs named .*, got .'one'."):
+        create_analyzer(method, model, reference_inputs={"one": 0})
 
 
 def test_tokens_have_reference_sentences(rng):
