@@ -57,6 +57,9 @@ KINDS = {
 }
 
 
+SLOW = ("video", "recurrent")  # to trace
+
+
 def coarse(name, a, g):
     """One sample's map, position by position, as the papers write it, without the final ReLU."""
     places = a.shape[:-1]
@@ -103,7 +106,13 @@ def maps_of(name, features, above, neurons):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(kind, name) for kind in KINDS for name in NAMES if kind != "recurrent" or name == "grad_cam"],
+    [
+        pytest.param(
+            kind, name, marks=pytest.mark.slow if kind in SLOW and name in NAMES[1:] else ()
+        )
+        for kind in KINDS
+        for name in NAMES
+    ],
 )
 def test_maps_are_those_of_the_equations(kind, name, rng):
     build, shape = KINDS[kind]
@@ -153,7 +162,7 @@ def image_and_row():
     return biased(keras.Model([image, row], layers.Dense(3)(layers.Dense(6, "relu")(x))))
 
 
-@pytest.mark.parametrize("name", [*NAMES, "score_cam"])
+@pytest.mark.parametrize("name", ["grad_cam", "score_cam"])
 def test_the_other_inputs_are_constants(name, rng):
     """The map of an image is that of the model of this image alone, with the others as they are."""
     model = image_and_row()
