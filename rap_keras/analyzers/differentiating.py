@@ -72,11 +72,11 @@ class DifferentiatingAnalyzer(Analyzer):
             if not any(self._differentiable):
                 raise InputError(
                     f"Expected a model with an input that {self.name!r} can differentiate, but "
-                    f"{inputs}, such as tokens, which have no derivative: {other} them."
+                    f"{inputs} that no embedding looks up, which have no derivative: {other} them."
                 )
             warn(
-                f"{self.name!r} gives zeros to inputs without a derivative: {inputs}, such as tokens; "
-                f"{other} them.",
+                f"{self.name!r} gives zeros to inputs without a derivative: {inputs} that no embedding "
+                f"looks up; {other} them.",
             )
         both = [repr(name) for slot, name, has in self._named() if has and slot in self._choosing]
         if both:
