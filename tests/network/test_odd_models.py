@@ -306,3 +306,24 @@ def test_rules_that_return_something_else_are_refused(name, monkeypatch):
     inputs = keras.Input((4,))
     with pytest.raises(InputError, match="to return a list of relevances for layer 'mine'"):
         create_analyzer("rap", finished(inputs, Mine(name="mine")(inputs))).analyze(np.ones((2, 4)))
+
+
+def test_dicts_in_any_order(rng):
+    """Of a model's inputs, and of the arguments of a layer; PyTorch keeps the order of the keys."""
+    shapes = {"query": (3, 4), "value": (5, 6), "key": (5, 2)}
+    inputs = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
+    x = layers.MultiHeadAttention(2, 3, name="attention")(**inputs)
+    model = finished(inputs, layers.Flatten()(x))
+    given = {name: rng.normal(size=(2, *shape)).astype("float32") for name, shape in shapes.items()}
+    found = create_analyzer("gradient", model).analyze(given, 1)
+    assert {name: part.shape for name, part in found.items()} == {
+        name: part.shape for name, part in given.items()
+    }
+    step = {
+        name: 1e-2 * rng.normal(size=part.shape).astype("float32") for name, part in given.items()
+    }
+    moved = {name: given[name] + step[name] for name in given}
+    back = {name: given[name] - step[name] for name in given}
+    slope = array(model(moved))[:, 1] - array(model(back))[:, 1]
+    expected = 2 * sum((found[name] * step[name]).sum((1, 2)) for name in found)
+    np.testing.assert_allclose(slope, expected, rtol=0.05, atol=1e-3)

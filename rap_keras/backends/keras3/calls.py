@@ -18,6 +18,7 @@ from rap_keras.backends.keras3.opening import (
     at_inference,
     batch_axes,
     is_symbolic,
+    mapped,
     reading,
 )
 from rap_keras.backends.opening import CannotOpen
@@ -114,7 +115,7 @@ class Call(node.Call):
                 leaf = _Repeated(weights, leaf.axis) if isinstance(leaf, _Repeated) else weights
             return _for_samples(leaf, size)
 
-        arguments = tree.map_structure(filled, self._arguments)
+        arguments = mapped(filled, self._arguments)
         return arguments, tree.map_structure(
             lambda leaf: _for_samples(leaf, size), self._attributes
         )

@@ -169,7 +169,7 @@ def _called(
         return inputs[-1]
 
     with _unchanged(layer):
-        arguments = args, kwargs = tree.map_structure(fresh, (args, kwargs))
+        arguments = args, kwargs = mapped(fresh, (args, kwargs))
         scope = _Recording()
         try:
             with scope, reading(autocast_of(layer)):
@@ -321,6 +321,14 @@ class _Node(Node):
         self, operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None
     ) -> None:
         super().__init__(operation, call_args, call_kwargs, _tensors(outputs))
+
+
+def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """A structure with each leaf changed, one after the other as `tree.flatten` has them.
+
+    On PyTorch, `tree.map_structure` visits the values of a dict in another order.
+    """
+    return tree.pack_sequence_as(structure, [function(leaf) for leaf in tree.flatten(structure)])
 
 
 def _tensors(structure: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from rap_keras.backends.keras3.opening import (
     at_inference,
     autocast_of,
     is_symbolic,
+    mapped,
     open_model,
 )
 from rap_keras.backends.keras3.outputs import output_names
@@ -94,7 +95,7 @@ class Source:
     def own_output(self, inputs: Sequence[Any]) -> list[Any]:
         """The model's own outputs for inputs, as a flat list, at inference."""
         values = iter(inputs)
-        args, kwargs = tree.map_structure(
+        args, kwargs = mapped(
             lambda leaf: next(values) if is_symbolic(leaf) else leaf, self.arguments
         )
         with untouched(self.model):
