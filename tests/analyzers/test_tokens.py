@@ -187,8 +187,20 @@ def test_layers_batches_and_files(tmp_path, rng):
     assert_same(layered["ids"], found)
     assert_same(layered["vectors"], slopes_of(above, vectors_of(model, ids), 1))
     assert analyzer.analyze(ids[:0], 1).shape == (0, 6)
+    many = np.tile(ids, (30, 1))  # more than one part
+    assert_same(analyzer.analyze(many, 1), np.tile(found, (30, 1)))
     analyzer.save(tmp_path)
     assert_same(rap_keras.load_analyzer(tmp_path).analyze(ids, 1), found)
+
+
+def test_a_fixed_batch_size(rng):
+    ids = keras.Input(batch_shape=(2, 6), dtype="int32")
+    x = layers.Flatten()(layers.Embedding(9, 3, embeddings_initializer="normal")(ops.flip(ids, 1)))
+    model = keras.Model(ids, layers.Dense(2)(x))
+    given = tokens(rng, 4)
+    found = create_analyzer("input_t_gradient", model, batch_size=2).analyze(given, 1)
+    logits = np.concatenate([array(model(given[k : k + 2])) for k in (0, 2)])
+    assert_same(found.sum(1), logits[:, 1])
 
 
 @pytest.mark.parametrize(

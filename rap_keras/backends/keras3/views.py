@@ -13,12 +13,15 @@ from rap_keras.backends.network import Run
 from rap_keras.composites.composite import Composite
 from rap_keras.composites.routing import ROUTING
 from rap_keras.errors import UnknownLayerError
+from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.samples import Pack, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
 from rap_keras.network.lookups import Lookup, leading_to, lookups_by_inputs, pruned
 from rap_keras.network.node import nodes_to
 from rap_keras.propagate import backward, forward
+
+MOST = 64  # samples at a time
 
 
 class FurtherInputs(Keras3Network):
@@ -80,7 +83,7 @@ class TokenVectors(FurtherInputs):
         nodes = [lookup.node for lookup, _ in found]
         slots = [node.outputs[0] for node in nodes]
         specs = [
-            ops.Spec(graph.shapes[slot], _dtype(graph, node))
+            ops.Spec([None, *graph.shapes[slot][1:]], _dtype(graph, node))
             for node, slot in zip(nodes, slots, strict=True)
         ]
         super().__init__(network, specs)
@@ -111,7 +114,7 @@ class TokenVectors(FurtherInputs):
     def with_vectors(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The inputs and the vectors of their tokens."""
         if len(arrays[0]):
-            return [*arrays, *self._vectors(arrays)]
+            return [*arrays, *self._in_parts(self._vectors, arrays)]
         shapes = [[0, *(n or 0 for n in spec.shape[1:])] for spec in self._further]
         pairs = zip(shapes, self._further, strict=True)
         return [*arrays, *(np.zeros(shape, ops.numpy_dtype(s.dtype)) for shape, s in pairs)]
@@ -136,10 +139,21 @@ class TokenVectors(FurtherInputs):
                 if not part.nodes:  # the index is an input
                     result[self.graph.inputs.index(lookup.slot)][at] += summed[at]
                 elif len(arrays[0]):
-                    routed = self._routes[lookup.node.name](arrays, summed[at])
+                    routed = self._in_parts(self._routes[lookup.node.name], arrays, summed[at])
                     for whole, share in zip(result, routed, strict=True):
                         whole[at] += share
         return result
+
+    def _in_parts(
+        self, run: Run, arrays: Sequence[np.ndarray], *others: np.ndarray
+    ) -> list[np.ndarray]:
+        """The results for all samples, from parts of sizes that programs are compiled for."""
+        sizes = self.part_sizes(jit_compile=False)
+        parts = [
+            run([a[chunk] for a in arrays], *(a[chunk] for a in others))
+            for chunk in as_batches(len(arrays[0]), self._fixed_size() or MOST, sizes)
+        ]
+        return [np.concatenate(several) for several in zip(*parts, strict=True)]
 
     @cached_property
     def _routes(self) -> dict[str, Run]:
