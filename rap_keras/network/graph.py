@@ -76,13 +76,22 @@ class Graph:
     @cached_property
     def bottlenecks(self) -> frozenset[int]:
         """The slots on every path from inputs and constants to the output."""
+        return self._passed(frozenset())
+
+    @cached_property
+    def passed_by_all(self) -> frozenset[int]:
+        """The slots on every path from the inputs to the output."""
+        return self._passed(self.constants)
+
+    def _passed(self, left_out: frozenset[int]) -> frozenset[int]:
+        """The slots on every path to the output, except for paths that are left out."""
         last_use = {slot: k for k, node in enumerate(self.nodes) for slot in node.inputs}
         last_use[self.output] = len(self.nodes)
         alive = set(self.inputs) & last_use.keys()
         found = set(alive) if len(alive) == 1 else set()
         for k, node in enumerate(self.nodes):
-            alive.update(node.outputs)
-            alive = {slot for slot in alive if last_use.get(slot, -1) > k}
+            made = set(node.outputs) - left_out
+            alive = {slot for slot in alive | made if last_use.get(slot, -1) > k}
             if len(alive) == 1:
                 found |= alive
         return frozenset(found)
