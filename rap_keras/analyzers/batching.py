@@ -1,5 +1,6 @@
 """Runs compiled functions batch by batch."""
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,11 +48,50 @@ class Batches:
         key = function.__name__, target.kind, target.contrast
         if key not in self._runs:
             self._runs[key] = self._compiled(function, target)
-        run, index = self._runs[key], target.index
+        found = self._joined(self._runs[key], arrays, target.index)
+        return side_by_side(found) if target.kind == "classes" else found
+
+    def run_by_column(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        arrays: Sequence[np.ndarray],
+        target: Target,
+        columns: np.ndarray,
+    ) -> list[Any]:
+        """Runs a function for each column of an array; what does not depend on it is computed once.
+
+        Args:
+            function: Takes the inputs and the target and returns a function of a column.
+            name: Identifies the compiled function.
+            arrays: As in `run`.
+            target: The target of each sample, one class or a region.
+            columns: An array `(batch, k, ...)` of integers.
+
+        Returns:
+            A list of k results.
+        """
+        key = name, target.kind, target.contrast
+        if key not in self._runs:
+            kind = target.at(None)
+            self._runs[key] = self._network.compiled_by_column(
+                lambda inputs, index: function(inputs, kind.at(index)),
+                ops.Spec([None, *columns.shape[2:]], columns.dtype),
+                [_spec(target)],
+                self._jit_compile,
+            )
+        return self._joined(self._runs[key], arrays, target.index, columns)
+
+    def _joined(self, run: Run, arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+        """Runs all batches. Arrays that are given once for all samples are not cut."""
         size, sizes = len(arrays[0]), self._network.part_sizes(self._jit_compile)
+
+        def part(array: np.ndarray, chunk: slice) -> np.ndarray:
+            return array[chunk] if len(array) == size else array
+
         try:
             parts = [
-                run([a[chunk] for a in arrays], index[chunk] if len(index) == size else index)
+                run([a[chunk] for a in arrays], *(part(g, chunk) for g in given))
                 for chunk in as_batches(size, self._size, sizes)
             ]
         except ops.ERRORS as error:
@@ -64,7 +104,7 @@ class Batches:
             ) from None
         if len(parts) > 1:
             parts = [ops.map_structure(lambda *p: np.concatenate(p), *parts)]
-        return side_by_side(parts[0]) if target.kind == "classes" else parts[0]
+        return parts[0]
 
     def _compiled(self, function: Compute, target: Target) -> Run:
         kind = target.at(None)
@@ -73,10 +113,16 @@ class Batches:
             return function(inputs, kind.at(index))
 
         if target.kind == "classes":  # compiled for one class at a time
-            spec = ops.Spec([None], "int32")
-            return self._network.compiled_by_column(compute, spec, self._jit_compile)
-        spec = ops.Spec([None] * target.index.ndim, target.index.dtype)
-        return self._network.compiled(compute, spec, jit_compile=self._jit_compile)
+            return self._network.compiled_by_column(
+                lambda inputs: functools.partial(compute, inputs),
+                ops.Spec([None], "int32"),
+                jit_compile=self._jit_compile,
+            )
+        return self._network.compiled(compute, _spec(target), jit_compile=self._jit_compile)
+
+
+def _spec(target: Target) -> ops.Spec:
+    return ops.Spec([None] * target.index.ndim, target.index.dtype)
 
 
 def side_by_side(found: list[dict[str, Any]]) -> dict[str, Any]:

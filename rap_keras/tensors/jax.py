@@ -28,6 +28,7 @@ def part_sizes(jit_compile: bool) -> tuple[int, ...]:
 
 
 _OPTIONS: dict[str, Any] = {}  # of the compiler
+_AT_ONCE = 8  # columns, whose tensors are in memory together
 
 
 def vjp(
@@ -91,27 +92,40 @@ def compiled(
 def compiled_by_column(
     function: Callable[..., Any],
     inputs: Sequence[Spec],
+    others: Sequence[Spec],
     column: Spec,
     variables: Sequence[Any] = (),
     jit_compile: bool = False,
 ) -> Callable[..., Any]:
-    """Compiles a function of inputs and a column of numbers.
+    """Compiles a function of inputs, others and a column of numbers.
+
+    Args:
+        function: Takes the inputs as a list, then the others, and returns a function of the column.
+        inputs: As in `compiled`.
+        others: As in `compiled`.
+        column: The spec of one column, `(batch, ...)`.
+        variables: As in `compiled`.
+        jit_compile: As in `compiled`.
 
     Returns:
-        A function of a list of arrays and columns, `(batch, k)`, which returns a list of k results.
-        What does not depend on the columns is computed once.
+        A function of a list of arrays, others and columns, `(batch, k, ...)`, which returns a list of k
+        results. What does not depend on the columns is computed once.
     """
 
     @functools.partial(jax.jit, compiler_options=_OPTIONS)
-    def program(values: list[Any], arrays: list[Any], columns: Any) -> Any:
+    def program(values: list[Any], arrays: list[Any], columns: Any, *given: Any) -> Any:
         with reading(variables, values):
-            return jax.vmap(lambda each: function(arrays, each))(columns)
+            of_column = function(arrays, *given)
+            if len(columns) <= _AT_ONCE:
+                return jax.vmap(of_column)(columns)
+            return jax.lax.map(of_column, columns, batch_size=_AT_ONCE)
 
-    def run(arrays: Sequence[Any], columns: Any) -> list[Any]:
-        values = [v.value for v in variables]
-        found = program(values, list(map(constant, arrays)), constant(columns.T))
-        found = map_structure(np.array, found)
-        return [map_structure(lambda a, k=k: a[k], found) for k in range(columns.shape[1])]
+    def run(arrays: Sequence[Any], *given: Any) -> list[Any]:
+        *rest, columns = given
+        values, count = [v.value for v in variables], columns.shape[1]
+        first = constant(np.moveaxis(columns, 1, 0))
+        found = map_structure(np.array, program(values, list(map(constant, arrays)), first, *rest))
+        return [map_structure(lambda a, k=k: a[k], found) for k in range(count)]
 
     return run
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops as tf_ops
 
@@ -30,20 +31,24 @@ def compiled(
 def compiled_by_column(
     function: Callable[..., Any],
     inputs: Sequence[tf.TensorSpec],
+    others: Sequence[tf.TensorSpec],
     column: tf.TensorSpec,
     variables: Sequence[Any] = (),
     jit_compile: bool = False,
 ) -> Callable[..., Any]:
     """Compiles a function once for any number of columns; see `tensors.jax.compiled_by_column`."""
+    count = len(inputs)
 
     def flat(*tensors: tf.Tensor) -> Any:
-        return function(list(tensors[:-1]), tensors[-1])
+        return function(list(tensors[:count]), *tensors[count:-1])(tensors[-1])
 
-    before, after = in_two_parts(flat, [*inputs, column], jit_compile)
+    before, after = in_two_parts(flat, [*inputs, *others, column], jit_compile)
 
-    def run(arrays: Sequence[Any], columns: Any) -> list[Any]:
-        shared = before(*map(tf.constant, arrays))
-        return [_as_arrays(after(tf.constant(each), *shared)) for each in columns.T]
+    def run(arrays: Sequence[Any], *given: Any) -> list[Any]:
+        *rest, columns = given
+        shared = before(*map(tf.constant, [*arrays, *rest]))
+        each = np.moveaxis(columns, 1, 0)
+        return [_as_arrays(after(tf.constant(one), *shared)) for one in each]
 
     return run
 

@@ -129,13 +129,32 @@ def _program(function: Callable[..., Any], taken: Sequence[Any]) -> Callable[...
 def compiled_by_column(
     function: Callable[..., Any],
     inputs: Sequence[Spec],
+    others: Sequence[Spec],
     column: Spec,
     variables: Sequence[Any] = (),
     jit_compile: bool = False,
 ) -> Callable[..., Any]:
-    """A function of inputs and columns, run for each column; see `tensors.jax.compiled_by_column`."""
-    run = compiled(function, inputs, [column], variables, jit_compile)
-    return lambda arrays, columns: [run(arrays, each) for each in columns.T]
+    """A function of inputs, others and columns; see `tensors.jax.compiled_by_column`.
+
+    With `jit_compile`, everything is one program, which runs for each column.
+    """
+
+    def whole(arrays: list[Any], *given: Any) -> Any:
+        return function(arrays, *given[:-1])(given[-1])
+
+    program = compiled(whole, inputs, [*others, column], variables, True)
+
+    def run(arrays: Sequence[Any], *given: Any) -> list[Any]:
+        *rest, columns = given
+        each = np.moveaxis(columns, 1, 0)
+        if jit_compile:
+            return [program(arrays, *rest, one) for one in each]
+        values = [v.value.detach() for v in variables]
+        with torch.no_grad(), reading(variables, values):
+            of_column = function(list(map(constant, arrays)), *map(constant, rest))
+            return [map_structure(to_numpy, of_column(constant(one))) for one in each]
+
+    return run
 
 
 def immediate(function: Callable[..., Any], variables: Sequence[Any] = ()) -> Callable[..., Any]:

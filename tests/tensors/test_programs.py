@@ -89,11 +89,11 @@ def test_programs_of_columns_read_the_weights_at_each_call(layer, rng):
     x, columns = rng.normal(size=(4, 3)), rng.normal(size=(4, 5))
     spec, column = ops.Spec([None, 3], "float64"), ops.Spec([None], "float64")
 
-    def function(inputs, each):
+    def function(inputs):
         product = ops.matmul(inputs[0], ops.convert_to_tensor(layer.kernel))
-        return [product * each[:, None], product]
+        return lambda each: [product * each[:, None], product]
 
-    run = ops.compiled_by_column(function, [spec], column, layer.variables)
+    run = ops.compiled_by_column(function, [spec], [], column, layer.variables)
     for _ in range(2):
         kernel = trained(layer, rng)
         for k in (1, 5):
@@ -102,6 +102,22 @@ def test_programs_of_columns_read_the_weights_at_each_call(layer, rng):
             for (scaled, alone), each in zip(results, columns.T, strict=False):
                 assert_same(scaled, x @ kernel * each[:, None], FLOAT64)
                 assert_same(alone, x @ kernel, FLOAT64)
+
+
+def test_what_does_not_depend_on_a_column_is_computed_once(rng):
+    x, shift, columns = rng.normal(size=(2, 3)), rng.normal(size=2), rng.normal(size=(2, 11, 1))
+    specs = [ops.Spec([None, 3], "float64")], [ops.Spec([None], "float64")]
+    calls = []
+
+    def function(inputs, other):
+        calls.append(1)
+        return lambda each: inputs[0] * each + other[:, None]
+
+    with ops.wide():
+        run = ops.compiled_by_column(function, *specs, ops.Spec([None, 1], "float64"))
+        found = run([x], shift, columns)
+    assert len(calls) == 1
+    assert_same(np.stack(found, 1), x[:, None] * columns + shift[:, None, None], FLOAT64)
 
 
 def test_functions_for_few_calls_read_the_weights_at_each_call(layer, rng):

@@ -102,30 +102,35 @@ class Keras3Network(Network):
         return lambda arrays, *given: run_for(arrays)(arrays, *given)
 
     def compiled_by_column(
-        self, function: Callable[..., Any], other: ops.Spec, jit_compile: bool = False
+        self,
+        function: Callable[..., Any],
+        column: ops.Spec,
+        others: Sequence[ops.Spec] = (),
+        jit_compile: bool = False,
     ) -> Run:
-        """Compiles a function of the model's inputs and of each column of another array.
+        """Compiles a function of the model's inputs, others and each column of another array.
 
         It is compiled once for any number of columns, and anything that does not depend on them is
         computed once.
 
         Args:
-            function: As in `compiled`.
-            other: The spec of a column, `(batch,)`.
+            function: Takes the inputs and the others, and returns a function of a column.
+            column: The spec of a column, `(batch, ...)`.
+            others: Further arguments after the inputs.
             jit_compile: As in `Analyzer`.
 
         Returns:
-            A function of the inputs of one batch and the columns, `(batch, k)`, that returns k results.
+            A function of the inputs of one batch, the others and the columns, `(batch, k, ...)`, that
+            returns k results.
         """
 
         def compiled(inputs: Sequence[ops.Spec]) -> Run:
-            return ops.compiled_by_column(
-                function, inputs, other, self.model.variables, jit_compile
-            )
+            variables = self.model.variables
+            return ops.compiled_by_column(function, inputs, others, column, variables, jit_compile)
 
         def build() -> Run:
             run_for = self._by_size(compiled)
-            return lambda arrays, columns: run_for(arrays)(arrays, columns)
+            return lambda arrays, *given: run_for(arrays)(arrays, *given)
 
         return self._checking(build)
 
