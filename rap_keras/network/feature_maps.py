@@ -9,7 +9,7 @@ from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.layer_types import CONTRACTION, EMBEDDING, KERNEL, is_a
-from rap_keras.support.text import did_you_mean
+from rap_keras.network.named import called, find_node
 
 MOST_NAMES = 8  # in an error
 # What positions are called, by the rank of a tensor.
@@ -252,13 +252,7 @@ def _default_layer(
 
 
 def _name(graph: Graph, one: FeatureMap) -> str:
-    return one.name if len(one.nodes) > 1 else _called(graph, one.nodes[0])
-
-
-def _called(graph: Graph, node: Node) -> str:
-    """A node's unique name: with ":0" for the first call of a layer that is called several times."""
-    calls = [other for other in graph.nodes if other.layer is node.layer]
-    return f"{node.name}:0" if len(calls) > 1 and node is calls[0] else node.name
+    return one.name if len(one.nodes) > 1 else called(graph, one.nodes[0])
 
 
 def _shapes(graph: Graph, images: Collection[int]) -> str:
@@ -270,25 +264,13 @@ def _named(graph: Graph, each: Mapping[int, Sequence[FeatureMap]], name: str) ->
     maps = {one.name: one for found in each.values() for one in found}
     if name in maps and len(maps[name].nodes) > 1:
         return maps[name]
-    nodes = {_called(graph, node): node for node in graph.nodes}
-    if f"{name}:0" in nodes:
-        layer = nodes[f"{name}:0"].layer
-        calls = [repr(called) for called, node in nodes.items() if node.layer is layer]
-        raise InputError(
-            f"Expected layer to name one call of {name!r}, which the model calls {len(calls)} "
-            f"times, got only its name: choose {' or '.join(calls)}.",
-            "layer",
-        )
     inside = [one for one in maps.values() if one.name.startswith(f"{name}/")]
-    if name not in nodes and inside:
+    known = {called(graph, node) for node in graph.nodes}
+    if inside and not {name, f"{name}:0"} & known:
         return inside[-1]
-    if name not in nodes:
-        hint = did_you_mean(str(name), nodes) or "rules() lists them."
-        raise InputError(
-            f"Expected layer to be a layer of the model, got {name!r}: {hint}", "layer"
-        )
-    shapes = [graph.shapes[slot] for slot in nodes[name].outputs]
-    first = getattr(nodes[name].layer, "data_format", None) == "channels_first"
+    node = find_node(graph, name)
+    shapes = [graph.shapes[slot] for slot in node.outputs]
+    first = getattr(node.layer, "data_format", None) == "channels_first"
     images = [image for image in each if [_rank(graph, image)] == [len(shape) for shape in shapes]]
     if not images or first:
         raise InputError(
@@ -296,4 +278,4 @@ def _named(graph: Graph, each: Mapping[int, Sequence[FeatureMap]], name: str) ->
             f"{name!r} with {shapes}{', channels first' if first else ''}: choose another layer.",
             "layer",
         )
-    return FeatureMap(nodes[name].name, (nodes[name],), tuple(images))
+    return FeatureMap(node.name, (node,), tuple(images))
