@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rap_keras import tensors as ops
-from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import Box
 from rap_keras.network import linear
@@ -206,19 +205,19 @@ def _pushed(graph: Graph, box: Box, slot: int) -> tuple[ops.Tensor, ops.Tensor]:
 
 def backward(
     graph: Graph,
-    table: RuleTable,
+    rows: Sequence[tuple[Node, Rule | None]],
     records: Sequence[Record],
     box: Box,
-    start: ops.Tensor,
+    start: Mapping[int, ops.Tensor],
 ) -> tuple[dict[int, ops.Tensor], list[tuple[Node, list[ops.Tensor], list[ops.Tensor]]]]:
-    """Propagates relevance from the logits to the inputs, summed where a tensor has several consumers.
+    """Propagates relevance back through nodes, summed where a tensor has several consumers.
 
     Args:
         graph: The model.
-        table: The rule of each node.
-        records: The records of the forward pass.
+        rows: The nodes, in the order of computation, with their rules.
+        records: Their records of the forward pass.
         box: Bounds of the inputs; the bounds of other slots are added.
-        start: Relevance of the logits.
+        start: The relevance of one or more slots, such as the logits.
 
     Returns:
         The relevance of each slot, and for each node, last first, the relevances at its outputs and
@@ -227,11 +226,11 @@ def backward(
     Raises:
         InputError: A rule did not return one relevance per input.
     """
-    relevance: dict[int, ops.Tensor] = {graph.output: start}
-    steps = []
-    for record, (node, rule) in zip(reversed(records), reversed(table.rows), strict=True):
+    relevance, steps = dict(start), []
+    dtype = next(iter(start.values())).dtype
+    for record, (node, rule) in zip(reversed(records), reversed(rows), strict=True):
         given = [
-            relevance[slot] if slot in relevance else ops.zeros_like(y, dtype=start.dtype)
+            relevance[slot] if slot in relevance else ops.zeros_like(y, dtype=dtype)
             for slot, y in zip(node.outputs, record.outputs, strict=True)
         ]
         assert rule is not None  # Composite.assign raises an error otherwise

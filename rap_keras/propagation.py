@@ -49,8 +49,30 @@ class Propagation:
         self, records: Sequence[Record], inputs: Sequence[ops.Tensor], start: ops.Tensor
     ) -> tuple[Mapping[int, ops.Tensor], Steps]:
         """The relevance of every slot and of each node, from the relevance of the logits."""
-        box = boxes(self.graph, inputs, self._bounds)
-        return backward(self.graph, self.table, records, box, start)
+        return self.between(records, inputs, {self.graph.output: start})
+
+    def between(
+        self,
+        records: Sequence[Record],
+        inputs: Sequence[ops.Tensor],
+        relevance: Mapping[int, ops.Tensor],
+        start: Node | None = None,
+        end: Node | None = None,
+    ) -> tuple[Mapping[int, ops.Tensor], Steps]:
+        """The relevance of the slots and nodes of a part of the graph.
+
+        Args:
+            records: The records of the forward pass.
+            inputs: The inputs of the graph.
+            relevance: The relevance to start from, by slot.
+            start: The node at whose outputs it starts; None: the logits.
+            end: The node at whose outputs it ends; None: the inputs.
+        """
+        names = [node.name for node, _ in self.table.rows]
+        last = len(names) if start is None else names.index(start.name) + 1
+        first = 0 if end is None else names.index(end.name) + 1
+        rows, box = self.table.rows[first:last], boxes(self.graph, inputs, self._bounds)
+        return backward(self.graph, rows, records[first:last], box, relevance)
 
     def share(self, node: Node, tensors: Sequence[ops.Tensor]) -> list[ops.Tensor]:
         """The relevance of a node's inputs.

@@ -333,13 +333,8 @@ def explained(graph, method, x):
     """The relevance of the input for the logit 1, as analyzers compute it."""
     logits, records = forward(graph, [x])
     start = logits * keras.ops.one_hot(1, logits.shape[-1], dtype=logits.dtype)
-    relevance, _ = backward(
-        graph,
-        lrp.composite(**read_method(method).preset.chosen({})).assign(graph),
-        records,
-        {},
-        start,
-    )
+    table = lrp.composite(**read_method(method).preset.chosen({})).assign(graph)
+    relevance, _ = backward(graph, table.rows, records, {}, {graph.output: start})
     return array(relevance[graph.inputs[0]])
 
 

@@ -97,7 +97,8 @@ def relevance(graph, composite, start=None):
     output, records = forward(graph, inputs)
     begin = output if start is None else keras.ops.full_like(output, start)
     table = composite.assign(graph)
-    found, _ = backward(graph, table, records, boxes(graph, inputs, None), begin)
+    box = boxes(graph, inputs, None)
+    found, _ = backward(graph, table.rows, records, box, {graph.output: begin})
     return array(found[graph.inputs[0]]), array(output)
 
 
