@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ import numpy as np
 from rap_keras import tensors as ops
 from rap_keras.analyzers.batching import Batches, side_by_side
 from rap_keras.analyzers.binary import CLASSES, BinaryAnalyzer
-from rap_keras.analyzers.conservation import ConservationReport
 from rap_keras.analyzers.explanation import Explanation
+from rap_keras.analyzers.layerless import LayerlessAnalyzer
 from rap_keras.analyzers.registry import name_of
 from rap_keras.analyzers.zero_maps import warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.backends.network import not_finite
-from rap_keras.composites.composite import RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import batches, is_stream
 from rap_keras.inputs.regions import is_region
@@ -48,7 +47,7 @@ from rap_keras.support.options import (
 from rap_keras.support.text import shown
 
 
-class Analyzer(BinaryAnalyzer):
+class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
     """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` creates analyzers.
 
     Args:
@@ -122,7 +121,13 @@ class Analyzer(BinaryAnalyzer):
         return f"{type(self).__name__}({self.model.name!r}, {options})"
 
     def analyze(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
+        self,
+        x: Any,
+        target: Any = None,
+        *,
+        against: Any = None,
+        concepts: Any = None,
+        neuron_selection: Any = None,
     ) -> Any:
         """Computes the relevance of every input element.
 
@@ -141,12 +146,14 @@ class Analyzer(BinaryAnalyzer):
                 without the batch axis. Of one sigmoid, class 1 has the logit z and class 0 the logit -z.
             against: The classes that the target is compared with, instead of the option `contrast` and
                 in the same form. Only for methods that propagate relevance.
+            concepts: Only relevance that passes through these channels, neurons or heads: a dict from
+                layer names to k numbers each. See `PropagationAnalyzer.concepts`.
             neuron_selection: iNNvestigate's name for `target`.
 
         Returns:
             The relevance of every element: an array of the shape of x, or `(batch, k, ...)` for k
-            classes per sample. A list or dict for several inputs. For an iterable, an iterator over the
-            maps of each batch.
+            classes per sample or k concepts. A list or dict for several inputs. For an iterable, an
+            iterator over the maps of each batch.
 
         Raises:
             InputError: x or the target does not fit the model, or x or the result is not finite.
@@ -157,6 +164,8 @@ class Analyzer(BinaryAnalyzer):
             >>> rap_keras.create_analyzer("rap", model).analyze(x, target=7).shape
             (2, 64, 64, 3)
         """
+        if concepts is not None:
+            return self._conditional(x, first_given(target, neuron_selection), against, concepts)
         explained = self.explain(x, target, against=against, neuron_selection=neuron_selection)
         if is_stream(x):
             return (batch.relevance for batch in explained)
@@ -197,21 +206,25 @@ class Analyzer(BinaryAnalyzer):
         wanted = self._read_target(arrays, target, against)
         found = self._explained_classes(arrays, wanted)
         self._refuse_overflow(found["maps"], found["logits"])
+        explanation = self._described(pack(found["maps"]), found, wanted)
+        warn_of_zero_maps(found["maps"], explanation, self._one_sided)
+        return explanation
+
+    def _described(self, relevance: Any, found: Mapping[str, Any], target: Target) -> Explanation:
+        """Relevance, with the logits and the classes that it explains."""
         logits = found["logits"]
         if self.reference_output:
             logits = (logits + self.reference_output).astype(logits.dtype)
-        explanation = Explanation(
-            pack(found["maps"]),
+        return Explanation(
+            relevance,
             logits,
-            None if wanted.kind == "all" else found["neurons"],
+            None if target.kind == "all" else found["neurons"],
             self.name,
             head=self._network.head,
             labels=self._network.labels,
             reference_output=self.reference_output,
-            against=wanted.contrast,
+            against=target.contrast,
         )
-        warn_of_zero_maps(found["maps"], explanation, self._one_sided)
-        return explanation
 
     @contextlib.contextmanager
     def counting_from(self, position: int) -> Iterator[None]:
@@ -221,28 +234,6 @@ class Analyzer(BinaryAnalyzer):
             yield
         finally:
             self._first = before
-
-    def rules(self) -> RuleTable:
-        """The rule of every layer, for methods that propagate by rules; see `PropagationAnalyzer`."""
-        raise self._no_layers()
-
-    def analyze_layers(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> dict[str, Any]:
-        """Relevance layer by layer, for methods that have it; see `PropagationAnalyzer`."""
-        raise self._no_layers()
-
-    def conservation(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> ConservationReport:
-        """Sums of relevance layer by layer, for methods that have it; see `PropagationAnalyzer`."""
-        raise self._no_layers()
-
-    def _no_layers(self) -> InputError:
-        return InputError(
-            f"The method {self.name!r} has no relevance of layers: use one that propagates relevance, "
-            'such as "rap".'
-        )
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return self._network.read(x, self.check_finite)

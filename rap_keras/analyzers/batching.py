@@ -36,16 +36,23 @@ class Batches:
         """A copy with nothing compiled."""
         return Batches(self._network, self._size, self._jit_compile)
 
-    def run(self, function: Compute, arrays: Sequence[np.ndarray], target: Target) -> Any:
+    def run(
+        self,
+        function: Compute,
+        arrays: Sequence[np.ndarray],
+        target: Target,
+        name: str | None = None,
+    ) -> Any:
         """Runs a function over all batches and joins the results along the first axis.
 
         Args:
-            function: A method of an analyzer. Its name identifies the compiled function.
+            function: A method of an analyzer.
             arrays: The inputs, at least one sample.
             target: The target of each sample. For k classes per sample, the results are joined by
                 `side_by_side`.
+            name: Identifies the compiled function. None: its own name does.
         """
-        key = function.__name__, target.kind, target.contrast
+        key = name or function.__name__, target.kind, target.contrast
         if key not in self._runs:
             self._runs[key] = self._compiled(function, target)
         found = self._joined(self._runs[key], arrays, target.index)

@@ -32,6 +32,8 @@ class DifferentiatingAnalyzer(Analyzer):
     method changes its inputs.
     """
 
+    _distributes = False
+
     def __init__(self, model: keras.Model | Keras3Network, *arguments: Any, **options: Any) -> None:
         network = TokenVectors.of(open_output(model, options.get("output")))
         super().__init__(network, *arguments, **options)

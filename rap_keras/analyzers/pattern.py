@@ -23,6 +23,7 @@ class _PatternAnalyzer(PropagationAnalyzer):
 
     settings = PatternOptions
     _negates_kernels = False  # a pattern belongs to its kernel
+    _distributes = False
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 
 from rap_keras import tensors as ops
 from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.conditional import ConditionalAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport, Row
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
@@ -21,7 +22,7 @@ from rap_keras.propagate import relevance_dtype
 from rap_keras.propagation import Propagation, Start, started
 
 
-class PropagationAnalyzer(Analyzer):
+class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
     """An analyzer that propagates relevance from the logits to the inputs, rule by rule.
 
     Args:
@@ -139,7 +140,7 @@ class PropagationAnalyzer(Analyzer):
             >>> list(layers.values())[0].shape
             (1, 64, 64, 3)
         """
-        analyzer, arrays, wanted = self._of_layers(x, target, against, neuron_selection)
+        analyzer, arrays, wanted, _ = self._of_layers(x, target, against, neuron_selection)
         if len(arrays[0]):
             result = analyzer._batches.run(analyzer._layers, arrays, wanted)
         else:
@@ -168,7 +169,7 @@ class PropagationAnalyzer(Analyzer):
         Raises:
             InputError: As in `analyze_layers`, or x has no samples.
         """
-        analyzer, arrays, wanted = self._of_layers(x, target, against, neuron_selection)
+        analyzer, arrays, wanted, _ = self._of_layers(x, target, against, neuron_selection)
         if not len(arrays[0]):
             raise InputError(
                 "Expected at least one sample to sum relevance over, got a batch of 0."
@@ -182,11 +183,11 @@ class PropagationAnalyzer(Analyzer):
 
     def _of_layers(
         self, x: Any, target: Any, against: Any, neuron_selection: Any
-    ) -> tuple[Any, list[np.ndarray], Target]:
-        """The analyzer for the explained class, the arrays and the target."""
+    ) -> tuple[Any, list[np.ndarray], Target, Pack]:
+        """The analyzer for the explained class, the arrays, the target and how results are packed."""
         if not self._has_layers:
             raise self._no_layers()
-        arrays, _ = self._read(x)
+        arrays, pack = self._read(x)
         target = first_given(target, neuron_selection)
         wanted = self._read_target(arrays, target, against)
         refuse_several(wanted)
@@ -194,8 +195,8 @@ class PropagationAnalyzer(Analyzer):
             self._refuse_itself(wanted.contrast, wanted.neurons(self._logits_of(arrays)))
         if wanted.kind == "class" and self._graph.is_binary:
             of_logit = wanted.at(np.zeros(len(arrays[0]), np.int32))
-            return self._of_one_class(wanted.index), arrays, of_logit
-        return self, arrays, wanted
+            return self._of_one_class(wanted.index), arrays, of_logit, pack
+        return self, arrays, wanted, pack
 
     def _propagate(self, inputs: list[ops.Tensor], target: Target) -> Any:
         propagation = self._propagation_to(target)
