@@ -28,8 +28,8 @@ from PIL import Image
 
 import rap_keras
 from rap_keras.benchmark import Settings
+from rap_keras.benchmark.filling import ahead
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.running import _ahead
 from rap_keras.benchmark.store import Store
 
 METHODS = (
@@ -62,7 +62,7 @@ def seconds(step: Iterator[object]) -> float:
 def whole(bench: Bench, out: Path) -> Iterator[None]:
     """The benchmark, chunk by chunk."""
     with Store(out, bench.protocol() | {"shard": [1, 1]}) as store:
-        for readings in _ahead(bench.read, bench.chunks):
+        for readings in ahead(bench.read, bench.chunks):
             store.add(bench.measure(readings))
             yield
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import io
 import json
 import logging
 import math
@@ -10,20 +11,41 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench, ImageRecord, Measured
+from rap_keras.benchmark.measure import Chunk, ImageRecord, Measured
 from rap_keras.benchmark.sameness import check_same
-from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.store import Maps
 from rap_keras.errors import InputError
 from rap_keras.support.devices import share_gpu
 from rap_keras.support.options import read_integer, read_number
 from rap_keras.support.quiet import silenced_stderr, warnings_once
 from rap_keras.support.text import reason
+
+
+class Measuring(Protocol):
+    """What measures the chunks of images, such as `Bench`.
+
+    Attributes:
+        chunks: The positions of the images, chunk by chunk.
+        most_maps: For how many images maps are stored; None: for all.
+    """
+
+    chunks: Sequence[Chunk]
+    most_maps: int | None
+
+    def protocol(self) -> dict[str, Any]:
+        """Everything that the results depend on, JSON-serialisable."""
+
+    def read(self, chunk: Chunk) -> Sequence[Any]:
+        """Reads the images of a chunk."""
+
+    def measure(self, readings: Sequence[Any], strict: bool = False) -> list[Measured]:
+        """Measures the images of a chunk: the record and the maps of each."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,7 @@ class Worker:
     """Loads the model once and measures the chunks that it gets; an actor of Ray Data.
 
     Args:
-        settings: What to measure, and how.
+        make: Makes what measures.
         protocol: The protocol of the results. A worker with another protocol raises an error.
         strict: Raise the error of an image instead of skipping it.
         keras_backend: The backend for Keras; None is the one that is configured on this machine.
@@ -79,7 +101,7 @@ class Worker:
 
     def __init__(
         self,
-        settings: Settings,
+        make: Callable[[], Measuring],
         protocol: Mapping[str, Any],
         strict: bool,
         keras_backend: str | None = None,
@@ -90,16 +112,20 @@ class Worker:
         self._strict = strict
         self._refusal = ""
         try:
-            self._bench = Bench(settings)
+            self._bench = make()
             check_same(protocol, self._bench.protocol(), "the folder of results")
         except InputError as problem:
             self._refusal = f"A worker on {socket.gethostname()} cannot measure. {problem}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turns numbers of chunks into the records of their images (as JSON, exactly)."""
-        answers, errors = [], []
+        """Turns numbers of chunks into the records of their images (as JSON, exactly) and the maps.
+
+        Maps are returned only if those of all images are stored.
+        """
+        answers, errors, arrays = [], [], []
         for number in batch["chunk"]:
             records: list[ImageRecord] = []
+            maps: list[Maps] = []
             error = self._refusal
             if not error:
                 try:
@@ -107,11 +133,36 @@ class Worker:
                         readings = self._bench.read(self._bench.chunks[number])
                         measured = self._bench.measure(readings, self._strict)
                     records = [record for record, _ in measured]
+                    if self._bench.most_maps is None:
+                        maps = [of_image for _, of_image in measured]
                 except InputError as problem:  # for the caller, not for Ray
                     error = str(problem)
             answers.append(json.dumps(records))
             errors.append(error)
-        return {"records": np.array(answers, object), "error": np.array(errors, object)}
+            arrays.append(_packed(maps))
+        columns = {"records": answers, "error": errors, "maps": arrays}
+        return {name: np.array(column, object) for name, column in columns.items()}
+
+
+def _packed(maps: Sequence[Maps]) -> bytes:
+    """The maps of images as the content of a .npz file."""
+    file = io.BytesIO()
+    named: dict[str, Any] = {
+        f"{k}/{title}": array
+        for k, of_image in enumerate(maps)
+        for title, array in of_image.items()
+    }
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+def _unpacked(content: bytes, count: int) -> list[dict[str, np.ndarray]]:
+    maps: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            k, _, title = name.partition("/")
+            maps[int(k)][title] = arrays[name]
+    return maps
 
 
 def check_ray() -> None:
@@ -183,7 +234,7 @@ def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
 
 
 def measure_all(
-    settings: Settings,
+    make: Callable[[], Measuring],
     protocol: Mapping[str, Any],
     chunks: Sequence[int],
     strict: bool,
@@ -194,7 +245,7 @@ def measure_all(
     The chunks of a worker that died go to another worker.
 
     Returns:
-        The records of the images of each finished chunk, without maps.
+        The records of the images of each finished chunk, with maps if those of all images are stored.
 
     Raises:
         InputError: The cluster is lost; or a worker cannot load the same model; or, with `strict`, an
@@ -215,7 +266,7 @@ def measure_all(
     results = data.map_batches(
         Worker,
         batch_size=1,
-        fn_constructor_args=(settings, protocol, strict, backend_name()),
+        fn_constructor_args=(make, protocol, strict, backend_name()),
         compute=ray.data.ActorPoolStrategy(size=workers.count),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus,
@@ -224,7 +275,8 @@ def measure_all(
         for row in results.iter_rows():
             if row["error"]:
                 raise InputError(row["error"])
-            yield [(record, {}) for record in json.loads(row["records"])]
+            records = json.loads(row["records"])
+            yield list(zip(records, _unpacked(row["maps"], len(records)), strict=True))
     except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
         raise InputError(
             f"Ray has lost its workers ({reason(error)}); earlier results are kept: run the "

@@ -41,6 +41,7 @@ class Bench:
         scenes: The images as the model sees them.
         maker: The methods and controls.
         chunks: The places in the data set of the drawn images, chunk by chunk.
+        most_maps: For how many images the maps are stored.
 
     Raises:
         InputError: The model, the data set or a method is not available, or they do not fit together.
@@ -50,7 +51,10 @@ class Bench:
         self.settings = settings
         self.scenes = Scenes(settings)
         drawn, size = self.scenes.drawn, settings.chunk
-        self.chunks = [tuple(drawn[k : k + size]) for k in range(0, len(drawn), size)]
+        self.most_maps: int | None = settings.figures
+        self.chunks: Sequence[Chunk] = [
+            tuple(drawn[k : k + size]) for k in range(0, len(drawn), size)
+        ]
         self.maker = MapMaker(settings, self.scenes.backend)
         self.protocol = self.scenes.protocol
         input_size = self.scenes.loaded.input_size

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -162,9 +163,9 @@ def test_workers_without_room_are_refused(common, tmp_path):
 
 def test_a_worker_gets_the_backend_of_keras(common, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "none")
-    distributed.Worker(settings(common), {}, False)
+    distributed.Worker(partial(Bench, settings(common)), {}, False)
     assert os.environ["KERAS_BACKEND"] == "none"  # what this machine has chosen
-    distributed.Worker(settings(common), {}, False, "torch")
+    distributed.Worker(partial(Bench, settings(common)), {}, False, "torch")
     assert os.environ["KERAS_BACKEND"] == "torch"
 
 
@@ -173,11 +174,11 @@ def test_a_worker_measures_the_same_model_only(common):
     quick = settings(common, chunk=1)
     protocol = json.loads(json.dumps(Bench(quick).protocol()))
     batch = {"chunk": np.array([1, 6])}
-    answer = distributed.Worker(quick, protocol, False)(batch)
+    answer = distributed.Worker(partial(Bench, quick), protocol, False)(batch)
     assert list(answer["error"]) == ["", ""]
     assert ['"status": "kept"' in text for text in answer["records"]] == [True, False]
-    answer = distributed.Worker(quick, protocol, True)(batch)
+    answer = distributed.Worker(partial(Bench, quick), protocol, True)(batch)
     assert [bool(error) for error in answer["error"]] == [False, True]
     other = protocol | {"weights_crc32": 1}
-    answer = distributed.Worker(quick, other, False)(batch)
+    answer = distributed.Worker(partial(Bench, quick), other, False)(batch)
     assert all("weights_crc32" in error for error in answer["error"])

@@ -16,7 +16,7 @@ import pytest
 from helpers.benchmarks import MAIN, QUICK, assert_same_report, records
 from helpers.command_line import fail, files, run, succeed
 
-from rap_keras.benchmark import running
+from rap_keras.benchmark import filling
 from rap_keras.benchmark.sameness import check_same
 from rap_keras.benchmark.store import FILE, Store
 from rap_keras.errors import InputError
@@ -360,18 +360,18 @@ def test_results_without_an_image_are_not_in_the_way(kept, tmp_path):
     changed = WHOLE | {"seed": 1}
     if kept:
         with pytest.raises(InputError, match="seed was 0 and now is 1"):
-            running._begun(tmp_path, changed)
+            filling._begun(tmp_path, changed)
         return
-    with running._begun(tmp_path, WHOLE) as store:  # the same goes on
+    with filling._begun(tmp_path, WHOLE) as store:  # the same goes on
         assert store.positions() == {0}
-    with running._begun(tmp_path, changed) as store:
+    with filling._begun(tmp_path, changed) as store:
         assert (store.protocol["seed"], store.positions()) == (1, set())
 
 
 def test_results_that_cannot_be_read_stay(tmp_path):
     (tmp_path / FILE).write_text("no database " * 99)
     with pytest.raises(InputError, match="not a database"):
-        running._begun(tmp_path, WHOLE)
+        filling._begun(tmp_path, WHOLE)
     assert (tmp_path / FILE).read_text().startswith("no database")
 
 
@@ -389,7 +389,7 @@ def test_results_that_cannot_be_read_stay(tmp_path):
 def test_a_run_that_kept_nothing_leaves_nothing(statuses, shard, stays, failure, tmp_path):
     out = tmp_path / "out"
     try:
-        with running._begun(out, WHOLE) as store, running._without_empty_results(store, shard):
+        with filling._begun(out, WHOLE) as store, filling._without_empty_results(store, shard):
             for k, status in enumerate(statuses):
                 add(store, record(k, status=status))
             if failure is not None:
@@ -401,9 +401,9 @@ def test_a_run_that_kept_nothing_leaves_nothing(statuses, shard, stays, failure,
 
 def test_what_another_process_began_stays(tmp_path):
     with (
-        running._begun(tmp_path, WHOLE) as store,
-        running._begun(tmp_path, WHOLE) as other,
-        running._without_empty_results(other, (1, 1)),
+        filling._begun(tmp_path, WHOLE) as store,
+        filling._begun(tmp_path, WHOLE) as other,
+        filling._without_empty_results(other, (1, 1)),
     ):
         add(store, record(0, status="skipped"))
     assert (tmp_path / FILE).exists()
@@ -480,7 +480,7 @@ def test_a_link_that_leads_nowhere_is_no_place_for_results(tmp_path):
 
 def test_nothing_is_written_to_a_file_that_another_process_replaced(tmp_path):
     with Store(tmp_path, PROTOCOL) as first:
-        with running._begun(tmp_path, PROTOCOL | {"seed": 1}) as second:
+        with filling._begun(tmp_path, PROTOCOL | {"seed": 1}) as second:
             second.add([({"position": 0, "status": "kept"}, {})])
         with pytest.raises(InputError, match="another process has removed or replaced it"):
             first.add([({"position": 0, "status": "kept"}, {})])
