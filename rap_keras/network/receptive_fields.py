@@ -1,7 +1,8 @@
-"""The centres of the receptive fields of a feature map's cells."""
+"""The centres and sizes of the receptive fields of a feature map's cells."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,14 +26,17 @@ class Axis:
     Attributes:
         first: The centre of the first cell.
         step: The distance between centres.
+        size: The number of pixels that a cell sees.
     """
 
     first: Any = 0.0
     step: Any = 1.0
+    size: Any = 1.0
 
     def then(self, inner: Axis) -> Axis:
         """The centres of cells that `inner` places on these cells."""
-        return Axis(self.first + self.step * inner.first, self.step * inner.step)
+        size = self.size + abs(self.step) * (inner.size - 1)
+        return Axis(self.first + self.step * inner.first, self.step * inner.step, size)
 
 
 Axes = Sequence[Axis]  # of the axes of positions, such as rows and columns
@@ -54,11 +58,12 @@ _ELEMENT_BY_ELEMENT = (
 def centres(
     graph: Graph, slot: int, size_of: Callable[[int], Size], image: int | None = None
 ) -> Axes:
-    """The centres of the receptive fields of a feature map's cells, along each axis of positions.
+    """The centres and sizes of the receptive fields of a feature map's cells, along each axis.
 
     They follow from the strides, kernel sizes, dilations and padding of the earlier layers. A layer
     that looks at the whole image, such as a gate, moves nothing. Where branches meet, the centre is the
-    mean of theirs. A branch with unknown centres is ignored if another has known ones.
+    mean of theirs, and the size the largest. A branch with unknown centres is ignored if another has
+    known ones.
 
     Args:
         graph: The graph of a model.
@@ -107,13 +112,19 @@ def _is_one_cell(shape: Sequence[int | None]) -> bool:
 
 
 def _mean_on(several: Sequence[Axes], cells: Axes) -> Axes:
-    """The mean of the centres of cells that are placed on those of several tensors."""
+    """The mean of the centres of cells on those of several tensors, and the largest size."""
     found = []
     for *outer, inner in zip(*several, cells, strict=True):
         axes = [axis.then(inner) for axis in outer]
         first, step = sum(axis.first for axis in axes), sum(axis.step for axis in axes)
-        found.append(Axis(first / len(axes), step / len(axes)))
+        size = functools.reduce(_larger, (axis.size for axis in axes))
+        found.append(Axis(first / len(axes), step / len(axes), size))
     return found
+
+
+def _larger(a: Any, b: Any) -> Any:
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    return max(a, b) if numbers else ops.maximum(a, b)
 
 
 def _operation(node: Node) -> Any:
@@ -143,14 +154,18 @@ def _cells(graph: Graph, node: Node, slot: int, size_of: Callable[[int], Size]) 
 def _windows(node: Node, sizes: Sequence[Size]) -> Axes:
     """The positions of convolutions and pooling."""
     return [
-        Axis((reach - _padding(node, n, m, reach, stride) * 2) / 2, float(stride))
+        Axis((reach - _padding(node, n, m, reach, stride) * 2) / 2, float(stride), reach + 1.0)
         for (n, m), reach, stride in zip(sizes, *_settings(node, len(sizes)), strict=True)
     ]
 
 
 def _transposed(node: Node, sizes: Sequence[Size]) -> Axes:
     return [
-        Axis((_padding(node, m, n, reach, stride) * 2 - reach) / (2 * stride), 1 / stride)
+        Axis(
+            (_padding(node, m, n, reach, stride) * 2 - reach) / (2 * stride),
+            1 / stride,
+            reach // stride + 1.0,
+        )
         for (n, m), reach, stride in zip(sizes, *_settings(node, len(sizes)), strict=True)
     ]
 
@@ -186,7 +201,7 @@ def _resized(node: Node, sizes: Sequence[Size]) -> Axes | None:
     if any(getattr(layer, f"{how}_to_aspect_ratio", False) for how in ("crop", "pad")):
         return None
     steps = [n / m for n, m in sizes]  # float64 also for tensors
-    return [Axis((step - 1) / 2, step) for step in steps]
+    return [Axis((step - 1) / 2, step, _larger(step + 1, 2.0)) for step in steps]
 
 
 def _padded(node: Node, sizes: Sequence[Size]) -> Axes | None:

@@ -146,11 +146,32 @@ def test_centres_of_series_and_volumes(name):
             np.testing.assert_allclose(computed, found, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sizes_are_those_of_the_gradients(name):
+    x = keras.Input((48, 45, 1))
+    model = keras.Model(x, NETWORKS[name](x))
+    graph = trace(model)
+    axes = centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
+    seen = keras.Model(x, stem(x)) if name == "a gate" else model
+    image = np.ones((1, 48, 45, 1), "float32")
+    found = np.zeros(2)
+    for row, column in [(4, 4), (4, 5), (5, 4), (5, 5)]:  # neighbours may see different numbers
+        (slope,) = slopes(lambda x, at=(row, column): seen(x)[:, at[0], at[1]], [image])
+        touched = np.nonzero(slope[0, ..., 0])
+        found = np.maximum(found, [np.ptp(places) + 1 for places in touched])
+    computed = [axis.size for axis in axes]
+    if name in ("upsampling", "resizing"):  # the size is a bound of up to two cells
+        assert (found <= computed).all()
+        assert (found > np.array(computed) - 8).all()
+    else:
+        np.testing.assert_array_equal(computed, found)
+
+
 def test_branches_that_differ_are_averaged():
     x = keras.Input((16, 16, 1))
     graph = trace(keras.Model(x, layers.Add()([conv(size=1, strides=2)(x), same(3, 2)(x)])))
     rows, _ = centres(graph, graph.output, lambda slot: graph.shapes[slot][1:3])
-    assert (rows.first, rows.step) == (0.5, 2)
+    assert (rows.first, rows.step, rows.size) == (0.5, 2, 3)
 
 
 @pytest.mark.parametrize(
