@@ -92,13 +92,7 @@ class _Keras:
                 f'backend="keras" needs Keras 3, got Keras {release}: choose backend="innvestigate".',
                 "backend",
             )
-        import keras
-
-        from rap_keras import tensors as ops
-        from rap_keras.tensors.choice import backend_name
-
-        self.versions = {backend_name(): ops.version(), "keras": keras.__version__}
-        self.device = _device()
+        self.versions, self.device = native_versions(), device()
         self.loaded = loaded or _load(settings)
         self._settings = settings
 
@@ -140,7 +134,7 @@ class _Innvestigate:
                 f'backend="innvestigate" cannot be used: {error}', "backend"
             ) from error
         self._plugin = plugin
-        self.device = _device()
+        self.device = device()
         with contextlib.nullcontext() if has_keras3() else plugin.new_graph():
             self.loaded = _load(settings)
             self._model = self._made()
@@ -244,7 +238,17 @@ def _without_keras2_warning() -> Iterator[None]:
         yield
 
 
-def _device() -> str:
+def native_versions() -> dict[str, str]:
+    """The versions of Keras and its backend."""
+    import keras
+
+    from rap_keras import tensors as ops
+    from rap_keras.tensors.choice import backend_name
+
+    return {backend_name(): ops.version(), "keras": keras.__version__}
+
+
+def device() -> str:
     """The device. GPUs get deterministic operations; otherwise results would differ between runs."""
     from rap_keras import tensors as ops
 

@@ -3,11 +3,13 @@
 import platform
 import shlex
 import zlib
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.settings import Settings
@@ -32,7 +34,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
             "device": backend.device,
             "command": command(settings),
             "weights": backend.loaded.weights,
-            "weights_crc32": _weights_checksum(backend),
+            "weights_crc32": weights_checksum(backend.weights()),
             "input_size": backend.loaded.input_size,
             "objects": dataset.objects,
             "data_images": len(dataset.names),
@@ -89,9 +91,10 @@ def _checksum_of_file(name: str) -> dict[str, int]:
     return {"file_crc32": _file_checksum(name.rpartition(":")[0])}
 
 
-def _weights_checksum(backend: Backend) -> int:
+def weights_checksum(weights: Iterable[NDArray[Any]]) -> int:
+    """The CRC-32 of the weights of a model."""
     checksum = 0
-    for array in backend.weights():
+    for array in weights:
         checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), checksum)
     return checksum
 

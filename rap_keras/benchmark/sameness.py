@@ -7,7 +7,7 @@ from typing import Any
 from rap_keras.errors import InputError
 
 # Entries that may differ between runs of the same results.
-_EXCLUDED = ("command", "shard", "title")
+_EXCLUDED = ("command", "folder", "shard", "title")
 _SHOWN = 60  # characters of a value
 _MOST = 3  # differences that the error names
 
@@ -21,8 +21,8 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
         where: The place of the results, as the message names it.
 
     Raises:
-        InputError: The protocols differ in more than the command, the shard and the title. The message
-            names the settings.
+        InputError: The protocols differ in more than the command, the folder, the shard and the
+            title. The message names the settings.
     """
     before, now = (
         {key: value for key, value in read.items() if key not in _EXCLUDED}
