@@ -22,6 +22,16 @@ from rap_keras.cli.options import (
     in_group,
     output_option,
 )
+from rap_keras.cli.parts import (
+    CpusOption,
+    GpusOption,
+    RayOption,
+    ShardOption,
+    WorkersOption,
+    read_shard,
+    read_workers,
+    reporting_progress,
+)
 from rap_keras.cli.session import echo, import_backend
 from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
@@ -31,8 +41,7 @@ from rap_keras.pipeline.methods import check_early
 from rap_keras.support.files import check_writable
 from rap_keras.support.options import read_numbers
 from rap_keras.support.reading import read_text, understood
-from rap_keras.support.signals import Stopped
-from rap_keras.support.text import counted, one_line
+from rap_keras.support.text import one_line
 
 # Settings that are flags of every command with a model.
 _SHARED = {field.name: field.type for field in fields(ModelFlags)}
@@ -54,8 +63,6 @@ _GROUPS = {
     "title": "Output",
 }
 _METAVARS = {bool: "", int: "N", float: "NUMBER", int | None: "N", float | None: "NUMBER"}
-
-worker_option = in_group("Several machines or processes")
 
 
 def _flags() -> Iterator[inspect.Parameter]:
@@ -91,26 +98,6 @@ _READERS = {tuple[str, ...]: _words, tuple[float, ...] | None: _numbers}
 _TUPLES = {
     name: _READERS[kind] for name, kind in get_type_hints(Settings).items() if kind in _READERS
 }
-
-
-@contextlib.contextmanager
-def _reporting_progress(out: Path) -> Iterator[None]:
-    """If the command is stopped, prints how many images are measured and how to resume."""
-    try:
-        yield
-    except Stopped as stop:
-        from rap_keras.benchmark.store import FILE, Store
-
-        kept = 0
-        if (out / FILE).is_file():
-            with contextlib.suppress(InputError), Store(out) as store:
-                kept = len(store.positions())
-        echo(
-            f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in "
-            f"{one_line(out)}. Rerun the same command to resume.",
-            err=True,
-        )
-        raise typer.Exit(128 + stop.number) from stop
 
 
 def _print_results(out: Path) -> None:
@@ -155,14 +142,6 @@ def _as_flag(path: Path, key: str, value: Any) -> str:
     return str(value)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    try:
-        return int(number), int(count)
-    except ValueError:
-        raise InputError(f"Expected shard to be I/N, such as 2/4, got {text!r}.", "shard") from None
-
-
 def _check_early(settings: Settings) -> None:
     """Checks the settings before Keras is loaded."""
     s = settings
@@ -204,9 +183,7 @@ ReportOption = Annotated[
 def benchmark(
     *,
     out: ReportOption = Path("rap-benchmark"),
-    shard: Annotated[
-        str, worker_option(metavar="I/N", help="Measure only part I of N of the images.")
-    ] = "1/1",
+    shard: ShardOption = "1/1",
     strict: Annotated[
         bool,
         in_group("Data")(
@@ -215,25 +192,10 @@ def benchmark(
             **A_SWITCH,
         ),
     ] = False,
-    workers: Annotated[
-        int | None,
-        worker_option(min=1, metavar="N", help="Measure in this many processes, with Ray."),
-    ] = None,
-    cpus_per_worker: Annotated[
-        float | None,
-        worker_option(metavar="NUMBER", help="CPU cores that Ray reserves per worker. Default: 1."),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None,
-        worker_option(
-            metavar="NUMBER",
-            help="GPUs that Ray reserves per worker, or a fraction such as 0.5. Default: 0.",
-        ),
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        worker_option(metavar="ADDRESS", help="Address of the Ray cluster. Default: this machine."),
-    ] = None,
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = None,
+    gpus_per_worker: GpusOption = None,
+    ray_address: RayOption = None,
     config: Annotated[
         Path | None,
         in_group("Other")(
@@ -249,22 +211,12 @@ def benchmark(
     for name, read in _TUPLES.items():
         settings[name] = read(name, settings[name])
     chosen = Settings(**settings)
-    part = _shard(shard)
-    flags: dict[str, Any] = {
-        "cpus": cpus_per_worker,
-        "gpus": gpus_per_worker,
-        "address": ray_address,
-    }
-    given = {name: value for name, value in flags.items() if value is not None}
+    part = read_shard(shard)
     _check_early(chosen)
-    with _reporting_progress(out):
-        from rap_keras.benchmark.distributed import Workers, check_ray
-        from rap_keras.benchmark.running import check_shard, run
+    with reporting_progress(out):
+        from rap_keras.benchmark.running import run
 
-        check_shard(part)
-        distributed = Workers(workers or 1, **given) if workers is not None or given else None
-        if distributed is not None:
-            check_ray()
+        distributed = read_workers(workers, cpus_per_worker, gpus_per_worker, ray_address)
         check_writable(out)
         _check_resumed(chosen, out)
         if chosen.backend == "innvestigate":
@@ -324,7 +276,7 @@ def merge(
     ] = Path("rap-benchmark"),
 ) -> None:
     """Merge the parts of a benchmark that ran with --shard."""
-    with _reporting_progress(out):
+    with reporting_progress(out):
         from rap_keras.benchmark.running import merge as merge_stores
 
         merge_stores(folders, out)

@@ -1,0 +1,101 @@
+"""Flags for work that is divided among machines or processes, and that can be resumed."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rap_keras.cli.options import in_group
+from rap_keras.cli.session import echo
+from rap_keras.errors import InputError
+from rap_keras.support.signals import Stopped
+from rap_keras.support.text import counted, one_line
+
+if TYPE_CHECKING:
+    from rap_keras.benchmark.distributed import Workers
+
+worker_option = in_group("Several machines or processes")
+
+ShardOption = Annotated[
+    str, worker_option(metavar="I/N", help="Measure only part I of N of the images.")
+]
+WorkersOption = Annotated[
+    int | None,
+    worker_option(min=1, metavar="N", help="Measure in this many processes, with Ray."),
+]
+CpusOption = Annotated[
+    float | None,
+    worker_option(metavar="NUMBER", help="CPU cores that Ray reserves per worker. Default: 1."),
+]
+GpusOption = Annotated[
+    float | None,
+    worker_option(
+        metavar="NUMBER",
+        help="GPUs that Ray reserves per worker, or a fraction such as 0.5. Default: 0.",
+    ),
+]
+RayOption = Annotated[
+    str | None,
+    worker_option(metavar="ADDRESS", help="Address of the Ray cluster. Default: this machine."),
+]
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Reads a part of the work.
+
+    Args:
+        text: I/N.
+
+    Raises:
+        InputError: It is something else, or I is not from 1 to N.
+    """
+    number, _, count = text.partition("/")
+    try:
+        part = int(number), int(count)
+    except ValueError:
+        raise InputError(f"Expected shard to be I/N, such as 2/4, got {text!r}.", "shard") from None
+    from rap_keras.benchmark.filling import check_shard
+
+    check_shard(part)
+    return part
+
+
+def read_workers(
+    workers: int | None, cpus: float | None, gpus: float | None, address: str | None
+) -> "Workers | None":
+    """Reads the processes that measure; None if no flag is given.
+
+    Raises:
+        InputError: Ray is not installed, or a worker cannot have these resources.
+    """
+    flags: dict[str, Any] = {"cpus": cpus, "gpus": gpus, "address": address}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if workers is None and not given:
+        return None
+    from rap_keras.benchmark.distributed import Workers, check_ray
+
+    found = Workers(workers or 1, **given)
+    check_ray()
+    return found
+
+
+@contextlib.contextmanager
+def reporting_progress(out: Path) -> Iterator[None]:
+    """If the command is stopped, prints how many images are measured and how to resume."""
+    try:
+        yield
+    except Stopped as stop:
+        from rap_keras.benchmark.store import FILE, Store
+
+        kept = 0
+        if (out / FILE).is_file():
+            with contextlib.suppress(InputError), Store(out) as store:
+                kept = len(store.positions())
+        echo(
+            f"rap-keras: stopped by {stop}; {counted(kept, 'image')} measured and kept in "
+            f"{one_line(out)}. Rerun the same command to resume.",
+            err=True,
+        )
+        raise typer.Exit(128 + stop.number) from stop
