@@ -7,7 +7,8 @@ Every function uses matplotlib's object interface, so they need no display and n
 a cell.
 """
 
+from rap_keras.plot.concepts import concepts
 from rap_keras.plot.figures import explanation, grid, heatmap, overlay
 from rap_keras.plot.layers import layers
 
-__all__ = ["explanation", "grid", "heatmap", "layers", "overlay"]
+__all__ = ["concepts", "explanation", "grid", "heatmap", "layers", "overlay"]
