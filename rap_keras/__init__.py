@@ -8,6 +8,7 @@ its relevance. The main entry points:
     rap_keras.analyzer_names     the names of all methods
     rap_keras.evaluation         metrics: how good a heat map is
     rap_keras.benchmark          compare methods on a data set
+    rap_keras.concepts           which features drove a decision, with reference images
 
 Example:
     >>> scenes = rap_keras.datasets.cluttered_digits(1)
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # what `lazy` loads
         bundled,
         callbacks,
         composites,
+        concepts,
         datasets,
         evaluation,
         innvestigate,
@@ -62,6 +64,7 @@ __all__ = [
     "bundled",
     "callbacks",
     "composites",
+    "concepts",
     "create_analyzer",
     "datasets",
     "errors",

@@ -39,6 +39,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def ray_here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Ray without processes, and what it was asked to start."""
+    from helpers.ray import ray_in_this_process
+
+    return ray_in_this_process(monkeypatch)
+
+
 def backend() -> str:
     """The backend of Keras."""
     import keras  # here, for a process that only hands out tests needs none

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rap_keras.cli import patterns
+from rap_keras.cli import concepts, patterns
 from rap_keras.cli.benchmark import benchmark, merge, report
 from rap_keras.cli.demo import demo
 from rap_keras.cli.doctor import doctor
@@ -53,4 +53,5 @@ _COMMANDS = {
 for _title, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(cls=Command, rich_help_panel=_title)(_command)
+app.add_typer(concepts.app, name="concepts", rich_help_panel="Explain images")
 app.add_typer(patterns.app, name="patterns", rich_help_panel="Models and methods")

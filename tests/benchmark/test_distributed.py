@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from functools import partial
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 from helpers.benchmarks import QUICK, assert_same_report, put, records, settings
 from helpers.command_line import fail, succeed
+from helpers.ray import Lost, Rows
 
 from rap_keras.benchmark import distributed
 from rap_keras.benchmark.measure import Bench
@@ -70,40 +70,6 @@ def test_a_killed_worker_loses_nothing(data, common, tmp_path, monkeypatch, capf
     assert_same_report(tmp_path / "two", tmp_path / "one")
     assert records(tmp_path / "two") == records(tmp_path / "one")
     assert workers() == []
-
-
-class Rows:
-    """Ray's data in this process: one worker, chunk after chunk."""
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def map_batches(self, make, fn_constructor_args, **options):
-        worker = make(*fn_constructor_args)
-        answers = [worker({"chunk": np.array([row["chunk"]])}) for row in self.rows]
-        return Rows([{name: found[0] for name, found in answer.items()} for answer in answers])
-
-    def iter_rows(self):
-        return iter(self.rows)
-
-
-class Lost(Exception):
-    """A worker that Ray has lost."""
-
-
-@pytest.fixture
-def ray_here(monkeypatch):
-    """Modules in the place of Ray's that start no processes; what they were asked to start."""
-    ray, data, asked = ModuleType("ray"), ModuleType("ray.data"), []
-    ray.data, ray.init, ray.shutdown = data, lambda **options: asked.append(options), lambda: None
-    ray.cluster_resources = lambda: {"CPU": 2.0}
-    ray.exceptions = SimpleNamespace(RayActorError=Lost, RaySystemError=Lost)
-    data.DataContext = SimpleNamespace(get_current=SimpleNamespace)
-    data.ActorPoolStrategy = SimpleNamespace
-    data.from_items = lambda rows, override_num_blocks: Rows(rows)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray.data", data)
-    return asked
 
 
 def test_workers_give_the_report_of_one_process(ray_here, common, tmp_path, monkeypatch):
