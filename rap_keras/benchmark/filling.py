@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from rap_keras.benchmark.distributed import Measuring, Workers, connected, measure_all
 from rap_keras.benchmark.measure import Measured
-from rap_keras.benchmark.sameness import check_same
+from rap_keras.benchmark.sameness import check_kind, check_same
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.support.progress import track
@@ -74,19 +74,21 @@ def filled(
 
 
 @contextlib.contextmanager
-def merged(folders: Sequence[Path], out: Path) -> Iterator[Store]:
+def merged(folders: Sequence[Path], out: Path, kind: str = "benchmark") -> Iterator[Store]:
     """Merges the stores of all shards into one. Yields it.
 
     Args:
         folders: The folders of all shards.
         out: The folder of the merged store.
+        kind: The command that made them.
 
     Raises:
-        InputError: A shard is missing, unfinished, given twice or of another protocol.
+        InputError: A shard is missing, unfinished, given twice or of another protocol or command.
     """
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(folder)) for folder in folders]
         first = stores[0]
+        check_kind(first.protocol, kind, str(first.folder))
         for store in stores[1:]:
             check_same(first.protocol, store.protocol, str(first.folder))
         shards = [tuple(store.protocol["shard"]) for store in stores]

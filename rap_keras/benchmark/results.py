@@ -12,6 +12,7 @@ import numpy as np
 
 from rap_keras.benchmark.comparison import per_image
 from rap_keras.benchmark.metrics import chosen
+from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.statistics import DIGITS, Json
 from rap_keras.benchmark.store import Store
 from rap_keras.benchmark.summary import kept_of, summarize
@@ -136,4 +137,5 @@ def load(folder: str | Path) -> Results:
         InputError: There are no results, or they cannot be read.
     """
     with Store(Path(folder)) as store:
+        check_kind(store.protocol, "benchmark", str(folder))
         return Results(store.protocol, store.images())

@@ -9,6 +9,7 @@ from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.results import Results
+from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError, UnwritableError
@@ -111,6 +112,7 @@ def report(folder: str | Path, reference: str | None = None, parquet: bool = Fal
         'report.md'
     """
     with Store(Path(folder)) as store:
+        check_kind(store.protocol, "benchmark", str(folder))
         table = _parquet(Results(store.protocol, store.images())) if parquet else None
         files = _report(store, reference)
         if table is not None:

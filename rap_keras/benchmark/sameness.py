@@ -40,6 +40,25 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
     )
 
 
+def check_kind(protocol: Mapping[str, Any], kind: str, where: str) -> None:
+    """Refuses results of another command.
+
+    Args:
+        protocol: The protocol of the results.
+        kind: The expected command, "benchmark" or "concepts".
+        where: The place of the results, as the message names it.
+
+    Raises:
+        InputError: They are results of another command.
+    """
+    found = protocol.get("kind", "benchmark")
+    if found != kind:
+        raise InputError(
+            f"Expected results of rap-keras {kind} in {where!r}, got those of rap-keras {found}: choose "
+            "another folder."
+        )
+
+
 def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
     """The name of each difference and both values, shortened."""
     if old == new:
