@@ -1,7 +1,7 @@
 """Which feature, not only where: reference images for the channels of a layer.
 
-An atlas holds, for each channel, neuron or attention head of a layer, the images in which it got the
-largest relevance (relevance maximisation). `explain` explains another image by its most relevant
+An atlas holds the images in which each channel, neuron or attention head of a layer has the largest
+relevance (relevance maximisation). `explain` explains another image by its most relevant
 channels, with a map and reference images for each.
 
 Achtibat et al., "From attribution maps to human-understandable explanations through Concept Relevance

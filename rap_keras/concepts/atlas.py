@@ -97,7 +97,7 @@ class Atlas:
 
     @property
     def kind(self) -> str:
-        """What its units are: "channel", "neuron" or "head"."""
+        """The name of its units, "channel", "neuron" or "head"."""
         return self.about["unit"]
 
     def references(self, unit: int, count: int | None = None) -> list[Reference]:
@@ -162,6 +162,10 @@ class Atlas:
         return f"<{units} of {self.layer}, {about['model']}, {about['method']}, {images}>"
 
 
+_ENTRIES = {
+    *("layer", "unit", "units", "count", "fields", "input_size", "images", "folder"),
+    *("model", "request", "weights_crc32", "method", "fit"),
+}
 _ARRAYS = {"relevance": "f", "numbers": "i", "positions": "i", "neurons": "i"}
 
 
@@ -176,6 +180,14 @@ def load(folder: str | Path) -> Atlas:
 
     Raises:
         InputError: There is no complete atlas, or it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> images = rap_keras.datasets.cluttered_digits(4).images
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = rap_keras.concepts.fit("bundled:vgg", images, folder, "block3_conv2")
+        ...     rap_keras.concepts.load(folder)
+        <48 channels of block3_conv2, bundled:vgg, rap, 4 images>
     """
     path = Path(folder) / FILE
     header, arrays = read_headed(path, "concepts", {"about": dict, "names": dict})
@@ -184,7 +196,7 @@ def load(folder: str | Path) -> Atlas:
     size, count = about.get("units"), about.get("count")
     kinds = {name: array.dtype.kind for name, array in arrays.items()}
     shapes = [arrays[name].shape[:2] for name in arrays]
-    missing = {"layer", "unit", "fields", "input_size", "model", "method", "images"} - about.keys()
+    missing = _ENTRIES - about.keys()
     if kinds != _ARRAYS or set(shapes) != {(size, count)} or missing:
         raise InputError(f"{sentence}.")
     known = {int(number): name for number, name in names.items() if number.isdecimal()}

@@ -44,7 +44,9 @@ class ConceptExplanation:
         >>> import tempfile
         >>> images = rap_keras.datasets.cluttered_digits(5).images
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     atlas = rap_keras.concepts.fit("bundled:vgg", images[:4], folder, "block3_conv2")
+        ...     atlas = rap_keras.concepts.fit(
+        ...         "bundled:vgg", images[:4], folder, "block3_conv2", method="lrp.epsilon"
+        ...     )
         >>> found = rap_keras.concepts.explain(atlas, images[4], count=2, images=images[:4])
         >>> found.maps.shape, len(found.references)
         ((2, 64, 64, 3), 2)
@@ -151,7 +153,9 @@ def explain(
         >>> import tempfile
         >>> images = rap_keras.datasets.cluttered_digits(5).images
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     atlas = rap_keras.concepts.fit("bundled:vgg", images[:4], folder, "block3_conv2")
+        ...     atlas = rap_keras.concepts.fit(
+        ...         "bundled:vgg", images[:4], folder, "block3_conv2", method="lrp.epsilon"
+        ...     )
         >>> found = rap_keras.concepts.explain(atlas, images[4], count=2, images=images[:4])
         >>> len(found.plot().axes)
         15
@@ -194,7 +198,7 @@ def _loaded(atlas: Atlas, model: Any) -> LoadedModel:
     if model is None and about["request"] is None:
         raise InputError(
             f"Expected model, because the atlas was fitted to a model without a name "
-            f"({about['model']}): pass model.",
+            f"({about['model']}): pass it to rap_keras.concepts.explain.",
             "model",
         )
     if model is None:

@@ -32,7 +32,7 @@ def fit(
     workers: Workers | None = None,
     **loading: Any,
 ) -> Atlas | None:
-    """Finds, for each channel of a layer, the images in which it has the largest relevance.
+    """Finds the images in which each channel of a layer has the largest relevance.
 
     An image counts with the largest relevance of the channel at one position. Images that were measured
     in an earlier run with the same arguments are not measured again.
@@ -113,7 +113,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Atlas:
         >>> len(atlas)
         48
     """
-    with merged([Path(folder) for folder in folders], Path(out)) as whole:
+    with merged([Path(folder) for folder in folders], Path(out), "concepts") as whole:
         return from_store(whole).save(Path(out))
 
 

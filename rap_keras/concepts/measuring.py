@@ -84,6 +84,7 @@ class Channels:
         """Everything that the results depend on, JSON-serialisable."""
         names = "\0".join(self._names).encode(errors="surrogateescape")
         return {
+            "kind": "concepts",
             "rap_keras": __version__,
             "versions": {"python": platform.python_version(), "numpy": np.__version__}
             | native_versions(),

@@ -21,7 +21,7 @@ from helpers.networks import biased
 from keras import layers
 from PIL import Image
 
-from rap_keras import InputError, concepts, create_analyzer
+from rap_keras import InputError, benchmark, concepts, create_analyzer
 from rap_keras.benchmark import distributed
 from rap_keras.benchmark.store import FILE, Store
 from rap_keras.concepts.measuring import Channels
@@ -31,7 +31,8 @@ from rap_keras.models.loading import load_model
 
 pytestmark = pytest.mark.filterwarnings("default:1 image left out")
 LAYER = "block3_conv2"
-MODEL = ["--model", "bundled:vgg", "--layer", LAYER]
+METHOD = "lrp.epsilon"
+MODEL = ["--model", "bundled:vgg", "--layer", LAYER, "--method", METHOD]
 COUNT = 11  # images, the last chunk is not full
 
 
@@ -71,7 +72,7 @@ def test_references_have_the_largest_relevance_of_all_images(whole, photos):
     read = [k for k in range(COUNT) if k != 5]
     images = [np.array(Image.open(photos / f"{k:02}.png")) for k in read]
     x = loaded.preprocess(np.stack(images))
-    at_layer = create_analyzer("rap", loaded.model).analyze_layers(x)[LAYER]
+    at_layer = create_analyzer(METHOD, loaded.model).analyze_layers(x)[LAYER]
     logits = loaded.logits(x)
     for unit in range(len(atlas)):
         largest = at_layer[..., unit].reshape(len(x), -1).max(1)
@@ -83,7 +84,7 @@ def test_references_have_the_largest_relevance_of_all_images(whole, photos):
         for one, k in zip(references, order, strict=True):
             assert_same(at_layer[k][(*one.position, unit)], one.relevance)
             assert one.neuron == logits[k].argmax()
-    assert repr(atlas) == "<48 channels of block3_conv2, bundled:vgg, rap, 11 images>"
+    assert repr(atlas) == "<48 channels of block3_conv2, bundled:vgg, lrp.epsilon, 11 images>"
 
 
 def test_boxes_are_receptive_fields(whole):
@@ -172,6 +173,24 @@ def test_merged_shards_give_the_same_bytes(whole, photos, tmp_path):
     assert content(out) == content(whole)
 
 
+def test_results_of_another_command_are_refused(whole, tmp_path):
+    for arguments in (["report", whole], ["merge", whole, "--out", tmp_path / "out"]):
+        message = fail(*arguments)
+        assert f"Expected results of rap-keras benchmark in '{whole}', got those of" in message
+    with pytest.raises(InputError, match="got those of rap-keras concepts"):
+        benchmark.load(whole)
+    settings = benchmark.Settings(methods=("gradient",), metrics=("ratio",), limit=2)
+    benchmark.run(settings, tmp_path / "bench")
+    assert "got those of rap-keras benchmark" in fail(
+        "concepts", "merge", tmp_path / "bench", "--out", tmp_path / "out"
+    )
+    Image.fromarray(cluttered_digits(1).images[0]).save(tmp_path / "photo.png")
+    assert "Expected results of the same protocol" in fail(
+        "concepts", "fit", *MODEL, "--out", tmp_path / "bench", tmp_path / "photo.png"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_workers_give_the_same_bytes(ray_here, whole, photos, tmp_path):
     assert fitted(photos, tmp_path / "atlas", "--workers", 2).exit_code == 0
     assert len(ray_here) == 1
@@ -179,7 +198,7 @@ def test_workers_give_the_same_bytes(ray_here, whole, photos, tmp_path):
 
 
 def test_a_worker_returns_records_and_arrays(photos):
-    settings = Settings(LAYER, chunk=4)
+    settings = Settings(LAYER, METHOD, chunk=4)
     sources = sorted(photos.iterdir())
     make = partial(Channels, ModelRequest("bundled:vgg"), sources, settings)
     protocol = json.loads(json.dumps(make().protocol()))
@@ -194,7 +213,7 @@ def test_a_worker_returns_records_and_arrays(photos):
 
 
 def test_other_settings_are_refused(whole, photos):
-    message = fitted(photos, whole, "--method", "lrp.epsilon")
+    message = fitted(photos, whole, "--method", "lrp.z")
     assert message.exit_code == 2
     assert "method was" in message.stderr
     assert "now is" in message.stderr
@@ -312,9 +331,15 @@ def test_show(whole, photos, tmp_path):
         assert f"  channel {one['channel']}: {one['share']:.1%} of the logit" in text
         assert 1 <= len(one["references"]) <= 3
     with np.load(out / "03-concepts.npz") as arrays:
-        assert arrays["maps"].shape == (2, 64, 64, 3)
-        total = arrays["maps"].sum((1, 2, 3))
-    assert_same(total, [one["relevance"] for one in summary["concepts"]], 1e-4)
+        maps = arrays["maps"]
+    loaded = load_model("bundled:vgg")
+    x = loaded.preprocess(np.array(Image.open(photos / "03.png"))[np.newaxis])
+    units = [one["channel"] for one in summary["concepts"]]
+    analyzer = create_analyzer(METHOD, loaded.model)
+    assert_same(maps, analyzer.analyze(x, concepts={LAYER: units})[0])
+    relevance = analyzer.analyze_layers(x)[LAYER].sum((0, 1, 2))
+    np.testing.assert_array_equal(units, np.argsort(-relevance)[:2])
+    assert_same([one["relevance"] for one in summary["concepts"]], relevance[units])
     with Image.open(out / "03-concepts.png") as figure:
         assert figure.width > figure.height
 

@@ -16,6 +16,7 @@ SUBMODULES = {
     "benchmark": "Settings",
     "callbacks": "HeatMaps",
     "composites": "rap_composite",
+    "concepts": "fit",
     "datasets": "cluttered_digits",
     "bundled": "load",
     "errors": "InputError",
@@ -29,6 +30,7 @@ SUBMODULES = {
 LIGHT = (
     "analyzers",
     "benchmark",
+    "concepts",
     "errors",
     "explain",
     "interop",
