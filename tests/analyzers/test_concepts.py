@@ -10,8 +10,6 @@ from keras import layers
 import rap_keras
 from rap_keras import InputError, create_analyzer
 
-LINEAR = ["lrp.epsilon", "lrp.alpha_2_beta_1", "deep_taylor"]
-
 
 def images(rng, count=2, size=8, channels=3):
     return rng.normal(size=(count, size, size, channels)).astype("float32")
@@ -53,8 +51,9 @@ def sums_to(analyzer, x, layer, target=1):
 @pytest.mark.parametrize(
     ("method", "layer"),
     [
-        *(("rap", layer) for layer in ("first", "sum", "second", "dense", "logits")),
-        *((method, layer) for method in LINEAR for layer in ("first", "dense")),
+        *(("rap", layer) for layer in ("first", "sum", "dense")),
+        *(("lrp.epsilon", layer) for layer in ("second", "logits")),
+        *((method, "first") for method in ("lrp.alpha_2_beta_1", "deep_taylor")),
     ],
 )
 def test_maps_of_all_channels_sum_to_the_map(method, layer, rng):
@@ -70,7 +69,7 @@ def test_maps_of_all_channels_sum_to_the_map(method, layer, rng):
     [
         pytest.param("rap", "attention", "head", 3, marks=pytest.mark.core),
         ("lrp.epsilon", "attention", "head", 3),
-        ("rap", "mlp", "channel", 8),
+        ("lrp.epsilon", "mlp", "channel", 8),
         ("lrp.epsilon", "attention/attention_output", "channel", 9),
     ],
 )
@@ -210,14 +209,14 @@ def test_one_forward_pass(rng, monkeypatch):
 
 def test_batches_and_channels_of_each_sample(rng):
     x, model = images(rng, 3), convolutional()
-    whole = create_analyzer("rap", model).analyze(
+    whole = create_analyzer("lrp.epsilon", model).analyze(
         x, 1, concepts={"second": [[0, 4], [2, 2], [5, 1]]}
     )
     for size in (1, 2):
-        parts = create_analyzer("rap", model, batch_size=size)
+        parts = create_analyzer("lrp.epsilon", model, batch_size=size)
         each = parts.analyze(x, 1, concepts={"second": [[0, 4], [2, 2], [5, 1]]})
         assert_same(each, whole)
-    analyzer = create_analyzer("rap", model)
+    analyzer = create_analyzer("lrp.epsilon", model)
     for k, unit in ((0, 0), (1, 2), (2, 5)):
         assert_same(analyzer.analyze(x[k:][:1], 1, concepts={"second": unit})[0, 0], whole[k, 0])
     stream = analyzer.analyze((x[k:][:1] for k in range(3)), 1, concepts={"second": [2]})
@@ -232,7 +231,7 @@ def test_contrast_and_regions(rng):
     maps, whole, sizes, found = sums_to(analyzer, x, "second")
     assert (abs(maps.sum(1, dtype=np.float64) - whole) <= 1e-5 * sizes).all()
     assert (abs(found.relevance.sum(1)) < 1e-4 * abs(found.relevance).sum(1)).all()
-    every = create_analyzer("rap", convolutional()).concepts(x, "second", "all")
+    every = create_analyzer("lrp.epsilon", convolutional()).concepts(x, "second", "all")
     assert every.explanation.neurons is None
 
 
@@ -368,3 +367,38 @@ def test_the_released_variant_is_not_linear(rng):
     maps, whole, sizes, found = sums_to(analyzer, x, "second")
     assert_same(found.relevance, analyzer.analyze_layers(x, 1)["second"].sum((1, 2)))
     assert (abs(maps.sum(1, dtype=np.float64) - whole) > 1e-3 * sizes).any()
+
+
+def test_samples_on_another_axis(rng):
+    """Time first, then samples, and windows that are joined to the samples."""
+    inputs = keras.Input((4, 6))
+    x = keras.ops.transpose(layers.Dense(5, activation="relu")(inputs), (1, 0, 2))
+    x = layers.Dense(3, activation="relu", name="time first")(x)
+    x = keras.ops.reshape(keras.ops.transpose(x, (1, 0, 2)), (-1, 2, 3))
+    x = layers.Dense(4, activation="relu", name="windows")(x)
+    model = biased(keras.Model(inputs, layers.Dense(3)(keras.ops.reshape(x, (-1, 16)))))
+    analyzer = create_analyzer("lrp.epsilon", model)
+    x = rng.normal(size=(3, 4, 6)).astype("f")
+    of_each = [analyzer.analyze_layers(x[k : k + 1], 1) for k in range(3)]
+    for layer, count in (("time first", 3), ("windows", 4)):
+        maps, whole, sizes, found = sums_to(analyzer, x, layer)
+        assert (abs(maps.sum(1, dtype=np.float64) - whole) <= 1e-5 * sizes).all()
+        relevance = [one[layer].reshape(-1, count).sum(0) for one in of_each]
+        assert_same(found.relevance, relevance)
+        one = analyzer.analyze(x[1:2], 1, concepts={layer: [2]})
+        assert_same(one[0, 0], maps[1, 2], 1e-4)
+
+
+def test_images_of_any_size(rng):
+    inputs = keras.Input((None, None, 2))
+    x = layers.Conv2D(3, 3, activation="relu", name="conv")(inputs)
+    model = biased(keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))))
+    analyzer = create_analyzer("rap", model)
+    for size in ((6, 7), (9, 5)):
+        x = rng.normal(size=(1, *size, 2)).astype("f")
+        found = analyzer.concepts(x, "conv", 1)
+        of_layer = analyzer.analyze_layers(x, 1)["conv"]
+        for unit in range(3):
+            assert_same(of_layer[(0, *found.positions[0, unit], unit)], found.largest[0, unit])
+        maps = analyzer.analyze(x, 1, concepts={"conv": range(3)})
+        assert_same(maps.sum(1), analyzer.analyze(x, 1))
