@@ -1,10 +1,11 @@
-"""Draw the figures of README and of docs/: comparison, first map, three steps, and gallery.
+"""Draw the figures of README and of docs/: comparison, first map, three steps, concepts, and gallery.
 
 Example: python scripts/pictures.py readme start steps gallery
 """
 
 import argparse
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from matplotlib.patches import Circle
 from methods import pages
 from PIL import Image
 
+import rap_keras
 from rap_keras import InputError, analyzer_names, bundled, create_analyzer, patterns, plot
 from rap_keras.datasets import cluttered_digits, preprocess
 
@@ -54,6 +56,17 @@ def start() -> None:
     relevance = create_analyzer("rap", model).analyze(x)
     figure = plot.explanation(relevance[0], scenes.images[0])
     save(figure, IMAGES / "start.png")
+
+
+def concepts() -> None:
+    """Draw the figure of docs/features.md: the strongest channels of a digit, with references."""
+    images = cluttered_digits(400).images
+    with tempfile.TemporaryDirectory() as folder:
+        atlas = rap_keras.concepts.fit(
+            "bundled:vgg", images[:380], folder, "block3_conv2", method="lrp.epsilon_plus"
+        )
+        found = rap_keras.concepts.explain(atlas, images[390], count=4, images=images[:380])
+    save(found.plot(), IMAGES / "concepts_vgg.png", 60)
 
 
 def readme() -> None:
@@ -287,7 +300,7 @@ def _map(name: str, network: str, model: Any, x: Any, training: Any, label: int)
 def main() -> None:
     """Draw the figures that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    figures = {f.__name__: f for f in (readme, start, steps, gallery)}
+    figures = {f.__name__: f for f in (readme, start, steps, concepts, gallery)}
     parser.add_argument("figures", nargs="*", default=list(figures), help=", ".join(figures))
     warnings.simplefilter("ignore")
     for name in parser.parse_args().figures:
