@@ -1,6 +1,5 @@
 """What methods share that explain a vision transformer by its attention."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,10 +88,8 @@ class AttentionAnalyzer(PropagationAnalyzer):
             start: The relevance of the slot.
             slot: The slot.
         """
-        graph = self._graph
-        if slot is not None:
-            graph = dataclasses.replace(graph, output=slot)
-        return backward(graph, RuleTable(table.rows[part]), records, {}, start)[0]
+        at = self._graph.output if slot is None else slot
+        return backward(self._graph, table.rows[part], records, {}, {at: start})[0]
 
 
 def values_of(records: Sequence[Record]) -> dict[int, ops.Tensor]:

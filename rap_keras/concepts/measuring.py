@@ -156,10 +156,11 @@ def receptive_fields(graph: Graph, units: Units) -> dict[str, list[float]] | Non
 
     The centre of the first, the distance between centres, and the size; see `network.receptive_fields`.
     """
-    if units.kind != "channel" or units.node not in feature_maps(graph):
+    sizes = [graph.shapes[slot][1:-1] for slot in graph.inputs]
+    if units.kind != "channel" or len(sizes) != 1 or len(sizes[0]) != 2 or None in sizes[0]:
         return None
-    sizes = [graph.shapes[slot][1:3] for slot in graph.inputs]
-    if len(sizes) != 1 or None in sizes[0]:
+    maps = feature_maps(graph, graph.inputs[0])
+    if not any(units.node in one.nodes for one in maps):
         return None
 
     def size_of(slot: int) -> Any:

@@ -162,7 +162,8 @@ class TokenVectors(FurtherInputs):
         def route(part: Graph) -> Callable[..., Any]:
             def routed(inputs: list[ops.Tensor], relevance: ops.Tensor) -> list[ops.Tensor]:
                 _, records = forward(part, inputs)
-                found, _ = backward(part, Composite(ROUTING).assign(part), records, {}, relevance)
+                rows = Composite(ROUTING).assign(part).rows
+                found, _ = backward(part, rows, records, {}, {part.output: relevance})
                 return [
                     found.get(slot, ops.zeros_like(x, dtype="float32"))
                     for slot, x in zip(part.inputs, inputs, strict=True)
