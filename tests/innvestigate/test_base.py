@@ -314,6 +314,8 @@ OPTIONS = {
     "add": {"add": "signed"},
     "input_rule": {"input_rule": "inner"},
     "head": {"head": "positive"},
+    "dense": {"dense": "epsilon"},
+    "local": {"local": 0.75},
     "bounds": {"bounds": (-6, 5.5)},
     "arrays": {"bounds": (np.full((8, 8, 3), -6.0), np.linspace(4, 6, 3))},
 }
@@ -350,6 +352,16 @@ def test_a_loaded_analyzer_gives_the_same_maps(options, tmp_path):
     analyzer = plugin.RAPAnalyzer.load_npz(tmp_path / "analyzer.npz")
     assert type(analyzer) is plugin.RAPAnalyzer
     assert_maps_same(analyzer.analyze(x, neurons), expected)
+
+
+def test_rap_epsilon_is_rap_with_options():
+    model, x, _ = subject("skip")
+    analyzer = plugin.create_analyzer("rap.epsilon", model)
+    maps = explain("skip", dense="epsilon", local=0.75)
+    assert_maps_same(analyzer.analyze(x), maps)
+    loaded = AnalyzerBase.load(*analyzer.save())
+    assert type(loaded) is plugin.RAPEpsilonAnalyzer
+    assert_maps_same(loaded.analyze(x), maps)
 
 
 def test_saved_files_need_no_pickle(tmp_path):
