@@ -300,6 +300,6 @@ def analyzer_names() -> list[str]:
 
     Example:
         >>> rap_keras.analyzer_names()[:3]
-        ['rap', 'gradient', 'input_t_gradient']
+        ['rap', 'rap.epsilon', 'gradient']
     """
     return [method.name for method in (*METHODS, *_CUSTOM.values())]

@@ -68,7 +68,8 @@ class RAPOptions:
             "epsilon" with dense="epsilon", otherwise "absolute".
         local: Which part of the excess that eqs. 7-8 give to the inputs of a neuron is taken from these
             inputs, by their influence, from 0 to 1. 0 is the paper: eq. 9 takes all of it from all
-            activated neurons alike. See `rap_keras.rules.rap.inner`. Only for the paper's variant.
+            activated neurons in equal parts. See `rap_keras.rules.rap.inner`. Only for the paper's
+            variant.
 
     Raises:
         InputError: The value of an option is invalid.

@@ -18,7 +18,8 @@ from rap_keras.rules import gradient, lrp
 
 NONE: dict = {}
 METHODS = {
-    **dict.fromkeys(["rap", "gradient", "input_t_gradient", "guided_backprop", "deconvnet"], NONE),
+    **dict.fromkeys(["rap", "rap.epsilon", "gradient", "input_t_gradient"], NONE),
+    **dict.fromkeys(["guided_backprop", "deconvnet"], NONE),
     **dict.fromkeys(
         ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam", "deep_lift"], NONE
     ),
@@ -563,7 +564,7 @@ BAD_OPTIONS = {
     "variant to be one of 'paper', 'released', got 'x'": ("rap", {"variant": "x"}),
     "add to be one of": ("rap", {"add": "x"}),
     "input_rule to be one of": ("rap", {"input_rule": "x"}),
-    "head to be one of 'absolute', 'positive', got 'x'": ("rap", {"head": "x"}),
+    "head to be one of 'absolute', 'epsilon', 'positive', got 'x'": ("rap", {"head": "x"}),
     "neuron_selection_mode to be one of": ("rap", {"neuron_selection_mode": "x"}),
     "batch_size to be an integer of at least 1, got 0": ("rap", {"batch_size": 0}),
     "batch_size to be an integer of at least 1, got True": ("rap", {"batch_size": True}),
