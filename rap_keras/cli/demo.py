@@ -15,7 +15,7 @@ from rap_keras.support.text import one_line
 
 DEMO_SCENES = 6
 DEMO_MODELS = ("vgg", "residual")
-DEMO_METHODS = ("rap", "gradient", "input_t_gradient")
+DEMO_METHODS = ("rap", "rap.epsilon", "lrp.epsilon_plus", "grad_cam")
 
 
 def demo(out: OutOption = Path("rap-demo")) -> None:

@@ -324,13 +324,16 @@ def test_demo(tmp_path):
         logits = convert_to_numpy(loaded.model(x))
         with np.load(out / f"{name}-maps.npz") as maps:
             np.testing.assert_array_equal(maps["images"], scenes.images)
-            assert list(maps) == ["images", "rap", "gradient", "input_t_gradient"]
-            np.testing.assert_allclose(
-                maps["rap"].sum(axis=(1, 2, 3)), logits.max(axis=1), rtol=1e-3
-            )
+            methods = ["rap", "rap.epsilon", "lrp.epsilon_plus", "grad_cam"]
+            assert list(maps) == ["images", *methods]
+            for method in ("rap", "rap.epsilon"):
+                found = maps[method].sum(axis=(1, 2, 3))
+                np.testing.assert_allclose(found, logits.max(axis=1), rtol=1e-3, err_msg=method)
             inside = share_inside(maps["rap"], scenes.masks)
+            means = [f"{one} {share_inside(maps[one], scenes.masks).mean():.0%}" for one in methods]
         # A line per scene: digit, predicted, logit, probability, sum of relevance, share inside, area.
         _, _, table = text.partition(f"The {name} model")
+        assert table.splitlines()[8].endswith(f"in the digit: {', '.join(means)}.")
         lines = [line.replace("%", "").split() for line in table.splitlines()[2:8]]
         printed = np.array(lines, dtype=float)
         logit = logits.max(axis=1)
