@@ -2,9 +2,9 @@
 
 Example: python benchmarks/contrast.py --model vgg --scene 0 --out contrast.png
 
-Draws a scene of `cluttered_digit_pairs()` and the maps of both digits by each method, without and with
-contrast. The number below a map is the share of the positive relevance on both digits
-that is on the explained digit.
+Draws a scene of `cluttered_digit_pairs()` and the maps of both digits by RAP, RAP-epsilon and
+LRP-alpha_1_beta_0, the first and the last also with contrast. The number below a map is the share of the
+positive relevance on both digits that is on the explained digit.
 """
 
 import argparse
@@ -20,7 +20,13 @@ from rap_keras import bundled, create_analyzer, plot
 from rap_keras.datasets.cluttered_digits import cluttered_digit_pairs, preprocess
 from rap_keras.evaluation import heatmap, relevance_share
 
-METHODS = ("rap", "lrp.alpha_1_beta_0")
+CASES = (
+    ("rap", {}),
+    ("rap", {"contrast": "softmax"}),
+    ("rap.epsilon", {}),  # tells classes apart without contrast
+    ("lrp.alpha_1_beta_0", {}),
+    ("lrp.alpha_1_beta_0", {"contrast": "softmax"}),
+)
 
 
 def main() -> None:
@@ -34,13 +40,12 @@ def main() -> None:
     pairs = cluttered_digit_pairs(arguments.scene + 1)
     image, masks, labels = pairs.images[-1], pairs.masks[-1], pairs.labels[-1]
     model = bundled.load(arguments.model)
-    figure = Figure((2.1 * (1 + 2 * len(METHODS)), 4.6), layout="constrained")
-    axes = figure.subplots(2, 1 + 2 * len(METHODS))
+    figure = Figure((2.1 * (1 + len(CASES)), 4.6), layout="constrained")
+    axes = figure.subplots(2, 1 + len(CASES))
     for row, label in enumerate(labels):
         axes[row, 0].imshow(image)
         axes[row, 0].set_title(f"the {label} explained", fontsize=9)
-        cases = [(m, {"contrast": c} if c else {}) for m in METHODS for c in (None, "softmax")]
-        for ax, (method, options) in zip(axes[row, 1:], cases, strict=True):
+        for ax, (method, options) in zip(axes[row, 1:], CASES, strict=True):
             analyzer = create_analyzer(method, model, **options)
             relevance = heatmap(analyzer.analyze(preprocess(image[None]), [int(label)])[0])
             either = masks[0] | masks[1]
