@@ -64,8 +64,8 @@ class Composite:
         first: The rule of the kernel layers that no other kernel layer feeds, where it can be applied
             (the input rule needs an image).
         last: The rule of the kernel layers that feed no other. It takes precedence over `first`.
-        dense: The rule of the other kernel layers of vectors, those of a classifier's head: their input
-            has one axis after the batch, or others of size 1. None: the rule of their type.
+        dense: The rule of the other kernel layers of vectors, those of a classifier's head: all axes of
+            their input except batch and channels have size 1. None: the rule of their type.
         default: The rule of all types that are not in the table. None: such layers raise an error.
         attention: The rule of the kernel layers that make queries, keys and values, and of those that
             take what an attention returns. `first` and `last` take precedence over it.

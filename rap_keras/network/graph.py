@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from rap_keras.network import layer_types
+from rap_keras.network.kernels import channel_axis
 from rap_keras.network.layer_types import activation_name, is_a
 from rap_keras.network.node import Node, Shape, batch_axis
 
@@ -136,12 +137,12 @@ class Graph:
         return {n.name for n in self._reached(self.nodes, lambda n: n.inputs, lambda n: n.outputs)}
 
     def maps_vectors(self, node: Node) -> bool:
-        """Whether a node is a kernel layer of vectors: samples with at most one axis longer than 1."""
+        """Whether a node is a kernel layer of vectors: samples with at most one position."""
         if not is_a(node.layer, layer_types.KERNEL) or not node.inputs:
             return False
         shape = self.shapes[node.inputs[0]]
-        batch = batch_axis(shape) or 0
-        return sum(size != 1 for axis, size in enumerate(shape) if axis != batch) <= 1
+        one = {batch_axis(shape) or 0, channel_axis(node.layer, len(shape))}
+        return all(size == 1 for axis, size in enumerate(shape) if axis not in one)
 
     def last_linear(self) -> set[str]:
         """Names of the kernel layers that feed no other: the first ones going back from the output."""

@@ -109,6 +109,13 @@ def test_only_layers_of_vectors_belong_to_the_head():
         "routing.in_proportion",
         epsilon,
     ]
+    # A series of one channel is no vector.
+    series = built(L.Conv1D(3, 2), L.Flatten(), L.Dense(4), shape=(5, 1))
+    assert rules_of(series, input_rule="inner") == [
+        "rap.inner(local=0.75)",
+        "routing.follow",
+        epsilon,
+    ]
     # A convolution that ends the model is its head.
     fully = built(L.Conv2D(3, 2), L.Conv2D(4, 1), L.GlobalAveragePooling2D(), shape=(5, 5, 2))
     assert rules_of(fully) == ["rap.first", epsilon, "routing.in_proportion"]
