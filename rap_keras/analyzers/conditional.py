@@ -145,10 +145,11 @@ class ConditionalAnalyzer:
                 for k, one in enumerate(units):
                     kept = {one.slot: one.only(relevance, column[:, k], size)}
                     following = units[k + 1].node if k + 1 < len(units) else None
-                    passed, _ = propagation.between(records, inputs, kept, one.node, following)
+                    passed, steps = propagation.between(records, inputs, kept, one.node, following)
                     if following is not None:
                         relevance = _relevance(passed, records, units[k + 1])
-                return this._at_inputs(passed, inputs, target)
+                whole = this._with_shares(passed, steps, inputs)
+                return this._at_inputs(whole, inputs, target)
 
             return maps
 

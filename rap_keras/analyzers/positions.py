@@ -1,7 +1,7 @@
 """Relevance of position embeddings, as in PA-LRP."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,10 +10,10 @@ from rap_keras import tensors as ops
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import Composite
 from rap_keras.errors import InputError
-from rap_keras.inputs.target import Target
-from rap_keras.network.graph import Graph, Node
+from rap_keras.network.graph import Graph
 from rap_keras.network.positions import Positions, find_positions
 from rap_keras.propagate import relevance_dtype
+from rap_keras.propagation import Steps
 from rap_keras.rules import facts_of, name_of
 from rap_keras.support.options import choose
 
@@ -67,24 +67,25 @@ class PositionAnalyzer(PropagationAnalyzer):
                     "positions",
                 )
 
-    def _propagate(self, inputs: list[ops.Tensor], target: Target) -> Any:
-        relevance, steps, logits = super()._propagate(inputs, target)
+    def _with_shares(
+        self, relevance: Mapping[int, ops.Tensor], steps: Steps, inputs: list[ops.Tensor]
+    ) -> Mapping[int, ops.Tensor]:
         if self._found is None:
-            return relevance, steps, logits
+            return relevance
         slot = self._found.slot
-        x = inputs[self._graph.inputs.index(slot)]
-        shares = ops.add_n(_shares(steps, self._found))
-        at_input = _at_input(shares, x, self._found.grid)
         if self.positions == "alone":
             relevance = {s: r for s, r in relevance.items() if s not in self._graph.inputs}
+        shares = _shares(steps, self._found)
+        if not shares:  # the part of the graph adds no position embedding
+            return relevance
+        x = inputs[self._graph.inputs.index(slot)]
+        at_input = _at_input(ops.add_n(shares), x, self._found.grid)
         if slot in relevance:
             at_input = relevance[slot] + at_input
-        return {**relevance, slot: at_input}, steps, logits
+        return {**relevance, slot: at_input}
 
 
-def _shares(
-    steps: Sequence[tuple[Node, list[ops.Tensor], list[ops.Tensor]]], found: Positions
-) -> list[ops.Tensor]:
+def _shares(steps: Steps, found: Positions) -> list[ops.Tensor]:
     """What each sum did not pass on, `(batch, positions)`."""
     shares = []
     for node, given, taken in steps:

@@ -19,7 +19,7 @@ from rap_keras.inputs.samples import Pack
 from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape, batch_axis
 from rap_keras.propagate import relevance_dtype
-from rap_keras.propagation import Propagation, Start, started
+from rap_keras.propagation import Propagation, Start, Steps, started
 
 
 class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
@@ -203,7 +203,13 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
         logits, records = propagation.forward(inputs)
         start = started(logits, target, self._start(target))
         relevance, steps = propagation.backward(records, inputs, start)
-        return relevance, steps, logits
+        return self._with_shares(relevance, steps, inputs), steps, logits
+
+    def _with_shares(
+        self, relevance: Mapping[int, ops.Tensor], steps: Steps, inputs: list[ops.Tensor]
+    ) -> Mapping[int, ops.Tensor]:
+        """The relevance of every slot, with what inputs get that no rule passes on to them."""
+        return relevance
 
     def _start(self, target: Target) -> Start:
         """A function of the logits and of 1 at the explained neurons: the relevance of the logits."""

@@ -75,6 +75,10 @@ def test_rap_keeps_its_sum_and_the_map_is_that_of_both_parts(rng):
     assert report.model.error.max() < 1e-4
     lost = [row.name for row in report.layers if row.error.max() > 1e-3]
     assert lost == ["positions/add"]  # what positions take
+    maps = both.analyze(x, [0, 2], concepts={"positions/add": np.arange(WIDTH)})
+    assert_same(maps.sum(1), found.relevance, 1e-4)
+    before = both.analyze(x, [0, 2], concepts={"patches": 1})  # relevance that no position took
+    assert before.shape == (2, 1, *SIZE, 3)
     constant = create_analyzer("rap", model).analyze(x, [0, 2])
     assert abs(constant - found.relevance).max() > 1e-2 * abs(constant).max()
 
