@@ -100,8 +100,8 @@ class RAPOptions:
             raise InputError(f"Expected local from 0 to 1, got {self.local:g}.", "local")
         if self.local and self.variant == "released":
             raise InputError(
-                'Expected local for variant="paper", got it for "released", which has no eq. 9: leave '
-                "it out.",
+                f'Expected local=0 for variant="released", which has no eq. 9, got {self.local:g}: pass '
+                "local=0.",
                 ("local", "variant"),
             )
 

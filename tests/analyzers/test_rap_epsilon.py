@@ -135,7 +135,7 @@ def test_the_options_of_rap():
         create_analyzer("rap", model, dense="gamma")
     with pytest.raises(rap_keras.errors.InputError, match="Expected local from 0 to 1, got 2"):
         create_analyzer("rap", model, local=2)
-    with pytest.raises(rap_keras.errors.InputError, match="variant"):
+    with pytest.raises(rap_keras.errors.InputError, match=r"got 0.75: pass local=0"):
         create_analyzer("rap.epsilon", model, variant="released")
 
 
