@@ -61,10 +61,12 @@ class LoadedModel:
     output: str | int | None = None
 
     def check_classifier(self) -> None:
-        """Raises an error if the output of the model is not one vector of classes."""
-        from rap_keras.backends.choice import ends_of
+        """Raises an error if the explained output of the model is not one vector of classes."""
+        from rap_keras.backends.choice import ends_of, names_of_outputs
 
         _, outputs = ends_of(self.model)
+        if self.output is not None:
+            outputs = [outputs[read_output(self.output, names_of_outputs(self.model))]]
         if len(outputs) != 1:
             raise InputError(
                 f"Expected a classifier with one output, got {self.name}, which has {len(outputs)}."

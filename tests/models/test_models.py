@@ -335,7 +335,11 @@ def test_one_output_of_several_is_loaded(python_file, images):
     x = loaded.preprocess(images)
     assert_same(loaded.logits(x), loaded.model(x)["boxes"])
     assert loaded.logits(x).shape == (2, 6, 6, 2)
-    assert load_model(spec, preprocess="unit", output=1).logits(x).shape == (2, 7)
+    with pytest.raises(InputError, match="whose output is one vector of classes"):
+        loaded.check_classifier()
+    classes = load_model(spec, preprocess="unit", output=1)
+    classes.check_classifier()
+    assert classes.logits(x).shape == (2, 7)
     for wrong in ("masks", 2):
         with pytest.raises(InputError, match="Expected output to be one of 'boxes', 'classes'"):
             load_model(spec, preprocess="unit", output=wrong)
