@@ -164,7 +164,7 @@ class Atlas:
 
 _ENTRIES = {
     *("layer", "unit", "units", "count", "fields", "input_size", "images", "folder"),
-    *("model", "request", "weights_crc32", "method", "fit"),
+    *("model", "request", "weights_crc32", "method", "fit", "output", "preprocess_crc32"),
 }
 _ARRAYS = {"relevance": "f", "numbers": "i", "positions": "i", "neurons": "i"}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rap_keras.analyzers.concepts import Concept, Concepts
 from rap_keras.benchmark.protocol import weights_checksum
 from rap_keras.concepts.atlas import Atlas, Reference
+from rap_keras.concepts.measuring import preprocessing_checksum
 from rap_keras.concepts.settings import ModelRequest
 from rap_keras.errors import InputError
 from rap_keras.models.loaded import LoadedModel
@@ -138,7 +139,8 @@ def explain(
         image: An image file, a Pillow image or uint8 pixels `(height, width, 3)`.
         target: The class to explain, by number or name; None: that with the largest logit.
         count: The number of channels.
-        model: The model that the atlas was fitted to. None: it is loaded by its name.
+        model: The model that the atlas was fitted to; as `rap_keras.models.load_model` returns it, if
+            it was fitted with options of that. None: it is loaded by its name.
         images: Where the fitted images are now: a folder, or their pixels as they were given to `fit`.
             None: where they were.
         classes: The names of the model's classes.
@@ -147,7 +149,7 @@ def explain(
         The channels with their shares of the logit, maps and references. A notebook shows a figure.
 
     Raises:
-        InputError: The model or an image is not available, or the weights of the model are others.
+        InputError: The model or an image is not available, or the model is another.
 
     Example:
         >>> import tempfile
@@ -215,6 +217,14 @@ def _loaded(atlas: Atlas, model: Any) -> LoadedModel:
             "the atlas again.",
             "model",
         )
+    if model is not None:
+        made = preprocessing_checksum(loaded, about["input_size"])
+        if (loaded.output, made) != (about["output"], about["preprocess_crc32"]):
+            raise InputError(
+                "Expected the output and the preprocessing to which the atlas was fitted, got others: "
+                "pass rap_keras.models.load_model(model, ...) with the same arguments.",
+                "model",
+            )
     return loaded
 
 

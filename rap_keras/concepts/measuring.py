@@ -64,7 +64,7 @@ class Channels:
                 f"Expected a size for the images, because {loaded.name} accepts any: pass size=N.",
                 "size",
             )
-        self.loaded = loaded
+        self.loaded, self._size = loaded, loaded.input_size
         self._request, self._sources, self._settings = request, sources, settings
         graph = loaded.network.graph
         name = settings.layer
@@ -93,6 +93,8 @@ class Channels:
             "model": self.loaded.name,
             "weights_crc32": weights_checksum(map(np.asarray, self.loaded.model.weights)),
             "input_size": self.loaded.input_size,
+            "preprocess_crc32": preprocessing_checksum(self.loaded, self._size),
+            "output": self.loaded.output,
             **asdict(self._settings),
             "layer": self.layer,
             "unit": self.units.kind,
@@ -149,6 +151,13 @@ class Channels:
 
     def _base(self, position: int) -> dict[str, Any]:
         return {"position": position, "name": self._names[position]}
+
+
+def preprocessing_checksum(loaded: LoadedModel, size: Sequence[int]) -> int:
+    """The CRC-32 of what a model's preprocessing makes of one image, to three digits."""
+    image = np.arange(3 * size[0] * size[1]).astype(np.uint8).reshape(1, *size, 3)
+    made = np.asarray(loaded.preprocess(image), np.float64)
+    return zlib.crc32((made.round(3) + 0.0).tobytes())  # not -0
 
 
 def receptive_fields(graph: Graph, units: Units) -> dict[str, list[float]] | None:

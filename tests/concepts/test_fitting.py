@@ -293,6 +293,26 @@ def test_the_default_is_the_last_layer_of_feature_maps(tmp_path):
     assert set(atlas.neurons[atlas.numbers >= 0].tolist()) <= {3}
 
 
+def test_a_model_that_is_given_keeps_its_preprocessing_and_output(rng, tmp_path):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(inputs))
+    model = keras.Model(inputs, [layers.Dense(2, name="one")(x), layers.Dense(3, name="two")(x)])
+    images = rng.integers(0, 256, (3, 6, 6, 3)).astype(np.uint8)
+    with pytest.raises(InputError, match="Expected a classifier with one output"):
+        concepts.fit(model, images, tmp_path, "conv", preprocess="unit")
+    given = {"preprocess": "unit", "output": "two"}
+    atlas = concepts.fit(model, images, tmp_path, "conv", **given)
+    for other in ({"preprocess": "tf"}, {"output": "one"}):
+        with pytest.raises(InputError, match="Expected results of the same protocol"):
+            concepts.fit(model, images, tmp_path, "conv", **given | other)
+        other_model = load_model(model, **given | other)
+        with pytest.raises(InputError, match="Expected the output and the preprocessing"):
+            concepts.explain(atlas, images[0], model=other_model, images=images)
+    loaded = load_model(model, **given)
+    found = concepts.explain(atlas, images[0], model=loaded, images=images)
+    assert found.found.explanation.logits.shape == (1, 3)
+
+
 def test_what_does_not_fit_is_refused(whole, photos, tmp_path):
     images = cluttered_digits(2).images
     for layer, method, message in (
