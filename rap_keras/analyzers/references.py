@@ -63,7 +63,7 @@ def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
     """A reference with the axes (samples, references) in front; None if it does not fit samples.
 
     Raises:
-        InputError: There is only one axis in front, so that its meaning is unknown.
+        InputError: There is only one axis in front, of a size other than 1: its meaning is unknown.
     """
     further = max(reference.ndim - len(shape), 0)
     inner = reference.shape[further:]
@@ -82,10 +82,10 @@ def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
             f"reference_inputs[None] for the mean over {len(reference)} references.",
             "reference_inputs",
         )
-    if not fits or further == 1:
+    if not fits:
         return None
     ones = [1] * (len(shape) - len(inner))
-    front = reference.shape[:further] if further else (1, 1)
+    front = reference.shape[:2] if further == 2 else (1, 1)
     return reference.reshape(*front, *ones, *inner)
 
 

@@ -142,7 +142,7 @@ def test_they_are_saved(tmp_path, rng):
             r"of shape \(5, 2\): pass reference_inputs\[:, None\] for one reference per sample, or "
             r"reference_inputs\[None\] for the mean over 3 references",
         ),
-        ((1, 5, 2), "Expected finite reference_inputs that broadcast to samples"),
+        ((1, 4, 2), "Expected finite reference_inputs that broadcast to samples"),
         ((1, 1, 1, 5, 2), "Expected finite reference_inputs that broadcast to samples"),
     ],
 )
@@ -151,6 +151,16 @@ def test_one_axis_in_front_is_refused(method, shape, message):
     with pytest.raises(InputError, match=message) as error:
         create_analyzer(method, network(), reference_inputs=np.zeros(shape))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_of_one_reference_is_for_all_samples(method, rng):
+    model, x, reference = network(), floats(rng, 3, 5, 2), floats(rng, 1, 5, 2)
+    found, expected = (
+        create_analyzer(method, model, reference_inputs=r, **METHODS[method]).analyze(x, 1)
+        for r in (reference, reference[0])
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("method", METHODS)
