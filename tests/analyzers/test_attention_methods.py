@@ -15,6 +15,7 @@ from helpers.attention_networks import (
 )
 from helpers.compare import assert_same
 from helpers.networks import plain
+from helpers.thinned import pairwise_or_slow
 from keras import layers
 
 from rap_keras import InputError, create_analyzer
@@ -161,8 +162,10 @@ def legrad(reference, image, target, tokens="mean"):
     return total / len(BLOCKS)
 
 
-@both
-@pytest.mark.parametrize("definition", [generic_attention, transformer_attribution, legrad])
+@pytest.mark.parametrize(
+    ("definition", "token"),
+    pairwise_or_slow([generic_attention, transformer_attribution, legrad], [True, False]),
+)
 def test_maps_are_those_of_the_definition(definition, token, images):
     model = transformer(token)
     reference, targets = Reference(model, token), [0, 1, 2]
@@ -200,7 +203,9 @@ def test_maps_depend_on_the_class_and_not_on_other_samples(method, images):
         analyzer.analyze_layers(images)
 
 
-@pytest.mark.parametrize("method", ["generic_attention", "legrad"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("generic_attention", marks=pytest.mark.slow), "legrad"]
+)
 def test_a_contrast_is_that_of_the_difference_of_the_logits(method, images):
     """As the logit f_0 of a model whose last layer computes f_0 - f_1 there."""
     model = transformer()
@@ -246,6 +251,7 @@ def test_legrad_needs_blocks_with_a_skip_connection():
     create_analyzer("generic_attention", model).analyze(np.ones((1, 4, 4, 3), np.float32))
 
 
+@pytest.mark.slow
 def test_both_classes_of_a_sigmoid(images):
     inputs = keras.Input((*SIZE, 3))
     trunk = transformer()

@@ -7,6 +7,7 @@ from helpers.attention_networks import GRID, PATCH, SIZE, transformer
 from helpers.compare import assert_same
 from helpers.networks import plain
 from helpers.tensors import array
+from helpers.thinned import pairwise_or_slow
 from keras import layers, ops
 
 from rap_keras import Composite, InputError, create_analyzer
@@ -38,11 +39,14 @@ def value_of(model, name, x):
     return array(keras.Model(model.inputs[0], model.get_layer(name).output)(x))
 
 
-@pytest.mark.parametrize("token", [True, False], ids=["class token", "mean"])
 @pytest.mark.parametrize(
-    ("method", "by"), [("rap", "absolute"), ("lrp.epsilon", "signed"), ("lrp.z_plus", "positive")]
+    ("rule", "token"),
+    pairwise_or_slow(
+        [("rap", "absolute"), ("lrp.epsilon", "signed"), ("lrp.z_plus", "positive")], [True, False]
+    ),
 )
-def test_a_patch_gets_the_share_of_its_position(method, by, token, rng):
+def test_a_patch_gets_the_share_of_its_position(rule, token, rng):
+    method, by = rule
     model = transformer(token)
     x = rng.normal(size=(2, *SIZE, 3)).astype(np.float32)
     before = create_analyzer(method, model).analyze_layers(x, 1)["positions/add"]
@@ -63,6 +67,7 @@ def test_a_patch_gets_the_share_of_its_position(method, by, token, rng):
     assert shared.options()["positions"] == "share"
 
 
+@pytest.mark.slow
 def test_rap_keeps_its_sum_and_the_map_is_that_of_both_parts(rng):
     model = transformer()
     x = rng.normal(size=(2, *SIZE, 3)).astype(np.float32)
