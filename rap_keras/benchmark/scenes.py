@@ -252,9 +252,18 @@ class Scenes:
 
 
 def half_of(count: int, settings: Settings) -> list[int]:
-    """The places of all images, or of those of the half, in the data set's order."""
+    """The places of all images, or of those of the half, in the data set's order.
+
+    Raises:
+        InputError: There is only one image to divide.
+    """
     if settings.half == "both":
         return list(range(count))
+    if count < 2:
+        raise InputError(
+            f"Expected at least two images to divide into halves, got {count}: choose half=both.",
+            "half",
+        )
     shuffled = np.random.default_rng(settings.seed).permutation(count)
     first = settings.half == "first"
     return sorted((shuffled[: count // 2] if first else shuffled[count // 2 :]).tolist())

@@ -280,6 +280,11 @@ def test_grids_of_a_half_show_images_of_that_half_only(common):
     assert first == sorted(np.random.default_rng(4).permutation(8)[:4])
 
 
+def test_one_image_has_no_halves(common):
+    with pytest.raises(InputError, match="Expected at least two images to divide"):
+        Bench(settings(common, data="cluttered-digits:1", half="first", metrics=("ratio",)))
+
+
 def test_results_of_a_half_name_it_and_are_not_continued_with_the_other(common, tmp_path):
     run(settings(common, half="second", metrics=("ratio",)), tmp_path)
     assert "| half of the data set | second |" in (tmp_path / "report.md").read_text("utf-8")
