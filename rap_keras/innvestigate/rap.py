@@ -17,9 +17,9 @@ class RAPAnalyzer(PropagationAnalyzer):
         model: A Keras 2 model whose output is the logits. Nested models are flattened into a copy.
         bounds: (low, high), the bounds of the input for eq. 10: numbers, or arrays that broadcast to a
             sample. None: the minimum and maximum of each image.
-        **options: variant, add, input_rule, dense and head, see `rap_keras.composites.rap.RAPOptions`;
-            contrast, the classes that the explained class is compared with, see docs/contrast.md; and
-            options of iNNvestigate's `ReverseAnalyzerBase`.
+        **options: variant, add, input_rule, dense, head and local, see
+            `rap_keras.composites.rap.RAPOptions`; contrast, the classes that the explained class is
+            compared with, see docs/contrast.md; and options of iNNvestigate's `ReverseAnalyzerBase`.
 
     Raises:
         InputError: The model cannot be explained, or an option is invalid.

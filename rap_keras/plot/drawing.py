@@ -156,7 +156,7 @@ def color_scale(spatial: Array, percentile: float, scale: Any = "each") -> tuple
 
 
 def picked(image: ArrayLike, channels: int | Sequence[int] | None) -> Array:
-    """Returns one or three channels of images. Values out of the range of pixels are stretched.
+    """Returns one or three channels of images, uint8 or floats in 0..1. Others are stretched.
 
     Args:
         image: An image, or a batch of images; the last axis is that of channels.

@@ -65,8 +65,8 @@ def heatmap(
             of all maps of the figure, so that their colours can be compared. A number: colours saturate
             at this relevance.
         channels: Which channels of the image are shown, if it has more than three: the numbers of those
-            for red, green and blue, or of one in grey. Values out of the range of pixels are stretched
-            between their 1st and 99th percentiles.
+            for red, green and blue, or of one in grey. Values other than uint8 and floats in 0..1 are
+            stretched between their 1st and 99th percentiles.
 
     Returns:
         The axes.
