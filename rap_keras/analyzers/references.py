@@ -66,10 +66,10 @@ def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
         InputError: There is only one axis in front, of a size other than 1: its meaning is unknown.
     """
     further = max(reference.ndim - len(shape), 0)
-    inner = reference.shape[further:]
-    known = [n or 1 for n in shape]
-    if further:  # samples of any size may have references of any size
-        known = [n or m for n, m in zip(shape, inner, strict=True)]
+    missing = max(len(shape) - reference.ndim, 0)
+    inner = (*[1] * missing, *reference.shape[further:])
+    # Samples of any size may have references of any size.
+    known = [n or m for n, m in zip(shape, inner, strict=True)]
     try:
         fits = further < 3 and np.broadcast_shapes(inner, known) == tuple(known)
     except ValueError:
@@ -84,9 +84,8 @@ def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
         )
     if not fits:
         return None
-    ones = [1] * (len(shape) - len(inner))
     front = reference.shape[:2] if further == 2 else (1, 1)
-    return reference.reshape(*front, *ones, *inner)
+    return reference.reshape(*front, *inner)
 
 
 class ReferenceAnalyzer(DifferentiatingAnalyzer):

@@ -164,6 +164,21 @@ def test_a_batch_of_one_reference_is_for_all_samples(method, rng):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_reference_of_a_model_for_any_length(method, rng):
+    inputs = keras.Input((None, 2))
+    x = layers.GlobalAveragePooling1D()(layers.Dense(4, activation="gelu")(inputs))
+    model = biased(keras.Model(inputs, layers.Dense(3)(x)))
+    x, reference = floats(rng, 3, 5, 2), floats(rng, 5, 2)
+    found, expected = (
+        create_analyzer(method, model, reference_inputs=r, **METHODS[method])
+        for r in (reference, reference[None, None])
+    )
+    np.testing.assert_array_equal(found.analyze(x, 1), expected.analyze(x, 1))
+    with pytest.raises(InputError, match="Expected reference_inputs that broadcast to samples"):
+        found.analyze(floats(rng, 3, 4, 2), 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_other_samples_are_refused(method, rng):
     analyzer = create_analyzer(method, network(), reference_inputs=floats(rng, 3, 1, 5, 2))
     for x in (floats(rng, 2, 5, 2), floats(rng, 6, 5, 2)):
