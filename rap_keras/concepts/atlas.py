@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.support.files import write_arrays
+from rap_keras.support.options import read_integer
 from rap_keras.support.reading import read_headed
 from rap_keras.support.text import counted
 from rap_keras.support.warn import warn
@@ -108,8 +109,10 @@ class Atlas:
             count: At most this many; None: all.
 
         Raises:
-            InputError: There is no such unit.
+            InputError: There is no such unit, or count is not a positive integer.
         """
+        if count is not None:
+            count = read_integer("count", count, 1)
         if not 0 <= unit < len(self):
             raise InputError(
                 f"Expected a {self.kind} from 0 to {len(self) - 1}, got {unit}.", "unit"

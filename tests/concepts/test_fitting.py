@@ -87,6 +87,15 @@ def test_references_have_the_largest_relevance_of_all_images(whole, photos):
     assert repr(atlas) == "<48 channels of block3_conv2, bundled:vgg, lrp.epsilon, 11 images>"
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [((48,), "Expected a channel from 0 to 47"), ((0, -1), "Expected count to be")],
+)
+def test_references_that_do_not_exist(whole, given, message):
+    with pytest.raises(InputError, match=message):
+        concepts.load(whole).references(*given)
+
+
 def test_boxes_are_receptive_fields(whole):
     """Those of the cells whose fields lie inside the image, and have at most half of its size."""
     atlas = concepts.load(whole)
