@@ -13,7 +13,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.outputs import read_output
 from rap_keras.models.preprocessing import Preprocess, undone
 from rap_keras.models.randomisation import randomised
-from rap_keras.support.text import first_line
+from rap_keras.support.text import first_line, shown
 
 if TYPE_CHECKING:  # it loads Keras
     from rap_keras.backends.network import Network
@@ -127,11 +127,14 @@ class LoadedModel:
             >>> bool((loaded.pixels(loaded.preprocess(image)) == image).all())
             True
         """
-        found = undone(self.preprocess, np.asarray(x))
+        values = np.asarray(x)
+        found = undone(self.preprocess, values)
         if found is None:
+            numbers = values.size and values.dtype.kind in "iuf"
+            got = f"values from {values.min():.4g} to {values.max():.4g}" if numbers else shown(x)
             raise InputError(
-                f"Expected images that the preprocessing of {self.name} made, got values from "
-                f"{np.min(x):.4g} to {np.max(x):.4g}: pass the pixels instead."
+                f"Expected images that the preprocessing of {self.name} made, got {got}: pass the "
+                "pixels instead."
             )
         return found
 

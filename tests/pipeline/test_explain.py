@@ -168,6 +168,8 @@ def test_the_preprocessing_of_a_name_is_undone(pixels):
     assert rap_keras.explain("bundled:vgg", noise, "gradient").images is None
     with pytest.raises(InputError, match="images that the preprocessing of bundled:vgg made"):
         load_model("bundled:vgg").pixels(noise)
+    with pytest.raises(InputError, match=r"got .photo\.jpg.: pass the pixels"):
+        load_model("bundled:vgg").pixels("photo.jpg")
 
 
 def test_other_preprocessings_are_not_undone(pixels, vgg):
