@@ -6,7 +6,8 @@ from typing import Any
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network import layer_types as types
 from rap_keras.network.attention import projections
-from rap_keras.network.graph import Graph, Node
+from rap_keras.network.graph import Graph, Node, batch_axis
+from rap_keras.network.kernels import channel_axis
 from rap_keras.network.negation import Negative
 from rap_keras.rules import Rule, name_of, required_facts, routing
 
@@ -120,7 +121,7 @@ class Composite:
                 rule = self.first
             elif graph.only_masks(node):
                 rule = routing.nothing
-            elif self.dense and graph.maps_vectors(node):
+            elif self.dense and _maps_vectors(graph, node):
                 rule = self.dense
             elif node.name in attention:
                 rule = self.attention
@@ -157,6 +158,15 @@ def _differs_from_its_name(graph: Graph, node: Node) -> bool:
         return graph.shapes[node.inputs[0]] != graph.shapes[node.outputs[0]]
     smooth = getattr(layer, "interpolation", "nearest") in ("nearest", "bilinear", "area")
     return graph.crosses_samples(node) or (types.is_a(layer, types.AVERAGING) and not smooth)
+
+
+def _maps_vectors(graph: Graph, node: Node) -> bool:
+    """Whether a node is a kernel layer of vectors: samples with at most one position."""
+    if not types.is_a(node.layer, types.KERNEL) or not node.inputs:
+        return False
+    shape = graph.shapes[node.inputs[0]]
+    one = {batch_axis(shape) or 0, channel_axis(node.layer, len(shape))}
+    return all(size == 1 for axis, size in enumerate(shape) if axis not in one)
 
 
 def _can_work(rule: Rule, graph: Graph, node: Node) -> bool:

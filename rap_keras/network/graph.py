@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 from rap_keras.network import layer_types
-from rap_keras.network.kernels import channel_axis
 from rap_keras.network.layer_types import activation_name, is_a
 from rap_keras.network.node import Node, Shape, batch_axis
 
@@ -135,14 +134,6 @@ class Graph:
     def first_linear(self) -> set[str]:
         """Names of the kernel layers that no other kernel layer or embedding feeds."""
         return {n.name for n in self._reached(self.nodes, lambda n: n.inputs, lambda n: n.outputs)}
-
-    def maps_vectors(self, node: Node) -> bool:
-        """Whether a node is a kernel layer of vectors: samples with at most one position."""
-        if not is_a(node.layer, layer_types.KERNEL) or not node.inputs:
-            return False
-        shape = self.shapes[node.inputs[0]]
-        one = {batch_axis(shape) or 0, channel_axis(node.layer, len(shape))}
-        return all(size == 1 for axis, size in enumerate(shape) if axis not in one)
 
     def last_linear(self) -> set[str]:
         """Names of the kernel layers that feed no other: the first ones going back from the output."""

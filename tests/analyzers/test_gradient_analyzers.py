@@ -372,7 +372,7 @@ def test_smoothgrad_without_noise_is_the_gradient(network):
         ("integrated_gradients", {"integration": "simpson"}, "'left', got 'simpson'"),
         ("integrated_gradients", {"postprocess": "log"}, "postprocess .* got 'log'"),
         ("integrated_gradients", {"reference_inputs": np.zeros(3)}, "reference_inputs"),
-        ("integrated_gradients", {"reference_inputs": np.zeros((1, 5, 6, 2))}, "reference_inputs"),
+        ("integrated_gradients", {"reference_inputs": np.zeros((2, 5, 6, 2))}, "reference_inputs"),
         ("integrated_gradients", {"reference_inputs": np.nan}, "finite reference_inputs"),
         ("integrated_gradients", {"reference_inputs": "black"}, "reference_inputs"),
         ("integrated_gradients", {"reference_inputs": [[0, 1], [0]]}, "reference_inputs"),
