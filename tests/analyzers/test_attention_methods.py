@@ -15,7 +15,7 @@ from helpers.attention_networks import (
 )
 from helpers.compare import assert_same
 from helpers.networks import plain
-from helpers.thinned import pairwise_or_slow
+from helpers.thinned import pairwise_or_slow, slow_unless
 from keras import layers
 
 from rap_keras import InputError, create_analyzer
@@ -190,7 +190,7 @@ def test_legrad_of_the_tokens_that_the_model_uses(token, images):
     assert np.std(expected - image_of(reference, legrad(reference, images[0], 1))) > 1e-4
 
 
-@every_method
+@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "legrad", METHODS))
 def test_maps_depend_on_the_class_and_not_on_other_samples(method, images):
     model = transformer()
     analyzer = create_analyzer(method, model)

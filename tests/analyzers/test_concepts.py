@@ -81,7 +81,7 @@ def test_maps_of_all_heads_sum_to_the_map(method, layer, kind, count, rng):
     assert (abs(maps.sum(1, dtype=np.float64) - whole) <= 1e-5 * sizes).all()
 
 
-@pytest.mark.parametrize("method", ["rap", "lrp.epsilon"])
+@pytest.mark.parametrize("method", [pytest.param("rap", marks=pytest.mark.slow), "lrp.epsilon"])
 def test_channels_of_a_branch_have_its_part_only(method, rng):
     """The parts of both terms of a sum make the map; each alone does not."""
     inputs = keras.Input((8, 8, 3))
@@ -360,6 +360,7 @@ def test_targets_and_methods_that_are_refused(rng):
             other.analyze(x, concepts={"second": [1]})
 
 
+@pytest.mark.slow
 def test_the_released_variant_is_not_linear(rng):
     """Its channels have relevance and maps, but these do not sum to the map."""
     x, model = images(rng), convolutional()
@@ -369,6 +370,7 @@ def test_the_released_variant_is_not_linear(rng):
     assert (abs(maps.sum(1, dtype=np.float64) - whole) > 1e-3 * sizes).any()
 
 
+@pytest.mark.slow
 def test_samples_on_another_axis(rng):
     """Time first, then samples, and windows that are joined to the samples."""
     inputs = keras.Input((4, 6))
