@@ -155,3 +155,12 @@ def contrasted(
     total = ops.sum(weights, -1, keepdims=True)
     size = ops.abs(start) * ops.cast(total > 0, start.dtype)
     return size - ops.divide_no_nan(weights, total) * ops.sum(size, -1, keepdims=True)
+
+
+def values_of(records: Sequence[Record]) -> dict[int, ops.Tensor]:
+    """The value of every slot that a node makes."""
+    return {
+        slot: value
+        for record in records
+        for slot, value in zip(record.node.outputs, record.outputs, strict=True)
+    }

@@ -92,15 +92,6 @@ class AttentionAnalyzer(PropagationAnalyzer):
         return backward(self._graph, table.rows[part], records, {}, {at: start})[0]
 
 
-def values_of(records: Sequence[Record]) -> dict[int, ops.Tensor]:
-    """The value of every slot that a node makes."""
-    return {
-        slot: value
-        for record in records
-        for slot, value in zip(record.node.outputs, record.outputs, strict=True)
-    }
-
-
 def weights_of(attention: Attention, values: Values, x: ops.Tensor) -> list[ops.Tensor]:
     """For each attention, the values at its weights, `(batch, heads, tokens, tokens)`."""
     batch, tokens = ops.shape(x)[0], attention.tokens

@@ -13,7 +13,7 @@ from rap_keras.inputs.target import Target
 from rap_keras.network.feature_maps import read_layer
 from rap_keras.network.receptive_fields import Axes, centres
 from rap_keras.propagate import relevance_dtype
-from rap_keras.propagation import Start, only_selected, started
+from rap_keras.propagation import Start, only_selected, started, values_of
 from rap_keras.rules import gradient
 from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.warn import warn
@@ -103,11 +103,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
         self, inputs: list[ops.Tensor], target: Target
     ) -> tuple[list[ops.Tensor], ops.Tensor]:
         logits, records = self._propagation.forward(inputs)
-        values = dict(zip(self._graph.inputs, inputs, strict=True)) | {
-            made: value
-            for record in records
-            for made, value in zip(record.node.outputs, record.outputs, strict=True)
-        }
+        values = dict(zip(self._graph.inputs, inputs, strict=True)) | values_of(records)
         features = self._layer.values(values)
         dtype = relevance_dtype(features.dtype)
         features = ops.cast(features, dtype)

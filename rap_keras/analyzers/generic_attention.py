@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.attention import AttentionAnalyzer, seen_by_output, values_of, weights_of
+from rap_keras.analyzers.attention import AttentionAnalyzer, seen_by_output, weights_of
 from rap_keras.inputs.target import Target
 from rap_keras.propagate import Record
-from rap_keras.propagation import only_selected, started
+from rap_keras.propagation import only_selected, started, values_of
 
 
 class GenericAttentionAnalyzer(AttentionAnalyzer):

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.attention import AttentionAnalyzer, Values, values_of, weights_of
+from rap_keras.analyzers.attention import AttentionAnalyzer, Values, weights_of
 from rap_keras.inputs.contrast import Contrast
 from rap_keras.inputs.target import Target
 from rap_keras.network.attention import block_ends
 from rap_keras.propagate import Record, compute
-from rap_keras.propagation import contrasted, select
+from rap_keras.propagation import contrasted, select, values_of
 from rap_keras.support.options import choose
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.attention import image_of, seen_by_output, values_of, weights_of
+from rap_keras.analyzers.attention import image_of, seen_by_output, weights_of
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.coarse import read_image_shape
 from rap_keras.inputs.target import Target
 from rap_keras.network.attention import find_attention
 from rap_keras.propagate import forward, relevance_dtype
+from rap_keras.propagation import values_of
 
 
 class AttentionRolloutAnalyzer(Analyzer):

@@ -15,6 +15,7 @@ from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target, all_neurons
 from rap_keras.network.feature_maps import read_layer
 from rap_keras.propagate import forward
+from rap_keras.propagation import values_of
 
 
 class ScoreCAMAnalyzer(MaskedAnalyzer):
@@ -66,8 +67,7 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
 
     def _feature_maps(self, inputs: list[ops.Tensor], target: Target) -> ops.Tensor:
         _, records = forward(self._of_features, inputs)
-        made = {slot: y for r in records for slot, y in zip(r.node.outputs, r.outputs, strict=True)}
-        return ops.cast(self._layer.values(made), "float32")
+        return ops.cast(self._layer.values(values_of(records)), "float32")
 
     def _masks(self, features: np.ndarray, size: Sequence[int]) -> Iterator[np.ndarray]:
         for chunk in as_batches(features.shape[-1], self.batch_size):
