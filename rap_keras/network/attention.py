@@ -116,8 +116,8 @@ def block_ends(graph: Graph, attention: Attention, name: str) -> list[int]:
             for node in graph.nodes[start:stop]
             if is_a(node.layer, ADDITION)
             and len(set(node.inputs) - graph.constants) > 1
-            and graph.passed_by_all.issuperset(node.outputs)
             and graph.shapes[node.outputs[0]][1:2] == (attention.tokens,)
+            and graph.all_pass(node.outputs, graph.inputs)
         ]
         if not sums:
             raise InputError(

@@ -179,7 +179,7 @@ def default_map(graph: Graph, maps: Collection[FeatureMap]) -> FeatureMap | None
     default is its last map.
     """
     last = ends(graph, maps)
-    passed = [one for one in maps if _on_every_path(graph, one)]
+    passed = [one for one in maps if graph.all_pass(one.slots, one.images)]
     if passed and any(passed[-1] is one for one in last):
         return passed[-1]
     learned = _made_by_weights(graph)
@@ -187,15 +187,6 @@ def default_map(graph: Graph, maps: Collection[FeatureMap]) -> FeatureMap | None
     if found:
         return found[-1]
     return last[0] if len(last) == 1 else None
-
-
-def _on_every_path(graph: Graph, one: FeatureMap) -> bool:
-    """Whether every path from the map's input to the output leads through it."""
-    reached = set(one.images)
-    for node in graph.nodes:
-        if not reached.isdisjoint(node.inputs):
-            reached.update(set(node.outputs).difference(one.slots))
-    return graph.output not in reached
 
 
 def ends(graph: Graph, maps: Collection[FeatureMap]) -> list[FeatureMap]:

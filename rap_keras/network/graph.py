@@ -4,7 +4,7 @@ A *node* is one call of a layer or operation: a shared layer has several. A *slo
 tensor. Nothing is computed here; the backends compute the tensors.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -76,25 +76,24 @@ class Graph:
     @cached_property
     def bottlenecks(self) -> frozenset[int]:
         """The slots on every path from inputs and constants to the output."""
-        return self._passed(frozenset())
-
-    @cached_property
-    def passed_by_all(self) -> frozenset[int]:
-        """The slots on every path from the inputs to the output."""
-        return self._passed(self.constants)
-
-    def _passed(self, left_out: frozenset[int]) -> frozenset[int]:
-        """The slots on every path to the output, except for paths that are left out."""
         last_use = {slot: k for k, node in enumerate(self.nodes) for slot in node.inputs}
         last_use[self.output] = len(self.nodes)
         alive = set(self.inputs) & last_use.keys()
         found = set(alive) if len(alive) == 1 else set()
         for k, node in enumerate(self.nodes):
-            made = set(node.outputs) - left_out
-            alive = {slot for slot in alive | made if last_use.get(slot, -1) > k}
+            alive.update(node.outputs)
+            alive = {slot for slot in alive if last_use.get(slot, -1) > k}
             if len(alive) == 1:
                 found |= alive
         return frozenset(found)
+
+    def all_pass(self, slots: Collection[int], inputs: Iterable[int]) -> bool:
+        """Whether every path from some inputs to the output leads through one of the slots."""
+        reached = set(inputs)
+        for node in self.nodes:
+            if not reached.isdisjoint(node.inputs):
+                reached.update(set(node.outputs).difference(slots))
+        return self.output not in reached
 
     def samples(self, node: Node) -> tuple[list[int], list[int]]:
         """The batch axes of a node's inputs and outputs."""
