@@ -64,13 +64,8 @@ def _epsilon(epsilon: float, bias: bool = True) -> Rule:
     return functools.partial(lrp.epsilon, epsilon=float(epsilon), bias=read_boolean("bias", bias))
 
 
-def _gamma(gamma: float) -> Rule:
-    return functools.partial(lrp.gamma, gamma=read_number("gamma", gamma, 0), signed=True)
-
-
-def _dense_gamma(dense_gamma: float) -> Rule:
-    gamma = read_number("dense_gamma", dense_gamma, 0)
-    return functools.partial(lrp.gamma, gamma=gamma, signed=True)
+def _gamma(option: str, gamma: float) -> Rule:
+    return functools.partial(lrp.gamma, gamma=read_number(option, gamma, 0), signed=True)
 
 
 @dataclass(frozen=True)
@@ -98,8 +93,8 @@ CHOICES = {
     "z": Choice(lambda: Z, "signed", lrp.ratio),
     "epsilon": Choice(_epsilon, "signed", lrp.ratio),
     "alpha_beta": Choice(_alpha_beta),
-    "gamma": Choice(_gamma),
-    "dense_gamma": Choice(_dense_gamma),
+    "gamma": Choice(lambda gamma: _gamma("gamma", gamma)),
+    "dense_gamma": Choice(lambda dense_gamma: _gamma("dense_gamma", dense_gamma)),
     "z_plus": Choice(lambda: lrp.z_plus),
     "w_square": Choice(lambda: lrp.w_square, averaging=lrp.ratio),
     "flat": Choice(lambda: lrp.flat, averaging=lrp.ratio),
