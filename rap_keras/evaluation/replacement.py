@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import csc_array
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 
 from rap_keras.errors import InputError
 from rap_keras.evaluation.reading import read_array, read_mask, read_seed
@@ -144,8 +144,15 @@ def _imputation(image: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArr
     entries.append((np.arange(count), np.arange(count), totals))
     i, j, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     system = csc_array((weights, (i, j)), shape=(count, count))
-    # The ordering for systems whose pattern is symmetric.
-    return np.asarray(spsolve(system, known, permc_spec="MMD_AT_PLUS_A")).reshape(known.shape)
+    # Pivots off the diagonal, which a symmetric and positive definite system does not need, would fill
+    # the factors of scattered pixels: 40 seconds instead of half a second at 224 pixels.
+    factors = splu(
+        system,
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0,
+        options={"SymmetricMode": True},
+    )
+    return np.asarray(factors.solve(known))
 
 
 def imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
