@@ -11,7 +11,7 @@ from rap_keras.support.text import did_you_mean
 
 Check = Callable[[str, Any], Any]
 
-REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road")
+REPLACEMENTS = ("zero", "mean", "uniform", "blur", "road", "infill")
 _SEEDS = 2**32  # the seeds of NumPy's global generator, which Keras uses
 
 
@@ -89,15 +89,19 @@ def grid(name: str, value: Any) -> str:
     return f"{numbers[0]}x{numbers[1]}"
 
 
-def replacement(name: str, value: Any) -> Any:
-    """What replaces pixels: a word, or a grey level."""
-    if value not in REPLACEMENTS and not 0 <= grey_level(value) <= 255:
-        raise InputError(
-            f"Expected {name} to be {', '.join(REPLACEMENTS)} or a grey level from 0 to 255, got "
-            f"{value!r}.",
-            name,
-        )
-    return value
+def replacements(name: str, value: Any) -> tuple[str, ...]:
+    """What replaces pixels: words or grey levels, each once; one may be given as a text."""
+    given = tuple(map(str, (value,) if isinstance(value, str | int | float) else value))
+    for one in given:
+        if one not in REPLACEMENTS and not 0 <= grey_level(one) <= 255:
+            raise InputError(
+                f"Expected {name} to be {', '.join(REPLACEMENTS)} or a grey level from 0 to 255, got "
+                f"{one!r}.",
+                name,
+            )
+    if not given or len(set(given)) < len(given):
+        raise InputError(f"Expected {name} to name each replacement once, got {value}.", name)
+    return given
 
 
 def grey_level(text: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rap_keras.benchmark.controls import EDGES, RANDOM
 from rap_keras.benchmark.maps import MapMaker
-from rap_keras.benchmark.metrics import METRICS, Reading, Scene, View
+from rap_keras.benchmark.metrics import Reading, Scene, View, chosen
 from rap_keras.benchmark.scenes import Misclassified, Scenes, SettingsError
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Maps
@@ -57,6 +57,7 @@ class Bench:
         ]
         self.maker = MapMaker(settings, self.scenes.backend)
         self.protocol = self.scenes.protocol
+        self._metrics = chosen(settings.metrics, settings.replacement[1:])
         input_size = self.scenes.loaded.input_size
         if "grid" in settings.metrics and settings.grid_cells == "full" and input_size:
             # Refuses a model that does not accept larger images before the results are created.
@@ -124,7 +125,7 @@ class Bench:
         views = self.maker.views(scenes)
         results: list[ImageRecord] = [{} for _ in scenes]
         for title, of_row in views.items():
-            parts = [METRICS[n].measured(of_row, self.settings) for n in self.settings.metrics]
+            parts = [metric.measured(of_row, self.settings) for metric in self._metrics]
             for k, result in enumerate(results):
                 result[title] = {name: n for part in parts for name, n in part[k].items()}
         for k, (scene, result) in enumerate(zip(scenes, results, strict=True)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rap_keras.benchmark.comparison import per_image
-from rap_keras.benchmark.metrics import chosen
+from rap_keras.benchmark.metrics import of_protocol
 from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.statistics import DIGITS, Json
 from rap_keras.benchmark.store import Store
@@ -43,7 +43,7 @@ def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
         image, also for pooled metrics; NaN where it is undefined.
     """
     kept = kept_of(images)
-    metrics = chosen(protocol["metrics"])
+    metrics = of_protocol(protocol)
     columns = []
     for method in protocol["methods"]:
         numbers = [record["results"][method["title"]] for record in kept]

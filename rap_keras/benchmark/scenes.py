@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from rap_keras.benchmark.checks import grey_level
 from rap_keras.benchmark.explainers import Backend, open_backend
 from rap_keras.benchmark.grids import Grid, companions, make_grid
 from rap_keras.benchmark.metrics import Reading, Scene, chosen
 from rap_keras.benchmark.metrics.classes import removable
-from rap_keras.benchmark.metrics.view import Inputs, Stack
+from rap_keras.benchmark.metrics.view import Inputs, Replacement, Stack
 from rap_keras.benchmark.protocol import protocol
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
@@ -120,7 +121,10 @@ class Scenes:
             logits=logits,
             head=self._head,
             predict=self._logits,
-            replacement=self._replacement(reading),
+            replacements={
+                kind: self._replacement(kind, reading, found[0])
+                for kind in self._settings.replacement
+            },
             grid=self._grid(reading, logits) if "grid" in self._settings.metrics else None,
             effects=self._effects(reading, logits) if "removal" in self._settings.metrics else None,
         )
@@ -177,6 +181,8 @@ class Scenes:
             return  # The image will be skipped.
         for metric in chosen(self._settings.metrics):
             metric.check(sample)
+        if self._settings.perturbs and "infill" in self._settings.replacement:
+            _without(sample, next(iter(sample.objects)))
 
     def _effects(self, reading: Reading, logits: Stack) -> Stack | None:
         """The drop of each logit without each class whose objects can be removed."""
@@ -185,15 +191,17 @@ class Scenes:
             return None
         return logits - self._logits(self.loaded.preprocess(np.stack(images)))
 
-    def _replacement(self, reading: Reading) -> Inputs | float | replacement.Impute:
-        """The replacement of perturbed pixels."""
-        kind, x, image = self._settings.replacement, reading.x, reading.sample.image
+    def _replacement(self, kind: str, reading: Reading, label: str | None) -> Replacement:
+        """A replacement of perturbed pixels."""
+        x, image = reading.x, reading.sample.image
         if kind == "blur":
             return replacement.blurred(x)
         if kind == "zero":
             return 0.0
         if kind == "mean":
             return x.mean(axis=(0, 1))
+        if kind == "infill":
+            return self.loaded.preprocess(_without(reading.sample, label)[np.newaxis])[0]
         seed = seed_of(self._settings.seed, reading.position, Purpose.REPLACEMENT)
         if kind == "road":
             noise = 0.01 * float(x.std())
@@ -201,7 +209,7 @@ class Scenes:
         if kind == "uniform":
             pixels = np.random.default_rng(seed).integers(0, 256, image.shape, np.uint8)
         else:
-            pixels = np.full_like(image, self._settings.grey or 0)
+            pixels = np.full_like(image, grey_level(kind))
         return self.loaded.preprocess(pixels[np.newaxis])[0]
 
     def _grid(self, reading: Reading, logits: Stack) -> Grid | None:
@@ -249,6 +257,21 @@ class Scenes:
                 if self._is_sure(logits) and self._object(reading.sample, target, logits):
                     self._surely[position] = target
         return self._surely[position]
+
+
+def _without(sample: Sample, label: str | None) -> NDArray[np.uint8]:
+    """The image without the objects of a class.
+
+    Raises:
+        InputError: There is no such image.
+    """
+    if label is None or label not in sample.without:
+        raise InputError(
+            f"Expected an image of {sample.name!r} without {label} for replacement=infill, got none: "
+            "choose the data set cluttered-digits or cluttered-digit-pairs, or another replacement.",
+            ("replacement", "data"),
+        )
+    return sample.without[label]
 
 
 def half_of(count: int, settings: Settings) -> list[int]:

@@ -151,11 +151,13 @@ class Settings:
     pixels_per_step: int | None = _derived(
         None, "Pixels replaced in each step; default: all by the last step.", checks.integer(1)
     )
-    replacement: str = _derived(
-        "zero",
+    replacement: tuple[str, ...] = _derived(
+        ("zero",),
         "What replaces pixels: zero (of the model's input), mean (colour of the image), uniform "
-        "(random colours), blur, road (imputed from the neighbours) or a grey level, 0 to 255.",
-        checks.replacement,
+        "(random colours), blur, road (imputed from the neighbours), infill (the scene without the "
+        "object, for cluttered digits) or a grey level, 0 to 255. LeRF, MoRF and SRG use each of "
+        "several, separated by commas; other metrics use the first.",
+        checks.replacements,
     )
     patch: int = _derived(
         1, "Replace whole squares with sides of this many pixels.", checks.integer(1)
@@ -270,13 +272,6 @@ class Settings:
         """Rows and columns of a grid."""
         rows, columns = map(int, self.grid.split("x"))
         return rows, columns
-
-    @property
-    def grey(self) -> float | None:
-        """The grey level that replaces pixels; None for other replacements."""
-        return (
-            None if self.replacement in checks.REPLACEMENTS else checks.grey_level(self.replacement)
-        )
 
     def recorded(self) -> dict[str, Any]:
         """The settings that the protocol contains unchanged."""

@@ -48,7 +48,8 @@ def recorded_steps(settings: Settings, size: Sequence[int] | None) -> dict[str, 
     return {
         "steps": steps,
         "pixels_per_step": pixels,
-        "replacement": settings.replacement,
+        "replacement": settings.replacement[0],
+        **({"replacements": list(settings.replacement)} if settings.replacement[1:] else {}),
         "fractions": [k * (pixels or 1) / whole for k in range(steps + 1)],
         **({} if patch == 1 else {"patch": patch}),
     }

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rap_keras.benchmark.comparison import agreement, compared, holm, mean_ranks, per_image
-from rap_keras.benchmark.metrics import Metric, chosen, columns
+from rap_keras.benchmark.imputers import compare_imputers
+from rap_keras.benchmark.metrics import Metric, columns, of_protocol
 from rap_keras.benchmark.metrics.perturbation import PARTS, curves
 from rap_keras.benchmark.statistics import (
     Array,
@@ -49,7 +50,8 @@ def summarize(
         are defined, with `p_value` (with Holm's correction over the methods), `effect_size` and
         `images_needed` of `comparison.compared`. `ranks` has `comparison.mean_ranks` of the compared
         quantities, and `agreement` the similarity of their orders of the methods; both leave out
-        controls. `None` is an undefined value, or the standard error of a single image.
+        controls. With several replacements of pixels, `imputers` has the dict of `compare_imputers`.
+        `None` is an undefined value, or the standard error of a single image.
 
     Raises:
         InputError: No image was kept, there are fewer than two resamples, or the reference is not among
@@ -66,7 +68,7 @@ def summarize(
             f"misclassified and {counts['skipped']} skipped."
         )
     kept = kept_of(images)
-    metrics = chosen(protocol["metrics"])
+    metrics = of_protocol(protocol)
     weights = resample(len(kept), resamples, protocol["seed"])
     numbers = {
         method["title"]: [record["results"][method["title"]] for record in kept]
@@ -105,6 +107,7 @@ def summarize(
             }
     for column in shown:
         _correct(methods, column.quantity)
+    imputers = compare_imputers(protocol, metrics, numbers, methods, weights)
     listed = {title: method for title, method in methods.items() if not method["control"]}
     better = {column.quantity: column.better for column in shown if column.better}
     return {
@@ -119,6 +122,7 @@ def summarize(
         "agreement": agreement(
             {n: [m["quantities"][n]["value"] for m in listed.values()] for n in better}, better
         ),
+        **({"imputers": imputers} if imputers else {}),
     }
 
 

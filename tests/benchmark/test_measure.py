@@ -263,10 +263,10 @@ def test_percentile_and_pooled(photos, common, tmp_path):
             assert found["union"] == [(~above | ~mask).sum(), (above | mask).sum()]
 
 
-@pytest.mark.parametrize("replacement", ["zero", "mean", "uniform", "51", "blur", "road"])
-def test_replacement(replacement, photos, common, network):
-    options = {"metrics": ("lerf",), "steps": 6, "pixels_per_step": 20, "seed": 4}
-    bench = Bench(settings(common, replacement=replacement, **options))
+def test_replacements(photos, common, network):
+    kinds = ("zero", "mean", "uniform", "51", "blur", "road")
+    options = {"metrics": ("lerf", "srg"), "steps": 6, "pixels_per_step": 20, "seed": 4}
+    bench = Bench(settings(common, replacement=kinds, **options))
     record, maps = measure_one(bench, 1)
     image = read_image(photos / "images" / "b.png")
     x = image / np.float32(255)
@@ -277,24 +277,44 @@ def test_replacement(replacement, photos, common, network):
         / np.float32(255),
         "51": np.full_like(x, 0.2),
         "blur": evaluation.blurred(x),
-        "road": None,
-    }[replacement]
+    }
     order = np.argsort(maps["gradient"].astype(float), axis=None, kind="stable")
     model = load_model(network, preprocess="unit").model
-    expected = []
-    for k in range(7):
-        chosen = np.zeros(144, bool)
-        chosen[order[: 20 * k]] = True
-        chosen = chosen.reshape(12, 12)
-        if replacement == "road":
-            by = evaluation.noisy_linear_imputation(x, chosen, 0.01 * x.std(), [4, 1, 1])
-        expected.append(np.where(chosen[..., np.newaxis], by, x))
-    logits = convert_to_numpy(model(np.stack(expected)))
-    found = record["results"]["gradient"]["lerf"]
-    np.testing.assert_allclose(found["logit"], logits[:, record["neuron"]], rtol=1e-4, atol=1e-5)
-    assert found["correct"] == list(logits.argmax(axis=1) == record["neuron"])
+    for kind in kinds:
+        expected = []
+        for k in range(7):
+            chosen = np.zeros(144, bool)
+            chosen[order[: 20 * k]] = True
+            chosen = chosen.reshape(12, 12)
+            if kind == "road":
+                by[kind] = evaluation.noisy_linear_imputation(x, chosen, 0.01 * x.std(), [4, 1, 1])
+            expected.append(np.where(chosen[..., np.newaxis], by[kind], x))
+        logits = convert_to_numpy(model(np.stack(expected)))
+        mark = "" if kind == "zero" else f"@{kind}"
+        found = record["results"]["gradient"]["lerf" + mark]
+        np.testing.assert_allclose(
+            found["logit"], logits[:, record["neuron"]], rtol=1e-4, atol=1e-5
+        )
+        assert found["correct"] == list(logits.argmax(axis=1) == record["neuron"])
+        assert np.isfinite(record["results"]["gradient"]["srg" + mark])
     fractions = bench.protocol()["perturbation"]["fractions"]
     np.testing.assert_allclose(fractions, np.arange(7) * 20 / 144)
+
+
+def test_infill_is_the_scene_without_the_digit(common):
+    given = {"model": "bundled:vgg", "preprocess": "auto", "data": "cluttered-digits:3"}
+    options = given | {"classes": None, "metrics": ("lerf",), "steps": 4, "replacement": "infill"}
+    bench = Bench(settings(common, **options))
+    reading = bench.read([0])[0]
+    (scene,) = bench.scenes.see([reading])
+    clean = reading.sample.without[scene.label]
+    np.testing.assert_array_equal(scene.replacement, bench.scenes.loaded.preprocess(clean[None])[0])
+    assert (clean != reading.sample.image).any()
+
+
+def test_infill_needs_scenes_without_their_objects(common):
+    with pytest.raises(InputError, match="without cat for replacement=infill, got none: choose"):
+        Bench(settings(common, metrics=("lerf",), replacement="infill"))
 
 
 def test_void_pixels_do_not_count(common, tmp_path):

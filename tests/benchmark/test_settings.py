@@ -38,7 +38,7 @@ CHANGED = {
     "pooled": False,
     "steps": 7,
     "pixels_per_step": 8,
-    "replacement": "uniform",
+    "replacement": ("uniform", "mean"),
     "patch": 2,
     "top_k": 12,
     "draws": 30,
@@ -266,9 +266,10 @@ def written(folder, name, content):
     return str(path)
 
 
-def test_grey():
-    assert Settings(replacement="128").grey == 128
-    assert Settings(replacement="mean").grey is None
+def test_one_replacement_may_be_a_text():
+    assert Settings(replacement="128").replacement == ("128",)
+    with pytest.raises(InputError, match="each replacement once"):
+        Settings(replacement=("mean", "mean"))
 
 
 def test_methods_are_a_list():

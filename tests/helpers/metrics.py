@@ -98,7 +98,7 @@ def _view(position):
         logits=logits,
         head="softmax",
         predict=predict,
-        replacement=0.0,
+        replacements={"zero": 0.0},
         grid=Grid(image, (2, 2), (0, 1), (0, 1, 2, 3)),
         effects=logits - predict(np.stack([*without.values()]) / np.float32(255)),
     )

@@ -9,12 +9,14 @@ from rap_keras.benchmark.metrics.tables import (
     CLASSES,
     FAITHFULNESS,
     FURTHER,
+    IMPUTERS,
     RATIO,
     ROBUSTNESS,
     SEGMENTATION,
     TABLES,
 )
 from rap_keras.benchmark.metrics.view import Reading, RowMaps, Scene, View
+from rap_keras.benchmark.statistics import Json
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -29,10 +31,28 @@ def default_metrics() -> tuple[str, ...]:
     return tuple(name for name, metric in METRICS.items() if metric.default)
 
 
-def chosen(names: Iterable[str]) -> list[Metric]:
-    """The metrics of these names, in the order of the report."""
+def chosen(names: Iterable[str], imputers: Iterable[str] = ()) -> list[Metric]:
+    """The metrics of these names, in the order of the report.
+
+    Args:
+        names: The names of the metrics.
+        imputers: Further replacements of pixels; metrics that replace pixels step by step are repeated
+            with each.
+    """
     names = set(names)
-    return [metric for metric in METRICS.values() if metric.name in names]
+    found = [metric for metric in METRICS.values() if metric.name in names]
+    return found + [m.with_imputer(imputer) for imputer in imputers for m in found if m.by_imputer]
+
+
+def of_protocol(protocol: Json) -> list[Metric]:
+    """The metrics that a protocol measures, in the order of the report."""
+    return chosen(protocol["metrics"], imputers_of(protocol)[1:])
+
+
+def imputers_of(protocol: Json) -> list[str]:
+    """The replacements of pixels of a protocol; none if no metric replaces pixels."""
+    given = protocol.get("perturbation") or {}
+    return given.get("replacements") or [given[name] for name in ("replacement",) if name in given]
 
 
 def columns(metrics: Sequence[Metric]) -> list[Column]:
@@ -51,6 +71,7 @@ __all__ = [
     "CLASSES",
     "FAITHFULNESS",
     "FURTHER",
+    "IMPUTERS",
     "METRICS",
     "RATIO",
     "ROBUSTNESS",
@@ -67,6 +88,8 @@ __all__ = [
     "columns",
     "default_metrics",
     "each",
+    "imputers_of",
     "means_of",
+    "of_protocol",
     "one_number",
 ]

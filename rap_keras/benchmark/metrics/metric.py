@@ -1,11 +1,12 @@
 """The records of metrics: everything that the benchmark needs to know about them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rap_keras.benchmark.metrics.tables import IMPUTERS, IMPUTERS_WORDS
 from rap_keras.benchmark.metrics.view import View
 from rap_keras.benchmark.statistics import Json, Numbers, Ratio, column, mean
 from rap_keras.datasets import Sample
@@ -104,6 +105,8 @@ class Metric:
         check: Rejects data sets that do not support it, from a sample.
         default: Whether it is measured by default.
         perturbs: Whether it replaces pixels as in the settings.
+        by_imputer: Whether `measure` takes `imputer`, one of the replacements of pixels; None is the
+            first.
         stages: The stages of randomised models that it needs.
     """
 
@@ -121,6 +124,7 @@ class Metric:
     check: Callable[[Sample], None] = lambda sample: None
     default: bool = False
     perturbs: bool = False
+    by_imputer: bool = False
     stages: tuple[str, ...] = ()
 
     @property
@@ -137,6 +141,42 @@ class Metric:
     def text(self, protocol: Json) -> str:
         """The words for a protocol."""
         return self.words if isinstance(self.words, str) else self.words(protocol)
+
+    def with_imputer(self, imputer: str) -> "Metric":
+        """The same with another replacement of pixels; "@" and its name mark names and quantities."""
+        mark = f"@{imputer}"
+
+        def measure(views: Sequence[View], **given: Any) -> list[Any]:
+            found = self.measure(views, imputer=imputer, **given)
+            return [_marked(one, mark) if isinstance(one, Mapping) else one for one in found]
+
+        def summarize(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
+            own = [
+                {name.removesuffix(mark): n for name, n in image.items() if name.endswith(mark)}
+                for image in numbers
+            ]
+            return _marked(self.quantities(protocol, own), mark)
+
+        columns = (
+            replace(
+                column,
+                label=f"{column.label}, {imputer}",
+                quantity=column.quantity + mark,
+                difference="",
+                terminal="",
+            )
+            for column in self.columns[:1]
+        )
+        return replace(
+            self,
+            name=self.name + mark,
+            measure=measure,
+            columns=tuple(columns),
+            table=IMPUTERS,
+            words=IMPUTERS_WORDS,
+            summarize=summarize,
+            curve=None,
+        )
 
     def measured(self, views: Sequence[View], settings: object) -> list[Numbers]:
         """The numbers of each map, JSON-serialisable; None is undefined."""
@@ -187,6 +227,10 @@ def one_number(
     label = label or name.replace("_", " ")
     head = compared(label, name, better, terminal) if better else Column(label, name)
     return Metric(name, each(measure), (head,), table, words, reference, **more)
+
+
+def _marked(entries: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    return {name + mark: entry for name, entry in entries.items()}
 
 
 def each(measure: Callable[..., Any]) -> Measure:

@@ -22,6 +22,11 @@ from rap_keras.evaluation.replacement import blurred
 PARTS = {"accuracy": "correct", "logit": "logit", "probability": "probability"}
 """The curves by their names in the summary, with their names in an image's record."""
 
+GAINS = {"srg": "logits", "srg_probability": "probabilities", "srg_accuracy": "correct"}
+
+MEAN_AREA = "mean_area"
+"""In an image's record: the mean of the areas under the probabilities of LeRF and MoRF."""
+
 DRAWS = ("draws", "seed", "batch_size")
 
 Curves = list[PerturbationCurve]
@@ -32,7 +37,6 @@ def _curves(views: Sequence[View], order: str, given: Json, **replaced: Any) -> 
     scenes = [view.scene for view in views]
     options: dict[str, Any] = {
         "x": [scene.x for scene in scenes],
-        "replacements": [scene.replacement for scene in scenes],
         "logits": np.stack([scene.logits for scene in scenes]),
     }
     return perturbation.perturbation_curves(
@@ -46,24 +50,30 @@ def _curves(views: Sequence[View], order: str, given: Json, **replaced: Any) -> 
     )
 
 
-def _ordered(views: Sequence[View], order: str, given: Json) -> Curves:
+def _ordered(views: Sequence[View], order: str, given: Json, imputer: str | None = None) -> Curves:
     """The curves of an order, computed once for all metrics."""
-    return together(views, order, lambda views: _curves(views, order, given))
+
+    def compute(views: Sequence[View]) -> Curves:
+        scenes = [view.scene for view in views]
+        replacements = [s.replacements[imputer] if imputer else s.replacement for s in scenes]
+        return _curves(views, order, given, replacements=replacements)
+
+    first, *_ = views[0].scene.replacements
+    return together(views, f"{order} {imputer or first}", compute)
 
 
-def _gain(views: Sequence[View], **given: Any) -> list[tuple[float, ...]]:
-    orders = (_ordered(views, order, given) for order in ("lerf", "morf"))
-    parts = ("logits", "probabilities", "correct")
+def _gain(views: Sequence[View], imputer: str | None = None, **given: Any) -> list[Numbers]:
+    lerf, morf = (_ordered(views, order, given, imputer) for order in ("lerf", "morf"))
     return [
-        tuple(symmetric_relevance_gain(lerf, morf, part) for part in parts)
-        for lerf, morf in zip(*orders, strict=True)
+        {name: symmetric_relevance_gain(low, high, part) for name, part in GAINS.items()}
+        | {MEAN_AREA: (below + above) / 2}
+        for low, high, below, above in zip(lerf, morf, _areas(lerf), _areas(morf), strict=True)
     ]
 
 
 def _deletion(views: Sequence[View], **given: Any) -> list[float]:
-    replacement = views[0].scene.replacement
-    if isinstance(replacement, float) and replacement == 0:
-        return _areas(_ordered(views, "morf", given))
+    if "zero" in views[0].scene.replacements:
+        return _areas(_ordered(views, "morf", given, "zero"))
     return _areas(_curves(views, "morf", given, replacements=None))
 
 
@@ -101,7 +111,7 @@ def _infidelity(v: View, **given: Any) -> tuple[float, float]:
 def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
     """LeRF or MoRF."""
 
-    def measure(views: Sequence[View], **given: Any) -> list[Numbers]:
+    def measure(views: Sequence[View], imputer: str | None = None, **given: Any) -> list[Numbers]:
         return [
             {
                 order: {
@@ -110,7 +120,7 @@ def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: A
                     "probability": np.asarray(curve.probabilities).tolist(),
                 }
             }
-            for curve in _ordered(views, order, given)
+            for curve in _ordered(views, order, given, imputer)
         ]
 
     def summarize(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
@@ -154,6 +164,7 @@ METRICS = (
         ),
         "Fig. 7",
         curve=Curve("LeRF", "least", "high"),
+        by_imputer=True,
         default=True,
     ),
     _of_order(
@@ -164,6 +175,7 @@ METRICS = (
         ),
         "Samek et al. 2017",
         curve=Curve("MoRF", "most", "low"),
+        by_imputer=True,
     ),
     _of_curves(
         "srg",
@@ -178,6 +190,7 @@ METRICS = (
         "is given for the target's logit, its probability and the accuracy. Effects of the "
         "replacement that are the same for every order cancel; noise scores 0.",
         "Blücher et al. 2024",
+        by_imputer=True,
     ),
     _of_curves(
         "insertion",

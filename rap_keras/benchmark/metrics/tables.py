@@ -6,7 +6,8 @@ FURTHER = "Table 3. Further metrics"
 CLASSES = "Table 4. Classes"
 FAITHFULNESS = "Table 5. Faithfulness"
 ROBUSTNESS = "Table 6. Robustness and randomisation"
-TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES, FAITHFULNESS, ROBUSTNESS)
+IMPUTERS = "Table 7. Other replacements of pixels"
+TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES, FAITHFULNESS, ROBUSTNESS, IMPUTERS)
 
 FURTHER_WORDS = (
     "Means over the images. ↑: higher is better, ↓: lower is better. Average precision, pointing "
@@ -16,3 +17,9 @@ FURTHER_WORDS = (
     "share of replaced pixels; AOPC is the mean drop of the target's logit over all steps."
 )
 """The text of all metrics of this table together."""
+
+IMPUTERS_WORDS = (
+    "LeRF, MoRF and SRG as in the tables above, with the other replacements of pixels. A method whose "
+    "place depends on the replacement has not been shown to be faithful."
+)
+"""The text of the metrics with further replacements."""

@@ -1,6 +1,6 @@
 """The arguments of a metric: an image and the map of one row of the benchmark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 Inputs = NDArray[np.float32]
 Stack = NDArray[np.floating]
+Replacement = Inputs | float | Impute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Scene(Reading):
         logits: The logits of all classes; for a single sigmoid those of classes 0 and 1.
         head: The model's head.
         predict: A function from batches of inputs to logits.
-        replacement: The replacement of perturbed pixels.
+        replacements: The replacements of perturbed pixels by their names in the settings.
         grid: For the metric grid: the grid of this image and images of other classes; None if there are
             not enough.
         effects: For the metric removal: the drop of each logit without each removable class,
@@ -57,9 +58,14 @@ class Scene(Reading):
     logits: Stack
     head: Head
     predict: Callable[[Inputs], Stack]
-    replacement: Inputs | float | Impute
+    replacements: Mapping[str, Replacement]
     grid: Grid | None = None
     effects: Stack | None = None
+
+    @property
+    def replacement(self) -> Replacement:
+        """The first of the replacements, which metrics with a single one use."""
+        return next(iter(self.replacements.values()))
 
     @property
     def logit(self) -> float:

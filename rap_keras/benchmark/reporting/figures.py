@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rap_keras import plot
-from rap_keras.benchmark.metrics import Column, chosen, columns
+from rap_keras.benchmark.metrics import Column, columns, of_protocol
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
 from rap_keras.benchmark.reporting.words import colours
@@ -69,7 +69,7 @@ def draw_figures(
     figures = []
     if maps:
         figures.append(_Drawn(heatmaps_block(protocol), heatmap_figure(protocol, images, maps)))
-    for metric in chosen(protocol["metrics"]):
+    for metric in of_protocol(protocol):
         if (curve := metric.curve) is None:
             continue
         caption = (
@@ -80,7 +80,7 @@ def draw_figures(
         title = f"Perturbation: {curve.first} relevant pixels first ({curve.title})"
         image = Image(f"figures/{metric.name}.png", title, caption)
         figures.append(_Drawn(image, perturbation_figure(protocol, summary, metric.name)))
-    ranked = [c for c in columns(chosen(protocol["metrics"])) if summary["ranks"].get(c.quantity)]
+    ranked = [c for c in columns(of_protocol(protocol)) if summary["ranks"].get(c.quantity)]
     if ranked:
         caption = (
             "Mean rank of each method over the images where all methods have a value; 1 is the best. "

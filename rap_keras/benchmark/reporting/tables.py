@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
-from rap_keras.benchmark.metrics import TABLES, Column, chosen, columns
+from rap_keras.benchmark.metrics import TABLES, Column, columns, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
 from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
@@ -24,7 +24,7 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
     These are a sentence, a warning if images are few, and a table of the quantities that have a column
     on the terminal.
     """
-    shown = [c for c in columns(chosen(protocol["metrics"])) if c.terminal]
+    shown = [c for c in columns(of_protocol(protocol)) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
     for title, method in summary["methods"].items():
         rows.append([title, *_estimates(method, shown, "quantities")])
@@ -37,7 +37,7 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
 
 def tables(protocol: Json, summary: Json) -> Iterator[Block]:
     """The tables of the report with their notes."""
-    metrics = chosen(protocol["metrics"])
+    metrics = of_protocol(protocol)
     measured = columns(metrics)
     for title in TABLES:
         among = [metric for metric in metrics if metric.table == title]
@@ -45,6 +45,7 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
         quantities = {column.quantity for metric in among for column in metric.columns}
         listed = sorted((c for c in measured if c.quantity in quantities), key=lambda c: c.place)
         yield from _sheet(title, " ".join(filter(None, texts)), listed, summary, "quantities")
+    yield from _imputers(summary, measured)
     compared = [replace(c, label=c.difference, better="") for c in measured if c.difference]
     # They follow the last table of a metric. The first three tables always have their numbers.
     numbers = count(1 + max([3] + [TABLES.index(metric.table) + 1 for metric in metrics]))
@@ -147,6 +148,37 @@ def _agreement(
         for quantity, title in titles.items()
     ]
     yield Table(["metric", *titles.values()], rows, numbers=True)
+
+
+def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:
+    """How much the order of methods depends on the replacement of pixels."""
+    if "imputers" not in summary:
+        return
+    scores, taus = summary["imputers"]["r_oms"], summary["imputers"]["agreement"]
+    titles = {c.quantity: c.title for c in columns if c.quantity in taus}
+    names = list(next(iter(taus.values())))
+    *_, detailed = titles
+    yield Paragraph(
+        "How much the order of the methods depends on the replacement: Kendall's tau-b between the "
+        "orders with two replacements, 1 for the same order. R-OMS: the probability of the predicted "
+        "class while pixels are replaced at random, averaged over their share (Blücher et al. 2024). "
+        "The lower it is, the less the model knows images with this replacement."
+    )
+    heads = [f"{title}, mean tau" for title in titles.values()]
+    heads += [f"{titles[detailed]}, tau with {name}" for name in names]
+    rows = []
+    for name in names:
+        others = [[taus[q][name][other] for other in names if other != name] for q in titles]
+        means = [_mean([tau for tau in row if tau is not None]) for row in others]
+        shown = [*means, *(None if n == name else taus[detailed][name][n] for n in names)]
+        score = scores.get(name, {"value": None, "standard_error": None})
+        cells = [UNDEFINED if tau is None else f"{tau:.2f}" for tau in shown]
+        rows.append([name, format_estimate(score["value"], score["standard_error"]), *cells])
+    yield Table(["replacement", "R-OMS ↑", *heads], rows, numbers=True)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _sheet(

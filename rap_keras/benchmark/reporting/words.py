@@ -187,7 +187,7 @@ def _perturbation(value: Json) -> str:
         of += f" in patches of {value['patch']} x {value['patch']}"
     return (
         f"{counted(value['steps'], 'step')}{of}, up to {share:.4g} % of the image; "
-        f"replacement: {value['replacement']}"
+        f"replacement: {', '.join(value.get('replacements', [value['replacement']]))}"
     )
 
 
