@@ -313,7 +313,7 @@ def test_infill_is_the_scene_without_the_digit(common):
 
 
 def test_infill_needs_scenes_without_their_objects(common):
-    with pytest.raises(InputError, match="without cat for replacement=infill, got none: choose"):
+    with pytest.raises(InputError, match="without red for replacement=infill, got none: choose"):
         Bench(settings(common, metrics=("lerf",), replacement="infill"))
 
 
