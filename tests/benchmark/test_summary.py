@@ -427,3 +427,34 @@ def test_more_resamples_come_nearer():
 def test_the_summary_is_json():
     summary = summarize(protocol_of(["rap"]), kept({"rap": RAP}))
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_replacements_are_compared():
+    gains = {  # SRG with zero and with mean, of two images
+        "rap": ([3.0, 5.0], [1.0, 1.0]),
+        "gradient": ([1.0, 1.0], [2.0, 2.0]),
+        "occlusion": ([0.0, 0.0], [0.0, 0.5]),
+        "control.random": ([9.0, 9.0], [9.0, 9.0]),
+    }
+    others = ("srg_probability", "srg_accuracy", "srg_probability@mean", "srg_accuracy@mean")
+    records = kept(
+        {
+            title: [
+                {"srg": zero[k], "srg@mean": mean[k], "mean_area": 0.25 + 0.5 * k}
+                | {"mean_area@mean": 0.1}
+                | dict.fromkeys(others, 0.0)
+                for k in (0, 1)
+            ]
+            for title, (zero, mean) in gains.items()
+        }
+    )
+    protocol = protocol_of([*gains], ("srg",), perturbation={"replacements": ["zero", "mean"]})
+    summary = summarize(protocol, records)
+    found = summary["methods"]["gradient"]["quantities"]
+    assert (found["srg"]["value"], found["srg@mean"]["value"]) == (1.0, 2.0)
+    scores = {name: score["value"] for name, score in summary["imputers"]["r_oms"].items()}
+    assert scores == {"zero": 0.5, "mean": 0.1}
+    # Of the three pairs of methods, RAP and the gradient change places.
+    assert summary["imputers"]["agreement"]["srg"]["zero"] == pytest.approx(
+        {"zero": 1, "mean": 1 / 3}
+    )
