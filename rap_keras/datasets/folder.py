@@ -4,6 +4,9 @@ import os.path
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rap_keras.datasets.files import (
     existing_folder,
     inner_name,
@@ -38,13 +41,15 @@ def open_folder(folder: str | Path) -> Dataset:
 
 
 class MaskFolder:
-    """A folder of images, each with the mask of its object.
+    """A folder of images, each with the masks of its objects.
 
     Args:
         folder: The folder. It has the images in `images`, and for each image `NAME.jpg` (or another
             extension) a mask `masks/NAME.png` of the same size. The object is where the mask's grey
             value is above 127. A table `labels.csv` with the columns `name` (the image's, with or
-            without extension) and `class` names the classes; without it, objects have no class.
+            without extension) and `class` names the classes; without it, objects have no class. With a
+            third column `mask`, an image may have several rows, each with the file in `masks` of one
+            object; the objects of a class are united.
 
     Raises:
         InputError: The folder does not exist or has no images, or the table is not as above.
@@ -74,29 +79,29 @@ class MaskFolder:
                 "them there."
             )
         table = root / "labels.csv"
-        self._labels = _labels(table) if os.path.exists(table) else None
+        self._rows = _objects(table) if os.path.exists(table) else None
         self.names: Sequence[str] = tuple(self._images)
 
     def read(self, index: int, size: Size | None = None) -> Sample:
         """Reads one image. See `Dataset.read`."""
         name = self.names[index]
-        label = self._label(name)
+        rows = self._objects_of(name)
         image = read_image(self._images[name])
-        path = self._masks / f"{name}.png"
-        mask = read_mask(path, name, modes=("1", "L", "P", "RGB"), convert="L")
-        if 0 < mask.max() <= _OBJECT:
-            raise InputError(
-                f"Expected grey values above {_OBJECT} for the object in the mask {str(path)!r} of "
-                f"the image {name!r}, got {mask.max()} at most: save it with 0 and 255."
-            )
-        return masked_sample(name, image, {label: mask > _OBJECT}, size)
+        objects: dict[str, NDArray[np.bool_]] = {}
+        for label, file in rows:
+            mask = _read_object(self._masks / (file or f"{name}.png"), name)
+            if label in objects and mask.shape == objects[label].shape:
+                mask |= objects[label]
+            objects[label] = mask
+        return masked_sample(name, image, objects, size)
 
-    def _label(self, name: str) -> str:
-        if self._labels is None:
-            return NO_CLASS
+    def _objects_of(self, name: str) -> list[tuple[str, str]]:
+        """The class and the mask file of each object; "" is the file with the image's name."""
+        if self._rows is None:
+            return [(NO_CLASS, "")]
         for key in (name, os.path.basename(self._images[name])):
-            if key in self._labels:
-                return self._labels[key]
+            if key in self._rows:
+                return self._rows[key]
         raise InputError(
             f"Expected a row for the image {name!r} in labels.csv of {self.source!r}, got none: add "
             "it or remove the file."
@@ -203,13 +208,32 @@ def _images_by_stem(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def _labels(path: Path) -> dict[str, str]:
-    labels: dict[str, str] = {}
+def _read_object(path: Path, name: str) -> NDArray[np.bool_]:
+    """The mask of an object of the image with this name."""
+    mask = read_mask(path, name, modes=("1", "L", "P", "RGB"), convert="L")
+    if 0 < mask.max() <= _OBJECT:
+        raise InputError(
+            f"Expected grey values above {_OBJECT} for the object in the mask {str(path)!r} of the "
+            f"image {name!r}, got {mask.max()} at most: save it with 0 and 255."
+        )
+    return np.asarray(mask > _OBJECT)
+
+
+def _objects(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """The class and the mask file of each object, by the name of the image; "" is no file."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for line, row in read_table(path, ("name", "class")):
-        inner_name(row["name"], f"line {line} of {str(path)!r}")
-        if labels.setdefault(row["name"], row["class"]) != row["class"]:
+        where = f"line {line} of {str(path)!r}"
+        inner_name(row["name"], where)
+        mask = row.get("mask", "")
+        if mask:
+            inner_name(mask, where)
+        rows = found.setdefault(row["name"], [])
+        if not mask and rows and rows != [(row["class"], "")]:
             raise InputError(
                 f"Expected one class for the image {row['name']!r} in {str(path)!r}, got another in "
-                f"line {line}: remove one of them."
+                f"line {line}: remove one of them, or name the mask of each object in a column mask."
             )
-    return labels
+        if (row["class"], mask) not in rows:
+            rows.append((row["class"], mask))
+    return found

@@ -74,6 +74,21 @@ def test_labels_name_the_classes(masked):
         dataset.read(1)
 
 
+def test_masks_of_several_objects(masked):
+    files = {
+        "left": mask("##....", "##....", "......", "......"),
+        "right": mask("......", "....##", "....##", "......"),
+        "top": mask("######", "......", "......", "......"),
+    }
+    for name, pixels_of_object in files.items():
+        Image.fromarray(pixels_of_object).save(masked / "masks" / f"{name}.png")
+    rows = "name,class,mask\nb,cat,left.png\nb,dog,top.png\nb,cat,right.png\n"
+    (masked / "labels.csv").write_text(rows)
+    sample = open_dataset(f"folder:{masked}").read(1)
+    united = mask("##....", "##..##", "....##", "......")
+    check_objects(sample, cat=united, dog=files["top"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
