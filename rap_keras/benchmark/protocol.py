@@ -27,6 +27,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         ({} if settings.title is None else {"title": settings.title})
         | settings.recorded()
         | ({} if settings.half == "both" else {"half": settings.half})
+        | ({} if settings.tuned is None else {"tuned": f"by {settings.tuned_by} on the other half"})
         | {
             "rap_keras": __version__,
             "versions": {"python": platform.python_version(), "numpy": np.__version__}

@@ -11,6 +11,7 @@ from rap_keras.benchmark import checks
 from rap_keras.benchmark.controls import CONTROLS
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
 from rap_keras.benchmark.rows import Row, read_row
+from rap_keras.benchmark.tuning import tuned_methods
 from rap_keras.errors import InputError
 from rap_keras.pipeline.methods import check_given
 
@@ -104,6 +105,11 @@ class Settings:
         "Methods with options, separated by commas: NAME:OPTION=VALUE:..., FILE.py:function.",
         checks.names,
     )
+    tuned: str | None = _derived(
+        None,
+        "Folder of a report of the candidates on the other half: adds the best row of each method.",
+    )
+    tuned_by: str = _derived("srg", "The quantity of its summary that decides.")
     controls: bool = _derived(True, "Add control maps: random, mean-shifted and edges.")
     patterns: str | None = _derived(
         None, "Patterns for pattern.net and pattern.attribution, a .npz file."
@@ -241,10 +247,10 @@ class Settings:
                 raise InputError(
                     f"Expected a method, got the control {row.name}: controls adds it.", "controls"
                 )
-            check_given(row, "benchmark")
+            check_given(row.completed(self.patterns, None, None), "benchmark")
             if self.backend == "keras":  # iNNvestigate has other methods
                 check_name(row.name)
-        titles = [row.title for row in self.rows()]
+        titles = [read_row(text).title for text in self.methods]
         if not self.methods or len(set(titles)) < len(titles):
             raise InputError(
                 f"Expected methods to name each method once, got {self.methods}.", "methods"
@@ -253,7 +259,10 @@ class Settings:
     def rows(self) -> list[Row]:
         """The methods and then the controls."""
         seed = self.seed if self.backend == "keras" else None
-        rows = [read_row(text) for text in self.methods]
+        texts = dict.fromkeys(self.methods)
+        if self.tuned is not None:
+            texts |= dict.fromkeys(tuned_methods(self.tuned, self.tuned_by, vars(self)))
+        rows = [read_row(text) for text in texts]
         rows += [Row(name, name) for name in CONTROLS if self.controls]
         return [row.completed(self.patterns, seed, self.percentile) for row in rows]
 

@@ -1,6 +1,7 @@
 """What a benchmark can be told, without a model."""
 
 import dataclasses
+import json
 import shlex
 
 import pytest
@@ -31,6 +32,8 @@ CHANGED = {
     "metrics": ("morf", "ratio"),
     "limit": 5,
     "half": "second",
+    "tuned": "candidates",
+    "tuned_by": "energy",
     "seed": 3,
     "keep": "all",
     "foreground": "any",
@@ -276,3 +279,38 @@ def test_methods_are_a_list():
     assert Settings(methods=["rap", "gradient"]).methods == ("rap", "gradient")
     with pytest.raises(InputError, match=r"as a list of names, .* got the text 'rap,gradient'"):
         Settings(methods="rap,gradient")
+
+
+def candidates(folder, **changes):
+    """A report of candidates on the first half, whose summary has only what tuning reads."""
+    values = {"rap": 3, "rap:head=positive": 4, "gradient": 5, "control.random": 9, "smoothgrad": 1}
+    values["smoothgrad:augment_by_n=8"] = None
+    protocol = {"model": "bundled:vgg", "data": "cluttered-digits", "seed": 0, "keep": "correct"}
+    methods = {
+        title: {"control": title.startswith("control"), "quantities": {"srg": {"value": value}}}
+        for title, value in values.items()
+    }
+    found = {"protocol": protocol | {"half": "first"} | changes, "summary": {"methods": methods}}
+    (folder / "summary.json").write_text(json.dumps(found))
+    return str(folder)
+
+
+def test_tuned_rows_are_the_best_of_each_method(tmp_path):
+    given = {"methods": ("rap", "gradient"), "half": "second", "controls": False}
+    chosen = Settings(**given, tuned=candidates(tmp_path))
+    assert [row.title for row in chosen.rows()] == ["rap", "gradient", "rap:head=positive"]
+    with pytest.raises(InputError, match=r"no 'energy' .* to tune by: choose one of srg"):
+        Settings(**given, tuned=str(tmp_path), tuned_by="energy").rows()
+
+
+@pytest.mark.parametrize(
+    ("half", "changes", "message"),
+    [
+        ("first", {}, "got half=first in .* and half=first in this run"),
+        ("both", {}, "got half=first in .* and half=both in this run"),
+        ("second", {"seed": 1}, "got seed=1 in .* and seed=0 in this run"),
+    ],
+)
+def test_tuned_rows_come_from_the_other_half(half, changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        Settings(half=half, tuned=candidates(tmp_path, **changes)).rows()

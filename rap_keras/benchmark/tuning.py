@@ -1,0 +1,62 @@
+"""Rows whose options were chosen on the other half of the data set."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rap_keras.benchmark.metrics import METRICS, columns
+from rap_keras.benchmark.rows import read_row
+from rap_keras.errors import InputError
+from rap_keras.support.reading import read_text, understood
+from rap_keras.support.text import did_you_mean
+
+HALVES = {"first": "second", "second": "first"}
+
+
+def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[str]:
+    """The best row of each method in the report of one half, to be reported on the other half.
+
+    Args:
+        folder: The folder of a report on one half, with the candidates as rows, such as `rap.epsilon`,
+            `rap.epsilon:local=0.5` and `rap.epsilon:local=1`.
+        quantity: The quantity of its summary that decides.
+        given: The settings of this run. The model, the data, the seed and the images kept must be those
+            of the report, and the half must be the other.
+
+    Returns:
+        The text of the best row of each method with at least two rows.
+
+    Raises:
+        InputError: The report cannot be read, is not on the other half, or has no such quantity.
+    """
+    path = Path(folder) / "summary.json"
+    text = read_text(path, "summary")
+    with understood(f"Expected {str(path)!r} to be the summary of a benchmark"):
+        found = json.loads(text)
+        protocol, methods = found["protocol"], found["summary"]["methods"]
+    half = given["half"]
+    expected = {"half": HALVES.get(half)}
+    expected |= {name: given[name] for name in ("model", "data", "seed", "keep")}
+    for name, value in expected.items():
+        if value is None or protocol.get(name, "both") != value:
+            raise InputError(
+                "Expected options tuned with half=first and reported with half=second, of one model, "
+                f"data, seed and images, got {name}={protocol.get(name, 'both')} in {folder!r} and "
+                f"{name}={given[name]} in this run: change one of them.",
+                ("tuned", name),
+            )
+    better = {c.quantity: c.better for c in columns(list(METRICS.values())) if c.better}
+    measured = {q for method in methods.values() for q in method["quantities"] if q in better}
+    if quantity not in measured:
+        hint = did_you_mean(quantity, measured) or f"choose one of {', '.join(sorted(measured))}."
+        raise InputError(
+            f"There is no {quantity!r} in {str(path)!r} to tune by: {hint}", "tuned_by"
+        )
+    candidates: dict[str, dict[str, float]] = {}
+    for title, method in methods.items():
+        value = method["quantities"][quantity]["value"]
+        if not method["control"] and value is not None:
+            sign = -1 if better[quantity] == "lower" else 1
+            candidates.setdefault(read_row(title).name, {})[title] = sign * value
+    return [max(rows, key=rows.__getitem__) for rows in candidates.values() if len(rows) > 1]
