@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from rap_keras.benchmark.costs import measure_costs
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
 from rap_keras.benchmark.measure import Bench
@@ -51,6 +52,8 @@ def run(
     make = functools.partial(Bench, settings)
     with filled(Path(out), bench, make, shard, strict, workers, settings.title) as store:
         _complete_figures(store, bench)
+        if settings.costs and store.has_kept():
+            store.set_costs(measure_costs(bench))
         return _report(store) if shard[1] == 1 else []
 
 
@@ -142,7 +145,9 @@ def _report(store: Store, reference: str | None = None) -> list[Path]:
     protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
     try:
         maps = store.maps(protocol["figures"])
-        return write_report(store.folder, protocol, images, maps, reference=reference)
+        return write_report(
+            store.folder, protocol, images, maps, reference=reference, costs=store.costs()
+        )
     except UnwritableError as error:
         raise InputError(
             f"The report cannot be written to {str(store.folder)!r} ({error.reason}); the "

@@ -212,6 +212,10 @@ class Settings:
         "images explained together",
     )
     batch_size: int = _derived(32, "Steps or samples computed at a time.", checks.integer(1))
+    costs: bool = _derived(
+        False,
+        "Also measure seconds and memory of a map by each method; they differ from run to run.",
+    )
     figures: int = _setting(
         6,
         "Images whose heat maps are kept for maps.html. The report's figure shows the first three.",

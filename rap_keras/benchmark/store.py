@@ -5,7 +5,6 @@ progress. Each record has a checksum: a record that was changed is rejected and 
 """
 
 import contextlib
-import io
 import json
 import os.path
 import sqlite3
@@ -14,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.benchmark.sameness import check_same
+from rap_keras.benchmark.stored_maps import Maps, StoredMaps, pack, unpack
 from rap_keras.errors import InputError
 from rap_keras.support.text import reason
 
@@ -39,8 +38,6 @@ _EXTERNAL = {
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL),
 }
-
-Maps = Mapping[str, NDArray[Any]]
 
 
 class Store:
@@ -180,6 +177,26 @@ class Store:
             self._database.execute("DELETE FROM protocol")
             self._insert("protocol", json.dumps(self.protocol))
 
+    def costs(self) -> dict[str, Any] | None:
+        """The result of `measure_costs`; None if it was not measured."""
+        with self._reporting():
+            known = "sqlite_master WHERE type = 'table' AND name = 'costs'"
+            if not self._database.execute(f"SELECT name FROM {known}").fetchall():
+                return None
+            ((content,),) = self._select("content", "costs", "the costs")
+        return self._parsed(content, "the record of the costs")
+
+    def set_costs(self, costs: Mapping[str, Any]) -> None:
+        """Stores the result of `measure_costs`, in place of an earlier one.
+
+        Raises:
+            InputError: The file cannot be written to.
+        """
+        with self._reporting(), self._transaction():
+            self._database.execute("DROP TABLE IF EXISTS costs")
+            self._database.execute("CREATE TABLE costs (content TEXT, checksum INTEGER)")
+            self._insert("costs", json.dumps(costs))
+
     def add_maps(self, position: int, maps: Maps) -> None:
         """Adds the pixels and heat maps of an image that was stored without them.
 
@@ -191,7 +208,7 @@ class Store:
 
     def _insert_maps(self, position: int, maps: Maps) -> None:
         for title, array in maps.items():
-            self._insert("maps", position, title, _pack(array))
+            self._insert("maps", position, title, pack(array))
 
     def _insert(self, table: str, *values: Any) -> None:
         """Adds a row with its checksum."""
@@ -262,7 +279,7 @@ class Store:
 
         They are read when they are used.
         """
-        return _StoredMaps(self, sorted(self.positions_of_maps())[:count])
+        return StoredMaps(self.maps_of, sorted(self.positions_of_maps())[:count])
 
     def maps_of(self, position: int) -> dict[str, NDArray[Any]]:
         """The pixels and heat maps of an image, by their titles.
@@ -277,7 +294,7 @@ class Store:
         maps = {}
         for _, title, content in rows:
             try:
-                maps[title] = np.load(io.BytesIO(content), allow_pickle=False)
+                maps[title] = unpack(content)
             except Exception as error:  # NumPy's readers raise many kinds of errors
                 raise self.damaged(f"{what.format(position)} cannot be read") from error
         return maps
@@ -310,32 +327,7 @@ class Store:
             ) from error
 
 
-class _StoredMaps(Mapping[int, Maps]):
-    """The result of `Store.maps`."""
-
-    def __init__(self, store: Store, positions: Sequence[int]) -> None:
-        self._store = store
-        self._positions = dict.fromkeys(positions)
-
-    def __getitem__(self, position: int) -> Maps:
-        if position not in self._positions:
-            raise KeyError(position)
-        return self._store.maps_of(position)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._positions)
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-
 def _checksum(values: Sequence[Any]) -> int:
     """The CRC-32 of a row."""
     parts = (value if isinstance(value, bytes) else str(value).encode() for value in values)
     return zlib.crc32(b"\0".join(parts))
-
-
-def _pack(array: NDArray[Any]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()

@@ -24,6 +24,7 @@ from scipy import ndimage
 import rap_keras
 from rap_keras import evaluation
 from rap_keras import tensors as ops
+from rap_keras.benchmark.costs import measure_costs
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
@@ -493,3 +494,11 @@ def test_the_protocol_names_the_backend_and_the_device(common, monkeypatch):
     monkeypatch.setattr(ops, "deterministic", lambda: asked.append(True))
     assert Bench(settings(common)).protocol()["device"] == "GPU, deterministic operations"
     assert asked
+
+
+def test_costs_of_methods_and_not_of_controls(common):
+    options = {"methods": ("gradient", "integrated_gradients:steps=40"), "controls": True}
+    costs = measure_costs(Bench(settings(common, **options)))
+    assert list(costs["methods"]) == list(options["methods"])
+    assert min(costs["seconds"], *(one["seconds"] for one in costs["methods"].values())) > 0
+    assert costs["images"] > 1

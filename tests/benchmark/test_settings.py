@@ -54,6 +54,7 @@ CHANGED = {
     "backend": "innvestigate",
     "chunk": 3,
     "batch_size": 9,
+    "costs": True,
     "figures": 0,
     "photos": False,
     "resamples": 50,

@@ -487,3 +487,11 @@ def test_nothing_is_written_to_a_file_that_another_process_replaced(tmp_path):
     with Store(tmp_path) as held:
         assert held.protocol["seed"] == 1
         assert held.has_kept()
+
+
+def test_costs_are_kept_with_the_results(tmp_path):
+    with Store(tmp_path, {}) as store:
+        assert store.costs() is None
+        store.set_costs({"images": 1})
+        store.set_costs({"images": 2})
+        assert store.costs() == {"images": 2}

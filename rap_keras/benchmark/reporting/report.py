@@ -28,6 +28,7 @@ def write_report(
     images: Sequence[Json],
     maps: MapsOfImages,
     reference: str | None = None,
+    costs: Json | None = None,
 ) -> list[Path]:
     """Writes the results of a benchmark.
 
@@ -42,6 +43,7 @@ def write_report(
         maps: The maps of some images, by position: the pixels, uint8 `(height, width, 3)`, under "" (if
             they may be shown), and the heat map `(height, width)` of each method under its title.
         reference: The method that `summarize` compares the others to.
+        costs: The result of `measure_costs`, if it was measured.
 
     Returns:
         The files: report.md, report.html, tables.tex, summary.json, results.csv, the figures, and, if
@@ -52,6 +54,8 @@ def write_report(
         UnwritableError: A file cannot be written.
     """
     summary = summarize(protocol, images, reference=reference)
+    if costs is not None:
+        summary["costs"] = costs
     figures = draw_figures(protocol, summary, images, maps)
     blocks = [
         *introduction(protocol, summary),

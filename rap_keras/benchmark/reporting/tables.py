@@ -59,6 +59,7 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
     )
     yield from _tests(numbers, summary, compared)
     yield from _agreement(numbers, summary, compared)
+    yield from _costs(numbers, summary)
 
 
 def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) -> Iterator[Block]:
@@ -148,6 +149,31 @@ def _agreement(
         for quantity, title in titles.items()
     ]
     yield Table(["metric", *titles.values()], rows, numbers=True)
+
+
+def _costs(numbers: Iterator[int], summary: Json) -> Iterator[Block]:
+    if "costs" not in summary:
+        return
+    costs = summary["costs"]
+    yield Heading(f"Table {next(numbers)}. Cost of a map")
+    yield Paragraph(
+        f"Measured once, on a batch of {counted(costs['images'], 'image')}: the seconds for one map, "
+        "also as a multiple of the model's forward pass for one image, "
+        f"{costs['seconds']:.3g} seconds. Memory: the growth of the memory of the process while the "
+        "batch is explained, without the memory of a GPU. These numbers depend on the machine and on "
+        "what else it does."
+    )
+    rows = [
+        [
+            title,
+            f"{cost['seconds']:.3g}",
+            f"{cost['seconds'] / costs['seconds']:.1f}",
+            UNDEFINED if cost["megabytes"] is None else f"{cost['megabytes']:.0f}",
+        ]
+        for title, cost in costs["methods"].items()
+    ]
+    heads = ["method", "seconds ↓", "forward passes ↓", "memory (MB) ↓"]
+    yield Table(heads, rows, numbers=True)
 
 
 def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:

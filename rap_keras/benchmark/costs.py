@@ -1,0 +1,87 @@
+"""Seconds and memory of a map by each method. They differ from run to run, unlike all other numbers."""
+
+import ctypes
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.metrics import Reading, Scene
+
+REPEATS = 3
+_STATUS = Path("/proc/self/status")  # Linux only
+_RESET = Path("/proc/self/clear_refs")
+_MEGABYTE = 1e6
+
+
+def measure_costs(bench: Bench) -> dict[str, Any]:
+    """Explains one batch of images with each method.
+
+    Args:
+        bench: The benchmark. The batch is its first chunk with an image that is kept.
+
+    Returns:
+        A JSON-serialisable dict: `images` of the batch, `seconds` of the model's forward pass for one
+        of them, and `methods`: for each title the `seconds` for one map, as the shortest of `REPEATS`
+        runs after a first one, and `megabytes`, the growth of the memory of the process while the batch
+        is explained. The memory of a GPU is not part of it; None where the system does not tell.
+    """
+    scenes = _first_scenes(bench)
+    x, targets = np.stack([scene.x for scene in scenes]), [scene.target for scene in scenes]
+    explainers = bench.maker.explainers[None]
+    calls = {
+        row.title: functools.partial(explainers[row.title], x, targets)
+        for row in bench.maker.rows
+        if not row.is_control
+    }
+    forward = _seconds(lambda: bench.scenes.backend.logits(x))
+    return {
+        "images": len(scenes),
+        "seconds": forward / len(scenes),
+        "methods": {
+            title: {"seconds": _seconds(call) / len(scenes), "megabytes": _megabytes(call)}
+            for title, call in calls.items()
+        },
+    }
+
+
+def _first_scenes(bench: Bench) -> list[Scene]:
+    """The kept images of one size of the first chunk that has any."""
+    for chunk in bench.chunks:
+        read = [one for one in bench.read(chunk) if isinstance(one, Reading)]
+        first = [one for one in read if one.x.shape == read[0].x.shape]
+        seen = bench.scenes.see(first) if first else []
+        if scenes := [scene for scene in seen if isinstance(scene, Scene)]:
+            return scenes
+    raise AssertionError("A report needs a kept image.")
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    call()
+    shortest = float("inf")
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
+
+
+def _megabytes(call: Callable[[], Any]) -> float | None:
+    """How much the memory of the process grows during a call, from a state without free pools."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        _RESET.write_text("5")  # resets the peak
+        before = _kilobytes("VmRSS")
+        call()
+        return (_kilobytes("VmHWM") - before) * 1024 / _MEGABYTE
+    except (OSError, AttributeError, KeyError):
+        return None
+
+
+def _kilobytes(entry: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return int(lines[entry].split()[0])
