@@ -211,7 +211,11 @@ class Settings:
         checks.integer(1),
         "images explained together",
     )
-    batch_size: int = _derived(32, "Steps or samples computed at a time.", checks.integer(1))
+    batch_size: int = _derived(
+        32,
+        "Steps or samples computed at a time; twice as many perturbed images, which need no gradient.",
+        checks.integer(1),
+    )
     costs: bool = _derived(
         False,
         "Also measure seconds and memory of a map by each method; they differ from run to run.",

@@ -45,9 +45,14 @@ def _curves(views: Sequence[View], order: str, given: Json, **replaced: Any) -> 
         neurons=[scene.target for scene in scenes],
         order=order,
         head=scenes[0].head,
-        **given,
+        **dict(given) | _without_gradients(given),
         **options | replaced,
     )
+
+
+def _without_gradients(given: Json) -> dict[str, Any]:
+    """The batch size of forward passes, which keep no values for gradients."""
+    return {"batch_size": 2 * given["batch_size"]}
 
 
 def _ordered(views: Sequence[View], order: str, given: Json, imputer: str | None = None) -> Curves:
@@ -92,7 +97,7 @@ def _by_draws(
 ) -> Any:
     """A function of random changes of an image."""
     scene, seed = v.scene, seed_of(given["seed"], v.scene.position, purpose)
-    drawn = {"samples": given["draws"], "seed": seed, "batch_size": given["batch_size"]}
+    drawn = {"samples": given["draws"], "seed": seed} | _without_gradients(given)
     return function(scene.predict, scene.x, v.heatmap, scene.target, **drawn, **more)
 
 
