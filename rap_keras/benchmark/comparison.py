@@ -75,6 +75,51 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     return corrected
 
 
+def best_method(
+    estimates: Mapping[str, float | None],
+    values: Mapping[str, Array],
+    controls: Sequence[str],
+    better: str,
+) -> dict[str, Any] | None:
+    """The method with the best value of a quantity, and the others that are not shown to be worse.
+
+    A method is worse if the signed-rank test of its paired difference from the best is significant at
+    the 0.05 level, and most ranks favour the best. The p-values are multiplied by the number of pairs of
+    a method with another row (Bonferroni), not only of those with the best: the best is chosen on the
+    same images, so every pair could have been tested.
+
+    Args:
+        estimates: The value of each method and control over all images.
+        values: Their values on each image, shape (images,); NaN where undefined.
+        controls: The titles of the controls, which are never the best.
+        better: "lower" or "higher".
+
+    Returns:
+        `method`: the title of the best, the first of equals; `not_worse`: the methods that are not shown
+        to be worse; `controls`: the controls that are not. Rows without a value are in neither. None if
+        no method has a value.
+    """
+    sign = -1 if better == "lower" else 1
+    known = {title: sign * value for title, value in estimates.items() if value is not None}
+    methods = [title for title in known if title not in controls]
+    if not methods:
+        return None
+    best = max(methods, key=lambda title: known[title])
+    pairs = len(methods) * (len(methods) - 1) // 2 + len(methods) * (len(known) - len(methods))
+
+    def worse(title: str) -> bool:
+        found = compared(sign * values[best], sign * values[title])
+        p_value, effect = found["p_value"], found["effect_size"]
+        return p_value is not None and effect is not None and p_value * pairs < LEVEL and effect > 0
+
+    level = [title for title in known if title != best and not worse(title)]
+    return {
+        "method": best,
+        "not_worse": [title for title in level if title not in controls],
+        "controls": [title for title in level if title in controls],
+    }
+
+
 def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | None:
     """Ranks the methods on each image where all methods have a value.
 
@@ -92,18 +137,36 @@ def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | Non
     methods, images = table.shape
     if methods < 3 or images < FEWEST_PAIRS:
         return None
-    ranks = stats.rankdata(table if better == "lower" else -table, axis=0)
-    q = stats.studentized_range.ppf(1 - LEVEL, methods, np.inf) / np.sqrt(2)
-    # If all methods are equal on each image, there is nothing to test.
-    p_value = 1.0 if (ranks == ranks[0]).all() else stats.friedmanchisquare(*table).pvalue
+    ranks = ranked(table, better)
     return {
         "methods": {
             name: rounded(rank) for name, rank in zip(values, ranks.mean(axis=1), strict=True)
         },
         "images": images,
-        "p_value": rounded(p_value),
-        "critical_difference": rounded(q * np.sqrt(methods * (methods + 1) / (6 * images))),
+        "p_value": rounded(friedman(ranks)),
+        "critical_difference": rounded(critical_difference(methods, images)),
     }
+
+
+def ranked(table: Array, better: str) -> Array:
+    """The ranks of the methods in each block, (methods, blocks); ties share their mean rank."""
+    return stats.rankdata(table if better == "lower" else -table, axis=0)
+
+
+def friedman(ranks: Array) -> float:
+    """The p-value of Friedman's test that all methods rank equally, from (methods, blocks)."""
+    # If all methods are equal in each block, there is nothing to test.
+    return 1.0 if (ranks == ranks[0]).all() else float(stats.friedmanchisquare(*ranks).pvalue)
+
+
+def critical_difference(methods: int, blocks: int) -> float:
+    """By how much two mean ranks must differ at the 0.05 level: q sqrt(k (k + 1) / 6 N).
+
+    Nemenyi's test in Demsar 2006, sec. 3.2.2, for k methods and N blocks; q is the quantile of the
+    studentized range divided by the square root of 2.
+    """
+    q = stats.studentized_range.ppf(1 - LEVEL, methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 
 
 def agreement(

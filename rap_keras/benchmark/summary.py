@@ -3,7 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rap_keras.benchmark.comparison import agreement, compared, holm, mean_ranks, per_image
+import numpy as np
+
+from rap_keras.benchmark.comparison import (
+    agreement,
+    best_method,
+    compared,
+    holm,
+    mean_ranks,
+    per_image,
+)
+from rap_keras.benchmark.controls import MEAN_SHIFTED, SHIFTED_METHOD
 from rap_keras.benchmark.imputers import compare_imputers
 from rap_keras.benchmark.metrics import Metric, columns, of_protocol
 from rap_keras.benchmark.metrics.perturbation import PARTS, curves
@@ -50,8 +60,9 @@ def summarize(
         are defined, with `p_value` (with Holm's correction over the methods), `effect_size` and
         `images_needed` of `comparison.compared`. `ranks` has `comparison.mean_ranks` of the compared
         quantities, and `agreement` the similarity of their orders of the methods; both leave out
-        controls. With several replacements of pixels, `imputers` has the dict of `compare_imputers`.
-        `None` is an undefined value, or the standard error of a single image.
+        controls. `best` has `comparison.best_method` of each of these quantities. With several
+        replacements of pixels, `imputers` has the dict of `compare_imputers`. `None` is an undefined
+        value, or the standard error of a single image.
 
     Raises:
         InputError: No image was kept, there are fewer than two resamples, or the reference is not among
@@ -122,6 +133,7 @@ def summarize(
         "agreement": agreement(
             {n: [m["quantities"][n]["value"] for m in listed.values()] for n in better}, better
         ),
+        "best": {name: _best(methods, values, name, better[name]) for name in better},
         **({"imputers": imputers} if imputers else {}),
     }
 
@@ -130,6 +142,27 @@ def kept_of(images: Sequence[Json]) -> list[Json]:
     """The records of the kept images, in the order of the data set."""
     kept = (record for record in images if record["status"] == "kept")
     return sorted(kept, key=lambda record: record["position"])
+
+
+def _best(
+    methods: Json, values: Mapping[str, Mapping[str, Array]], name: str, better: str
+) -> dict[str, Any] | None:
+    """The best method by a quantity.
+
+    A shifted map with the values of the map that it was made of is no control: the shift does not count.
+    """
+    rows = list(methods)
+    if {MEAN_SHIFTED, SHIFTED_METHOD} <= methods.keys():
+        pair = values[MEAN_SHIFTED][name], values[SHIFTED_METHOD][name]
+        # Rounding may change the order of pixels that are almost equal.
+        if np.allclose(*pair, rtol=1e-3, equal_nan=True):
+            rows.remove(MEAN_SHIFTED)
+    return best_method(
+        {title: methods[title]["quantities"][name]["value"] for title in rows},
+        {title: values[title][name] for title in rows},
+        [title for title in rows if methods[title]["control"]],
+        better,
+    )
 
 
 def _correct(methods: Json, quantity: str) -> None:

@@ -102,12 +102,14 @@ _TUPLES = {
 
 def _print_results(out: Path) -> None:
     """Prints a summary of the results, and where to find them."""
+    from rap_keras.benchmark.reporting.answer import answer_lines
     from rap_keras.benchmark.reporting.tables import summary_lines
     from rap_keras.benchmark.store import Store
 
     with Store(out) as store:
         summary = json.loads((out / "summary.json").read_text("utf-8"))["summary"]
-        echo("\n".join(summary_lines(store.protocol, summary)))
+        lines = summary_lines(store.protocol, summary) + answer_lines(store.protocol, summary)
+        echo("\n".join(lines))
     echo(f"The report is in {one_line(out)}: report.html and report.md.")
 
 

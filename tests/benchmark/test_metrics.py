@@ -86,6 +86,10 @@ def assert_nearly(found, expected):
         assert list(found) == list(expected)
         for name in expected:
             assert_nearly(found[name], expected[name])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_nearly(one, other)
     elif expected is None or isinstance(expected, str):
         assert found == expected
     else:

@@ -9,9 +9,11 @@ import subprocess
 import numpy as np
 import pytest
 
+from rap_keras.benchmark.reporting.answer import QUESTIONS, answer
 from rap_keras.benchmark.reporting.document import Heading, Table
 from rap_keras.benchmark.reporting.html import to_html
 from rap_keras.benchmark.reporting.maps_page import maps_page
+from rap_keras.benchmark.reporting.words import introduction
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -78,6 +80,35 @@ def test_tables_of_numbers_fit_or_scroll(told, tmp_path, width):
     told.push(document.documentElement.scrollWidth <= innerWidth);
     """
     assert told("report.html", script, width) == [width == 1280, True]
+
+
+def test_the_answer_is_in_the_first_screen(told, tmp_path):
+    """With every question, long lists and a warning; the page's first screen has 1280 x 800 pixels."""
+    titles = [f"integrated_gradients:steps={k}" for k in range(20)] + ["control.random"]
+    methods = [{"title": title, "control": title.startswith("control")} for title in titles]
+    entry = {"value": 0.5, "standard_error": 0.01, "images": 9}
+    best = {"method": titles[0], "not_worse": titles[1:9], "controls": titles[-1:]}
+    summary = {
+        **{"kept": 90, "misclassified": 9, "skipped": 1, "resamples": 1000},
+        "methods": {
+            m["title"]: m | {"quantities": dict.fromkeys(QUESTIONS, entry)} for m in methods
+        },
+        "best": dict.fromkeys(QUESTIONS, best),
+    }
+    metrics = ["equal_area", "segmentation", "average_precision", "srg", "grid"]
+    protocol = {"title": "SqueezeNet on ImageNet", "methods": methods, "metrics": metrics}
+    blocks = [Heading("SqueezeNet on ImageNet", 1), *answer(protocol, summary)]
+    blocks += introduction(protocol, summary)
+    (tmp_path / "report.html").write_text(to_html(blocks, {}), "utf-8")
+    script = """
+    const bottom = (element) => element.getBoundingClientRect().bottom;
+    const warning = [...document.querySelectorAll("p")].find((p) => p.textContent.startsWith("Warning"));
+    told.push(document.querySelectorAll("tbody tr").length, bottom(document.querySelector("table")));
+    told.push(bottom(warning));
+    """
+    rows, table, warning = told("report.html", script, 1280)
+    assert rows == 4
+    assert table < warning < 800
 
 
 @pytest.fixture

@@ -380,11 +380,10 @@ def test_nothing_comes_from_elsewhere(full):
 def test_the_protocol_is_readable(full):
     markdown = (full[0] / "report.md").read_text("utf-8")
     assert "```\nrap-keras benchmark --data 'a b'\n```" in markdown
-    title, counts = markdown.split("\n\n")[:2]
-    assert title == "# bundled:vgg on imagenet-boxes:DIR"
-    assert counts == (
-        "Comparison of attribution methods: 5 of 8 images kept, 2 misclassified, 1 skipped."
-    )
+    title, answer, *paragraphs = markdown.split("\n\n")
+    assert (title, answer) == ("# bundled:vgg on imagenet-boxes:DIR", "## Answer")
+    counts = "Comparison of attribution methods: 5 of 8 images kept, 2 misclassified, 1 skipped."
+    assert counts in paragraphs
     found = tables(markdown)
     rows = dict(found["Protocol"][1:])
     assert rows["masks"] == "boxes of the class, united"

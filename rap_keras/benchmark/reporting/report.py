@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from rap_keras.benchmark.reporting.answer import answer
 from rap_keras.benchmark.reporting.document import Heading, Link, to_markdown
 from rap_keras.benchmark.reporting.figures import MapsOfImages, draw_figures, png
 from rap_keras.benchmark.reporting.html import to_html
 from rap_keras.benchmark.reporting.latex import to_latex
 from rap_keras.benchmark.reporting.maps_page import PAGE, maps_page
 from rap_keras.benchmark.reporting.tables import tables
-from rap_keras.benchmark.reporting.words import introduction, protocol_blocks
+from rap_keras.benchmark.reporting.words import introduction, protocol_blocks, subject
 from rap_keras.benchmark.results import to_csv
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.summary import summarize
@@ -58,6 +59,8 @@ def write_report(
         summary["costs"] = costs
     figures = draw_figures(protocol, summary, images, maps)
     blocks = [
+        Heading(subject(protocol), 1),
+        *answer(protocol, summary),
         *introduction(protocol, summary),
         *tables(protocol, summary),
         *(block for f in figures for block in (Heading(f.block.title), f.block)),

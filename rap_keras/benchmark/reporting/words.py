@@ -10,7 +10,7 @@ from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.summary import STATUSES
 from rap_keras.support.text import counted
 
-MAX_LISTED = 20
+MAX_LISTED, MOST_NAMED = 20, 5
 FEW_IMAGES = 100
 
 _ORDER = (
@@ -63,8 +63,7 @@ _LABELS = {
 
 
 def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
-    """The title, and what was run."""
-    yield Heading(subject(protocol), 1)
+    """What was run, and how to read the tables."""
     yield Paragraph(f"Comparison of attribution methods: {_counts(summary)}")
     errors = (
         "There is only one image, so there are no standard errors."
@@ -73,8 +72,6 @@ def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
         "images. All methods share these resamples."
     )
     yield Paragraph(f"{errors} The best method of each column is bold.")
-    if summary["kept"] < FEW_IMAGES:
-        yield Paragraph(few_images(summary))
     if any(method["control"] for method in summary["methods"].values()):
         yield Paragraph(
             "The controls, in italics below the methods, are maps that explain nothing. A method that "
@@ -202,6 +199,12 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def colours(methods: Sequence[Json]) -> str:
