@@ -8,11 +8,14 @@ from rap_keras.benchmark.costs import measure_costs
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
 from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.networks import over_networks
+from rap_keras.benchmark.reporting.across import write_across
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.results import Results
 from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
+from rap_keras.benchmark.summaries import read_reports
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
 
@@ -123,6 +126,55 @@ def report(folder: str | Path, reference: str | None = None, parquet: bool = Fal
                 file.write(table)
             files.append(store.folder / "results.parquet")
     return files
+
+
+def across(
+    folders: Sequence[str | Path], out: str | Path, quantities: Sequence[str] = ()
+) -> list[Path]:
+    """Compares methods over networks, from the results of several benchmarks.
+
+    Each network is one block (Demsar 2006): the methods are ranked in each network, their mean ranks are
+    tested with Friedman's test, and methods differ if their mean ranks differ by more than Nemenyi's
+    critical difference. Within a network with several reports the ranks are averaged. Methods are the
+    same if their titles are. The standard deviation of a method's mean rank over the metrics shows how
+    much its place depends on the metric (LATEC, Klein et al. 2024).
+
+    Args:
+        folders: The folders of results of `run` or `merge`, or folders with only their summary.json.
+        out: The folder for across.md, across.html and across.json.
+        quantities: The names of the quantities to compare, as in summary.json; none: those that are
+            compared in reports and that at least three of the folders have (of two folders, both).
+
+    Returns:
+        The three files.
+
+    Raises:
+        InputError: A folder has no results, all are of one network, no quantity can be compared, or a
+            file cannot be written.
+
+    Example:
+        >>> import json, pathlib, tempfile
+        >>> def summary(network, **values):  # the part of a summary.json that is needed
+        ...     methods = {
+        ...         title: {"quantities": {"average_precision": {"value": value}}}
+        ...         for title, value in values.items()
+        ...     }
+        ...     protocol = {"model": network, "data": "voc", "metrics": ["average_precision"]}
+        ...     return {"protocol": protocol, "summary": {"kept": 100, "methods": methods}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     parts = [pathlib.Path(folder, name) for name in ("vgg", "residual")]
+        ...     for part, rap in zip(parts, (0.9, 0.7)):
+        ...         part.mkdir()
+        ...         content = json.dumps(summary(part.name, rap=rap, gradient=0.2))
+        ...         _ = (part / "summary.json").write_text(content)
+        ...     files = rap_keras.benchmark.across(parts, pathlib.Path(folder, "across"))
+        ...     found = json.loads(files[2].read_text())
+        >>> found["quantities"]["average_precision"]["methods"]
+        {'rap': 1.0, 'gradient': 2.0}
+        >>> [file.name for file in files]
+        ['across.md', 'across.html', 'across.json']
+    """
+    return write_across(Path(out), over_networks(read_reports(folders), quantities))
 
 
 def _parquet(results: Results) -> bytes:

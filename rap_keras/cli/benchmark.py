@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -244,9 +244,11 @@ benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
 
 
 def report(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="The output folder of rap-keras benchmark.", **A_FOLDER),
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The output folder of rap-keras benchmark; several with --across.", **A_FOLDER
+        ),
     ],
     reference: Annotated[
         str | None,
@@ -261,12 +263,64 @@ def report(
             "--parquet", help="Also write results.parquet (needs pandas and pyarrow).", **A_SWITCH
         ),
     ] = False,
+    across: Annotated[
+        bool,
+        typer.Option(
+            "--across",
+            help="Compare the methods over networks: one or more folders for each network. A folder "
+            "with only summary.json is enough.",
+            **A_SWITCH,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --across: the folder for across.html and across.md. Default: rap-across.",
+            **A_FOLDER,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUANTITY",
+            help="With --across: a quantity to compare, as named in summary.json, or several separated "
+            "by commas. Default: all.",
+        ),
+    ] = None,
 ) -> None:
-    """Rewrite the report of a benchmark. Needs neither the model nor the data."""
+    """Rewrite the report of a benchmark, or compare methods over several reports.
+
+    Needs neither the models nor the data.
+    """
+    if across:
+        if reference is not None or parquet:
+            raise InputError(
+                "Expected across without reference and parquet, which belong to a single report: leave "
+                "them out.",
+                ("across", "reference", "parquet"),
+            )
+        _report_across(folders, Path("rap-across") if out is None else out, metric or ())
+        return
+    if len(folders) > 1 or out is not None or metric:
+        raise InputError(
+            "Expected one folder, without out and metric: use across to compare several reports over "
+            "networks, or rap-keras merge for the parts of one benchmark.",
+            ("across", "out", "metric"),
+        )
     from rap_keras.benchmark.running import report as write
 
-    write(folder, reference, parquet)
-    _print_results(folder)
+    write(folders[0], reference, parquet)
+    _print_results(folders[0])
+
+
+def _report_across(folders: list[Path], out: Path, metric: Sequence[str]) -> None:
+    """Writes the report over networks, and prints its answers."""
+    from rap_keras.benchmark.reporting.across import across_lines
+    from rap_keras.benchmark.running import across as write
+
+    write(folders, out, tuple(word for given in metric for word in _words("metric", given)))
+    echo("\n".join(across_lines(json.loads((out / "across.json").read_text("utf-8")))))
+    echo(f"The report is in {one_line(out)}: across.html and across.md.")
 
 
 def merge(
