@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from rap_keras.benchmark.metrics import METRICS
+from rap_keras.benchmark.metrics import METRICS, unit_metrics
 from rap_keras.errors import InputError
 from rap_keras.models.names import full_name
 from rap_keras.support.options import choose, read_integer, read_number
@@ -67,6 +67,34 @@ def metrics(name: str, value: Any) -> Any:
     if not value or len(set(value)) < len(value):
         raise InputError(f"Expected {name} to name each metric once, got {value}.", name)
     return value
+
+
+def fits_data(name: str, metrics: Any, units: bool) -> None:
+    """Refuses metrics of images for mechanism tests, and those of mechanism tests for images."""
+    of_units = unit_metrics()
+    wrong = [metric for metric in metrics if (metric in of_units) != units]
+    if not wrong:
+        return
+    advice = (
+        f"leave it out (data=units has {', '.join(of_units)})"
+        if units
+        else "choose data=units for it"
+    )
+    kind = "mechanism tests" if units else "images"
+    raise InputError(
+        f"Expected {name} of {kind} for these data, got {wrong[0]}: {advice}.", (name, "data")
+    )
+
+
+def number_of_inputs(data: str) -> int:
+    """The number of inputs of each network, from `units` or `units:N`."""
+    count = data.partition(":")[2]
+    if ":" in data and (not count.isdecimal() or int(count) < 1):
+        raise InputError(
+            f"Expected a number of inputs after 'units:', got {count!r}: write for example units:16.",
+            "data",
+        )
+    return int(count or 16)
 
 
 def seed(name: str, value: Any) -> int:

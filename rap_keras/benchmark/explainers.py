@@ -73,13 +73,17 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(settings: Settings) -> Backend:
+def open_backend(settings: Settings, loaded: LoadedModel | None = None) -> Backend:
     """Loads the settings' model on their backend.
+
+    Args:
+        settings: The settings.
+        loaded: A model to use instead; only with backend="keras".
 
     Raises:
         InputError: The model or the backend cannot be loaded.
     """
-    return (_Keras if settings.backend == "keras" else _Innvestigate)(settings)
+    return _Keras(settings, loaded) if settings.backend == "keras" else _Innvestigate(settings)
 
 
 class _Keras:

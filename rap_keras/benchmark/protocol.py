@@ -4,7 +4,7 @@ import platform
 import shlex
 import zlib
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,9 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
     """Everything that the results depend on. `images` is the number of drawn images."""
     names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as in the file system
     return (
-        ({} if settings.title is None else {"title": settings.title})
-        | settings.recorded()
-        | ({} if settings.half == "both" else {"half": settings.half})
+        of_any_data(settings, backend)
         | ({} if settings.tuned is None else {"tuned": f"by {settings.tuned_by} on the other half"})
         | {
-            "rap_keras": __version__,
-            "versions": {"python": platform.python_version(), "numpy": np.__version__}
-            | backend.versions,
-            "device": backend.device,
-            "command": command(settings),
             "weights": backend.loaded.weights,
             "weights_crc32": weights_checksum(backend.weights()),
             "input_size": backend.loaded.input_size,
@@ -42,17 +35,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
             "data_crc32": zlib.crc32(names),
             "images": images,
             "neuron": "predicted class",
-            "methods": [
-                {
-                    "title": row.title,
-                    "method": row.name,
-                    "options": dict(row.options),
-                    "threshold": row.threshold,
-                    "control": row.is_control,
-                }
-                | _checksum_of_file(row.name)
-                for row in settings.rows()
-            ],
+            "methods": methods_of(settings),
             "patterns_crc32": None
             if settings.patterns is None
             else _file_checksum(settings.patterns),
@@ -62,6 +45,37 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
         }
         | _of_metrics(settings, backend)
     )
+
+
+def of_any_data(settings: Settings, backend: Backend) -> dict[str, Any]:
+    """The entries that do not depend on the model and the data."""
+    return (
+        ({} if settings.title is None else {"title": settings.title})
+        | settings.recorded()
+        | ({} if settings.half == "both" else {"half": settings.half})
+        | {
+            "rap_keras": __version__,
+            "versions": {"python": platform.python_version(), "numpy": np.__version__}
+            | backend.versions,
+            "device": backend.device,
+            "command": command(settings),
+        }
+    )
+
+
+def methods_of(settings: Settings) -> list[dict[str, Any]]:
+    """The entry of each row."""
+    return [
+        {
+            "title": row.title,
+            "method": row.name,
+            "options": dict(row.options),
+            "threshold": row.threshold,
+            "control": row.is_control,
+        }
+        | _checksum_of_file(row.name)
+        for row in settings.rows()
+    ]
 
 
 def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
@@ -103,9 +117,11 @@ def weights_checksum(weights: Iterable[NDArray[Any]]) -> int:
 def command(settings: Settings) -> str:
     """The command line of these settings, without defaults."""
     words, defaults = ["rap-keras", "benchmark"], Settings()
+    # Mechanism tests have other metrics by default.
+    of_data = replace(defaults, data=settings.data)
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if value == getattr(defaults, field.name):
+        if value == getattr(defaults if field.name == "data" else of_data, field.name):
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):

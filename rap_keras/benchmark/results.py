@@ -52,7 +52,10 @@ def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
                 same = (method["title"], bool(method.get("control")), metric.name, quantity)
                 columns.append((same, per_image(ratio)))
     for k, record in enumerate(kept):
-        of_image = tuple(record[name] for name in ("position", "name", "label", "neuron", "logit"))
+        # Mechanism tests have no label, neuron and logit: a record has the inputs of several networks.
+        of_image = tuple(
+            record.get(name) for name in ("position", "name", "label", "neuron", "logit")
+        )
         for same, values in columns:
             yield (*of_image, *same, float(values[k]))
 

@@ -8,6 +8,7 @@ from rap_keras.benchmark.costs import measure_costs
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
 from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.measure_units import UnitBench
 from rap_keras.benchmark.networks import over_networks
 from rap_keras.benchmark.reporting.across import write_across
 from rap_keras.benchmark.reporting.report import write_report
@@ -51,12 +52,13 @@ def run(
         ['report.html', 'maps.html']
     """
     check_shard(shard)
-    bench = Bench(settings)
-    make = functools.partial(Bench, settings)
+    make = functools.partial(UnitBench if settings.has_units else Bench, settings)
+    bench = make()
     with filled(Path(out), bench, make, shard, strict, workers, settings.title) as store:
-        _complete_figures(store, bench)
-        if settings.costs and store.has_kept():
-            store.set_costs(measure_costs(bench))
+        if isinstance(bench, Bench):
+            _complete_figures(store, bench)
+            if settings.costs and store.has_kept():
+                store.set_costs(measure_costs(bench))
         return _report(store) if shard[1] == 1 else []
 
 
@@ -196,7 +198,7 @@ def _report(store: Store, reference: str | None = None) -> list[Path]:
         )
     protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
     try:
-        maps = store.maps(protocol["figures"])
+        maps = store.maps(protocol.get("figures", 0))
         return write_report(
             store.folder, protocol, images, maps, reference=reference, costs=store.costs()
         )

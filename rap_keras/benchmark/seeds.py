@@ -13,6 +13,7 @@ class Purpose(enum.IntEnum):
     SQUARES = 5
     NEIGHBOURS = 6
     NOISE = 7
+    UNITS = 10
 
 
 def seed_of(run: int, position: int, purpose: Purpose) -> list[int]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from rap_keras.analyzers.registry import check_name
 from rap_keras.benchmark import checks
-from rap_keras.benchmark.controls import CONTROLS
-from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics
+from rap_keras.benchmark.controls import CONTROLS, EDGES
+from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics, unit_metrics
 from rap_keras.benchmark.rows import Row, read_row
 from rap_keras.benchmark.tuning import tuned_methods
 from rap_keras.errors import InputError
@@ -39,6 +39,13 @@ class Setting:
     def text(self) -> str:
         """The help text."""
         return self.help if isinstance(self.help, str) else self.help()
+
+
+_OF_UNITS = (
+    *("data", "methods", "controls", "metrics", "seed", "chunk", "batch_size", "resamples"),
+    "title",
+)
+"""The settings that apply to mechanism tests."""
 
 
 def described() -> dict[str, Setting]:
@@ -94,7 +101,8 @@ class Settings:
     data: str = _setting(
         "cluttered-digits",
         "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR, "
-        "cluttered-digits[:N] or cluttered-digit-pairs[:N].",
+        "cluttered-digits[:N] or cluttered-digit-pairs[:N]; or units[:N], the mechanism tests: networks "
+        "whose relevance is known, with N inputs each (16).",
         label="data set",
     )
     methods: tuple[str, ...] = _derived(
@@ -244,6 +252,7 @@ class Settings:
             value = getattr(self, name)
             if setting.check is not None and value is not None:
                 object.__setattr__(self, name, setting.check(name, value))
+        self._check_data()
         if (self.pixels_per_step or 0) % self.patch**2:
             raise InputError(
                 f"Expected pixels_per_step to be a multiple of the {self.patch**2} pixels of a patch, "
@@ -264,6 +273,27 @@ class Settings:
                 f"Expected methods to name each method once, got {self.methods}.", "methods"
             )
 
+    def _check_data(self) -> None:
+        """Checks the settings that only some data have."""
+        if self.has_units:
+            checks.number_of_inputs(self.data)
+            for field in dataclasses.fields(self):
+                value = getattr(self, field.name)
+                if field.name not in _OF_UNITS and value != field.default:
+                    raise InputError(
+                        f"Expected no {field.name} for data={self.data}, which has its networks and "
+                        f"their inputs, got {value!r}: leave it out.",
+                        (field.name, "data"),
+                    )
+            if self.metrics == default_metrics():
+                object.__setattr__(self, "metrics", unit_metrics())
+        checks.fits_data("metrics", self.metrics, self.has_units)
+
+    @property
+    def has_units(self) -> bool:
+        """Whether the data are mechanism tests: networks whose relevance is known."""
+        return self.data.partition(":")[0] == "units"
+
     def rows(self) -> list[Row]:
         """The methods and then the controls."""
         seed = self.seed if self.backend == "keras" else None
@@ -271,7 +301,8 @@ class Settings:
         if self.tuned is not None:
             texts |= dict.fromkeys(tuned_methods(self.tuned, self.tuned_by, vars(self)))
         rows = [read_row(text) for text in texts]
-        rows += [Row(name, name) for name in CONTROLS if self.controls]
+        controls = [name for name in CONTROLS if name != EDGES or not self.has_units]
+        rows += [Row(name, name) for name in controls if self.controls]
         return [row.completed(self.patterns, seed, self.percentile) for row in rows]
 
     @property
@@ -292,7 +323,11 @@ class Settings:
 
     def recorded(self) -> dict[str, Any]:
         """The settings that the protocol contains unchanged."""
-        return {n: getattr(self, n) for n, setting in described().items() if setting.recorded}
+        return {
+            name: getattr(self, name)
+            for name, setting in described().items()
+            if setting.recorded and (name in _OF_UNITS or not self.has_units)
+        }
 
 
 # For readers of help(Settings); the texts are at the fields.

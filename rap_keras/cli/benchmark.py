@@ -160,7 +160,8 @@ def _check_early(settings: Settings) -> None:
             "docs/install.md, or use backend=keras.",
             "backend",
         )
-    open_dataset(s.data)
+    if not s.has_units:
+        open_dataset(s.data)
 
 
 def _check_resumed(settings: Settings, out: Path) -> None:

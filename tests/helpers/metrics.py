@@ -101,6 +101,7 @@ def _view(position):
         replacements={"zero": 0.0},
         grid=Grid(image, (2, 2), (0, 1), (0, 1, 2, 3)),
         effects=logits - predict(np.stack([*without.values()]) / np.float32(255)),
+        truth=rng.normal(size=(2, 4)),
     )
     relevance = rng.normal(size=(*SIZE, 3)) + 0.3
     return View(scene, relevance, relevance.sum(-1), "zero", False, MapsOfInputs())

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from rap_keras.benchmark.metrics import classes, localization, maps, perturbation, robustness
+from rap_keras.benchmark.metrics import (
+    classes,
+    localization,
+    maps,
+    perturbation,
+    robustness,
+    units,
+)
 from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, each, means_of, one_number
 from rap_keras.benchmark.metrics.tables import (
     CLASSES,
@@ -14,13 +21,14 @@ from rap_keras.benchmark.metrics.tables import (
     ROBUSTNESS,
     SEGMENTATION,
     TABLES,
+    UNITS,
 )
 from rap_keras.benchmark.metrics.view import Reading, RowMaps, Scene, View
 from rap_keras.benchmark.statistics import Json
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for family in (localization, maps, perturbation, classes, robustness)
+    for family in (localization, maps, perturbation, classes, robustness, units)
     for metric in family.METRICS
 }
 """All metrics by name, in the order of the report. Add a new metric here or to its family."""
@@ -29,6 +37,11 @@ METRICS: dict[str, Metric] = {
 def default_metrics() -> tuple[str, ...]:
     """The metrics that are measured by default."""
     return tuple(name for name, metric in METRICS.items() if metric.default)
+
+
+def unit_metrics() -> tuple[str, ...]:
+    """The metrics of mechanism tests, which no data set of images has."""
+    return tuple(name for name, metric in METRICS.items() if metric.table == UNITS)
 
 
 def chosen(names: Iterable[str], imputers: Iterable[str] = ()) -> list[Metric]:
@@ -77,6 +90,7 @@ __all__ = [
     "ROBUSTNESS",
     "SEGMENTATION",
     "TABLES",
+    "UNITS",
     "Column",
     "Curve",
     "Metric",
@@ -92,4 +106,5 @@ __all__ = [
     "means_of",
     "of_protocol",
     "one_number",
+    "unit_metrics",
 ]

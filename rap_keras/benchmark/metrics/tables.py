@@ -7,7 +7,9 @@ CLASSES = "Table 4. Classes"
 FAITHFULNESS = "Table 5. Faithfulness"
 ROBUSTNESS = "Table 6. Robustness and randomisation"
 IMPUTERS = "Table 7. Other replacements of pixels"
-TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES, FAITHFULNESS, ROBUSTNESS, IMPUTERS)
+UNITS = "Units"
+"""The only table of a report of mechanism tests."""
+TABLES = (RATIO, SEGMENTATION, FURTHER, CLASSES, FAITHFULNESS, ROBUSTNESS, IMPUTERS, UNITS)
 
 FURTHER_WORDS = (
     "Means over the images. ↑: higher is better, ↓: lower is better. Average precision, pointing "

@@ -50,6 +50,7 @@ class Scene(Reading):
             not enough.
         effects: For the metric removal: the drop of each logit without each removable class,
             `(removable classes, classes)`; None if no object can be removed.
+        truth: For mechanism tests: the relevance of each cell, `(rows, columns)`.
     """
 
     label: str | None
@@ -61,6 +62,7 @@ class Scene(Reading):
     replacements: Mapping[str, Replacement]
     grid: Grid | None = None
     effects: Stack | None = None
+    truth: Stack | None = None
 
     @property
     def replacement(self) -> Replacement:

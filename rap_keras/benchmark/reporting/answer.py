@@ -6,7 +6,7 @@ from dataclasses import replace
 from rap_keras.benchmark.metrics import Column, columns, imputers_of, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
-from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, listed
+from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, is_of_units, listed
 from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
 
@@ -39,7 +39,7 @@ def answer(protocol: Json, summary: Json) -> Iterator[Block]:
         ]
         yield Table(["best at", "method", "value", "not shown to be worse"], rows)
     yield from map(Paragraph, _warnings(answers, protocol, summary))
-    if summary["kept"] < FEW_IMAGES:
+    if summary["kept"] < FEW_IMAGES and not is_of_units(protocol):
         yield Paragraph(few_images(summary))
     if answers:
         yield Paragraph(

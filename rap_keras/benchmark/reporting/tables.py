@@ -7,7 +7,12 @@ from itertools import count
 from rap_keras.benchmark.metrics import TABLES, Column, columns, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
-from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
+from rap_keras.benchmark.reporting.words import (
+    FEW_IMAGES,
+    few_images,
+    is_of_units,
+    what_was_run,
+)
 from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
 
@@ -31,7 +36,8 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = (f"<{widths[0]}", *(f">{width}" for width in widths[1:]))
     lines = ["  ".join(map(format, row, aligned)) for row in rows]
-    few = [few_images(summary)] if summary["kept"] < FEW_IMAGES else []
+    are_few = summary["kept"] < FEW_IMAGES and not is_of_units(protocol)
+    few = [few_images(summary)] if are_few else []
     return [what_was_run(protocol, summary), *few, *lines]
 
 
@@ -48,7 +54,8 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
     yield from _imputers(summary, measured)
     compared = [replace(c, label=c.difference, better="") for c in measured if c.difference]
     # They follow the last table of a metric. The first three tables always have their numbers.
-    numbers = count(1 + max([3] + [TABLES.index(metric.table) + 1 for metric in metrics]))
+    last = max([3] + [TABLES.index(metric.table) + 1 for metric in metrics])
+    numbers = count(1 if is_of_units(protocol) else 1 + last)
     yield from _sheet(
         f"Table {next(numbers)}. Differences from {summary['reference']}",
         f"Each method minus {summary['reference']}, over the images where both are defined. Percentages "

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rap_keras.analyzers.registry import find_method
+from rap_keras.benchmark.metrics import unit_metrics
 from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
 from rap_keras.benchmark.settings import described
 from rap_keras.benchmark.statistics import Json
@@ -25,7 +26,8 @@ _ORDER = (
         "input_size",
         "backend",
     ),
-    *("neuron", "data", "data_images", "data_crc32", "patterns_crc32", "classes", "objects"),
+    *("neuron", "data", "data_images", "data_crc32", "inputs_crc32", "patterns_crc32"),
+    *("classes", "objects"),
     *(
         "foreground",
         "images",
@@ -50,6 +52,7 @@ _LABELS = {
     "neuron": "target",
     "data_images": "images in the data set",
     "data_crc32": "CRC-32 of the image names",
+    "inputs_crc32": "CRC-32 of the inputs",
     "patterns_crc32": "CRC-32 of the patterns",
     "objects": "masks",
     "images": "images drawn",
@@ -64,7 +67,7 @@ _LABELS = {
 
 def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     """What was run, and how to read the tables."""
-    yield Paragraph(f"Comparison of attribution methods: {_counts(summary)}")
+    yield Paragraph(f"Comparison of attribution methods: {_counts(protocol, summary)}")
     errors = (
         "There is only one image, so there are no standard errors."
         if summary["kept"] == 1
@@ -89,10 +92,17 @@ def few_images(summary: Json) -> str:
 
 def what_was_run(protocol: Json, summary: Json) -> str:
     """What was run, in one sentence."""
-    return f"{subject(protocol)}: {_counts(summary)}"
+    return f"{subject(protocol)}: {_counts(protocol, summary)}"
 
 
-def _counts(summary: Json) -> str:
+def is_of_units(protocol: Json) -> bool:
+    """Whether these are mechanism tests."""
+    return all(name in unit_metrics() for name in protocol["metrics"])
+
+
+def _counts(protocol: Json, summary: Json) -> str:
+    if is_of_units(protocol):
+        return f"networks whose relevance is known, {counted(summary['kept'], 'input')} of each."
     total = sum(summary[status] for status in STATUSES)
     return (
         f"{summary['kept']} of {counted(total, 'image')} kept, "
@@ -102,7 +112,8 @@ def _counts(summary: Json) -> str:
 
 def subject(protocol: Json) -> str:
     """The title of the benchmark; without one, the model and the data set."""
-    return str(protocol.get("title") or f"{protocol['model']} on {protocol['data']}")
+    model = "Mechanism tests" if is_of_units(protocol) else protocol["model"]
+    return str(protocol.get("title") or f"{model} on {protocol['data']}")
 
 
 def protocol_blocks(protocol: Json, summary: Json, images: Sequence[Json]) -> Iterator[Block]:
@@ -126,6 +137,7 @@ def protocol_blocks(protocol: Json, summary: Json, images: Sequence[Json]) -> It
     )
     ordered = sorted(images, key=lambda record: record["position"])
     skipped = [[r["name"], r["reason"]] for r in ordered if r["status"] == "skipped"]
+    yield from _list("Undefined scores", ["method", "network", "reason"], _undefined(images))
     yield from _list("Skipped images", ["image", "reason"], skipped)
     wrong = [
         [r["name"], str(r["label"]), str(r["predicted"])]
@@ -133,6 +145,17 @@ def protocol_blocks(protocol: Json, summary: Json, images: Sequence[Json]) -> It
         if r["status"] == "misclassified"
     ]
     yield from _list("Misclassified images", ["image", "class", "predicted"], wrong)
+
+
+def _undefined(images: Sequence[Json]) -> list[list[str]]:
+    """Why scores of mechanism tests are undefined: the method, the network and the reason of each."""
+    rows = {
+        (title, network): reason
+        for record in images
+        for title, reasons in record.get("undefined", {}).items()
+        for network, reason in reasons.items()
+    }
+    return [[*key, rows[key]] for key in sorted(rows)]
 
 
 def _method_row(method: Json) -> list[str]:

@@ -1,0 +1,248 @@
+"""The nine networks of the mechanism tests, in the style of XAI-Units.
+
+XAI-Units: Lee et al. 2025, arXiv 2506.01059. The networks here are ours.
+
+r, g and b are the brightness of the red, the green and the blue cell. The relevance of a cell is
+its Shapley value (Shapley 1953), where an absent cell is black: the mean, over all orders in which
+the cells appear, of the change of the logit when this cell appears. Where the docstring says "no
+convention", weaker conditions determine it: the relevance sums to the change of the logit from a
+black image, equal roles get equal relevance, a cell without effect gets 0, and the relevance of a
+sum of networks is the sum of theirs.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from rap_keras.benchmark.units.unit import (
+    BLUE,
+    CELLS,
+    GREEN,
+    RED,
+    Drawn,
+    Layers,
+    Unit,
+    at,
+    colours,
+    hidden,
+    logits,
+    placed,
+    sums,
+)
+
+
+class Cancellation(Unit):
+    """f = r - g + b, with r = g.
+
+    No convention: f is a sum of functions of one cell each, so the relevance of a cell is its term:
+    r, -g and b. The first two cancel in f, and the map must show both.
+    """
+
+    name = "cancellation"
+    tests = "Two cells cancel each other in the logit: both have relevance."
+
+    def _layers(self, keras: Any) -> Layers:
+        return [*sums(keras), logits(keras, 1, -1, 1)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        r, b = rng.uniform(0.5, 1), rng.uniform(0.2, 0.5)
+        return placed(rng, (RED, r, r), (GREEN, r, -r), (BLUE, b, b))
+
+
+class Saturation(Unit):
+    """f = min(1, r) + min(1, g), with r > 1 and g < 1.
+
+    No convention: f is a sum of functions of one cell each, so the relevance is 1 and g. The slope
+    for the red cell is 0.
+    """
+
+    name = "saturation"
+    tests = "A cell whose effect is saturated, so that its slope is 0, still has relevance."
+
+    def _layers(self, keras: Any) -> Layers:
+        return [
+            *sums(keras),
+            (keras.ReLU(max_value=1.0, name="saturated"),),
+            logits(keras, 1, 1, 0),
+        ]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        r, g, b = rng.uniform(1.5, 3), rng.uniform(0.4, 0.9), rng.uniform(0.5, 1)
+        return placed(rng, (RED, r, 1), (GREEN, g, g), (BLUE, b, 0))
+
+
+class And(Unit):
+    """f = min(r, g) = (r + g - |r - g|) / 2.
+
+    A convention: f is 0 without one of the cells, so both are needed, and the Shapley value gives
+    each f / 2. Methods that follow slopes give f to the darker cell: a cosine of 0.71.
+    """
+
+    name = "and"
+    tests = (
+        "Two cells are needed together, as the smaller of two values: both have the same relevance."
+    )
+
+    def _layers(self, keras: Any) -> Layers:
+        terms = [[1, 0, 1, -1], [0, 1, -1, 1], [0, 0, 0, 0]]
+        return [*sums(keras), hidden(keras, terms), logits(keras, 0.5, 0.5, -0.5, -0.5)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        r, g, b = rng.uniform(0.4, 0.6), rng.uniform(0.8, 1), rng.uniform(0.5, 1)
+        return placed(rng, (RED, r, r / 2), (GREEN, g, r / 2), (BLUE, b, 0))
+
+
+class Or(Unit):
+    """f = min(1, r + g), with r >= 1 and g >= 1.
+
+    A convention: each of the two cells suffices alone, f = 1 with one or with both, so the cells
+    have the same role and get 1/2 each. Methods that follow the path from black to the image divide
+    1 in the ratio of r to g.
+    """
+
+    name = "or"
+    tests = "Either of two cells suffices, and both are there: both have the same relevance."
+
+    def _layers(self, keras: Any) -> Layers:
+        either = (keras.Dense(1, name="either"), [[1], [1], [0]], [0])
+        return [*sums(keras), either, (keras.ReLU(max_value=1.0, name="or"),), logits(keras, 1)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        r, g, b = rng.uniform(1, 1.2), rng.uniform(1.9, 2.5), rng.uniform(0.5, 1)
+        return placed(rng, (RED, r, 0.5), (GREEN, g, 0.5), (BLUE, b, 0))
+
+
+class Max(Unit):
+    """f = max(p, q) over two red cells, p > q.
+
+    A convention: the brighter cell adds p, or p - q if the other is there; the other adds q, or 0.
+    So the Shapley values are p - q / 2 and q / 2. Methods that give everything to the winner reach
+    a cosine of 0.78 to 0.97, depending on the image.
+    """
+
+    name = "max"
+    tests = "The brighter of two cells wins a max pooling, and the other would replace it."
+
+    def _layers(self, keras: Any) -> Layers:
+        return [colours(keras), (keras.GlobalMaxPooling2D(name="max"),), logits(keras, 1, 0, 0)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        p, q, b = rng.uniform(0.9, 1), rng.uniform(0.4, 0.8), rng.uniform(0.5, 1)
+        return placed(rng, (RED, p, p - q / 2), (RED, q, q / 2), (BLUE, b, 0))
+
+
+class Gate(Unit):
+    """f = max(0, r + g + 2 b - 2), with b = 1 and r + g < 2.
+
+    A convention: without the blue cell f is 0, with it f = r + g. So f is the sum of two games in
+    which blue and another cell are needed together, and the Shapley values are r / 2, g / 2 and,
+    for the gate, (r + g) / 2. Input times gradient gives r, g and 2.
+    """
+
+    name = "gate"
+    tests = "A cell switches two others on: it has as much relevance as what it lets through."
+
+    def _layers(self, keras: Any) -> Layers:
+        return [*sums(keras), hidden(keras, [[1], [1], [2]], -2), logits(keras, 1)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        r, g = rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.8)
+        return placed(rng, (RED, r, r / 2), (GREEN, g, g / 2), (BLUE, 1, (r + g) / 2))
+
+
+class Translation(Unit):
+    """f = the largest value of max(0, k * x - 1/2); k * x is the brightness where an X begins.
+
+    No convention: other cells show stripes. Wherever they are, k * x stays below 1/2 (at most 0.47)
+    except at the X. So f is 0 without the cell of the X, and has the same value with it, whatever
+    the other cells show: all the relevance is there.
+    """
+
+    name = "translation"
+    tests = "A convolution looks for a pattern, which moves: the map must move with it."
+    cell = 4
+
+    PATTERN = np.array([[1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1]])
+    ROWS = np.array([[1], [0], [1], [0]]) | np.zeros((1, 4), int)
+
+    def _layers(self, keras: Any) -> Layers:
+        # An eighth of each pixel of the pattern, in three colours, minus some of those around it.
+        kernel = np.where(self.PATTERN, 1, -0.75)[..., None, None] / 24
+        finder = keras.Conv2D(1, self.cell, activation="relu", name="pattern")
+        return [
+            (finder, np.broadcast_to(kernel, (self.cell, self.cell, 3, 1)), [-0.5]),
+            (keras.GlobalMaxPooling2D(name="anywhere"),),
+            logits(keras, 1),
+        ]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        place, *others = rng.choice(CELLS**2, 4, replace=False)
+        brightness = rng.uniform(0.8, 1)
+        shown, truth = np.zeros((CELLS**2, self.cell, self.cell)), np.zeros(CELLS**2)
+        shown[place], truth[place] = self.PATTERN, brightness - 0.5
+        shown[others] = self.ROWS, self.ROWS.T, self.ROWS
+        image = brightness * np.block([[*row] for row in shown.reshape(CELLS, CELLS, 4, 4)])
+        x = image[..., None].repeat(3, -1).astype(np.float32)
+        return Drawn(x, truth.reshape(CELLS, CELLS))
+
+
+class Negated(Unit):
+    """f = r + max(0, 1 - g), with g < 1.
+
+    No convention: f is a sum of functions of one cell each. The red cell changes it by r, and the
+    green cell by -g, because it takes from what its absence says for the class. f of a black image
+    is 1.
+    """
+
+    name = "negated"
+    tests = "A cell speaks against the class, by lowering a hidden neuron that speaks for it."
+
+    def _layers(self, keras: Any) -> Layers:
+        terms = [[1, 0], [0, -1], [0, 0]]
+        return [*sums(keras), hidden(keras, terms, [0, 1]), logits(keras, 1, 1)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        r, g, b = rng.uniform(0.3, 0.5), rng.uniform(0.8, 0.95), rng.uniform(0.5, 1)
+        return placed(rng, (RED, r, r), (GREEN, g, -g), (BLUE, b, 0))
+
+
+class Shortcut(Unit):
+    """f = b, the brightness of a mark in a corner. The red object has four cells and a weight of 0.
+
+    No convention: only the mark has an effect, so all the relevance is there. The hidden layer
+    detects the object, but the logit does not depend on it.
+    """
+
+    name = "shortcut"
+    tests = "The network uses a mark in a corner and not the object: so must the map."
+
+    def _layers(self, keras: Any) -> Layers:
+        return [*sums(keras), hidden(keras, [[1, 0], [0, 0], [0, 1]]), logits(keras, 0, 1)]
+
+    def _drawn(self, rng: np.random.Generator) -> Drawn:
+        # The four cells of the object leave the three cells at the other two sides free.
+        row, column = rng.integers(0, 2, 2)
+        cells = [(row + i) * CELLS + column + j for i in (0, 1) for j in (0, 1)]
+        corner = (CELLS - 1) * ((1 - row) * CELLS + (1 - column))
+        mark, brightness = rng.uniform(0.3, 0.6), rng.uniform(0.7, 1)
+        return at(
+            *((int(cell), RED, brightness, 0) for cell in cells),
+            (int(corner), BLUE, mark, mark),
+        )
+
+
+UNITS: dict[str, Unit] = {
+    unit.name: unit
+    for unit in (
+        Cancellation(),
+        Saturation(),
+        And(),
+        Or(),
+        Max(),
+        Gate(),
+        Translation(),
+        Negated(),
+        Shortcut(),
+    )
+}
+"""The networks by name, in the order of the report."""
