@@ -135,8 +135,8 @@ class Gate(Unit):
     """f = max(0, r + g + 2 b - 2), with b = 1 and r + g < 2.
 
     A convention: without the blue cell f is 0, with it f = r + g. So f is the sum of two games in
-    which blue and another cell are needed together, and the Shapley values are r / 2, g / 2 and,
-    for the gate, (r + g) / 2. Input times gradient gives r, g and 2.
+    which blue and another cell are needed together. The Shapley values are r / 2, g / 2 and
+    (r + g) / 2. Input times gradient gives r, g and 2.
     """
 
     name = "gate"
