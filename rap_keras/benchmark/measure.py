@@ -12,6 +12,7 @@ from rap_keras.benchmark.metrics import Reading, Scene, View, chosen
 from rap_keras.benchmark.scenes import Misclassified, Scenes, SettingsError
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Maps
+from rap_keras.benchmark.validation import measured as measured_degraded
 from rap_keras.errors import InputError
 
 T = TypeVar("T")
@@ -58,6 +59,8 @@ class Bench:
         self.maker = MapMaker(settings, self.scenes.backend)
         self.protocol = self.scenes.protocol
         self._metrics = chosen(settings.metrics, settings.replacement[1:])
+        self._validated = frozenset(drawn[: settings.validate])
+        self._recorded = self.protocol() if settings.validate else {}
         input_size = self.scenes.loaded.input_size
         if "grid" in settings.metrics and settings.grid_cells == "full" and input_size:
             # Refuses a model that does not accept larger images before the results are created.
@@ -128,12 +131,27 @@ class Bench:
             parts = [metric.measured(of_row, self.settings) for metric in self._metrics]
             for k, result in enumerate(results):
                 result[title] = {name: n for part in parts for name, n in part[k].items()}
+        validation = self._validation(views)
         for k, (scene, result) in enumerate(zip(scenes, results, strict=True)):
             record = {"status": "kept", "label": scene.label, "neuron": scene.target}
             record |= {"logit": scene.logit, "results": result}
+            if scene.position in validation:
+                record["validation"] = validation[scene.position]
             maps = self._for_figure(scene, views, k)
             measured.append((self._base(scene.position) | record, maps))
         return measured
+
+    def _validation(self, views: Mapping[str, Sequence[View]]) -> dict[int, dict[str, Any]]:
+        """The metrics' values on degraded maps, by position and method."""
+        found: dict[int, dict[str, Any]] = {}
+        for row in self.maker.rows:
+            those = [v for v in views[row.title] if v.scene.position in self._validated]
+            if row.is_control or not those:
+                continue
+            values = measured_degraded(those, self._metrics, self.settings, self._recorded)
+            for view, of_view in zip(those, values, strict=True):
+                found.setdefault(view.scene.position, {})[row.title] = of_view
+        return found
 
     def _for_figure(self, scene: Scene, views: Mapping[str, Sequence[View]], k: int) -> Maps:
         """The pixels and maps of the k-th image, without noise and edges, which would show the photo."""

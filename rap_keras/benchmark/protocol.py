@@ -26,6 +26,7 @@ def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int
     return (
         of_any_data(settings, backend)
         | ({} if settings.tuned is None else {"tuned": f"by {settings.tuned_by} on the other half"})
+        | ({"validate": settings.validate} if settings.validate else {})
         | {
             "weights": backend.loaded.weights,
             "weights_crc32": weights_checksum(backend.weights()),

@@ -13,6 +13,8 @@ class Purpose(enum.IntEnum):
     SQUARES = 5
     NEIGHBOURS = 6
     NOISE = 7
+    DEGRADED = 8
+    DEGRADED_AGAIN = 9
     UNITS = 10
 
 

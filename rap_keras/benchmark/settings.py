@@ -238,6 +238,13 @@ class Settings:
     resamples: int = _setting(
         1000, "Number of bootstrap resamples.", checks.integer(2), "bootstrap resamples"
     )
+    validate: int = _derived(
+        0,
+        "Validate the metrics themselves on the first N drawn images: measure maps that are mixed with "
+        "noise and shifted, 15 for each method and image. 0: do not.",
+        checks.integer(0),
+        "images for the validation of the metrics",
+    )
     title: str | None = _derived(
         None, "Title of the report; default: the model and the data set.", checks.title
     )
@@ -267,6 +274,12 @@ class Settings:
             check_given(row.completed(self.patterns, None, None), "benchmark")
             if self.backend == "keras":  # iNNvestigate has other methods
                 check_name(row.name)
+        if self.validate and not any(c.better for m in chosen(self.metrics) for c in m.columns):
+            raise InputError(
+                "Expected a metric with a better direction to validate, got "
+                f"{', '.join(self.metrics)}: choose another metric, or validate=0.",
+                ("validate", "metrics"),
+            )
         titles = [read_row(text).title for text in self.methods]
         if not self.methods or len(set(titles)) < len(titles):
             raise InputError(

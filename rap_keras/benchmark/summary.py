@@ -28,6 +28,7 @@ from rap_keras.benchmark.statistics import (
     median,
     resample,
 )
+from rap_keras.benchmark.validity import validation
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
@@ -61,8 +62,9 @@ def summarize(
         `images_needed` of `comparison.compared`. `ranks` has `comparison.mean_ranks` of the compared
         quantities, and `agreement` the similarity of their orders of the methods; both leave out
         controls. `best` has `comparison.best_method` of each of these quantities. With several
-        replacements of pixels, `imputers` has the dict of `compare_imputers`. `None` is an undefined
-        value, or the standard error of a single image.
+        replacements of pixels, `imputers` has the dict of `compare_imputers`. If the metrics were
+        validated, `validation` has the entries of `validity.validation`. `None` is an undefined value, or
+        the standard error of a single image.
 
     Raises:
         InputError: No image was kept, there are fewer than two resamples, or the reference is not among
@@ -119,6 +121,7 @@ def summarize(
     for column in shown:
         _correct(methods, column.quantity)
     imputers = compare_imputers(protocol, metrics, numbers, methods, weights)
+    validated = validation(metrics, protocol, kept, weights) if protocol.get("validate", 0) else {}
     listed = {title: method for title, method in methods.items() if not method["control"]}
     better = {column.quantity: column.better for column in shown if column.better}
     return {
@@ -135,6 +138,7 @@ def summarize(
         ),
         "best": {name: _best(methods, values, name, better[name]) for name in better},
         **({"imputers": imputers} if imputers else {}),
+        **({"validation": validated} if validated else {}),
     }
 
 

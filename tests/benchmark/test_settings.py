@@ -58,6 +58,7 @@ CHANGED = {
     "figures": 0,
     "photos": False,
     "resamples": 50,
+    "validate": 4,
     "title": "A network on photographs",
 }
 

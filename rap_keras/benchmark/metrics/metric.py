@@ -30,6 +30,7 @@ class Column:
         difference: Its heading in the table of differences; "" leaves it out.
         terminal: Its heading on the terminal; "" leaves it out.
         qualifier: What distinguishes it from a column of the same label.
+        failed: Whether it failed its validation; then it is marked with a dagger.
     """
 
     label: str
@@ -41,12 +42,13 @@ class Column:
     difference: str = ""
     terminal: str = ""
     qualifier: str = ""
+    failed: bool = False
 
     @property
     def title(self) -> str:
-        """The label with its qualifier and unit."""
+        """The label with its qualifier, unit and mark."""
         qualified = f"{self.label}, {self.qualifier}" if self.qualifier else self.label
-        return f"{qualified} ({self.unit})" if self.unit else qualified
+        return (f"{qualified} ({self.unit})" if self.unit else qualified) + self.mark
 
     @property
     def head(self) -> str:
@@ -57,7 +59,12 @@ class Column:
     def on_terminal(self) -> str:
         """Its heading on the terminal."""
         titled = f"{self.terminal} {self.unit}" if self.unit else self.terminal
-        return f"{titled}, {self.qualifier}" if self.qualifier else titled
+        return (f"{titled}, {self.qualifier}" if self.qualifier else titled) + self.mark
+
+    @property
+    def mark(self) -> str:
+        """The mark of a metric that failed its validation."""
+        return " †" if self.failed else ""
 
 
 def compared(label: str, quantity: str, better: str, terminal: str = "") -> Column:

@@ -17,6 +17,7 @@ from rap_keras import plot
 from rap_keras.benchmark.metrics import Column, columns, of_protocol
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
+from rap_keras.benchmark.reporting.validation import marked, note
 from rap_keras.benchmark.reporting.words import colours
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.store import Maps
@@ -80,7 +81,8 @@ def draw_figures(
         title = f"Perturbation: {curve.first} relevant pixels first ({curve.title})"
         image = Image(f"figures/{metric.name}.png", title, caption)
         figures.append(_Drawn(image, perturbation_figure(protocol, summary, metric.name)))
-    ranked = [c for c in columns(of_protocol(protocol)) if summary["ranks"].get(c.quantity)]
+    measured = marked(columns(of_protocol(protocol)), summary)
+    ranked = [c for c in measured if summary["ranks"].get(c.quantity)]
     if ranked:
         caption = (
             "Mean rank of each method over the images where all methods have a value; 1 is the best. "
@@ -88,6 +90,7 @@ def draw_figures(
             "test at the 0.05 level, as in Demsar 2006). The p-value is from Friedman's test that all "
             "methods rank equally."
         )
+        caption = " ".join([caption, *(paragraph.text for paragraph in note(ranked))])
         image = Image("figures/ranks.png", "Ranks", caption)
         figures.append(_Drawn(image, ranks_figure(summary, ranked)))
     return figures

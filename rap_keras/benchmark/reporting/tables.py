@@ -7,6 +7,7 @@ from itertools import count
 from rap_keras.benchmark.metrics import TABLES, Column, columns, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
+from rap_keras.benchmark.reporting.validation import marked, note, validation_table
 from rap_keras.benchmark.reporting.words import (
     FEW_IMAGES,
     few_images,
@@ -29,7 +30,7 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
     These are a sentence, a warning if images are few, and a table of the quantities that have a column
     on the terminal.
     """
-    shown = [c for c in columns(of_protocol(protocol)) if c.terminal]
+    shown = [c for c in marked(columns(of_protocol(protocol)), summary) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
     for title, method in summary["methods"].items():
         rows.append([title, *_estimates(method, shown, "quantities")])
@@ -38,13 +39,14 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
     lines = ["  ".join(map(format, row, aligned)) for row in rows]
     are_few = summary["kept"] < FEW_IMAGES and not is_of_units(protocol)
     few = [few_images(summary)] if are_few else []
-    return [what_was_run(protocol, summary), *few, *lines]
+    notes = [paragraph.text for paragraph in note(shown)]
+    return [what_was_run(protocol, summary), *few, *lines, *notes]
 
 
 def tables(protocol: Json, summary: Json) -> Iterator[Block]:
     """The tables of the report with their notes."""
     metrics = of_protocol(protocol)
-    measured = columns(metrics)
+    measured = marked(columns(metrics), summary)
     for title in TABLES:
         among = [metric for metric in metrics if metric.table == title]
         texts = dict.fromkeys(metric.text(protocol) for metric in among)
@@ -66,6 +68,7 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
     )
     yield from _tests(numbers, summary, compared)
     yield from _agreement(numbers, summary, compared)
+    yield from validation_table(numbers, summary, measured)
     yield from _costs(numbers, summary)
 
 
@@ -81,18 +84,21 @@ def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) ->
         "images differ."
     )
     yield table
+    yield from note(compared)
     yield Heading(f"Table {next(numbers)}. Tests of the differences: effect sizes")
     yield Paragraph(
         f"The matched-pairs rank-biserial correlation: 1 if the value of a method is larger than that "
         f"of {reference} on every image, -1 if it is smaller on every image."
     )
     yield _rows(summary, compared, "differences", _of_tests(_effect_size))
+    yield from note(compared)
     yield Heading(f"Table {next(numbers)}. Tests of the differences: images needed")
     yield Paragraph(
         "The number of images needed to detect a difference with this mean and spread at the 0.05 level "
         "with probability 0.8."
     )
     yield _rows(summary, compared, "differences", _of_tests(_images_needed))
+    yield from note(compared)
 
 
 def _rows(summary: Json, columns: Sequence[Column], part: str, cells: Cells) -> Table:
@@ -156,6 +162,7 @@ def _agreement(
         for quantity, title in titles.items()
     ]
     yield Table(["metric", *titles.values()], rows, numbers=True)
+    yield from note([c for c in compared if c.quantity in titles])
 
 
 def _costs(numbers: Iterator[int], summary: Json) -> Iterator[Block]:
@@ -208,6 +215,7 @@ def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:
         cells = [UNDEFINED if tau is None else f"{tau:.2f}" for tau in shown]
         rows.append([name, format_estimate(score["value"], score["standard_error"]), *cells])
     yield Table(["replacement", "R-OMS ↑", *heads], rows, numbers=True)
+    yield from note([c for c in columns if c.quantity in taus])
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -223,8 +231,9 @@ def _sheet(
     yield Heading(title)
     yield Paragraph(text)
     yield _table(summary, columns, part)
-    for note in _notes(summary, columns, part):
-        yield Paragraph(note, note=True)
+    for text in _notes(summary, columns, part):
+        yield Paragraph(text, note=True)
+    yield from note(columns)
 
 
 def _table(summary: Json, columns: Sequence[Column], part: str) -> Table:

@@ -41,7 +41,17 @@ _ORDER = (
         "pooled",
         "tolerance",
     ),
-    *("perturbation", "grid", "top_k", "changes", "figures", "resamples", "device", "rap_keras"),
+    *(
+        "perturbation",
+        "grid",
+        "top_k",
+        "changes",
+        "figures",
+        "resamples",
+        "validate",
+        "device",
+        "rap_keras",
+    ),
     "versions",
 )
 """The entries of the protocol, in the order of the report."""

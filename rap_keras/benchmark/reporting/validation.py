@@ -1,0 +1,79 @@
+"""The validation of the metrics in the report: its table, and the marks of metrics that failed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from rap_keras.benchmark.metrics import Column
+from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
+from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate
+from rap_keras.benchmark.statistics import Json
+from rap_keras.benchmark.validation import NOISE, SHIFT
+from rap_keras.benchmark.validity import LEAST
+from rap_keras.support.text import counted
+
+HEADING = "Validation of the metrics"
+FAILED = f"†: this metric failed its validation in this run. See the table {HEADING!r}."
+_VERDICTS = {True: "yes", False: "no †", None: UNDEFINED}
+
+
+def marked(columns: Iterable[Column], summary: Json) -> list[Column]:
+    """The columns; those of metrics that failed their validation are marked."""
+    found = summary.get("validation", {})
+    return [
+        replace(column, failed=found.get(_mean(column), {}).get("valid") is False)
+        for column in columns
+    ]
+
+
+def note(columns: Sequence[Column]) -> list[Paragraph]:
+    """The note below a table with marked columns."""
+    return [Paragraph(FAILED, note=True)] if any(column.failed for column in columns) else []
+
+
+def validation_table(
+    number: Iterator[int], summary: Json, columns: Sequence[Column]
+) -> Iterator[Block]:
+    """The table of the validation, if there was one."""
+    found = summary.get("validation", {})
+    if not found:
+        return
+    shown = {_mean(column): column for column in reversed(columns) if _mean(column) in found}
+    images = max(entry[NOISE]["images"] for entry in found.values())
+    yield Heading(f"Table {next(number)}. {HEADING}")
+    yield Paragraph(
+        f"Each method's maps of {counted(images, 'image')} were degraded in five steps: mixed with "
+        "noise, and mixed with a copy that is shifted by half the height and width. Noise and shift are "
+        "the means over images and methods of Spearman's correlation between the metric and the known "
+        "order of the maps: 1 if each map gets a worse value than the map before, 0 if the metric does "
+        "not see the difference. Shift is undefined for metrics that do not depend on the place of "
+        "relevance. Re-test is the variance between two draws of the noise, as a share of the variance "
+        f"of all values. A metric is valid if the 95 % intervals lie above {LEAST[NOISE]:g} (noise) and "
+        f"above {LEAST[SHIFT]:g} (shift). Metrics without a better direction are not validated."
+    )
+    rows = []
+    for quantity in (name for name in found if name in shown):
+        entry, column = found[quantity], shown[quantity]
+        estimates = (entry[kind] for kind in (NOISE, SHIFT))
+        cells = [format_estimate(e["value"], e["standard_error"]) for e in estimates]
+        retest = UNDEFINED if entry["retest"] is None else f"{entry['retest']:.2g}"
+        title = replace(column, failed=False).title
+        rows.append([title, *cells, retest, _VERDICTS[entry["valid"]]])
+    yield Table(["metric", "noise ↑", "shift ↑", "re-test ↓", "valid"], rows, numbers=True)
+    yield Heading(f"Table {next(number)}. {HEADING} by the maps of each method")
+    yield Paragraph(
+        "The correlation with noise. The order is known only if a method's maps are better than noise. "
+        "A negative number shows a metric that rewards noise, or a method whose maps are worse than "
+        "noise."
+    )
+    titles = list(next(iter(found.values()))["methods"])
+    rows = []
+    for quantity in (name for name in found if name in shown):
+        values = (found[quantity]["methods"][title] for title in titles)
+        cells = [UNDEFINED if value is None else f"{value:.2f}" for value in values]
+        rows.append([replace(shown[quantity], failed=False).title, *cells])
+    yield Table(["metric", *titles], rows, numbers=True)
+
+
+def _mean(column: Column) -> str:
+    """The quantity whose values are validated."""
+    return column.quantity.removesuffix("_median")
