@@ -16,6 +16,7 @@ from helpers.metrics import check_metric
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import FURTHER, METRICS, one_number
+from rap_keras.benchmark.metrics.cards import CARDS, card_of
 from rap_keras.benchmark.running import report
 from rap_keras.benchmark.store import FILE
 
@@ -104,6 +105,19 @@ def test_what_every_metric_is_asked(name):
 def test_no_two_metrics_share_a_quantity():
     taken = [name for metric in METRICS.values() for name in metric.numbers]
     assert len(set(taken)) == len(taken)
+
+
+def test_every_metric_has_a_card():
+    where = "in rap_keras/benchmark/metrics/cards, then run python scripts/cards.py"
+    missing = [name for name in METRICS if card_of(name) is None]
+    assert not missing, f"{', '.join(missing)} without an evaluation card: add one {where}"
+    unknown = [name for name in CARDS if name not in METRICS]
+    assert not unknown, (
+        f"cards of metrics that do not exist, {', '.join(unknown)}: remove them {where}"
+    )
+    for name, card in CARDS.items():
+        assert all(text.endswith(".") for text in vars(card).values()), name
+    assert card_of("srg@blur") is CARDS["srg"]
 
 
 def test_the_documentation_names_every_metric_with_its_source():

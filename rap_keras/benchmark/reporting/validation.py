@@ -48,7 +48,8 @@ def validation_table(
         "not see the difference. Shift is undefined for metrics that do not depend on the place of "
         "relevance. Re-test is the variance between two draws of the noise, as a share of the variance "
         f"of all values. A metric is valid if the 95 % intervals lie above {LEAST[NOISE]:g} (noise) and "
-        f"above {LEAST[SHIFT]:g} (shift). Metrics without a better direction are not validated."
+        f"above {LEAST[SHIFT]:g} (shift), so with few images it may fail although it is good. Metrics "
+        "without a better direction are not validated."
     )
     rows = []
     for quantity in (name for name in found if name in shown):

@@ -1,0 +1,28 @@
+"""The record of an evaluation card."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What to know about a metric before its numbers are believed.
+
+    After Gipiškis and Kurasova, "Evaluation cards for XAI metrics", 2026, arXiv 2605.04410, whose cards
+    cover target properties, grounding, assumptions, validation, gaming risks and failure cases. The
+    wording of the entries is our reading.
+
+    Attributes:
+        measures: The property of a map that it measures.
+        grounding: What it compares the map to.
+        assumptions: What must hold for the number to mean this property.
+        gaming: How a map gets a good number without the property.
+        failures: Where its number misleads.
+        source: The publication.
+    """
+
+    measures: str
+    grounding: str
+    assumptions: str
+    gaming: str
+    failures: str
+    source: str
