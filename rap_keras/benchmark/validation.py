@@ -2,9 +2,10 @@
 
 A map m becomes (1 - a) m + a s n: n is Gaussian noise with standard deviation 1, and s is the standard
 deviation of m. Or it becomes (1 - a) m + a m', where m' is m shifted cyclically by half the height and
-width. A valid metric orders the shares a. After Zheng et al., "F-Fidelity", ICLR 2025, and Hedström et
-al., "The meta-evaluation problem in explainable AI", TMLR 2023 (MetaQuantus); the levels, the shift and
-the mixtures are our reading.
+width. A valid metric orders the shares a. After Zheng et al., "F-Fidelity", ICLR 2025, arXiv
+2410.02970, and Hedström et al., "The meta-evaluation problem in explainable AI: identifying reliable
+estimators with MetaQuantus", TMLR 2023, arXiv 2302.07265. The levels, the shift and the mixtures are our
+reading.
 """
 
 import hashlib

@@ -30,11 +30,12 @@ def validation(
         weights: The number of draws of each image in each resample, `(resamples, images)`.
 
     Returns:
-        For each quantity `noise` and `shift`, the mean correlation of `order_kept` over methods and
-        images, with its error over images; `retest`, see `retest_variance`; and `valid`, whether the
-        95 % intervals lie above `LEAST`. `shift` is undefined, with 0 images, if the shifted copy of a
-        map always has the value of the map. `methods` has the correlations with noise of each method.
-        `None` is undefined.
+        For each quantity `noise` and `shift`: the correlation of `order_kept` of the median method on
+        each image, as a mean over images with its error. The order is known only for maps that are
+        better than noise; the median allows for some methods whose maps are not. `methods` has the
+        correlations with noise of each method. `shift` is undefined, with 0 images, if the shifted
+        copy of a map always has the value of the map. `retest`, see `retest_variance`; and `valid`,
+        whether the 95 % intervals lie above `LEAST`. `None` is undefined.
     """
     titles = [method["title"] for method in protocol["methods"] if not method.get("control")]
     found = {
@@ -50,8 +51,8 @@ def validation(
         if not sees_place(series[SHIFT]):
             order[SHIFT][:] = np.nan
         entry: dict[str, Any] = {
-            kind: estimated(mean(mean_of_defined(found.T)), weights)
-            for kind, found in order.items()
+            kind: estimated(mean(_median_method(of_kind)), weights)
+            for kind, of_kind in order.items()
         }
         of_methods = map(rounded, mean_of_defined(order[NOISE]))
         summary[name] = {
@@ -61,6 +62,14 @@ def validation(
             "methods": dict(zip(titles, of_methods, strict=True)),
         }
     return summary
+
+
+def _median_method(values: Array) -> Array:
+    """The median over the methods where it is defined, from `(methods, images)` to `(images,)`."""
+    defined = np.isfinite(values).any(axis=0)
+    found = np.full(values.shape[1], np.nan)
+    found[defined] = np.nanmedian(values[:, defined], axis=0)
+    return found
 
 
 def _is_valid(entry: Json) -> bool | None:

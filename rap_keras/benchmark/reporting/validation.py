@@ -43,13 +43,13 @@ def validation_table(
     yield Paragraph(
         f"Each method's maps of {counted(images, 'image')} were degraded in five steps: mixed with "
         "noise, and mixed with a copy that is shifted by half the height and width. Noise and shift are "
-        "the means over images and methods of Spearman's correlation between the metric and the known "
-        "order of the maps: 1 if each map gets a worse value than the map before, 0 if the metric does "
-        "not see the difference. Shift is undefined for metrics that do not depend on the place of "
-        "relevance. Re-test is the variance between two draws of the noise, as a share of the variance "
-        f"of all values. A metric is valid if the 95 % intervals lie above {LEAST[NOISE]:g} (noise) and "
-        f"above {LEAST[SHIFT]:g} (shift), so with few images it may fail although it is good. Metrics "
-        "without a better direction are not validated."
+        "Spearman's correlations between the metric and the known order of the maps: 1 if each map gets "
+        "a worse value than the map before, 0 if the metric does not see the difference. They are those "
+        "of the median method on each image, as means over the images. Shift is undefined for metrics "
+        "that do not depend on the place of relevance. Re-test is the variance between two draws of the "
+        "noise, as a share of the variance of all values. A metric is valid if the 95 % intervals lie "
+        f"above {LEAST[NOISE]:g} (noise) and above {LEAST[SHIFT]:g} (shift), so with few images it may "
+        "fail although it is good. Metrics without a better direction are not validated."
     )
     rows = []
     for quantity in (name for name in found if name in shown):
