@@ -63,8 +63,8 @@ def summarize(
         quantities, and `agreement` the similarity of their orders of the methods; both leave out
         controls. `best` has `comparison.best_method` of each of these quantities. With several
         replacements of pixels, `imputers` has the dict of `compare_imputers`. If the metrics were
-        validated, `validation` has the entries of `validity.validation`. `None` is an undefined value, or
-        the standard error of a single image.
+        validated, `validation` has the entries of `validity.validation`. `None` is an undefined value,
+        or the standard error of a single image.
 
     Raises:
         InputError: No image was kept, there are fewer than two resamples, or the reference is not among
