@@ -93,6 +93,8 @@ def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
             "cells": s.grid_cells,
             "confidence": s.grid_confidence,
         }
+    if "single_deletion" in s.metrics:
+        found["deletion_grid"] = s.deletion_grid
     if "top_k" in s.metrics:
         found["top_k"] = s.top_k
     if s.draws_changes:

@@ -176,6 +176,9 @@ class Settings:
     patch: int = _derived(
         1, "Replace whole squares with sides of this many pixels.", checks.integer(1)
     )
+    deletion_grid: str = _derived(
+        "4x4", "Rows and columns of the patches for single_deletion.", checks.grid
+    )
     top_k: int = _derived(1000, "Number of pixels for top_k.", checks.integer(1))
     draws: int = _derived(
         100,

@@ -19,6 +19,11 @@ from rap_keras.evaluation.curves import (
     area_under_curve,
     symmetric_relevance_gain,
 )
+from rap_keras.evaluation.deletion import (
+    patch_relevance,
+    single_deletion_drops,
+    single_deletion_score,
+)
 from rap_keras.evaluation.faithfulness import faithfulness_correlation, infidelity
 from rap_keras.evaluation.localization import (
     average_precision,
@@ -89,6 +94,7 @@ __all__ = [
     "neighbours",
     "noisy_linear_imputation",
     "outside_inside_ratio",
+    "patch_relevance",
     "perturb",
     "perturbation_curve",
     "perturbation_curves",
@@ -101,6 +107,8 @@ __all__ = [
     "relevance_rank_accuracy",
     "relevance_share",
     "segmentation_counts",
+    "single_deletion_drops",
+    "single_deletion_score",
     "smoothed_map",
     "sparsity",
     "symmetric_relevance_gain",

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
 from rap_keras.errors import InputError
+from rap_keras.evaluation.cells import cell_numbers
 from rap_keras.evaluation.reading import read_array, read_heatmap, read_mask
 from rap_keras.support.options import choose, read_integer
 
@@ -119,21 +120,11 @@ def cell_mask(
         array([[False, False,  True,  True],
                [False, False, False, False]])
     """
-    counts = [read_integer("grid", n, 1) for n in grid]
+    numbers = cell_numbers(shape, grid)
     places = [read_integer("cell", n, 0) for n in cell]
-    if not len(counts) == len(places) == 2 or places[0] >= counts[0] or places[1] >= counts[1]:
+    if len(places) != len(grid) or any(k >= n for k, n in zip(places, grid, strict=True)):
         raise InputError(f"Expected a cell (row, column) of the grid {grid}, got {cell}.")
-    mask = np.zeros(shape, bool)
-    rows, columns = (
-        slice(size * place // count, size * (place + 1) // count)
-        for size, place, count in zip(shape, places, counts, strict=True)
-    )
-    mask[rows, columns] = True
-    if not mask.any():
-        raise InputError(
-            f"Expected cells of at least one pixel, got the grid {grid} of {shape} pixels."
-        )
-    return mask
+    return np.asarray(numbers == np.ravel_multi_index(places, grid))
 
 
 def map_similarity(heatmap: ArrayLike, other: ArrayLike, absolute: bool = False) -> float:

@@ -25,6 +25,7 @@ from rap_keras.support.images import read_image
 STAGES = ("logits", "half", "all")
 LOCALIZATION = ("mass_accuracy", "rank_accuracy", "top_k")
 FAITHFULNESS = ("srg", "insertion", "deletion", "faithfulness_correlation", "infidelity")
+FAITHFULNESS += ("single_deletion",)
 MAPS = ("completeness", "complexity")
 ROBUSTNESS = ("max_sensitivity", "local_lipschitz", "mprt", "smprt", "emprt")
 FURTHER = LOCALIZATION + FAITHFULNESS + MAPS + ROBUSTNESS
@@ -34,6 +35,7 @@ OPTIONS = {
     "metrics": FURTHER,
     "steps": 4,
     "top_k": 20,
+    "deletion_grid": "5x3",
     "draws": 12,
     "neighbours": 3,
     "radius": 0.1,
@@ -125,6 +127,7 @@ def test_what_replaced_pixels_do(method, results, scene):
         ),
         "infidelity": evaluation.infidelity(*scene, **draws),
         "infidelity_scaled": evaluation.infidelity(*scene, scaled=True, **draws),
+        "single_deletion": evaluation.single_deletion_score(*scene, grid=(5, 3)),
     }
     assert_close(results[method], expected)
 
@@ -191,6 +194,23 @@ def test_curves_are_computed_once(common):
     assert result["deletion"] == pytest.approx(area(share, result["morf"]["probability"]))
 
 
+def test_patches_of_a_chunk_are_deleted_once(common):
+    methods = ("gradient", "input_t_gradient")
+    chosen = settings(common, methods=methods, metrics=("single_deletion",), chunk=8)
+    bench, batches = Bench(chosen), []
+    predict = bench.scenes.backend.logits
+    bench.scenes.backend.logits = lambda batch: batches.append(len(batch)) or predict(batch)
+    (chunk,) = bench.chunks
+    records = [record for record, _ in bench.measure(bench.read(chunk))]
+    kept = [record for record in records if record["status"] == "kept"]
+    assert len(kept) == 5
+    assert batches == [6, 27, 27, 27]  # the images, and 5 times 16 patches
+    scores = [record["results"][name]["single_deletion"] for record in kept for name in methods]
+    assert all(-1 <= score <= 1 for score in scores)
+    assert bench.protocol()["deletion_grid"] == "4x4"
+    assert "deletion_grid" not in Bench(settings(common)).protocol()
+
+
 def test_neighbours_are_explained_once(common):
     chosen = settings(common, metrics=("max_sensitivity", "local_lipschitz"), neighbours=4)
     bench, seen = Bench(chosen), []
@@ -243,6 +263,8 @@ def test_the_report_has_them_all(common, tmp_path):
     assert "| random changes | 3 sets of pixels or squares, 2 inputs changed" in page
     assert "| pixels of the top-k intersection | 1000 |" in page
     assert "in patches of 3 x 3" in page
+    assert "each patch of a grid of 4x4 and the drop" in page
+    assert "| patches of single deletion | 4x4 |" in page
     # Gone on with, by the same settings only.
     kept = records(out)
     succeed("benchmark", *arguments, *few, "--out", out)

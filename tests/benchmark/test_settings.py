@@ -43,6 +43,7 @@ CHANGED = {
     "pixels_per_step": 8,
     "replacement": ("uniform", "mean"),
     "patch": 2,
+    "deletion_grid": "3x5",
     "top_k": 12,
     "draws": 30,
     "neighbours": 3,

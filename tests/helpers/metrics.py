@@ -16,12 +16,14 @@ from rap_keras.errors import InputError
 
 SIZE, CLASSES = (8, 8), 4
 FEW = {"steps": 4, "top_k": 10, "draws": 6, "neighbours": 3, "batch_size": 5, "tolerance": 1}
+FEW["deletion_grid"] = "3x4"
 PROTOCOL = {
     "metrics": list(METRICS),
     "pooled": True,
     "perturbation": {"fractions": [0, 0.25, 0.5, 0.75, 1]},
     "grid": {"shape": "2x2", "count": 4, "cells": "shrunk", "confidence": 0.9},
     "top_k": 10,
+    "deletion_grid": "3x4",
     "changes": {"draws": 6, "neighbours": 3, "radius": 0.05},
 }
 # Every other quantity only has to be finite.
@@ -34,6 +36,7 @@ RANGES = {
     **dict.fromkeys(("infidelity", "infidelity_scaled", "top_k_weighted"), POSITIVE),
     **dict.fromkeys(("average_precision", "pointing_game", "mass_accuracy", "top_k"), (0, 1)),
     **dict.fromkeys(("rank_accuracy", "sparsity", "lerf_area", "morf_area"), (0, 1)),
+    "single_deletion": (-1, 1),
     **dict.fromkeys(("insertion", "deletion", "energy", "energy_all", "own_object"), (0, 1)),
     **dict.fromkeys(("grid", "grid_all", "pixel_accuracy", "mean_iou"), (0, 1)),
     **dict.fromkeys(("pixel_accuracy_equal_area", "mean_iou_equal_area"), (0, 1)),
@@ -118,7 +121,8 @@ def check_metric(metric: Metric) -> None:
     settings = SimpleNamespace(**{**vars(Settings()), **FEW})
 
     def measured(seen):
-        return metric.measured([replace(view, shared={}) for view in seen], settings)
+        fresh = [replace(v, shared={}, scene=replace(v.scene, shared={})) for v in seen]
+        return metric.measured(fresh, settings)
 
     _check_description(metric)
     several = views()

@@ -9,6 +9,7 @@ from rap_keras.benchmark.metrics import (
     maps,
     perturbation,
     robustness,
+    single_deletion,
     units,
 )
 from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, each, means_of, one_number
@@ -28,7 +29,15 @@ from rap_keras.benchmark.statistics import Json
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for family in (localization, maps, perturbation, classes, robustness, units)
+    for family in (
+        localization,
+        maps,
+        perturbation,
+        single_deletion,
+        classes,
+        robustness,
+        units,
+    )
     for metric in family.METRICS
 }
 """All metrics by name, in the order of the report. Add a new metric here or to its family."""

@@ -1,6 +1,6 @@
 """The arguments of a metric: an image and the map of one row of the benchmark."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from rap_keras.evaluation.heads import Head
 from rap_keras.evaluation.perturbation import Impute
 
 T = TypeVar("T")
+Sharing = TypeVar("Sharing", "Scene", "View")
 Pixels = NDArray[np.uint8]
 Inputs = NDArray[np.float32]
 Stack = NDArray[np.floating]
@@ -51,6 +52,7 @@ class Scene(Reading):
         effects: For the metric removal: the drop of each logit without each removable class,
             `(removable classes, classes)`; None if no object can be removed.
         truth: For mechanism tests: the relevance of each cell, `(rows, columns)`.
+        shared: Values of the image that all rows of the benchmark use; see `together`.
     """
 
     label: str | None
@@ -63,6 +65,7 @@ class Scene(Reading):
     grid: Grid | None = None
     effects: Stack | None = None
     truth: Stack | None = None
+    shared: dict[str, Any] = field(default_factory=dict)
 
     @property
     def replacement(self) -> Replacement:
@@ -143,10 +146,10 @@ class View:
 
 
 def together(
-    views: Sequence[View], name: str, compute: Callable[[Sequence[View]], Sequence[T]]
+    items: Sequence[Sharing], name: str, compute: Callable[[Sequence[Sharing]], Iterable[T]]
 ) -> list[T]:
-    """Values of a chunk's maps that the first metric computes and the others reuse."""
-    if any(name not in view.shared for view in views):
-        for view, found in zip(views, compute(views), strict=True):
-            view.shared[name] = found
-    return [view.shared[name] for view in views]
+    """Values of a chunk's maps, or images, that are computed together once and then reused."""
+    if any(name not in item.shared for item in items):
+        for item, found in zip(items, compute(items), strict=True):
+            item.shared[name] = found
+    return [item.shared[name] for item in items]

@@ -41,18 +41,8 @@ _ORDER = (
         "pooled",
         "tolerance",
     ),
-    *(
-        "perturbation",
-        "grid",
-        "top_k",
-        "changes",
-        "figures",
-        "resamples",
-        "validate",
-        "device",
-        "rap_keras",
-    ),
-    "versions",
+    *("perturbation", "deletion_grid", "grid", "top_k", "changes", "figures", "resamples"),
+    *("validate", "device", "rap_keras", "versions"),
 )
 """The entries of the protocol, in the order of the report."""
 
@@ -70,6 +60,7 @@ _LABELS = {
     "tuned": "tuned rows",
     "top_k": "pixels of the top-k intersection",
     "changes": "random changes",
+    "deletion_grid": "patches of single deletion",
     "device": "device",
 }
 """The labels of entries that are not settings."""
