@@ -4,6 +4,11 @@ All are plain functions of NumPy arrays. A heatmap is an array `(height, width)`
 over the channels, see `heatmap`. A mask is a bool array of the same shape, True on the object. `void`
 is True on pixels that are ignored (default: none). Invalid arguments or logits raise
 `rap_keras.InputError`.
+
+An input x is an image `(height, width, channels)`, a series `(steps, channels)` or a vector
+`(features,)`. The heatmap of a series is `(steps,)`, that of a vector `(features,)`. Where the text
+says pixels, these are the steps or the features, and squares are segments of consecutive ones. `blurred`
+needs an image or a series, `noisy_linear_imputation` an image.
 """
 
 from rap_keras.evaluation.classes import (

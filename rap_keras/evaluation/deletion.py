@@ -17,11 +17,15 @@ from rap_keras.evaluation.batches import Predict, logits_of
 from rap_keras.evaluation.cells import cell_numbers
 from rap_keras.evaluation.classes import rank_correlation
 from rap_keras.evaluation.heads import Head, both_classes, read_head
-from rap_keras.evaluation.reading import read_array, read_heatmap, read_image
+from rap_keras.evaluation.reading import (
+    pixels_of,
+    read_array,
+    read_explained,
+    read_heatmap,
+    read_input,
+)
 from rap_keras.evaluation.replacement import Impute, perturb
 from rap_keras.support.options import read_integer
-
-GRID = (4, 4)
 
 
 def single_deletion_score(
@@ -29,7 +33,7 @@ def single_deletion_score(
     x: ArrayLike,
     heatmap: ArrayLike,
     neuron: int,
-    grid: Sequence[int] = GRID,
+    grid: Sequence[int] | None = None,
     replacement: ArrayLike | Impute = 0.0,
     batch_size: int = 32,
     head: Head = None,
@@ -41,10 +45,10 @@ def single_deletion_score(
 
     Args:
         predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         heatmap: The relevance of its pixels, `(height, width)`.
         neuron: The index of the explained class among the logits.
-        grid: The number of rows and columns of patches.
+        grid: The number of rows and columns of patches, see `patch_relevance`.
         replacement: What replaces the pixels of a patch, see `perturb`. The paper uses 0 in the model's
             preprocessed input.
         batch_size: The largest number of images in a batch.
@@ -60,20 +64,21 @@ def single_deletion_score(
         >>> round(rap_keras.evaluation.single_deletion_score(predict, x, x[..., 1], 1), 4)
         1.0
     """
-    image, values = read_image(x, heatmap)
+    image, values = read_explained(x, heatmap)
     drops = single_deletion_drops(
         predict, [image], [neuron], grid, [replacement], batch_size, head=head
     )
     return rank_correlation(patch_relevance(values, grid), drops[0])
 
 
-def patch_relevance(heatmap: ArrayLike, grid: Sequence[int] = GRID) -> NDArray[np.float64]:
+def patch_relevance(heatmap: ArrayLike, grid: Sequence[int] | None = None) -> NDArray[np.float64]:
     """The sum of the relevance in each patch of a grid.
 
     Args:
-        heatmap: The relevance of the pixels, `(height, width)`.
+        heatmap: The relevance of the pixels, `(height, width)`, or `(steps,)`.
         grid: The number of rows and columns of patches. If they do not divide the image, patches
-            differ by one pixel a side.
+            differ by one pixel a side. Default: (4, 4), as in the paper. A series or a vector has one
+            number, the number of segments; default: 16, or one for each of fewer steps.
 
     Returns:
         The sums, in the shape of the grid.
@@ -86,15 +91,23 @@ def patch_relevance(heatmap: ArrayLike, grid: Sequence[int] = GRID) -> NDArray[n
         array([[3., 4.]])
     """
     values = read_heatmap(heatmap)
+    grid = _grid_of(values.shape, grid)
     numbers = cell_numbers(values.shape, grid)
     return np.bincount(numbers.ravel(), values.ravel()).reshape(grid)
+
+
+def _grid_of(shape: tuple[int, ...], grid: Sequence[int] | None) -> Sequence[int]:
+    """The grid, or the default of a shape."""
+    if grid is not None:
+        return grid
+    return (4, 4) if len(shape) == 2 else (min(16, *shape),)
 
 
 def single_deletion_drops(
     predict: Predict,
     x: Sequence[ArrayLike],
     neurons: Sequence[int],
-    grid: Sequence[int] = GRID,
+    grid: Sequence[int] | None = None,
     replacements: Sequence[ArrayLike | Impute] | None = None,
     batch_size: int = 32,
     logits: ArrayLike | None = None,
@@ -108,7 +121,7 @@ def single_deletion_drops(
         predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
         x: The model's preprocessed inputs, each `(height, width, channels)`.
         neurons: For each image, the index of the explained class among the logits.
-        grid: The number of rows and columns of patches.
+        grid: The number of rows and columns of patches, see `patch_relevance`.
         replacements: For each image, what replaces the pixels of a patch, see `perturb`; default: 0.
         batch_size: The largest number of images in a batch.
         logits: The logits of the original images, `(n, classes)`, if known; this saves their forward
@@ -130,7 +143,7 @@ def single_deletion_drops(
     read_head(head)
     if replacements is None:
         replacements = [0.0] * len(x)
-    images = [read_array("the input x", one, 3).astype(np.float32) for one in x]
+    images = [read_input(one).astype(np.float32) for one in x]
     if not len(images) == len(neurons) == len(replacements) > 0:
         raise InputError(
             f"Expected one of each per image, got {len(images)} images, {len(neurons)} neurons and "
@@ -140,7 +153,8 @@ def single_deletion_drops(
     if len(shapes) > 1:
         raise InputError(f"Expected images of one size, got {', '.join(map(str, shapes))}.", "x")
     explained = [read_integer("neuron", neuron, 0) for neuron in neurons]
-    numbers = cell_numbers(shapes[0][:2], grid)
+    grid = _grid_of(pixels_of(shapes[0]), grid)
+    numbers = cell_numbers(pixels_of(shapes[0]), grid)
     patches = int(numbers.max()) + 1
 
     def without_patches() -> Iterator[NDArray[np.float32]]:

@@ -11,7 +11,16 @@ from scipy.stats import pearsonr
 from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import Predict, logits_of
 from rap_keras.evaluation.heads import Head, read_head
-from rap_keras.evaluation.reading import read_array, read_image, read_seed
+from rap_keras.evaluation.reading import (
+    HEATMAPS,
+    INPUTS,
+    over_channels,
+    pixels_of,
+    read_array,
+    read_explained,
+    read_input,
+    read_seed,
+)
 from rap_keras.evaluation.replacement import Impute, perturb
 from rap_keras.support.options import choose, read_boolean, read_integer, read_number
 
@@ -36,7 +45,7 @@ def faithfulness_correlation(
 
     Args:
         predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         heatmap: The relevance of its pixels, `(height, width)`.
         neuron: The index of the explained class among the logits.
         pixels: The number of pixels in a set; default: a tenth of all.
@@ -56,7 +65,7 @@ def faithfulness_correlation(
         >>> round(rap_keras.evaluation.faithfulness_correlation(predict, x, x[..., 1], 1), 4)
         1.0
     """
-    image, values = read_image(x, heatmap)
+    image, values = read_explained(x, heatmap)
     neuron = read_integer("neuron", neuron, 0)
     samples, generator = read_integer("samples", samples, 2), read_seed(seed)
     count = max(1, values.size // 10) if pixels is None else read_integer("pixels", pixels, 1)
@@ -100,14 +109,15 @@ def infidelity(
     E[(I . phi - (f(x) - f(x - I)))^2] of Yeh et al., "On the (in)fidelity and sensitivity of
     explanations", NeurIPS 2019, arXiv 1901.09392, over random I:
 
-        "squares"    a square of pixels at a random position becomes 0. I is x there. Relevance R has the
-                     input as a factor (phi = R / x), so I . phi is the sum of R over the square.
+        "squares"    a square of pixels (a segment of a series) at a random position becomes 0. I is x
+                     there. Relevance R has the input as a factor (phi = R / x), so I . phi is the sum
+                     of R over the square.
         "noise"      each number changes by Gaussian noise; phi is the attribution itself, which must
                      have the unit of a gradient.
 
     Args:
         predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         attribution: For "squares", the relevance of the pixels, `(height, width)`. For "noise", the
             gradient of the logit, or an attribution in its unit, of x's shape.
         neuron: The index of the explained class among the logits.
@@ -157,12 +167,11 @@ def predicted_and_actual_drops(
         InputError: As in `infidelity`.
     """
     choose("perturbation", perturbation, ("squares", "noise"))
-    image = read_array("the input x", x, 3).astype(np.float32)
-    values = read_array("an attribution", attribution, 2 if perturbation == "squares" else 3)
-    if values.shape != image.shape[: values.ndim]:
-        raise InputError(
-            f"Expected an attribution of shape {image.shape[: values.ndim]}, got {values.shape}."
-        )
+    image, squares = read_input(x).astype(np.float32), perturbation == "squares"
+    values = read_array("an attribution", attribution, HEATMAPS if squares else INPUTS)
+    shape = pixels_of(image.shape) if squares else image.shape
+    if values.shape != shape:
+        raise InputError(f"Expected an attribution of shape {shape}, got {values.shape}.")
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     neuron = read_integer("neuron", neuron, 0)
     predicted = np.empty(count)
@@ -170,7 +179,7 @@ def predicted_and_actual_drops(
     def without_squares(masks: Iterable[NDArray[np.bool_]]) -> Iterator[NDArray[np.float32]]:
         for k, mask in enumerate(masks):
             predicted[k] = values[mask].sum()
-            yield np.where(mask[..., np.newaxis], np.float32(0), image)
+            yield np.where(over_channels(mask, image.shape), np.float32(0), image)
 
     def less_noise(deviation: float) -> Iterator[NDArray[np.float32]]:
         for k in range(count):
@@ -178,7 +187,7 @@ def predicted_and_actual_drops(
             predicted[k] = (change * values).sum()
             yield image - change
 
-    if perturbation == "squares":
+    if squares:
         images = without_squares(_squares(values.shape, size, count, generator))
     else:
         images = less_noise(read_number("size", 0.2 if size is None else size, 0))
@@ -214,19 +223,17 @@ def _logit_drops(
 def _squares(
     shape: tuple[int, ...], size: float | None, count: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.bool_]]:
-    """Masks of squares at random positions, fully inside the image, bool `(height, width)`."""
-    height, width = shape
+    """Masks of squares, or of segments of a series, at random positions, fully inside the shape."""
     side = max(1, min(shape) // 4) if size is None else read_integer("size", size, 1)
     if side > min(shape):
         raise InputError(
             f"Expected squares of at most {min(shape)} pixels a side, got {side}.", "size"
         )
-    rows = generator.integers(height - side + 1, size=count)
-    columns = generator.integers(width - side + 1, size=count)
+    corners = [generator.integers(length - side + 1, size=count) for length in shape]
 
-    def square(row: int, column: int) -> NDArray[np.bool_]:
+    def square(*corner: int) -> NDArray[np.bool_]:
         mask = np.zeros(shape, bool)
-        mask[row : row + side, column : column + side] = True
+        mask[tuple(slice(first, first + side) for first in corner)] = True
         return mask
 
-    return map(square, rows, columns)
+    return map(square, *corners)

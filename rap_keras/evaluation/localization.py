@@ -136,9 +136,9 @@ def pointing_game(
     maximal = labelled & (values == values[labelled].max())
     if reach == 0:
         return not (maximal & outside).any()
-    rows, columns = np.nonzero(inside)
-    for row, column in np.argwhere(maximal & outside):
-        if ((rows - row) ** 2 + (columns - column) ** 2).min() > reach**2:
+    places = np.argwhere(inside)
+    for place in np.argwhere(maximal & outside):
+        if ((places - place) ** 2).sum(axis=1).min() > reach**2:
             return False
     return True
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import entropy
 
-from rap_keras.evaluation.reading import read_array, read_heatmap
+from rap_keras.evaluation.reading import INPUTS, read_array, read_heatmap
 from rap_keras.support.options import read_number
 
 
@@ -14,17 +14,19 @@ def heatmap(relevance: ArrayLike) -> NDArray[np.float64]:
     """The sum of a relevance map over its channels.
 
     Args:
-        relevance: The relevance of one image, `(height, width, channels)`.
+        relevance: The relevance of one image, `(height, width, channels)`, of a series, `(steps,
+            channels)`, or of a vector, `(features,)`, which has no channels.
 
     Returns:
-        The heatmap, `(height, width)`, float64.
+        The heatmap, `(height, width)`, `(steps,)` or `(features,)`, float64.
 
     Example:
         >>> rap_keras.evaluation.heatmap(np.ones((2, 2, 3)))
         array([[3., 3.],
                [3., 3.]])
     """
-    return np.asarray(read_array("a relevance map", relevance, 3).sum(axis=-1))
+    values = read_array("a relevance map", relevance, INPUTS)
+    return values.copy() if values.ndim == 1 else np.asarray(values.sum(axis=-1))
 
 
 def conservation_error(relevance: ArrayLike, logit: float, contrasted: bool = False) -> float:

@@ -8,6 +8,7 @@ is removed.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import Predict, logits_of
 from rap_keras.evaluation.curves import PerturbationCurve
 from rap_keras.evaluation.heads import Head, are_decided, both_classes, probabilities_of, read_head
-from rap_keras.evaluation.reading import read_array, read_heatmap, read_image
+from rap_keras.evaluation.reading import read_array, read_explained, read_heatmap
 from rap_keras.evaluation.replacement import Impute, blurred, imputed, read_replacement
 from rap_keras.support.options import choose, read_integer
 
@@ -31,13 +32,14 @@ def perturbation_masks(
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         steps: The number of steps.
-        pixels_per_step: How many more pixels each step replaces: a multiple of `patch ** 2`.
+        pixels_per_step: How many more pixels each step replaces: a multiple of the pixels of a patch,
+            `patch ** 2`, or `patch` of a series.
         order: "lerf": the least relevant first, starting with the most negative. "morf": the most
             relevant first. Equally relevant pixels are taken row by row from the top, and from left to
             right.
-        patch: The side of the square regions, in pixels, that are replaced as a whole. They tile the
-            image from the top left; those at the right and bottom border are cut off. The relevance of
-            a region is the mean of its pixels.
+        patch: The side of the square regions, in pixels, that are replaced as a whole; of a series, the
+            length of its segments. They tile the image from the top left; those at the right and bottom
+            border are cut off. The relevance of a region is the mean of its pixels.
 
     Returns:
         The masks, bool `(steps, height, width)`. Mask k has `(k + 1) * pixels_per_step` pixels, or
@@ -54,7 +56,7 @@ def perturbation_masks(
     """
     values = read_heatmap(heatmap)
     ranks, steps, per_step = _schedule(values, steps, pixels_per_step, order, patch)
-    return ranks < (np.arange(1, steps + 1) * per_step)[:, np.newaxis, np.newaxis]
+    return ranks < np.reshape(np.arange(1, steps + 1) * per_step, (-1, *[1] * values.ndim))
 
 
 def perturbation_curve(
@@ -77,11 +79,11 @@ def perturbation_curve(
 
     Args:
         predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         heatmap: The relevance of its pixels, `(height, width)`.
         neuron: The index of the explained class among the logits.
         steps: The number of steps.
-        pixels_per_step: How many more pixels each step replaces, a multiple of `patch ** 2`. Default:
+        pixels_per_step: How many more pixels each step replaces, see `perturbation_masks`. Default:
             `regions // steps` regions, so that (nearly) all are replaced in the end.
         order: "lerf" or "morf", see `perturbation_masks`.
         replacement: What replaces the pixels: a number, an array `(channels,)` or of x's shape, or a
@@ -199,7 +201,7 @@ class _Perturbed:
         replacement: ArrayLike | Impute,
         *schedule: Any,
     ) -> None:
-        self.x, values = read_image(x, heatmap)
+        self.x, values = read_explained(x, heatmap)
         self.ranks, self.steps, self.per_step = _schedule(values, *schedule)
         self.neuron = read_integer("neuron", neuron, 0)
         self.replacement = replacement
@@ -301,12 +303,12 @@ def _schedule(
 ) -> tuple[NDArray[np.int64], int, int]:
     """The rank of each pixel's region, the number of steps, and the number of regions per step."""
     side = read_integer("patch", patch, 1)
-    rows, columns = np.indices(values.shape) // side
-    regions = rows * (columns.max() + 1) + columns
+    along = [-(-size // side) for size in values.shape]
+    regions = np.ravel_multi_index(tuple(np.indices(values.shape) // side), along)
     relevance = values.ravel()
     if side > 1:
         relevance = np.bincount(regions.ravel(), relevance) / np.bincount(regions.ravel())
-    steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, patch)
+    steps, per_step = _read_steps(steps, pixels_per_step, relevance.size, [side] * values.ndim)
     choose("order", order, ("lerf", "morf"))
     ranks = np.empty(relevance.size, np.int64)
     ordered = np.argsort(relevance if order == "lerf" else -relevance, kind="stable")
@@ -315,24 +317,25 @@ def _schedule(
 
 
 def _read_steps(
-    steps: int, pixels_per_step: int | None, regions: int, patch: int
+    steps: int, pixels_per_step: int | None, regions: int, patch: Sequence[int]
 ) -> tuple[int, int]:
-    """The number of steps, and the number of regions that each replaces."""
+    """The number of steps, and the number of regions, of the sides of a patch, that each replaces."""
+    size = math.prod(patch)
     steps = read_integer("steps", steps, 1)
     if pixels_per_step is None:
         per_step = max(1, regions // steps)
     else:
-        per_step, rest = divmod(read_integer("pixels_per_step", pixels_per_step, 1), patch**2)
+        per_step, rest = divmod(read_integer("pixels_per_step", pixels_per_step, 1), size)
         if rest:
             raise InputError(
-                f"Expected pixels_per_step to be a multiple of the {patch**2} pixels of a patch, got "
+                f"Expected pixels_per_step to be a multiple of the {size} pixels of a patch, got "
                 f"{pixels_per_step}.",
                 ("pixels_per_step", "patch"),
             )
     if steps * per_step > regions:
-        what = "pixels" if patch == 1 else f"patches of {patch} x {patch} pixels"
+        what = "pixels" if size == 1 else f"patches of {' x '.join(map(str, patch))} pixels"
         raise InputError(
-            f"Expected {'steps * pixels_per_step' if patch == 1 else 'the steps'} to replace at most "
+            f"Expected {'steps * pixels_per_step' if size == 1 else 'the steps'} to replace at most "
             f"the {regions} {what} of the heatmap, got {steps} * {per_step}: lower one of them."
         )
     return steps, per_step

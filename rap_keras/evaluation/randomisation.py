@@ -15,7 +15,13 @@ from scipy.stats import entropy
 from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import in_batches
 from rap_keras.evaluation.classes import map_similarity
-from rap_keras.evaluation.reading import read_array, read_heatmap, read_seed
+from rap_keras.evaluation.reading import (
+    pixels_of,
+    read_array,
+    read_heatmap,
+    read_input,
+    read_seed,
+)
 from rap_keras.support.options import read_integer, read_number
 
 
@@ -36,7 +42,10 @@ def randomisation_similarity(heatmap: ArrayLike, others: ArrayLike) -> NDArray[n
         >>> rap_keras.evaluation.randomisation_similarity(maps[0], maps[1:]).shape
         (2,)
     """
-    maps = read_array("the other maps", others, 3)
+    maps = read_array("the other maps", others, None)
+    shape = read_heatmap(heatmap).shape
+    if maps.ndim != len(shape) + 1:
+        raise InputError(f"Expected maps of shape {shape}, got {maps.shape[1:]}.")
     return np.array([map_similarity(heatmap, other, absolute=True) for other in maps])
 
 
@@ -56,7 +65,7 @@ def smoothed_map(
     Args:
         explain: From inputs, float32 `(n, height, width, channels)`, to their maps `(n, height,
             width)`. It is called batch by batch.
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         noise: The standard deviation of the Gaussian noise, in units of x.
         samples: The number of noisy inputs.
         seed: The seed of the noise.
@@ -70,15 +79,16 @@ def smoothed_map(
         >>> rap_keras.evaluation.smoothed_map(explain, np.ones((4, 4, 3)), noise=0.1).shape
         (4, 4)
     """
-    image, deviation = read_array("the input x", x, 3), read_number("noise", noise, 0)
+    image, deviation = read_input(x), read_number("noise", noise, 0)
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     rows = (image + generator.normal(scale=deviation, size=image.shape) for _ in range(count))
-    total = np.zeros(image.shape[:2])
+    total = np.zeros(pixels_of(image.shape))
     for inputs in in_batches(rows, count, image.shape, batch_size):
-        maps = read_array("the maps of explain", explain(inputs), 3)
-        if maps.shape != inputs.shape[:3]:
+        maps = read_array("the maps of explain", explain(inputs), None)
+        expected = (len(inputs), *total.shape)
+        if maps.shape != expected:
             raise InputError(
-                f"Expected explain to return maps of shape {inputs.shape[:3]}, got {maps.shape}."
+                f"Expected explain to return maps of shape {expected}, got {maps.shape}."
             )
         for one in maps:
             total += one

@@ -1,5 +1,6 @@
-"""Reads heatmaps and masks from the user; anything invalid raises an `InputError`."""
+"""Reads inputs, heatmaps and masks from the user; anything invalid raises an `InputError`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,23 +10,43 @@ from rap_keras.errors import InputError
 from rap_keras.support.text import shown
 
 Mask = NDArray[np.bool_]
+Shapes = Mapping[int, str]
+
+INPUTS: Shapes = {1: "(features,)", 2: "(steps, channels)", 3: "(height, width, channels)"}
+HEATMAPS: Shapes = {1: "(steps,)", 2: "(height, width)"}
+_SHAPES: Shapes = {0: "()", 1: "(n,)", 2: "(n, classes)"}
+
+
+def read_input(x: Any) -> NDArray[np.float64]:
+    """An image, a series or a vector."""
+    return read_array("the input x", x, INPUTS)
 
 
 def read_heatmap(heatmap: Any) -> NDArray[np.float64]:
-    """A heatmap as float64 `(height, width)`."""
-    return read_array("a heatmap", heatmap, 2)
+    """A heatmap as float64: `(height, width)`, or `(steps,)` of a series or a vector."""
+    return read_array("a heatmap", heatmap, HEATMAPS)
 
 
-def read_image(x: Any, heatmap: Any) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """An image, `(height, width, channels)`, and a heatmap of its height and width."""
-    image = read_array("the input x", x, 3).astype(np.float32)
+def read_explained(x: Any, heatmap: Any) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """An input with its heatmap."""
+    image = read_input(x).astype(np.float32)
     values = read_heatmap(heatmap)
-    if values.shape != image.shape[:2]:
+    pixels = pixels_of(image.shape)
+    if values.shape != pixels:
         raise InputError(
-            f"Expected a heatmap of the height and width of the input, {image.shape[:2]}, got "
-            f"{values.shape}."
+            f"Expected a heatmap in the shape of the input's pixels, {pixels}, got {values.shape}."
         )
     return image, values
+
+
+def pixels_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an input without its channels. A vector has none: each feature is one pixel."""
+    return shape if len(shape) == 1 else shape[:-1]
+
+
+def over_channels(masks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Masks, or one mask, of the pixels of inputs of a shape, with an axis for the channels."""
+    return masks if len(shape) == 1 else masks[..., np.newaxis]
 
 
 def read_mask(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -55,28 +76,24 @@ def read_regions(
     return values, inside & labelled, ~inside & labelled
 
 
-def read_array(name: str, values: Any, ndim: int | None) -> NDArray[np.float64]:
+def read_array(name: str, values: Any, ndim: int | Shapes | None) -> NDArray[np.float64]:
     """Reads a non-empty array of finite numbers as float64.
 
     Args:
         name: Its name in error messages.
         values: The array.
-        ndim: The required number of axes; None: any.
+        ndim: The required number of axes, or the shapes by the allowed numbers of axes; None: any.
     """
     array = _as_array(values)
     if array.dtype.kind not in "fiu":
         raise InputError(
             f"Expected {name} of real numbers, got {array.dtype}: convert it to floats."
         )
-    if (ndim is not None and array.ndim != ndim) or array.size == 0:
-        shapes = {
-            0: "()",
-            1: "(n,)",
-            2: "(height, width)",
-            3: "(height, width, channels)",
-            4: "(n, height, width, channels)",
-        }
-        expected = "that is not empty" if ndim is None else f"of shape {shapes[ndim]}"
+    shapes = {ndim: _SHAPES[ndim]} if isinstance(ndim, int) else ndim
+    if (shapes is not None and array.ndim not in shapes) or array.size == 0:
+        *others, last = shapes.values() if shapes else [""]
+        listed = f"{', '.join(others)} or {last}" if others else last
+        expected = "that is not empty" if shapes is None else f"of shape {listed}"
         raise InputError(
             f"Expected {name} {expected}, got shape {array.shape}: pass one image at a time."
         )

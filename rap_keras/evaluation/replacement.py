@@ -10,7 +10,14 @@ from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation.reading import read_array, read_mask, read_seed
+from rap_keras.evaluation.reading import (
+    over_channels,
+    pixels_of,
+    read_array,
+    read_input,
+    read_mask,
+    read_seed,
+)
 from rap_keras.support.options import read_number
 
 Impute = Callable[[NDArray[np.float32], NDArray[np.bool_]], ArrayLike]
@@ -30,8 +37,9 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.
     The result contains all perturbed images at once; `perturbation_curve` makes them batch by batch.
 
     Args:
-        x: The model's preprocessed input, `(height, width, channels)`.
-        masks: The pixels to replace, bool `(steps, height, width)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
+        masks: The pixels to replace, bool `(steps, height, width)`; for a series or a vector, a row for
+            each step.
         replacement: What replaces them: a number, an array `(channels,)`, an image of x's shape (such
             as `blurred(x)`), or a function of the image and a mask `(height, width)` that returns an
             image of x's shape, from which the selected pixels are taken (such as
@@ -46,15 +54,16 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.
         >>> rap_keras.evaluation.perturb(np.ones((1, 2, 1)), masks).ravel()
         array([0., 1.])
     """
-    values = read_array("the input x", x, 3)
+    values = read_input(x)
     given = np.asarray(x)
     dtype = given.dtype if given.dtype.kind == "f" else np.dtype(np.float32)
     where = np.asarray(masks)
-    if where.dtype != bool or where.ndim != 3 or where.shape[1:] != values.shape[:2]:
-        height, width = values.shape[:2]
+    pixels = pixels_of(values.shape)
+    if where.dtype != bool or where.ndim != 1 + len(pixels) or where.shape[1:] != pixels:
+        listed = ", ".join(map(str, ("steps", *pixels)))
         raise InputError(
-            f"Expected masks to be a bool array of shape (steps, {height}, {width}), as "
-            f"perturbation_masks makes them, got {where.dtype} of shape {where.shape}."
+            f"Expected masks to be a bool array of shape ({listed}), as perturbation_masks makes them, "
+            f"got {where.dtype} of shape {where.shape}."
         )
     image = values.astype(dtype)
     if callable(replacement):
@@ -63,14 +72,15 @@ def perturb(x: ArrayLike, masks: ArrayLike, replacement: ArrayLike | Impute = 0.
             row[...] = imputed(replacement, image, mask)
     else:
         other = read_replacement(replacement, values.shape, dtype)
-    return np.where(where[..., np.newaxis], other, image)
+    return np.where(over_channels(where, values.shape), other, image)
 
 
 def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
     """The image blurred by a Gaussian: a replacement that keeps the colours.
 
     Args:
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series, which is blurred
+            along its steps.
         sigma: The standard deviation of the Gaussian, in pixels. The default is that of Petsiuk et al.
 
     Returns:
@@ -81,8 +91,14 @@ def blurred(x: ArrayLike, sigma: float = 5) -> NDArray[np.float32]:
         (8, 8, 3)
     """
     width = read_number("sigma", sigma, 0)
-    image = read_array("the input x", x, 3)
-    return np.asarray(gaussian_filter(image, (width, width, 0)), np.float32)
+    image = read_input(x)
+    if image.ndim == 1:
+        raise InputError(
+            f"Expected an image or a series to blur, got a vector of shape {image.shape}: its features "
+            "have no order, so choose another replacement, or start=X for insertion."
+        )
+    widths = (*[width] * (image.ndim - 1), 0)
+    return np.asarray(gaussian_filter(image, widths), np.float32)
 
 
 def noisy_linear_imputation(
@@ -111,7 +127,12 @@ def noisy_linear_imputation(
         (8, 8, 3)
     """
     deviation, generator = read_number("noise", noise, 0), read_seed(seed)
-    image = read_array("the input x", x, 3)
+    image = read_input(x)
+    if image.ndim != 3:
+        raise InputError(
+            "Expected an image (height, width, channels) for ROAD, got an input of shape "
+            f"{image.shape}: choose another replacement, such as a number or the mean."
+        )
     missing = read_mask("mask", mask, image.shape[:2])
     found = image.astype(np.float32)
     if missing.all():

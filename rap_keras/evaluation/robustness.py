@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import in_batches
-from rap_keras.evaluation.reading import read_array, read_heatmap, read_seed
+from rap_keras.evaluation.reading import read_array, read_heatmap, read_input, read_seed
 from rap_keras.support.options import read_integer, read_number
 
 
@@ -18,7 +18,7 @@ def neighbours(
     """Random inputs near an input: each number changes by at most the radius, uniformly distributed.
 
     Args:
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         radius: The largest change of a number, in units of x.
         samples: The number of inputs.
         seed: The seed of the changes.
@@ -37,7 +37,7 @@ def neighbour_batches(
     x: ArrayLike, radius: float, samples: int, seed: int | Sequence[int] = 0, batch_size: int = 32
 ) -> Iterator[NDArray[np.float32]]:
     """Yields `neighbours` in batches `(n, height, width, channels)` of at most `batch_size`."""
-    image, size = read_array("the input x", x, 3), read_number("radius", radius, 0)
+    image, size = read_input(x), read_number("radius", radius, 0)
     count, generator = read_integer("samples", samples, 1), read_seed(seed)
     rows = (image + generator.uniform(-size, size, image.shape) for _ in range(count))
     return in_batches(rows, count, image.shape, batch_size)
@@ -81,7 +81,7 @@ def local_lipschitz(
     Args:
         heatmap: The relevance of the pixels, `(height, width)`.
         others: The maps of the neighbours, `(n, height, width)`.
-        x: The model's preprocessed input, `(height, width, channels)`.
+        x: The model's preprocessed input, `(height, width, channels)`, or a series or a vector.
         inputs: The neighbours, see `neighbours`, `(n, height, width, channels)`.
 
     Returns:
@@ -97,7 +97,7 @@ def local_lipschitz(
         2.0
     """
     changes = distances(read_heatmap(heatmap), others)
-    image, near = read_array("the input x", x, 3), read_array("the inputs", inputs, 4)
+    image, near = read_input(x), read_array("the inputs", inputs, None)
     if near.shape != (len(changes), *image.shape):
         raise InputError(
             f"Expected an input of shape {image.shape} for each of {len(changes)} maps, got "
@@ -123,7 +123,7 @@ def distances(values: NDArray[np.float64], others: ArrayLike) -> NDArray[np.floa
     Raises:
         InputError: They have another shape, or are not finite.
     """
-    arrays = read_array("the other maps", others, values.ndim + 1)
+    arrays = read_array("the other maps", others, None)
     if arrays.shape[1:] != values.shape:
         raise InputError(f"Expected maps of shape {values.shape}, got {arrays.shape[1:]}.")
     return _norms(arrays - values)

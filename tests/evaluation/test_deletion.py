@@ -93,7 +93,7 @@ def test_class_0_of_one_sigmoid_has_the_negative_drops():
         ({"grid": (2, 2, 2)}, "at least one pixel"),
         ({"grid": (0, 2)}, "grid"),
         ({"neuron": 3}, "neuron"),
-        ({"heatmap": np.ones((5, 8))}, "height and width"),
+        ({"heatmap": np.ones((5, 8))}, "input's pixels"),
         ({"head": "relu"}, "head"),
     ],
 )

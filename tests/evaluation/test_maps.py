@@ -87,7 +87,7 @@ def test_the_argument_does_not_change():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: heatmap(np.ones((2, 2))), r"\(height, width, channels\), got shape \(2, 2\)"),
+        (lambda: heatmap(np.ones((1, 2, 2, 3))), r"\(height, width, channels\), got shape \(1, 2"),
         (lambda: heatmap(np.ones((0, 2, 3))), r"got shape \(0, 2, 3\)"),
         (lambda: sparsity(np.ones((1, 2, 2))), r"\(height, width\), got shape \(1, 2, 2\)"),
         (lambda: sparsity([[1.0, math.nan]]), "got NaN or infinity"),
