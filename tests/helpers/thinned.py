@@ -21,3 +21,17 @@ def pairwise_or_slow(first, second):
             quick = a % len(second) == b or b % len(first) == a  # a diagonal round the shorter
             found.append(pytest.param(one, other, marks=() if quick else pytest.mark.slow))
     return found
+
+
+def some_or_slow(first, second, one_in, always=lambda one, other: False):
+    """All pairs. One pair in so many runs by default, spread evenly over both, and those of `always`."""
+    return [
+        pytest.param(
+            one,
+            other,
+            id=f"{one!r}-{other!r}",
+            marks=() if (a + b) % one_in == 0 or always(one, other) else pytest.mark.slow,
+        )
+        for a, one in enumerate(first)
+        for b, other in enumerate(second)
+    ]
