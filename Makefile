@@ -33,14 +33,20 @@ demo: $(HOME_$(BACKEND))/ready
 # Tests run in parallel. Neighbouring tests run on the same worker, which can reuse what they build.
 WORKERS ?= 2
 PYTEST := python -m pytest -n $(WORKERS) --dist worksteal
-PARTS := lint test-native test-jax test-torch test-innvestigate
 
-# All parts run, even if one fails.
-test: setup
+# All parts run, even if one fails. Environments are made at the same time as the lint runs: both use one
+# processor most of the time.
+ENVIRONMENTS := $(JAX)/ready $(TORCH)/ready
+ifeq ($(IS_311),True)
+ENVIRONMENTS += $(OLD)/ready
+endif
+PARTS := test-native test-jax test-torch test-innvestigate
+test:
 	@failed=; \
+	$(MAKE) --keep-going --jobs=2 --output-sync=target lint $(ENVIRONMENTS) || failed=" lint-and-environments"; \
 	for part in $(PARTS); do $(MAKE) $$part || failed="$$failed $$part"; done; \
-	if [ -n "$$failed" ]; then echo "FAILED:$$failed (of $(PARTS))"; exit 1; fi; \
-	echo "Passed: $(PARTS)"
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed (of lint $(PARTS))"; exit 1; fi; \
+	echo "Passed: lint $(PARTS)"
 
 # All tests, including the slow ones: large networks and whole grids. The slow tests run folder by folder:
 # TensorFlow keeps the graph of every custom gradient, so a worker grows with each network that it builds.
