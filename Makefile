@@ -53,7 +53,9 @@ test:
 SLOW := $(sort $(dir $(wildcard tests/*/test_*.py)))
 test-all:
 	@failed=; \
-	for part in test test-slow; do $(MAKE) $$part || failed="$$failed $$part"; done; \
+	for part in test test-slow; do \
+	    RAP_KERAS_TESTS_PROGRAMS=1 $(MAKE) $$part || failed="$$failed $$part"; \
+	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
 
 test-slow: setup

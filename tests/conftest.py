@@ -65,9 +65,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what `make test` runs on JAX and PyTorch."""
+    """Marks what `make test` runs on JAX and PyTorch, and what runs without tracing."""
+    from helpers.at_once import mark
     from helpers.core import is_core
 
+    mark(items)
     for item in items:
         if is_core(item.path, item.name):
             item.add_marker(pytest.mark.core)
@@ -108,6 +110,20 @@ def _seeded(_prepared, monkeypatch) -> None:
             for module in (tf.random, tf.compat.v2.random):
                 patch.setattr(module, "set_seed", lambda seed: None)
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(request: pytest.FixtureRequest, _prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where graphs are not what is tested, analyzers compute without tracing."""
+    import keras
+    from helpers.at_once import compute_at_once, computes_at_once
+
+    if (
+        computes_at_once(request.node)
+        and backend() == "tensorflow"
+        and keras.__version__.startswith("3")
+    ):
+        compute_at_once(monkeypatch)
 
 
 # Memory. A worker that runs half of all files would keep what each of them has built.

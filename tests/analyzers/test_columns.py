@@ -10,6 +10,7 @@ from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
 
+pytestmark = pytest.mark.programs
 COLUMNS = np.array([[1, 2, 0, 9, 4], [3, 9, 9, 8, 5]])
 
 

@@ -11,6 +11,7 @@ from keras import layers
 
 from rap_keras import create_analyzer
 
+pytestmark = pytest.mark.programs
 SIDE = 64
 COPY = SIDE * SIDE * 3 * 4  # bytes
 # The option for the number of copies, with a small and a large value.

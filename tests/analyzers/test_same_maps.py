@@ -14,7 +14,7 @@ import pytest
 from helpers.analyzers import METHODS, made, subject
 from helpers.compare import assert_same
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.programs]
 STORED = Path(__file__).parent / "stored" / "maps.npz"
 TARGET = [2, 0, 3]
 

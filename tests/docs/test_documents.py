@@ -53,7 +53,18 @@ def folder(tmp_path, monkeypatch):
         yield tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page, found in HERE.items() if found])
+# Their rules and methods must also work in a graph.
+IN_A_GRAPH = {"CONTRIBUTING.md", "docs/guides/own_layer.md", "docs/guides/own_method.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page, marks=pytest.mark.programs if page in IN_A_GRAPH else ())
+        for page, found in HERE.items()
+        if found
+    ],
+)
 def test_python_blocks_run(page, folder):
     names: dict = {}
     for block in HERE[page]:

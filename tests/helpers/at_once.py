@@ -1,0 +1,78 @@
+"""Analyzers without tracing.
+
+To trace a model and its way back into a graph of TensorFlow takes most of the time of a test that
+explains a few images. These fast tests let the same functions compute at once:
+
+- those of what is built on analyzers, in FOLDERS,
+- of each test of analyzers with parameters, all but the first.
+
+All other tests trace, also slow tests and those with the mark `programs`. `make test-all` sets
+RAP_KERAS_TESTS_PROGRAMS=1, with which every test traces.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+FOLDERS = {
+    *("benchmark", "cli", "concepts", "docs", "interop", "models", "patterns"),
+    *("pipeline", "plot", "public"),
+}
+TESTS = Path(__file__).parents[1]
+
+
+def mark(items: list[pytest.Item]) -> None:
+    """Marks the tests whose analyzers compute without tracing."""
+    seen = set()
+    for item in items:
+        if not item.path.is_relative_to(TESTS) or item.get_closest_marker("slow"):
+            continue
+        folder, name = item.path.relative_to(TESTS).parts[0], item.nodeid.partition("[")[0]
+        if folder in FOLDERS or (folder == "analyzers" and name in seen):
+            item.add_marker(pytest.mark.at_once)
+        seen.add(name)
+
+
+def computes_at_once(item: pytest.Item) -> bool:
+    """Whether the analyzers of a test compute without tracing."""
+    if os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1" or item.get_closest_marker("programs"):
+        return False
+    return item.get_closest_marker("at_once") is not None
+
+
+def compute_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets analyzers on TensorFlow compute without tracing."""
+    import tensorflow as tf
+
+    from rap_keras import tensors as ops
+
+    programs, by_column = ops.compiled, ops.compiled_by_column
+
+    def arrays_of(tensors: Any) -> Any:
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), tensors)
+
+    def compiled(function, inputs, others=(), variables=(), jit_compile=False):
+        if jit_compile:
+            return programs(function, inputs, others, variables, jit_compile)
+
+        def run(arrays, *given):
+            return arrays_of(function([*map(tf.constant, arrays)], *map(tf.constant, given)))
+
+        return run
+
+    def compiled_by_column(function, inputs, others, column, variables=(), jit_compile=False):
+        if jit_compile:
+            return by_column(function, inputs, others, column, variables, jit_compile)
+
+        def run(arrays, *given):
+            *rest, columns = given
+            each = function([*map(tf.constant, arrays)], *map(tf.constant, rest))
+            return [arrays_of(each(tf.constant(one))) for one in np.moveaxis(columns, 1, 0)]
+
+        return run
+
+    monkeypatch.setattr(ops, "compiled", compiled)
+    monkeypatch.setattr(ops, "compiled_by_column", compiled_by_column)
