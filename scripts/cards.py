@@ -62,9 +62,9 @@ def page() -> str:
     runs = [json.loads(path.read_text("utf-8")) for path in sorted(STORED.glob("*.json"))]
     parts = [INTRODUCTION, *_validation(runs)]
     for table in TABLES:
-        among = [metric for metric in METRICS.values() if metric.table == table]
+        among = [m for m in METRICS.values() if m.table == table and m.name in CARDS]
         if among:
-            parts.append(f"## {table.partition('. ')[2]}\n")
+            parts.append(f"## {table.rpartition('. ')[2]}\n")
             parts += [_card(metric, runs) for metric in among]
     return "\n".join(parts).rstrip() + "\n"
 

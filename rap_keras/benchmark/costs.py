@@ -28,7 +28,7 @@ def measure_costs(bench: Bench) -> dict[str, Any]:
         A JSON-serialisable dict: `images` of the batch, `seconds` of the model's forward pass for one
         of them, and `methods`: for each title the `seconds` for one map, as the shortest of `REPEATS`
         runs after a first one, and `megabytes`, the growth of the memory of the process while the batch
-        is explained. The memory of a GPU is not part of it; None where the system does not tell.
+        is explained. The memory of a GPU is not part of it; None where it is not known.
     """
     scenes = _first_scenes(bench)
     x, targets = np.stack([scene.x for scene in scenes]), [scene.target for scene in scenes]

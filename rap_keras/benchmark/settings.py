@@ -243,8 +243,7 @@ class Settings:
     )
     validate: int = _derived(
         0,
-        "Validate the metrics themselves on the first N drawn images: measure maps that are mixed with "
-        "noise and shifted, 15 for each method and image. 0: do not.",
+        "Validate the metrics themselves on the first N drawn images, with 15 degraded maps for each map.",
         checks.integer(0),
         "images for the validation of the metrics",
     )
@@ -283,8 +282,7 @@ class Settings:
                 f"{', '.join(self.metrics)}: choose another metric, or validate=0.",
                 ("validate", "metrics"),
             )
-        titles = [read_row(text).title for text in self.methods]
-        if not self.methods or len(set(titles)) < len(titles):
+        if not self.methods or len({text.strip() for text in self.methods}) < len(self.methods):
             raise InputError(
                 f"Expected methods to name each method once, got {self.methods}.", "methods"
             )

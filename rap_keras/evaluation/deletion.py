@@ -93,7 +93,7 @@ def patch_relevance(heatmap: ArrayLike, grid: Sequence[int] | None = None) -> ND
     values = read_heatmap(heatmap)
     grid = _grid_of(values.shape, grid)
     numbers = cell_numbers(values.shape, grid)
-    return np.bincount(numbers.ravel(), values.ravel()).reshape(grid)
+    return np.asarray(np.bincount(numbers.ravel(), values.ravel()), np.float64).reshape(grid)
 
 
 def _grid_of(shape: tuple[int, ...], grid: Sequence[int] | None) -> Sequence[int]:

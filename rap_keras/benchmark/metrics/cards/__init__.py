@@ -1,15 +1,18 @@
 """The evaluation cards of the metrics. They are on the page docs/metrics.md."""
 
-from rap_keras.benchmark.metrics.cards import decision, location, maps
+from rap_keras.benchmark.metrics.cards import decision, location, maps, mechanisms
 from rap_keras.benchmark.metrics.cards.card import Card
 
-CARDS: dict[str, Card] = {**location.CARDS, **decision.CARDS, **maps.CARDS}
+CARDS: dict[str, Card] = {**location.CARDS, **decision.CARDS, **maps.CARDS, **mechanisms.CARDS}
 """The cards by the names of their metrics."""
 
 
 def card_of(name: str) -> Card | None:
-    """The card of a metric; "srg@blur" shares the card of "srg". None if there is none."""
-    return CARDS.get(name.partition("@")[0])
+    """The card of a metric. None if there is none.
+
+    "srg@blur" shares the card of "srg", and all mechanism tests share one.
+    """
+    return CARDS.get("unit_passed" if name.startswith("unit_") else name.partition("@")[0])
 
 
 __all__ = ["CARDS", "Card", "card_of"]

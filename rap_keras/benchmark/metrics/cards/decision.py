@@ -63,6 +63,18 @@ CARDS = {
         "the evidence is, 0 removes nothing.",
         source="Petsiuk, Das and Saenko, RISE, BMVC 2018, arXiv 1806.07421.",
     ),
+    "single_deletion": Card(
+        measures="Whether the relevance of patches is ordered like their effects, each removed alone.",
+        grounding="The drop of the model's own logit when one patch of a grid is replaced.",
+        assumptions="A model that knows images with a missing patch, as the fine-tuned variants of the "
+        "bundled models do. The sum of a patch's relevance says how much it matters alone.",
+        gaming="It can be optimised directly: 16 forward passes give the map that scores 1, as "
+        "occlusion by the same grid does.",
+        failures="What two patches decide together has no effect when one is removed. 16 values have "
+        "few orders, so single images are noisy. An object within one patch is not resolved.",
+        source="Hesse, Schaub-Meyer and Roth, Benchmarking the attribution quality of vision models, "
+        "NeurIPS 2024, arXiv 2407.11910.",
+    ),
     "faithfulness_correlation": Card(
         measures="Whether the relevance of a set of pixels predicts the drop of the logit without it.",
         grounding=_CURVE,
