@@ -114,8 +114,7 @@ class Settings:
         checks.names,
     )
     tuned: str | None = _derived(
-        None,
-        "Folder of a report of the candidates on the other half: adds the best row of each method.",
+        None, "Folder of a report on the other half, of which the best row of each method is added."
     )
     tuned_by: str = _derived("srg", "The quantity of its summary that decides.")
     controls: bool = _derived(True, "Add control maps: random, mean-shifted and edges.")
@@ -243,7 +242,7 @@ class Settings:
     )
     validate: int = _derived(
         0,
-        "Validate the metrics themselves on the first N drawn images, with 15 degraded maps for each map.",
+        "Validate the metrics on the first N drawn images, by 15 degraded maps of each map.",
         checks.integer(0),
         "images for the validation of the metrics",
     )

@@ -11,8 +11,8 @@ CARDS = {
         "for example, both inputs of AND get half. Only the direction of the map counts, not its size.",
         gaming="The networks are public, so a rule can be made that is right on them and nowhere else.",
         failures="Nine networks of a few neurons do not show what a method does in a deep one. A method "
-        "with another reference than zeros is marked down for it. The shortcut only shows that a map finds "
-        "what the model uses, not that people see it.",
+        "with another reference than zeros is marked down for it. The shortcut only shows that a map "
+        "finds what the model uses, not that people see it.",
         source="In the style of Lee et al., XAI-Units, FAccT 2025 (our reading).",
     )
 }
