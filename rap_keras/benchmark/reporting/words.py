@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rap_keras.analyzers.registry import find_method
-from rap_keras.benchmark.metrics import unit_metrics
 from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
 from rap_keras.benchmark.settings import described
 from rap_keras.benchmark.statistics import Json
@@ -98,7 +97,7 @@ def what_was_run(protocol: Json, summary: Json) -> str:
 
 def is_of_units(protocol: Json) -> bool:
     """Whether these are mechanism tests."""
-    return all(name in unit_metrics() for name in protocol["metrics"])
+    return protocol.get("data") == "units"
 
 
 def _counts(protocol: Json, summary: Json) -> str:
