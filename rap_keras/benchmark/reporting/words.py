@@ -64,6 +64,15 @@ _LABELS = {
 }
 """The labels of entries that are not settings."""
 
+_OF_CONTROLS = (
+    "The controls, in italics below the methods, are maps that explain nothing. A method that is no "
+    "better than the controls has shown nothing."
+)
+_OF_SHIFT = (
+    "The controls, in italics below the methods, are noise, and LRP-alpha-1-beta-0 minus its mean, "
+    "which shows what a constant offset changes."
+)
+
 
 def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     """What was run, and how to read the tables."""
@@ -76,10 +85,7 @@ def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     )
     yield Paragraph(f"{errors} The best method of each column is bold.")
     if any(method["control"] for method in summary["methods"].values()):
-        yield Paragraph(
-            "The controls, in italics below the methods, are maps that explain nothing. A method that "
-            "is no better than the controls has shown nothing."
-        )
+        yield Paragraph(_OF_SHIFT if is_of_units(protocol) else _OF_CONTROLS)
 
 
 def few_images(summary: Json) -> str:
@@ -112,7 +118,7 @@ def _counts(protocol: Json, summary: Json) -> str:
 
 def subject(protocol: Json) -> str:
     """The title of the benchmark; without one, the model and the data set."""
-    model = "Mechanism tests" if is_of_units(protocol) else protocol["model"]
+    model = protocol.get("model", "Mechanism tests")  # which have several
     return str(protocol.get("title") or f"{model} on {protocol['data']}")
 
 

@@ -45,7 +45,7 @@ class Unit(abc.ABC):
     Example:
         >>> from rap_keras.benchmark.units import UNITS
         >>> drawn = UNITS["and"].draw(seed=0)
-        >>> drawn.x.shape, int(np.count_nonzero(drawn.truth))
+        >>> drawn.x.shape, int((drawn.truth > 0).sum())
         ((3, 3, 3), 2)
         >>> UNITS["and"].build().output_shape
         (None, 2)
