@@ -91,10 +91,10 @@ def number_of_inputs(data: str) -> int:
     count = data.partition(":")[2]
     if ":" in data and (not count.isdecimal() or int(count) < 1):
         raise InputError(
-            f"Expected a number of inputs after 'units:', got {count!r}: write for example units:16.",
+            f"Expected a number of inputs after 'units:', got {count!r}: write for example units:32.",
             "data",
         )
-    return int(count or 16)
+    return int(count or 32)
 
 
 def seed(name: str, value: Any) -> int:

@@ -102,7 +102,7 @@ class Settings:
         "cluttered-digits",
         "imagenet-boxes:DIR, imagenet-segmentation:FILE.mat, voc:DIR, folder:DIR, "
         "cluttered-digits[:N] or cluttered-digit-pairs[:N]; or units[:N], the mechanism tests: networks "
-        "whose relevance is known, with N inputs each (16).",
+        "whose relevance is known, with N inputs each (32).",
         label="data set",
     )
     methods: tuple[str, ...] = _derived(

@@ -146,7 +146,7 @@ class Gate(Unit):
         return [*sums(keras), hidden(keras, [[1], [1], [2]], -2), logits(keras, 1)]
 
     def _drawn(self, rng: np.random.Generator) -> Drawn:
-        r, g = rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.8)
+        r, g = rng.uniform(0.1, 0.2), rng.uniform(0.35, 0.5)
         return placed(rng, (RED, r, r / 2), (GREEN, g, g / 2), (BLUE, 1, (r + g) / 2))
 
 
