@@ -1,12 +1,15 @@
 """Train the bundled models of rap_keras on cluttered digits.
 
-Example: python scripts/train_bundled.py --model all --out rap_keras/assets
+Examples:
+    python scripts/train_bundled.py --model all --out rap_keras/assets
+    python scripts/train_bundled.py --model vgg-deletion --out rap_keras/assets
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ import numpy as np
 from keras import layers
 
 from rap_keras.datasets.cluttered_digits import Scenes, cluttered_digits, preprocess
+from rap_keras.datasets.drawing import SIZE
+from rap_keras.evaluation import cell_mask
 from rap_keras.models.architectures import (
     build_convnext,
     build_residual,
@@ -22,9 +27,11 @@ from rap_keras.models.architectures import (
     build_vgg,
     build_vit,
 )
-from rap_keras.models.bundled import arrays, packed
+from rap_keras.models.bundled import DELETION, arrays, asset, load, packed
 
 UNSEEN_SEED = 12345
+CELLS = [(row, column) for row in range(4) for column in range(4)]
+PATCHES = np.stack([cell_mask((SIZE, SIZE), cell, (4, 4)) for cell in CELLS])[..., np.newaxis]
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,9 @@ class Recipe:
     smoothing: float = 0.0  # Of the labels.
     segments: bool = False  # A class for each pixel, not for the scene.
     bits: int = 24  # Significant bits of the stored weights.
+    deletes: bool = False  # Fine-tune a trained model on scenes without a patch.
+    step: float = 0.0  # Of the stored differences from that model.
+    least: float = 0.0  # Smaller differences are stored as 0.
 
 
 LONG: dict[str, Any] = {
@@ -53,6 +63,13 @@ RECIPES = {
     "vit": Recipe(build_vit, **LONG),
     "segmentation": Recipe(build_segmentation, epochs=10, segments=True, bits=8),
 }
+for name, given in {
+    "vgg": {"epochs": 4, "rate": 5e-4, "step": 1 / 64, "least": 0.6 / 64},
+    "residual": {"epochs": 3, "rate": 2e-4, "step": 1 / 128, "least": 0.8 / 128},
+}.items():
+    RECIPES[name + DELETION] = replace(
+        RECIPES[name], build=partial(load, name), deletes=True, **given
+    )
 
 
 def fold(normalised: keras.Model) -> keras.Model:
@@ -94,11 +111,15 @@ def batches(
         for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
             chosen = order[start : start + recipe.batch]
             images = scenes.images[chosen][..., rng.permutation(3)]
-            share = min(1.0, step / fade_steps)
-            if share < 1:
+            if step < fade_steps:
+                share = step / fade_steps
                 plain = 255 * scenes.masks[chosen][..., None]
                 images = (share * images + (1 - share) * plain).astype(np.uint8)
-            yield preprocess(images), wanted[chosen]
+            x = preprocess(images)
+            if recipe.deletes:  # In half of the scenes, as in Hesse et al. (arXiv 2407.11910).
+                removed = PATCHES[rng.integers(len(PATCHES), size=len(x))]
+                x = np.where(removed & (rng.random((len(x), 1, 1, 1)) < 0.5), 0, x)
+            yield x, wanted[chosen]
             step += 1
 
 
@@ -112,21 +133,35 @@ def cross_entropy(recipe: Recipe) -> Callable[[Any, Any], Any]:
     return lambda y, logits: smoothed(keras.ops.one_hot(keras.ops.reshape(y, (-1,)), 10), logits)
 
 
-def accuracy(model: keras.Model, recipe: Recipe, n: int = 1000) -> str:
+def accuracy(model: keras.Model, recipe: Recipe, deletes: bool = False, n: int = 1000) -> str:
     """The share of unseen scenes that are named correctly, or the mean IoU of their pixels.
+
+    If `deletes`, the mean over scenes without each of the 16 patches.
 
     The IoU of a class is over the pixels of all scenes together; the mean is over the background and
     the ten digits.
     """
     scenes = cluttered_digits(n, seed=UNSEEN_SEED, split="test")
-    logits = model.predict(preprocess(scenes.images), batch_size=100, verbose=0)
-    found, wanted = logits.argmax(axis=-1), targets(scenes, recipe)
+    x, wanted = preprocess(scenes.images), targets(scenes, recipe)
+
+    def found(x: np.ndarray) -> np.ndarray:
+        return model.predict(x, batch_size=100, verbose=0).argmax(axis=-1)
+
+    if deletes:
+        right = [np.mean(found(np.where(patch, 0, x)) == wanted) for patch in PATCHES]
+        return f"{np.mean(right):.1%} of {n} unseen scenes without a patch"
     if not recipe.segments:
-        return f"{np.mean(found == wanted):.1%} of {n} unseen scenes"
+        return f"{np.mean(found(x) == wanted):.1%} of {n} unseen scenes"
     classes = np.arange(11)[:, None, None, None]
-    both = np.sum((found == classes) & (wanted == classes), axis=(1, 2, 3))
-    either = np.sum((found == classes) | (wanted == classes), axis=(1, 2, 3))
+    named = found(x)
+    both = np.sum((named == classes) & (wanted == classes), axis=(1, 2, 3))
+    either = np.sum((named == classes) | (wanted == classes), axis=(1, 2, 3))
     return f"mean IoU {np.mean(both / either):.3f} on {n} unseen scenes"
+
+
+def accuracies(model: keras.Model, recipe: Recipe) -> str:
+    """The accuracy, and if the recipe deletes patches also that without a patch."""
+    return ", ".join(accuracy(model, recipe, d) for d in sorted({False, recipe.deletes}))
 
 
 def rounded(array: np.ndarray, bits: int) -> np.ndarray:
@@ -135,6 +170,13 @@ def rounded(array: np.ndarray, bits: int) -> np.ndarray:
         return array
     fraction, exponent = np.frexp(array.astype(np.float64))
     return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits).astype(np.float16)
+
+
+def difference(array: np.ndarray, before: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The difference of fine-tuned weights, as stored: rounded coarsely, so that the file is small."""
+    change = array - before
+    steps = np.where(np.abs(change) < recipe.least, 0, np.round(change / recipe.step))
+    return (steps * recipe.step).astype(np.float16)
 
 
 def train(name: str, seed: int) -> keras.Model:
@@ -154,7 +196,7 @@ def train(name: str, seed: int) -> keras.Model:
         jit_compile=False,  # Compiling makes these small models slower on a CPU.
     )
     model.fit(
-        batches(scenes, recipe, seed, fade_steps=recipe.epochs * steps // 3),
+        batches(scenes, recipe, seed, 0 if recipe.deletes else recipe.epochs * steps // 3),
         steps_per_epoch=steps,
         epochs=recipe.epochs,
         shuffle=False,
@@ -177,14 +219,24 @@ def main() -> None:
         started = time.perf_counter()
         model = train(name, args.seed)
         minutes = (time.perf_counter() - started) / 60
-        path = args.out / f"{model.name}.npz"
-        stored = {key: rounded(a, RECIPES[name].bits) for key, a in arrays(model).items()}
+        path = args.out / asset(name)
+        recipe, weights = RECIPES[name], arrays(model)
+        if recipe.deletes:
+            base = load(name.removesuffix(DELETION))
+            before = arrays(base)
+            stored = {key: difference(a, before[key], recipe) for key, a in weights.items()}
+            weights = {key: array + stored[key] for key, array in before.items()}
+        else:
+            stored = {key: rounded(a, recipe.bits) for key, a in weights.items()}
+            weights = {key: array.astype(np.float32) for key, array in stored.items()}
         np.savez_compressed(path, **{key: packed(array) for key, array in stored.items()})
-        model.set_weights([stored[key].astype(np.float32) for key in arrays(model)])
+        model.set_weights(list(weights.values()))
         print(
-            f"{name}: {accuracy(model, RECIPES[name])}, {model.count_params():,} "
-            f"parameters, {path.stat().st_size / 1e3:.0f} kB, {minutes:.1f} min"
+            f"{name}: {accuracies(model, recipe)}, {model.count_params():,} parameters, "
+            f"{path.stat().st_size / 1e3:.0f} kB, {minutes:.1f} min"
         )
+        if recipe.deletes:
+            print(f"before: {accuracies(base, recipe)}")
 
 
 if __name__ == "__main__":

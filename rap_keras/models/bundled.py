@@ -20,7 +20,10 @@ from rap_keras.models.architectures import (
 from rap_keras.models.names import BundledName as Name
 from rap_keras.models.names import check_bundled
 
-_BUILDERS: dict[Name, Callable[[], keras.Model]] = {
+DELETION = "-deletion"
+"""The end of the name of a model that was fine-tuned on scenes without a patch."""
+
+_BUILDERS: dict[str, Callable[[], keras.Model]] = {
     "vgg": build_vgg,
     "residual": build_residual,
     "convnext": build_convnext,
@@ -36,7 +39,9 @@ def load(name: Name) -> keras.Model:
         name: A classifier: `"vgg"` (plain convolutions, pooling and dense layers), `"residual"`
             (residual blocks with batch normalisation and global average pooling), `"convnext"` (blocks
             of depthwise convolutions and layer normalisation) or `"vit"` (a vision transformer, which
-            needs Keras 3). Or `"segmentation"` (a U-Net).
+            needs Keras 3). `"vgg-deletion"` and `"residual-deletion"` are the first two, fine-tuned on
+            scenes of which half lack a patch, for the benchmark's metric `single_deletion`. Or
+            `"segmentation"` (a U-Net).
 
     Returns:
         An uncompiled model. Its input is a batch of scenes `(n, 64, 64, 3)`, scaled by
@@ -51,12 +56,24 @@ def load(name: Name) -> keras.Model:
         (None, 10)
     """
     check_bundled(name)
-    model = _BUILDERS[name]()
-    asset = resources.files("rap_keras") / "assets" / f"{model.name}.npz"
-    with resources.as_file(asset) as path, np.load(path) as file:
-        for layer in model.layers:
-            layer.set_weights([unpacked(file[_key(layer, k)]) for k in range(len(layer.weights))])
+    base = name.removesuffix(DELETION)
+    model, weights = _BUILDERS[base](), _stored(base)
+    if name != base:
+        weights = {key: weights[key] + change for key, change in _stored(name).items()}
+    for layer in model.layers:
+        layer.set_weights([weights[_key(layer, k)] for k in range(len(layer.weights))])
     return model
+
+
+def asset(name: str) -> str:
+    """Returns the file of a model's weights; for a fine-tuned model, of their changes."""
+    return f"cluttered_digits_{name.replace('-', '_')}.npz"
+
+
+def _stored(name: str) -> dict[str, np.ndarray]:
+    folder = resources.files("rap_keras") / "assets"
+    with resources.as_file(folder / asset(name)) as path, np.load(path) as file:
+        return {key: unpacked(file[key]) for key in file.files}
 
 
 def labels(name: Name) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ BUNDLED = "bundled:"
 ALIAS = "embedded:"
 HUB = "hub:"
 
-BundledName = Literal["vgg", "residual", "convnext", "vit", "segmentation"]
+BundledName = Literal[
+    "vgg", "vgg-deletion", "residual", "residual-deletion", "convnext", "vit", "segmentation"
+]
 
 
 @functools.cache
@@ -53,8 +55,8 @@ def unknown_model(spec: str) -> InputError:
 
 
 _FORMS = (
-    "name an application (vgg16, resnet50, ...), bundled:vgg (residual, convnext, vit), hub:PRESET, "
-    "FILE.keras, FILE.h5 or FILE.py:function."
+    "name an application (vgg16, resnet50, ...), bundled:vgg (residual, convnext, vit, ...), "
+    "hub:PRESET, FILE.keras, FILE.h5 or FILE.py:function."
 )
 
 

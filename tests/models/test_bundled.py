@@ -23,7 +23,9 @@ from rap_keras.models.loading import load_model
 
 # Of 1000 unseen scenes (docs/models.md) and of these, which are fewer.
 CLASSIFIERS = ["vgg", "residual", "convnext", "vit"]
+TUNED = ["vgg-deletion", "residual-deletion"]
 MEGABYTES = {"vgg": 1, "residual": 1, "convnext": 2, "vit": 2, "segmentation": 1}
+MEGABYTES |= dict.fromkeys(TUNED, 0.05)
 
 keras3 = pytest.mark.skipif(keras.__version__ < "3", reason="of Keras 3")
 
@@ -34,17 +36,17 @@ def scenes():
 
 
 def test_every_network_is_tested_here():
-    assert set(MEGABYTES) == set(get_args(bundled.Name)) == {*CLASSIFIERS, "segmentation"}
+    assert set(MEGABYTES) == set(get_args(bundled.Name)) == {*CLASSIFIERS, *TUNED, "segmentation"}
 
 
 @pytest.mark.parametrize("name", MEGABYTES)
 def test_files_are_small(name):
-    asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
+    asset = resources.files("rap_keras") / "assets" / bundled.asset(name)
     with resources.as_file(asset) as path:
         assert path.stat().st_size < 1e6 * MEGABYTES[name]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", CLASSIFIERS + TUNED)
 def test_classifiers_name_unseen_digits(name, scenes):
     loaded = load_model(f"bundled:{name}")
     assert loaded.input_size == (64, 64)
@@ -64,6 +66,16 @@ def test_every_layer_conserves_the_logit(name, scenes):
     assert report.max_error < 1e-5
     logits = analyzer.explain(x).explained_logits
     assert (np.abs(report.model.inputs - logits) < 1e-5 * report.model.size).all()
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuned_networks_name_digits_without_a_patch(name, scenes):
+    x = preprocess(scenes.images)
+    for k, image in enumerate(x):
+        row, column = divmod(k % 16, 4)
+        image[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0
+    logits = bundled.load(name).predict(x, verbose=0)
+    assert np.mean(logits.argmax(1) == scenes.labels) >= 0.9
 
 
 def test_segmentation_finds_unseen_digits(scenes):
@@ -87,27 +99,30 @@ def test_there_is_no_other_network():
 @pytest.mark.parametrize("name", MEGABYTES)
 def test_the_weights_are_those_of_the_file(name):
     model = bundled.load(name)
-    asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
+    asset = resources.files("rap_keras") / "assets" / bundled.asset(name)
     found = bundled.arrays(model)
     with resources.as_file(asset) as path, np.load(path) as file:
         assert set(found) == set(file.files)
+        base = name.removesuffix("-deletion")
+        # The file of a fine-tuned network has the differences.
+        before = bundled.arrays(bundled.load(base)) if name != base else dict.fromkeys(found, 0)
         for key, array in found.items():
-            np.testing.assert_array_equal(array, bundled.unpacked(file[key]))
+            np.testing.assert_array_equal(array, before[key] + bundled.unpacked(file[key]))
 
 
 @pytest.mark.parametrize("name", MEGABYTES)
 def test_every_python_can_read_the_file(name):
     """bz2 and lzma are optional: Python is often built without them."""
-    asset = resources.files("rap_keras") / "assets" / f"cluttered_digits_{name}.npz"
+    asset = resources.files("rap_keras") / "assets" / bundled.asset(name)
     with resources.as_file(asset) as path, zipfile.ZipFile(path) as archive:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_DEFLATED}
 
 
 def test_the_page_has_the_sizes_of_the_files():
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
-    stated = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+) kB \|", page, re.MULTILINE))
+    stated = dict(re.findall(r"^\| `([\w-]+)` \|.*\| (\d+) kB \|", page, re.MULTILINE))
     with resources.as_file(resources.files("rap_keras") / "assets") as folder:
-        sizes = {n: (folder / f"cluttered_digits_{n}.npz").stat().st_size for n in MEGABYTES}
+        sizes = {n: (folder / bundled.asset(n)).stat().st_size for n in MEGABYTES}
     assert stated == {name: f"{size / 1e3:.0f}" for name, size in sizes.items()}
 
 
