@@ -6,10 +6,12 @@ import pytest
 from helpers.compare import FLOAT32, assert_same
 from helpers.networks import biased
 from helpers.tensors import array, slopes, tensor
+from helpers.thinned import slow_unless
 from keras import layers
 
 from rap_keras import InputError, create_analyzer
 
+pytestmark = pytest.mark.programs  # TensorFlow's Conv3D has no gradient outside of a graph
 NAMES = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
 
 
@@ -57,7 +59,8 @@ KINDS = {
 }
 
 
-SLOW = ("video", "recurrent")  # to trace
+# Every equation on a series, one or two on what is computed the same way.
+QUICK = {("tokens", "layer_cam"), ("volume", "hires_cam")}
 
 
 def coarse(name, a, g):
@@ -106,13 +109,10 @@ def maps_of(name, features, above, neurons):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [
-        pytest.param(
-            kind, name, marks=pytest.mark.slow if kind in SLOW and name in NAMES[1:] else ()
-        )
-        for kind in KINDS
-        for name in NAMES
-    ],
+    slow_unless(
+        lambda p: p.values[0] == "series" or p.values[1] == "grad_cam" or p.values in QUICK,
+        [pytest.param(kind, name) for kind in KINDS for name in NAMES],
+    ),
 )
 def test_maps_are_those_of_the_equations(kind, name, rng):
     build, shape = KINDS[kind]
