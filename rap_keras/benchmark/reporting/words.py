@@ -103,7 +103,7 @@ def what_was_run(protocol: Json, summary: Json) -> str:
 
 def is_of_units(protocol: Json) -> bool:
     """Whether these are mechanism tests."""
-    return protocol.get("data") == "units"
+    return str(protocol.get("data")).partition(":")[0] == "units"
 
 
 def _counts(protocol: Json, summary: Json) -> str:
