@@ -27,7 +27,7 @@ from rap_keras.models.architectures import (
     build_vgg,
     build_vit,
 )
-from rap_keras.models.bundled import DELETION, arrays, asset, load, packed
+from rap_keras.models.bundled import DELETION, STEP, arrays, asset, changed, load, packed
 
 UNSEEN_SEED = 12345
 CELLS = [(row, column) for row in range(4) for column in range(4)]
@@ -48,8 +48,9 @@ class Recipe:
     segments: bool = False  # A class for each pixel, not for the scene.
     bits: int = 24  # Significant bits of the stored weights.
     deletes: bool = False  # Fine-tune a trained model on scenes without a patch.
-    step: float = 0.0  # Of the stored differences from that model.
+    coarse: int = 1  # The unit of the stored differences from that model, in steps.
     least: float = 0.0  # Smaller differences are stored as 0.
+    kept: tuple[str, ...] = ()  # Arrays that stay as they were.
 
 
 LONG: dict[str, Any] = {
@@ -64,8 +65,8 @@ RECIPES = {
     "segmentation": Recipe(build_segmentation, epochs=10, segments=True, bits=8),
 }
 for name, given in {
-    "vgg": {"epochs": 4, "rate": 5e-4, "step": 1 / 64, "least": 0.6 / 64},
-    "residual": {"epochs": 3, "rate": 2e-4, "step": 1 / 128, "least": 0.8 / 128},
+    "vgg": {"epochs": 4, "rate": 5e-4, "coarse": 2, "least": 0.6 / 64, "kept": ("fc1/0",)},
+    "residual": {"epochs": 3, "rate": 2e-4, "least": 0.8 / 128},
 }.items():
     RECIPES[name + DELETION] = replace(
         RECIPES[name], build=partial(load, name), deletes=True, **given
@@ -172,11 +173,16 @@ def rounded(array: np.ndarray, bits: int) -> np.ndarray:
     return np.ldexp(np.round(np.ldexp(fraction, bits)), exponent - bits).astype(np.float16)
 
 
-def difference(array: np.ndarray, before: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """The difference of fine-tuned weights, as stored: rounded coarsely, so that the file is small."""
-    change = array - before
-    steps = np.where(np.abs(change) < recipe.least, 0, np.round(change / recipe.step))
-    return (steps * recipe.step).astype(np.float16)
+def changes(
+    weights: dict[str, np.ndarray], before: dict[str, np.ndarray], recipe: Recipe
+) -> dict[str, np.ndarray]:
+    """The differences of fine-tuned weights, as stored: rounded coarsely, so that the file is small."""
+    flat = np.concatenate(
+        [(weights[k] - a).ravel() * (k not in recipe.kept) for k, a in before.items()]
+    )
+    steps = np.round(flat / (recipe.coarse * STEP)) * recipe.coarse
+    steps = np.where(np.abs(flat) < recipe.least, 0, steps).astype(np.int8)
+    return {"where": np.packbits(steps != 0), "steps": steps[steps != 0]}
 
 
 def train(name: str, seed: int) -> keras.Model:
@@ -224,12 +230,13 @@ def main() -> None:
         if recipe.deletes:
             base = load(name.removesuffix(DELETION))
             before = arrays(base)
-            stored = {key: difference(a, before[key], recipe) for key, a in weights.items()}
-            weights = {key: array + stored[key] for key, array in before.items()}
+            stored = changes(weights, before, recipe)
+            weights = changed(before, **stored)
         else:
-            stored = {key: rounded(a, recipe.bits) for key, a in weights.items()}
-            weights = {key: array.astype(np.float32) for key, array in stored.items()}
-        np.savez_compressed(path, **{key: packed(array) for key, array in stored.items()})
+            rough = {key: rounded(a, recipe.bits) for key, a in weights.items()}
+            weights = {key: array.astype(np.float32) for key, array in rough.items()}
+            stored = {key: packed(array) for key, array in rough.items()}
+        np.savez_compressed(path, **stored)
         model.set_weights(list(weights.values()))
         print(
             f"{name}: {accuracies(model, recipe)}, {model.count_params():,} parameters, "

@@ -22,6 +22,8 @@ from rap_keras.models.names import check_bundled
 
 DELETION = "-deletion"
 """The end of the name of a model that was fine-tuned on scenes without a patch."""
+STEP = 1 / 128
+"""The unit of the stored differences of a fine-tuned model, which are rounded to save space."""
 
 _BUILDERS: dict[str, Callable[[], keras.Model]] = {
     "vgg": build_vgg,
@@ -40,7 +42,7 @@ def load(name: Name) -> keras.Model:
             (residual blocks with batch normalisation and global average pooling), `"convnext"` (blocks
             of depthwise convolutions and layer normalisation) or `"vit"` (a vision transformer, which
             needs Keras 3). `"vgg-deletion"` and `"residual-deletion"` are the first two, fine-tuned on
-            scenes of which half lack a patch, for the benchmark's metric `single_deletion`. Or
+            scenes of which half lack a patch: use them for the benchmark's metric `single_deletion`. Or
             `"segmentation"` (a U-Net).
 
     Returns:
@@ -57,12 +59,33 @@ def load(name: Name) -> keras.Model:
     """
     check_bundled(name)
     base = name.removesuffix(DELETION)
-    model, weights = _BUILDERS[base](), _stored(base)
+    model = _BUILDERS[base]()
+    weights = {key: unpacked(stored) for key, stored in _read(base).items()}
     if name != base:
-        weights = {key: weights[key] + change for key, change in _stored(name).items()}
+        weights = changed(weights, **_read(name))
     for layer in model.layers:
         layer.set_weights([weights[_key(layer, k)] for k in range(len(layer.weights))])
     return model
+
+
+def changed(
+    weights: dict[str, np.ndarray], where: np.ndarray, steps: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns the weights of a fine-tuned model, from those of the model that it was made from.
+
+    Args:
+        weights: The arrays of that model, in the order of its file.
+        where: The bits of the numbers that differ, over all arrays.
+        steps: The differences of these numbers, in units of `STEP`.
+    """
+    sizes = [array.size for array in weights.values()]
+    changes = np.zeros(sum(sizes), np.float32)
+    changes[np.unpackbits(where, count=len(changes)) == 1] = steps * np.float32(STEP)
+    parts = np.split(changes, np.cumsum(sizes)[:-1])
+    return {
+        key: array + part.reshape(array.shape)
+        for (key, array), part in zip(weights.items(), parts, strict=True)
+    }
 
 
 def asset(name: str) -> str:
@@ -70,10 +93,10 @@ def asset(name: str) -> str:
     return f"cluttered_digits_{name.replace('-', '_')}.npz"
 
 
-def _stored(name: str) -> dict[str, np.ndarray]:
+def _read(name: str) -> dict[str, np.ndarray]:
     folder = resources.files("rap_keras") / "assets"
     with resources.as_file(folder / asset(name)) as path, np.load(path) as file:
-        return {key: unpacked(file[key]) for key in file.files}
+        return dict(file)
 
 
 def labels(name: Name) -> tuple[str, ...]:

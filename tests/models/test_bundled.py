@@ -96,18 +96,29 @@ def test_there_is_no_other_network():
         bundled.load("vgg19")
 
 
-@pytest.mark.parametrize("name", MEGABYTES)
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "segmentation"])
 def test_the_weights_are_those_of_the_file(name):
     model = bundled.load(name)
     asset = resources.files("rap_keras") / "assets" / bundled.asset(name)
     found = bundled.arrays(model)
     with resources.as_file(asset) as path, np.load(path) as file:
         assert set(found) == set(file.files)
-        base = name.removesuffix("-deletion")
-        # The file of a fine-tuned network has the differences.
-        before = bundled.arrays(bundled.load(base)) if name != base else dict.fromkeys(found, 0)
         for key, array in found.items():
-            np.testing.assert_array_equal(array, before[key] + bundled.unpacked(file[key]))
+            np.testing.assert_array_equal(array, bundled.unpacked(file[key]))
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_the_file_of_a_tuned_network_has_the_differences(name):
+    flat = [
+        np.concatenate([a.ravel() for a in bundled.arrays(bundled.load(n)).values()])
+        for n in (name, name.removesuffix("-deletion"))
+    ]
+    asset = resources.files("rap_keras") / "assets" / bundled.asset(name)
+    with resources.as_file(asset) as path, np.load(path) as file:
+        steps = np.round(128 * (flat[0] - flat[1]))
+        np.testing.assert_allclose(flat[0] - flat[1], steps / 128, atol=1e-6)
+        np.testing.assert_array_equal(np.packbits(steps != 0), file["where"])
+        np.testing.assert_array_equal(steps[steps != 0], file["steps"])
 
 
 @pytest.mark.parametrize("name", MEGABYTES)
