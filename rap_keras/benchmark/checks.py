@@ -1,6 +1,6 @@
 """Checks of a benchmark's settings: functions of a setting's name and its value, which they return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rap_keras.benchmark.metrics import METRICS, unit_metrics
@@ -130,6 +130,32 @@ def replacements(name: str, value: Any) -> tuple[str, ...]:
     if not given or len(set(given)) < len(given):
         raise InputError(f"Expected {name} to name each replacement once, got {value}.", name)
     return given
+
+
+def fits_replacements(given: Sequence[str], metrics: Sequence[str], keep: str) -> None:
+    """Refuses several replacements of pixels that no metric uses, and `infill` of other objects."""
+    if given[1:] and not any(METRICS[name].by_imputer for name in metrics):
+        raise InputError(
+            f"Expected one replacement for {', '.join(metrics)}, got {', '.join(given)}: add lerf, morf "
+            "or srg, which use each, or name only one.",
+            ("replacement", "metrics"),
+        )
+    if "infill" in given and keep == "all":
+        raise InputError(
+            "Expected keep=correct for replacement=infill, which removes the object of the explained "
+            "class, got keep=all: change one of them.",
+            ("replacement", "keep"),
+        )
+
+
+def fits_validation(images: int, metrics: Sequence[str]) -> None:
+    """Refuses to validate metrics of which none has a better direction."""
+    if images and not any(c.better for name in metrics for c in METRICS[name].columns):
+        raise InputError(
+            f"Expected a metric with a better direction to validate, got {', '.join(metrics)}: choose "
+            "another metric, or validate=0.",
+            ("validate", "metrics"),
+        )
 
 
 def grey_level(text: Any) -> float:

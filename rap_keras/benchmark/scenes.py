@@ -181,7 +181,7 @@ class Scenes:
             return  # The image will be skipped.
         for metric in chosen(self._settings.metrics):
             metric.check(sample)
-        if self._settings.perturbs and "infill" in self._settings.replacement:
+        if "infill" in self._settings.replacement:
             _without(sample, next(iter(sample.objects)))
 
     def _effects(self, reading: Reading, logits: Stack) -> Stack | None:

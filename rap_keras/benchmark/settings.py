@@ -275,12 +275,8 @@ class Settings:
             check_given(row.completed(self.patterns, None, None), "benchmark")
             if self.backend == "keras":  # iNNvestigate has other methods
                 check_name(row.name)
-        if self.validate and not any(c.better for m in chosen(self.metrics) for c in m.columns):
-            raise InputError(
-                "Expected a metric with a better direction to validate, got "
-                f"{', '.join(self.metrics)}: choose another metric, or validate=0.",
-                ("validate", "metrics"),
-            )
+        checks.fits_replacements(self.replacement, self.metrics, self.keep)
+        checks.fits_validation(self.validate, self.metrics)
         if not self.methods or len({text.strip() for text in self.methods}) < len(self.methods):
             raise InputError(
                 f"Expected methods to name each method once, got {self.methods}.", "methods"

@@ -278,6 +278,13 @@ def test_one_replacement_may_be_a_text():
         Settings(replacement=("mean", "mean"))
 
 
+def test_replacements_that_no_metric_can_use_are_refused():
+    with pytest.raises(InputError, match="one replacement for insertion, got zero, blur: add lerf"):
+        Settings(metrics=("insertion",), replacement=("zero", "blur"))
+    with pytest.raises(InputError, match="keep=correct for replacement=infill"):
+        Settings(replacement="infill", keep="all")
+
+
 def test_methods_are_a_list():
     assert Settings(methods=["rap", "gradient"]).methods == ("rap", "gradient")
     with pytest.raises(InputError, match=r"as a list of names, .* got the text 'rap,gradient'"):
