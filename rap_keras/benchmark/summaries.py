@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rap_keras.benchmark.metrics import is_of_units
 from rap_keras.benchmark.results import load
 from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.statistics import Json
@@ -65,6 +66,11 @@ def read_reports(folders: Sequence[str | Path]) -> list[Report]:
     found: list[Report] = []
     for path, folder in sorted(zip(paths, map(Path, folders), strict=True)):
         protocol, summary = _read(folder)
+        if is_of_units(protocol):
+            raise InputError(
+                f"Expected results of images in each folder, got mechanism tests in {str(folder)!r}, "
+                "whose networks are not the models of other reports: leave it out."
+            )
         for earlier in found:
             if (earlier.protocol, earlier.summary) == (protocol, summary):
                 raise InputError(
@@ -89,7 +95,8 @@ def _read(folder: Path) -> tuple[Json, Json]:
         read = json.loads(text)
         protocol, summary = read["protocol"], read["summary"]
         needed = (
-            *(protocol[key] for key in ("model", "data", "metrics")),
+            *(protocol[key] for key in ("data", "metrics")),
+            is_of_units(protocol) or protocol["model"],
             *(method["quantities"] for method in summary["methods"].values()),
             summary["kept"],
         )

@@ -180,6 +180,14 @@ def test_two_networks_have_shares_and_no_test(tmp_path):
     assert "Warning: by average precision the best method, a, is better than control.random" in page
 
 
+def test_mechanism_tests_are_refused(tmp_path):
+    x, y, *_ = hand_made()
+    y.protocol.update(metrics=["unit_and"], data="units")
+    del y.protocol["model"]
+    with pytest.raises(InputError, match=r"images in each folder, got mechanism tests in .*x2'"):
+        read_reports(written(tmp_path, [x, y]))
+
+
 def test_other_quantities_and_replacements_are_compared_if_chosen():
     values = {"srg@blur": {"a": 3.0, "b": 1.0}, "ratio_all_median": {"a": 3.0, "b": 1.0}}
     reports = [report(name, name, values) for name in "xyz"]

@@ -71,6 +71,11 @@ def of_protocol(protocol: Json) -> list[Metric]:
     return chosen(protocol["metrics"], imputers_of(protocol)[1:])
 
 
+def is_of_units(protocol: Json) -> bool:
+    """Whether these are mechanism tests."""
+    return str(protocol.get("data")).partition(":")[0] == "units"
+
+
 def imputers_of(protocol: Json) -> list[str]:
     """The replacements of pixels of a protocol; none if no metric replaces pixels."""
     given = protocol.get("perturbation") or {}
@@ -112,6 +117,7 @@ __all__ = [
     "default_metrics",
     "each",
     "imputers_of",
+    "is_of_units",
     "means_of",
     "of_protocol",
     "one_number",

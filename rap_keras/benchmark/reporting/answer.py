@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rap_keras.benchmark.metrics import Column, columns, imputers_of, of_protocol
+from rap_keras.benchmark.metrics import Column, columns, imputers_of, is_of_units, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
-from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, is_of_units, listed
+from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, listed
 from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
 
@@ -42,10 +42,13 @@ def answer(protocol: Json, summary: Json) -> Iterator[Block]:
     if summary["kept"] < FEW_IMAGES and not is_of_units(protocol):
         yield Paragraph(few_images(summary))
     if answers:
+        about = (
+            "these inputs and networks" if is_of_units(protocol) else "these images and this model"
+        )
         yield Paragraph(
             "Not shown to be worse: the signed-rank test of the paired differences from the best is not "
             "significant at the 0.05 level, with Bonferroni's correction over all pairs of rows. The "
-            "answers are about these images and this model only.",
+            f"answers are about {about} only.",
             note=True,
         )
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
-from rap_keras.benchmark.metrics import TABLES, Column, columns, of_protocol
+from rap_keras.benchmark.metrics import TABLES, Column, columns, is_of_units, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
 from rap_keras.benchmark.reporting.validation import marked, note, validation_table
 from rap_keras.benchmark.reporting.words import (
     FEW_IMAGES,
     few_images,
-    is_of_units,
     what_was_run,
 )
 from rap_keras.benchmark.statistics import Json

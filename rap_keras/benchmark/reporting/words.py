@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rap_keras.analyzers.registry import find_method
+from rap_keras.benchmark.metrics import is_of_units
 from rap_keras.benchmark.reporting.document import Block, Code, Heading, Paragraph, Table
 from rap_keras.benchmark.settings import described
 from rap_keras.benchmark.statistics import Json
@@ -99,11 +100,6 @@ def few_images(summary: Json) -> str:
 def what_was_run(protocol: Json, summary: Json) -> str:
     """What was run, in one sentence."""
     return f"{subject(protocol)}: {_counts(protocol, summary)}"
-
-
-def is_of_units(protocol: Json) -> bool:
-    """Whether these are mechanism tests."""
-    return str(protocol.get("data")).partition(":")[0] == "units"
 
 
 def _counts(protocol: Json, summary: Json) -> str:
