@@ -15,7 +15,7 @@ from rap_keras.datasets.files import (
     read_pixels,
     read_table,
 )
-from rap_keras.datasets.masks import Box, Size, boxed_sample, masked_sample, read_mask
+from rap_keras.datasets.masks import Box, Size, boxed_sample, check_size, masked_sample, read_mask
 from rap_keras.datasets.sample import NO_CLASS, Dataset, Sample
 from rap_keras.errors import InputError
 from rap_keras.support.images import SUFFIXES, read_image
@@ -90,18 +90,22 @@ class MaskFolder:
         objects: dict[str, NDArray[np.bool_]] = {}
         for label, file in rows:
             mask = _read_object(self._masks / (file or f"{name}.png"), name)
-            if label in objects and mask.shape == objects[label].shape:
-                mask |= objects[label]
-            objects[label] = mask
+            check_size(mask, image, name)
+            objects[label] = mask | objects.get(label, mask)
         return masked_sample(name, image, objects, size)
 
     def _objects_of(self, name: str) -> list[tuple[str, str]]:
         """The class and the mask file of each object; "" is the file with the image's name."""
         if self._rows is None:
             return [(NO_CLASS, "")]
-        for key in (name, os.path.basename(self._images[name])):
-            if key in self._rows:
-                return self._rows[key]
+        file = os.path.basename(self._images[name])
+        if keys := [key for key in dict.fromkeys((name, file)) if key in self._rows]:
+            if len(keys) > 1:
+                raise InputError(
+                    f"Expected one name for the image {name!r} in labels.csv of {self.source!r}, got "
+                    f"{' and '.join(keys)}: use one of them in all its rows."
+                )
+            return self._rows[keys[0]]
         raise InputError(
             f"Expected a row for the image {name!r} in labels.csv of {self.source!r}, got none: add "
             "it or remove the file."
@@ -229,11 +233,13 @@ def _objects(path: Path) -> dict[str, list[tuple[str, str]]]:
         if mask:
             inner_name(mask, where)
         rows = found.setdefault(row["name"], [])
-        if not mask and rows and rows != [(row["class"], "")]:
+        entry = row["class"], mask
+        # The file with the image's name is that of a single object.
+        if rows and entry != rows[0] and not (mask and rows[0][1]):
             raise InputError(
                 f"Expected one class for the image {row['name']!r} in {str(path)!r}, got another in "
                 f"line {line}: remove one of them, or name the mask of each object in a column mask."
             )
-        if (row["class"], mask) not in rows:
-            rows.append((row["class"], mask))
+        if entry not in rows:
+            rows.append(entry)
     return found

@@ -105,15 +105,21 @@ def masked_sample(
     full = image.shape[:2]
     void = np.zeros(full, bool) if void is None else void
     for mask in (*objects.values(), void):
-        if mask.shape != full:
-            raise InputError(
-                f"Expected the mask of the image {name!r} to have the image's size, {_spell(full)}, "
-                f"got {_spell(mask.shape)}: resize neither or both."
-            )
+        check_size(mask, image, name)
     warped = {label: warp_mask(mask, size) for label, mask in objects.items()}
     kept = {label: mask for label, mask in warped.items() if mask.any()}
     bare = {label: warp_image(other, size) for label, other in (without or {}).items()}
     return Sample(name, warp_image(image, size), kept, warp_mask(void, size), bare)
+
+
+def check_size(mask: Mask, image: NDArray[np.uint8], name: str) -> None:
+    """Refuses a mask of another size than its image."""
+    full = image.shape[:2]
+    if mask.shape != full:
+        raise InputError(
+            f"Expected the mask of the image {name!r} to have the image's size, {_spell(full)}, got "
+            f"{_spell(mask.shape)}: resize neither or both."
+        )
 
 
 def warp_mask(mask: Mask, size: Size | None) -> Mask:

@@ -87,6 +87,12 @@ def test_masks_of_several_objects(masked):
     sample = open_dataset(f"folder:{masked}").read(1)
     united = mask("##....", "##..##", "....##", "......")
     check_objects(sample, cat=united, dog=files["top"])
+    save(masked / "masks" / "left.png", np.zeros((4, 5), np.uint8))
+    with refused("width 6 and height 4, got width 5 and height 4"):
+        open_dataset(f"folder:{masked}").read(1)
+    (masked / "labels.csv").write_text(rows.replace("\nb,dog", "\nb.png,dog"))
+    with refused("one name for the image 'b' .*got b and b.png: use one"):
+        open_dataset(f"folder:{masked}").read(1)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +102,8 @@ def test_masks_of_several_objects(masked):
         (b"", "got an empty file: add name, class"),
         (b"name,class\na,\xff\n", "to be UTF-8 text"),
         (b"name,class\na,cat\na,dog\n", "one class for the image 'a'.*line 3"),
+        (b"name,class,mask\na,cat,\na,dog,d.png\n", "one class for the image 'a'.*line 3"),
+        (b"name,class,mask\na,dog,d.png\na,cat,\n", "one class for the image 'a'.*line 3"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(masked, content, message):
