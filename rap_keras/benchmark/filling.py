@@ -112,6 +112,9 @@ def merged(folders: Sequence[Path], out: Path, kind: str = "benchmark") -> Itera
                     maps = store.maps()
                     for record in store.images():
                         whole.add([(record, maps.get(record["position"], {}))])
+                measured = [costs for store in stores if (costs := store.costs()) is not None]
+                if measured:
+                    whole.set_costs(measured[0])
                 yield whole
 
 

@@ -495,3 +495,15 @@ def test_costs_are_kept_with_the_results(tmp_path):
         store.set_costs({"images": 1})
         store.set_costs({"images": 2})
         assert store.costs() == {"images": 2}
+
+
+def test_costs_of_a_shard_are_merged(tmp_path):
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for k, folder in enumerate(folders):
+        protocol = PROTOCOL | {"shard": [k + 1, 2], "images": 2}
+        with Store(folder, protocol) as store:
+            add(store, record(k))
+    with Store(folders[1]) as store:
+        store.set_costs({"images": 1})
+    with filling.merged(folders, tmp_path / "whole") as whole:
+        assert whole.costs() == {"images": 1}
