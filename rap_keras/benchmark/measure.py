@@ -63,9 +63,12 @@ class Bench:
         self._recorded = self.protocol() if settings.validate else {}
         input_size = self.scenes.loaded.input_size
         if "grid" in settings.metrics and settings.grid_cells == "full" and input_size:
-            # Refuses a model that does not accept larger images before the results are created.
+            # Refuses a model or a preprocessing that does not accept larger images before the results
+            # are created.
             rows, columns = settings.grid_shape
-            self.maker.at((input_size[0] * rows, input_size[1] * columns))
+            whole = input_size[0] * rows, input_size[1] * columns
+            self.scenes.check_preprocessing(whole)
+            self.maker.at(whole)
 
     def read(self, chunk: Chunk) -> list[Reading | Unread]:
         """Reads the images of a chunk; errors take the places of their images."""

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from rap_keras.benchmark.checks import grey_level
 from rap_keras.benchmark.explainers import Backend, open_backend
-from rap_keras.benchmark.grids import Grid, companions, make_grid
+from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
 from rap_keras.benchmark.metrics import Reading, Scene, chosen
 from rap_keras.benchmark.metrics.classes import removable
 from rap_keras.benchmark.metrics.view import Inputs, Replacement, Stack
@@ -94,6 +94,18 @@ class Scenes:
         self._check_classes(sample)
         x = self.loaded.preprocess(sample.image[np.newaxis])[0]
         return Reading(position=position, sample=sample, x=x)
+
+    def check_preprocessing(self, size: Size) -> None:
+        """Refuses a preprocessing that does not accept grids of this size."""
+        try:
+            self.loaded.preprocess(np.zeros((1, *size, 3), np.uint8))
+        except InputError as error:
+            raise InputError(
+                f"Expected preprocessing that accepts images of {size[0]} x {size[1]} pixels for "
+                "grid_cells=full, got one for the model's input size: choose grid_cells=shrunk, or "
+                "another preprocess.",
+                ("grid_cells", "preprocess"),
+            ) from error
 
     def see(self, readings: Sequence[Reading]) -> list[Scene | Misclassified]:
         """The scenes of images of one size.

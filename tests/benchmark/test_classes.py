@@ -139,6 +139,12 @@ def test_full_cells_need_a_model_that_takes_larger_images(common, tmp_path):
         Bench(chosen)
 
 
+def test_full_cells_need_a_preprocessing_that_takes_larger_images():
+    given = {"methods": ("gradient",), "metrics": ("grid",), "data": "cluttered-digits:4"}
+    with pytest.raises(InputError, match="preprocessing that accepts images of 128 x 128 pixels"):
+        Bench(Settings("bundled:residual", grid_cells="full", **given))
+
+
 @pytest.mark.parametrize("grid", ["2", "1x1", "0x2", "2x", "axb", "2x2x2", "-1x4", "100x2"])
 def test_what_is_no_grid_is_refused(grid):
     with pytest.raises(InputError, match="ROWSxCOLUMNS"):
