@@ -6,6 +6,7 @@ from dataclasses import replace
 from rap_keras.benchmark.metrics import Column, columns, imputers_of, is_of_units, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
+from rap_keras.benchmark.reporting.validation import marked
 from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, listed
 from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
@@ -70,7 +71,8 @@ def answer_lines(protocol: Json, summary: Json) -> list[str]:
 def _answers(protocol: Json, summary: Json) -> Answers:
     """The quantities of `QUESTIONS` that were measured, or else the first compared quantities."""
     best = summary["best"]
-    known = [c for c in columns(of_protocol(protocol)) if best.get(c.quantity)]
+    measured = marked(columns(of_protocol(protocol)), summary)
+    known = [column for column in measured if best.get(column.quantity)]
     asked = [column for column in known if _question(column)]
     order = list(QUESTIONS.values())
     asked.sort(key=lambda column: order.index(_question(column)))
@@ -104,6 +106,8 @@ def _level(summary: Json, column: Column, found: Json) -> str:
 
 def _warnings(answers: Answers, protocol: Json, summary: Json) -> list[str]:
     found = []
+    if failed := [column.title for column, _ in answers if column.failed]:
+        found.append(f"Warning: not valid in this run, see its validation: {'; '.join(failed)}.")
     if level := [column.title for column, best in answers if best["controls"]]:
         found.append(
             "Warning: the best method is not shown to be better than every control, a map that explains "
