@@ -15,6 +15,8 @@ LEAST = {NOISE: 0.5, SHIFT: 0.0}
 
 A metric that does not depend on the place of relevance is not judged by shifts.
 """
+FEWEST = 6
+"""A metric is not judged on fewer images: the ends of their intervals say little."""
 _DIGITS = 6  # further digits of a map's values, relative to the largest, are rounding errors
 
 
@@ -73,10 +75,10 @@ def _median_method(values: Array) -> Array:
 
 
 def _is_valid(entry: Json) -> bool | None:
-    """See `validation`; None if there is no interval."""
+    """See `validation`; None with fewer than `FEWEST` images."""
     judged = [kind for kind in LEAST if kind == NOISE or entry[kind]["images"]]
     ends = {kind: entry[kind]["interval"][0] for kind in judged}
-    if None in ends.values():
+    if None in ends.values() or min(entry[kind]["images"] for kind in judged) < FEWEST:
         return None
     return all(end > LEAST[kind] for kind, end in ends.items())
 

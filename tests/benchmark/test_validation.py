@@ -11,6 +11,7 @@ from helpers.metrics import SIZE, views
 from scipy import stats
 
 from rap_keras.benchmark.metrics import FURTHER, METRICS, chosen, one_number
+from rap_keras.benchmark.reporting.answer import answer_lines
 from rap_keras.benchmark.reporting.document import Table
 from rap_keras.benchmark.reporting.tables import summary_lines, tables
 from rap_keras.benchmark.settings import Settings
@@ -110,6 +111,9 @@ def test_a_metric_that_fails_is_marked_everywhere(made):
     validation = [b for b in blocks if isinstance(b, Table) and "valid" in b.columns]
     verdicts = {row[0]: row[-1] for row in validation[0].rows}
     assert verdicts == {"on object": "yes", "chance": "no †", "neighbour": "yes"}
+    text = "\n".join(answer_lines(protocol, summary))
+    assert "Best by chance †: mask" in text
+    assert "Warning: not valid in this run, see its validation: chance †." in text
     lines = summary_lines(protocol, summary)
     assert "chance †" in lines[2]
     assert lines[-1].startswith("†")
@@ -117,7 +121,11 @@ def test_a_metric_that_fails_is_marked_everywhere(made):
 
 def test_without_validated_images_nothing_is_known(made):
     protocol, images, _ = made
-    for image in images:
+    for image in images[5:]:
+        del image["validation"]
+    found = summarize(protocol, images)["validation"]
+    assert {entry["valid"] for entry in found.values()} == {None}  # five images are too few
+    for image in images[:5]:
         del image["validation"]
     found = summarize(protocol, images)["validation"]
     assert {entry["valid"] for entry in found.values()} == {None}

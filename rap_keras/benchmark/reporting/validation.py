@@ -8,7 +8,7 @@ from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Ta
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.validation import NOISE, SHIFT
-from rap_keras.benchmark.validity import LEAST
+from rap_keras.benchmark.validity import FEWEST, LEAST
 from rap_keras.support.text import counted
 
 HEADING = "Validation of the metrics"
@@ -49,7 +49,8 @@ def validation_table(
         "that do not depend on the place of relevance. Re-test is the variance between two draws of the "
         "noise, as a share of the variance of all values. A metric is valid if the 95 % intervals lie "
         f"above {LEAST[NOISE]:g} (noise) and above {LEAST[SHIFT]:g} (shift), so with few images it may "
-        "fail although it is good. Metrics without a better direction are not validated."
+        f"fail although it is good; with fewer than {FEWEST}, it is not judged. Metrics without "
+        "a better direction are not validated."
     )
     rows = []
     for quantity in (name for name in found if name in shown):
