@@ -197,7 +197,7 @@ def test_other_quantities_and_replacements_are_compared_if_chosen():
     found = over_networks(reports, list(values))["quantities"]
     assert found["srg@blur"]["methods"] == {"a": 1.0, "b": 2.0}
     assert found["ratio_all_median"]["methods"] == {"b": 1.0, "a": 2.0}
-    assert found["srg@blur"]["title"] == "SRG, blur"
+    assert found["srg@blur"]["title"] == "SRG with blur"
     with pytest.raises(InputError, match="by ratio_all, but only 0 of the 3 reports have it"):
         over_networks(reports)
 

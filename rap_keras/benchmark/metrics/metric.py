@@ -167,7 +167,7 @@ class Metric:
         columns = (
             replace(
                 column,
-                label=f"{column.label}, {imputer}",
+                label=f"{column.label} with {imputer}",
                 quantity=column.quantity + mark,
                 difference="",
                 terminal="",

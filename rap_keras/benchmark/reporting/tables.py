@@ -201,7 +201,8 @@ def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:
         "How much the order of the methods depends on the replacement: Kendall's tau-b between the "
         "orders with two replacements, 1 for the same order. R-OMS: the probability of the predicted "
         "class while pixels are replaced at random, averaged over their share (Blücher et al. 2024). "
-        "The lower it is, the less the model knows images with this replacement."
+        "The lower it is, the less the model knows images with this replacement; but infill lowers it "
+        "because it removes the object."
     )
     heads = [f"{title}, mean tau" for title in titles.values()]
     heads += [f"{titles[detailed]}, tau with {name}" for name in names]
