@@ -14,6 +14,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Maps
 from rap_keras.benchmark.validation import measured as measured_degraded
 from rap_keras.errors import InputError
+from rap_keras.evaluation.cells import cell_numbers
 
 T = TypeVar("T")
 ImageRecord = dict[str, Any]
@@ -62,6 +63,8 @@ class Bench:
         self._validated = frozenset(drawn[: settings.validate])
         self._recorded = self.protocol() if settings.validate else {}
         input_size = self.scenes.loaded.input_size
+        if "single_deletion" in settings.metrics and input_size:
+            cell_numbers(input_size, [*map(int, settings.deletion_grid.split("x"))])
         if "grid" in settings.metrics and settings.grid_cells == "full" and input_size:
             # Refuses a model or a preprocessing that does not accept larger images before the results
             # are created.

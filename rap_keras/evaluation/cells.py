@@ -20,7 +20,8 @@ def cell_numbers(shape: tuple[int, ...], grid: Sequence[int]) -> NDArray[np.int6
     counts = [read_integer("grid", n, 1) for n in grid]
     if len(counts) != len(shape) or any(n > size for n, size in zip(counts, shape, strict=True)):
         raise InputError(
-            f"Expected cells of at least one pixel, got the grid {tuple(grid)} of {shape} pixels."
+            f"Expected cells of at least one pixel, got the grid {tuple(grid)} of {shape} pixels: "
+            "choose fewer cells, with a number for each axis."
         )
     ends = [[size * k // n for k in range(n + 1)] for size, n in zip(shape, counts, strict=True)]
     places = [np.repeat(np.arange(len(end) - 1), np.diff(end)) for end in ends]

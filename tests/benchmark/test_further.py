@@ -209,6 +209,8 @@ def test_patches_of_a_chunk_are_deleted_once(common):
     assert all(-1 <= score <= 1 for score in scores)
     assert bench.protocol()["deletion_grid"] == "4x4"
     assert "deletion_grid" not in Bench(settings(common)).protocol()
+    with pytest.raises(InputError, match=r"the grid \(4, 13\) of \(12, 12\) pixels: choose fewer"):
+        Bench(settings(common, metrics=("single_deletion",), deletion_grid="4x13"))
 
 
 def test_neighbours_are_explained_once(common):
