@@ -97,12 +97,12 @@ def best_method(
     Returns:
         `method`: the title of the best, the first of equals; `not_worse`: the methods that are not shown
         to be worse; `controls`: the controls that are not. Rows without a value are in neither. None if
-        no method has a value.
+        no method has a value, or no other row has one.
     """
     sign = -1 if better == "lower" else 1
     known = {title: sign * value for title, value in estimates.items() if value is not None}
     methods = [title for title in known if title not in controls]
-    if not methods:
+    if not methods or len(known) < 2:
         return None
     best = max(methods, key=lambda title: known[title])
     pairs = len(methods) * (len(methods) - 1) // 2 + len(methods) * (len(known) - len(methods))

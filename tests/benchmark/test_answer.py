@@ -122,6 +122,10 @@ def test_without_values_there_is_no_answer():
     assert answer_lines(protocol, summary) == []
 
 
+def test_a_method_alone_is_no_best():
+    assert run({"rap": RISING})[1]["best"] == {"average_precision": None}
+
+
 def test_another_best_with_another_replacement_is_a_warning():
     def method(zero, blur, mean, control=False):
         values = {"srg": zero, "srg@blur": blur, "srg@mean": mean}

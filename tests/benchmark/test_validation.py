@@ -111,6 +111,7 @@ def test_a_metric_that_fails_is_marked_everywhere(made):
     validation = [b for b in blocks if isinstance(b, Table) and "valid" in b.columns]
     verdicts = {row[0]: row[-1] for row in validation[0].rows}
     assert verdicts == {"on object": "yes", "chance": "no †", "neighbour": "yes"}
+    summary["best"]["chance"] = {"method": "mask", "not_worse": [], "controls": []}
     text = "\n".join(answer_lines(protocol, summary))
     assert "Best by chance †: mask" in text
     assert "Warning: not valid in this run, see its validation: chance †." in text
