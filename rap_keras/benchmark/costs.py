@@ -1,5 +1,6 @@
 """Seconds and memory of a map by each method. They differ from run to run, unlike all other numbers."""
 
+import contextlib
 import ctypes
 import functools
 import time
@@ -11,6 +12,7 @@ import numpy as np
 
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import Reading, Scene
+from rap_keras.errors import InputError
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")  # Linux only
@@ -53,10 +55,13 @@ def _first_scenes(bench: Bench) -> list[Scene]:
     """The kept images of one size of the first chunk that has any."""
     for chunk in bench.chunks:
         read = [one for one in bench.read(chunk) if isinstance(one, Reading)]
-        first = [one for one in read if one.x.shape == read[0].x.shape]
-        seen = bench.scenes.see(first) if first else []
-        if scenes := [scene for scene in seen if isinstance(scene, Scene)]:
-            return scenes
+        for shape in dict.fromkeys(one.x.shape for one in read):
+            scenes: list[Scene] = []
+            with contextlib.suppress(InputError):  # the run has skipped such an image
+                seen = bench.scenes.see([one for one in read if one.x.shape == shape])
+                scenes = [scene for scene in seen if isinstance(scene, Scene)]
+            if scenes:
+                return scenes
     raise AssertionError("A report needs a kept image.")
 
 

@@ -1,6 +1,7 @@
 """What a benchmark measures: each number again by hand, and what its options do."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from helpers.benchmarks import (
     settings,
 )
 from helpers.command_line import fail, files, succeed
+from helpers.metrics import views
 from keras.ops import convert_to_numpy
 from PIL import Image
 from scipy import ndimage
@@ -24,8 +26,10 @@ from scipy import ndimage
 import rap_keras
 from rap_keras import evaluation
 from rap_keras import tensors as ops
-from rap_keras.benchmark.costs import measure_costs
+from rap_keras.benchmark.costs import _first_scenes, measure_costs
 from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.metrics import Reading
+from rap_keras.benchmark.scenes import Misclassified
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
@@ -502,3 +506,16 @@ def test_costs_of_methods_and_not_of_controls(common):
     assert list(costs["methods"]) == list(options["methods"])
     assert min(costs["seconds"], *(one["seconds"] for one in costs["methods"].values())) > 0
     assert costs["images"] > 1
+
+
+def test_costs_are_those_of_a_size_with_a_kept_image():
+    kept, other = views(2)
+    wrong = Reading(position=1, sample=other.scene.sample, x=np.zeros((4, 6, 3), np.float32))
+
+    def see(readings):
+        assert len({reading.x.shape for reading in readings}) == 1
+        return [Misclassified(1, "a", "b") if one is wrong else one for one in readings]
+
+    scenes = SimpleNamespace(see=see)
+    bench = SimpleNamespace(chunks=[(1, 0)], read=lambda _: [wrong, kept.scene], scenes=scenes)
+    assert _first_scenes(bench) == [kept.scene]
