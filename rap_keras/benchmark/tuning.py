@@ -34,29 +34,32 @@ def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[
     text = read_text(path, "summary")
     with understood(f"Expected {str(path)!r} to be the summary of a benchmark"):
         found = json.loads(text)
-        protocol, methods = found["protocol"], found["summary"]["methods"]
+        protocol = {"half": "both", **found["protocol"]}
+        methods = {
+            t: (m["control"], m["quantities"]) for t, m in found["summary"]["methods"].items()
+        }
     half = given["half"]
     expected = {"half": HALVES.get(half)}
     expected |= {name: given[name] for name in ("model", "data", "seed", "keep")}
     for name, value in expected.items():
-        if value is None or protocol.get(name, "both") != value:
+        if value is None or protocol.get(name) != value:
             raise InputError(
                 "Expected options tuned with half=first and reported with half=second, of one model, "
-                f"data, seed and images, got {name}={protocol.get(name, 'both')} in {folder!r} and "
+                f"data, seed and images, got {name}={protocol.get(name)} in {folder!r} and "
                 f"{name}={given[name]} in this run: change one of them.",
                 ("tuned", name),
             )
     better = {c.quantity: c.better for c in columns(list(METRICS.values())) if c.better}
-    measured = {q for method in methods.values() for q in method["quantities"] if q in better}
+    measured = {q for _, of_method in methods.values() for q in of_method if q in better}
     if quantity not in measured:
         hint = did_you_mean(quantity, measured) or f"choose one of {', '.join(sorted(measured))}."
         raise InputError(
             f"There is no {quantity!r} in {str(path)!r} to tune by: {hint}", "tuned_by"
         )
     candidates: dict[str, dict[str, float]] = {}
-    for title, method in methods.items():
-        value = method["quantities"][quantity]["value"]
-        if not method["control"] and value is not None:
+    for title, (is_control, of_method) in methods.items():
+        value = of_method[quantity]["value"]
+        if not is_control and value is not None:
             sign = -1 if better[quantity] == "lower" else 1
             candidates.setdefault(read_row(title).name, {})[title] = sign * value
     return [max(rows, key=rows.__getitem__) for rows in candidates.values() if len(rows) > 1]

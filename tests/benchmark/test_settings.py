@@ -311,6 +311,9 @@ def test_tuned_rows_are_the_best_of_each_method(tmp_path):
     assert [row.title for row in chosen.rows()] == ["rap", "gradient", "rap:head=positive"]
     with pytest.raises(InputError, match=r"no 'energy' .* to tune by: choose one of srg"):
         Settings(**given, tuned=str(tmp_path), tuned_by="energy").rows()
+    (tmp_path / "summary.json").write_text('{"protocol": [], "summary": {"methods": {"rap": 1}}}')
+    with pytest.raises(InputError, match="to be the summary of a benchmark"):
+        Settings(**given, tuned=str(tmp_path)).rows()
 
 
 @pytest.mark.parametrize(
@@ -318,6 +321,7 @@ def test_tuned_rows_are_the_best_of_each_method(tmp_path):
     [
         ("first", {}, "got half=first in .* and half=first in this run"),
         ("both", {}, "got half=first in .* and half=both in this run"),
+        ("second", {"model": None}, "got model=None in .* and model=bundled:vgg in this run"),
         ("second", {"seed": 1}, "got seed=1 in .* and seed=0 in this run"),
     ],
 )
