@@ -13,6 +13,7 @@ from rap_keras.benchmark.statistics import Array, Ratio, divide, mean_of_defined
 
 FEWEST_PAIRS = 6
 """With fewer nonzero differences, the p-value of the two-sided test of ranks cannot be below 0.05."""
+MOST_PERMUTED = 13
 LEVEL, POWER = 0.05, 0.8
 _ROUNDING = 1e-12  # smaller differences, relative to the values, are rounding errors of sums
 
@@ -50,10 +51,27 @@ def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
     ranks = stats.rankdata(np.abs(moved))
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
     return {
-        "p_value": rounded(stats.wilcoxon(moved).pvalue),
+        "p_value": rounded(_signed_rank_p(ranks * np.sign(moved))),
         "effect_size": rounded(effect),
         "images_needed": images_needed(float(differences.mean()), float(differences.std(ddof=1))),
     }
+
+
+def _signed_rank_p(signed: Array) -> float:
+    """The p-value of SciPy's two-sided `wilcoxon`, from signed ranks.
+
+    With ties, and for at most 13 values, SciPy makes the same permutation test, 40 times slower.
+    """
+    if len(signed) > MOST_PERMUTED or len(np.unique(np.abs(signed))) == len(signed):
+        return float(stats.wilcoxon(signed).pvalue)
+
+    def positive(ranks: Array, axis: int) -> Array:
+        return np.asarray(np.maximum(ranks, 0).sum(axis=axis))
+
+    tested = stats.permutation_test(
+        (signed,), positive, permutation_type="samples", vectorized=True
+    )
+    return float(tested.pvalue)
 
 
 def images_needed(mean: float, spread: float) -> int | None:

@@ -53,6 +53,14 @@ def test_the_signed_rank_test_by_all_signs(seed):
     assert found["effect_size"] == pytest.approx(effect)
 
 
+@pytest.mark.parametrize("images", [7, 9, 20])
+def test_ties_have_the_p_value_of_scipy(images):
+    rng = np.random.default_rng(images)
+    differences = rng.choice([-1.0, 1.0, 2.0], images)
+    expected = stats.wilcoxon(differences).pvalue
+    assert compared(differences, np.zeros(images))["p_value"] == pytest.approx(expected, rel=1e-9)
+
+
 def test_undefined_values_and_equal_ones_are_left_out():
     rng = np.random.default_rng(5)
     reference = rng.uniform(size=8)
