@@ -218,28 +218,40 @@ networks = pytest.mark.parametrize(
     "name", slow_unless(lambda p: p.values[0] in REPRESENTATIVES, NETWORKS)
 )
 modes = pytest.mark.parametrize("mode", MODES)
+# The choice of neurons is independent of the layers before them: with one input, and with two.
+SELECTING = ("max_pooling", "two_inputs")
 
 
 # Dry runs.
 
 
-@networks
-def test_maps_are_finite_and_sum_to_the_selected_logit(name):
+def is_quick(p):
+    name, mode = p.values
+    return name in (REPRESENTATIVES if mode == "index" else SELECTING)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    slow_unless(
+        is_quick,
+        [pytest.param(n, mode, id=f"{n}-{mode}") for n in NETWORKS for mode in MODES],
+    ),
+)
+def test_maps_are_finite_and_sum_to_the_selected_logit(name, mode):
     model, x, logits = subject(name)
     with plugin.graph_scope(model):
-        for mode in MODES:
-            analyzer = default_analyzer(name, mode)
-            maps = analyzer.analyze(x, chosen(mode))
-            for found, given in zip(as_list(maps), as_list(x), strict=True):
-                assert found.shape == given.shape
-                assert np.isfinite(found).all()
-            assert_sums(totals(maps), targets(mode, logits), err_msg=mode)
-            for k in range(BATCH):
-                single = analyzer.analyze(sample(x, k), chosen(mode, INDEX[k]))
-                assert_maps_same(single, sample(maps, k), 1e-5)
+        analyzer = default_analyzer(name, mode)
+        maps = analyzer.analyze(x, chosen(mode))
+        for found, given in zip(as_list(maps), as_list(x), strict=True):
+            assert found.shape == given.shape
+            assert np.isfinite(found).all()
+        assert_sums(totals(maps), targets(mode, logits))
+        for k in range(BATCH):
+            single = analyzer.analyze(sample(x, k), chosen(mode, INDEX[k]))
+            assert_maps_same(single, sample(maps, k), 1e-5)
 
 
-@networks
+@pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] in SELECTING, NETWORKS))
 def test_neurons_are_selected_by_a_number_a_list_or_an_array(name):
     model, x, logits = subject(name)
     with plugin.graph_scope(model):
