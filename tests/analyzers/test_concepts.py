@@ -67,7 +67,7 @@ def test_maps_of_all_channels_sum_to_the_map(method, layer, rng):
 @pytest.mark.parametrize(
     ("method", "layer", "kind", "count"),
     [
-        pytest.param("rap", "attention", "head", 3, marks=pytest.mark.core),
+        ("rap", "attention", "head", 3),
         ("lrp.epsilon", "attention", "head", 3),
         ("lrp.epsilon", "mlp", "channel", 8),
         ("lrp.epsilon", "attention/attention_output", "channel", 9),

@@ -13,7 +13,7 @@ from helpers.tensors import BACKEND
 
 from rap_keras import create_analyzer
 
-pytestmark = pytest.mark.core
+pytestmark = pytest.mark.programs
 METHODS = {
     "rap": {},
     "lrp.epsilon": {},
