@@ -13,6 +13,8 @@ import rap_keras
 from rap_keras import InputError
 from rap_keras.callbacks import HeatMaps
 
+pytestmark = pytest.mark.programs  # graphs that must see the weights of each epoch
+
 
 class Token(layers.Layer):
     """Its weight becomes a constant where the layer is opened."""
