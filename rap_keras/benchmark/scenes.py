@@ -279,8 +279,9 @@ def _without(sample: Sample, label: str | None) -> NDArray[np.uint8]:
     """
     if label is None or label not in sample.without:
         raise InputError(
-            f"Expected an image of {sample.name!r} without {label} for replacement=infill, got none: "
-            "choose the data set cluttered-digits or cluttered-digit-pairs, or another replacement.",
+            f"Expected an image of {sample.name!r} without {label or 'its object'} for "
+            "replacement=infill, got none: choose the data set cluttered-digits or "
+            "cluttered-digit-pairs, or another replacement.",
             ("replacement", "data"),
         )
     return sample.without[label]
