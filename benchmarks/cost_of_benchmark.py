@@ -11,11 +11,14 @@ import os
 import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from rap_keras.benchmark import explainers, run
+from rap_keras.benchmark import explainers, report
+from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.store import Store
 
 METHODS = (
     *("rap", "rap.epsilon", "lrp.epsilon_plus", "lrp.alpha_1_beta_0", "lrp.epsilon", "gradient"),
@@ -60,15 +63,18 @@ def main():
     }
     if options.model.startswith("bundled:"):
         given |= {"weights": "imagenet", "keep": "correct"}
+    settings = Settings(**given, limit=options.images + Settings().chunk, figures=0)
+    bench = Bench(settings)
+    first, *chunks = bench.chunks
     with tempfile.TemporaryDirectory() as folder:
-        # The first run compiles; the difference of two runs is that of more images.
-        totals = []
-        for number, images in enumerate((options.images, 2 * options.images)):
-            before = Counter(seconds)
+        with Store(Path(folder), bench.protocol() | {"shard": [1, 1]}) as store:
+            store.add(bench.measure(bench.read(first)))  # compiles
+            seconds.clear()
             start = time.perf_counter()
-            run(Settings(**given, limit=images, figures=0), f"{folder}/{number}")
-            totals.append(Counter({"whole": time.perf_counter() - start}) + seconds - before)
-    spent = {name: totals[1][name] - totals[0][name] for name in totals[1]}
+            for chunk in chunks:
+                store.add(bench.measure(bench.read(chunk)))
+        report(folder)
+        spent = {"whole": time.perf_counter() - start} | seconds
     needed = spent["maps"] + spent["forward passes"]
     print(f"{options.model}: {options.images} images, {len(METHODS)} methods")
     for name, value in spent.items():
