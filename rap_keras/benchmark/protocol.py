@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.steps import recorded_steps
+from rap_keras.benchmark.tuning import check_tuned
 from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import names_function
@@ -23,13 +24,16 @@ from rap_keras.version import __version__
 def protocol(settings: Settings, dataset: Dataset, backend: Backend, images: int) -> dict[str, Any]:
     """Everything that the results depend on. `images` is the number of drawn images."""
     names = "\0".join(dataset.names).encode(errors="surrogateescape")  # as in the file system
+    checksum = weights_checksum(backend.weights())
+    if settings.tuned is not None:
+        check_tuned(settings.tuned, checksum)
     return (
         of_any_data(settings, backend)
         | ({} if settings.tuned is None else {"tuned": f"by {settings.tuned_by} on the other half"})
         | ({"validate": settings.validate} if settings.validate else {})
         | {
             "weights": backend.loaded.weights,
-            "weights_crc32": weights_checksum(backend.weights()),
+            "weights_crc32": checksum,
             "input_size": backend.loaded.input_size,
             "objects": dataset.objects,
             "data_images": len(dataset.names),

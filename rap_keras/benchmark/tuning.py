@@ -31,13 +31,7 @@ def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[
         InputError: The report cannot be read, is not on the other half, or has no such quantity.
     """
     path = Path(folder) / "summary.json"
-    text = read_text(path, "summary")
-    with understood(f"Expected {str(path)!r} to be the summary of a benchmark"):
-        found = json.loads(text)
-        protocol = {"half": "both", **found["protocol"]}
-        methods = {
-            t: (m["control"], m["quantities"]) for t, m in found["summary"]["methods"].items()
-        }
+    protocol, methods = _read(path)
     half = given["half"]
     expected = {"half": HALVES.get(half)}
     expected |= {name: given[name] for name in ("model", "data", "seed", "keep")}
@@ -63,3 +57,32 @@ def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[
             sign = -1 if better[quantity] == "lower" else 1
             candidates.setdefault(read_row(title).name, {})[title] = sign * value
     return [max(rows, key=rows.__getitem__) for rows in candidates.values() if len(rows) > 1]
+
+
+def check_tuned(folder: str, checksum: int) -> None:
+    """Refuses a report of candidates that were tuned with other weights.
+
+    Args:
+        folder: The folder of the report.
+        checksum: The checksum of the weights of this run, as in the protocol.
+
+    Raises:
+        InputError: The weights differ.
+    """
+    held = _read(Path(folder) / "summary.json")[0].get("weights_crc32")
+    if held != checksum:
+        raise InputError(
+            f"Expected options tuned with the weights of this run, got other weights in {folder!r}: run "
+            "the candidates again.",
+            "tuned",
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, tuple[bool, dict[str, Any]]]]:
+    """The protocol of a summary; and for each row whether it is a control, and its quantities."""
+    text = read_text(path, "summary")
+    with understood(f"Expected {str(path)!r} to be the summary of a benchmark"):
+        found = json.loads(text)
+        methods = found["summary"]["methods"].items()
+        quantities = {title: (row["control"], row["quantities"]) for title, row in methods}
+        return {"half": "both", **found["protocol"]}, quantities

@@ -13,6 +13,7 @@ from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.protocol import command
 from rap_keras.benchmark.rows import read_row
 from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.tuning import check_tuned
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 
@@ -328,3 +329,10 @@ def test_tuned_rows_are_the_best_of_each_method(tmp_path):
 def test_tuned_rows_come_from_the_other_half(half, changes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         Settings(half=half, tuned=candidates(tmp_path, **changes)).rows()
+
+
+def test_tuned_rows_are_of_the_same_weights(tmp_path):
+    folder = candidates(tmp_path, weights_crc32=7)
+    check_tuned(folder, 7)
+    with pytest.raises(InputError, match="with the weights of this run, got other weights"):
+        check_tuned(folder, 8)
