@@ -18,6 +18,7 @@ from rap_keras.evaluation.cells import cell_numbers
 from rap_keras.evaluation.classes import rank_correlation
 from rap_keras.evaluation.heads import Head, both_classes, read_head
 from rap_keras.evaluation.reading import (
+    one_shape,
     pixels_of,
     read_array,
     read_explained,
@@ -149,12 +150,10 @@ def single_deletion_drops(
             f"Expected one of each per image, got {len(images)} images, {len(neurons)} neurons and "
             f"{len(replacements)} replacements."
         )
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        raise InputError(f"Expected images of one size, got {', '.join(map(str, shapes))}.", "x")
+    shape = one_shape(images)
     explained = [read_integer("neuron", neuron, 0) for neuron in neurons]
-    grid = _grid_of(pixels_of(shapes[0]), grid)
-    numbers = cell_numbers(pixels_of(shapes[0]), grid)
+    grid = _grid_of(pixels_of(shape), grid)
+    numbers = cell_numbers(pixels_of(shape), grid)
     patches = int(numbers.max()) + 1
 
     def without_patches() -> Iterator[NDArray[np.float32]]:
@@ -165,7 +164,7 @@ def single_deletion_drops(
     rows, count = without_patches(), patches * len(images)
     if logits is None:
         rows, count = itertools.chain(images, rows), count + len(images)
-    found = logits_of(predict, rows, count, shapes[0], max(explained), batch_size, head)
+    found = logits_of(predict, rows, count, shape, max(explained), batch_size, head)
     if logits is None:
         before, found = found[: len(images)], found[len(images) :]
     else:

@@ -19,7 +19,7 @@ from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import Predict, logits_of
 from rap_keras.evaluation.curves import PerturbationCurve
 from rap_keras.evaluation.heads import Head, are_decided, both_classes, probabilities_of, read_head
-from rap_keras.evaluation.reading import read_array, read_explained, read_heatmap
+from rap_keras.evaluation.reading import one_shape, read_array, read_explained, read_heatmap
 from rap_keras.evaluation.replacement import Impute, blurred, imputed, read_replacement
 from rap_keras.support.options import choose, read_integer
 
@@ -170,16 +170,14 @@ def perturbation_curves(
         _Perturbed(*one, steps, pixels_per_step, order, patch)
         for one in zip(x, heatmaps, neurons, replacements, strict=True)
     ]
-    if len({image.x.shape for image in images}) > 1:
-        shapes = sorted({image.x.shape for image in images})
-        raise InputError(f"Expected images of one size, got {', '.join(map(str, shapes))}.", "x")
+    shape = one_shape(image.x for image in images)
     first = 0 if known is None else 1
     rows = itertools.chain.from_iterable(image.rows(first) for image in images)
     each = images[0].steps + 1 - first
     largest = max(image.neuron for image in images)
-    found = logits_of(
-        predict, rows, each * len(images), images[0].x.shape, largest, batch_size, head
-    ).reshape(len(images), each, -1)
+    found = logits_of(predict, rows, each * len(images), shape, largest, batch_size, head).reshape(
+        len(images), each, -1
+    )
     if known is not None:
         if known.shape[1] != found.shape[-1]:
             raise InputError(

@@ -1,6 +1,6 @@
 """Reads inputs, heatmaps and masks from the user; anything invalid raises an `InputError`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,14 @@ def read_explained(x: Any, heatmap: Any) -> tuple[NDArray[np.float32], NDArray[n
 def pixels_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of an input without its channels. A vector has none: each feature is one pixel."""
     return shape if len(shape) == 1 else shape[:-1]
+
+
+def one_shape(images: Iterable[NDArray[Any]]) -> tuple[int, ...]:
+    """The shape that all images have."""
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise InputError(f"Expected images of one size, got {', '.join(map(str, shapes))}.", "x")
+    return shapes[0]
 
 
 def over_channels(masks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
