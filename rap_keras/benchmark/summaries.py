@@ -15,7 +15,7 @@ from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.store import FILE
 from rap_keras.errors import InputError
-from rap_keras.support.reading import read_text
+from rap_keras.support.reading import read_text, understood
 
 # Values that agree to these digits are ties: further digits are rounding errors of the maps.
 _DIGITS = 5
@@ -91,21 +91,14 @@ def _read(folder: Path) -> tuple[Json, Json]:
     if not path.is_file():
         raise InputError(f"There are no results in {str(folder)!r} (no {FILE} or summary.json).")
     text = read_text(path, "summary")
-    try:
+    with understood(
+        f"Expected {str(path)!r} to be the summary of a benchmark, got another file",
+        "write it again with rap-keras report",
+    ):
         read = json.loads(text)
         protocol, summary = read["protocol"], read["summary"]
-        needed = (
-            *(protocol[key] for key in ("data", "metrics")),
-            is_of_units(protocol) or protocol["model"],
-            *(method["quantities"] for method in summary["methods"].values()),
-            summary["kept"],
-        )
-    except (ValueError, TypeError, KeyError, AttributeError):
-        needed = ()
-    if not needed:
-        raise InputError(
-            f"Expected {str(path)!r} to be the summary of a benchmark, got another file: write it again "
-            "with rap-keras report."
-        )
+        # What is needed of them.
+        _ = protocol["data"], protocol["metrics"], is_of_units(protocol) or protocol["model"]
+        _ = summary["kept"], [method["quantities"] for method in summary["methods"].values()]
     check_kind(protocol, "benchmark", str(folder))
     return protocol, summary
