@@ -5,14 +5,14 @@ from typing import Any
 
 from rap_keras.benchmark.comparison import agreement
 from rap_keras.benchmark.controls import RANDOM
-from rap_keras.benchmark.metrics import Metric, imputers_of
+from rap_keras.benchmark.metrics import chosen, imputers_of
+from rap_keras.benchmark.metrics.metric import mark_of
 from rap_keras.benchmark.metrics.perturbation import MEAN_AREA
 from rap_keras.benchmark.statistics import Array, Json, Numbers, column, estimated, mean
 
 
 def compare_imputers(
     protocol: Json,
-    metrics: Sequence[Metric],
     numbers: Mapping[str, Sequence[Numbers]],
     methods: Json,
     weights: Array,
@@ -26,7 +26,6 @@ def compare_imputers(
 
     Args:
         protocol: What was run.
-        metrics: Its metrics.
         numbers: The numbers of each row of every image.
         methods: The summary of the methods.
         weights: The resamples of the images.
@@ -40,13 +39,12 @@ def compare_imputers(
     if len(imputers) < 2:
         return {}
     first, *further = imputers
-    marks = {first: ""} | {imputer: f"@{imputer}" for imputer in further}
+    marks = {first: ""} | {imputer: mark_of(imputer) for imputer in further}
     random = numbers.get(RANDOM, ())
     listed = [method["quantities"] for method in methods.values() if not method["control"]]
     taus = {}
-    for head in (metric.columns[0] for metric in metrics if metric.by_imputer):
-        if "@" in head.quantity:
-            continue
+    measured = chosen(protocol["metrics"])  # with the first replacement
+    for head in (metric.columns[0] for metric in measured if metric.by_imputer):
         values = {
             imputer: [quantities[head.quantity + mark]["value"] for quantities in listed]
             for imputer, mark in marks.items()

@@ -120,7 +120,7 @@ def summarize(
             }
     for column in shown:
         _correct(methods, column.quantity)
-    imputers = compare_imputers(protocol, metrics, numbers, methods, weights)
+    imputers = compare_imputers(protocol, numbers, methods, weights)
     validated = validation(metrics, protocol, kept, weights) if protocol.get("validate", 0) else {}
     listed = {title: method for title, method in methods.items() if not method["control"]}
     better = {column.quantity: column.better for column in shown if column.better}

@@ -151,7 +151,7 @@ class Metric:
 
     def with_imputer(self, imputer: str) -> "Metric":
         """The same with another replacement of pixels; "@" and its name mark names and quantities."""
-        mark = f"@{imputer}"
+        mark = mark_of(imputer)
 
         def measure(views: Sequence[View], **given: Any) -> list[Any]:
             found = self.measure(views, imputer=imputer, **given)
@@ -234,6 +234,11 @@ def one_number(
     label = label or name.replace("_", " ")
     head = compared(label, name, better, terminal) if better else Column(label, name)
     return Metric(name, each(measure), (head,), table, words, reference, **more)
+
+
+def mark_of(imputer: str) -> str:
+    """What names of metrics and quantities end with, if they are of another replacement of pixels."""
+    return f"@{imputer}"
 
 
 def _marked(entries: Mapping[str, Any], mark: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rap_keras.benchmark.metrics import Column, columns, imputers_of, is_of_units, of_protocol
+from rap_keras.benchmark.metrics.metric import mark_of
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
 from rap_keras.benchmark.reporting.validation import marked
@@ -129,7 +130,7 @@ def _others(column: Column, best: Json, protocol: Json, summary: Json) -> str:
         values = {
             title: sign * entry["value"]
             for title, method in summary["methods"].items()
-            if (entry := method["quantities"].get(f"{column.quantity}@{imputer}"))
+            if (entry := method["quantities"].get(column.quantity + mark_of(imputer)))
             and not method["control"]
             and entry["value"] is not None
         }
