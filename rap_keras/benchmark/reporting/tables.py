@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
+import numpy as np
+
 from rap_keras.benchmark.metrics import TABLES, Column, columns, is_of_units, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
@@ -13,7 +15,7 @@ from rap_keras.benchmark.reporting.words import (
     few_images,
     what_was_run,
 )
-from rap_keras.benchmark.statistics import Json
+from rap_keras.benchmark.statistics import Json, mean_of_defined, rounded
 from rap_keras.support.text import counted
 
 # The cells of a method for some columns and one part of the summary.
@@ -209,17 +211,13 @@ def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:
     rows = []
     for name in names:
         others = [[taus[q][name][other] for other in names if other != name] for q in titles]
-        means = [_mean([tau for tau in row if tau is not None]) for row in others]
+        means = map(rounded, mean_of_defined(np.array(others, np.float64)))
         shown = [*means, *(None if n == name else taus[detailed][name][n] for n in names)]
         score = scores.get(name, {"value": None, "standard_error": None})
         cells = [UNDEFINED if tau is None else f"{tau:.2f}" for tau in shown]
         rows.append([name, format_estimate(score["value"], score["standard_error"]), *cells])
     yield Table(["replacement", "R-OMS ↑", *heads], rows, numbers=True)
     yield from note([c for c in columns if c.quantity in taus])
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _sheet(
