@@ -13,6 +13,12 @@ Size = tuple[int, int]
 Read = Callable[[int, Size], NDArray[np.uint8]]
 
 
+def shape_of(text: str) -> Size:
+    """Rows and columns of a grid, such as 2x3."""
+    rows, columns = map(int, text.split("x"))
+    return rows, columns
+
+
 @dataclass(frozen=True)
 class Grid:
     """A grid with one cell that shows the explained class.

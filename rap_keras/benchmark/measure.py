@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rap_keras.benchmark.controls import EDGES, RANDOM
+from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.maps import MapMaker
 from rap_keras.benchmark.metrics import Reading, Scene, View, chosen
 from rap_keras.benchmark.scenes import Misclassified, Scenes, SettingsError
@@ -61,14 +62,13 @@ class Bench:
         self.protocol = self.scenes.protocol
         self._metrics = chosen(settings.metrics, settings.replacement[1:])
         self._validated = frozenset(drawn[: settings.validate])
-        self._recorded = self.protocol() if settings.validate else {}
         input_size = self.scenes.loaded.input_size
         if "single_deletion" in settings.metrics and input_size:
-            cell_numbers(input_size, [*map(int, settings.deletion_grid.split("x"))])
+            cell_numbers(input_size, shape_of(settings.deletion_grid))
         if "grid" in settings.metrics and settings.grid_cells == "full" and input_size:
             # Refuses a model or a preprocessing that does not accept larger images before the results
             # are created.
-            rows, columns = settings.grid_shape
+            rows, columns = shape_of(settings.grid)
             whole = input_size[0] * rows, input_size[1] * columns
             self.scenes.check_preprocessing(whole)
             self.maker.at(whole)
@@ -154,7 +154,7 @@ class Bench:
             those = [v for v in views[row.title] if v.scene.position in self._validated]
             if row.is_control or not those:
                 continue
-            values = measured_degraded(those, self._metrics, self.settings, self._recorded)
+            values = measured_degraded(those, self._metrics, self.settings, self.protocol())
             for view, of_view in zip(those, values, strict=True):
                 found.setdefault(view.scene.position, {})[row.title] = of_view
         return found

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.benchmark.explainers import Backend
+from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.steps import recorded_steps
 from rap_keras.benchmark.tuning import check_tuned
@@ -90,7 +91,7 @@ def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
     if backend.loaded.head == "sigmoid":
         found["head"] = "sigmoid"
     if "grid" in s.metrics:
-        rows, columns = s.grid_shape
+        rows, columns = shape_of(s.grid)
         found["grid"] = {
             "shape": s.grid,
             "count": rows * columns,

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from rap_keras.benchmark.checks import grey_level
 from rap_keras.benchmark.explainers import Backend, open_backend
-from rap_keras.benchmark.grids import Grid, Size, companions, make_grid
+from rap_keras.benchmark.grids import Grid, Size, companions, make_grid, shape_of
 from rap_keras.benchmark.metrics import Reading, Scene, chosen
 from rap_keras.benchmark.metrics.classes import removable
 from rap_keras.benchmark.metrics.view import Inputs, Replacement, Stack
@@ -82,6 +82,11 @@ class Scenes:
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, JSON-serialisable."""
+        return self._protocol
+
+    @functools.cached_property
+    def _protocol(self) -> dict[str, Any]:
+        # It reads all weights.
         return protocol(self._settings, self.dataset, self.backend, len(self.drawn))
 
     def read(self, position: int) -> Reading:
@@ -229,7 +234,7 @@ class Scenes:
         settings, position = self._settings, reading.position
         if not self._is_sure(logits):
             return None
-        rows, columns = shape = settings.grid_shape
+        rows, columns = shape = shape_of(settings.grid)
         generator = np.random.default_rng(seed_of(settings.seed, position, Purpose.GRID))
         place = int(generator.integers(rows * columns))
         order = generator.permutation(self._half)

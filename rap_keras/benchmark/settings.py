@@ -9,7 +9,13 @@ from typing import Any
 from rap_keras.analyzers.registry import check_name
 from rap_keras.benchmark import checks
 from rap_keras.benchmark.controls import CONTROLS, EDGES
-from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics, unit_metrics
+from rap_keras.benchmark.metrics import (
+    METRICS,
+    chosen,
+    default_metrics,
+    is_of_units,
+    unit_metrics,
+)
 from rap_keras.benchmark.rows import Row, read_row
 from rap_keras.benchmark.tuning import tuned_methods
 from rap_keras.errors import InputError
@@ -301,7 +307,7 @@ class Settings:
     @property
     def has_units(self) -> bool:
         """Whether the data are mechanism tests: networks whose relevance is known."""
-        return self.data.partition(":")[0] == "units"
+        return is_of_units({"data": self.data})
 
     def rows(self) -> list[Row]:
         """The methods and then the controls."""
@@ -323,12 +329,6 @@ class Settings:
     def draws_changes(self) -> bool:
         """Whether a metric changes inputs at random."""
         return any({"draws", "neighbours"} & {*metric.settings} for metric in chosen(self.metrics))
-
-    @property
-    def grid_shape(self) -> tuple[int, int]:
-        """Rows and columns of a grid."""
-        rows, columns = map(int, self.grid.split("x"))
-        return rows, columns
 
     def recorded(self) -> dict[str, Any]:
         """The settings that the protocol contains unchanged."""

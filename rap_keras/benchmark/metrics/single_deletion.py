@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.metrics.metric import Metric, compared
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS
 from rap_keras.benchmark.metrics.view import Scene, View, together
@@ -13,7 +14,7 @@ from rap_keras.evaluation.classes import rank_correlation
 
 
 def _score(views: Sequence[View], deletion_grid: str, batch_size: int) -> list[float]:
-    grid = tuple(map(int, deletion_grid.split("x")))
+    grid = shape_of(deletion_grid)
 
     def drops(scenes: Sequence[Scene]) -> Array:
         return deletion.single_deletion_drops(
