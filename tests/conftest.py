@@ -143,7 +143,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None):
     """With the last test of a file goes what the file has cached."""
     yield
     if resident() > max(LARGE, _kept[0] + 5 * GROWTH):
-        forget_gradients()
+        forget_networks()
         free()
     if nextitem is not None and nextitem.path == item.path:
         return
@@ -164,15 +164,18 @@ def free() -> None:
     _kept[0] = resident()
 
 
-def forget_gradients() -> None:
-    """TensorFlow keeps the graph of each custom gradient, and with it the weights of the model."""
-    if backend() != "tensorflow":
-        return
-    from tensorflow.python.framework import ops
+def forget_networks() -> None:
+    """TensorFlow keeps the graph of each custom gradient, and with it the weights; JAX its programs."""
+    if backend() == "jax":
+        import jax
 
-    registry = ops.gradient_registry._registry
-    for name in [name for name in registry if name.startswith("CustomGradient-")]:
-        del registry[name]
+        jax.clear_caches()
+    if backend() == "tensorflow":
+        from tensorflow.python.framework import ops
+
+        registry = ops.gradient_registry._registry
+        for name in [name for name in registry if name.startswith("CustomGradient-")]:
+            del registry[name]
 
 
 def resident() -> int:
