@@ -72,8 +72,10 @@ test-native: setup
 # `make test-jax CHOSEN=` runs all tests.
 CHOSEN ?= -m "core and not slow"
 OTHERS := --ignore=tests/innvestigate $(CHOSEN)
+# Most tests of JAX compile longer than they compute.
+UNOPTIMIZED := --xla_backend_optimization_level=0
 test-jax: $(JAX)/ready
-	KERAS_BACKEND=jax $(JAX)/bin/$(PYTEST) $(OTHERS)
+	KERAS_BACKEND=jax XLA_FLAGS=$(UNOPTIMIZED) $(JAX)/bin/$(PYTEST) $(OTHERS)
 
 test-torch: $(TORCH)/ready
 	KERAS_BACKEND=torch $(TORCH)/bin/$(PYTEST) $(OTHERS)
