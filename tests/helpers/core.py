@@ -56,7 +56,7 @@ CORE = {
     "tests/network/test_normalization.py": ["test_the_map_is_the_layer"],
     "tests/network/test_odd_models.py": ["test_samples_on_another_axis_than_the_first[rap]"],
     "tests/network/test_opening.py": [
-        "test_attention_conserves_and_its_weights_get_no_relevance[grouped queries]",
+        "test_attention_conserves_and_its_weights_get_no_relevance[additive]",
         "test_calls_that_move_the_samples_conserve_in_every_batch[one matrix]",
     ],
     "tests/network/test_random_networks.py": ["test_random_networks_are_explained_or_refused[2]"],
