@@ -2,11 +2,10 @@
 
 import contextlib
 import importlib.util
-import io
-import json
 import logging
 import math
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -17,9 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Chunk, ImageRecord, Measured
+from rap_keras.benchmark.measure import Chunk, Measured
 from rap_keras.benchmark.sameness import check_same
-from rap_keras.benchmark.store import Maps
 from rap_keras.errors import InputError
 from rap_keras.support.devices import share_gpu
 from rap_keras.support.options import read_integer, read_number
@@ -28,15 +26,11 @@ from rap_keras.support.text import reason
 
 
 class Measuring(Protocol):
-    """What measures the chunks of images, such as `Bench`.
-
-    Attributes:
-        chunks: The positions of the images, chunk by chunk.
-        most_maps: For how many images maps are stored; None: for all.
-    """
+    """What measures images, chunk by chunk: `Bench`, `UnitBench` or the `Channels` of an atlas."""
 
     chunks: Sequence[Chunk]
     most_maps: int | None
+    """For how many images maps are stored; None: for all."""
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, JSON-serialisable."""
@@ -45,7 +39,7 @@ class Measuring(Protocol):
         """Reads the images of a chunk."""
 
     def measure(self, readings: Sequence[Any], strict: bool = False) -> list[Measured]:
-        """Measures the images of a chunk: the record and the maps of each."""
+        """The record and the maps of each image; `strict` raises errors instead of skipping images."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +86,8 @@ _PATIENCE = 10  # Seconds until a cluster answers; Ray alone would try for minut
 class Worker:
     """Loads the model once and measures the chunks that it gets; an actor of Ray Data.
 
-    Args:
-        make: Makes what measures.
-        protocol: The protocol of the results. A worker with another protocol raises an error.
-        strict: Raise the error of an image instead of skipping it.
-        keras_backend: The backend for Keras; None is the one that is configured on this machine.
+    It refuses another protocol than that of the results. `keras_backend` None is the one that is
+    configured on its machine.
     """
 
     def __init__(
@@ -118,51 +109,25 @@ class Worker:
             self._refusal = f"A worker on {socket.gethostname()} cannot measure. {problem}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Turns numbers of chunks into the records of their images (as JSON, exactly) and the maps.
+        """Measures chunks, which are given by their numbers; answers in bytes, with an error or ""."""
+        answers = [self._measured(number) for number in batch["chunk"]]
+        return {
+            "measured": np.array([pickle.dumps(measured) for measured, _ in answers], object),
+            "error": np.array([error for _, error in answers], object),
+        }
 
-        Maps are returned only if those of all images are stored.
-        """
-        answers, errors, arrays = [], [], []
-        for number in batch["chunk"]:
-            records: list[ImageRecord] = []
-            maps: list[Maps] = []
-            error = self._refusal
-            if not error:
-                try:
-                    with warnings_once("PIL"):
-                        readings = self._bench.read(self._bench.chunks[number])
-                        measured = self._bench.measure(readings, self._strict)
-                    records = [record for record, _ in measured]
-                    if self._bench.most_maps is None:
-                        maps = [of_image for _, of_image in measured]
-                except InputError as problem:  # for the caller, not for Ray
-                    error = str(problem)
-            answers.append(json.dumps(records))
-            errors.append(error)
-            arrays.append(_packed(maps))
-        columns = {"records": answers, "error": errors, "maps": arrays}
-        return {name: np.array(column, object) for name, column in columns.items()}
-
-
-def _packed(maps: Sequence[Maps]) -> bytes:
-    """The maps of images as the content of a .npz file."""
-    file = io.BytesIO()
-    named: dict[str, Any] = {
-        f"{k}/{title}": array
-        for k, of_image in enumerate(maps)
-        for title, array in of_image.items()
-    }
-    np.savez(file, **named)
-    return file.getvalue()
-
-
-def _unpacked(content: bytes, count: int) -> list[dict[str, np.ndarray]]:
-    maps: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        for name in arrays.files:
-            k, _, title = name.partition("/")
-            maps[int(k)][title] = arrays[name]
-    return maps
+    def _measured(self, number: int) -> tuple[list[Measured], str]:
+        """The records of a chunk, with maps if those of all images are stored."""
+        if self._refusal:
+            return [], self._refusal
+        try:
+            with warnings_once("PIL"):
+                readings = self._bench.read(self._bench.chunks[number])
+                measured = self._bench.measure(readings, self._strict)
+        except InputError as problem:  # for the caller, not for Ray
+            return [], str(problem)
+        with_maps = self._bench.most_maps is None
+        return [(record, maps if with_maps else {}) for record, maps in measured], ""
 
 
 def check_ray() -> None:
@@ -180,11 +145,7 @@ def _no_ray() -> InputError:
 
 @contextlib.contextmanager
 def connected(workers: Workers) -> Iterator[None]:
-    """Ray on this machine, with room for each worker, or a cluster.
-
-    Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached.
-    """
+    """Ray on this machine, with room for each worker, or a cluster."""
     try:
         import ray
         import ray.data
@@ -240,16 +201,9 @@ def measure_all(
     strict: bool,
     workers: Workers,
 ) -> Iterator[list[Measured]]:
-    """Measures chunks on Ray's workers, inside `connected`. Each worker loads the model once.
+    """Measures chunks on Ray's workers, inside `connected`, in any order.
 
     The chunks of a worker that died go to another worker.
-
-    Returns:
-        The records of the images of each finished chunk, with maps if those of all images are stored.
-
-    Raises:
-        InputError: The cluster is lost; or a worker cannot load the same model; or, with `strict`, an
-            image cannot be measured.
     """
     if not chunks:
         return
@@ -275,8 +229,7 @@ def measure_all(
         for row in results.iter_rows():
             if row["error"]:
                 raise InputError(row["error"])
-            records = json.loads(row["records"])
-            yield list(zip(records, _unpacked(row["maps"], len(records)), strict=True))
+            yield pickle.loads(row["measured"])
     except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
         raise InputError(
             f"Ray has lost its workers ({reason(error)}); earlier results are kept: run the "

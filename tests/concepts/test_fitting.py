@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -212,9 +213,8 @@ def test_a_worker_returns_records_and_arrays(photos):
     make = partial(Channels, ModelRequest("bundled:vgg"), sources, settings)
     protocol = json.loads(json.dumps(make().protocol()))
     answer = distributed.Worker(make, protocol, False)({"chunk": np.array([1])})
-    records = json.loads(answer["records"][0])
+    records, arrays = zip(*pickle.loads(answer["measured"][0]), strict=True)
     assert [one["status"] for one in records] == ["kept", "skipped", "kept", "kept"]
-    arrays = distributed._unpacked(answer["maps"][0], 4)
     assert [one["relevance"].shape for one in arrays if one] == [(48,)] * 3
     assert arrays[1] == {}
     answer = distributed.Worker(make, protocol, True)({"chunk": np.array([1])})
