@@ -5,7 +5,7 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,69 +21,15 @@ from rap_keras.pipeline.methods import MethodSpec
 
 
 class Explain(Protocol):
-    """See `Backend.explainer`."""
+    """A method on a model."""
 
-    def __call__(self, x: Inputs, targets: Sequence[int], first: int = 0) -> Stack: ...  # noqa: D102
+    def __call__(self, x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
+        """The relevance of images `(n, height, width, channels)` for the target of each, in their shape.
 
-
-class Backend(Protocol):
-    """A model with its methods.
-
-    Attributes:
-        loaded: The model, its preprocessing and its size.
-        versions: The versions of the libraries.
-        device: The device, as in the protocol.
-    """
-
-    loaded: LoadedModel
-    versions: dict[str, str]
-    device: str
-
-    def logits(self, x: Inputs) -> Stack:
-        """The logits of a batch of preprocessed images, `(n, classes)`."""
-        ...
-
-    def weights(self) -> Iterable[NDArray[Any]]:
-        """The model's weights."""
-        ...
-
-    def explainer(self, method: MethodSpec) -> Explain:
-        """A function of preprocessed images `(n, height, width, channels)` and the target of each.
-
-        It returns the relevance, in the images' shape. If images are explained in several parts, `first`
-        is the index of the first image of a part, so that methods with noise give the same maps as for
-        all images at once.
+        If images are explained in several parts, `first` is the index of the first image of a part, so
+        that methods with noise give the same maps as for all images at once.
         """
         ...
-
-    def enlarged(self, size: tuple[int, int]) -> "Backend":
-        """The same for images of a height and width that differ from the model's input size.
-
-        Raises:
-            InputError: The model does not accept them.
-        """
-        ...
-
-    def randomised(self, stage: str) -> "Backend":
-        """The same with random parameters in the last layers; see `rap_keras.models.randomised`.
-
-        Raises:
-            InputError: The backend does not support it.
-        """
-        ...
-
-
-def open_backend(settings: Settings, loaded: LoadedModel | None = None) -> Backend:
-    """Loads the settings' model on their backend.
-
-    Args:
-        settings: The settings.
-        loaded: A model to use instead; only with backend="keras".
-
-    Raises:
-        InputError: The model or the backend cannot be loaded.
-    """
-    return _Keras(settings, loaded) if settings.backend == "keras" else _Innvestigate(settings)
 
 
 class _Keras:
@@ -101,6 +47,7 @@ class _Keras:
         self._settings = settings
 
     def logits(self, x: Inputs) -> Stack:
+        """The logits of a batch of preprocessed images, `(n, classes)`."""
         return self.loaded.logits(x)
 
     def weights(self) -> Iterable[NDArray[Any]]:
@@ -119,10 +66,12 @@ class _Keras:
 
         return explain
 
-    def enlarged(self, size: tuple[int, int]) -> Backend:
+    def enlarged(self, size: tuple[int, int]) -> "_Keras":
+        """The same for images of another size than the model's."""
         return _Keras(self._settings, self.loaded.enlarged(size))
 
-    def randomised(self, stage: str) -> Backend:
+    def randomised(self, stage: str) -> "_Keras":
+        """The same with random parameters in the last layers; see `rap_keras.models.randomised`."""
         return _Keras(self._settings, self.loaded.randomised(stage, self._settings.seed))
 
 
@@ -211,17 +160,26 @@ class _Innvestigate:
 
         return explain
 
-    def enlarged(self, size: tuple[int, int]) -> Backend:
+    def enlarged(self, size: tuple[int, int]) -> NoReturn:
         raise InputError(
             'Expected grid_cells="shrunk" with backend="innvestigate", got "full".', "grid_cells"
         )
 
-    def randomised(self, stage: str) -> Backend:
+    def randomised(self, stage: str) -> NoReturn:
         raise InputError(
             'Expected metrics without randomised models with backend="innvestigate": leave mprt, smprt '
             "and emprt out.",
             ("metrics", "backend"),
         )
+
+
+Backend = _Keras | _Innvestigate
+"""A model with its methods, the versions of the libraries and the device."""
+
+
+def open_backend(settings: Settings, loaded: LoadedModel | None = None) -> Backend:
+    """Loads the settings' model on their backend; `loaded` is a Keras model to use instead."""
+    return _Keras(settings, loaded) if settings.backend == "keras" else _Innvestigate(settings)
 
 
 def _load(settings: Settings) -> LoadedModel:
