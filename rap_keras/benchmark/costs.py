@@ -1,6 +1,5 @@
 """Seconds and memory of a map by each method. They differ from run to run, unlike all other numbers."""
 
-import contextlib
 import ctypes
 import functools
 import time
@@ -10,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import Reading, Scene
-from rap_keras.errors import InputError
+from rap_keras.benchmark.measure import Bench, by_size
+from rap_keras.benchmark.metrics import Scene
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")  # Linux only
@@ -21,16 +19,13 @@ _MEGABYTE = 1e6
 
 
 def measure_costs(bench: Bench) -> dict[str, Any]:
-    """Explains one batch of images with each method.
-
-    Args:
-        bench: The benchmark. The batch is its first chunk with an image that is kept.
+    """Explains the first batch of kept images with each method.
 
     Returns:
-        A JSON-serialisable dict: `images` of the batch, `seconds` of the model's forward pass for one
-        of them, and `methods`: for each title the `seconds` for one map, as the shortest of `REPEATS`
-        runs after a first one, and `megabytes`, the growth of the memory of the process while the batch
-        is explained. The memory of a GPU is not part of it; None where it is not known.
+        `images` of the batch, `seconds` of the model's forward pass for one of them, and `methods`: for
+        each title the `seconds` for one map, as the shortest of `REPEATS` runs after a first one, and
+        `megabytes`, the growth of the memory of the process while the batch is explained. The memory of
+        a GPU is not part of it; None where it is not known.
     """
     scenes = _first_scenes(bench)
     x, targets = np.stack([scene.x for scene in scenes]), [scene.target for scene in scenes]
@@ -53,16 +48,14 @@ def measure_costs(bench: Bench) -> dict[str, Any]:
 
 def _first_scenes(bench: Bench) -> list[Scene]:
     """The kept images of one size of the first chunk that has any."""
-    for chunk in bench.chunks:
-        read = [one for one in bench.read(chunk) if isinstance(one, Reading)]
-        for shape in dict.fromkeys(one.x.shape for one in read):
-            scenes: list[Scene] = []
-            with contextlib.suppress(InputError):  # the run has skipped such an image
-                seen = bench.scenes.see([one for one in read if one.x.shape == shape])
-                scenes = [scene for scene in seen if isinstance(scene, Scene)]
-            if scenes:
-                return scenes
-    raise AssertionError("A report needs a kept image.")
+    groups = (
+        scenes
+        for chunk in bench.chunks
+        for scenes in by_size(
+            bench.read(chunk), lambda group: [bench.scenes.kept(group)], lambda *_: []
+        )
+    )
+    return next(filter(None, groups))  # a report needs a kept image
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -19,6 +19,7 @@ from rap_keras.benchmark.explainers import Backend, Explain
 from rap_keras.benchmark.grids import Size
 from rap_keras.benchmark.metrics import RowMaps, Scene, View, chosen
 from rap_keras.benchmark.metrics.view import Inputs, Pixels, Stack
+from rap_keras.benchmark.rows import Row
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps
@@ -28,28 +29,21 @@ Explainers = dict[str, Explain]
 
 
 class MapMaker:
-    """Explains with every method of a benchmark, on the model and on its copies.
+    """Explains with the rows of a benchmark, by default all, on the model and on its copies.
 
-    Args:
-        settings: What to measure, and how.
-        backend: The model.
-
-    Attributes:
-        rows: The methods and controls.
-        explainers: The explainers of the methods by title: on the model (under None), on copies for
-            images of another size, and on copies with random parameters (under their stage).
-
-    Raises:
-        InputError: A method or a copy of the model is not available.
+    `explainers` has those of the methods by title: on the model (under None), on copies for images of
+    another size, and on copies with random parameters (under their stage).
     """
 
-    def __init__(self, settings: Settings, backend: Backend) -> None:
-        self.rows = settings.rows()
+    def __init__(
+        self, settings: Settings, backend: Backend, rows: Sequence[Row] | None = None
+    ) -> None:
+        self.rows = settings.rows() if rows is None else rows
         self.backend = backend
         self._methods: dict[str, MethodSpec] = {
             row.title: row for row in self.rows if not row.is_control
         }
-        if settings.controls:
+        if any(row.name == MEAN_SHIFTED for row in self.rows):
             self._methods.setdefault(SHIFTED_METHOD, MethodSpec(SHIFTED_METHOD, SHIFTED_METHOD))
         self.explainers: dict[Size | str | None, Explainers] = {None: self._made(backend)}
         for stage in sorted({stage for m in chosen(settings.metrics) for stage in m.stages}):
@@ -70,14 +64,7 @@ class MapMaker:
         return self.explainers[size]
 
     def views(self, scenes: Sequence[Scene]) -> dict[str, list[View]]:
-        """The views of the maps of each row, for metrics.
-
-        Args:
-            scenes: Images of one size.
-
-        Raises:
-            InputError: A method returns values that are not finite.
-        """
+        """The views of the maps of each row, for images of one size."""
         x, targets = np.stack([s.x for s in scenes]), [s.target for s in scenes]
         relevances = {
             title: _finite(title, explain(x, targets))
@@ -126,7 +113,6 @@ class _OfMethod:
         return self.heatmaps(_finite(self.title, explainers[self.title](*given)))
 
     def heatmaps(self, relevance: Stack) -> Stack:
-        """The heat maps of relevance of the method."""
         return _stacked(maps.heatmap, relevance)
 
 

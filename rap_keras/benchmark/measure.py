@@ -36,32 +36,17 @@ class Bench:
 
     The images are divided once into chunks, which are measured separately. Results do not depend on the
     other chunks, their order or the process.
-
-    Args:
-        settings: What to measure, and how.
-
-    Attributes:
-        scenes: The images as the model sees them.
-        maker: The methods and controls.
-        chunks: The places in the data set of the drawn images, chunk by chunk.
-        most_maps: For how many images the maps are stored.
-
-    Raises:
-        InputError: The model, the data set or a method is not available, or they do not fit together.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.scenes = Scenes(settings)
-        drawn, size = self.scenes.drawn, settings.chunk
         self.most_maps: int | None = settings.figures
-        self.chunks: Sequence[Chunk] = [
-            tuple(drawn[k : k + size]) for k in range(0, len(drawn), size)
-        ]
+        self.chunks = divided(self.scenes.drawn, settings.chunk)
         self.maker = MapMaker(settings, self.scenes.backend)
         self.protocol = self.scenes.protocol
         self._metrics = chosen(settings.metrics, settings.replacement[1:])
-        self._validated = frozenset(drawn[: settings.validate])
+        self._validated = frozenset(self.scenes.drawn[: settings.validate])
         input_size = self.scenes.loaded.input_size
         if "single_deletion" in settings.metrics and input_size:
             cell_numbers(input_size, shape_of(settings.deletion_grid))
@@ -84,18 +69,10 @@ class Bench:
         return readings
 
     def measure(self, readings: Sequence[Reading | Unread], strict: bool = False) -> list[Measured]:
-        """Measures the images of a chunk together.
+        """Measures the images of a chunk together; `strict` raises errors instead of skipping images.
 
-        Args:
-            readings: The images.
-            strict: Raise the error of an image instead of skipping it.
-
-        Returns:
-            The JSON-serialisable record of each image and, if it was kept, its pixels (under "", if the
-            settings include photos) and the heat map of each method.
-
-        Raises:
-            InputError: With `strict`, an image cannot be measured; or the classes are not known.
+        The maps of a kept image are its pixels (under "", if the settings include photos) and the heat
+        map of each method.
         """
 
         def skip(position: int, error: InputError) -> list[Measured]:
@@ -103,7 +80,7 @@ class Bench:
                 raise error
             return [(self._base(position) | {"status": "skipped", "reason": str(error)}, {})]
 
-        measured = _by_size(readings, self._together, skip)
+        measured = by_size(readings, self._together, skip)
         found = {record["position"]: (record, maps) for record, maps in measured}
         return [found[reading.position] for reading in readings]
 
@@ -111,11 +88,11 @@ class Bench:
         """The pixels (under "") and the heat map of each method, of the kept images of a chunk."""
 
         def mapped(group: Sequence[Reading]) -> list[tuple[int, Maps]]:
-            scenes = [seen for seen in self.scenes.see(group) if isinstance(seen, Scene)]
+            scenes = self.scenes.kept(group)
             views = self.maker.views(scenes) if scenes else {}
             return [(s.position, self._for_figure(s, views, k)) for k, s in enumerate(scenes)]
 
-        return dict(_by_size(readings, mapped, lambda *_: []))
+        return dict(by_size(readings, mapped, lambda *_: []))
 
     def _base(self, position: int) -> ImageRecord:
         return {"position": position, "name": self.scenes.dataset.names[position]}
@@ -170,7 +147,12 @@ class Bench:
         return photo | shown
 
 
-def _by_size(
+def divided(positions: Sequence[int], size: int) -> Sequence[Chunk]:
+    """The chunks of these positions, of which the last may be smaller."""
+    return [tuple(positions[k : k + size]) for k in range(0, len(positions), size)]
+
+
+def by_size(
     readings: Sequence[Reading | Unread],
     work: Callable[[Sequence[Reading]], list[T]],
     skip: Callable[[int, InputError], list[T]],
@@ -191,5 +173,5 @@ def _by_size(
             if len(group) == 1 or isinstance(error, SettingsError):
                 done += skip(group[0].position, error)
             else:
-                done += [one for reading in group for one in _by_size([reading], work, skip)]
+                done += [one for reading in group for one in by_size([reading], work, skip)]
     return done

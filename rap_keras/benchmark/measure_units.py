@@ -1,6 +1,5 @@
 """Measures mechanism tests: every method on networks whose relevance is known."""
 
-import dataclasses
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -9,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from rap_keras.benchmark.checks import number_of_inputs
-from rap_keras.benchmark.controls import SHIFTED_METHOD
 from rap_keras.benchmark.explainers import open_backend
 from rap_keras.benchmark.maps import MapMaker
-from rap_keras.benchmark.measure import Chunk, ImageRecord, Measured
+from rap_keras.benchmark.measure import Chunk, ImageRecord, Measured, divided
 from rap_keras.benchmark.metrics import METRICS, Scene, View
 from rap_keras.benchmark.metrics.units import metric_of
 from rap_keras.benchmark.protocol import methods_of, of_any_data, weights_checksum
@@ -27,17 +25,7 @@ from rap_keras.models.loaded import LoadedModel
 class UnitBench:
     """The networks of mechanism tests with all methods, ready to measure; see `Bench`.
 
-    The record of position k has the scores of the k-th input of every network.
-
-    Args:
-        settings: What to measure, and how.
-
-    Attributes:
-        chunks: The numbers of the inputs, chunk by chunk.
-        most_maps: 0: no maps are stored.
-
-    Raises:
-        InputError: A method cannot explain any of the networks.
+    The record of position k has the scores of the k-th input of every network. No maps are stored.
     """
 
     most_maps: int | None = 0
@@ -49,10 +37,8 @@ class UnitBench:
         self._titles = [row.title for row in settings.rows()]
         for title in self._titles:
             self._check_some(title, [network.refusals.get(title) for network in self._networks])
-        self._count, size = number_of_inputs(settings.data), settings.chunk
-        self.chunks: Sequence[Chunk] = [
-            tuple(range(k, min(k + size, self._count))) for k in range(0, self._count, size)
-        ]
+        self._count = number_of_inputs(settings.data)
+        self.chunks = divided(range(self._count), settings.chunk)
 
     def protocol(self) -> dict[str, Any]:
         """Everything that the results depend on, JSON-serialisable."""
@@ -74,18 +60,10 @@ class UnitBench:
         return chunk
 
     def measure(self, readings: Sequence[int], strict: bool = False) -> list[Measured]:
-        """Measures the inputs of a chunk together.
+        """Measures the inputs of a chunk together: the scores of each row, and why some are undefined.
 
-        Args:
-            readings: The numbers of the inputs.
-            strict: Raise the error of a method that cannot explain a network, instead of leaving its
-                scores undefined.
-
-        Returns:
-            The record of each input: the scores of each row, and why some are undefined. No maps.
-
-        Raises:
-            InputError: A method cannot explain any of the networks; or, with `strict`, one of them.
+        `strict` raises the error of a method that cannot explain one of the networks; without it, a
+        method must explain one of them.
         """
         results: list[ImageRecord] = [{title: {} for title in self._titles} for _ in readings]
         undefined: dict[str, dict[str, str]] = {}
@@ -119,34 +97,20 @@ class UnitBench:
 
 
 class _Network:
-    """A network with the methods that can explain it.
-
-    Attributes:
-        name: The name of the unit.
-        backend: The network.
-        refusals: Why methods cannot explain it, by their titles.
-    """
+    """A network with the methods that can explain it; `refusals` has why others cannot."""
 
     def __init__(self, settings: Settings, unit: Unit) -> None:
         self.name, self._unit, self._seed = unit.name, unit, settings.seed
         loaded = LoadedModel(unit.build(), unit.name, (unit.size, unit.size), np.asarray)
         self.backend = open_backend(settings, loaded)
         self.refusals: dict[str, InputError] = {}
-        self._makers: list[tuple[list[str], MapMaker]] = []
-        # One for each method, because a method may explain one network and not another.
-        parts = [
-            dataclasses.replace(settings, methods=(row.title,), controls=False)
-            for row in settings.rows()
-            if not row.is_control
-        ]
-        if settings.controls:
-            parts.append(dataclasses.replace(settings, methods=(SHIFTED_METHOD,)))
-        for part in parts:
-            titles = [row.title for row in part.rows() if row.is_control == part.controls]
+        self._makers: dict[str, MapMaker] = {}
+        # One for each row, because a method may explain one network and not another.
+        for row in settings.rows():
             try:
-                self._makers.append((titles, MapMaker(part, self.backend)))
+                self._makers[row.title] = MapMaker(settings, self.backend, [row])
             except InputError as error:
-                self.refusals |= dict.fromkeys(titles, error)
+                self.refusals[row.title] = error
 
     def drawn(self, position: int) -> Drawn:
         """The input of a number."""
@@ -179,11 +143,9 @@ class _Network:
         with warnings.catch_warnings():
             # The score shows it.
             warnings.filterwarnings("ignore", message="The map of .* is zero everywhere")
-            for titles, maker in self._makers:
+            for title, maker in self._makers.items():
                 try:
-                    views = maker.views(scenes)
+                    found |= maker.views(scenes)
                 except InputError as error:
-                    found |= dict.fromkeys(titles, error)
-                else:
-                    found |= {title: views[title] for title in titles}
+                    found[title] = error
         return found

@@ -33,33 +33,18 @@ class SettingsError(InputError):
 
 @dataclass(frozen=True)
 class Misclassified:
-    """An image that is left out, because the model misclassifies it.
-
-    Attributes:
-        label: The classes of its objects.
-        predicted: The predicted class.
-    """
+    """An image that is left out, because the model misclassifies it."""
 
     position: int
-    label: str
+    label: str  # the classes of its objects
     predicted: str
 
 
 class Scenes:
     """The images of a data set as a model sees them.
 
-    Args:
-        settings: What to measure, and how.
-
-    Attributes:
-        dataset: Where the images come from.
-        backend: The model with its methods.
-        loaded: The model.
-        classes: The data set's names of the model's classes; None if they are not known.
-        drawn: The places in the data set of the drawn images, in order.
-
-    Raises:
-        InputError: The model or the data set is not available, or they do not fit together.
+    `drawn` has the places in the data set of the drawn images, in order; `classes` the data set's names
+    of the model's classes, None if they are not known.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -90,11 +75,7 @@ class Scenes:
         return protocol(self._settings, self.dataset, self.backend, len(self.drawn))
 
     def read(self, position: int) -> Reading:
-        """Reads an image.
-
-        Raises:
-            InputError: It cannot be read, or its classes are not known.
-        """
+        """Reads an image, whose classes must be known."""
         sample = self.dataset.read(position, self.loaded.input_size)
         self._check_classes(sample)
         x = self.loaded.preprocess(sample.image[np.newaxis])[0]
@@ -113,16 +94,16 @@ class Scenes:
             ) from error
 
     def see(self, readings: Sequence[Reading]) -> list[Scene | Misclassified]:
-        """The scenes of images of one size.
-
-        Raises:
-            InputError: An image of a grid cannot be read.
-        """
+        """The scenes of images of one size."""
         x = np.stack([reading.x for reading in readings])
         return [
             self._seen(reading, np.array(logits))
             for reading, logits in zip(readings, self._logits(x), strict=True)
         ]
+
+    def kept(self, readings: Sequence[Reading]) -> list[Scene]:
+        """The scenes of images of one size, without those that are misclassified."""
+        return [seen for seen in self.see(readings) if isinstance(seen, Scene)]
 
     def _seen(self, reading: Reading, logits: Stack) -> Scene | Misclassified:
         target = int(np.argmax(logits))
@@ -277,11 +258,7 @@ class Scenes:
 
 
 def _without(sample: Sample, label: str | None) -> NDArray[np.uint8]:
-    """The image without the objects of a class.
-
-    Raises:
-        InputError: There is no such image.
-    """
+    """The image without the objects of a class."""
     if label is None or label not in sample.without:
         raise InputError(
             f"Expected an image of {sample.name!r} without {label or 'its object'} for "
@@ -293,11 +270,7 @@ def _without(sample: Sample, label: str | None) -> NDArray[np.uint8]:
 
 
 def half_of(count: int, settings: Settings) -> list[int]:
-    """The places of all images, or of those of the half, in the data set's order.
-
-    Raises:
-        InputError: There is only one image to divide.
-    """
+    """The places of all images, or of those of the half, in the data set's order."""
     if settings.half == "both":
         return list(range(count))
     if count < 2:

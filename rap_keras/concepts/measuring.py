@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.benchmark.explainers import device, native_versions
-from rap_keras.benchmark.measure import Chunk, Measured, Unread
+from rap_keras.benchmark.measure import Chunk, Measured, Unread, divided
 from rap_keras.benchmark.protocol import weights_checksum
 from rap_keras.concepts.settings import ModelRequest, Settings, relative_names
 from rap_keras.errors import InputError
@@ -73,11 +73,7 @@ class Channels:
         # One batch per chunk, so that the division into shards makes no difference.
         self._explainer = Explainer(loaded, settings.spec, batch_size=settings.chunk)
         self._device = device()
-        size = settings.chunk
-        positions = range(len(sources))
-        self.chunks: Sequence[Chunk] = [
-            tuple(positions[k : k + size]) for k in range(0, len(sources), size)
-        ]
+        self.chunks = divided(range(len(sources)), settings.chunk)
         self._folder, self._names = _names(sources)
 
     def protocol(self) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from rap_keras import tensors as ops
 from rap_keras.benchmark.costs import _first_scenes, measure_costs
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import Reading
-from rap_keras.benchmark.scenes import Misclassified
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
@@ -512,10 +511,10 @@ def test_costs_are_those_of_a_size_with_a_kept_image():
     kept, other = views(2)
     wrong = Reading(position=1, sample=other.scene.sample, x=np.zeros((4, 6, 3), np.float32))
 
-    def see(readings):
+    def kept_of(readings):
         assert len({reading.x.shape for reading in readings}) == 1
-        return [Misclassified(1, "a", "b") if one is wrong else one for one in readings]
+        return [one for one in readings if one is not wrong]
 
-    scenes = SimpleNamespace(see=see)
+    scenes = SimpleNamespace(kept=kept_of)
     bench = SimpleNamespace(chunks=[(1, 0)], read=lambda _: [wrong, kept.scene], scenes=scenes)
     assert _first_scenes(bench) == [kept.scene]
