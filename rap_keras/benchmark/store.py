@@ -5,6 +5,7 @@ progress. Each record has a checksum: a record that was changed is rejected and 
 """
 
 import contextlib
+import io
 import json
 import os.path
 import sqlite3
@@ -13,12 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.benchmark.sameness import check_same
-from rap_keras.benchmark.stored_maps import Maps, StoredMaps, pack, unpack
 from rap_keras.errors import InputError
 from rap_keras.support.text import reason
+
+Maps = Mapping[str, NDArray[Any]]
+"""The pixels of an image and its heat maps, by their titles."""
 
 FILE = "results.sqlite"
 _VERSION = 2
@@ -41,20 +45,9 @@ _EXTERNAL = {
 
 
 class Store:
-    """The results in a folder.
+    """The results in a folder, of one protocol: what is measured and how; None opens existing results.
 
-    Args:
-        folder: The folder of `results.sqlite`.
-        protocol: What is measured and how. A folder with results of another protocol is rejected. None
-            opens existing results.
-
-    Raises:
-        InputError: The folder has results of another protocol, or no results although `protocol` is
-            None; or it cannot be read or written, or the results were changed.
-
-    Attributes:
-        protocol: What is measured and how.
-        created: Whether the file is new.
+    Everything raises an InputError if the file cannot be read or written, or was changed.
     """
 
     def __init__(self, folder: Path, protocol: Mapping[str, Any] | None = None) -> None:
@@ -124,18 +117,10 @@ class Store:
         self.close()
 
     def add(self, chunk: Sequence[tuple[Mapping[str, Any], Maps]]) -> None:
-        """Adds the images of a chunk, all of them or none.
+        """Adds the records of the images of a chunk and the maps to keep for figures, all or none.
 
         An existing chunk stays as it is. If one of its images was skipped, the whole chunk is replaced,
         because the images of a chunk are measured together.
-
-        Args:
-            chunk: For each image its JSON-serialisable record, with "position" and "status", and the
-                pixels and heat maps to keep for figures.
-
-        Raises:
-            InputError: The file cannot be written to, and keeps its earlier content; or another process
-                has replaced it.
         """
         contents = {record["position"]: json.dumps(record) for record, _ in chunk}
         self._refuse_replaced()
@@ -165,11 +150,7 @@ class Store:
             )
 
     def rename(self, title: str | None) -> None:
-        """Replaces the title of the report. None keeps it.
-
-        Raises:
-            InputError: The file cannot be written to.
-        """
+        """Replaces the title of the report. None keeps it."""
         if title in (None, self.protocol.get("title")):
             return
         self.protocol = {"title": title} | self.protocol | {"title": title}
@@ -187,28 +168,22 @@ class Store:
         return self._parsed(content, "the record of the costs")
 
     def set_costs(self, costs: Mapping[str, Any]) -> None:
-        """Stores the result of `measure_costs`, in place of an earlier one.
-
-        Raises:
-            InputError: The file cannot be written to.
-        """
+        """Stores the result of `measure_costs`, in place of an earlier one."""
         with self._reporting(), self._transaction():
             self._database.execute("DROP TABLE IF EXISTS costs")
             self._database.execute("CREATE TABLE costs (content TEXT, checksum INTEGER)")
             self._insert("costs", json.dumps(costs))
 
     def add_maps(self, position: int, maps: Maps) -> None:
-        """Adds the pixels and heat maps of an image that was stored without them.
-
-        Raises:
-            InputError: The file cannot be written to.
-        """
+        """Adds the pixels and heat maps of an image that was stored without them."""
         with self._reporting(), self._transaction():
             self._insert_maps(position, maps)
 
     def _insert_maps(self, position: int, maps: Maps) -> None:
         for title, array in maps.items():
-            self._insert("maps", position, title, pack(array))
+            file = io.BytesIO()
+            np.save(file, array, allow_pickle=False)
+            self._insert("maps", position, title, file.getvalue())
 
     def _insert(self, table: str, *values: Any) -> None:
         """Adds a row with its checksum."""
@@ -274,27 +249,20 @@ class Store:
             records.append(record)
         return records
 
-    def maps(self, count: int | None = None) -> "Mapping[int, Maps]":
-        """Pixels and heat maps of the images that have them, or of the first `count` of these.
-
-        They are read when they are used.
-        """
-        return StoredMaps(self.maps_of, sorted(self.positions_of_maps())[:count])
+    def maps(self, count: int | None = None) -> "StoredMaps":
+        """Pixels and heat maps of the images that have them, or of the first `count` of these."""
+        return StoredMaps(self, sorted(self.positions_of_maps())[:count])
 
     def maps_of(self, position: int) -> dict[str, NDArray[Any]]:
-        """The pixels and heat maps of an image, by their titles.
-
-        Raises:
-            InputError: One of them was changed, or the file cannot be read.
-        """
+        """The pixels and heat maps of an image, by their titles."""
         what = "a map of image {0}"
         chosen = "maps WHERE position = ? ORDER BY rowid"
         with self._reporting():
             rows = self._select("position, title, content", chosen, what, [position])
-        maps = {}
+        maps: dict[str, NDArray[Any]] = {}
         for _, title, content in rows:
             try:
-                maps[title] = unpack(content)
+                maps[title] = np.load(io.BytesIO(content), allow_pickle=False)
             except Exception as error:  # NumPy's readers raise many kinds of errors
                 raise self.damaged(f"{what.format(position)} cannot be read") from error
         return maps
@@ -325,6 +293,25 @@ class Store:
                 f"The results in {str(self.folder / FILE)!r} cannot be read or written "
                 f"({reason(error)}); earlier results are kept: fix this and run the same command again."
             ) from error
+
+
+class StoredMaps(Mapping[int, Maps]):
+    """Maps by the places of their images, which are read when they are used."""
+
+    def __init__(self, store: Store, positions: Sequence[int]) -> None:
+        self._store = store
+        self._positions = dict.fromkeys(positions)
+
+    def __getitem__(self, position: int) -> Maps:
+        if position not in self._positions:
+            raise KeyError(position)
+        return self._store.maps_of(position)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
 
 def _checksum(values: Sequence[Any]) -> int:
