@@ -1,42 +1,27 @@
 """The report over networks: the comparison of several reports as text and tables."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table, to_markdown
 from rap_keras.benchmark.reporting.html import to_html
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_p
+from rap_keras.benchmark.reporting.report import json_lines, write_files
 from rap_keras.benchmark.reporting.words import FEW_IMAGES, listed
 from rap_keras.benchmark.statistics import Json
-from rap_keras.support.files import replacing
 from rap_keras.support.text import counted
 
 
 def write_across(folder: Path, found: Json) -> list[Path]:
-    """Writes a comparison over networks; the same reports give the same bytes.
-
-    Args:
-        folder: The folder to write to. It is created if missing.
-        found: The dict of `networks.over_networks`.
-
-    Returns:
-        The files: across.md, across.html and across.json.
-
-    Raises:
-        UnwritableError: A file cannot be written.
-    """
+    """Writes the dict of `networks.over_networks`; the same reports give the same bytes."""
     blocks = list(across_blocks(found))
     # Names of folders need not be UTF-8.
     contents = {
         "across.md": to_markdown(blocks).encode(errors="replace"),
         "across.html": to_html(blocks, {}).encode(errors="replace"),
-        "across.json": _json(found).encode(errors="backslashreplace"),
+        "across.json": (json_lines(found, found) + "\n").encode(errors="backslashreplace"),
     }
-    for name, data in contents.items():
-        with replacing(folder / name) as file:
-            file.write(data)
-    return [folder / name for name in contents]
+    return write_files(folder, contents.items())
 
 
 def across_lines(found: Json) -> list[str]:
@@ -213,19 +198,3 @@ def _sources(found: Json) -> Iterator[Block]:
 
 def _head(quantity: Json) -> str:
     return str(quantity["title"]) + {"lower": " ↓", "higher": " ↑"}[quantity["better"]]
-
-
-def _json(found: Json) -> str:
-    """One line for each entry of each part."""
-    parts = []
-    for name, part in found.items():
-        if isinstance(part, dict):
-            lines = [f"{json.dumps(key)}:{_compact(value)}" for key, value in part.items()]
-            parts.append(f"{json.dumps(name)}:{{" + ",\n".join(lines) + "}")
-        else:
-            parts.append(f"{json.dumps(name)}:{_compact(part)}")
-    return "{" + ",\n".join(parts) + "}\n"
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

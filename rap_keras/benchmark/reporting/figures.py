@@ -2,8 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -45,31 +44,18 @@ MARKERS_PER_CURVE = 7
 MapsOfImages = Mapping[int, Maps]
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A figure with its place in the report."""
-
-    block: Image
-    figure: Figure
-
-
-def heatmaps_block(protocol: Json) -> Image:
-    """The figure of heat maps as a block."""
-    caption = (
-        f"Heat maps of the first images, as in Fig. 5 of arXiv 1904.00605. "
-        f"{colours(protocol['methods'])} Each map has a separate colour scale, which ends at the "
-        f"{PERCENTILE}th percentile of its absolute values."
-    )
-    return Image("figures/heatmaps.png", "Heat maps", caption)
-
-
 def draw_figures(
     protocol: Json, summary: Json, images: Sequence[Json], maps: MapsOfImages
-) -> list[_Drawn]:
-    """The figures of the report, where there is something to draw."""
-    figures = []
+) -> Iterator[tuple[Image, Figure]]:
+    """The figures of the report, where there is something to draw, with their blocks."""
     if maps:
-        figures.append(_Drawn(heatmaps_block(protocol), heatmap_figure(protocol, images, maps)))
+        caption = (
+            f"Heat maps of the first images, as in Fig. 5 of arXiv 1904.00605. "
+            f"{colours(protocol['methods'])} Each map has a separate colour scale, which ends at the "
+            f"{PERCENTILE}th percentile of its absolute values."
+        )
+        image = Image("figures/heatmaps.png", "Heat maps", caption)
+        yield image, heatmap_figure(protocol, images, maps)
     for metric in of_protocol(protocol):
         if (curve := metric.curve) is None:
             continue
@@ -80,7 +66,7 @@ def draw_figures(
         )
         title = f"Perturbation: {curve.first} relevant pixels first ({curve.title})"
         image = Image(f"figures/{metric.name}.png", title, caption)
-        figures.append(_Drawn(image, perturbation_figure(protocol, summary, metric.name)))
+        yield image, perturbation_figure(protocol, summary, metric.name)
     measured = marked(columns(of_protocol(protocol)), summary)
     ranked = [c for c in measured if summary["ranks"].get(c.quantity)]
     if ranked:
@@ -91,9 +77,7 @@ def draw_figures(
             "methods rank equally."
         )
         caption = " ".join([caption, *(paragraph.text for paragraph in note(ranked))])
-        image = Image("figures/ranks.png", "Ranks", caption)
-        figures.append(_Drawn(image, ranks_figure(summary, ranked)))
-    return figures
+        yield Image("figures/ranks.png", "Ranks", caption), ranks_figure(summary, ranked)
 
 
 def heatmap_figure(protocol: Json, images: Sequence[Json], maps: MapsOfImages) -> Figure:
@@ -184,15 +168,8 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
         half = found["critical_difference"] / 2
         for row, title in enumerate(titles):
             color = COLORS[0] if title == summary["reference"] else "0.3"
-            ax.errorbar(
-                found["methods"][title],
-                row,
-                xerr=half,
-                fmt="o",
-                color=color,
-                capsize=3,
-                linewidth=1.8,
-            )
+            style: dict[str, Any] = {"fmt": "o", "color": color, "capsize": 3, "linewidth": 1.8}
+            ax.errorbar(found["methods"][title], row, xerr=half, **style)
         ax.set_yticks(range(len(titles)), [_label(title, 28) for title in titles])
         p = format_p(found["p_value"])
         ax.set_title(f"{column.title}: {found['images']} images, p {p}", fontsize="medium")

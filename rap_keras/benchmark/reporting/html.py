@@ -18,13 +18,7 @@ from rap_keras.support.text import printable, spaced
 
 
 def page(title: str, body: Sequence[str], script: str) -> str:
-    """A complete page in the report's style, light or dark like the reader's system.
-
-    Args:
-        title: Plain text.
-        body: Lines of HTML.
-        script: The file name of a script in this folder.
-    """
+    """A complete page of lines of HTML in the report's style, with a script of this folder."""
     return "\n".join(
         [
             "<!doctype html>",

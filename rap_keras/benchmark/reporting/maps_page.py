@@ -30,10 +30,9 @@ _WORDS = (
 def maps_page(
     protocol: Json, images: Sequence[Json], maps: MapsOfImages
 ) -> Iterator[tuple[str, bytes]]:
-    """Writes the page. Only one image's maps are in memory at a time.
+    """The page and the images in maps/ as files with their paths.
 
-    Yields:
-        Files with their paths: the images in maps/, then the page, which needs no server.
+    It needs no server. Only one image's maps are in memory at a time.
     """
     records = {record["position"]: record for record in images}
     titles = [method["title"] for method in protocol["methods"]]

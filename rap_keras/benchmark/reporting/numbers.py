@@ -10,17 +10,9 @@ def format_estimate(
 ) -> str:
     """Writes a value with its standard error, to the digits that the standard error allows.
 
-    The standard error gets two significant digits if it begins with 1 or 2, otherwise one.
-
-    Args:
-        value: The value; None: undefined.
-        standard_error: Its standard error; None: unknown.
-        scale: The factor of both, such as 100 for percent.
-        signed: Whether positive values get a sign.
-
-    Returns:
-        For example "0.523 ± 0.012" or "(4.1 ± 0.3)e-7"; "0.523" without a standard error; "–" without a
-        value.
+    The standard error gets two significant digits if it begins with 1 or 2, otherwise one: for example
+    "0.523 ± 0.012" or "(4.1 ± 0.3)e-7"; "0.523" without a standard error; "–" without a value. Both are
+    multiplied by `scale`; positive values get a sign if they are `signed`.
     """
     if value is None:
         return UNDEFINED
@@ -36,6 +28,11 @@ def format_estimate(
         exponent = math.floor(math.log10(largest))
         return f"({_with_error(value / 10**exponent, error / 10**exponent, sign)})e{exponent}"
     return _with_error(value, error, sign)
+
+
+def two_digits(value: float | None) -> str:
+    """A correlation with two digits after the point."""
+    return UNDEFINED if value is None else f"{value:.2f}"
 
 
 def format_p(p_value: float) -> str:

@@ -2,24 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import numpy as np
 
 from rap_keras.benchmark.metrics import TABLES, Column, columns, is_of_units, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
-from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p
+from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p, two_digits
 from rap_keras.benchmark.reporting.validation import marked, note, validation_table
-from rap_keras.benchmark.reporting.words import (
-    FEW_IMAGES,
-    few_images,
-    what_was_run,
-)
+from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
 from rap_keras.benchmark.statistics import Json, mean_of_defined, rounded
 from rap_keras.support.text import counted
 
-# The cells of a method for some columns and one part of the summary.
-Cells = Callable[[Json, Sequence[Column], str], list[str]]
+Show = Callable[[Json, Column], str]
+"""A function from a method's entry of a column to its cell."""
 
 MOST_NEEDED = 10_000
 """Larger numbers of needed images are not written out."""
@@ -34,7 +31,7 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
     shown = [c for c in marked(columns(of_protocol(protocol)), summary) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
     for title, method in summary["methods"].items():
-        rows.append([title, *_estimates(method, shown, "quantities")])
+        rows.append([title, *(_estimate(method["quantities"][c.quantity], c) for c in shown)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = (f"<{widths[0]}", *(f">{width}" for width in widths[1:]))
     lines = ["  ".join(map(format, row, aligned)) for row in rows]
@@ -74,72 +71,51 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
 
 
 def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) -> Iterator[Block]:
-    table = _rows(summary, compared, "differences", _of_tests(_p_value))
-    if all(cell == UNDEFINED for row in (*table.rows, *table.controls) for cell in row[1:]):
+    tests = (m["differences"] for m in summary["methods"].values() if "differences" in m)
+    if all(of[c.quantity]["p_value"] is None for of in tests for c in compared):
         return
-    reference = summary["reference"]
-    yield Heading(f"Table {next(numbers)}. Tests of the differences: p-values")
-    yield Paragraph(
-        "p-values of Wilcoxon's two-sided signed-rank test, with Holm's correction over the rows of a "
-        "column. Each image contributes one value, also for pooled metrics. –: fewer than six "
-        "images differ."
-    )
-    yield table
-    yield from note(compared)
-    yield Heading(f"Table {next(numbers)}. Tests of the differences: effect sizes")
-    yield Paragraph(
-        f"The matched-pairs rank-biserial correlation: 1 if the value of a method is larger than that "
-        f"of {reference} on every image, -1 if it is smaller on every image."
-    )
-    yield _rows(summary, compared, "differences", _of_tests(_effect_size))
-    yield from note(compared)
-    yield Heading(f"Table {next(numbers)}. Tests of the differences: images needed")
-    yield Paragraph(
-        "The number of images needed to detect a difference with this mean and spread at the 0.05 level "
-        "with probability 0.8."
-    )
-    yield _rows(summary, compared, "differences", _of_tests(_images_needed))
-    yield from note(compared)
+    texts = {
+        "p-values": "p-values of Wilcoxon's two-sided signed-rank test, with Holm's correction over the "
+        "rows of a column. Each image contributes one value, also for pooled metrics. –: fewer than six "
+        "images differ.",
+        "effect sizes": "The matched-pairs rank-biserial correlation: 1 if the value of a method is "
+        f"larger than that of {summary['reference']} on every image, -1 if it is smaller on every "
+        "image.",
+        "images needed": "The number of images needed to detect a difference with this mean and spread "
+        "at the 0.05 level with probability 0.8.",
+    }
+    for what, text in texts.items():
+        yield Heading(f"Table {next(numbers)}. Tests of the differences: {what}")
+        yield Paragraph(text)
+        yield _rows(summary, compared, "differences", partial(_test, what))
+        yield from note(compared)
 
 
-def _rows(summary: Json, columns: Sequence[Column], part: str, cells: Cells) -> Table:
+def _test(what: str, entry: Json, column: Column) -> str:
+    """A part of the test of a difference; undefined if there is no test."""
+    if entry["p_value"] is None:
+        return UNDEFINED
+    if what == "p-values":
+        return format_p(entry["p_value"]).removeprefix("= ")
+    if what == "effect sizes":
+        return f"{entry['effect_size']:+.2f}"
+    images = entry["images_needed"]
+    return f"> {MOST_NEEDED}" if images is None or images > MOST_NEEDED else str(images)
+
+
+def _rows(summary: Json, columns: Sequence[Column], part: str, show: Show) -> Table:
     """A table of the methods, and the controls below them, that have this part of the summary."""
     rows: dict[bool, list[list[str]]] = {False: [], True: []}
     for title, method in summary["methods"].items():
         if part in method:
-            rows[method["control"]].append([title, *cells(method, columns, part)])
+            cells = (show(method[part][column.quantity], column) for column in columns)
+            rows[method["control"]].append([title, *cells])
     heads = ["method", *(column.head for column in columns)]
     return Table(heads, rows[False], rows[True], numbers=True)
 
 
-def _estimates(method: Json, columns: Sequence[Column], part: str) -> list[str]:
-    """A method's values with their standard errors."""
-    entries = [(method[part][column.quantity], column.scale) for column in columns]
-    signed = part == "differences"
-    return [format_estimate(e["value"], e["standard_error"], s, signed) for e, s in entries]
-
-
-def _of_tests(show: Callable[[Json], str]) -> Cells:
-    """The cells that show a part of each test; undefined if there is no test."""
-
-    def cells(method: Json, columns: Sequence[Column], part: str) -> list[str]:
-        entries = [method[part][column.quantity] for column in columns]
-        return [UNDEFINED if entry["p_value"] is None else show(entry) for entry in entries]
-
-    return cells
-
-
-def _p_value(entry: Json) -> str:
-    return format_p(entry["p_value"]).removeprefix("= ")
-
-
-def _effect_size(entry: Json) -> str:
-    return f"{entry['effect_size']:+.2f}"
-
-
-def _images_needed(entry: Json) -> str:
-    images = entry["images_needed"]
-    return f"> {MOST_NEEDED}" if images is None or images > MOST_NEEDED else str(images)
+def _estimate(entry: Json, column: Column, signed: bool = False) -> str:
+    return format_estimate(entry["value"], entry["standard_error"], column.scale, signed)
 
 
 def _agreement(
@@ -154,12 +130,9 @@ def _agreement(
         "Kendall's tau-b between the orders in which two metrics rank the methods, without controls: 1 "
         "for the same order, 0 for unrelated orders, -1 for the reverse order."
     )
+    agreement = summary["agreement"]
     rows = [
-        [title]
-        + [
-            UNDEFINED if tau is None else f"{tau:.2f}"
-            for tau in (summary["agreement"][quantity][other] for other in titles)
-        ]
+        [title, *(two_digits(agreement[quantity][other]) for other in titles)]
         for quantity, title in titles.items()
     ]
     yield Table(["metric", *titles.values()], rows, numbers=True)
@@ -214,8 +187,8 @@ def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:
         means = map(rounded, mean_of_defined(np.array(others, np.float64)))
         shown = [*means, *(None if n == name else taus[detailed][name][n] for n in names)]
         score = scores.get(name, {"value": None, "standard_error": None})
-        cells = [UNDEFINED if tau is None else f"{tau:.2f}" for tau in shown]
-        rows.append([name, format_estimate(score["value"], score["standard_error"]), *cells])
+        estimate = format_estimate(score["value"], score["standard_error"])
+        rows.append([name, estimate, *map(two_digits, shown)])
     yield Table(["replacement", "R-OMS ↑", *heads], rows, numbers=True)
     yield from note([c for c in columns if c.quantity in taus])
 
@@ -241,7 +214,8 @@ def _table(summary: Json, columns: Sequence[Column], part: str) -> Table:
         for index, column in enumerate(columns, start=1)
         for row in _best([entries[column.quantity]["value"] for entries in of_methods], column)
     }
-    return replace(_rows(summary, columns, part, _estimates), bold=frozenset(bold))
+    show = partial(_estimate, signed=part == "differences")
+    return replace(_rows(summary, columns, part, show), bold=frozenset(bold))
 
 
 def _best(values: Sequence[float | None], column: Column) -> list[int]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rap_keras.benchmark.metrics import Column
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
-from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate
+from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, two_digits
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.validation import NOISE, SHIFT
 from rap_keras.benchmark.validity import FEWEST, LEAST
@@ -37,7 +37,8 @@ def validation_table(
     found = summary.get("validation", {})
     if not found:
         return
-    shown = {_mean(column): column for column in reversed(columns) if _mean(column) in found}
+    titles = {_mean(c): replace(c, failed=False).title for c in reversed(columns)}
+    entries = [(titles[quantity], found[quantity]) for quantity in found if quantity in titles]
     images = max(entry[NOISE]["images"] for entry in found.values())
     yield Heading(f"Table {next(number)}. {HEADING}")
     yield Paragraph(
@@ -53,12 +54,10 @@ def validation_table(
         "a better direction are not validated."
     )
     rows = []
-    for quantity in (name for name in found if name in shown):
-        entry, column = found[quantity], shown[quantity]
+    for title, entry in entries:
         estimates = (entry[kind] for kind in (NOISE, SHIFT))
         cells = [format_estimate(e["value"], e["standard_error"]) for e in estimates]
         retest = UNDEFINED if entry["retest"] is None else f"{entry['retest']:.2g}"
-        title = replace(column, failed=False).title
         rows.append([title, *cells, retest, _VERDICTS[entry["valid"]]])
     yield Table(["metric", "noise ↑", "shift ↑", "re-test ↓", "valid"], rows, numbers=True)
     yield Heading(f"Table {next(number)}. {HEADING} by the maps of each method")
@@ -67,13 +66,8 @@ def validation_table(
         "A negative number shows a metric that rewards noise, or a method whose maps are worse than "
         "noise."
     )
-    titles = list(next(iter(found.values()))["methods"])
-    rows = []
-    for quantity in (name for name in found if name in shown):
-        values = (found[quantity]["methods"][title] for title in titles)
-        cells = [UNDEFINED if value is None else f"{value:.2f}" for value in values]
-        rows.append([replace(shown[quantity], failed=False).title, *cells])
-    yield Table(["metric", *titles], rows, numbers=True)
+    rows = [[title, *map(two_digits, entry["methods"].values())] for title, entry in entries]
+    yield Table(["metric", *next(iter(found.values()))["methods"]], rows, numbers=True)
 
 
 def _mean(column: Column) -> str:

@@ -15,34 +15,11 @@ MAX_LISTED, MOST_NAMED = 20, 5
 FEW_IMAGES = 100
 
 _ORDER = (
-    *(
-        "title",
-        "model",
-        "weights",
-        "weights_crc32",
-        "preprocess",
-        "mean",
-        "std",
-        "input_size",
-        "backend",
-    ),
-    *("neuron", "data", "data_images", "data_crc32", "inputs_crc32", "patterns_crc32"),
-    *("classes", "objects"),
-    *(
-        "foreground",
-        "images",
-        "half",
-        "tuned",
-        "limit",
-        "seed",
-        "keep",
-        "chunk",
-        "metrics",
-        "pooled",
-        "tolerance",
-    ),
-    *("perturbation", "deletion_grid", "grid", "top_k", "changes", "figures", "resamples"),
-    *("validate", "device", "rap_keras", "versions"),
+    *("title", "model", "weights", "weights_crc32", "preprocess", "mean", "std", "input_size"),
+    *("backend", "neuron", "data", "data_images", "data_crc32", "inputs_crc32", "patterns_crc32"),
+    *("classes", "objects", "foreground", "images", "half", "tuned", "limit", "seed", "keep"),
+    *("chunk", "metrics", "pooled", "tolerance", "perturbation", "deletion_grid", "grid", "top_k"),
+    *("changes", "figures", "resamples", "validate", "device", "rap_keras", "versions"),
 )
 """The entries of the protocol, in the order of the report."""
 
@@ -61,7 +38,6 @@ _LABELS = {
     "top_k": "pixels of the top-k intersection",
     "changes": "random changes",
     "deletion_grid": "patches of single deletion",
-    "device": "device",
 }
 """The labels of entries that are not settings."""
 
@@ -141,11 +117,8 @@ def protocol_blocks(protocol: Json, summary: Json, images: Sequence[Json]) -> It
     skipped = [[r["name"], r["reason"]] for r in ordered if r["status"] == "skipped"]
     yield from _list("Undefined scores", ["method", "network", "reason"], _undefined(images))
     yield from _list("Skipped images", ["image", "reason"], skipped)
-    wrong = [
-        [r["name"], str(r["label"]), str(r["predicted"])]
-        for r in ordered
-        if r["status"] == "misclassified"
-    ]
+    misclassified = (record for record in ordered if record["status"] == "misclassified")
+    wrong = [[r["name"], str(r["label"]), str(r["predicted"])] for r in misclassified]
     yield from _list("Misclassified images", ["image", "class", "predicted"], wrong)
 
 
