@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from rap_keras.benchmark.settings import Settings, described
+from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import (
     A_FILE,
     A_FOLDER,
@@ -22,16 +23,7 @@ from rap_keras.cli.options import (
     in_group,
     output_option,
 )
-from rap_keras.cli.parts import (
-    CpusOption,
-    GpusOption,
-    RayOption,
-    ShardOption,
-    WorkersOption,
-    read_shard,
-    read_workers,
-    reporting_progress,
-)
+from rap_keras.cli.parts import WorkFlags, reporting_progress
 from rap_keras.cli.session import echo, import_backend
 from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
@@ -183,10 +175,10 @@ ReportOption = Annotated[
 ]
 
 
+@shared_flags
 def benchmark(
     *,
     out: ReportOption = Path("rap-benchmark"),
-    shard: ShardOption = "1/1",
     strict: Annotated[
         bool,
         in_group("Data")(
@@ -195,10 +187,7 @@ def benchmark(
             **A_SWITCH,
         ),
     ] = False,
-    workers: WorkersOption = None,
-    cpus_per_worker: CpusOption = None,
-    gpus_per_worker: GpusOption = None,
-    ray_address: RayOption = None,
+    work: WorkFlags,
     config: Annotated[
         Path | None,
         in_group("Other")(
@@ -214,12 +203,12 @@ def benchmark(
     for name, read in _TUPLES.items():
         settings[name] = read(name, settings[name])
     chosen = Settings(**settings)
-    part = read_shard(shard)
+    part = work.read_shard()
     _check_early(chosen)
     with reporting_progress(out):
         from rap_keras.benchmark.running import run
 
-        distributed = read_workers(workers, cpus_per_worker, gpus_per_worker, ray_address)
+        distributed = work.read_workers()
         check_writable(out)
         _check_resumed(chosen, out)
         if chosen.backend == "innvestigate":
@@ -229,19 +218,14 @@ def benchmark(
         files = run(chosen, out, part, strict, distributed)
         if not files:
             echo(
-                f"Part {shard} is measured: {one_line(out)}. Merge all parts with rap-keras merge."
+                f"Part {work.shard} is measured: {one_line(out)}. Merge all parts with rap-keras merge."
             )
             return
         _print_results(out)
 
 
-def _with_flags() -> inspect.Signature:
-    """Returns the flags of all settings and the command's other flags."""
-    named = list(inspect.signature(benchmark).parameters.values())[:-1]
-    return inspect.Signature([*_flags(), *named])
-
-
-benchmark.__signature__ = _with_flags()  # type: ignore[attr-defined]
+_others = inspect.signature(benchmark).parameters.values()
+benchmark.__signature__ = inspect.Signature([*_flags(), *_others])  # type: ignore[attr-defined]
 
 
 def report(

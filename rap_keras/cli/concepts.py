@@ -26,16 +26,7 @@ from rap_keras.cli.options import (
     speed_option,
     target_option,
 )
-from rap_keras.cli.parts import (
-    CpusOption,
-    GpusOption,
-    RayOption,
-    ShardOption,
-    WorkersOption,
-    read_shard,
-    read_workers,
-    reporting_progress,
-)
+from rap_keras.cli.parts import WorkFlags, reporting_progress
 from rap_keras.cli.session import echo, import_native, results_in
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
@@ -86,11 +77,7 @@ def fit(
         speed_option(min=1, metavar="N", help="Images explained as one batch and stored together."),
     ] = 8,
     strict: StrictOption = False,
-    shard: ShardOption = "1/1",
-    workers: WorkersOption = None,
-    cpus_per_worker: CpusOption = None,
-    gpus_per_worker: GpusOption = None,
-    ray_address: RayOption = None,
+    work: WorkFlags,
     out: AtlasOption = Path("atlas"),
 ) -> None:
     """Find the images in which each channel is most relevant. Rerun the command to resume."""
@@ -99,10 +86,10 @@ def fit(
     wanted = _target(target)
     Settings(layer, method, wanted, count, fit, chunk)  # checked before Keras is loaded
     output = model.output
-    part = read_shard(shard)
+    part = work.read_shard()
     files = collect_images(images)
     with reporting_progress(out):
-        distributed = read_workers(workers, cpus_per_worker, gpus_per_worker, ray_address)
+        distributed = work.read_workers()
         check_writable(out)
         import_native()
         from rap_keras.concepts.fitting import fit as fit_atlas
@@ -129,7 +116,8 @@ def fit(
         )
     if atlas is None:
         echo(
-            f"Part {shard} is measured: {one_line(out)}. Merge all parts with rap-keras concepts merge."
+            f"Part {work.shard} is measured: {one_line(out)}. Merge all parts with rap-keras concepts "
+            "merge."
         )
         return
     _report(atlas, out)

@@ -8,14 +8,9 @@ from typing import Any
 
 
 def shared_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns the fields of dataclasses into flags of a command.
+    """Turns each parameter of a command that is annotated with a dataclass into one flag per field.
 
-    Args:
-        command: A function for typer. A parameter annotated with a dataclass is replaced by one flag per
-            field. Fields have the same annotations as parameters.
-
-    Returns:
-        The command with the signature that typer needs.
+    Fields have the same annotations as parameters. The caller adds the flags of a `**` parameter.
     """
     expected = inspect.signature(command).parameters.values()
     groups: dict[str, Any] = {p.name: p.annotation for p in expected if is_dataclass(p.annotation)}
@@ -23,7 +18,7 @@ def shared_flags(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in expected:
         if parameter.name in groups:
             flags += map(_flag, fields(parameter.annotation))
-        else:
+        elif parameter.kind != parameter.VAR_KEYWORD:
             flags.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)

@@ -65,77 +65,12 @@ ImageArguments = Annotated[
     ),
 ]
 ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.")]
-ModelOption = Annotated[
-    str,
-    model_option(
-        "--model",
-        metavar="MODEL",
-        help="A Keras application (vgg16, resnet50, ...), bundled:NAME, hub:PRESET, FILE.keras, FILE.h5 "
-        "or FILE.py:function. See rap-keras models.",
-    ),
-]
-WeightsOption = Annotated[
-    str,
-    model_option(
-        metavar="WEIGHTS",
-        help="Weights of an application or preset: imagenet, none (random) or a file.",
-    ),
-]
-PreprocessOption = Annotated[
-    str,
-    model_option(
-        metavar="NAME",
-        help="How pixels become the model's input: none (0 to 255), unit (0 to 1), tf (-1 to 1), caffe "
-        "(BGR minus ImageNet's mean), torch (0 to 1, standardized as ImageNet) or the name of an "
-        "application. auto: as --model expects, except for files.",
-    ),
-]
-MeanOption = Annotated[
-    str | None,
-    model_option(
-        metavar="NUMBERS", help="Subtract this after --preprocess: one number or three, R,G,B."
-    ),
-]
-StdOption = Annotated[
-    str | None,
-    model_option(metavar="NUMBERS", help="Then divide by this: one number or three, R,G,B."),
-]
-SizeOption = Annotated[
-    int | None,
-    model_option(
-        metavar="PIXELS", help="Height and width of the images, if the model accepts any size."
-    ),
-]
-OutputOption = Annotated[
-    str | None,
-    model_option(
-        metavar="NAME", help="The output to explain, by name or number, if the model has several."
-    ),
-]
-PatternsOption = Annotated[
-    Path | None,
-    method_option(
-        help="Patterns for pattern.net and pattern.attribution, made by rap-keras patterns fit.",
-        **A_FILE,
-    ),
-]
 MethodOption = Annotated[
     str,
     method_option(
         metavar="METHOD",
         help="The method, with options if needed: rap, rap:variant=released, FILE.py:function. See "
         "rap-keras methods.",
-    ),
-]
-TargetOption = Annotated[
-    str,
-    target_option(
-        "--target",
-        "--neuron",
-        metavar="CLASS",
-        help="The class to explain: an index, a name or max (the largest logit). For one map of each "
-        "class: 3,7 or top:K. For all classes together: all. A single sigmoid output has the classes 0 "
-        "and 1 (max is 1).",
     ),
 ]
 ClassesOption = Annotated[
@@ -153,29 +88,6 @@ FitOption = Annotated[
         help="Fit images to the model's input: stretch them, crop the middle or pad with black bars.",
     ),
 ]
-RegionOption = Annotated[
-    str | None,
-    target_option(
-        metavar="REGION",
-        help="Where to explain, if the model predicts classes at each position: a pixel Y,X, a box "
-        "Y0:Y1,X0:X1, the image file of a mask, or class (where --target has the largest logit). "
-        "Default: everywhere.",
-    ),
-]
-ContrastOption = Annotated[
-    str | None,
-    target_option(
-        metavar="|".join(CONTRASTS),
-        help="Explain the class against all others, with softmax or uniform weights.",
-    ),
-]
-AgainstOption = Annotated[
-    str | None,
-    target_option(
-        metavar="CLASSES",
-        help="Explain the class against these classes: indices or names, separated by commas.",
-    ),
-]
 PercentileOption = Annotated[
     float | None,
     output_option(
@@ -187,13 +99,6 @@ ColormapOption = Annotated[
     str | None,
     output_option(
         metavar="NAME", help="A matplotlib colour map: seismic (default), RdBu_r, PuOr_r, ..."
-    ),
-]
-ScaleOption = Annotated[
-    str | None,
-    output_option(
-        metavar="SCALE",
-        help="Colour limits: each map's own (default), shared by all maps of a figure, or a number.",
     ),
 ]
 StrictOption = Annotated[
@@ -231,13 +136,54 @@ def open_image(source: str, fit: str | None = None) -> Images:
 class ModelFlags:
     """The flags of every command that loads a model."""
 
-    model: ModelOption = "vgg16"
-    weights: WeightsOption = "imagenet"
-    preprocess: PreprocessOption = "auto"
-    mean: MeanOption = None
-    std: StdOption = None
-    size: SizeOption = None
-    output: OutputOption = None
+    model: Annotated[
+        str,
+        model_option(
+            "--model",
+            metavar="MODEL",
+            help="A Keras application (vgg16, resnet50, ...), bundled:NAME, hub:PRESET, FILE.keras, "
+            "FILE.h5 or FILE.py:function. See rap-keras models.",
+        ),
+    ] = "vgg16"
+    weights: Annotated[
+        str,
+        model_option(
+            metavar="WEIGHTS",
+            help="Weights of an application or preset: imagenet, none (random) or a file.",
+        ),
+    ] = "imagenet"
+    preprocess: Annotated[
+        str,
+        model_option(
+            metavar="NAME",
+            help="How pixels become the model's input: none (0 to 255), unit (0 to 1), tf (-1 to 1), "
+            "caffe (BGR minus ImageNet's mean), torch (0 to 1, standardized as ImageNet) or the name of "
+            "an application. auto: as --model expects, except for files.",
+        ),
+    ] = "auto"
+    mean: Annotated[
+        str | None,
+        model_option(
+            metavar="NUMBERS", help="Subtract this after --preprocess: one number or three, R,G,B."
+        ),
+    ] = None
+    std: Annotated[
+        str | None,
+        model_option(metavar="NUMBERS", help="Then divide by this: one number or three, R,G,B."),
+    ] = None
+    size: Annotated[
+        int | None,
+        model_option(
+            metavar="PIXELS", help="Height and width of the images, if the model accepts any size."
+        ),
+    ] = None
+    output: Annotated[
+        str | None,
+        model_option(
+            metavar="NAME",
+            help="The output to explain, by name or number, if the model has several.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Checks the flags before Keras is loaded."""
@@ -272,16 +218,58 @@ class ModelFlags:
 class MapFlags:
     """The flags of every command that explains images."""
 
-    patterns: PatternsOption = None
-    target: TargetOption = "max"
+    patterns: Annotated[
+        Path | None,
+        method_option(
+            help="Patterns for pattern.net and pattern.attribution, made by rap-keras patterns fit.",
+            **A_FILE,
+        ),
+    ] = None
+    target: Annotated[
+        str,
+        target_option(
+            "--target",
+            "--neuron",
+            metavar="CLASS",
+            help="The class to explain: an index, a name or max (the largest logit). For one map of "
+            "each class: 3,7 or top:K. For all classes together: all. A single sigmoid output has the "
+            "classes 0 and 1 (max is 1).",
+        ),
+    ] = "max"
     classes: ClassesOption = None
     fit: FitOption = "warp"
-    region: RegionOption = None
-    contrast: ContrastOption = None
-    against: AgainstOption = None
+    region: Annotated[
+        str | None,
+        target_option(
+            metavar="REGION",
+            help="Where to explain, if the model predicts classes at each position: a pixel Y,X, a box "
+            "Y0:Y1,X0:X1, the image file of a mask, or class (where --target has the largest logit). "
+            "Default: everywhere.",
+        ),
+    ] = None
+    contrast: Annotated[
+        str | None,
+        target_option(
+            metavar="|".join(CONTRASTS),
+            help="Explain the class against all others, with softmax or uniform weights.",
+        ),
+    ] = None
+    against: Annotated[
+        str | None,
+        target_option(
+            metavar="CLASSES",
+            help="Explain the class against these classes: indices or names, separated by commas.",
+        ),
+    ] = None
     percentile: PercentileOption = None
     colormap: ColormapOption = None
-    scale: ScaleOption = None
+    scale: Annotated[
+        str | None,
+        output_option(
+            metavar="SCALE",
+            help="Colour limits: each map's own (default), shared by all maps of a figure, or a number.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Checks the flags before Keras is loaded."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,67 +19,63 @@ if TYPE_CHECKING:
 
 worker_option = in_group("Several machines or processes")
 
-ShardOption = Annotated[
-    str, worker_option(metavar="I/N", help="Measure only part I of N of the images.")
-]
-WorkersOption = Annotated[
-    int | None,
-    worker_option(min=1, metavar="N", help="Measure in this many processes, with Ray."),
-]
-CpusOption = Annotated[
-    float | None,
-    worker_option(metavar="NUMBER", help="CPU cores that Ray reserves per worker. Default: 1."),
-]
-GpusOption = Annotated[
-    float | None,
-    worker_option(
-        metavar="NUMBER",
-        help="GPUs that Ray reserves per worker, or a fraction such as 0.5. Default: 0.",
-    ),
-]
-RayOption = Annotated[
-    str | None,
-    worker_option(metavar="ADDRESS", help="Address of the Ray cluster. Default: this machine."),
-]
 
+@dataclass(frozen=True)
+class WorkFlags:
+    """The flags of every command whose work can be divided."""
 
-def read_shard(text: str) -> tuple[int, int]:
-    """Reads a part of the work.
+    shard: Annotated[
+        str, worker_option(metavar="I/N", help="Measure only part I of N of the images.")
+    ] = "1/1"
+    workers: Annotated[
+        int | None,
+        worker_option(min=1, metavar="N", help="Measure in this many processes, with Ray."),
+    ] = None
+    cpus_per_worker: Annotated[
+        float | None,
+        worker_option(metavar="NUMBER", help="CPU cores that Ray reserves per worker. Default: 1."),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        worker_option(
+            metavar="NUMBER",
+            help="GPUs that Ray reserves per worker, or a fraction such as 0.5. Default: 0.",
+        ),
+    ] = None
+    ray_address: Annotated[
+        str | None,
+        worker_option(metavar="ADDRESS", help="Address of the Ray cluster. Default: this machine."),
+    ] = None
 
-    Args:
-        text: I/N.
+    def read_shard(self) -> tuple[int, int]:
+        """The part of the work, I/N."""
+        number, _, count = self.shard.partition("/")
+        try:
+            part = int(number), int(count)
+        except ValueError:
+            raise InputError(
+                f"Expected shard to be I/N, such as 2/4, got {self.shard!r}.", "shard"
+            ) from None
+        from rap_keras.benchmark.filling import check_shard
 
-    Raises:
-        InputError: It is something else, or I is not from 1 to N.
-    """
-    number, _, count = text.partition("/")
-    try:
-        part = int(number), int(count)
-    except ValueError:
-        raise InputError(f"Expected shard to be I/N, such as 2/4, got {text!r}.", "shard") from None
-    from rap_keras.benchmark.filling import check_shard
+        check_shard(part)
+        return part
 
-    check_shard(part)
-    return part
+    def read_workers(self) -> "Workers | None":
+        """The processes that measure, with Ray; None if no flag is given."""
+        flags: dict[str, Any] = {
+            "cpus": self.cpus_per_worker,
+            "gpus": self.gpus_per_worker,
+            "address": self.ray_address,
+        }
+        given = {name: value for name, value in flags.items() if value is not None}
+        if self.workers is None and not given:
+            return None
+        from rap_keras.benchmark.distributed import Workers, check_ray
 
-
-def read_workers(
-    workers: int | None, cpus: float | None, gpus: float | None, address: str | None
-) -> "Workers | None":
-    """Reads the processes that measure; None if no flag is given.
-
-    Raises:
-        InputError: Ray is not installed, or a worker cannot have these resources.
-    """
-    flags: dict[str, Any] = {"cpus": cpus, "gpus": gpus, "address": address}
-    given = {name: value for name, value in flags.items() if value is not None}
-    if workers is None and not given:
-        return None
-    from rap_keras.benchmark.distributed import Workers, check_ray
-
-    found = Workers(workers or 1, **given)
-    check_ray()
-    return found
+        found = Workers(self.workers or 1, **given)
+        check_ray()
+        return found
 
 
 @contextlib.contextmanager
