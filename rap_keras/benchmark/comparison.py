@@ -24,7 +24,7 @@ def per_image(ratio: Ratio) -> Array:
 
 
 def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
-    """Tests one method against the reference.
+    """Tests one method against the reference, by their values on each image; NaN is undefined.
 
     - `p_value`: of the two-sided signed-rank test (Wilcoxon 1945) without differences of 0, before
       correction.
@@ -34,12 +34,7 @@ def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
       at the 0.05 level with probability 0.8: ((z_0.975 + z_0.8) s / m)^2 by the normal approximation of
       the paired t test, divided by 3 / pi, the signed-rank test's efficiency relative to it.
 
-    Args:
-        values: The value of each image, shape (images,); NaN where undefined.
-        reference: The values of the reference.
-
-    Returns:
-        These three entries; None if fewer than six differences are nonzero.
+    They are None if fewer than six differences are nonzero.
     """
     both = np.isfinite(values) & np.isfinite(reference)
     left, right = values[both], reference[both]
@@ -106,16 +101,12 @@ def best_method(
     a method with another row (Bonferroni), not only of those with the best: the best is chosen on the
     same images, so every pair could have been tested.
 
-    Args:
-        estimates: The value of each method and control over all images.
-        values: Their values on each image, shape (images,); NaN where undefined.
-        controls: The titles of the controls, which are never the best.
-        better: "lower" or "higher".
+    `estimates` are the values of the rows over all images, and `values` those on each image.
 
     Returns:
-        `method`: the title of the best, the first of equals; `not_worse`: the methods that are not shown
-        to be worse; `controls`: the controls that are not. Rows without a value are in neither. None if
-        no method has a value, or no other row has one.
+        `method`: the title of the best, the first of equals, but no control; `not_worse`: the methods
+        that are not shown to be worse; `controls`: the controls that are not. Rows without a value are
+        in neither. None if no method has a value, or no other row has one.
     """
     sign = -1 if better == "lower" else 1
     known = {title: sign * value for title, value in estimates.items() if value is not None}
@@ -139,11 +130,7 @@ def best_method(
 
 
 def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | None:
-    """Ranks the methods on each image where all methods have a value.
-
-    Args:
-        values: The values of each method, shape (images,).
-        better: "lower" or "higher". 1 is the best rank; ties share their mean rank.
+    """Ranks the methods on each image where all methods have a value; 1 is the best.
 
     Returns:
         `methods`: the mean rank of each; `images`; `p_value` of Friedman's test; and
@@ -192,12 +179,7 @@ def agreement(
 ) -> dict[str, dict[str, float | None]]:
     """How similarly two metrics order the methods: Kendall's tau-b (1945), 1 for the same order.
 
-    Args:
-        values: For each metric, the values of the methods, in the same order.
-        better: For each metric "lower" or "higher".
-
-    Returns:
-        A square table; None where fewer than three methods have both values, or all values are equal.
+    A square table; None where fewer than three methods have both values, or all values are equal.
     """
     turned = {
         name: np.array(given, np.float64) * (-1 if better[name] == "lower" else 1)

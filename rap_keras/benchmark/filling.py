@@ -30,17 +30,7 @@ def filled(
 ) -> Iterator[Store]:
     """Measures the chunks that are not in a store yet. Yields the store with all of them.
 
-    Args:
-        out: The folder of the store. Results of an earlier run with the same protocol are kept.
-        bench: What measures.
-        make: Makes it again, in the process of a worker.
-        shard: (i, n): only the i-th of n parts of the chunks, counted from 1.
-        strict: Stop at an image that cannot be measured, instead of skipping it.
-        workers: Ray processes that measure; None measures in this process.
-        title: The title of the results.
-
-    Raises:
-        InputError: The store has other results, or a file cannot be read or written.
+    `make` makes `bench` again, in the process of a worker. See `running.run` for the other arguments.
     """
     check_shard(shard)
     protocol = bench.protocol() | {"shard": list(shard)}
@@ -75,16 +65,7 @@ def filled(
 
 @contextlib.contextmanager
 def merged(folders: Sequence[Path], out: Path, kind: str = "benchmark") -> Iterator[Store]:
-    """Merges the stores of all shards into one. Yields it.
-
-    Args:
-        folders: The folders of all shards.
-        out: The folder of the merged store.
-        kind: The command that made them.
-
-    Raises:
-        InputError: A shard is missing, unfinished, given twice or of another protocol or command.
-    """
+    """Merges the stores of all shards into one, and yields it. `kind` is the command that made them."""
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(folder)) for folder in folders]
         first = stores[0]
@@ -161,11 +142,7 @@ def _without_empty_results(store: Store, shard: Shard) -> Iterator[None]:
 
 
 def check_shard(shard: Shard) -> None:
-    """Refuses a shard that does not exist.
-
-    Raises:
-        InputError: The number of the shard is not from 1 to n.
-    """
+    """Refuses a shard that does not exist."""
     number, count = shard
     if not 1 <= number <= count:
         raise InputError(f"Expected shard I/N with I from 1 to N, got {number}/{count}.", "shard")

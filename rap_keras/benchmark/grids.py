@@ -21,56 +21,36 @@ def shape_of(text: str) -> Size:
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid with one cell that shows the explained class.
-
-    Attributes:
-        pixels: uint8 `(height, width, 3)`.
-        shape: Rows and columns.
-        cell: The row and the column of the explained class, counted from 0.
-        positions: The places in the data set of the images in the cells, row by row.
-    """
+    """A grid with one cell that shows the explained class, and the places of its images, row by row."""
 
     pixels: NDArray[np.uint8]
-    shape: tuple[int, int]
-    cell: tuple[int, int]
+    shape: tuple[int, int]  # rows and columns
+    cell: tuple[int, int]  # the row and the column of the explained class, counted from 0
     positions: tuple[int, ...]
 
 
 def companions(
     target: int, count: int, order: Iterable[int], sure_of: Callable[[int], int | None]
 ) -> list[int]:
-    """The first confidently classified images, each of a different class.
+    """The places of the first images of other classes than the target, each of a different class.
 
-    Args:
-        target: The explained class, which none of them may have.
-        count: The number of images.
-        order: Places in the data set, in the order in which they are tried.
-        sure_of: A function from a place to the class of that image; None if the model is not confident.
-
-    Returns:
-        Their places; fewer than `count` if there are not enough images.
+    They may be fewer than `count`. `sure_of` a place is the class of that image; None if the model is
+    not confident.
     """
-    taken = {target}
-    found: list[int] = []
+    found: dict[int, int] = {}
     for position in order:
         if len(found) == count:
             break
         found_class = sure_of(position)
-        if found_class is not None and found_class not in taken:
-            taken.add(found_class)
-            found.append(position)
-    return found
+        if found_class is not None and found_class != target:
+            found.setdefault(found_class, position)
+    return list(found.values())
 
 
 def make_grid(positions: list[int], place: int, shape: Size, size: Size, read: Read) -> Grid:
-    """Makes a grid of images.
+    """Makes a grid of a size from the images at these positions, row by row.
 
-    Args:
-        positions: Their places in the data set, row by row.
-        place: The index of the image of the explained class.
-        shape: Rows and columns.
-        size: Height and width of the grid.
-        read: A function from a place and a size to the pixels of that image.
+    The image number `place` is that of the explained class.
     """
     pixels = np.zeros((*size, 3), np.uint8)
     cells = itertools.product(range(shape[0]), range(shape[1]))

@@ -24,12 +24,6 @@ def compare_imputers(
     the predicted class while pixels are replaced at random, averaged over the share of replaced
     pixels. Here the random order is that of the control map of noise, from both ends.
 
-    Args:
-        protocol: What was run.
-        numbers: The numbers of each row of every image.
-        methods: The summary of the methods.
-        weights: The resamples of the images.
-
     Returns:
         `r_oms`: the estimate for each replacement, if noise and SRG were measured; `agreement`: for the
         first quantity of each metric, Kendall's tau-b between the orders of the methods with two

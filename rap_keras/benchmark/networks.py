@@ -25,21 +25,13 @@ FEWEST = 3
 
 
 def over_networks(reports: Sequence[Report], quantities: Sequence[str] = ()) -> dict[str, Any]:
-    """Compares the methods over networks.
-
-    Args:
-        reports: The reports, from `summaries.read_reports`.
-        quantities: The names of the quantities to compare; none: those that reports compare with a
-            reference, and that at least three of the reports have (of two reports, both).
+    """Compares the methods over networks; see `running.across`.
 
     Returns:
-        A JSON-serialisable dict: `networks` has the names of the reports of each network; `reports` the
-        `title`, `network`, `data` and number of `images` of each report; `quantities` the comparison by
-        each quantity, see `_compared`; `left_out` why other quantities are not compared; and `spread`
-        how much the order of the methods depends on the metric, see `_spread`.
-
-    Raises:
-        InputError: All reports are of one network, one of `quantities` cannot be compared, or none can.
+        `networks` has the names of the reports of each network; `reports` the `title`, `network`, `data`
+        and number of `images` of each report; `quantities` the comparison by each quantity, see
+        `_compared`; `left_out` why other quantities are not compared; and `spread` how much the order of
+        the methods depends on the metric, see `_spread`.
     """
     names = _network_names(reports)
     networks: dict[str, list[str]] = {}
@@ -108,23 +100,14 @@ def _network_names(reports: Sequence[Report]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Table:
-    """The values of one quantity.
-
-    Attributes:
-        column: The quantity.
-        reports: The reports that have it.
-        blocks: The indices of the reports of each network.
-        methods: The methods with a value in all of these reports.
-        controls: The controls with a value in all of them, see `_same`.
-        left_out: The other methods, each with the reports where it has no value.
-    """
+    """The values of one quantity in the reports that have it."""
 
     column: Column
     reports: list[Report]
-    blocks: list[list[int]]
-    methods: list[str]
-    controls: list[str]
-    left_out: dict[str, list[str]]
+    blocks: list[list[int]]  # the indices of the reports of each network
+    methods: list[str]  # with a value in all of these reports
+    controls: list[str]  # see `_same`
+    left_out: dict[str, list[str]]  # the other methods, with the reports where they have no value
 
     @classmethod
     def of(
@@ -201,8 +184,7 @@ class _Table:
     def significant(self, titles: Sequence[str]) -> Array:
         """Where a title ranks better over the images by the critical difference in every report.
 
-        Returns:
-            Of shape (titles, titles, tested networks).
+        Of shape (titles, titles, tested networks).
         """
         ahead = np.zeros((len(titles), len(titles), len(self.reports)), bool)
         for k, test in enumerate(self._tests):

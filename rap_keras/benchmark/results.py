@@ -30,17 +30,11 @@ _TEXTS = ("image", "label", "method", "metric", "quantity")
 
 
 def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
-    """What was measured, one number a row.
+    """What was measured, one number a row: `COLUMNS` of each kept image, method and quantity.
 
-    Args:
-        protocol: What was run.
-        images: The record of every image.
-
-    Yields:
-        `COLUMNS` of each kept image, method and quantity, in this order: its place in the data set, its
-        name, its class, the target and its logit; the method's title and whether it is a
-        control; the metric, and the quantity by its name in the summary. The value is that of the
-        image, also for pooled metrics; NaN where it is undefined.
+    These are its place in the data set, its name, its class, the target and its logit; the method's
+    title and whether it is a control; the metric, and the quantity by its name in the summary. The value
+    is that of the image, also for pooled metrics; NaN where it is undefined.
     """
     kept = kept_of(images)
     metrics = of_protocol(protocol)

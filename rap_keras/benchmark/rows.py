@@ -12,9 +12,8 @@ from rap_keras.pipeline.methods import MethodSpec, read_spec, with_patterns
 class Row(MethodSpec):
     """A row of the benchmark.
 
-    Attributes:
-        chosen_threshold: The threshold of the foreground of its maps: "mean", "zero" or a percentile;
-            None uses the default of `threshold`.
+    `chosen_threshold` of the foreground of its maps is "mean", "zero" or a percentile; None uses the
+    default of `threshold`.
     """
 
     chosen_threshold: str | float | None = None
@@ -36,13 +35,7 @@ class Row(MethodSpec):
     def completed(self, patterns: str | None, seed: int | None, percentile: float | None) -> "Row":
         """The row with the options of all rows, if it does not set them itself.
 
-        Args:
-            patterns: The file of patterns.
-            seed: The seed of methods that draw at random; None keeps their default.
-            percentile: The threshold of the foreground.
-
-        Raises:
-            InputError: The row needs patterns, and there are none.
+        `seed` is that of methods that draw at random, and `percentile` the threshold of the foreground.
         """
         row = with_patterns(self, patterns)
         seeded = {"seed": seed} if seed is not None and is_seeded(row.name) else {}
@@ -51,14 +44,7 @@ class Row(MethodSpec):
 
 
 def read_row(text: str) -> Row:
-    """Reads a method of the benchmark.
-
-    Args:
-        text: See `read_spec`. There is one more option, threshold: mean, zero or a percentile.
-
-    Raises:
-        InputError: The text is not a method, or the threshold is not valid.
-    """
+    """Reads a method, see `read_spec`, with one more option, threshold: mean, zero or a percentile."""
     spec = read_spec(text)
     options = dict(spec.options)
     threshold = options.pop("threshold", None)

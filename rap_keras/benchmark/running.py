@@ -212,8 +212,7 @@ def _report(store: Store, reference: str | None = None) -> list[Path]:
 def _complete_figures(store: Store, bench: Bench) -> None:
     """Adds missing maps of the first kept images, because chunks may be measured in another order."""
     kept = [record["position"] for record in store.images() if record["status"] == "kept"]
-    held = store.positions_of_maps()
-    lacking = set(kept[: bench.settings.figures]) - held
+    lacking = set(kept[: bench.settings.figures]) - store.positions_of_maps()
     for chunk in bench.chunks:
         if lacking.intersection(chunk):
             maps = bench.maps(bench.read(chunk))

@@ -13,17 +13,7 @@ _MOST = 3  # differences that the error names
 
 
 def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
-    """Refuses results of another protocol.
-
-    Args:
-        held: The protocol of the existing results.
-        given: The protocol of the new run.
-        where: The place of the results, as the message names it.
-
-    Raises:
-        InputError: The protocols differ in more than the command, the folder, the shard and the
-            title. The message names the settings.
-    """
+    """Refuses results of another protocol than that of the results `where` the message says."""
     before, now = (
         {key: value for key, value in read.items() if key not in _EXCLUDED}
         for read in (held, json.loads(json.dumps(given)))
@@ -41,16 +31,7 @@ def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) ->
 
 
 def check_kind(protocol: Mapping[str, Any], kind: str, where: str) -> None:
-    """Refuses results of another command.
-
-    Args:
-        protocol: The protocol of the results.
-        kind: The expected command, "benchmark" or "concepts".
-        where: The place of the results, as the message names it.
-
-    Raises:
-        InputError: They are results of another command.
-    """
+    """Refuses results of another command than `kind`, "benchmark" or "concepts"."""
     found = protocol.get("kind", "benchmark")
     if found != kind:
         raise InputError(

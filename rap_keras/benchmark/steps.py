@@ -8,16 +8,7 @@ from rap_keras.errors import InputError
 
 
 def check_steps(settings: Settings, size: Sequence[int] | None) -> None:
-    """Refuses more steps than an image has pixels for.
-
-    Args:
-        settings: What to measure, and how.
-        size: Height and width of the images; None for a model that accepts images of any size.
-
-    Raises:
-        InputError: There are too many steps, or images differ in size and a step has a fixed number of
-            pixels.
-    """
+    """Refuses more steps than an image of a size has pixels for, and fixed steps for any size (None)."""
     if not settings.perturbs:
         return
     if size is None:

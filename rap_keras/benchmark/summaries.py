@@ -23,15 +23,9 @@ _DIGITS = 5
 
 @dataclass(frozen=True)
 class Report:
-    """The results of one benchmark.
+    """The results of one benchmark, as in its summary.json."""
 
-    Attributes:
-        name: The folder, without the path that all folders share.
-        protocol: What was run.
-        summary: The numbers, as in summary.json.
-    """
-
-    name: str
+    name: str  # the folder, without the path that all folders share
     protocol: Json
     summary: Json
 
@@ -49,14 +43,7 @@ class Report:
 
 
 def read_reports(folders: Sequence[str | Path]) -> list[Report]:
-    """Reads the results in several folders, sorted by their names.
-
-    Args:
-        folders: Folders with results.sqlite, or with only summary.json.
-
-    Raises:
-        InputError: There are fewer than two folders, no results in a folder, or the same results twice.
-    """
+    """Reads the results in folders with results.sqlite or only summary.json, sorted by their names."""
     if len(folders) < 2:
         raise InputError(
             f"Expected the reports of at least two networks, got {len(folders)}: give more folders."

@@ -45,12 +45,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Summarizes the records of a benchmark over its kept images.
 
-    Args:
-        protocol: What was run: `methods`, `metrics`, `seed`, `pooled`, `perturbation`.
-        images: The record of every image; in any order, because they are sorted by `position`.
-        resamples: The number of bootstrap resamples of the images; None: the protocol's, or 1000.
-        reference: The title of the method that the others are compared to; None: "rap", or the first
-            if there is none.
+    `resamples` None is the protocol's number, or 1000; `reference` None is "rap", or the first method if
+    there is none.
 
     Returns:
         A JSON-serialisable dict: `kept`, `misclassified` and `skipped` (numbers of images), `resamples`,
@@ -65,10 +61,6 @@ def summarize(
         replacements of pixels, `imputers` has the dict of `compare_imputers`. If the metrics were
         validated, `validation` has the entries of `validity.validation`. `None` is an undefined value,
         or the standard error of a single image.
-
-    Raises:
-        InputError: No image was kept, there are fewer than two resamples, or the reference is not among
-            the methods.
     """
     if resamples is None:
         resamples = int(protocol.get("resamples", 1000))

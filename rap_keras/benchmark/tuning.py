@@ -15,20 +15,10 @@ HALVES = {"first": "second", "second": "first"}
 
 
 def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[str]:
-    """The best row of each method in the report of one half, to be reported on the other half.
+    """The best row by a quantity of each method with several rows in the report of the other half.
 
-    Args:
-        folder: The folder of a report on one half, with the candidates as rows, such as `rap.epsilon`,
-            `rap.epsilon:local=0.5` and `rap.epsilon:local=1`.
-        quantity: The quantity of its summary that decides.
-        given: The settings of this run. The model, the data, the seed and the images kept must be those
-            of the report, and the half must be the other.
-
-    Returns:
-        The text of the best row of each method with at least two rows.
-
-    Raises:
-        InputError: The report cannot be read, is not on the other half, or has no such quantity.
+    The rows are candidates such as `rap.epsilon`, `rap.epsilon:local=0.5` and `rap.epsilon:local=1`. The
+    model, the data, the seed and the images kept must be those that are `given` for this run.
     """
     path = Path(folder) / "summary.json"
     protocol, methods = _read(path)
@@ -60,15 +50,7 @@ def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[
 
 
 def check_tuned(folder: str, checksum: int) -> None:
-    """Refuses a report of candidates that were tuned with other weights.
-
-    Args:
-        folder: The folder of the report.
-        checksum: The checksum of the weights of this run, as in the protocol.
-
-    Raises:
-        InputError: The weights differ.
-    """
+    """Refuses a report of candidates that were tuned with weights of another checksum."""
     held = _read(Path(folder) / "summary.json")[0].get("weights_crc32")
     if held != checksum:
         raise InputError(

@@ -34,26 +34,17 @@ Values = dict[str, dict[str, list[float | None]]]
 
 @dataclass(frozen=True)
 class Degrade:
-    """Degrades maps.
+    """Degrades maps."""
 
-    Attributes:
-        kind: One of `KINDS`.
-        share: The share a of noise or of the shifted copy, from 0 to 1.
-        run: The seed of the run.
-    """
-
-    kind: str
-    share: float
-    run: int
+    kind: str  # one of `KINDS`
+    share: float  # a, of noise or of the shifted copy, from 0 to 1
+    run: int  # the seed of the run
 
     def __call__(self, heatmap: Stack, position: int, *key: int) -> Array:
-        """A degraded map `(height, width)`.
+        """A degraded map `(height, width)`; one without any spread gets noise with deviation 1.
 
-        Args:
-            heatmap: The map, `(height, width)`. One without any spread gets noise with deviation 1.
-            position: The image's place in the data set.
-            key: What distinguishes this map from other maps of the image. Maps with different keys get
-                independent noise, so a noisy method has different maps for different inputs.
+        `key` distinguishes this map from other maps of the image. Maps with different keys get
+        independent noise, so a noisy method has different maps for different inputs.
         """
         heatmap = np.asarray(heatmap, np.float64)
         if self.kind == SHIFT:
@@ -66,13 +57,9 @@ class Degrade:
         return (1 - self.share) * heatmap + self.share * other
 
     def view(self, view: View, maps: RowMaps) -> View:
-        """The view of a degraded map.
+        """The view of a degraded map; `maps`, more maps of its row, are degraded as well.
 
         What is added to the heat map is divided equally among the channels of the relevance.
-
-        Args:
-            view: The view.
-            maps: More maps of its row, which are degraded as well.
         """
         heatmap = self(view.heatmap, view.scene.position, 0)
         relevance = view.relevance
@@ -172,15 +159,8 @@ def measured(
 ) -> list[Values]:
     """Measures the metrics on degraded copies of a method's maps of the images of a chunk.
 
-    Args:
-        views: The maps.
-        metrics: The metrics.
-        settings: What to measure, and how.
-        protocol: The protocol of the run.
-
-    Returns:
-        For each map, the values of each quantity: for each of `KINDS` a list over `SHARES`; None is
-        undefined. A map without any spread has no order to lose, so its entry is empty.
+    For each map, the values of each quantity: for each of `KINDS` a list over `SHARES`; None is
+    undefined. A map without any spread has no order to lose, so its entry is empty.
     """
     found: list[Values] = [{} for _ in views]
     spread = [k for k, view in enumerate(views) if np.ptp(view.heatmap) > 0]

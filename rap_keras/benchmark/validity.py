@@ -23,13 +23,7 @@ _DIGITS = 6  # further digits of a map's values, relative to the largest, are ro
 def validation(
     metrics: Sequence[Metric], protocol: Json, kept: Sequence[Json], weights: Array
 ) -> dict[str, Any]:
-    """Summarizes the values on degraded maps.
-
-    Args:
-        metrics: The metrics.
-        protocol: What was run.
-        kept: The records of the kept images, of which some have a `validation`.
-        weights: The number of draws of each image in each resample, `(resamples, images)`.
+    """Summarizes the values on degraded maps in the records, of which some have a `validation`.
 
     Returns:
         For each quantity `noise` and `shift`: the correlation of `order_kept` of the median method on
@@ -116,12 +110,12 @@ def order_kept(values: Array) -> Array:
     """Spearman's correlation of a metric's values with the known order of the maps.
 
     Args:
-        values: The values of maps that are degraded more and more, `(..., levels)`, turned so that
-            higher is better.
+        values: Those of maps that are degraded more and more, `(..., levels)`, turned so that higher is
+            better.
 
     Returns:
-        The correlations, `(...)`: 1 if each map is worse than the map before. 0 if all values are
-        equal, up to rounding. NaN if a value is undefined.
+        1 if each map is worse than the map before; 0 if all values are equal, up to rounding; NaN if a
+        value is undefined.
     """
     defined = np.isfinite(values).all(axis=-1)
     chosen = values[defined]
@@ -137,12 +131,7 @@ def order_kept(values: Array) -> Array:
 
 
 def sees_place(values: Array) -> bool:
-    """Whether a shifted map has another value than the map itself, for any method and image.
-
-    Args:
-        values: The values of maps that are mixed with their shifted copies, `(..., levels)`; the first
-            is that of the map and the last that of the copy.
-    """
+    """Whether a shifted map, the last of the levels, has another value than the map, the first."""
     first, last = values[..., 0], values[..., -1]
     largest = np.maximum(np.abs(first), np.abs(last))
     return bool((np.abs(first - last) > 10.0**-_DIGITS * largest).any())
@@ -151,13 +140,8 @@ def sees_place(values: Array) -> bool:
 def retest_variance(first: Array, second: Array) -> float:
     """The variance between two draws of the same level, as a share of the variance of all values.
 
-    Args:
-        first: The values, of any shape.
-        second: The values of maps with other noise, of the same shape.
-
-    Returns:
-        0 if both draws give the same value, near 1 if a value shows nothing about the other one. NaN
-        without values, or if all are equal.
+    0 if both draws give the same value, near 1 if a value shows nothing about the other one. NaN without
+    values, or if all are equal.
     """
     both = np.isfinite(first) & np.isfinite(second)
     pairs = np.stack([first[both], second[both]])
