@@ -3,15 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from rap_keras.benchmark.metrics import (
-    classes,
-    localization,
-    maps,
-    perturbation,
-    robustness,
-    single_deletion,
-    units,
-)
+from rap_keras.benchmark.metrics import classes, localization, maps, perturbation, robustness, units
 from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, each, means_of, one_number
 from rap_keras.benchmark.metrics.tables import (
     CLASSES,
@@ -29,15 +21,7 @@ from rap_keras.benchmark.statistics import Json
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for family in (
-        localization,
-        maps,
-        perturbation,
-        single_deletion,
-        classes,
-        robustness,
-        units,
-    )
+    for family in (localization, maps, perturbation, classes, robustness, units)
     for metric in family.METRICS
 }
 """All metrics by name, in the order of the report. Add a new metric here or to its family."""

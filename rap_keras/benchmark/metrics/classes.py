@@ -124,7 +124,6 @@ METRICS = (
         "game). Signed: negative relevance counts as correct outside the object and as wrong inside it. "
         "Explained object: the share of the positive relevance on all objects that lies on the "
         "explained object, for images with other objects.",
-        "Wang et al. 2020",
     ),
     Metric(
         "grid",
@@ -135,7 +134,6 @@ METRICS = (
         ),
         CLASSES,
         _grid_words,
-        "Böhle et al. 2021",
         defined=lambda v: v.scene.grid is not None,
     ),
     Metric(
@@ -149,7 +147,6 @@ METRICS = (
         "Random logit: the rank correlation between the absolute relevance for the target and for a "
         "random other class; 1 for a map that is the same for every class. Signed: the rank correlation "
         "of the relevance itself, whose sign follows the sign of the logit.",
-        "Sixt et al. 2020",
         settings=("seed",),
         defined=lambda v: len(v.scene.logits) > 1,
     ),
@@ -164,7 +161,6 @@ METRICS = (
         "Removal: the rank correlation, on each image, between the relevance on each object for each "
         "class and the drop of the logit of that class when the object is removed. Margin: the drop "
         "minus the drops of the other logits, weighted by their probabilities among themselves.",
-        "Hesse et al. 2023",
         defined=lambda v: v.scene.effects is not None,
         check=_needs_removal,
     ),

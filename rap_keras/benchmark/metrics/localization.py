@@ -122,7 +122,6 @@ METRICS = (
         "Table 1 of arXiv 1904.00605). ALL: negative relevance counts as correct outside the object and "
         "as wrong inside it. POS: only positive relevance counts. Means and medians over the images, "
         "because ratios have heavy tails. Lower is better.",
-        "eq. 11, Table 1",
         default=True,
     ),
     Metric(
@@ -133,7 +132,6 @@ METRICS = (
         "Agreement of the pixels that a map selects with the object, in percent. Higher is better. "
         "Equal area: each map's most relevant pixels, with the same number of pixels as the object. "
         "The object's size is given, so even noise finds a part of it: this measures a ranking.",
-        "this project",
         _equal_area,
         same_labels=("segmentation", "equal area"),
         default=True,
@@ -144,7 +142,6 @@ METRICS = (
         _segmentation_columns(""),
         SEGMENTATION,
         _by_sign_words,
-        "Table 2",
         lambda protocol, numbers: _segmented(numbers, protocol["pooled"]),
         same_labels=("equal_area", "by sign"),
         default=True,
@@ -155,7 +152,6 @@ METRICS = (
         "higher",
         FURTHER,
         FURTHER_WORDS,
-        "precision over recall",
         default=True,
     ),
     one_number(
@@ -164,7 +160,6 @@ METRICS = (
         "higher",
         FURTHER,
         FURTHER_WORDS,
-        "Zhang et al. 2016",
         settings=("tolerance",),
         default=True,
     ),
@@ -175,7 +170,6 @@ METRICS = (
         FURTHER,
         "Mass accuracy: the share of the positive relevance that lies on the object, the same as the "
         "metric energy.",
-        "Arras et al. 2022",
     ),
     one_number(
         "rank_accuracy",
@@ -184,7 +178,6 @@ METRICS = (
         FURTHER,
         "Rank accuracy: the share of the most relevant pixels, as many as the object has, that lie on "
         "the object.",
-        "Arras et al. 2022",
     ),
     Metric(
         "top_k",
@@ -195,7 +188,6 @@ METRICS = (
         ),
         FURTHER,
         _top_k_words,
-        "Theiner et al. 2022",
         settings=("top_k",),
     ),
 )

@@ -20,7 +20,6 @@ METRICS = (
         ),
         FURTHER,
         FURTHER_WORDS,
-        "Bach et al. 2015",
         defined=_is_explained,
         default=True,
     ),
@@ -30,7 +29,6 @@ METRICS = (
         "",
         FURTHER,
         FURTHER_WORDS,
-        "Chalasani et al. 2020",
         default=True,
     ),
     Metric(
@@ -44,7 +42,6 @@ METRICS = (
         ),
         FURTHER,
         "Completeness error: the same distance in units of the logit.",
-        "Sundararajan et al. 2017",
         defined=_is_explained,
     ),
     Metric(
@@ -54,6 +51,5 @@ METRICS = (
         FURTHER,
         "Complexity: the entropy of the pixels' shares of the absolute relevance, in nats. Effective "
         "pixels: the pixels with more than a hundredth of the largest absolute relevance.",
-        "Bhatt et al. 2020",
     ),
 )

@@ -100,7 +100,6 @@ class Metric:
         table: The title of the report's table with these columns.
         words: The text above that table, or a function from the protocol to it. A text that several
             metrics share is written once.
-        reference: Its source, as in docs/benchmark.md.
         summarize: A function from the protocol and the numbers of every image to quantities by name;
             None takes the mean of each number that has a column.
         settings: The names of the benchmark's settings that it needs.
@@ -122,7 +121,6 @@ class Metric:
     columns: tuple[Column, ...]
     table: str
     words: str | Callable[[Json], str] = ""
-    reference: str = ""
     summarize: Summarize | None = None
     settings: tuple[str, ...] = ()
     defined: Callable[[View], bool] = lambda view: True
@@ -212,7 +210,6 @@ def one_number(
     better: str,
     table: str,
     words: str | Callable[[Json], str] = "",
-    reference: str = "",
     *,
     label: str = "",
     terminal: str = "",
@@ -226,14 +223,13 @@ def one_number(
         better: "lower", "higher", or "" if neither is better; then methods are not compared by it.
         table: The title of the report's table with its column.
         words: The text above that table.
-        reference: Its source.
         label: The heading of its column; by default its name.
         terminal: The heading on the terminal; "" leaves it out.
         **more: Other attributes of `Metric`.
     """
     label = label or name.replace("_", " ")
     head = compared(label, name, better, terminal) if better else Column(label, name)
-    return Metric(name, each(measure), (head,), table, words, reference, **more)
+    return Metric(name, each(measure), (head,), table, words, **more)
 
 
 def mark_of(imputer: str) -> str:

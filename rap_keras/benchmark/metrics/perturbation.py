@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.metrics.metric import Column, Curve, Metric, compared, each, one_number
 from rap_keras.benchmark.metrics.tables import FAITHFULNESS, FURTHER, FURTHER_WORDS
-from rap_keras.benchmark.metrics.view import View, together
+from rap_keras.benchmark.metrics.view import Scene, View, together
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.statistics import Array, Json, Numbers, Ratio, mean
-from rap_keras.evaluation import faithfulness, perturbation
+from rap_keras.evaluation import deletion, faithfulness, perturbation
+from rap_keras.evaluation.classes import rank_correlation
 from rap_keras.evaluation.curves import (
     PerturbationCurve,
     area_under_curve,
@@ -113,7 +115,7 @@ def _infidelity(v: View, **given: Any) -> tuple[float, float]:
     return error(predicted, drops), error(predicted, drops, scaled=True)
 
 
-def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: Any) -> Metric:
+def _of_order(order: str, columns: tuple[Column, ...], **more: Any) -> Metric:
     """LeRF or MoRF."""
 
     def measure(views: Sequence[View], imputer: str | None = None, **given: Any) -> list[Numbers]:
@@ -137,7 +139,7 @@ def _of_order(order: str, columns: tuple[Column, ...], reference: str, **more: A
             f"{order}_logit_aopc": mean(_mean_drop(logit)),
         }
 
-    return _of_curves(order, measure, columns, FURTHER, FURTHER_WORDS, reference, summarize, **more)
+    return _of_curves(order, measure, columns, FURTHER, FURTHER_WORDS, summarize, **more)
 
 
 _of_curves = functools.partial(
@@ -160,6 +162,35 @@ def _mean_drop(curves: Array) -> Array:
     return (curves[:, :1] - curves).mean(axis=1)
 
 
+def _single_deletion(views: Sequence[View], deletion_grid: str, batch_size: int) -> list[float]:
+    grid = shape_of(deletion_grid)
+
+    def drops(scenes: Sequence[Scene]) -> Array:
+        return deletion.single_deletion_drops(
+            scenes[0].predict,
+            [scene.x for scene in scenes],
+            [scene.target for scene in scenes],
+            grid,
+            batch_size=batch_size,
+            logits=np.stack([scene.logits for scene in scenes]),
+        )
+
+    # The drops do not depend on the map: all rows of the benchmark share those of a chunk.
+    found = together([view.scene for view in views], f"drops {deletion_grid}", drops)
+    return [
+        rank_correlation(deletion.patch_relevance(view.heatmap, grid), one)
+        for view, one in zip(views, found, strict=True)
+    ]
+
+
+def _single_deletion_words(protocol: Json) -> str:
+    return (
+        "Single deletion: the rank correlation, on each image, between the relevance of each patch of "
+        f"a grid of {protocol['deletion_grid']} and the drop of the target's logit when this patch "
+        "alone becomes 0."
+    )
+
+
 METRICS = (
     _of_order(
         "lerf",
@@ -167,7 +198,6 @@ METRICS = (
             compared("LeRF area", "lerf_area", "higher", "LeRF area"),
             Column("LeRF AOPC", "lerf_logit_aopc", "lower", place=1),
         ),
-        "Fig. 7",
         curve=Curve("LeRF", "least", "high"),
         by_imputer=True,
         default=True,
@@ -178,7 +208,6 @@ METRICS = (
             Column("MoRF area", "morf_area", "lower"),
             Column("MoRF AOPC", "morf_logit_aopc", "higher", place=1),
         ),
-        "Samek et al. 2017",
         curve=Curve("MoRF", "most", "low"),
         by_imputer=True,
     ),
@@ -194,7 +223,6 @@ METRICS = (
         "SRG: the symmetric relevance gain, which is the area between the curves of LeRF and MoRF. It "
         "is given for the target's logit, its probability and the accuracy. Effects of the "
         "replacement that are the same for every order cancel; noise scores 0.",
-        "Blücher et al. 2024",
         by_imputer=True,
     ),
     _of_curves(
@@ -204,7 +232,6 @@ METRICS = (
         FAITHFULNESS,
         "Insertion: the area under the probability while the pixels of a blurred image (Gaussian of 5 "
         "pixels) are restored, the most relevant first.",
-        "Petsiuk et al. 2018",
     ),
     _of_curves(
         "deletion",
@@ -212,7 +239,6 @@ METRICS = (
         (compared("deletion", "deletion", "lower"),),
         FAITHFULNESS,
         "Deletion: the area under the probability while pixels become 0, the most relevant first.",
-        "Petsiuk et al. 2018",
     ),
     one_number(
         "faithfulness_correlation",
@@ -221,7 +247,6 @@ METRICS = (
         FAITHFULNESS,
         "Faithfulness correlation: the correlation between the relevance of random sets, each of a "
         "tenth of the pixels, and the drop of the logit when they are replaced.",
-        "Bhatt et al. 2020",
         settings=DRAWS,
         perturbs=True,
     ),
@@ -236,7 +261,14 @@ METRICS = (
         "Infidelity: the mean squared difference between the relevance on random squares, whose side is "
         "a quarter of the image's, and the drop of the logit when they are set to 0. Scaled: after each "
         "map is multiplied by the factor that fits best.",
-        "Yeh et al. 2019",
         settings=DRAWS,
+    ),
+    Metric(
+        "single_deletion",
+        _single_deletion,
+        (compared("single deletion", "single_deletion", "higher", "single deletion"),),
+        FAITHFULNESS,
+        _single_deletion_words,
+        settings=("deletion_grid", "batch_size"),
     ),
 )

@@ -67,7 +67,6 @@ def _by_stage(
     title: str,
     map_at: Callable[[View, str | None, Json], Stack],
     words: str | Callable[[Json], str],
-    reference: str,
     **more: Any,
 ) -> Metric:
     """A metric of the similarity between the maps of the model and of its randomised copies."""
@@ -81,7 +80,7 @@ def _by_stage(
         Column(f"{title}, {stage}", f"{name}_{stage}", "lower" if stage == "all" else "")
         for stage in STAGES
     )
-    known = columns, ROBUSTNESS, words, reference
+    known = columns, ROBUSTNESS, words
     return Metric(name, each(measure), *known, defined=_follow_inputs, stages=STAGES, **more)
 
 
@@ -110,7 +109,6 @@ METRICS = (
         "lower",
         ROBUSTNESS,
         _near_words,
-        "Yeh et al. 2019",
         label="max-sensitivity",
         settings=CHANGES,
         defined=_follow_inputs,
@@ -121,7 +119,6 @@ METRICS = (
         (Column("local Lipschitz, median", "local_lipschitz_median"),),
         ROBUSTNESS,
         _near_words,
-        "Alvarez-Melis and Jaakkola 2018",
         settings=CHANGES,
         defined=lambda v: v.maps.follow_inputs and bool(np.ptp(v.scene.x)),
     ),
@@ -131,9 +128,8 @@ METRICS = (
         "MPRT: the rank correlation between the absolute relevance of the model and of a copy whose "
         "parameters are shuffled within each array: in the layer of the logits, in the later half of "
         "the layers, or in all layers. It is near 0 for a map that depends on the learned parameters.",
-        "Adebayo et al. 2018",
     ),
-    _by_stage("sMPRT", _smoothed, _smooth_words, "Hedström et al. 2024", settings=CHANGES),
+    _by_stage("sMPRT", _smoothed, _smooth_words, settings=CHANGES),
     one_number(
         "emprt",
         lambda v: randomisation.entropy_rise(v.heatmap, _randomised(v, "all")),
@@ -141,7 +137,6 @@ METRICS = (
         ROBUSTNESS,
         "eMPRT: the increase in complexity from the model's map to the map of a copy with all "
         "parameters shuffled, relative to the first: the entropy of their histograms (100 bins).",
-        "Hedström et al. 2024",
         label="eMPRT",
         defined=_follow_inputs,
         stages=("all",),

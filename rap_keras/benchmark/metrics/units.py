@@ -48,7 +48,7 @@ def _metric(unit: Unit) -> Metric:
     name = metric_of(unit.name)
     column = compared(unit.name, name, "higher", terminal=unit.name)
     words = f"{unit.name}: {unit.tests}"
-    return Metric(name, each(score), (column,), TABLE, words, "Lee et al. 2025")
+    return Metric(name, each(score), (column,), TABLE, words)
 
 
 METRICS = (
@@ -58,7 +58,6 @@ METRICS = (
         (compared("passed", "unit_passed", "higher", terminal="passed"),),
         TABLE,
         _WORDS,
-        "this project",
         summarize=_passed,
     ),
     *map(_metric, UNITS.values()),
