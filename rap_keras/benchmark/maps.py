@@ -1,25 +1,16 @@
 """The maps of every row of a benchmark: methods and controls."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rap_keras.benchmark.controls import (
-    EDGES,
-    MEAN_SHIFTED,
-    RANDOM,
-    SHIFTED_METHOD,
-    edges,
-    mean_shifted,
-    random_map,
-)
 from rap_keras.benchmark.explainers import Backend, Explain
 from rap_keras.benchmark.grids import Size
 from rap_keras.benchmark.metrics import RowMaps, Scene, View, chosen
 from rap_keras.benchmark.metrics.view import Inputs, Pixels, Stack
-from rap_keras.benchmark.rows import Row
+from rap_keras.benchmark.rows import EDGES, MEAN_SHIFTED, RANDOM, SHIFTED_METHOD, Row
 from rap_keras.benchmark.settings import Settings
 from rap_keras.errors import InputError
 from rap_keras.evaluation import maps
@@ -113,18 +104,19 @@ class _OfMethod:
         return self.heatmaps(_finite(self.title, explainers[self.title](*given)))
 
     def heatmaps(self, relevance: Stack) -> Stack:
-        return _stacked(maps.heatmap, relevance)
+        return np.stack([maps.heatmap(one) for one in relevance])
 
 
 class _MeanShifted(_OfMethod):
-    """The control that is computed from a method's maps."""
+    """A method's heat maps minus their means: they have negative values, which mean nothing."""
 
     def heatmaps(self, relevance: Stack) -> Stack:
-        return _stacked(mean_shifted, super().heatmaps(relevance))
+        heatmaps = np.asarray(super().heatmaps(relevance), np.float64)
+        return np.stack([heatmap - heatmap.mean() for heatmap in heatmaps])
 
 
 class _Noise:
-    """The control that depends only on the place in the data set."""
+    """Gaussian noise with standard deviation 1, the same for the same seed and place in the data set."""
 
     follow_inputs = True
 
@@ -132,20 +124,26 @@ class _Noise:
         self._seed = seed
 
     def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
-        size = pixels.shape[1], pixels.shape[2]
-        return _stacked(lambda scene: random_map(size, self._seed, scene.position), scenes)
+        return np.stack([self._drawn(scene, pixels) for scene in scenes])
 
     def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
-        return np.stack([random_map((x.shape[1], x.shape[2]), self._seed, scene.position)] * len(x))
+        return np.stack([self._drawn(scene, x)] * len(x))
+
+    def _drawn(self, scene: Scene, images: NDArray[Any]) -> Stack:
+        generator = np.random.default_rng([self._seed, scene.position])
+        return generator.normal(size=images.shape[1:3])
 
 
 class _Edges:
-    """The control that depends only on the pixels."""
+    """The gradient magnitude of an image's brightness, by Sobel's filters."""
 
     follow_inputs = False
 
     def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
-        return _stacked(edges, pixels)
+        from scipy import ndimage
+
+        brightness = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+        return np.stack([np.hypot(ndimage.sobel(b, 0), ndimage.sobel(b, 1)) for b in brightness])
 
     def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
         raise NotImplementedError("Edges are computed from pixels.")
@@ -157,7 +155,3 @@ def _finite(title: str, relevance: Stack) -> Stack:
             f"Expected finite relevance from {title}, got infinity or NaN: leave this method out."
         )
     return relevance
-
-
-def _stacked(function: Callable[[Any], NDArray[Any]], items: Iterable[Any]) -> NDArray[Any]:
-    return np.stack([function(item) for item in items])

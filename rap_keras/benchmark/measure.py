@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rap_keras.benchmark.controls import EDGES, RANDOM
 from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.maps import MapMaker
 from rap_keras.benchmark.metrics import Reading, Scene, View, chosen
+from rap_keras.benchmark.rows import EDGES, RANDOM
 from rap_keras.benchmark.scenes import Misclassified, Scenes, SettingsError
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Maps

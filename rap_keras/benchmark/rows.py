@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 
 from rap_keras.analyzers.registry import find_method, is_seeded
-from rap_keras.benchmark.controls import CONTROLS, EDGES
 from rap_keras.errors import InputError
 from rap_keras.pipeline.methods import MethodSpec, read_spec, with_patterns
+
+RANDOM, MEAN_SHIFTED, EDGES = "control.random", "control.mean_shifted", "control.edges"
+CONTROLS = (RANDOM, MEAN_SHIFTED, EDGES)
+SHIFTED_METHOD = "lrp.alpha_1_beta_0"
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from rap_keras.benchmark.grids import Grid, Size, companions, make_grid, shape_o
 from rap_keras.benchmark.metrics import Reading, Scene, chosen
 from rap_keras.benchmark.metrics.classes import removable
 from rap_keras.benchmark.metrics.view import Inputs, Replacement, Stack
-from rap_keras.benchmark.protocol import protocol
+from rap_keras.benchmark.protocol import check_steps, protocol
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.settings import Settings
-from rap_keras.benchmark.steps import check_steps
 from rap_keras.datasets import NO_CLASS, Sample, open_dataset
 from rap_keras.errors import InputError
 from rap_keras.evaluation import replacement

@@ -8,7 +8,6 @@ from typing import Any
 
 from rap_keras.analyzers.registry import check_name
 from rap_keras.benchmark import checks
-from rap_keras.benchmark.controls import CONTROLS, EDGES
 from rap_keras.benchmark.metrics import (
     METRICS,
     chosen,
@@ -16,7 +15,7 @@ from rap_keras.benchmark.metrics import (
     is_of_units,
     unit_metrics,
 )
-from rap_keras.benchmark.rows import Row, read_row
+from rap_keras.benchmark.rows import CONTROLS, EDGES, Row, read_row
 from rap_keras.benchmark.tuning import tuned_methods
 from rap_keras.errors import InputError
 from rap_keras.pipeline.methods import check_given

@@ -13,17 +13,19 @@ from rap_keras.benchmark.comparison import (
     mean_ranks,
     per_image,
 )
-from rap_keras.benchmark.controls import MEAN_SHIFTED, SHIFTED_METHOD
-from rap_keras.benchmark.imputers import compare_imputers
-from rap_keras.benchmark.metrics import Metric, columns, of_protocol
-from rap_keras.benchmark.metrics.perturbation import PARTS, curves
+from rap_keras.benchmark.metrics import Metric, chosen, columns, imputers_of, of_protocol
+from rap_keras.benchmark.metrics.metric import mark_of
+from rap_keras.benchmark.metrics.perturbation import MEAN_AREA, PARTS, curves
+from rap_keras.benchmark.rows import MEAN_SHIFTED, RANDOM, SHIFTED_METHOD
 from rap_keras.benchmark.statistics import (
     Array,
     Json,
     Numbers,
     Ratio,
+    column,
     difference,
     estimated,
+    mean,
     mean_curve,
     median,
     resample,
@@ -58,7 +60,7 @@ def summarize(
         `images_needed` of `comparison.compared`. `ranks` has `comparison.mean_ranks` of the compared
         quantities, and `agreement` the similarity of their orders of the methods; both leave out
         controls. `best` has `comparison.best_method` of each of these quantities. With several
-        replacements of pixels, `imputers` has the dict of `compare_imputers`. If the metrics were
+        replacements of pixels, `imputers` has the dict of `_imputers`. If the metrics were
         validated, `validation` has the entries of `validity.validation`. `None` is an undefined value,
         or the standard error of a single image.
     """
@@ -110,9 +112,9 @@ def summarize(
                 | compared(values[title][name], of_reference)
                 for name, of_reference in values[reference].items()
             }
-    for column in shown:
-        _correct(methods, column.quantity)
-    imputers = compare_imputers(protocol, numbers, methods, weights)
+    for head in shown:
+        _correct(methods, head.quantity)
+    imputers = _imputers(protocol, numbers, methods, weights)
     validated = validation(metrics, protocol, kept, weights) if protocol.get("validate", 0) else {}
     listed = {title: method for title, method in methods.items() if not method["control"]}
     better = {column.quantity: column.better for column in shown if column.better}
@@ -192,4 +194,44 @@ def _curves(
         }
         for metric in metrics
         if metric.curve
+    }
+
+
+def _imputers(
+    protocol: Json, numbers: Mapping[str, Sequence[Numbers]], methods: Json, weights: Array
+) -> dict[str, Any]:
+    """Compares several replacements of pixels.
+
+    The R-OMS score (reference-out-of-model-scope, Blücher et al., "Decoupling pixel flipping and
+    occlusion strategy for consistent XAI benchmarks", TMLR 2024, arXiv 2401.06654) is the probability of
+    the predicted class while pixels are replaced at random, averaged over the share of replaced
+    pixels. Here the random order is that of the control map of noise, from both ends.
+
+    Returns:
+        `r_oms`: the estimate for each replacement, if noise and SRG were measured; `agreement`: for the
+        first quantity of each metric, Kendall's tau-b between the orders of the methods with two
+        replacements, without controls. Empty for a single replacement.
+    """
+    imputers = imputers_of(protocol)
+    if len(imputers) < 2:
+        return {}
+    first, *further = imputers
+    marks = {first: ""} | {imputer: mark_of(imputer) for imputer in further}
+    random = numbers.get(RANDOM, ())
+    listed = [method["quantities"] for method in methods.values() if not method["control"]]
+    taus = {}
+    measured = chosen(protocol["metrics"])  # with the first replacement
+    for head in (metric.columns[0] for metric in measured if metric.by_imputer):
+        values = {
+            imputer: [quantities[head.quantity + mark]["value"] for quantities in listed]
+            for imputer, mark in marks.items()
+        }
+        taus[head.quantity] = agreement(values, dict.fromkeys(imputers, head.better))
+    return {
+        "r_oms": {
+            imputer: estimated(mean(column(random, MEAN_AREA + mark)), weights)
+            for imputer, mark in marks.items()
+            if random and all(MEAN_AREA + mark in image for image in random)
+        },
+        "agreement": taus,
     }

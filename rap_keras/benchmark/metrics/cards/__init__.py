@@ -1,9 +1,9 @@
 """The evaluation cards of the metrics. They are on the page docs/metrics.md."""
 
-from rap_keras.benchmark.metrics.cards import decision, location, maps, mechanisms
+from rap_keras.benchmark.metrics.cards import decision, location, maps
 from rap_keras.benchmark.metrics.cards.card import Card
 
-CARDS: dict[str, Card] = {**location.CARDS, **decision.CARDS, **maps.CARDS, **mechanisms.CARDS}
+CARDS: dict[str, Card] = {**location.CARDS, **decision.CARDS, **maps.CARDS}
 """The cards by the names of their metrics."""
 
 

@@ -1,4 +1,4 @@
-"""The cards of metrics that compare a map with the place of an object."""
+"""The cards of metrics that compare a map with the place of an object, or with known relevance."""
 
 from rap_keras.benchmark.metrics.cards.card import Card
 
@@ -111,5 +111,17 @@ CARDS = {
         "maps are right to ignore them: use --grid-cells full where the model accepts larger images.",
         source="Böhle, Fritz and Schiele, Convolutional dynamic alignment networks for interpretable "
         "classifications, CVPR 2021, arXiv 2104.00032.",
+    ),
+    "unit_passed": Card(
+        measures="Whether a map has the direction of the relevance that is known by construction.",
+        grounding="The network itself: its weights are set by hand, and its relevance follows from "
+        "them.",
+        assumptions="Where several maps could be called right, the Shapley value relative to zeros is: "
+        "for example, both inputs of AND get half. Only the direction of the map counts, not its size.",
+        gaming="The networks are public, so a rule can be made that is right on them and nowhere else.",
+        failures="Nine networks of a few neurons do not show what a method does in a deep one. A method "
+        "with another reference than zeros is marked down for it. The shortcut only shows that a map "
+        "finds what the model uses, not that people see it.",
+        source="In the style of Lee et al., XAI-Units, FAccT 2025 (our reading).",
     ),
 }
