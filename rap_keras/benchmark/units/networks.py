@@ -38,7 +38,6 @@ class Cancellation(Unit):
     r, -g and b. The first two cancel in f, and the map must show both.
     """
 
-    name = "cancellation"
     tests = "Two cells cancel each other in the logit: both have relevance."
 
     def _layers(self, keras: Any) -> Layers:
@@ -56,7 +55,6 @@ class Saturation(Unit):
     for the red cell is 0.
     """
 
-    name = "saturation"
     tests = "A cell whose effect is saturated, so that its slope is 0, still has relevance."
 
     def _layers(self, keras: Any) -> Layers:
@@ -78,7 +76,6 @@ class And(Unit):
     each f / 2. Methods that follow slopes give f to the darker cell: a cosine of 0.71.
     """
 
-    name = "and"
     tests = (
         "Two cells are needed together, as the smaller of two values: both have the same relevance."
     )
@@ -100,7 +97,6 @@ class Or(Unit):
     1 in the ratio of r to g.
     """
 
-    name = "or"
     tests = "Either of two cells suffices, and both are there: both have the same relevance."
 
     def _layers(self, keras: Any) -> Layers:
@@ -120,7 +116,6 @@ class Max(Unit):
     a cosine of 0.78 to 0.97, depending on the image.
     """
 
-    name = "max"
     tests = "The brighter of two cells wins a max pooling, and the other would replace it."
 
     def _layers(self, keras: Any) -> Layers:
@@ -139,7 +134,6 @@ class Gate(Unit):
     (r + g) / 2. Input times gradient gives r, g and 2.
     """
 
-    name = "gate"
     tests = "A cell switches two others on: it has as much relevance as what it lets through."
 
     def _layers(self, keras: Any) -> Layers:
@@ -158,7 +152,6 @@ class Translation(Unit):
     the other cells show: all the relevance is there.
     """
 
-    name = "translation"
     tests = "A convolution looks for a pattern, which moves: the map must move with it."
     cell = 4
 
@@ -194,7 +187,6 @@ class Negated(Unit):
     is 1.
     """
 
-    name = "negated"
     tests = "A cell speaks against the class, by lowering a hidden neuron that speaks for it."
 
     def _layers(self, keras: Any) -> Layers:
@@ -213,7 +205,6 @@ class Shortcut(Unit):
     detects the object, but the logit does not depend on it.
     """
 
-    name = "shortcut"
     tests = "The network uses a mark in a corner and not the object: so must the map."
 
     def _layers(self, keras: Any) -> Layers:
@@ -234,14 +225,7 @@ class Shortcut(Unit):
 UNITS: dict[str, Unit] = {
     unit.name: unit
     for unit in (
-        Cancellation(),
-        Saturation(),
-        And(),
-        Or(),
-        Max(),
-        Gate(),
-        Translation(),
-        Negated(),
+        *(Cancellation(), Saturation(), And(), Or(), Max(), Gate(), Translation(), Negated()),
         Shortcut(),
     )
 }

@@ -38,7 +38,6 @@ class Unit(abc.ABC):
     """A network whose relevance is known. The docstring of each has the function and the derivation.
 
     Attributes:
-        name: Its name; that of the metric is unit_NAME.
         tests: What it tests, in one sentence.
         cell: Height and width of a cell in pixels.
 
@@ -51,9 +50,13 @@ class Unit(abc.ABC):
         (None, 2)
     """
 
-    name: str
     tests: str
     cell: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of the class in lower case; that of the metric is unit_NAME."""
+        return type(self).__name__.lower()
 
     @property
     def size(self) -> int:
@@ -109,12 +112,7 @@ def logits(layers: Any, *weights: float) -> tuple[Any, ...]:
 
 
 def placed(rng: np.random.Generator, *cells: tuple[int, float, float]) -> Drawn:
-    """An image with coloured cells at random places.
-
-    Args:
-        rng: Draws the places.
-        *cells: Colour, brightness and relevance of each.
-    """
+    """An image with coloured cells at random places: colour, brightness and relevance of each."""
     places = rng.choice(CELLS**2, len(cells), replace=False)
     return at(*((int(place), *cell) for place, cell in zip(places, cells, strict=True)))
 
