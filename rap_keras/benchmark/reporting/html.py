@@ -49,16 +49,16 @@ def _read(name: str) -> str:
 def _html(block: Block, figures: Mapping[str, bytes]) -> str:
     match block:
         case Heading(text, level):
-            return f"<h{level}>{_text(text)}</h{level}>"
+            return f"<h{level}>{plain_html(text)}</h{level}>"
         case Paragraph(text, note):
             start = '<p class="note">' if note else "<p>"
-            return f"{start}{_text(text)}</p>"
+            return f"{start}{plain_html(text)}</p>"
         case Link(path, text):
-            return f'<p><a href="{path}">{_text(text)}</a></p>'
+            return f'<p><a href="{path}">{plain_html(text)}</a></p>'
         case Image(path, title, caption):
             source = f"data:image/png;base64,{base64.b64encode(figures[path]).decode()}"
-            image = f'<p><img src="{source}" alt="{_text(title)}"></p>'
-            return f'{image}\n<p class="note">{_text(caption)}</p>'
+            image = f'<p><img src="{source}" alt="{plain_html(title)}"></p>'
+            return f'{image}\n<p class="note">{plain_html(caption)}</p>'
         case Code(text):
             return f"<pre><code>{html.escape(printable(text))}</code></pre>"
         case Table():
@@ -86,10 +86,11 @@ def _html_table(table: Table) -> str:
 def _html_cells(
     cells: Sequence[str], tag: str, bold: set[int] | frozenset[int] = frozenset()
 ) -> str:
-    escaped = map(_text, cells)
+    escaped = map(plain_html, cells)
     strong = (f"<strong>{c}</strong>" if j in bold else c for j, c in enumerate(escaped))
     return "".join(f"<{tag}>{cell}</{tag}>" for cell in strong)
 
 
-def _text(text: str) -> str:
+def plain_html(text: str) -> str:
+    """Plain text as one line of HTML."""
     return html.escape(spaced(text))

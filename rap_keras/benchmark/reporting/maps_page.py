@@ -1,6 +1,5 @@
 """The page of heat maps, maps.html: the images whose maps were kept, with all methods side by side."""
 
-import html
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,11 +11,10 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from rap_keras.benchmark.reporting.figures import MapsOfImages
-from rap_keras.benchmark.reporting.html import page
+from rap_keras.benchmark.reporting.html import page, plain_html
 from rap_keras.benchmark.reporting.words import colours, subject
 from rap_keras.benchmark.statistics import Json
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale
-from rap_keras.support.text import spaced
 
 PAGE = "maps.html"
 _PHOTO = "image"
@@ -48,15 +46,15 @@ def maps_page(
             yield path, _photo(held[title]) if not title else _map(held[title])
             drawn[title or _PHOTO] = None
             lines.append(_figure(path, title or _PHOTO, held[title].shape))
-        heading = f"<h2>{_text(_described(records.get(position, {}), position))}</h2>"
+        heading = f"<h2>{plain_html(_described(records.get(position, {}), position))}</h2>"
         sections.append(
             "\n".join(["<section>", heading, '<div class="maps">', *lines, "</div>", "</section>"])
         )
     model = subject(protocol)
     body = [
         "<h1>Heat maps</h1>",
-        f'<p>{_text(model)}: <a href="report.html">the report</a>. '
-        f"{_text(colours(protocol['methods']))} {_WORDS}</p>",
+        f'<p>{plain_html(model)}: <a href="report.html">the report</a>. '
+        f"{plain_html(colours(protocol['methods']))} {_WORDS}</p>",
         '<div class="tools">',
         '<label>find <input id="find" type="search" placeholder="image or class"></label>',
         '<label>size <input id="side" type="range" min="80" max="400" value="150"></label>',
@@ -79,12 +77,12 @@ def _described(record: Json, position: int) -> str:
 
 
 def _checkbox(title: str) -> str:
-    name = _text(title)
+    name = plain_html(title)
     return f'<label><input type="checkbox" checked data-method="{name}"> {name}</label>'
 
 
 def _figure(path: str, title: str, shape: Sequence[int]) -> str:
-    name = _text(title)
+    name = plain_html(title)
     # The size of the image, which is loaded later.
     size = f'width="{shape[1]}" height="{shape[0]}"'
     return (
@@ -92,10 +90,6 @@ def _figure(path: str, title: str, shape: Sequence[int]) -> str:
         f'<img src="{path}" alt="{name}" {size} loading="lazy"></button>'
         f"<figcaption>{name}</figcaption></figure>"
     )
-
-
-def _text(text: str) -> str:
-    return html.escape(spaced(text))
 
 
 def _photo(pixels: NDArray[Any]) -> bytes:
