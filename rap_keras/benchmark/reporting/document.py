@@ -2,10 +2,12 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rap_keras.support.text import printable, spaced
+
+Write = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -50,21 +52,20 @@ class Image:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of plain text.
-
-    Attributes:
-        columns: The column headings.
-        rows: The cells.
-        controls: Further rows in a separate part below.
-        bold: The cells (row, column) of `rows` that are printed in bold.
-        numbers: Whether all columns except the first contain numbers.
-    """
+    """A table of plain text."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    controls: Sequence[Sequence[str]] = ()
-    bold: frozenset[tuple[int, int]] = frozenset()
-    numbers: bool = False
+    controls: Sequence[Sequence[str]] = ()  # further rows in a separate part below
+    bold: frozenset[tuple[int, int]] = frozenset()  # (row, column) of cells of `rows`
+    numbers: bool = False  # whether all columns except the first contain numbers
+
+    def written(self, write: Write, strong: Write) -> list[list[str]]:
+        """The rows with their cells as they are written in a format, and those in bold marked."""
+        rows = [[write(cell) for cell in row] for row in self.rows]
+        for row, column in self.bold:
+            rows[row][column] = strong(rows[row][column])
+        return rows
 
 
 Block = Heading | Paragraph | Code | Link | Image | Table
@@ -97,9 +98,7 @@ def _markdown(block: Block) -> str:
 def _markdown_table(table: Table) -> str:
     rule = ["---", *("---:" if table.numbers else "---" for _ in table.columns[1:])]
     lines = [map(_escape, table.columns), rule]
-    for i, row in enumerate(table.rows):
-        cells = map(_escape, row)
-        lines.append([f"**{c}**" if (i, j) in table.bold else c for j, c in enumerate(cells)])
+    lines += table.written(_escape, lambda cell: f"**{cell}**")
     for row in table.controls:
         lines.append([f"*{_escape(cell)}*" if cell else "" for cell in row])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -2,7 +2,7 @@
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 from rap_keras.benchmark.reporting.document import (
@@ -69,26 +69,19 @@ def _html_table(table: Table) -> str:
     lines = [
         '<div class="wide">',
         '<table class="numbers">' if table.numbers else "<table>",
-        f"<thead><tr>{_html_cells(table.columns, 'th')}</tr></thead>",
+        f"<thead>{_row(map(plain_html, table.columns), 'th')}</thead>",
         "<tbody>",
+        *map(_row, table.written(plain_html, lambda cell: f"<strong>{cell}</strong>")),
+        "</tbody>",
     ]
-    for i, row in enumerate(table.rows):
-        bold = {column for at, column in table.bold if at == i}
-        lines.append(f"<tr>{_html_cells(row, 'td', bold)}</tr>")
-    lines.append("</tbody>")
     if table.controls:
-        lines.append('<tbody class="controls">')
-        lines += [f"<tr>{_html_cells(row, 'td')}</tr>" for row in table.controls]
-        lines.append("</tbody>")
+        rows = (_row(map(plain_html, row)) for row in table.controls)
+        lines += ['<tbody class="controls">', *rows, "</tbody>"]
     return "\n".join([*lines, "</table>", "</div>"])
 
 
-def _html_cells(
-    cells: Sequence[str], tag: str, bold: set[int] | frozenset[int] = frozenset()
-) -> str:
-    escaped = map(plain_html, cells)
-    strong = (f"<strong>{c}</strong>" if j in bold else c for j, c in enumerate(escaped))
-    return "".join(f"<{tag}>{cell}</{tag}>" for cell in strong)
+def _row(cells: Iterable[str], tag: str = "td") -> str:
+    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
 
 
 def plain_html(text: str) -> str:

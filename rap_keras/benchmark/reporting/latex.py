@@ -1,7 +1,7 @@
 """The tables of numbers for a LaTeX document."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rap_keras.benchmark.reporting.document import Block, Heading, Table
 from rap_keras.support.text import spaced
@@ -38,26 +38,21 @@ def _table(heading: str, table: Table) -> Iterator[str]:
     yield r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
     yield rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}"
     yield r"    \toprule"
-    yield _row(table.columns)
+    yield _row(map(_escape, table.columns))
     yield r"    \midrule"
-    for i, row in enumerate(table.rows):
-        yield _row(row, [(i, j) in table.bold for j in range(len(row))])
+    # Mathematical signs are bold as well.
+    yield from map(_row, table.written(_escape, lambda cell: rf"{{\boldmath\textbf{{{cell}}}}}"))
     if table.controls:
         yield r"    \midrule"
     for row in table.controls:
-        yield _row(row)
+        yield _row(map(_escape, row))
     yield r"    \bottomrule"
     yield r"  \end{tabular}}"
     yield r"\end{table}"
 
 
-def _row(cells: Sequence[str], bold: Sequence[bool] = ()) -> str:
-    written = [_escape(cell) for cell in cells]
-    for j, strong in enumerate(bold):
-        if strong:
-            # Mathematical signs as well.
-            written[j] = rf"{{\boldmath\textbf{{{written[j]}}}}}"
-    return f"    {' & '.join(written)} \\\\"
+def _row(cells: Iterable[str]) -> str:
+    return f"    {' & '.join(cells)} \\\\"
 
 
 def _escape(text: str) -> str:

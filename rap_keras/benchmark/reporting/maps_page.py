@@ -43,7 +43,7 @@ def maps_page(
             if title not in held:
                 continue
             path = f"maps/{position:06d}-{number}.png"
-            yield path, _photo(held[title]) if not title else _map(held[title])
+            yield path, _map(held[title]) if title else _png(PIL.Image.fromarray(held[title]))
             drawn[title or _PHOTO] = None
             lines.append(_figure(path, title or _PHOTO, held[title].shape))
         heading = f"<h2>{plain_html(_described(records.get(position, {}), position))}</h2>"
@@ -90,10 +90,6 @@ def _figure(path: str, title: str, shape: Sequence[int]) -> str:
         f'<img src="{path}" alt="{name}" {size} loading="lazy"></button>'
         f"<figcaption>{name}</figcaption></figure>"
     )
-
-
-def _photo(pixels: NDArray[Any]) -> bytes:
-    return _png(PIL.Image.fromarray(pixels))
 
 
 def _map(heatmap: NDArray[Any]) -> bytes:
