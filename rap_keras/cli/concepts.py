@@ -1,6 +1,5 @@
 """The commands `rap-keras concepts ...`: which features drove a decision, with reference images."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +26,7 @@ from rap_keras.cli.options import (
     target_option,
 )
 from rap_keras.cli.parts import WorkFlags, reporting_progress
-from rap_keras.cli.session import echo, import_native, results_in
+from rap_keras.cli.session import echo, import_native, results_in, write_json
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 from rap_keras.support.files import check_writable
@@ -85,7 +84,6 @@ def fit(
 
     wanted = _target(target)
     Settings(layer, method, wanted, count, fit, chunk)  # checked before Keras is loaded
-    output = model.output
     part = work.read_shard()
     files = collect_images(images)
     with reporting_progress(out):
@@ -107,12 +105,7 @@ def fit(
             shard=part,
             strict=strict,
             workers=distributed,
-            weights=model.weights,
-            preprocess=model.preprocess,
-            mean=model.shift,
-            std=model.scale,
-            size=model.size,
-            output=int(output) if output and output.isdecimal() else output,
+            **model.loading,
         )
     if atlas is None:
         echo(
@@ -178,8 +171,7 @@ def show(
         given = {name: value for name, value in drawing.items() if value is not None}
         found.plot(**given).savefig(folder / figure)
         np.savez_compressed(folder / maps, image=found.image, maps=found.maps)
-        text = json.dumps(found.summary(), indent=2)
-        (folder / about).write_text(text + "\n", "utf-8")
+        write_json(folder / about, found.summary())
     echo(f"{one_line(source)}: {found.decision}")
     for one in found.concepts:
         echo(f"  {known.kind} {one.unit}: {one.share:.1%} of the logit")

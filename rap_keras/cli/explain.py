@@ -1,7 +1,6 @@
 """The commands `rap-keras explain`, `compare` and `layers`."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +24,7 @@ from rap_keras.cli.options import (
     open_images,
     output_option,
 )
-from rap_keras.cli.session import echo, import_native, results_in, unique_stems
+from rap_keras.cli.session import echo, import_native, results_in, unique_stems, write_json
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel
 from rap_keras.pipeline.explain import at_size_of
@@ -87,7 +86,7 @@ def explain(
             "images": records,
             "skipped": files.skipped,
         }
-        _write_json(folder / "explain.json", about)
+        write_json(folder / "explain.json", about)
     for line in lines:
         echo(line)
     echo(
@@ -177,7 +176,7 @@ def compare(
         for record in records:
             del record["relevance_sum"]  # it depends on the method
         about = _about(model, loaded, shown) | {"methods": names, "images": records}
-        _write_json(folder / "compare.json", about | {"skipped": files.skipped})
+        write_json(folder / "compare.json", about | {"skipped": files.skipped})
     echo(
         f"{counted(len(files), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "
         f"the raw maps compare.npz and compare.json are in {one_line(out)}."
@@ -232,7 +231,7 @@ def layers(
             save_npz(folder / maps_name, relevance)
         about = _about(model, loaded, shown) | {"contrast": spec.options.get("contrast")}
         about |= {"file": printable(str(path)), "method": method} | found.summaries()[0]
-        _write_json(folder / about_name, about)
+        write_json(folder / about_name, about)
     figure_name, maps_name, about_name = map(one_line, (figure_name, maps_name, about_name))
     written = f"The figure {figure_name}"
     if maps:
@@ -262,10 +261,6 @@ def _about(model: ModelFlags, loaded: LoadedModel, shown: MapFlags) -> dict[str,
         "region": shown.region,
         "fit": shown.fit,
     }
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 def _with_sums(one: Explanation, summary: Mapping[str, Any]) -> str:

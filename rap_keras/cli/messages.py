@@ -84,13 +84,7 @@ def warn(text: str) -> None:
 
 
 def in_flags(message: str, arguments: Iterable[str], flags: Mapping[str, str]) -> str:
-    """Replaces the arguments that a message names by the flags of a command.
-
-    Args:
-        message: The message, which names arguments as Python does.
-        arguments: The arguments to replace: each `steps=` or, if there is none, the first `steps`.
-        flags: The command's flag for each argument. Other arguments stay unchanged.
-    """
+    """Replaces arguments by flags: each `steps=` or, if there is none, the first `steps`."""
     for name in arguments:
         if name in flags:
             word = rf"(?<![\w-]){re.escape(name)}"

@@ -121,11 +121,7 @@ def open_images(sources: Sequence[str], fit: str | None = None, strict: bool = T
 
 
 def open_image(source: str, fit: str | None = None) -> Images:
-    """Returns the image of a file.
-
-    Raises:
-        InputError: There is more than one image.
-    """
+    """Returns the only image of a file, folder or pattern."""
     images = open_images([source], fit)
     if len(images) > 1:
         raise InputError(f"Expected one image, got {len(images)} in {source!r}: name one of them.")
@@ -199,19 +195,23 @@ class ModelFlags:
         """The numbers in `std`."""
         return read_numbers("std", self.std)
 
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The arguments of `load_model` after the model."""
+        output = self.output
+        return {
+            "weights": self.weights,
+            "preprocess": self.preprocess,
+            "mean": self.shift,
+            "std": self.scale,
+            "size": self.size,
+            "output": int(output) if output and output.isdecimal() else output,
+        }
+
     def load(self) -> Any:
         """Loads the model."""
-        output = self.output
         with announced(f"loading {one_line(self.model)}"):
-            return load_model(
-                self.model,
-                self.weights,
-                self.preprocess,
-                self.shift,
-                self.scale,
-                self.size,
-                int(output) if output and output.isdecimal() else output,
-            )
+            return load_model(self.model, **self.loading)
 
 
 @dataclass(frozen=True)
@@ -307,14 +307,7 @@ class MapFlags:
         return parse_target(self.target), read_region(self.region)
 
     def methods(self, texts: Sequence[str]) -> list[MethodSpec]:
-        """Reads the methods and completes their options. A method's option wins over a flag.
-
-        Args:
-            texts: The methods, as NAME:OPTION=VALUE:...
-
-        Raises:
-            InputError: A method cannot be read, or its patterns are missing or not needed.
-        """
+        """Reads methods, NAME:OPTION=VALUE:..., and completes their options, which win over flags."""
         methods = [read_spec(text) for text in texts]
         for method in methods:
             check_given(method, "command")

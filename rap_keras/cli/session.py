@@ -1,10 +1,12 @@
 """What the commands share: printing, output folders, loading Keras."""
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -42,6 +44,11 @@ def results_in(out: Path) -> Iterator[Path]:
         echo(f"rap-keras: {one_line(out)} was not empty: {', '.join(parts)}.", err=True)
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a summary as JSON."""
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
 def unique_stems(paths: Sequence[Path]) -> list[str]:
     """Returns a name for each file's results; files with the same name get a number."""
     taken: set[str] = set()
@@ -62,9 +69,6 @@ def import_backend() -> None:
 
     TF_CPP_MIN_LOG_LEVEL, which is 3 unless the user sets it, is not enough: some libraries log before
     they read it.
-
-    Raises:
-        InputError: The backend is not installed.
     """
     if "keras" in sys.modules:
         return
@@ -86,11 +90,7 @@ def import_backend() -> None:
 
 
 def import_native() -> None:
-    """Imports Keras for a command that needs Keras 3.
-
-    Raises:
-        InputError: Only Keras 2 is installed.
-    """
+    """Imports Keras for a command that needs Keras 3."""
     import_backend()
     from rap_keras.backends.version import has_keras3
 
