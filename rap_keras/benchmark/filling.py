@@ -102,14 +102,12 @@ def merged(folders: Sequence[Path], out: Path, kind: str = "benchmark") -> Itera
 def ahead(read: Callable[[int], Read], items: Sequence[int]) -> Iterator[Read]:
     """Reads the items, each on another thread while the item before is processed."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        coming: concurrent.futures.Future[Read] | None = None
-        for item in items:
-            following = thread.submit(read, item)
-            if coming is not None:
-                yield coming.result()
-            coming = following
-        if coming is not None:
+        futures = (thread.submit(read, item) for item in items)
+        coming = next(futures, None)
+        while coming is not None:
+            following = next(futures, None)
             yield coming.result()
+            coming = following
 
 
 def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:

@@ -9,6 +9,7 @@ import numpy as np
 from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.maps import MapMaker
 from rap_keras.benchmark.metrics import Reading, Scene, View, chosen
+from rap_keras.benchmark.metrics.metric import measured as measured_by
 from rap_keras.benchmark.rows import EDGES, RANDOM
 from rap_keras.benchmark.scenes import Misclassified, Scenes, SettingsError
 from rap_keras.benchmark.settings import Settings
@@ -44,7 +45,6 @@ class Bench:
         self.most_maps: int | None = settings.figures
         self.chunks = divided(self.scenes.drawn, settings.chunk)
         self.maker = MapMaker(settings, self.scenes.backend)
-        self.protocol = self.scenes.protocol
         self._metrics = chosen(settings.metrics, settings.replacement[1:])
         self._validated = frozenset(self.scenes.drawn[: settings.validate])
         input_size = self.scenes.loaded.input_size
@@ -57,6 +57,10 @@ class Bench:
             whole = input_size[0] * rows, input_size[1] * columns
             self.scenes.check_preprocessing(whole)
             self.maker.at(whole)
+
+    def protocol(self) -> dict[str, Any]:
+        """Everything that the results depend on, JSON-serialisable."""
+        return self.scenes.protocol
 
     def read(self, chunk: Chunk) -> list[Reading | Unread]:
         """Reads the images of a chunk; errors take the places of their images."""
@@ -111,9 +115,9 @@ class Bench:
         views = self.maker.views(scenes)
         results: list[ImageRecord] = [{} for _ in scenes]
         for title, of_row in views.items():
-            parts = [metric.measured(of_row, self.settings) for metric in self._metrics]
-            for k, result in enumerate(results):
-                result[title] = {name: n for part in parts for name, n in part[k].items()}
+            numbers = measured_by(self._metrics, of_row, self.settings)
+            for result, found in zip(results, numbers, strict=True):
+                result[title] = found
         validation = self._validation(views)
         for k, (scene, result) in enumerate(zip(scenes, results, strict=True)):
             record = {"status": "kept", "label": scene.label, "neuron": scene.target}

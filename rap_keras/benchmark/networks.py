@@ -14,9 +14,9 @@ from scipy import stats
 
 from rap_keras.benchmark.comparison import critical_difference, friedman, ranked
 from rap_keras.benchmark.metrics import Column, chosen, columns, imputers_of
+from rap_keras.benchmark.results import Report
 from rap_keras.benchmark.rows import MEAN_SHIFTED, SHIFTED_METHOD
 from rap_keras.benchmark.statistics import Array, Json, rounded
-from rap_keras.benchmark.summaries import Report
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 

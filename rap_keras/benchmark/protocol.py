@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.grids import shape_of
+from rap_keras.benchmark.metrics import chosen
+from rap_keras.benchmark.rows import check_tuned
 from rap_keras.benchmark.settings import Settings
-from rap_keras.benchmark.tuning import check_tuned
 from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import names_function
@@ -78,7 +79,11 @@ def methods_of(settings: Settings) -> list[dict[str, Any]]:
             "threshold": row.threshold,
             "control": row.is_control,
         }
-        | _checksum_of_file(row.name)
+        | (
+            {"file_crc32": _file_checksum(row.name.rpartition(":")[0])}
+            if names_function(row.name)
+            else {}
+        )
         for row in settings.rows()
     ]
 
@@ -101,16 +106,9 @@ def _of_metrics(settings: Settings, backend: Backend) -> dict[str, Any]:
         found["deletion_grid"] = s.deletion_grid
     if "top_k" in s.metrics:
         found["top_k"] = s.top_k
-    if s.draws_changes:
+    if any({"draws", "neighbours"} & {*metric.settings} for metric in chosen(s.metrics)):
         found["changes"] = {name: getattr(s, name) for name in ("draws", "neighbours", "radius")}
     return found
-
-
-def _checksum_of_file(name: str) -> dict[str, int]:
-    """The checksum of the file of a custom method."""
-    if not names_function(name):
-        return {}
-    return {"file_crc32": _file_checksum(name.rpartition(":")[0])}
 
 
 def weights_checksum(weights: Iterable[NDArray[Any]]) -> int:

@@ -12,11 +12,10 @@ from rap_keras.benchmark.measure_units import UnitBench
 from rap_keras.benchmark.networks import over_networks
 from rap_keras.benchmark.reporting.across import write_across
 from rap_keras.benchmark.reporting.report import write_report
-from rap_keras.benchmark.results import Results
+from rap_keras.benchmark.results import Results, read_reports
 from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
-from rap_keras.benchmark.summaries import read_reports
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
 

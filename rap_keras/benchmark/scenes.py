@@ -40,17 +40,13 @@ class Misclassified:
 
 
 class Scenes:
-    """The images of a data set as a model sees them.
-
-    `drawn` has the places in the data set of the drawn images, in order; `classes` the data set's names
-    of the model's classes, None if they are not known.
-    """
+    """The images of a data set as a model sees them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.dataset = open_dataset(settings.data)
         self._half = half_of(len(self.dataset.names), settings)
-        self.drawn = _drawn(self._half, settings)
+        self.drawn = _drawn(self._half, settings)  # their places in the data set, in order
         self.backend: Backend = open_backend(settings)
         self.loaded = self.backend.loaded
         # A model without a head gets a softmax.
@@ -64,13 +60,9 @@ class Scenes:
         check_steps(settings, self.loaded.input_size)
         self._check_first_image()
 
-    def protocol(self) -> dict[str, Any]:
-        """Everything that the results depend on, JSON-serialisable."""
-        return self._protocol
-
     @functools.cached_property
-    def _protocol(self) -> dict[str, Any]:
-        # It reads all weights.
+    def protocol(self) -> dict[str, Any]:
+        """Everything that the results depend on; it reads all weights."""
         return protocol(self._settings, self.dataset, self.backend, len(self.drawn))
 
     def read(self, position: int) -> Reading:

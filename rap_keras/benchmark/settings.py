@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,35 +15,20 @@ from rap_keras.benchmark.metrics import (
     is_of_units,
     unit_metrics,
 )
-from rap_keras.benchmark.rows import CONTROLS, EDGES, Row, read_row
-from rap_keras.benchmark.tuning import tuned_methods
+from rap_keras.benchmark.rows import CONTROLS, EDGES, Row, read_row, tuned_methods
 from rap_keras.errors import InputError
 from rap_keras.pipeline.methods import check_given
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting, apart from its name, type and default.
+    """A setting, apart from its name, type and default."""
 
-    Attributes:
-        help: Its description in `--help` and in `Settings`, or a function that returns it.
-        check: A function of its name and a value that is not None; it returns the value if it is
-            allowed.
-        label: Its name in the report; "" uses the setting's name.
-        values: What the report shows for each value, if there are few values.
-        recorded: Whether the protocol contains it unchanged; otherwise it is there in another form.
-    """
-
-    help: str | Callable[[], str]
+    help: str  # its description in `--help` and in `Settings`
     check: checks.Check | None = None
-    label: str = ""
-    values: Mapping[Any, str] = dataclasses.field(default_factory=dict)
-    recorded: bool = True
-
-    @property
-    def text(self) -> str:
-        """The help text."""
-        return self.help if isinstance(self.help, str) else self.help()
+    label: str = ""  # its name in the report; "" uses the setting's name
+    values: Mapping[Any, str] = dataclasses.field(default_factory=dict)  # as the report shows them
+    recorded: bool = True  # whether the protocol contains it unchanged, not in another form
 
 
 _OF_UNITS = (
@@ -128,7 +113,7 @@ class Settings:
     )
     metrics: tuple[str, ...] = _setting(
         default_metrics,
-        lambda: f"Metrics, separated by commas. Available: {', '.join(METRICS)}.",
+        f"Metrics, separated by commas. Available: {', '.join(METRICS)}.",
         checks.metrics,
     )
     limit: int | None = _setting(
@@ -256,11 +241,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        """Checks the settings as far as possible without the model and the data.
-
-        Raises:
-            InputError: A setting does not allow its value.
-        """
+        """Checks the settings as far as possible without the model and the data."""
         for name, setting in described().items():
             value = getattr(self, name)
             if setting.check is not None and value is not None:
@@ -324,11 +305,6 @@ class Settings:
         """Whether a metric perturbs images."""
         return any(metric.perturbs for metric in chosen(self.metrics))
 
-    @property
-    def draws_changes(self) -> bool:
-        """Whether a metric changes inputs at random."""
-        return any({"draws", "neighbours"} & {*metric.settings} for metric in chosen(self.metrics))
-
     def recorded(self) -> dict[str, Any]:
         """The settings that the protocol contains unchanged."""
         return {
@@ -341,5 +317,5 @@ class Settings:
 # For readers of help(Settings); the texts are at the fields.
 Settings.__doc__ = "\n".join(
     [f"{Settings.__doc__}\n\n    Attributes:"]
-    + [f"        {name}: {setting.text}" for name, setting in described().items()]
+    + [f"        {name}: {setting.help}" for name, setting in described().items()]
 )

@@ -30,7 +30,7 @@ from rap_keras.benchmark.statistics import (
     median,
     resample,
 )
-from rap_keras.benchmark.validity import validation
+from rap_keras.benchmark.validation import validation
 from rap_keras.errors import InputError
 from rap_keras.support.text import did_you_mean
 
@@ -40,15 +40,11 @@ REFERENCE = "rap"
 
 
 def summarize(
-    protocol: Json,
-    images: Sequence[Json],
-    resamples: int | None = None,
-    reference: str | None = None,
+    protocol: Json, images: Sequence[Json], reference: str | None = None
 ) -> dict[str, Any]:
     """Summarizes the records of a benchmark over its kept images.
 
-    `resamples` None is the protocol's number, or 1000; `reference` None is "rap", or the first method if
-    there is none.
+    `reference` None is "rap", or the first method if there is none.
 
     Returns:
         A JSON-serialisable dict: `kept`, `misclassified` and `skipped` (numbers of images), `resamples`,
@@ -61,13 +57,9 @@ def summarize(
         quantities, and `agreement` the similarity of their orders of the methods; both leave out
         controls. `best` has `comparison.best_method` of each of these quantities. With several
         replacements of pixels, `imputers` has the dict of `_imputers`. If the metrics were
-        validated, `validation` has the entries of `validity.validation`. `None` is an undefined value,
+        validated, `validation` has the entries of `validation.validation`. `None` is an undefined value,
         or the standard error of a single image.
     """
-    if resamples is None:
-        resamples = int(protocol.get("resamples", 1000))
-    if resamples < 2:
-        raise InputError(f"A standard error needs at least 2 resamples, not {resamples}.")
     counts = {s: sum(record["status"] == s for record in images) for s in STATUSES}
     if counts["kept"] == 0:
         raise InputError(
@@ -76,6 +68,7 @@ def summarize(
         )
     kept = kept_of(images)
     metrics = of_protocol(protocol)
+    resamples = int(protocol.get("resamples", 1000))
     weights = resample(len(kept), resamples, protocol["seed"])
     numbers = {
         method["title"]: [record["results"][method["title"]] for record in kept]

@@ -70,7 +70,7 @@ def _flags() -> Iterator[inspect.Parameter]:
         else:
             kind = hints[name]
         metavar = "|".join(map(str, setting.values)) or name.rpartition("_")[2].upper()
-        option = in_group(group)(help=setting.text, metavar=_METAVARS.get(kind, metavar))
+        option = in_group(group)(help=setting.help, metavar=_METAVARS.get(kind, metavar))
         annotation = _SHARED.get(name, Annotated[kind, option])
         yield inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation

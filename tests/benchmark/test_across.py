@@ -11,7 +11,7 @@ from scipy import stats
 
 from rap_keras.benchmark import across
 from rap_keras.benchmark.networks import over_networks
-from rap_keras.benchmark.summaries import Report, read_reports
+from rap_keras.benchmark.results import Report, read_reports
 from rap_keras.errors import InputError
 
 # Demsar 2006, table 6: the area under the ROC curve of four classifiers on 14 data sets.

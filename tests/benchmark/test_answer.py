@@ -26,7 +26,7 @@ def run(values, *metrics):
             results[title] = dict.fromkeys(("grid_all", "random_logit_signed"))
             results[title] |= dict.fromkeys(metrics, number)
         images.append({"position": k, "status": "kept", "results": results})
-    return protocol, summarize(protocol, images, resamples=20)
+    return protocol, summarize(protocol | {"resamples": 20}, images)
 
 
 def table(protocol, summary):

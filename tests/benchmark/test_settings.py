@@ -10,9 +10,8 @@ from helpers.command_line import run
 from rap_keras.benchmark import running
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.protocol import command
-from rap_keras.benchmark.rows import CONTROLS, read_row
+from rap_keras.benchmark.rows import CONTROLS, check_tuned, read_row
 from rap_keras.benchmark.settings import Settings
-from rap_keras.benchmark.tuning import check_tuned
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 

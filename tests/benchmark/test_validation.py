@@ -16,8 +16,13 @@ from rap_keras.benchmark.reporting.document import Table
 from rap_keras.benchmark.reporting.tables import summary_lines, tables
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.summary import summarize
-from rap_keras.benchmark.validation import SHARES, Degrade, measured
-from rap_keras.benchmark.validity import order_kept, retest_variance
+from rap_keras.benchmark.validation import (
+    SHARES,
+    Degrade,
+    measured,
+    order_kept,
+    retest_variance,
+)
 from rap_keras.errors import InputError
 
 

@@ -92,13 +92,6 @@ def _top_k(v: View, top_k: int) -> tuple[float, float]:
     return share, top(heatmap, mask, top_k, weighted=True, void=void)
 
 
-def _top_k_words(protocol: Json) -> str:
-    return (
-        f"Top-k: the share of the {protocol['top_k']} most relevant pixels that lie on the object. "
-        "Weighted: the same divided by the object's share of the pixels; 1 by chance."
-    )
-
-
 def _segmentation_columns(suffix: str) -> tuple[Column, ...]:
     accuracy, iou = f"pixel_accuracy{suffix}", f"mean_iou{suffix}"
     return (
@@ -187,7 +180,10 @@ METRICS = (
             Column("top-k, weighted", "top_k_weighted", "higher"),
         ),
         FURTHER,
-        _top_k_words,
+        lambda protocol: (
+            f"Top-k: the share of the {protocol['top_k']} most relevant pixels that lie on the object. "
+            "Weighted: the same divided by the object's share of the pixels; 1 by chance."
+        ),
         settings=("top_k",),
     ),
 )

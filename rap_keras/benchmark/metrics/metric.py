@@ -241,6 +241,17 @@ def _marked(entries: Mapping[str, Any], mark: str) -> dict[str, Any]:
     return {name + mark: entry for name, entry in entries.items()}
 
 
+def measured(
+    metrics: Sequence[Metric], views: Sequence[View], settings: object
+) -> list[dict[str, Any]]:
+    """The numbers of several metrics of each map."""
+    found: list[dict[str, Any]] = [{} for _ in views]
+    for metric in metrics:
+        for numbers, more in zip(found, metric.measured(views, settings), strict=True):
+            numbers |= more
+    return found
+
+
 def each(measure: Callable[..., Any]) -> Measure:
     """Measures the maps of a chunk one by one."""
     return lambda views, **given: [measure(view, **given) for view in views]

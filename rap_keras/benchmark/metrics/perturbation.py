@@ -183,14 +183,6 @@ def _single_deletion(views: Sequence[View], deletion_grid: str, batch_size: int)
     ]
 
 
-def _single_deletion_words(protocol: Json) -> str:
-    return (
-        "Single deletion: the rank correlation, on each image, between the relevance of each patch of "
-        f"a grid of {protocol['deletion_grid']} and the drop of the target's logit when this patch "
-        "alone becomes 0."
-    )
-
-
 METRICS = (
     _of_order(
         "lerf",
@@ -268,7 +260,11 @@ METRICS = (
         _single_deletion,
         (compared("single deletion", "single_deletion", "higher", "single deletion"),),
         FAITHFULNESS,
-        _single_deletion_words,
+        lambda protocol: (
+            "Single deletion: the rank correlation, on each image, between the relevance of each patch "
+            f"of a grid of {protocol['deletion_grid']} and the drop of the target's logit when this "
+            "patch alone becomes 0."
+        ),
         settings=("deletion_grid", "batch_size"),
     ),
 )

@@ -94,14 +94,6 @@ def _near_words(protocol: Json) -> str:
     )
 
 
-def _smooth_words(protocol: Json) -> str:
-    changes = protocol["changes"]
-    return (
-        f"sMPRT: the same for maps averaged over {changes['neighbours']} inputs with Gaussian noise of "
-        f"{changes['radius']:g} of the input's range."
-    )
-
-
 METRICS = (
     one_number(
         "max_sensitivity",
@@ -129,7 +121,15 @@ METRICS = (
         "parameters are shuffled within each array: in the layer of the logits, in the later half of "
         "the layers, or in all layers. It is near 0 for a map that depends on the learned parameters.",
     ),
-    _by_stage("sMPRT", _smoothed, _smooth_words, settings=CHANGES),
+    _by_stage(
+        "sMPRT",
+        _smoothed,
+        lambda protocol: (
+            f"sMPRT: the same for maps averaged over {protocol['changes']['neighbours']} inputs with "
+            f"Gaussian noise of {protocol['changes']['radius']:g} of the input's range."
+        ),
+        settings=CHANGES,
+    ),
     one_number(
         "emprt",
         lambda v: randomisation.entropy_rise(v.heatmap, _randomised(v, "all")),

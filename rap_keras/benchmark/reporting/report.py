@@ -37,7 +37,7 @@ def write_report(
     (Table 1), segmentation (Table 2), heat maps (Fig. 5), perturbation (Fig. 7). The same records give
     the same bytes. Each file is replaced as a whole; one that cannot be written is an UnwritableError.
     """
-    summary = summarize(protocol, images, reference=reference)
+    summary = summarize(protocol, images, reference)
     if costs is not None:
         summary["costs"] = costs
     figures = list(draw_figures(protocol, summary, images, maps))

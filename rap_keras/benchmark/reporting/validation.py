@@ -7,8 +7,7 @@ from rap_keras.benchmark.metrics import Column
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, two_digits
 from rap_keras.benchmark.statistics import Json
-from rap_keras.benchmark.validation import NOISE, SHIFT
-from rap_keras.benchmark.validity import FEWEST, LEAST
+from rap_keras.benchmark.validation import FEWEST, LEAST, NOISE, SHIFT
 from rap_keras.support.text import counted
 
 HEADING = "Validation of the metrics"
