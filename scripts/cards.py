@@ -100,9 +100,8 @@ def _titles(metric: Metric) -> dict[str, str]:
     """The titles of a metric's quantities with a better direction."""
     titles: dict[str, str] = {}
     for column in columns(list(METRICS.values())):
-        quantity = column.quantity.removesuffix("_median")
-        if column.better and quantity in metric.numbers:
-            titles.setdefault(quantity, column.title)
+        if column.better and column.mean in metric.numbers:
+            titles.setdefault(column.mean, column.title)
     return titles
 
 

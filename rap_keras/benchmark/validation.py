@@ -83,8 +83,6 @@ class Degrade:
 
 
 class _DegradedMaps:
-    """More maps of a row, degraded."""
-
     def __init__(self, maps: RowMaps, degrade: Degrade) -> None:
         self._maps = maps
         self._degrade = degrade
@@ -145,7 +143,7 @@ def directions(metrics: Sequence[Metric]) -> dict[str, str]:
     A median over the images is validated by the values of its mean.
     """
     return {
-        column.quantity.removesuffix("_median"): column.better
+        column.mean: column.better
         for metric in metrics
         for column in metric.columns
         if column.better
@@ -266,13 +264,8 @@ def _series(
 def order_kept(values: Array) -> Array:
     """Spearman's correlation of a metric's values with the known order of the maps.
 
-    Args:
-        values: Those of maps that are degraded more and more, `(..., levels)`, turned so that higher is
-            better.
-
-    Returns:
-        1 if each map is worse than the map before; 0 if all values are equal, up to rounding; NaN if a
-        value is undefined.
+    The maps are degraded more and more, `(..., levels)`, and higher values are better. 1 if each map is
+    worse than the map before; 0 if all values are equal, up to rounding; NaN if a value is undefined.
     """
     defined = np.isfinite(values).all(axis=-1)
     chosen = values[defined]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from rap_keras.benchmark.reporting.answer import QUESTIONS, answer
-from rap_keras.benchmark.reporting.document import Heading, Table
-from rap_keras.benchmark.reporting.html import to_html
+from rap_keras.benchmark.reporting.document import Heading, Table, to_html
 from rap_keras.benchmark.reporting.maps_page import maps_page
 from rap_keras.benchmark.reporting.words import introduction
 

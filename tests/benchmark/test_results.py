@@ -12,8 +12,7 @@ from helpers.benchmarks import records
 from helpers.command_line import fail, succeed
 
 from rap_keras.benchmark import load, report, results
-from rap_keras.benchmark.reporting.document import Heading, Paragraph, Table
-from rap_keras.benchmark.reporting.latex import to_latex
+from rap_keras.benchmark.reporting.document import Heading, Paragraph, Table, to_latex
 from rap_keras.benchmark.store import FILE, Store
 from rap_keras.errors import InputError
 

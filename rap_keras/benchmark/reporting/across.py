@@ -3,8 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table, to_markdown
-from rap_keras.benchmark.reporting.html import to_html
+from rap_keras.benchmark.reporting.document import (
+    Block,
+    Heading,
+    Paragraph,
+    Table,
+    to_html,
+    to_markdown,
+)
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_p
 from rap_keras.benchmark.reporting.report import json_lines, write_files
 from rap_keras.benchmark.reporting.words import FEW_IMAGES, listed

@@ -7,8 +7,8 @@ from rap_keras.benchmark.metrics import Column, columns, imputers_of, is_of_unit
 from rap_keras.benchmark.metrics.metric import mark_of
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import format_estimate
-from rap_keras.benchmark.reporting.validation import marked
-from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, listed
+from rap_keras.benchmark.reporting.tables import marked
+from rap_keras.benchmark.reporting.words import few_images, listed
 from rap_keras.benchmark.statistics import Json
 from rap_keras.support.text import counted
 
@@ -41,8 +41,7 @@ def answer(protocol: Json, summary: Json) -> Iterator[Block]:
         ]
         yield Table(["best at", "method", "value", "not shown to be worse"], rows)
     yield from map(Paragraph, _warnings(answers, protocol, summary))
-    if summary["kept"] < FEW_IMAGES and not is_of_units(protocol):
-        yield Paragraph(few_images(summary))
+    yield from map(Paragraph, few_images(protocol, summary))
     if answers:
         about = (
             "these inputs and networks" if is_of_units(protocol) else "these images and this model"

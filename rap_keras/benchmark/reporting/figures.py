@@ -16,7 +16,7 @@ from rap_keras import plot
 from rap_keras.benchmark.metrics import Column, columns, of_protocol
 from rap_keras.benchmark.reporting.document import Image
 from rap_keras.benchmark.reporting.numbers import format_p
-from rap_keras.benchmark.reporting.validation import marked, note
+from rap_keras.benchmark.reporting.tables import marked, note
 from rap_keras.benchmark.reporting.words import colours
 from rap_keras.benchmark.statistics import Json
 from rap_keras.benchmark.store import Maps
@@ -123,11 +123,7 @@ def _label_heatmaps(figure: Figure, rows: Sequence[str], columns: Sequence[str])
 
 
 def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
-    """Draws accuracy and logit over the share of replaced pixels, as in the paper's Fig. 7.
-
-    Each method is a line with a band of one standard error; controls are dashed. `name` is "lerf" or
-    "morf".
-    """
+    """Draws accuracy and logit over the share of replaced pixels, by LeRF or MoRF, as in Fig. 7."""
     shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
     labels = [_label(title, 32) for title in summary["methods"]]
     lines = sum(label.count("\n") + 1 for label in labels)
@@ -149,10 +145,7 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
 
 
 def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
-    """Draws mean ranks with critical differences, one panel per metric (Demsar 2006, sec. 3.2.2).
-
-    Each bar is as long as the critical difference.
-    """
+    """Draws mean ranks with bars of the critical difference, a panel per metric (Demsar 2006)."""
     wide = min(2, len(ranked))
     high = -(-len(ranked) // wide)
     number = len(next(iter(summary["ranks"][c.quantity] for c in ranked))["methods"])

@@ -10,8 +10,8 @@ import PIL.Image
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
+from rap_keras.benchmark.reporting.document import page, plain_html
 from rap_keras.benchmark.reporting.figures import MapsOfImages
-from rap_keras.benchmark.reporting.html import page, plain_html
 from rap_keras.benchmark.reporting.words import colours, subject
 from rap_keras.benchmark.statistics import Json
 from rap_keras.plot.drawing import COLORMAP, PERCENTILE, color_scale

@@ -9,10 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from rap_keras.benchmark.reporting.answer import answer
-from rap_keras.benchmark.reporting.document import Heading, Link, to_markdown
+from rap_keras.benchmark.reporting.document import Heading, Link, to_html, to_latex, to_markdown
 from rap_keras.benchmark.reporting.figures import MapsOfImages, draw_figures, png
-from rap_keras.benchmark.reporting.html import to_html
-from rap_keras.benchmark.reporting.latex import to_latex
 from rap_keras.benchmark.reporting.maps_page import PAGE, maps_page
 from rap_keras.benchmark.reporting.tables import tables
 from rap_keras.benchmark.reporting.words import introduction, protocol_blocks, subject
@@ -52,12 +50,14 @@ def write_report(
         *protocol_blocks(protocol, summary, images),
     ]
     drawn = {image.path: png(figure) for image, figure in figures}
+    lines, numbers = json_lines(protocol), json_lines(summary, ["methods"])
+    content = f'{{"protocol":{lines},\n"summary":{numbers}}}\n'
     # File names need not be UTF-8; JSON escapes their bytes.
     written = {
         "report.md": to_markdown(blocks).encode(),
         "report.html": to_html(blocks, drawn).encode(errors="replace"),
         "tables.tex": to_latex(blocks).encode(),
-        "summary.json": summary_json(protocol, summary).encode(errors="backslashreplace"),
+        "summary.json": content.encode(errors="backslashreplace"),
     }
     csv = [("results.csv", to_csv(protocol, images))]
     pages = maps_page(protocol, images, maps) if maps else ()
@@ -74,12 +74,6 @@ def write_files(
             file.writelines([data] if isinstance(data, bytes) else data)
         files.append(folder / name)
     return files
-
-
-def summary_json(protocol: Json, summary: Json) -> str:
-    """The protocol and the summary as JSON: one line for each entry of the protocol and each method."""
-    entries, numbers = json_lines(protocol), json_lines(summary, ["methods"])
-    return f'{{"protocol":{entries},\n"summary":{numbers}}}\n'
 
 
 def json_lines(entries: Json, nested: Container[str] = ()) -> str:

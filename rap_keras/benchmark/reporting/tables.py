@@ -1,33 +1,34 @@
 """The tables of the report."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import chain, count
 
 import numpy as np
 
 from rap_keras.benchmark.metrics import TABLES, Column, columns, is_of_units, of_protocol
 from rap_keras.benchmark.reporting.document import Block, Heading, Paragraph, Table
 from rap_keras.benchmark.reporting.numbers import UNDEFINED, format_estimate, format_p, two_digits
-from rap_keras.benchmark.reporting.validation import marked, note, validation_table
-from rap_keras.benchmark.reporting.words import FEW_IMAGES, few_images, what_was_run
+from rap_keras.benchmark.reporting.words import counts, few_images, subject
 from rap_keras.benchmark.statistics import Json, mean_of_defined, rounded
+from rap_keras.benchmark.validation import FEWEST, LEAST, NOISE, SHIFT
 from rap_keras.support.text import counted
 
 Show = Callable[[Json, Column], str]
 """A function from a method's entry of a column to its cell."""
+Numbered = tuple[str, str, Table, Sequence[Column]]
+"""A table with its title and text, and the columns that may be marked."""
 
 MOST_NEEDED = 10_000
 """Larger numbers of needed images are not written out."""
+VALIDATION = "Validation of the metrics"
+FAILED = f"†: this metric failed its validation in this run. See the table {VALIDATION!r}."
+_VERDICTS = {True: "yes", False: "no †", None: UNDEFINED}
 
 
 def summary_lines(protocol: Json, summary: Json) -> list[str]:
-    """What was run and its results, as lines of a terminal.
-
-    These are a sentence, a warning if images are few, and a table of the quantities that have a column
-    on the terminal.
-    """
+    """What was run and the quantities that have a column on the terminal, as lines of a terminal."""
     shown = [c for c in marked(columns(of_protocol(protocol)), summary) if c.terminal]
     rows = [["method", *(column.on_terminal for column in shown)]]
     for title, method in summary["methods"].items():
@@ -35,10 +36,9 @@ def summary_lines(protocol: Json, summary: Json) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = (f"<{widths[0]}", *(f">{width}" for width in widths[1:]))
     lines = ["  ".join(map(format, row, aligned)) for row in rows]
-    are_few = summary["kept"] < FEW_IMAGES and not is_of_units(protocol)
-    few = [few_images(summary)] if are_few else []
-    notes = [paragraph.text for paragraph in note(shown)]
-    return [what_was_run(protocol, summary), *few, *lines, *notes]
+    run = f"{subject(protocol)}: {counts(protocol, summary)}"
+    notes = (paragraph.text for paragraph in note(shown))
+    return [run, *few_images(protocol, summary), *lines, *notes]
 
 
 def tables(protocol: Json, summary: Json) -> Iterator[Block]:
@@ -64,13 +64,20 @@ def tables(protocol: Json, summary: Json) -> Iterator[Block]:
         summary,
         "differences",
     )
-    yield from _tests(numbers, summary, compared)
-    yield from _agreement(numbers, summary, compared)
-    yield from validation_table(numbers, summary, measured)
-    yield from _costs(numbers, summary)
+    further = chain(
+        _tests(summary, compared),
+        _agreement(summary, compared),
+        _validation(summary, measured),
+        _costs(summary),
+    )
+    for title, text, table, shown in further:
+        yield Heading(f"Table {next(numbers)}. {title}")
+        yield Paragraph(text)
+        yield table
+        yield from note(shown)
 
 
-def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) -> Iterator[Block]:
+def _tests(summary: Json, compared: Sequence[Column]) -> Iterator[Numbered]:
     tests = (m["differences"] for m in summary["methods"].values() if "differences" in m)
     if all(of[c.quantity]["p_value"] is None for of in tests for c in compared):
         return
@@ -85,10 +92,8 @@ def _tests(numbers: Iterator[int], summary: Json, compared: Sequence[Column]) ->
         "at the 0.05 level with probability 0.8.",
     }
     for what, text in texts.items():
-        yield Heading(f"Table {next(numbers)}. Tests of the differences: {what}")
-        yield Paragraph(text)
-        yield _rows(summary, compared, "differences", partial(_test, what))
-        yield from note(compared)
+        table = _rows(summary, compared, "differences", partial(_test, what))
+        yield f"Tests of the differences: {what}", text, table, compared
 
 
 def _test(what: str, entry: Json, column: Column) -> str:
@@ -118,15 +123,12 @@ def _estimate(entry: Json, column: Column, signed: bool = False) -> str:
     return format_estimate(entry["value"], entry["standard_error"], column.scale, signed)
 
 
-def _agreement(
-    numbers: Iterator[int], summary: Json, compared: Sequence[Column]
-) -> Iterator[Block]:
+def _agreement(summary: Json, compared: Sequence[Column]) -> Iterator[Numbered]:
     titles = {c.quantity: c.title for c in compared if c.quantity in summary["agreement"]}
     taus = [tau for row in summary["agreement"].values() for tau in row.values()]
     if len(titles) < 2 or all(tau is None for tau in taus):
         return
-    yield Heading(f"Table {next(numbers)}. Agreement of the metrics")
-    yield Paragraph(
+    text = (
         "Kendall's tau-b between the orders in which two metrics rank the methods, without controls: 1 "
         "for the same order, 0 for unrelated orders, -1 for the reverse order."
     )
@@ -135,16 +137,15 @@ def _agreement(
         [title, *(two_digits(agreement[quantity][other]) for other in titles)]
         for quantity, title in titles.items()
     ]
-    yield Table(["metric", *titles.values()], rows, numbers=True)
-    yield from note([c for c in compared if c.quantity in titles])
+    table = Table(["metric", *titles.values()], rows, numbers=True)
+    yield "Agreement of the metrics", text, table, [c for c in compared if c.quantity in titles]
 
 
-def _costs(numbers: Iterator[int], summary: Json) -> Iterator[Block]:
+def _costs(summary: Json) -> Iterator[Numbered]:
     if "costs" not in summary:
         return
     costs = summary["costs"]
-    yield Heading(f"Table {next(numbers)}. Cost of a map")
-    yield Paragraph(
+    text = (
         f"Measured once, on a batch of {counted(costs['images'], 'image')}: the seconds for one map, "
         "also as a multiple of the model's forward pass for one image, "
         f"{costs['seconds']:.3g} seconds. Memory: the growth of the memory of the process while the "
@@ -161,7 +162,7 @@ def _costs(numbers: Iterator[int], summary: Json) -> Iterator[Block]:
         for title, cost in costs["methods"].items()
     ]
     heads = ["method", "seconds ↓", "forward passes ↓", "memory (MB) ↓"]
-    yield Table(heads, rows, numbers=True)
+    yield "Cost of a map", text, Table(heads, rows, numbers=True), ()
 
 
 def _imputers(summary: Json, columns: Sequence[Column]) -> Iterator[Block]:
@@ -232,7 +233,7 @@ def _notes(summary: Json, columns: Sequence[Column], part: str) -> Iterator[str]
     kept = summary["kept"]
     listed = {title: method for title, method in summary["methods"].items() if part in method}
     for column in columns:
-        if column.quantity.endswith("_median"):
+        if column.is_median:
             continue  # the same images as for its mean
         without: dict[int, list[str]] = {}
         for title, method in listed.items():
@@ -244,3 +245,54 @@ def _notes(summary: Json, columns: Sequence[Column], part: str) -> Iterator[str]
             where = f"{missing} of {counted(kept, 'image')}, which are left out"
             where = "every image" if missing == kept else where
             yield f"{column.title} is undefined for {whose} on {where}."
+
+
+def marked(columns: Iterable[Column], summary: Json) -> list[Column]:
+    """The columns; those of metrics that failed their validation are marked."""
+    found = summary.get("validation", {})
+    return [
+        replace(column, failed=found.get(column.mean, {}).get("valid") is False)
+        for column in columns
+    ]
+
+
+def note(columns: Sequence[Column]) -> list[Paragraph]:
+    """The note below a table with marked columns."""
+    return [Paragraph(FAILED, note=True)] if any(column.failed for column in columns) else []
+
+
+def _validation(summary: Json, columns: Sequence[Column]) -> Iterator[Numbered]:
+    found = summary.get("validation", {})
+    if not found:
+        return
+    titles = {c.mean: replace(c, failed=False).title for c in reversed(columns)}
+    entries = [(titles[quantity], found[quantity]) for quantity in found if quantity in titles]
+    images = max(entry[NOISE]["images"] for entry in found.values())
+    text = (
+        f"Each method's maps of {counted(images, 'image')} were degraded in five steps: mixed with "
+        "noise, and mixed with a copy that is shifted by half the height and width. Noise and shift are "
+        "Spearman's correlations between the metric and the known order of the maps: 1 if each map gets "
+        "a worse value than the map before, 0 if the metric does not see the difference. They are those "
+        "of the median method on each image, as means over the images. Shift is undefined for metrics "
+        "that do not depend on the place of relevance. Re-test is the variance between two draws of the "
+        "noise, as a share of the variance of all values. A metric is valid if the 95 % intervals lie "
+        f"above {LEAST[NOISE]:g} (noise) and above {LEAST[SHIFT]:g} (shift), so with few images it may "
+        f"fail although it is good; with fewer than {FEWEST}, it is not judged. Metrics without "
+        "a better direction are not validated."
+    )
+    rows = []
+    for title, entry in entries:
+        estimates = (entry[kind] for kind in (NOISE, SHIFT))
+        cells = [format_estimate(e["value"], e["standard_error"]) for e in estimates]
+        retest = UNDEFINED if entry["retest"] is None else f"{entry['retest']:.2g}"
+        rows.append([title, *cells, retest, _VERDICTS[entry["valid"]]])
+    heads = ["metric", "noise ↑", "shift ↑", "re-test ↓", "valid"]
+    yield VALIDATION, text, Table(heads, rows, numbers=True), ()
+    text = (
+        "The correlation with noise. The order is known only if a method's maps are better than noise. "
+        "A negative number shows a metric that rewards noise, or a method whose maps are worse than "
+        "noise."
+    )
+    rows = [[title, *map(two_digits, entry["methods"].values())] for title, entry in entries]
+    heads = ["metric", *next(iter(found.values()))["methods"]]
+    yield f"{VALIDATION} by the maps of each method", text, Table(heads, rows, numbers=True), ()

@@ -53,7 +53,7 @@ _OF_SHIFT = (
 
 def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
     """What was run, and how to read the tables."""
-    yield Paragraph(f"Comparison of attribution methods: {_counts(protocol, summary)}")
+    yield Paragraph(f"Comparison of attribution methods: {counts(protocol, summary)}")
     errors = (
         "There is only one image, so there are no standard errors."
         if summary["kept"] == 1
@@ -65,20 +65,18 @@ def introduction(protocol: Json, summary: Json) -> Iterator[Block]:
         yield Paragraph(_OF_SHIFT if is_of_units(protocol) else _OF_CONTROLS)
 
 
-def few_images(summary: Json) -> str:
+def few_images(protocol: Json, summary: Json) -> list[str]:
     """The warning below `FEW_IMAGES`."""
-    return (
+    if summary["kept"] >= FEW_IMAGES or is_of_units(protocol):
+        return []
+    return [
         f"Only {counted(summary['kept'], 'image')} kept: with fewer than {FEW_IMAGES}, the order of "
         "methods with similar values is mostly chance."
-    )
+    ]
 
 
-def what_was_run(protocol: Json, summary: Json) -> str:
-    """What was run, in one sentence."""
-    return f"{subject(protocol)}: {_counts(protocol, summary)}"
-
-
-def _counts(protocol: Json, summary: Json) -> str:
+def counts(protocol: Json, summary: Json) -> str:
+    """How many images were measured."""
     if is_of_units(protocol):
         return f"networks whose relevance is known, {counted(summary['kept'], 'input')} of each."
     total = sum(summary[status] for status in STATUSES)
