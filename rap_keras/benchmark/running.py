@@ -7,8 +7,7 @@ from pathlib import Path
 from rap_keras.benchmark.costs import measure_costs
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
-from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.measure_units import UnitBench
+from rap_keras.benchmark.measure import Bench, UnitBench
 from rap_keras.benchmark.networks import over_networks
 from rap_keras.benchmark.reporting.across import write_across
 from rap_keras.benchmark.reporting.report import write_report

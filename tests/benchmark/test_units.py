@@ -14,7 +14,7 @@ from helpers.command_line import fail
 
 import rap_keras
 from rap_keras.benchmark import Settings, load, merge, run
-from rap_keras.benchmark.measure_units import UnitBench
+from rap_keras.benchmark.measure import UnitBench
 from rap_keras.benchmark.metrics import default_metrics, unit_metrics
 from rap_keras.benchmark.metrics.units import score
 from rap_keras.benchmark.store import Store
