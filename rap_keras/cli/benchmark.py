@@ -14,16 +14,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from rap_keras.benchmark.settings import Settings, described
-from rap_keras.cli.flags import shared_flags
-from rap_keras.cli.options import (
-    A_FILE,
-    A_FOLDER,
-    A_SWITCH,
-    ModelFlags,
-    in_group,
-    output_option,
-)
-from rap_keras.cli.parts import WorkFlags, reporting_progress
+from rap_keras.cli.options import A_FILE, A_FOLDER, A_SWITCH, ModelFlags, in_group, output_option
+from rap_keras.cli.parts import WorkFlags, reporting_progress, shared_flags
 from rap_keras.cli.session import echo, import_backend
 from rap_keras.datasets import open_dataset
 from rap_keras.errors import InputError
@@ -170,15 +162,12 @@ def _check_resumed(settings: Settings, out: Path) -> None:
         check_same({key: earlier[key] for key in given if key in earlier}, given, str(out))
 
 
-ReportOption = Annotated[
-    Path, output_option(help="The folder for the results and the report.", **A_FOLDER)
-]
-
-
 @shared_flags
 def benchmark(
     *,
-    out: ReportOption = Path("rap-benchmark"),
+    out: Annotated[
+        Path, output_option(help="The folder for the results and the report.", **A_FOLDER)
+    ] = Path("rap-benchmark"),
     strict: Annotated[
         bool,
         in_group("Data")(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.messages import Command, Commands
 from rap_keras.cli.options import (
     A_FOLDER,
@@ -25,7 +24,7 @@ from rap_keras.cli.options import (
     speed_option,
     target_option,
 )
-from rap_keras.cli.parts import WorkFlags, reporting_progress
+from rap_keras.cli.parts import WorkFlags, reporting_progress, shared_flags
 from rap_keras.cli.session import echo, import_native, results_in, write_json
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import ModelFlags, image_option, open_image
+from rap_keras.cli.parts import shared_flags
 from rap_keras.cli.session import echo, import_native
 from rap_keras.errors import InputError, UnknownLayerError
 from rap_keras.network.graph import Graph
@@ -54,7 +54,8 @@ def doctor(
         + ("" if loaded.weights == "own" else f", weights {loaded.weights}"),
     )
     _row("backend", _backend())
-    _row("input", f"{_size(loaded.input_size)} pixels")
+    size = " x ".join(map(str, loaded.input_size or ())) or "any number of"
+    _row("input", f"{size} pixels")
     _row("output", f"logits of shape {tuple(shape)}, classes {classes}")
     try:
         explainer = Explainer(loaded, MethodSpec("rap", "rap"))
@@ -148,10 +149,6 @@ def _command(model: ModelFlags, image: str | None, is_map: bool) -> str:
         if field.name != "model" and value != field.default:
             words += [f"--{field.name}", str(value)]
     return shlex.join([*words, *(["--target", "all"] if is_map else [])])
-
-
-def _size(size: tuple[int, int] | None) -> str:
-    return "any number of" if size is None else f"{size[0]} x {size[1]}"
 
 
 def _sample(loaded: Any, images: Images | None) -> Any:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 
 from rap_keras.analyzers.explanation import Explanation
-from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import (
     A_SWITCH,
     BatchSizeOption,
@@ -24,6 +23,7 @@ from rap_keras.cli.options import (
     open_images,
     output_option,
 )
+from rap_keras.cli.parts import shared_flags
 from rap_keras.cli.session import echo, import_native, results_in, unique_stems, write_json
 from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel

@@ -91,8 +91,7 @@ FitOption = Annotated[
 PercentileOption = Annotated[
     float | None,
     output_option(
-        metavar="NUMBER",
-        help="Colours saturate at this percentile of |relevance|. Default: 99.5.",
+        metavar="NUMBER", help="Colours saturate at this percentile of |relevance|. Default: 99.5."
     ),
 ]
 ColormapOption = Annotated[
@@ -104,9 +103,7 @@ ColormapOption = Annotated[
 StrictOption = Annotated[
     bool,
     image_option(
-        "--strict",
-        help="Stop at an image that cannot be read, instead of skipping it.",
-        **A_SWITCH,
+        "--strict", help="Stop at an image that cannot be read, instead of skipping it.", **A_SWITCH
     ),
 ]
 BatchSizeOption = Annotated[

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.messages import Command, Commands
 from rap_keras.cli.options import (
     A_FILE,
@@ -16,6 +15,7 @@ from rap_keras.cli.options import (
     open_images,
     output_option,
 )
+from rap_keras.cli.parts import shared_flags
 from rap_keras.cli.session import echo, import_backend
 from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.support.files import replacing_together
@@ -29,23 +29,6 @@ app = typer.Typer(
     help="Estimate patterns for PatternNet and PatternAttribution.",
 )
 
-TypeOption = Annotated[
-    str,
-    method_option(
-        "--type",
-        metavar="TYPE",
-        help="The type of pattern: relu (the same as relu.positive), relu.negative or linear.",
-    ),
-]
-OutOption = Annotated[Path, output_option(help="The .npz file for the patterns.", **A_FILE)]
-StatisticsOption = Annotated[
-    Path | None,
-    output_option(
-        help="Statistics file to resume from. It is created if missing and updated with these images.",
-        **A_FILE,
-    ),
-]
-
 
 @app.callback()
 def _group() -> None:
@@ -58,10 +41,26 @@ def fit(
     images: ImageArguments,
     model: ModelFlags,
     *,
-    pattern_type: TypeOption = "relu",
+    pattern_type: Annotated[
+        str,
+        method_option(
+            "--type",
+            metavar="TYPE",
+            help="The type of pattern: relu (the same as relu.positive), relu.negative or linear.",
+        ),
+    ] = "relu",
     batch_size: BatchSizeOption = 8,
-    statistics: StatisticsOption = None,
-    out: OutOption = Path("patterns.npz"),
+    statistics: Annotated[
+        Path | None,
+        output_option(
+            help="Statistics file to resume from. It is created if missing and updated with these "
+            "images.",
+            **A_FILE,
+        ),
+    ] = None,
+    out: Annotated[Path, output_option(help="The .npz file for the patterns.", **A_FILE)] = Path(
+        "patterns.npz"
+    ),
 ) -> None:
     """Estimate the patterns of a model from images."""
     choose("pattern_type", pattern_type, PATTERN_TYPES)

@@ -14,8 +14,8 @@ from helpers.command_line import fail, files, run, succeed
 from PIL import Image
 
 from rap_keras import patterns
-from rap_keras.cli.flags import shared_flags
 from rap_keras.cli.options import ModelFlags
+from rap_keras.cli.parts import shared_flags
 from rap_keras.models.loading import load_model
 from rap_keras.pipeline import images as pipeline_images
 from rap_keras.support import images, signals
