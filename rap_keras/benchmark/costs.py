@@ -15,7 +15,6 @@ from rap_keras.benchmark.metrics import Scene
 REPEATS = 3
 _STATUS = Path("/proc/self/status")  # Linux only
 _RESET = Path("/proc/self/clear_refs")
-_MEGABYTE = 1e6
 
 
 def measure_costs(bench: Bench) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def _megabytes(call: Callable[[], Any]) -> float | None:
         _RESET.write_text("5")  # resets the peak
         before = _kilobytes("VmRSS")
         call()
-        return (_kilobytes("VmHWM") - before) * 1024 / _MEGABYTE
+        return (_kilobytes("VmHWM") - before) * 1024 / 1e6
     except (OSError, AttributeError, KeyError):
         return None
 

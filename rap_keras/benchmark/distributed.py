@@ -60,11 +60,7 @@ class Workers:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses resources that Ray would wait for forever.
-
-        Raises:
-            InputError: A worker cannot have this number.
-        """
+        """Refuses resources that Ray would wait for forever."""
         read_integer("workers", self.count, 1)
         for name, value in (("cpus_per_worker", self.cpus), ("gpus_per_worker", self.gpus)):
             number = read_number(name, value, 0)
@@ -181,11 +177,8 @@ def connected(workers: Workers) -> Iterator[None]:
 
 def _check_room(workers: Workers, resources: Mapping[str, float]) -> None:
     """Refuses more workers than the resources allow, which Ray would wait for."""
-    for name, kind, wanted in (
-        ("cpus_per_worker", "CPU", workers.cpus),
-        ("gpus_per_worker", "GPU", workers.gpus),
-    ):
-        there = resources.get(kind, 0.0)
+    for kind, wanted in (("CPU", workers.cpus), ("GPU", workers.gpus)):
+        name, there = f"{kind.lower()}s_per_worker", resources.get(kind, 0.0)
         if workers.count * wanted > there:
             raise InputError(
                 f"Expected {workers.count * wanted:g} {kind}s for {workers.count} workers with "

@@ -142,7 +142,6 @@ class _Innvestigate:
         return self._made(negated=True)
 
     def _analyzer(self, method: MethodSpec, model: Any) -> Explain:
-        """A function of images and their targets that uses iNNvestigate's analyzer."""
         build = self._plugin.fast_building
         try:
             with build():

@@ -90,9 +90,8 @@ def merged(folders: Sequence[Path], out: Path, kind: str = "benchmark") -> Itera
             whole.rename(titles[0] if titles else None)
             with _without_empty_results(whole, (1, 1)):
                 for store in stores:
-                    maps = store.maps()
                     for record in store.images():
-                        whole.add([(record, maps.get(record["position"], {}))])
+                        whole.add([(record, store.maps_of(record["position"]))])
                 measured = [costs for store in stores if (costs := store.costs()) is not None]
                 if measured:
                     whole.set_costs(measured[0])

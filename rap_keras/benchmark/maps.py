@@ -84,8 +84,6 @@ class MapMaker:
 
 
 class _OfMethod:
-    """The maps of a method."""
-
     follow_inputs = True
 
     def __init__(self, maker: MapMaker, title: str) -> None:

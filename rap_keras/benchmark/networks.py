@@ -182,10 +182,7 @@ class _Table:
         return [r.summary.get("ranks", {}).get(self.column.quantity) for r in self.reports]
 
     def significant(self, titles: Sequence[str]) -> Array:
-        """Where a title ranks better over the images by the critical difference in every report.
-
-        Of shape (titles, titles, tested networks).
-        """
+        """Where a title ranks better by the critical difference, (titles, titles, tested networks)."""
         ahead = np.zeros((len(titles), len(titles), len(self.reports)), bool)
         for k, test in enumerate(self._tests):
             if test is not None:

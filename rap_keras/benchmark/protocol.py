@@ -143,7 +143,6 @@ def _plain(value: Any) -> str:
 
 
 def _file_checksum(path: str) -> int:
-    """The CRC-32 of a file."""
     try:
         return zlib.crc32(Path(path).read_bytes())
     except OSError as error:

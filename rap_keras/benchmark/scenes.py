@@ -181,7 +181,6 @@ class Scenes:
         return logits - self._logits(self.loaded.preprocess(np.stack(images)))
 
     def _replacement(self, kind: str, reading: Reading, label: str | None) -> Replacement:
-        """A replacement of perturbed pixels."""
         x, image = reading.x, reading.sample.image
         if kind == "blur":
             return replacement.blurred(x)
@@ -249,7 +248,6 @@ class Scenes:
 
 
 def _without(sample: Sample, label: str | None) -> NDArray[np.uint8]:
-    """The image without the objects of a class."""
     if label is None or label not in sample.without:
         raise InputError(
             f"Expected an image of {sample.name!r} without {label or 'its object'} for "

@@ -28,14 +28,10 @@ class Ratio:
     """A sum over images divided by another sum, averaged over the defined columns.
 
     A mean over images has numerators x and denominators 1, or 0 and 0 where it is undefined.
-
-    Attributes:
-        numerators: Of shape (images, columns).
-        denominators: Nonnegative, of the same shape.
     """
 
-    numerators: Array
-    denominators: Array
+    numerators: Array  # of shape (images, columns)
+    denominators: Array  # nonnegative, of the same shape
 
     @property
     def defined(self) -> Array:

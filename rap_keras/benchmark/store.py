@@ -91,8 +91,8 @@ class Store:
             check_same(self.protocol, protocol, str(self.folder))
             # Damage is reported before hours of measuring, not after them.
             self.images()
-            for _ in self.maps().values():
-                pass
+            for position in self.maps():
+                self.maps_of(position)
 
     def has_kept(self) -> bool:
         """Whether an image was measured: neither skipped nor misclassified."""
@@ -203,7 +203,6 @@ class Store:
         return [tuple(values) for *values, _ in found]
 
     def _parsed(self, content: str, what: str) -> dict[str, Any]:
-        """The content of a record."""
         try:
             parsed = json.loads(content)
         except (TypeError, ValueError, RecursionError):
@@ -250,7 +249,7 @@ class Store:
         return records
 
     def maps(self, count: int | None = None) -> "StoredMaps":
-        """Pixels and heat maps of the images that have them, or of the first `count` of these."""
+        """Pixels and heat maps of the first images that have them, by default of all."""
         return StoredMaps(self, sorted(self.positions_of_maps())[:count])
 
     def maps_of(self, position: int) -> dict[str, NDArray[Any]]:
@@ -299,12 +298,9 @@ class StoredMaps(Mapping[int, Maps]):
     """Maps by the places of their images, which are read when they are used."""
 
     def __init__(self, store: Store, positions: Sequence[int]) -> None:
-        self._store = store
-        self._positions = dict.fromkeys(positions)
+        self._store, self._positions = store, positions
 
     def __getitem__(self, position: int) -> Maps:
-        if position not in self._positions:
-            raise KeyError(position)
         return self._store.maps_of(position)
 
     def __iter__(self) -> Iterator[int]:

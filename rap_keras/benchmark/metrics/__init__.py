@@ -40,10 +40,7 @@ def unit_metrics() -> tuple[str, ...]:
 def chosen(names: Iterable[str], imputers: Iterable[str] = ()) -> list[Metric]:
     """The metrics of these names, in the order of the report.
 
-    Args:
-        names: The names of the metrics.
-        imputers: Further replacements of pixels; metrics that replace pixels step by step are repeated
-            with each.
+    Those that replace pixels step by step are repeated with each of further replacements.
     """
     names = set(names)
     found = [metric for metric in METRICS.values() if metric.name in names]

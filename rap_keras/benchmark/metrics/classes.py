@@ -28,17 +28,14 @@ def _energy(v: View) -> tuple[float, ...]:
     )
 
 
-def _grid(views: Sequence[View]) -> list[tuple[float, float]]:
+def _grid(views: Sequence[View]) -> list[tuple[float, ...]]:
     scenes = [view.scene for view in views]
     grids = [scene.grid for scene in scenes if scene.grid is not None]
     pixels = np.stack([grid.pixels for grid in grids])
     maps = views[0].maps.of_pixels(scenes, pixels, [scene.target for scene in scenes])
-    game = classes.grid_pointing_game
+    game, signs = classes.grid_pointing_game, ("positive", "all")
     return [
-        (
-            game(heatmap, grid.cell, grid.shape, "positive"),
-            game(heatmap, grid.cell, grid.shape, "all"),
-        )
+        tuple(game(heatmap, grid.cell, grid.shape, sign) for sign in signs)
         for heatmap, grid in zip(maps, grids, strict=True)
     ]
 

@@ -24,12 +24,7 @@ METRICS = (
         default=True,
     ),
     one_number(
-        "sparsity",
-        lambda v: maps.sparsity(v.heatmap),
-        "",
-        FURTHER,
-        FURTHER_WORDS,
-        default=True,
+        "sparsity", lambda v: maps.sparsity(v.heatmap), "", FURTHER, FURTHER_WORDS, default=True
     ),
     Metric(
         "completeness",

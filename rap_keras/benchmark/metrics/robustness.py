@@ -44,7 +44,6 @@ def _near(v: View, given: Json) -> tuple[Array, Array]:
 
 
 def _randomised(v: View, stage: str) -> Stack:
-    """The map of the randomised model."""
     x = v.scene.x[np.newaxis]
     return v.once(f"randomised {stage}", lambda: v.maps.of_inputs(v.scene, x, stage)[0])
 

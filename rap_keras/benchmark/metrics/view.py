@@ -22,50 +22,31 @@ Replacement = Inputs | float | Impute
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """An image that was read.
+    """An image that was read."""
 
-    Attributes:
-        position: Its place in the data set.
-        sample: The image with its objects, at the model's input size.
-        x: The model's input `(height, width, channels)`.
-    """
-
-    position: int
-    sample: Sample
-    x: Inputs
+    position: int  # its place in the data set
+    sample: Sample  # the image with its objects, at the model's input size
+    x: Inputs  # the model's input `(height, width, channels)`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene(Reading):
-    """A measured image, the same for all methods.
+    """A measured image, the same for all methods."""
 
-    Attributes:
-        label: The data set's name of the object's class; None if it is not known.
-        mask: The object.
-        target: The explained class.
-        logits: The logits of all classes; for a single sigmoid those of classes 0 and 1.
-        head: The model's head.
-        predict: A function from batches of inputs to logits.
-        replacements: The replacements of perturbed pixels by their names in the settings.
-        grid: For the metric grid: the grid of this image and images of other classes; None if there are
-            not enough.
-        effects: For the metric removal: the drop of each logit without each removable class,
-            `(removable classes, classes)`; None if no object can be removed.
-        truth: For mechanism tests: the relevance of each cell, `(rows, columns)`.
-        shared: Values of the image that all rows of the benchmark use; see `together`.
-    """
-
-    label: str | None
-    mask: NDArray[np.bool_]
-    target: int
-    logits: Stack
+    label: str | None  # the data set's name of the object's class, if it is known
+    mask: NDArray[np.bool_]  # the object
+    target: int  # the explained class
+    logits: Stack  # of all classes; for a single sigmoid those of classes 0 and 1
     head: Head
-    predict: Callable[[Inputs], Stack]
-    replacements: Mapping[str, Replacement]
+    predict: Callable[[Inputs], Stack]  # from batches of inputs to logits
+    replacements: Mapping[str, Replacement]  # of perturbed pixels, by their names in the settings
+    # For the metric grid: this image and images of other classes, if there are enough.
     grid: Grid | None = None
+    # For the metric removal: the drop of each logit without each removable class, if there are any,
+    # `(removable classes, classes)`.
     effects: Stack | None = None
-    truth: Stack | None = None
-    shared: dict[str, Any] = field(default_factory=dict)
+    truth: Stack | None = None  # for mechanism tests: the relevance of each cell, `(rows, columns)`
+    shared: dict[str, Any] = field(default_factory=dict)  # see `together`
 
     @property
     def replacement(self) -> Replacement:
@@ -84,65 +65,41 @@ class Scene(Reading):
 
 
 class RowMaps(Protocol):
-    """More maps of a row of the benchmark.
-
-    Attributes:
-        follow_inputs: Whether its maps depend on the model's inputs; otherwise only on pixels.
-    """
+    """More maps of a row of the benchmark."""
 
     @property
-    def follow_inputs(self) -> bool: ...  # noqa: D102
+    def follow_inputs(self) -> bool:
+        """Whether its maps depend on the model's inputs; otherwise only on pixels."""
+        ...
 
     def of_pixels(self, scenes: Sequence[Scene], pixels: Pixels, targets: Sequence[int]) -> Stack:
-        """The heat maps `(n, height, width)` of pixels or targets that may differ from the scenes'.
-
-        Args:
-            scenes: The scenes of the images.
-            pixels: uint8 `(n, height, width, 3)`.
-            targets: The target of each image.
-        """
+        """The heat maps of pixels `(n, height, width, 3)` or targets that may not be the scenes'."""
         ...
 
     def of_inputs(self, scene: Scene, x: Inputs, stage: str | None = None, first: int = 0) -> Stack:
-        """The heat maps `(n, height, width)` of inputs of the model that may differ from the scene's.
+        """The heat maps of inputs `(n, height, width, channels)` that may not be the scene's.
 
-        Args:
-            scene: The scene of the inputs; its target is explained.
-            x: The inputs `(n, height, width, channels)`.
-            stage: The stage of a randomised copy of the model; None is the model itself.
-            first: The index of the first input, if these are one of several parts.
+        `stage` is that of a randomised copy of the model, and `first` the index of the first input, if
+        these are one of several parts.
         """
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """One row's map of one image, for metrics.
-
-    Attributes:
-        scene: The image.
-        relevance: The relevance `(height, width, channels)`; None for controls.
-        heatmap: Its sum over channels `(height, width)`.
-        threshold: The threshold of the heat map's foreground.
-        contrasted: Whether the target is explained against other classes.
-        maps: More maps of the row.
-        shared: Values of the map that several metrics use; see `once` and `together`.
-    """
+    """One row's map of one image, for metrics."""
 
     scene: Scene
-    relevance: Stack | None
-    heatmap: Stack
-    threshold: str | float
-    contrasted: bool
-    maps: RowMaps
-    shared: dict[str, Any] = field(default_factory=dict)
+    relevance: Stack | None  # `(height, width, channels)`; None for controls
+    heatmap: Stack  # its sum over channels, `(height, width)`
+    threshold: str | float  # of the heat map's foreground
+    contrasted: bool  # whether the target is explained against other classes
+    maps: RowMaps  # more maps of the row
+    shared: dict[str, Any] = field(default_factory=dict)  # see `once` and `together`
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """A value that the first metric computes and the others reuse."""
-        if name not in self.shared:
-            self.shared[name] = compute()
-        found: T = self.shared[name]
-        return found
+        return together([self], name, lambda _: [compute()])[0]
 
 
 def together(

@@ -8,10 +8,7 @@ CARDS: dict[str, Card] = {**location.CARDS, **decision.CARDS, **maps.CARDS}
 
 
 def card_of(name: str) -> Card | None:
-    """The card of a metric. None if there is none.
-
-    "srg@blur" shares the card of "srg", and all mechanism tests share one.
-    """
+    """The card of a metric, if it has one: that of "srg" for "srg@blur"; mechanism tests share one."""
     return CARDS.get("unit_passed" if name.startswith("unit_") else name.partition("@")[0])
 
 

@@ -10,19 +10,11 @@ class Card:
     After Gipiškis and Kurasova, "Evaluation cards for XAI metrics", 2026, arXiv 2605.04410, whose cards
     cover target properties, grounding, assumptions, validation, gaming risks and failure cases. The
     wording of the entries is our reading.
-
-    Attributes:
-        measures: The property of a map that it measures.
-        grounding: What it compares the map to.
-        assumptions: What must hold for the number to mean this property.
-        gaming: How a map gets a good number without the property.
-        failures: Where its number misleads.
-        source: The publication.
     """
 
-    measures: str
-    grounding: str
-    assumptions: str
-    gaming: str
-    failures: str
+    measures: str  # the property of a map
+    grounding: str  # what it compares the map to
+    assumptions: str  # what must hold for the number to mean this property
+    gaming: str  # how a map gets a good number without the property
+    failures: str  # where its number misleads
     source: str
