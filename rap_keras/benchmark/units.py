@@ -318,11 +318,6 @@ class Shortcut(Unit):
         )
 
 
-UNITS: dict[str, Unit] = {
-    unit.name: unit
-    for unit in (
-        *(Cancellation(), Saturation(), And(), Or(), Max(), Gate(), Translation(), Negated()),
-        Shortcut(),
-    )
-}
+_UNITS = (Cancellation, Saturation, And, Or, Max, Gate, Translation, Negated, Shortcut)
+UNITS: dict[str, Unit] = {unit.name: unit for unit in (one() for one in _UNITS)}
 """The networks by name, in the order of the report."""
