@@ -204,7 +204,7 @@ def test_patches_of_a_chunk_are_deleted_once(common):
     records = [record for record, _ in bench.measure(bench.read(chunk))]
     kept = [record for record in records if record["status"] == "kept"]
     assert len(kept) == 5
-    assert batches == [6, 27, 27, 27]  # the images, and 5 times 16 patches
+    assert batches == [6, 40, 40]  # the images, and 5 times 16 patches
     scores = [record["results"][name]["single_deletion"] for record in kept for name in methods]
     assert all(-1 <= score <= 1 for score in scores)
     assert bench.protocol()["deletion_grid"] == "4x4"

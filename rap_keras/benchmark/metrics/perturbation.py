@@ -162,7 +162,7 @@ def _mean_drop(curves: Array) -> Array:
     return (curves[:, :1] - curves).mean(axis=1)
 
 
-def _single_deletion(views: Sequence[View], deletion_grid: str, batch_size: int) -> list[float]:
+def _single_deletion(views: Sequence[View], deletion_grid: str, **given: Any) -> list[float]:
     grid = shape_of(deletion_grid)
 
     def drops(scenes: Sequence[Scene]) -> Array:
@@ -171,7 +171,7 @@ def _single_deletion(views: Sequence[View], deletion_grid: str, batch_size: int)
             [scene.x for scene in scenes],
             [scene.target for scene in scenes],
             grid,
-            batch_size=batch_size,
+            **_without_gradients(given),
             logits=np.stack([scene.logits for scene in scenes]),
         )
 
