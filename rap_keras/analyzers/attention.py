@@ -18,16 +18,7 @@ Values = Mapping[int, ops.Tensor]
 
 
 class AttentionAnalyzer(PropagationAnalyzer):
-    """A method that needs the gradient of a score by the attention weights of every block.
-
-    Args:
-        model: See `Analyzer`; with one input of images, channels last, and with attention from all
-            tokens to all, with the same number of tokens in every block.
-        **options: Options of `PropagationAnalyzer`.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is invalid.
-    """
+    """A method that needs the gradient of a score by the attention weights of every block."""
 
     _has_layers = False
 
@@ -49,14 +40,7 @@ class AttentionAnalyzer(PropagationAnalyzer):
     def _seen(
         self, records: Sequence[Record], logits: ops.Tensor, target: Target, x: ops.Tensor
     ) -> ops.Tensor:
-        """The relevance of every token, `(batch, tokens)`.
-
-        Args:
-            records: The records of the forward pass.
-            logits: The logits.
-            target: What is explained.
-            x: The images.
-        """
+        """The relevance of every token, `(batch, tokens)`, from the records of the forward pass."""
         raise NotImplementedError
 
     def _at_weights(
@@ -79,15 +63,7 @@ class AttentionAnalyzer(PropagationAnalyzer):
         start: ops.Tensor,
         slot: int | None = None,
     ) -> dict[int, ops.Tensor]:
-        """What a part of the nodes propagates back from a slot, by default the logits.
-
-        Args:
-            table: The rule of each node.
-            records: The records of the part.
-            part: The part of the nodes.
-            start: The relevance of the slot.
-            slot: The slot.
-        """
+        """What a part of the nodes propagates back from a slot, by default from the logits."""
         at = self._graph.output if slot is None else slot
         return backward(self._graph, table.rows[part], records, {}, {at: start})[0]
 

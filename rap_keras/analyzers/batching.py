@@ -18,13 +18,7 @@ Compute = Callable[[list[ops.Tensor], Target], Any]
 
 
 class Batches:
-    """Runs functions of inputs and a target, compiled once for each kind of target.
-
-    Args:
-        network: The opened model.
-        batch_size: Number of samples that are computed at once.
-        jit_compile: As in `Analyzer`.
-    """
+    """Runs functions of inputs and a target, compiled once for each kind of target."""
 
     def __init__(self, network: Keras3Network, batch_size: int, jit_compile: bool) -> None:
         self._network = network
@@ -43,14 +37,9 @@ class Batches:
         target: Target,
         name: str | None = None,
     ) -> Any:
-        """Runs a function over all batches and joins the results along the first axis.
+        """Runs a method of an analyzer over all batches and joins the results along the first axis.
 
-        Args:
-            function: A method of an analyzer.
-            arrays: The inputs, at least one sample.
-            target: The target of each sample. For k classes per sample, the results are joined by
-                `side_by_side`.
-            name: Identifies the compiled function. None: its own name does.
+        `name` identifies the compiled function. The results of k classes are joined by `side_by_side`.
         """
         key = name or function.__name__, target.kind, target.contrast
         if key not in self._runs:
@@ -66,17 +55,10 @@ class Batches:
         target: Target,
         columns: np.ndarray,
     ) -> list[Any]:
-        """Runs a function for each column of an array; what does not depend on it is computed once.
+        """Runs a function for each of k columns, an array `(batch, k, ...)`; returns k results.
 
-        Args:
-            function: Takes the inputs and the target and returns a function of a column.
-            name: Identifies the compiled function.
-            arrays: As in `run`.
-            target: The target of each sample, one class or a region.
-            columns: An array `(batch, k, ...)` of integers.
-
-        Returns:
-            A list of k results.
+        The function takes the inputs and the target and returns a function of a column. What does not
+        depend on the column is computed once.
         """
         key = name, target.kind, target.contrast
         if key not in self._runs:

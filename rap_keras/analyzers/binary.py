@@ -66,11 +66,7 @@ class BinaryAnalyzer:
         return {"maps": maps, "logits": logits if some else -logits, "neurons": target.index}
 
     def _of_one_class(self, index: np.ndarray) -> Any:
-        """The analyzer of the class of all samples.
-
-        Raises:
-            InputError: The samples have different classes.
-        """
+        """The analyzer of the class of all samples, which must be the same."""
         present = _present(index)
         if len(present) > 1:
             raise InputError(

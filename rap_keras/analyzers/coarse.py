@@ -28,15 +28,8 @@ def spread(
 ) -> ops.Tensor:
     """Resizes a map `(batch, cells ...)` linearly to the input and divides it among the channels.
 
-    Args:
-        coarse: The map.
-        x: The input, `(batch, positions ..., channels)`, or without channels.
-        dtype: The dtype of the result.
-        centres: The positions of the centres of cells in the input, along each axis. None: the map is
-            stretched over the input, corner to corner.
-
-    Returns:
-        The map in the shape of x.
+    The input may have no channels. `centres` are those of the cells in the input, along each axis.
+    None: the map is stretched over the input, corner to corner.
     """
     places = resized(coarse, ops.shape(x)[1 : len(coarse.shape)], centres)
     if len(x.shape) == len(coarse.shape):

@@ -29,12 +29,6 @@ COLOURS = {
 def colours(name: str) -> str:
     """Returns what the colours of a method's maps mean.
 
-    Args:
-        name: The method, as in `create_analyzer`.
-
-    Raises:
-        InputError: There is no such method.
-
     Example:
         >>> colours("rap").split(".")[0]
         'Red is what has more influence than the rest, blue what has less influence than the rest'

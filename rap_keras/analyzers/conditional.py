@@ -178,20 +178,10 @@ def _relevance(
 
 
 def read_concepts(graph: Graph, concepts: Any, size: int) -> tuple[tuple[Units, ...], np.ndarray]:
-    """Reads the channels that relevance passes through.
+    """The layers that relevance passes through, from the output to the input, and their channels.
 
-    Args:
-        graph: The graph.
-        concepts: From names of layers to a number, k numbers for all samples, or `(batch, k)` numbers.
-            Layers may have one number if others have k.
-        size: The number of samples.
-
-    Returns:
-        The layers from the output to the input, and the numbers, int32 `(batch, k, layers)`.
-
-    Raises:
-        InputError: A layer or a number does not exist, the layers do not follow one another, or the
-            numbers do not match.
+    For each layer a number is given, k numbers for all samples, or `(batch, k)` numbers; layers may
+    have one if others have k. Returned are int32 `(batch, k, layers)`.
     """
     if not isinstance(concepts, Mapping) or not concepts:
         raise InputError(

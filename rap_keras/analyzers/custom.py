@@ -16,18 +16,7 @@ from rap_keras.support.text import first_line
 
 
 class FunctionAnalyzer(Analyzer):
-    """Explains with your own function, `function(model, x, neurons, **options) -> maps`.
-
-    `rap_keras.register_method` describes the arguments and the result of the function.
-
-    Args:
-        model: See `Analyzer`.
-        method: The name of the registered method.
-        **options: Options of the function, and of `Analyzer`.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is invalid.
-    """
+    """Explains with your own function, as `rap_keras.register_method` describes it."""
 
     def __init__(self, model: keras.Model, method: str, **options: Any) -> None:
         self._method = read_method(method)

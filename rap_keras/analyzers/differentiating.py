@@ -59,11 +59,7 @@ class DifferentiatingAnalyzer(Analyzer):
         return super().explain(x, target, against=against, neuron_selection=neuron_selection)
 
     def _warn_of_whole_numbers(self) -> None:
-        """Warns about inputs without a derivative.
-
-        Raises:
-            InputError: No input has a derivative.
-        """
+        """Warns about inputs without a derivative. It is an error if none has one."""
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
         taken -= self._tokens
         without = [repr(name) for slot, name, has in self._named() if not has and slot in taken]

@@ -6,12 +6,7 @@ import numpy as np
 
 
 def explained_sum(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
-    """The sum of the explained logits, float64 of shape `(batch,)` or `(batch, k)`.
-
-    Args:
-        logits: `(batch, ...)`.
-        neurons: As `Explanation.neurons`.
-    """
+    """The sum of the explained logits, float64 of shape `(batch,)` or `(batch, k)`."""
     flat = _flat(logits)
     if neurons is None:
         return flat.sum(1)
@@ -27,14 +22,8 @@ def explained_probabilities(
 ) -> np.ndarray | None:
     """The probabilities of the explained classes, float64 of shape `(batch,)` or `(batch, k)`.
 
-    Args:
-        logits: `(batch, classes)`; `(batch, 1)` or `(batch,)` for one output.
-        neurons: As `Explanation.neurons`.
-        head: As `Explanation.head`; None with several logits counts as a softmax, as in
-            `rap_keras.evaluation`.
-
-    Returns:
-        None for a regression and for a region.
+    None for a regression and for a region. Several logits without a head count as those of a softmax,
+    as in `rap_keras.evaluation`.
     """
     # Imported here, because it loads SciPy.
     from rap_keras.evaluation.heads import both_classes, probabilities

@@ -21,16 +21,6 @@ class MaskedAnalyzer(Analyzer):
 
     Of several inputs, one at a time is masked, and the others stay as they are: the map of an input is
     that of a model of this input alone.
-
-    Args:
-        model: See `Analyzer`; with inputs of images `(height, width, channels)`, series, volumes or
-            videos, channels last.
-        value: What replaces hidden elements, in the units of the model's input: a number, or one per
-            channel. For several inputs a number for all, or a list or dict with one of these per input.
-        **options: Options of `Analyzer`; `batch_size` counts masked samples.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is invalid.
     """
 
     def __init__(self, model: keras.Model, value: Any = 0, **options: Any) -> None:

@@ -143,26 +143,13 @@ class Method:
         return self.options.split()
 
     def check_options(self, options: Iterable[str]) -> None:
-        """Raises an error for options that the method does not have. Does not load Keras.
-
-        Raises:
-            InputError: An option is unknown.
-        """
+        """Raises an error for options that the method does not have. Does not load Keras."""
         if self.options is not None:
             refuse_unknown(self.name, options, self.option_names())
 
 
 def refuse_unknown(name: str, options: Iterable[str], known: Sequence[str]) -> None:
-    """Raises an error for options that a method does not have.
-
-    Args:
-        name: The method.
-        options: The names of the given options.
-        known: The options that the method has.
-
-    Raises:
-        InputError: An option is unknown.
-    """
+    """Raises an error for options that a method does not have."""
     for option in options:
         if option not in known:
             hint = did_you_mean(option, known, 1)

@@ -24,17 +24,10 @@ class PositionAnalyzer(PropagationAnalyzer):
     """An analyzer that can give relevance to position embeddings that are added to tokens.
 
     Args:
-        model: See `Analyzer`.
-        composite: The rule of each layer.
         positions: What position embeddings get that are added to patches or tokens. "constant":
             nothing. "share": the share of a summand, by the rule of sums, which is added to the map at
             their position (PA-LRP, Bakish et al. 2025), see docs/rules.md. "alone": the same, and the
             map shows only what they get.
-        **options: Options of `PropagationAnalyzer`.
-
-    Raises:
-        InputError: The model cannot be explained, or an option is invalid.
-        UnknownLayerError: A layer has no rule.
     """
 
     _found: Positions | None = None

@@ -25,13 +25,7 @@ _MISSED = 0.1
 def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
     """Reads references as float64 arrays `(samples, references, ...)` that broadcast to samples.
 
-    Args:
-        given: A number, or an array that broadcasts to a sample, with or without the two axes in front;
-            a list of them for several inputs.
-        shapes: The shape of a sample of each input.
-
-    Raises:
-        InputError: They do not broadcast, or are not finite.
+    The two axes in front may be missing.
     """
     several = isinstance(given, list | tuple) and len(shapes) > 1
     try:
@@ -62,8 +56,7 @@ def read_references(given: Any, shapes: Sequence[Shape]) -> list[np.ndarray]:
 def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
     """A reference with the axes (samples, references) in front; None if it does not fit samples.
 
-    Raises:
-        InputError: There is only one axis in front, of a size other than 1: its meaning is unknown.
+    The meaning of a single axis in front is unknown, so it is an error unless its size is 1.
     """
     further = max(reference.ndim - len(shape), 0)
     missing = max(len(shape) - reference.ndim, 0)
@@ -174,16 +167,9 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         return found
 
     def _warn_of_delta(self, delta: np.ndarray, size: np.ndarray, logits: np.ndarray) -> None:
-        """Warns if sums are far from the difference of the logits.
+        """Warns if sums, less the differences of the logits, are large compared with the logits' size.
 
-        Args:
-            delta: Sums of the maps minus the differences of the logits, of any shape.
-            size: The size of the logits of sample and reference, of the same shape; NaN if the model's
-                output at the reference is NaN.
-            logits: The logits of the samples.
-
-        Raises:
-            InputError: The model's output at the reference is NaN.
+        Where the size is NaN, the output at the reference is NaN, which is an error.
         """
         if self.check_finite and np.isnan(size).any() and not np.isnan(logits).any():
             raise InputError(

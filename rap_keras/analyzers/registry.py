@@ -240,11 +240,7 @@ def is_seeded(name: str) -> bool:
 
 
 def read_method(name: str) -> Method:
-    """The record of a method; a function in a Python file is loaded.
-
-    Raises:
-        InputError: There is no method of this name.
-    """
+    """The record of a method; a function in a Python file is loaded."""
     method = find_method(name)
     if method is None and names_function(str(name)):
         path, _, function = name.rpartition(":")
@@ -262,11 +258,7 @@ def read_method(name: str) -> Method:
 
 
 def check_name(name: str) -> None:
-    """Raises an error for an unknown method, as far as this is possible without loading Keras.
-
-    Raises:
-        InputError: There is no method, or no Python file, of this name.
-    """
+    """Raises an error for an unknown method, as far as this is possible without loading Keras."""
     if names_function(name):
         check_file(Path(name.rpartition(":")[0]), "Python file")
     elif find_method(name) is None:

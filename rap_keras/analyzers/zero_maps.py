@@ -11,11 +11,8 @@ from rap_keras.support.warn import warn
 def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instead: str) -> None:
     """Warns about samples whose maps are zero at every input.
 
-    Args:
-        maps: One per input, `(batch, ...)`, or `(batch, k, ...)` for k classes per sample.
-        explained: The explanation that contains the maps.
-        instead: What to use instead of a method that shows only evidence for a positive output; empty
-            for other methods.
+    `instead` is what to use instead of a method that shows only evidence for a positive output; empty
+    for other methods.
     """
     values = np.asarray(explained.explained_logits)
     zero = are_zero(maps, values.shape)

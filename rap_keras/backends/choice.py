@@ -9,19 +9,7 @@ from rap_keras.errors import InputError
 
 
 def open_network(model: Any, output: str | int | None = None) -> Network:
-    """Opens a model with its backend.
-
-    Args:
-        model: A Keras 3 model, built, or a Keras 2 model as iNNvestigate takes it; or an opened model,
-            which is returned unchanged.
-        output: Which output to use if there are several, by name or number.
-
-    Returns:
-        The opened model: its graph, and functions that read its inputs and compile functions of them.
-
-    Raises:
-        InputError: The model cannot be traced.
-    """
+    """Opens a model with its backend. An opened model is returned unchanged."""
     if isinstance(model, Network):
         return model
     # Each backend imports a Keras that the other's environment may lack.
@@ -44,11 +32,7 @@ def names_of_outputs(model: Any) -> list[str]:
 
 
 def ends_of(model: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Shapes and dtypes of a model's inputs and outputs, also for a model that defines its `call`.
-
-    Raises:
-        InputError: The model cannot be traced.
-    """
+    """Shapes and dtypes of a model's inputs and outputs, also for a model that defines its `call`."""
     if is_keras3(model):
         from rap_keras.backends.keras3.source import Source, specs
 

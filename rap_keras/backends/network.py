@@ -27,20 +27,7 @@ _LARGER = 10
 
 
 class Network(ABC):
-    """A model of either Keras, traced once, for all computations with it.
-
-    Args:
-        model: The model. It is not changed.
-        graph: Its graph, from the inputs to the logits.
-
-    Attributes:
-        model: The model.
-        graph: Its graph.
-        labels: The names of its classes, if known.
-
-    Raises:
-        InputError: The model cannot be traced, or takes only booleans.
-    """
+    """A model of either Keras, traced once, for all computations with it. It is not changed."""
 
     labels: Sequence[str] | None = None
     _counts_from_end = True  # whether an embedding accepts negative tokens
@@ -90,18 +77,7 @@ class Network(ABC):
         return list(self.graph.input_names)
 
     def read(self, x: Any, check_finite: bool = True) -> tuple[list[np.ndarray], Pack]:
-        """Reads the model's inputs as arrays of its shapes and dtypes, like `read_inputs`.
-
-        Args:
-            x: An array or tensor of shape (batch, ...); for several inputs a list, a tuple, or a dict.
-            check_finite: Raise an error for NaN and infinity.
-
-        Returns:
-            The arrays, one per input, and a function that packs results like x.
-
-        Raises:
-            InputError: Number, shape, dtype or values do not fit.
-        """
+        """Reads the model's inputs as arrays, with a function that packs results like x."""
         arrays, pack = read_inputs(self.inputs, self.names, x, check_finite)
         refuse_unknown_tokens(self.graph, arrays, self._counts_from_end)
         self._refuse_unknown_rows(arrays)
@@ -136,17 +112,10 @@ class Network(ABC):
     def compiled(
         self, function: Callable[..., Any], *others: ops.Spec, jit_compile: bool = False
     ) -> Run:
-        """Compiles a function of the model's inputs at its first call.
+        """Compiles a function of the model's inputs, a list of tensors, and others at its first call.
 
-        Args:
-            function: Takes the inputs as a list of tensors and the others, and returns tensors in any
-                structure.
-            others: Further arguments after the inputs.
-            jit_compile: As in `Analyzer`.
-
-        Returns:
-            The same function for arrays. It takes the arrays of one batch, as `read` gives them, and
-            the others, and returns arrays. Its first call checks the graph against the model.
+        What is returned takes the arrays of one batch, as `read` gives them, and the others, and
+        returns arrays. Its first call checks the graph against the model.
         """
         return self._checking(lambda: self._build(function, others, jit_compile))
 
@@ -197,14 +166,8 @@ class Network(ABC):
     def check(self, arrays: Sequence[np.ndarray]) -> None:
         """Raises an error if the graph does not compute the model's output, or the model mixes samples.
 
-        The check uses the sample with the largest values. It is repeated when values are more than ten
-        times larger, because small values, and especially zeros, reveal little.
-
-        Args:
-            arrays: The inputs, a batch of any size. Nothing is checked if values are not finite.
-
-        Raises:
-            InputError: The outputs differ, or depend on the other samples of a batch.
+        The check uses the sample with the largest values, if any are finite. It is repeated when values
+        are more than ten times larger, because small values, and especially zeros, reveal little.
         """
         sizes = sizes_of(arrays)
         place = most_telling(sizes)
@@ -310,11 +273,7 @@ def explaining_tokens() -> Iterator[None]:
 
 
 def not_finite(weights: Iterable[tuple[str, np.ndarray]]) -> InputError:
-    """The error about maps that are not finite.
-
-    Args:
-        weights: The weights of the model, by name.
-    """
+    """The error about maps that are not finite, which may be due to the weights."""
     for name, value in weights:
         if not np.isfinite(value).all():
             return InputError(

@@ -147,11 +147,7 @@ class Atlas:
         return starts[0], starts[1], ends[0], ends[1]
 
     def save(self, folder: Path) -> "Atlas":
-        """Writes `atlas.npz` to a folder.
-
-        Raises:
-            InputError: It cannot be written.
-        """
+        """Writes `atlas.npz` to a folder."""
         names = {str(number): name for number, name in self.names.items()}
         header = {"kind": "concepts", "about": dict(self.about), "names": names}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
@@ -210,11 +206,7 @@ def load(folder: str | Path) -> Atlas:
 
 
 def from_store(store: Store) -> Atlas:
-    """The atlas of a store.
-
-    Raises:
-        InputError: No image was read.
-    """
+    """The atlas of a store. It is an error if no image was read."""
     about = {key: value for key, value in store.protocol.items() if key != "shard"}
     images = store.images()
     records = {one["position"]: one for one in images if one["status"] == "kept"}

@@ -229,11 +229,7 @@ def _loaded(atlas: Atlas, model: Any) -> LoadedModel:
 
 
 def _opened(atlas: Atlas, images: Any) -> Callable[[Reference], Source]:
-    """A function that returns the image of a reference.
-
-    Raises:
-        InputError: The images were given as pixels and are missing, or a file does not exist.
-    """
+    """A function that returns the image of a reference, which must be there."""
     if images is not None and not isinstance(images, str | Path):
         return lambda reference: as_rgb(images[reference.number])
     folder = atlas.about["folder"] if images is None else images

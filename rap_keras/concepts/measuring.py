@@ -31,19 +31,8 @@ Pixels = tuple[int, NDArray[np.uint8]]
 class Channels:
     """A model with a layer, a method and images, ready to measure; the `Bench` of an atlas.
 
-    Args:
-        request: The model by its name; None: it is given.
-        sources: The images.
-        settings: What is fitted.
-        loaded: The model.
-
-    Attributes:
-        loaded: The model.
-        chunks: The positions of the images, chunk by chunk.
-        most_maps: None: the arrays of all images are stored.
-
-    Raises:
-        InputError: The model, the layer or the method is not available, or they do not fit together.
+    `request` is the model by its name, and None if it is given. `chunks` has the positions of the
+    images, chunk by chunk.
     """
 
     most_maps: int | None = None
@@ -113,17 +102,9 @@ class Channels:
         return readings
 
     def measure(self, readings: Sequence[Pixels | Unread], strict: bool = False) -> list[Measured]:
-        """Measures the images of a chunk together.
+        """Measures the images of a chunk together: a record of each image and the arrays to store.
 
-        Args:
-            readings: The images.
-            strict: Raise the error of an image that cannot be read, instead of skipping it.
-
-        Returns:
-            The record of each image, with the largest relevance of each unit and its position.
-
-        Raises:
-            InputError: With `strict`, an image cannot be read.
+        Images that cannot be read are skipped, or, with `strict`, raise their errors.
         """
         measured: list[Measured] = []
         for reading in readings:

@@ -174,11 +174,7 @@ _KINDS = {
 
 
 class DrawnDigits:
-    """The scenes of `cluttered_digits` or `cluttered_digit_pairs`, drawn when they are read.
-
-    Raises:
-        InputError: `n` is not from 1 to 100,000.
-    """
+    """The scenes of `cluttered_digits` or `cluttered_digit_pairs`, drawn when they are read."""
 
     source = ""
 

@@ -40,9 +40,6 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
     Includes files in folders of ImageNet classes (`n01440764`). Opens no file. The folder does not have
     to exist.
-
-    Raises:
-        InputError: The folder cannot be read, or two files differ only in their extension or class.
     """
     if not is_folder(folder):
         return {}
@@ -70,10 +67,9 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Reads a CSV file (UTF-8) whose header has at least these columns.
+    """Reads the rows of a CSV file (UTF-8) that has at least these columns, with their line numbers.
 
-    Returns:
-        The line number of each row and its stripped cells by column. Missing cells are empty.
+    Cells are stripped; missing ones are empty.
     """
     text = read_text(path, "table")
     with understood(
@@ -97,12 +93,9 @@ def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str
 
 
 def inner_name(name: str, where: str) -> str:
-    """Checks a file name in a table, which is relative to a folder of the data set.
+    """Checks a file name in a table: it must not lead out of the folder of the data set.
 
-    `where` is the position in the table, for errors.
-
-    Raises:
-        InputError: The name leads out of the folder. Links in the folder may.
+    `where` is the position in the table, for errors. Links in the folder may lead out of it.
     """
     normal = os.path.normpath(name)
     if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
@@ -114,11 +107,7 @@ def inner_name(name: str, where: str) -> str:
 
 
 def read_pixels(text: str, kind: type[Number]) -> Number:
-    """Reads the side of an image (`int`) or the edge of a box (`float`) from an annotation.
-
-    Raises:
-        ValueError: It is not a number, or larger than any image.
-    """
+    """Reads the side of an image (`int`) or the edge of a box (`float`); may raise ValueError."""
     try:
         number = kind(text)
     except ValueError:

@@ -25,11 +25,7 @@ _OBJECT = 127  # A pixel belongs to the object if its grey value is larger.
 
 
 def open_folder(folder: str | Path) -> Dataset:
-    """Opens a folder with a subfolder `masks` (`MaskFolder`) or a file `boxes.csv` (`BoxFolder`).
-
-    Raises:
-        InputError: The folder does not exist, has both or neither, or has no images.
-    """
+    """Opens a folder with a subfolder `masks` (`MaskFolder`) or a file `boxes.csv` (`BoxFolder`)."""
     root = existing_folder(folder)
     has_masks, has_boxes = is_folder(root / "masks"), os.path.isfile(root / "boxes.csv")
     if has_masks == has_boxes:

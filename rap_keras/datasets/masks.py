@@ -41,11 +41,8 @@ def boxed_sample(
     """Returns a resized image (None keeps its size), with a mask of all boxes of each class.
 
     Boxes are scaled from the size that they were drawn at. A pixel belongs to a box if its centre is in
-    the box, or on its lower edge. A box without any centre gets the pixel at the box's centre. Boxes are
-    clipped to the image.
-
-    Raises:
-        InputError: A box is reversed, is outside the image, or refers to an impossible size.
+    the box, or on its lower edge. A box without any centre gets the pixel at the box's centre. Boxes
+    are clipped to the image.
     """
     full = image.shape[0], image.shape[1]
     size = size or full
@@ -65,11 +62,7 @@ def boxed_sample(
 def read_mask(
     path: Path, name: str, modes: Collection[str], convert: str | None = None
 ) -> NDArray[np.uint8]:
-    """Reads the values `(height, width)` of the mask file of an image with this name.
-
-    Palette images are read as indices, unless they are converted to another mode. `modes` are the Pillow
-    modes that the file may have.
-    """
+    """Reads the values of a mask file in one of these Pillow modes; palettes are read as indices."""
     if not os.path.exists(path):
         raise InputError(
             f"Expected the mask {str(path)!r} of the image {name!r}, got no such file: add it or remove "
@@ -96,11 +89,8 @@ def masked_sample(
 ) -> Sample:
     """Returns an image with masks of the same size, all resized to another size (None keeps it).
 
-    A class without any remaining pixel is dropped. Pixels of `void` do not count. `without` is the image
-    without the object of a class, if known.
-
-    Raises:
-        InputError: A mask and the image have different sizes.
+    A class without any remaining pixel is dropped. Pixels of `void` do not count. `without` is the
+    image without the object of a class, if known.
     """
     full = image.shape[:2]
     void = np.zeros(full, bool) if void is None else void

@@ -13,9 +13,6 @@ def cell_numbers(shape: tuple[int, ...], grid: Sequence[int]) -> NDArray[np.int6
     """The number of each pixel's cell, row by row, in an array of this shape.
 
     Cells differ by at most one pixel a side if the grid does not divide the shape.
-
-    Raises:
-        InputError: The grid has another number of axes, or a cell has no pixels.
     """
     counts = [read_integer("grid", n, 1) for n in grid]
     if len(counts) != len(shape) or any(n > size for n, size in zip(counts, shape, strict=True)):

@@ -160,11 +160,7 @@ def predicted_and_actual_drops(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The drops of the logit that an attribution predicts for changes of the input, and the true drops.
 
-    The arguments are those of `infidelity`. Both results, I . phi and f(x) - f(x - I), have the shape
-    `(samples,)`.
-
-    Raises:
-        InputError: As in `infidelity`.
+    The arguments are those of `infidelity`; both results have the shape `(samples,)`.
     """
     choose("perturbation", perturbation, ("squares", "noise"))
     image, squares = read_input(x).astype(np.float32), perturbation == "squares"

@@ -12,11 +12,7 @@ Head = Literal["softmax", "sigmoid"] | None
 
 
 def read_head(head: Head) -> None:
-    """Raises an error for an unknown head.
-
-    Raises:
-        InputError: It is not "softmax", "sigmoid" or None.
-    """
+    """Raises an error for a head other than "softmax", "sigmoid" and None."""
     if head not in ("softmax", "sigmoid", None):
         raise InputError(
             f"Expected head to be 'softmax', 'sigmoid' or None, got {head!r}: pass that of the model.",
@@ -25,11 +21,7 @@ def read_head(head: Head) -> None:
 
 
 def both_classes(logits: NDArray[Any], head: Head) -> NDArray[Any]:
-    """Logits `(n, classes)`; for one sigmoid, the logits of classes 0 and 1, `(n, 2)`.
-
-    Raises:
-        InputError: There is one logit, and the head is a softmax.
-    """
+    """Logits `(n, classes)`; for one sigmoid, the logits of classes 0 and 1, `(n, 2)`."""
     if logits.shape[1] != 1:
         return logits
     if head == "softmax":

@@ -85,13 +85,7 @@ def read_regions(
 
 
 def read_array(name: str, values: Any, ndim: int | Shapes | None) -> NDArray[np.float64]:
-    """Reads a non-empty array of finite numbers as float64.
-
-    Args:
-        name: Its name in error messages.
-        values: The array.
-        ndim: The required number of axes, or the shapes by the allowed numbers of axes; None: any.
-    """
+    """Reads a non-empty array of finite numbers as float64; `ndim` lists the allowed shapes."""
     array = _as_array(values)
     if array.dtype.kind not in "fiu":
         raise InputError(

@@ -177,11 +177,7 @@ def _imputation(image: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArr
 
 
 def imputed(impute: Impute, image: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """The result of a function for an image without the pixels of a mask.
-
-    Raises:
-        InputError: The function does not return an image of the same shape.
-    """
+    """The result of a function for an image without the pixels of a mask."""
     found = read_array("what the replacement returns", impute(image.copy(), mask), None)
     if found.shape != image.shape:
         raise InputError(

@@ -107,22 +107,14 @@ def local_lipschitz(
 
 
 def steepest_change(changes: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
-    """`local_lipschitz`, computed from the distances between the maps and between the inputs.
-
-    Raises:
-        InputError: A neighbour equals the input.
-    """
+    """`local_lipschitz`, computed from the distances between the maps and between the inputs."""
     if not steps.all():
         raise InputError("Expected neighbours other than the input itself: raise their radius.")
     return float((changes / steps).max())
 
 
 def distances(values: NDArray[np.float64], others: ArrayLike) -> NDArray[np.float64]:
-    """The distance of each of other maps, or other inputs, from one, `(n,)`.
-
-    Raises:
-        InputError: They have another shape, or are not finite.
-    """
+    """The distance of each of other maps, or other inputs, from one, `(n,)`."""
     arrays = read_array("the other maps", others, None)
     if arrays.shape[1:] != values.shape:
         raise InputError(f"Expected maps of shape {values.shape}, got {arrays.shape[1:]}.")

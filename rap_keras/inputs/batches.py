@@ -17,11 +17,8 @@ from rap_keras.tensors.datasets import cardinality, elements, is_dataset
 def as_batches(size: int, batch_size: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
     """Yields slices of at most `batch_size` samples.
 
-    Args:
-        size: The number of samples.
-        batch_size: The largest number in a slice.
-        sizes: The only numbers allowed, in descending order to 1; the largest that fits is taken. Empty:
-            all numbers.
+    Given `sizes`, in descending order to 1, are the only numbers allowed; the largest that fits is
+    taken.
     """
     start = 0
     while start < size:
@@ -41,16 +38,9 @@ def is_stream(data: Any) -> bool:
 
 
 def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
-    """Returns the batches of data, and their number if it is known.
+    """Returns the batches of data of any kind that `analyze` takes, and their number if it is known.
 
-    Args:
-        data: Arrays, or a list or dict of them for several inputs; or any iterable of batches, such as
-            a batched `tf.data.Dataset`, a PyTorch DataLoader, a `keras.utils.PyDataset` or a generator.
-            If its elements are pairs (x, y), y is ignored.
-        batch_size: The number of samples in a batch, if the data are arrays.
-
-    Raises:
-        InputError: The data are none of these, or the batch size is not a positive integer.
+    Of pairs (x, y), y is ignored. `batch_size` is for arrays.
     """
     if is_dataset(data):
         return map(_first, elements(data)), cardinality(data)
@@ -74,15 +64,7 @@ def image_batches(
 ) -> tuple[Iterator[Any], int | None]:
     """Returns the batches of image files, and their number if it is known. Reads a batch at a time.
 
-    Args:
-        paths: The files.
-        preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
-        batch_size: The number of images in a batch.
-        size: The `(height, width)` to warp the images to. None leaves them unchanged; consecutive images
-            of the same size then form a batch.
-
-    Raises:
-        InputError: The batch size is not a positive integer, or an image cannot be read.
+    Images are warped to a size. Without one, consecutive images of the same size form a batch.
     """
     batch_size = read_integer("batch_size", batch_size, 1)
 

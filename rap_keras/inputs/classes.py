@@ -10,16 +10,7 @@ MOST_NAMES = 8  # listed in an error
 
 
 def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target") -> Any:
-    """Replaces names of classes by numbers, also in lists. Returns anything else unchanged.
-
-    Args:
-        given: The value that the user passed.
-        labels: As in `class_called`.
-        argument: As in `class_called`.
-
-    Raises:
-        InputError: As in `class_called`.
-    """
+    """Replaces names of classes by numbers, also in lists. Returns anything else unchanged."""
     if getattr(getattr(given, "dtype", None), "kind", "") == "U":
         given = given.tolist()
     if isinstance(given, str):
@@ -30,16 +21,7 @@ def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target
 
 
 def class_called(name: str, labels: Sequence[str] | None, argument: str = "target") -> int:
-    """Returns the number of a class.
-
-    Args:
-        name: The name of the class.
-        labels: The names of all classes, if known.
-        argument: The argument that the name was passed to, for errors.
-
-    Raises:
-        InputError: There is no class of this name, or more than one.
-    """
+    """Returns the number of the class of a name. `argument` is what the name was passed to."""
     found = [k for k, label in enumerate(labels or ()) if label == name]
     if len(found) == 1:
         return found[0]

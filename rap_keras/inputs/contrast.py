@@ -21,16 +21,9 @@ def read_contrast(
     labels: Sequence[str] | None = None,
     argument: str = "contrast",
 ) -> Contrast:
-    """Reads a contrast: None, "softmax", "uniform", or classes as a tuple.
+    """Reads a contrast: None, "softmax", "uniform", or classes by number or name, as a tuple.
 
-    Args:
-        contrast: None, "softmax", "uniform", or a class or a list of classes, by number or name.
-        classes: The length of the output's last axis; 1 if it has no axes, None if it is unknown.
-        labels: The names of the classes, if known.
-        argument: The argument that it was passed to, for errors.
-
-    Raises:
-        InputError: It is none of these, the model has one output neuron, or there is no such class.
+    `classes` is the length of the output's last axis; 1 if it has no axes, None if it is unknown.
     """
     if contrast is None:
         return None
@@ -68,14 +61,8 @@ def refuse_itself(
 ) -> None:
     """Raises an error if a class is only compared with itself.
 
-    Args:
-        contrast: As returned by `read_contrast`.
-        neurons: The explained neuron of each sample; or its region, a boolean array whose last axis has
-            the classes; None if all neurons are explained.
-        argument: As in `read_contrast`.
-
-    Raises:
-        InputError: The explained class of a sample has no other class to be compared with.
+    `neurons` are the explained ones of each sample, or its region, a boolean array whose last axis has
+    the classes; None if all are explained.
     """
     if contrast is None or (neurons is not None and not len(neurons)):
         return

@@ -9,12 +9,7 @@ from rap_keras.support.text import shown
 
 
 def read_output(output: str | int | None, names: Sequence[str]) -> int:
-    """Returns the number of an output.
-
-    Args:
-        output: The name or number of the output; None if the model has one.
-        names: The names of the outputs.
-    """
+    """Returns the number of an output, which is given by name or number; None is the only one."""
     listed = ", ".join(map(repr, names))
     if output is None:
         if len(names) > 1:

@@ -40,12 +40,7 @@ def most_telling(sizes: np.ndarray) -> int | None:
 
 
 class RandomSamples:
-    """Draws samples that differ from a given sample, with values that the model accepts.
-
-    Args:
-        graph: The graph of the model.
-        sample: The inputs, a batch of one.
-    """
+    """Draws samples that differ from a given one, a batch of one, with values the model accepts."""
 
     def __init__(self, graph: Graph, sample: Sequence[np.ndarray]) -> None:
         self.graph, self.sample = graph, sample
@@ -61,10 +56,8 @@ class RandomSamples:
     def draw(self, count: int, spread: float = 1) -> list[np.ndarray]:
         """Returns a batch of random samples, all different from the given sample.
 
-        Args:
-            count: The number of samples.
-            spread: The range of the values, as a multiple of the sample's range. Tokens stay in their
-                vocabulary.
+        `spread` is the range of the values, as a multiple of the sample's range. Tokens stay in their
+        vocabulary.
         """
         return [
             self._like(np.repeat(value, count, 0), slot, spread)

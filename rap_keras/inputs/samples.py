@@ -24,18 +24,10 @@ Pack = Callable[[list[np.ndarray]], Any]
 def read_inputs(
     specs: Sequence[Any], names: Sequence[str], x: Any, check_finite: bool = False
 ) -> tuple[list[np.ndarray], Pack]:
-    """Reads the model's inputs as arrays of the right shapes and dtypes.
+    """Reads the model's inputs as arrays of the right shapes and dtypes, in the model's order.
 
-    Args:
-        specs: The model's inputs: objects with a shape and a dtype.
-        names: Their names.
-        x: An array or tensor; for several inputs a list, a tuple, or a dict by input name.
-        check_finite: Whether to reject NaN and infinity, including values that overflow in the model's
-            dtype.
-
-    Returns:
-        The arrays in the model's order, and a function that packs results in the same way as x (in a
-        list for several inputs).
+    Returned with a function that packs results in the same way as x (in a list for several inputs).
+    `check_finite` rejects NaN and infinity, including values that overflow in the model's dtype.
     """
     names = list(names)
     if is_dataset(x):
@@ -66,9 +58,6 @@ def in_order(option: str, given: Any, names: Sequence[str]) -> Any:
     """An option's values in the order of the model's inputs, if they are given by name.
 
     A single value is not in a list.
-
-    Raises:
-        InputError: The names are others than those of the inputs.
     """
     if not isinstance(given, dict):
         return given
@@ -81,13 +70,7 @@ def in_order(option: str, given: Any, names: Sequence[str]) -> Any:
 
 
 def refuse_single_samples(dataset: Any, specs: Sequence[Any]) -> None:
-    """Raises an error if the elements of a dataset are samples instead of batches.
-
-    Args:
-        dataset: A `tf.data.Dataset`, whose elements, or the first part of each pair, are the model's
-            inputs. Other data are not checked.
-        specs: The model's inputs: objects with a shape.
-    """
+    """Raises an error if the elements of a `tf.data.Dataset` are samples instead of batches."""
     if not is_dataset(dataset):
         return
     found = shapes(dataset)
@@ -100,14 +83,7 @@ def refuse_single_samples(dataset: Any, specs: Sequence[Any]) -> None:
 
 
 def refuse_targets_of_each(target: Any, shape: Sequence[int | None]) -> None:
-    """Raises an error if there is one target per sample of a dataset.
-
-    Every batch would get the first targets.
-
-    Args:
-        target: The value that the user passed.
-        shape: The output's shape, without the batch axis.
-    """
+    """Raises an error for a target per sample of a dataset: every batch would get the first ones."""
     if isinstance(target, str) or not hasattr(target, "__len__"):
         return
     array = np.empty(0) if isinstance(target, tuple) else np.asarray(target, object)
@@ -199,9 +175,6 @@ def as_dtype(array: np.ndarray, dtype: Any, name: str, check_finite: bool = True
     """Converts an array to the model's dtype. Values may change only by rounding.
 
     `check_finite` rejects NaN and infinity, including values that overflow in this dtype.
-
-    Raises:
-        InputError: Values are not finite, or change in this dtype.
     """
     dtype = ops.numpy_dtype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -43,15 +43,7 @@ class TopK:
         object.__setattr__(self, "k", read_integer("k", self.k, 1))
 
     def read(self, logits: np.ndarray, shape: Sequence[int | None]) -> "Target":
-        """Returns the classes of samples.
-
-        Args:
-            logits: The logits of the samples. For two classes with one output, the logit of class 1.
-            shape: The shape of the classes of one sample.
-
-        Raises:
-            InputError: The output is not a vector of classes.
-        """
+        """Returns the classes of samples; of two classes with one output, the logit is of class 1."""
         if len(shape) > 1:
             raise InputError(
                 f"Expected a vector of classes for {self}, got an output of shape {tuple(shape)}: pass "
@@ -118,11 +110,7 @@ def classes(index: Any) -> Target:
 
 
 def first_given(target: Any, neuron_selection: Any) -> Any:
-    """Returns the target. iNNvestigate calls it neuron_selection, and also accepts a column.
-
-    Raises:
-        InputError: Both are given.
-    """
+    """Returns the target. iNNvestigate calls it neuron_selection, and also accepts a column."""
     if target is None or neuron_selection is None:
         return as_column(neuron_selection) if target is None else readable(target)
     raise InputError(
@@ -133,11 +121,7 @@ def first_given(target: Any, neuron_selection: Any) -> Any:
 
 
 def refuse_several(target: Target) -> None:
-    """Raises an error if the target is k classes of each sample.
-
-    Raises:
-        InputError: The target is several classes of each sample.
-    """
+    """Raises an error if the target is k classes of each sample."""
     if target.kind == "classes":
         raise InputError(
             f"Expected one target of each sample here, got {target.index.shape[1]}: choose one, or use "
@@ -155,16 +139,8 @@ def read_target(
 ) -> Target:
     """Reads the user's target. `TopK` is not read here, because it needs logits.
 
-    Args:
-        target: None; a class for all samples, or one or k classes for each, by number, by name, or as
-            one-hot rows; "all"; or a region, see `is_region`.
-        size: The number of samples.
-        shape: The output's shape, without the batch axis. For a region, it must be fully known.
-        labels: The names of the classes, if known.
-        none: The meaning of None, one of `MODES`.
-
-    Raises:
-        InputError: The target does not fit the samples or the model.
+    The shape is that of a sample's output; for a region, it must be fully known. `none` is the meaning
+    of None, one of `MODES`.
     """
     if target is None and none == "max_activation" and len(shape) > 1:
         raise InputError(

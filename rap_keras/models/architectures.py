@@ -15,9 +15,8 @@ CLASSES = 10
 def build_vgg(normalised: bool = False) -> keras.Model:
     """Builds a plain stack of convolutions and poolings with dense layers at the end.
 
-    Args:
-        normalised: For training, add batch normalisation after each convolution except the first, where
-            it would be most expensive.
+    For training, batch normalisation can follow each convolution except the first, where it would be
+    most expensive.
     """
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
@@ -65,9 +64,6 @@ def build_vit() -> keras.Model:
     It has four blocks as in Dosovitskiy et al. 2021 (arXiv 2010.11929), with normalization first. Three
     convolutions of stride 2 embed the patches, because small transformers then train better (Xiao et
     al. 2021, arXiv 2106.14881).
-
-    Raises:
-        InputError: Keras is older than 3.
     """
     if not keras.__version__.startswith("3"):
         raise InputError(
@@ -126,11 +122,7 @@ def build_convnext() -> keras.Model:
 
 
 def build_segmentation() -> keras.Model:
-    """Builds a small U-Net (Ronneberger et al. 2015, arXiv 1505.04597), which classifies each pixel.
-
-    Returns:
-        The model. Its logits `(n, 64, 64, 11)` are those of the background and the ten digits.
-    """
+    """Builds a small U-Net (Ronneberger et al. 2015, arXiv 1505.04597), which classifies each pixel."""
 
     def double_conv(x: Any, name: str, width: int) -> Any:
         for k in (1, 2):

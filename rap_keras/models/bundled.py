@@ -73,10 +73,8 @@ def changed(
 ) -> dict[str, np.ndarray]:
     """Returns the weights of a fine-tuned model, from those of the model that it was made from.
 
-    Args:
-        weights: The arrays of that model, in the order of its file.
-        where: The bits of the numbers that differ, over all arrays.
-        steps: The differences of these numbers, in units of `STEP`.
+    `where` has a bit for each number, 1 where they differ, and `steps` the differences in units of
+    `STEP`.
     """
     sizes = [array.size for array in weights.values()]
     changes = np.zeros(sum(sizes), np.float32)

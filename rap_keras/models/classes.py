@@ -8,11 +8,10 @@ from rap_keras.errors import InputError
 
 
 def read_classes(text: str) -> tuple[str, ...]:
-    """Reads the names of a model's classes, in the model's order.
+    """Reads the names of a model's classes, in the model's order, from a text or a file.
 
-    Args:
-        text: Names separated by commas, a .txt file with one name per line, or a .csv file with the
-            columns class_index and synset (or class).
+    The text has names separated by commas, a .txt file one name per line, and a .csv file the columns
+    class_index and synset (or class).
     """
     path = Path(text)
     if path.suffix not in (".csv", ".txt"):

@@ -29,13 +29,9 @@ def _not_installed(spec: str, why: str) -> InputError:
 def load_preset(spec: str, published: bool = True) -> RawModel:
     """Loads an image classifier of KerasHub, and downloads it if necessary.
 
-    Args:
-        spec: `hub:` and the name of a preset (`hub:resnet_50_imagenet`), its handle at Kaggle or Hugging
-            Face (`hub:hf://keras/resnet_50_imagenet`), or the folder of a saved preset.
-        published: Whether to load the preset's weights; otherwise they are random.
-
-    Raises:
-        InputError: KerasHub is not installed, has no such image classifier, or cannot download it.
+    After `hub:` is the name of a preset (`hub:resnet_50_imagenet`), its handle at Kaggle or Hugging
+    Face (`hub:hf://keras/resnet_50_imagenet`), or the folder of a saved preset. Weights that are not
+    `published` are random.
     """
     preset = spec.removeprefix(PREFIX)
     try:

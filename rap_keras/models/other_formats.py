@@ -28,11 +28,7 @@ _KINDS = {
 
 
 def what_it_is(spec: str) -> str:
-    """Describes the format of a file or folder that is not a Keras model, and what to do with it.
-
-    Returns:
-        A sentence, or "" if there is no such file or its format is unknown.
-    """
+    """Describes the format of a file that Keras cannot load, and what to do; "" if it is unknown."""
     path = Path(spec)
     if path.name == "saved_model.pb" and path.is_file():
         path = path.parent

@@ -75,15 +75,10 @@ _ROUNDING = 1.0  # of pixels
 
 
 def undone(preprocess: Preprocess, x: NDArray[np.floating]) -> NDArray[np.uint8] | None:
-    """Returns the pixels that a preprocessing turned into a model's input.
+    """Returns the RGB pixels `(n, height, width, 3)` that a preprocessing turned into a model's input.
 
-    Args:
-        preprocess: A preprocessing that is an affine map of the colours of each pixel.
-        x: The input, `(n, height, width, 3)`, or `(n, height, width, 1)` for grey images.
-
-    Returns:
-        RGB pixels `(n, height, width, 3)`; None if the preprocessing is of another kind, or x was not
-        made from pixels by it.
+    None if it is not an affine map of the colours of each pixel, or x was not made from pixels by it.
+    Grey images have one channel.
     """
     try:
         grey = x.shape[-1] == 1

@@ -18,13 +18,7 @@ from rap_keras.support.memory import check_memory
 def check_request(
     spec: Any, weights: str, preprocess: str, mean: Numbers, std: Numbers, size: Any
 ) -> None:
-    """Raises an error for what `load_model` cannot load, as far as possible without importing Keras.
-
-    The arguments are those of `load_model`.
-
-    Raises:
-        InputError: There is no such model, weights file or preprocessing, or the size is invalid.
-    """
+    """Raises an error for what `load_model` cannot load, as far as possible without importing Keras."""
     check_preprocess(preprocess, mean, std)
     if size is not None:
         _check_size((size, size) if isinstance(size, int) else size)

@@ -46,13 +46,7 @@ class PatternOptions:
 
 
 class PatternComposite(Composite):
-    """The rules of PatternNet or PatternAttribution.
-
-    Args:
-        method: "pattern.net" or "pattern.attribution".
-        patterns: The patterns of the model.
-        project: Divide relevance at bottlenecks by its largest absolute value in each sample.
-    """
+    """The rules of PatternNet or PatternAttribution."""
 
     def __init__(self, method: str, patterns: Patterns, project: bool) -> None:
         self._patterns = patterns
@@ -72,11 +66,6 @@ class PatternComposite(Composite):
         self.limits = follow
 
     def assign(self, graph: Graph) -> RuleTable:
-        """The rule of every node of a graph.
-
-        Raises:
-            InputError: The patterns belong to another model.
-            UnknownLayerError: A layer has no rule.
-        """
+        """The rule of every node of a graph, which must be that of the patterns."""
         self._patterns.check(graph)
         return super().assign(graph)

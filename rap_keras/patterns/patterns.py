@@ -51,11 +51,7 @@ class Patterns(Mapping[str, np.ndarray]):
         return f"Patterns({len(self)} layers, {self.pattern_type!r})"
 
     def check(self, graph: Graph) -> None:
-        """Raises an error for patterns that do not belong to a model's kernel layers.
-
-        Raises:
-            InputError: Names or shapes differ, or a value is not finite.
-        """
+        """Raises an error for patterns that are not finite, or not those of a model's kernel layers."""
         check_shapes("patterns", shapes_of(self), kernel_shapes(graph))
         broken = [name for name, array in self.items() if not np.isfinite(array).all()]
         if broken:
@@ -148,11 +144,7 @@ def kernel_nodes(graph: Graph) -> list[Node]:
 
 
 def kernel_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """The name and shape of the pattern of each kernel layer of a graph.
-
-    Raises:
-        InputError: There is no kernel layer, or one of a type that has no patterns.
-    """
+    """The name and shape of the pattern of each kernel layer of a graph; there must be some."""
     shapes = {}
     for node in kernel_nodes(graph):
         if not kernels.type_of(node.layer).neurons:

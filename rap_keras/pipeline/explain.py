@@ -130,13 +130,7 @@ def explain(
 
 
 def at_size_of(images: NDArray[np.uint8], found: Explanation, fit: str) -> Explanation:
-    """Resizes the maps of an explanation to the original images.
-
-    Args:
-        images: The original images, `(n, height, width, 3)`.
-        found: The explanation.
-        fit: How the images were resized to the model's input.
-    """
+    """Resizes the maps of an explanation to the original images, `(n, height, width, 3)`."""
     maps, shape = found.relevance, images.shape[1:3]
     each = [restored(one, shape, fit) for one in maps.reshape(-1, *maps.shape[-3:])]
     relevance = np.stack(each).reshape(*maps.shape[:-3], *shape, maps.shape[-1])

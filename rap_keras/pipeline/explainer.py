@@ -14,19 +14,9 @@ from rap_keras.pipeline.target import Region, selected
 
 
 class Explainer:
-    """A method applied to a loaded model.
+    """A method applied to a loaded model, or to a Keras model.
 
-    Args:
-        model: A loaded model, or a Keras model.
-        method: The method with its options.
-        **options: Options of the analyzer that are not part of the method, such as batch_size.
-
-    Attributes:
-        analyzer: The method's analyzer.
-
-    Raises:
-        InputError: The method cannot explain the model.
-        UnknownLayerError: A layer has no rule.
+    Further options of the analyzer, such as batch_size, are not part of the method.
     """
 
     def __init__(self, model: Any, method: MethodSpec, **options: Any) -> None:
@@ -43,17 +33,7 @@ class Explainer:
         region: Region | None = None,
         sources: Sequence[Any] = (),
     ) -> Explanation:
-        """Explains a batch of images.
-
-        Args:
-            x: The batch, as returned by `loaded.preprocess`.
-            target: The target; see `rap_keras.pipeline.target.selected`.
-            region: Where to explain, if the model predicts classes at each position; None: everywhere.
-            sources: The sources of the images, for messages.
-
-        Raises:
-            InputError: An argument does not fit the model.
-        """
+        """Explains a batch of images, as returned by `loaded.preprocess`; see `target.selected`."""
         found = self.analyzer.explain(x, selected(self._loaded, x, target, region, sources))
         return dataclasses.replace(found, method=self._method.title, model=self._name)
 

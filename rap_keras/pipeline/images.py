@@ -29,14 +29,9 @@ Batch = tuple[Sequence[Any], NDArray[np.uint8], NDArray[np.float32]]
 
 
 def listed(images: Any) -> list[Any]:
-    """Returns the images as a list. Files of a folder or a pattern are sorted.
+    """Returns images as a list: files, folders, patterns, Pillow images, pixels, or a batch.
 
-    Args:
-        images: A file, a folder, a pattern, a Pillow image or pixels; or a list of these, or a batch of
-            pixels `(n, height, width, 3)`.
-
-    Raises:
-        InputError: There are no images.
+    Files of a folder or a pattern are sorted.
     """
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
@@ -50,22 +45,11 @@ def listed(images: Any) -> list[Any]:
 
 
 class Images:
-    """Images to explain. At first, only the beginning of each file is read.
+    """Images to explain, as returned by `listed`. At first, only the beginning of each file is read.
 
-    Args:
-        images: Paths, Pillow images and pixels, as returned by `listed` or `collect_images`.
-        fit: How images are resized to the model's input, one of `FITS`.
-        strict: Whether a file that cannot be read raises an error. Otherwise it is skipped with a
-            warning, unless it is the only file.
-        warn: Called with each warning.
-        warns_of_warping: Whether to warn if the proportions of an image change.
-
-    Attributes:
-        sources: The images: paths or pixels. Files that cannot be read are removed.
-        skipped: The removed files and the reasons.
-
-    Raises:
-        InputError: A file is not an image, or no file can be read.
+    Unless `strict`, a file that cannot be read is skipped with a warning, if it is not the only file.
+    It is then removed from `sources`, and `skipped` has the reason. `warns_of_warping` is whether to
+    warn if the proportions of an image change.
     """
 
     def __init__(
@@ -107,9 +91,7 @@ class Images:
     def batches(self, loaded: LoadedModel, batch_size: int) -> Iterator[Batch]:
         """Yields the sources, the resized pixels and the model's input. Reads each file once.
 
-        Args:
-            loaded: The model.
-            batch_size: The maximum number of images in a batch. All images of a batch have one size.
+        A batch has at most `batch_size` images, all of one size.
         """
         if loaded.input_size is not None:
             check_memory(loaded.input_size, min(batch_size, len(self)))
@@ -122,15 +104,7 @@ class Images:
     def together(
         self, loaded: LoadedModel, remedy: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Returns the resized pixels of all images, and the model's input.
-
-        Args:
-            loaded: The model.
-            remedy: What to do if the images have different sizes (part of the error).
-
-        Raises:
-            InputError: The images have different sizes.
-        """
+        """Returns the resized pixels of all images, and the model's input, as `of_one_size` does."""
         pixels = of_one_size([image for _, image in self._read(loaded.input_size)], remedy)
         return pixels, loaded.preprocess(pixels)
 
@@ -184,15 +158,7 @@ def pixels_of(
 
 
 def of_one_size(images: Sequence[NDArray[np.uint8]], remedy: str) -> NDArray[np.uint8]:
-    """Returns images of one size as one array.
-
-    Args:
-        images: The pixels of the images.
-        remedy: What to do if the images have different sizes (part of the error).
-
-    Raises:
-        InputError: The images have different sizes.
-    """
+    """Returns images of one size as one array; `remedy` is the end of the error for others."""
     shapes = {one.shape for one in images}
     if len(shapes) > 1:
         raise InputError(

@@ -44,17 +44,10 @@ Spec = TypeVar("Spec", bound=MethodSpec)
 
 
 def read_spec(text: str) -> MethodSpec:
-    """Reads a method with its options.
+    """Reads a method with its options: NAME, or NAME:OPTION=VALUE:OPTION=VALUE.
 
-    Args:
-        text: NAME, or NAME:OPTION=VALUE:OPTION=VALUE, where NAME may be FILE.py:function; values are
-            numbers, true, false, null or words.
-
-    Returns:
-        The method. `check_early` checks its name and options.
-
-    Raises:
-        InputError: An option has no value or is given twice.
+    NAME may be FILE.py:function. Values are numbers, true, false, null or words. `check_early` checks
+    the name and the options.
 
     Example:
         >>> read_spec("smoothgrad:augment_by_n=8").options
@@ -78,15 +71,7 @@ def read_spec(text: str) -> MethodSpec:
 
 
 def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
-    """Adds patterns to a method that needs them.
-
-    Args:
-        method: The method. Patterns among its options have precedence.
-        patterns: The patterns file for all methods.
-
-    Raises:
-        InputError: The method needs patterns, and there are none.
-    """
+    """Adds a patterns file to a method that needs patterns and has none."""
     if not method.lacks_patterns:
         return method
     if patterns is None:
@@ -99,15 +84,9 @@ def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
 
 
 def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
-    """Adds the option `contrast` to a method, unless its options already include it.
+    """Adds the option `contrast` to a method, unless it has this option or the contrast is None.
 
-    Args:
-        method: The method.
-        contrast: The value of the option; None adds nothing.
-        argument: The argument that the value was passed to, for errors.
-
-    Raises:
-        InputError: The method has no such option.
+    `argument` is what the contrast was passed to.
     """
     if contrast is None:
         return method
@@ -125,11 +104,7 @@ def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
 
 
 def check_early(method: MethodSpec) -> None:
-    """Checks the name, the options and the patterns of a method without loading Keras.
-
-    Raises:
-        InputError: There is no such method, option or file.
-    """
+    """Checks the name, the options and the patterns of a method without loading Keras."""
     check_name(method.name)
     record = find_method(method.name)
     if record is not None:
@@ -141,15 +116,7 @@ def check_early(method: MethodSpec) -> None:
 
 
 def check_given(method: MethodSpec, by: str) -> None:
-    """Raises an error for options that must be the same for all methods.
-
-    Args:
-        method: The method.
-        by: What sets these options: "command" or "benchmark".
-
-    Raises:
-        InputError: The method has such an option.
-    """
+    """Raises an error for options that are the same for all methods, because a command sets them."""
     for option in method.options:
         if option in _GIVEN:
             raise InputError(

@@ -42,14 +42,7 @@ class Region:
         return self.index is None and self.mask is None
 
     def positions(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Returns a boolean array that is True at the positions of the region.
-
-        Args:
-            shape: The shape of the positions, such as `(height, width)`.
-
-        Raises:
-            InputError: The region does not fit the shape, or selects no position.
-        """
+        """Returns a boolean array of a shape that is True at the positions of the region."""
         fault = f"region={self.text} does not fit the positions of the output, {_spell(shape)}"
         found = np.zeros(shape, bool)
         if self.mask is not None:
@@ -71,15 +64,7 @@ class Region:
 
 
 def read_region(region: Any) -> Region | None:
-    """Reads a region.
-
-    Args:
-        region: None; `"class"`; a pixel `"y,x"` or `(y, x)`; a box `"y0:y1,x0:x1"`; the image file of a
-            mask, which is black outside the region; or a boolean array `(height, width)` of any size.
-
-    Raises:
-        InputError: It is none of these.
-    """
+    """Reads a region: a pixel, a box, "class" or a mask, as `rap_keras.explain` takes it."""
     if region is None:
         return None
     if isinstance(region, np.ndarray) and region.dtype.kind == "b" and region.ndim == 2:
@@ -103,14 +88,9 @@ def read_region(region: Any) -> Region | None:
 
 
 def parse_target(text: str) -> Any:
-    """Reads a target that the user typed, for `selected`.
+    """Reads a target that the user typed, for `selected`: max, all, top:K, or classes by commas.
 
-    Args:
-        text: max, all, top:K, or one or several classes by number or name, separated by commas. Names
-            are looked up later, when the model is known.
-
-    Raises:
-        InputError: A number is negative, or K is 0.
+    Names of classes are looked up later, when the model is known.
 
     Example:
         >>> parse_target("top:3")
@@ -134,12 +114,7 @@ def parse_target(text: str) -> Any:
 def parse_contrast(contrast: str | None, against: str | None) -> str | list[int | str] | None:
     """Reads the classes to compare with, as values of the option `contrast` of the methods.
 
-    Args:
-        contrast: How all other classes are weighted.
-        against: Classes by number or name, separated by commas.
-
-    Raises:
-        InputError: Both are given, or one cannot be read.
+    `contrast` says how all other classes are weighted, `against` is CLASS,CLASS,... by number or name.
     """
     if against is None:
         if contrast not in (None, *CONTRASTS):
@@ -171,20 +146,12 @@ def selected(
     region: Region | None = None,
     sources: Sequence[Any] = (),
 ) -> Any:
-    """Returns the target of a batch in the form that analyzers accept.
+    """Returns the target of a batch of the model's input in the form that analyzers accept.
 
-    Args:
-        loaded: The model.
-        x: The batch, as returned by `loaded.preprocess`.
-        target: A target of analyzers; or several classes of every image as one row `[[3, 7]]` or as a
-            text, "3,cat", in which numbers are indices. If the model predicts classes at each position:
-            a class at all positions; or with a region also None, the class with the largest sum of
-            logits there.
-        region: Where to explain, if the model predicts classes at each position; None: everywhere.
-        sources: The sources of the images, for messages.
-
-    Raises:
-        InputError: The target or the region does not fit the model.
+    The target is one of analyzers; or several classes of every image as one row `[[3, 7]]` or as a
+    text, "3,cat", in which numbers are indices. If the model predicts classes at each position: a class
+    at all positions, or in the region; or with a region also None, the class with the largest sum of
+    logits there. `sources` are those of the images, for messages.
     """
     graph = loaded.network.graph
     shape = graph.shapes[graph.output][1:]

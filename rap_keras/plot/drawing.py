@@ -110,11 +110,7 @@ def colors_of(colormap: str | Colormap) -> Colormap:
 
 
 def read_scale(scale: Any) -> str | float:
-    """Reads what sets the limits of the colours: "each", "shared" or a number.
-
-    Raises:
-        InputError: It is none of these.
-    """
+    """Reads what sets the limits of the colours: "each", "shared" or a number."""
     if scale in SCALES and isinstance(scale, str):
         return scale
     try:
@@ -158,12 +154,7 @@ def color_scale(spatial: Array, percentile: float, scale: Any = "each") -> tuple
 def picked(image: ArrayLike, channels: int | Sequence[int] | None) -> Array:
     """Returns one or three channels of images, uint8 or floats in 0..1. Others are stretched.
 
-    Args:
-        image: An image, or a batch of images; the last axis is that of channels.
-        channels: The number of the channel that is shown in grey, or those of red, green and blue.
-
-    Raises:
-        InputError: There are no such channels.
+    The last axis, also of a batch, is that of channels: one in grey, or those of red, green and blue.
     """
     values = np.asarray(image)
     if channels is None:
@@ -233,16 +224,9 @@ def draw_image(ax: Axes, image: Array, title: str | None) -> None:
 
 
 def outline(ax: Axes, region: ArrayLike | None, shape: Sequence[int]) -> None:
-    """Draws the edge of a region over an image.
+    """Draws the edge of a region over an image of a `(height, width)`; None draws nothing.
 
-    Args:
-        ax: The axes that the image is drawn on.
-        region: A boolean array `(height, width)`, True in the region. It is stretched over the image if
-            its size is different. None draws nothing.
-        shape: The image's `(height, width)`.
-
-    Raises:
-        InputError: The region is not a boolean array of two axes.
+    A region of another size is stretched over the image.
     """
     if region is None:
         return

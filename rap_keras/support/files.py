@@ -25,17 +25,11 @@ _STAGING = ".rap-keras-"
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yields a temporary file that replaces `path` when it is complete.
+    """Yields a temporary file that replaces `path` when it is complete; its folder is created.
 
     Removes leftovers of killed processes. The temporary name is unpredictable and existing files are
-    never opened, so links that others create in a shared folder have no effect.
-
-    Args:
-        path: The file. Its folder is created if missing. If it is a link, the link is replaced and its
-            target is unchanged.
-
-    Raises:
-        UnwritableError: The file cannot be written, for example on a full disk.
+    never opened, so links that others create in a shared folder have no effect. If `path` is a link,
+    the link is replaced and its target is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
     leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(-[0-9a-f]+)?")
@@ -61,14 +55,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def replacing_together(folder: Path) -> Iterator[Path]:
     """Yields a temporary folder. Either all its files are moved to `folder`, or none.
 
-    Removes leftovers of killed processes of this machine.
-
-    Args:
-        folder: The folder. It is created if missing, and removed again if nothing is written. Other
-            files in it stay. A link with the name of a new file is replaced; its target is unchanged.
-
-    Raises:
-        InputError: The folder cannot be written to, for example on a full disk.
+    Removes leftovers of killed processes of this machine. The folder is created if missing, and removed
+    again if nothing is written. Other files in it stay. A link with the name of a new file is replaced;
+    its target is unchanged.
     """
     created: list[Path] = []
     staging: Path | None = None

@@ -27,15 +27,7 @@ MOST_PIXELS = 100_000_000
 
 
 def collect_images(sources: Iterable[str | Path]) -> list[Path]:
-    """Finds image files. Returns them sorted, each once.
-
-    Args:
-        sources: Files, folders (the image files directly in them) and patterns such as
-            `photos/**/*.jpg`.
-
-    Raises:
-        InputError: A source does not exist or contains no images.
-    """
+    """Finds image files in files, folders and patterns such as `photos/**/*.jpg`; sorted, each once."""
     found: dict[str, Path] = {}
     for source in sources:
         for path in _files(source):
@@ -48,13 +40,7 @@ def read_image(
 ) -> NDArray[np.uint8]:
     """Reads the RGB pixels `(height, width, 3)` of an image file, rotated according to its EXIF data.
 
-    Args:
-        path: The image file. If it has several frames, the first is read.
-        size: The `(height, width)` to resize the image to; None keeps its size.
-        fit: How to resize, one of `rap_keras.support.fitting.FITS`.
-
-    Raises:
-        InputError: The file is missing, is not an image, or has more than `MOST_PIXELS` pixels.
+    Of several frames, the first is read. It is resized to `(height, width)`; None keeps its size.
     """
     with open_image(path, size=size) as file:
         ImageOps.exif_transpose(file, in_place=True)
@@ -63,12 +49,7 @@ def read_image(
 
 
 def check_image(path: str | Path) -> None:
-    """Checks by its first bytes that a file is an image. Does not read the pixels.
-
-    Raises:
-        InputError: The file is missing, is not an image that can be read, or has too many pixels even
-            if it is resized.
-    """
+    """Checks by its first bytes that a file is an image that can be read. Does not read the pixels."""
     with open_image(path, size=(1, 1)) as file:
         _check_mode(file, path)
 
@@ -92,15 +73,9 @@ def open_image(
 ) -> Iterator[Image.Image]:
     """Opens an image file without reading its pixels. Errors inside the block become one sentence.
 
-    Args:
-        path: The image file.
-        subject: The beginning of messages; by default the image and its path.
-        size: The `(height, width)` that the image will be resized to. A JPEG with more than
-            `MOST_PIXELS` is then decoded at a half, a quarter or an eighth of its size, if that is
-            larger.
-
-    Raises:
-        InputError: The file is missing, is not an image that can be read, or has too many pixels.
+    `subject` is the beginning of messages. An image with more than `MOST_PIXELS` is an error, except
+    for a JPEG that will be resized to a smaller `size`: it is decoded at a half, a quarter or an eighth
+    of its size.
     """
     subject = subject or f"The image {str(path)!r}"
     large = f"{subject} has more than {MOST_PIXELS // 10**6} megapixels, the most that can be read"
@@ -133,11 +108,7 @@ def warp_image(
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
-    """Converts a Pillow image, or a uint8 array `(height, width)` with or without channels, to RGB.
-
-    Raises:
-        InputError: The image is something else.
-    """
+    """Converts a Pillow image, or a uint8 array `(height, width)` with or without channels, to RGB."""
     if isinstance(image, Image.Image):
         return np.array(_rgb(image, getattr(image, "filename", "")))
     array = np.asarray(image)

@@ -58,11 +58,7 @@ def unknown(name: str) -> InputError:
 
 
 def import_keras() -> Any:
-    """Imports Keras with its backend.
-
-    Raises:
-        InputError: The backend is not installed.
-    """
+    """Imports Keras with its backend."""
     with explained():
         import keras
     return keras
@@ -70,11 +66,7 @@ def import_keras() -> Any:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Says what to install, if an import fails because Keras has no backend.
-
-    Raises:
-        InputError: The backend of Keras is not installed.
-    """
+    """Says what to install, if an import fails because Keras has no backend."""
     try:
         yield
     except InputError:

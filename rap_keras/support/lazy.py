@@ -11,11 +11,7 @@ def lazy(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Returns the `__getattr__` and the `__dir__` of a package.
 
-    Args:
-        package: The name of the package.
-        names: Its `__all__`.
-        homes: The module of each name, relative to the package. Other names are modules.
-        modules: Modules that are not in `__all__`.
+    `homes` has the module of each name in `__all__`; other names, and those in `modules`, are modules.
     """
 
     def load(name: str) -> object:

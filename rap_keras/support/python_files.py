@@ -17,11 +17,7 @@ def names_function(text: str) -> bool:
 
 
 def load_function(path: Path, function: str) -> Callable[..., Any]:
-    """Runs a file and returns one of its functions, which can import modules from the same folder.
-
-    Raises:
-        Exception: Any error of the file; AttributeError if it has no such function.
-    """
+    """Runs a file and returns one of its functions, which can import modules from the same folder."""
     # A unique name, because two files may have the same name, or that of an installed module.
     name = f"_rap_keras_{uuid.uuid4().hex}"
     spec = importlib.util.spec_from_file_location(name, path)

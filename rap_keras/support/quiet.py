@@ -13,11 +13,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def silenced_stderr(target: int | None = None) -> Iterator[None]:
-    """Suppresses everything that the process writes to stderr, also by C++ code.
-
-    Args:
-        target: The descriptor of a file to write it to instead.
-    """
+    """Suppresses what the process writes to stderr, also by C++ code, or writes it to a descriptor."""
     sys.stderr.flush()
     with open(os.devnull, "wb") as nowhere:
         kept = os.dup(2)
@@ -36,11 +32,7 @@ _LOGGED = re.compile(rb"(?:\d{4}-\d\d-\d\d [\d:.]+: )?([IWEF])(?:\d{4})? ")
 
 @contextlib.contextmanager
 def logged_from(level: int) -> Iterator[None]:
-    """Hides stderr, except for log lines of C++ code of at least some severity.
-
-    Args:
-        level: As TF_CPP_MIN_LOG_LEVEL: 0 shows everything, 1 warnings and errors, 2 errors, 3 nothing.
-    """
+    """Hides stderr, except for log lines of C++ code of at least a severity (TF_CPP_MIN_LOG_LEVEL)."""
     if level <= 0:
         yield
         return
@@ -72,11 +64,7 @@ def without_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def warnings_once(ignored: str) -> Iterator[None]:
-    """Shows warnings that differ only in numbers once.
-
-    Args:
-        ignored: A package whose warnings are ignored, also in threads that start inside the block.
-    """
+    """Shows warnings that differ only in numbers once, and none of a package, also in new threads."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=rf"{ignored}\b")
         show: Any = warnings.showwarning

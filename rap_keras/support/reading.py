@@ -32,13 +32,8 @@ _KINDS = {
 def opened(path: str | Path, what: str = "file", most: int | None = None) -> Iterator[BinaryIO]:
     """Opens a regular file for reading. Rejects pipes and devices, which may block or never end.
 
-    Args:
-        path: The file.
-        what: What the file is, for messages, such as "config file".
-        most: The maximum size in bytes, if the whole file will be in memory.
-
-    Raises:
-        InputError: The file does not exist, is not a regular file, is too large, or cannot be read.
+    `what` names it in messages; `most` is the maximum size in bytes, if the whole file will be in
+    memory.
     """
     try:
         kind = _kind(path)
@@ -92,12 +87,8 @@ def _kind(path: str | Path) -> int:
 def understood(sentence: str, advice: str = "") -> Iterator[None]:
     """Turns any error of a parser inside the block into an `InputError`.
 
-    Parsers raise almost anything: numbers may be too long, parts nested too deeply, sizes beyond memory.
-    The block should contain only the parsing.
-
-    Args:
-        sentence: What was expected and what was found, before the reason.
-        advice: What to do.
+    Parsers raise almost anything: numbers may be too long, parts nested too deeply, sizes beyond
+    memory. The block should contain only the parsing.
     """
     try:
         yield
@@ -126,8 +117,7 @@ def read_json(path: str | Path, what: str = "file") -> Any:
 def read_arrays(path: str | Path, what: str) -> dict[str, np.ndarray]:
     """Reads the arrays of a `.npz` file by name, without pickle.
 
-    Allocates no memory before it is clear that the file is as large as its headers claim. `what` is for
-    messages, such as "file with patterns".
+    Allocates no memory before it is clear that the file is as large as its headers claim.
     """
     sentence = f"Expected a {what}, got {str(path)!r}"
     with opened(path, what) as file:
@@ -146,10 +136,7 @@ def read_headed(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads the header and the arrays of a file that `files.write_arrays` wrote.
 
-    Args:
-        path: The file.
-        kind: The kind of file that its header states.
-        expected: The other entries that the header must have, and their types.
+    The header must state this kind, and have the expected entries of these types.
     """
     arrays = read_arrays(path, f"file with {kind}")
     sentence = f"Expected a file with {kind}, got {str(path)!r}, which contains something else"

@@ -149,11 +149,7 @@ def _module(name: str) -> Any:
 
 @contextlib.contextmanager
 def safe_loading(safe: bool) -> Iterator[None]:
-    """Keras 2's safe mode, when models are built from JSON.
-
-    Raises:
-        InputError: It is on, and there is a Lambda layer of Python code.
-    """
+    """Keras 2's safe mode, when models are built from JSON: no Lambda layers of Python code."""
     try:
         with _module("saving.serialization_lib").SafeModeScope(safe):
             yield

@@ -25,18 +25,9 @@ _VECTOR = "relevance/neurons"  # the layer that flattens other outputs to a vect
 class Keras2Network(Network):
     """A Keras 2 model, traced once; its functions are parts of its graph, run in its session.
 
-    Args:
-        model: A Keras 2 model, as iNNvestigate takes it. If it defines its `call`, it must have been
-            called on an Input. It is not changed; nested models are flattened into a copy.
-        output: Which output to use if there are several, by name or number.
-        as_vector: Flatten an output with more axes of known size, as iNNvestigate requires. Several
-            outputs are then an error.
-
-    Attributes:
-        slots: The slot of each tensor of the (flat) model, by the tensor's id.
-
-    Raises:
-        InputError: The model cannot be traced, or is in no graph.
+    If it defines its `call`, it must have been called on an Input. `as_vector` flattens an output with
+    more axes of known size, as iNNvestigate requires; several outputs are then an error. `slots` has
+    the slot of each tensor of the (flat) model, by the tensor's id.
     """
 
     _counts_from_end = False
@@ -151,11 +142,7 @@ class Keras2Network(Network):
 
 
 class OpaqueNetwork(Keras2Network):
-    """An unchanged Keras 2 model, of which only the results are checked.
-
-    Args:
-        model: A Keras 2 model in a graph, with one output. It is neither changed nor copied.
-    """
+    """An unchanged Keras 2 model with one output, of which only the results are checked."""
 
     def __init__(self, model: Any) -> None:
         with graph_scope(model):

@@ -48,17 +48,8 @@ def operands(layer: Any, tensors: Sequence[Any]) -> list[Any]:
 def open_layer(layer: Any, args: Any, kwargs: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """Calls a layer's `call` on symbolic tensors, as functional models do, at inference.
 
-    Args:
-        layer: A layer or model; it is not changed.
-        args: Its arguments; tensors are replaced by others of their shapes.
-        kwargs: Its keyword arguments.
-
-    Returns:
-        The tensors that replace those of the arguments, the nodes of the graph in an order in which
-        they can be computed, and the tensors that the call returned.
-
-    Raises:
-        CannotOpen: The call fails, uses random numbers, or changes state.
+    Returns the tensors that replace those of the arguments, the nodes of the graph in an order in which
+    they can be computed, and the tensors that the call returned.
     """
     inputs: list[Any] = []
 

@@ -16,17 +16,10 @@ def layer_of(
     attributes: Any = None,
     shape: Sequence[int | None] = (),
 ) -> tuple[Any, list[Any]] | None:
-    """A layer that computes the same as an operation.
+    """A layer, with its weights, that computes the same as an operation, and the tensors that it takes.
 
-    Args:
-        kind: The operation's type in TensorFlow or `keras.ops`.
-        operands: Its tensors and constants, in order.
-        name: The name of the layer.
-        attributes: The attributes of a TensorFlow operation, by name; None for one of `keras.ops`.
-        shape: The static shape of its output.
-
-    Returns:
-        The layer, with its weights, and the tensors that it takes; None if there is no such layer.
+    None if there is no such layer. `kind` is the operation's type in TensorFlow, which has attributes,
+    or in `keras.ops`; `operands` are its tensors and constants, in order.
     """
     symbolic = [is_symbolic(operand) for operand in operands]
     tensors = [t for t in operands if is_symbolic(t)]

@@ -26,19 +26,10 @@ from rap_keras.network.node import Call, nodes_to
 
 
 def trace(model: Any) -> tuple[Graph, dict[int, int]]:
-    """The graph of a Keras 2 model from its inputs to its output.
+    """The graph of a Keras 2 model with one output, and the slots of its tensors by their ids.
 
     Nested models are opened, as well as layers and models that only call others. Bare operations become
     layers that compute the same, if there are any.
-
-    Args:
-        model: A model of graph tensors, with one output.
-
-    Returns:
-        The graph, and the slot of each tensor of the outermost model by the tensor's id.
-
-    Raises:
-        InputError: The model has several outputs, implicit masks, or calls that cannot be traced.
     """
     if len(model.outputs) != 1:
         raise InputError(
@@ -121,11 +112,7 @@ class _Walk:
     def opened(
         self, layer: Any, args: Any, kwargs: Any, slots: Sequence[int], prefix: str
     ) -> list[int]:
-        """Walks the graph of a layer's call.
-
-        Raises:
-            CannotOpen: It has none, or operations that no layer computes.
-        """
+        """Walks the graph of a layer's call; `CannotOpen` if an operation is computed by no layer."""
         inputs, nodes, outputs = open_layer(layer, args, kwargs)
         scope = {id(t): slot for t, slot in zip(inputs, slots, strict=True)}
         for node in nodes:

@@ -50,14 +50,8 @@ class _Repeated:
 class Call(node.Call):
     """Calls an operation as the model does, with other tensors instead of the symbolic ones.
 
-    Args:
-        op: The operation or layer.
-        arguments: (args, kwargs) of the call in the model.
-        is_mask: For each symbolic tensor among them, whether it is boolean.
-        context: How the graph with the call was traced.
-
-    Raises:
-        CannotOpen: A constant differs from sample to sample.
+    `is_mask` says of each symbolic tensor among the arguments whether it is boolean. `CannotOpen` is
+    raised if a constant differs from sample to sample.
     """
 
     def __init__(

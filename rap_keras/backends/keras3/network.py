@@ -21,18 +21,8 @@ from rap_keras.support.text import first_line
 class Keras3Network(Network):
     """A Keras 3 model, traced once; its functions are those of `rap_keras.tensors`.
 
-    Args:
-        model: A functional, (built) Sequential or subclassed Keras 3 model. It is not changed.
-        output: Which output to use if there are several, by name or number.
-        kept: Classes of layers that stay whole although they could be opened, because they have rules.
-
-    Attributes:
-        output: The given output.
-        position: Its number.
-        kept: The given classes.
-
-    Raises:
-        InputError: The model cannot be traced, or has no such output.
+    `output` is the given output and `position` its number. `kept` are classes of layers that stay whole
+    although they could be opened, because they have rules.
     """
 
     _alone = False  # whether it is built for batches of one and mixes the samples of larger ones
@@ -110,18 +100,9 @@ class Keras3Network(Network):
     ) -> Run:
         """Compiles a function of the model's inputs, others and each column of another array.
 
-        It is compiled once for any number of columns, and anything that does not depend on them is
-        computed once.
-
-        Args:
-            function: Takes the inputs and the others, and returns a function of a column.
-            column: The spec of a column, `(batch, ...)`.
-            others: Further arguments after the inputs.
-            jit_compile: As in `Analyzer`.
-
-        Returns:
-            A function of the inputs of one batch, the others and the columns, `(batch, k, ...)`, that
-            returns k results.
+        The function takes the inputs and the others, and returns a function of a column `(batch, ...)`.
+        What is compiled takes k columns, `(batch, k, ...)`, and returns k results. Anything that does
+        not depend on the column is computed once.
         """
 
         def compiled(inputs: Sequence[ops.Spec]) -> Run:
@@ -225,14 +206,9 @@ def open_output(
 ) -> Keras3Network:
     """Opens a model up to one of its outputs.
 
-    Args:
-        model: A Keras 3 model; an opened model, which is returned unchanged if it was opened for this
-            output with these layers whole; or an object with an opened model as its `network`.
-        output: The output's name or number; None: the only one, or the one that was opened.
-        kept: Classes of layers that stay whole.
-
-    Raises:
-        InputError: The model cannot be traced, or has no such output.
+    The model may be opened, and is then returned unchanged if this was done for the output and with
+    these layers whole; or be an object with an opened model as its `network`. None is the only output,
+    or the one that was opened.
     """
     held = getattr(model, "network", None)
     if isinstance(held, Keras3Network):

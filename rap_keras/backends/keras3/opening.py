@@ -93,19 +93,10 @@ def is_symbolic(value: Any) -> bool:
 
 
 def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
-    """Calls a layer's `call` on symbolic tensors, at inference. The layer is not changed.
+    """The graph of a layer's `call` on symbolic tensors, at inference. The layer is not changed.
 
-    Args:
-        layer: A built layer or model.
-        args: Its arguments. Symbolic tensors are replaced by others of their shapes, with a batch size
-            of `BATCH`.
-        kwargs: Its keyword arguments.
-
-    Returns:
-        The graph of the call.
-
-    Raises:
-        CannotOpen: The call needs values, changes the layer's state, or leaves Keras.
+    Symbolic tensors are replaced by others of their shapes, with a batch size of `BATCH`. `CannotOpen`
+    is raised if the call needs values, changes the layer's state, or leaves Keras.
     """
     if not layer.built:
         raise CannotOpen("it is not built")
@@ -124,11 +115,7 @@ def open_operation(function: Callable[..., Any], args: Any, kwargs: dict[str, An
 
 
 def open_model(model: keras.Model) -> Opened:
-    """The graph of a model that defines its `call`.
-
-    Raises:
-        InputError: The model was never called, so its inputs are unknown, or it cannot be opened.
-    """
+    """The graph of a model that defines its `call`."""
     shapes = getattr(model, "_build_shapes_dict", None)
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}

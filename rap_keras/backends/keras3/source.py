@@ -47,11 +47,7 @@ class Source:
 
     @classmethod
     def of(cls, model: Any) -> "Source":
-        """The graph to trace for a model.
-
-        Raises:
-            InputError: There is none.
-        """
+        """The graph to trace for a model."""
         function = as_function(model)
         if function is not None:
             arguments: Any = ((function._inputs_struct,), {})

@@ -46,20 +46,9 @@ def trace(
 ) -> Graph:
     """The graph of a model from its inputs to its logits.
 
-    Nested models are opened, as well as layers that only call others and `keras.ops`. A softmax or
-    sigmoid at the end is left out, also a fused one.
-
-    Args:
-        model: A functional, (built) Sequential or subclassed Keras 3 model; or its `Source`.
-        keep_head: Continue to the model's own output.
-        output: The number of the output.
-        kept: Classes of layers that stay whole, in addition to those with a registered rule.
-
-    Returns:
-        The graph; slots are numbered starting with the inputs.
-
-    Raises:
-        InputError: The model cannot be traced, is not built, or is not a Keras 3 model.
+    Nested models are opened, as well as layers that only call others and `keras.ops`, except for those
+    in `kept` and those with a registered rule. A softmax or sigmoid at the end is left out, also a
+    fused one, unless `keep_head` is set. Slots are numbered starting with the inputs.
     """
     source = model if isinstance(model, Source) else Source.of(model)
     walk = _Walk(kept)
@@ -183,11 +172,7 @@ class _Walk:
         scope: dict[int, int],
         context: Context,
     ) -> _Inside | None:
-        """The graph inside of a model, or of a layer without a rule; None for others.
-
-        Raises:
-            CannotOpen: A layer without a rule cannot be opened.
-        """
+        """The graph inside of a model, or of a layer without a rule; None for others."""
         function = as_function(op)
         if function is not None:
             if args and isinstance(args[0], dict):

@@ -25,12 +25,7 @@ MOST = 64  # samples at a time
 
 
 class FurtherInputs(Keras3Network):
-    """A view whose functions take further arrays after the model's inputs.
-
-    Args:
-        network: The opened model.
-        further: Shapes and dtypes of the further arrays.
-    """
+    """A view whose functions take further arrays after the model's inputs."""
 
     def __init__(self, network: Keras3Network, further: Sequence[ops.Spec]) -> None:
         known = [entry for cls in type(network).__mro__ for entry in vars(cls).items()]
@@ -56,15 +51,8 @@ class TokenVectors(FurtherInputs):
     """A view whose functions also take the vectors of tokens, by which they can be differentiated.
 
     The graph begins after the embeddings: the vectors are inputs. Tokens stay inputs, too, because
-    masks may be made from them. `read` adds the vectors, and packs the maps of vectors as maps of
-    tokens: summed over the vector.
-
-    Args:
-        network: The opened model.
-        found: The embeddings, with the part of the graph that makes their indices.
-
-    Attributes:
-        tokens: The slots of the inputs that choose the rows of embeddings.
+    masks may be made from them; `tokens` has their slots. `read` adds the vectors, and packs the maps
+    of vectors as maps of tokens: summed over the vector.
     """
 
     @staticmethod
