@@ -88,8 +88,7 @@ class Keras3Network(Network):
         def compiled(inputs: Sequence[ops.Spec]) -> Run:
             return ops.compiled(function, inputs, others, self.model.variables, jit_compile)
 
-        run_for = self._by_size(compiled)
-        return lambda arrays, *given: run_for(arrays)(arrays, *given)
+        return self._by_size(compiled)
 
     def compiled_by_column(
         self,
@@ -109,21 +108,15 @@ class Keras3Network(Network):
             variables = self.model.variables
             return ops.compiled_by_column(function, inputs, others, column, variables, jit_compile)
 
-        def build() -> Run:
-            run_for = self._by_size(compiled)
-            return lambda arrays, *given: run_for(arrays)(arrays, *given)
+        return self._checking(lambda: self._by_size(compiled))
 
-        return self._checking(build)
-
-    def _by_size(
-        self, compiled: Callable[[Sequence[ops.Spec]], Any]
-    ) -> Callable[[Sequence[np.ndarray]], Any]:
-        """A function from inputs to the compiled function, which is made for any size if possible."""
+    def _by_size(self, compiled: Callable[[Sequence[ops.Spec]], Run]) -> Run:
+        """The compiled function, which is made for any size of the inputs if possible."""
         built: dict[Any, Any] = {}
         if self._needs_sizes():
             built[None] = None
 
-        def fitting(arrays: Sequence[np.ndarray]) -> Any:
+        def fitting(arrays: Sequence[np.ndarray]) -> Run:
             sizes = tuple(a.shape[1:] for a in arrays)
             if None not in built:
                 try:
@@ -139,7 +132,7 @@ class Keras3Network(Network):
                 built[sizes] = compiled([ops.Spec([None, *size], t.dtype) for t, size in pairs])
             return built[sizes]
 
-        return fitting
+        return lambda arrays, *given: fitting(arrays)(arrays, *given)
 
     def _needs_sizes(self) -> bool:
         return any(

@@ -66,8 +66,8 @@ class Opened:
     arguments: tuple[Any, dict[str, Any]]
     inputs: list[keras.KerasTensor]
     outputs: list[Any]
-    returned: Any
-    read: list[Variable]
+    returned: Any = None
+    read: Sequence[Variable] = ()
 
 
 class _Recording(keras.StatelessScope):
@@ -100,18 +100,13 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: dict[str, Any]) -> Opened:
     """
     if not layer.built:
         raise CannotOpen("it is not built")
-    return _called(layer, layer.call, args, at_inference(layer, kwargs))
+    return open_call(layer, layer.call, args, at_inference(layer, kwargs))
 
 
 def at_inference(op: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of an operation's `call` for prediction, whatever arguments the model used."""
     kwargs = {key: value for key, value in kwargs.items() if key != "training"}
     return kwargs | ({"training": False} if getattr(op, "_call_has_training_arg", False) else {})
-
-
-def open_operation(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Opened:
-    """The graph of a function of symbolic tensors that calls `keras.ops`."""
-    return _called(None, function, args, kwargs)
 
 
 def open_model(model: keras.Model) -> Opened:
@@ -141,9 +136,10 @@ def open_model(model: keras.Model) -> Opened:
         ) from error
 
 
-def _called(
+def open_call(
     layer: keras.Layer | None, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
 ) -> Opened:
+    """The graph of a call of symbolic tensors: of a layer, or of a function that calls `keras.ops`."""
     inputs: list[keras.KerasTensor] = []
 
     def fresh(leaf: Any) -> Any:
@@ -170,7 +166,8 @@ def _called(
             why = first_line(error) if layer is None else why_call_failed(layer, error)
             raise CannotOpen(why + hint) from error
         if scope.state_mapping and layer is not None:
-            raise CannotOpen(f"its call changes {_changed(layer, scope)!r}, which is state")
+            paths = (v.path for v in layer.variables if id(v) in scope.state_mapping)
+            raise CannotOpen(f"its call changes {next(paths, 'a variable')!r}, which is state")
         outputs = _tensors(returned)
         made = list(filter(is_symbolic, outputs))
         graph = Function(inputs, made) if made else None
@@ -208,39 +205,34 @@ _LOCK = threading.RLock()
 @contextlib.contextmanager
 def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
     """Removes the traces of symbolic calls: nodes on the layers, losses, and numbers in names."""
-    with _LOCK, _restored(layer):
-        yield
-
-
-@contextlib.contextmanager
-def _restored(layer: keras.Layer | None) -> Iterator[None]:
-    names = copy.copy(global_state.get_global_attribute("object_name_uids"))
-    layers = [] if layer is None else list(layer._flatten_layers())
-    kept = [
-        (each, name, len(getattr(each, name)))
-        for each in layers
-        for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
-    ]
-    called = [(each, each._called) for each in layers]
-    replacements = _replacements()
-    replaced = [(owner, name, vars(owner).get(name)) for owner, name, _ in replacements]
-    for owner, name, value in replacements:
-        setattr(owner, name, value)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the model's first call has shown them
-            yield
-    finally:
-        for owner, name, value in replaced:
-            if value is None:  # inherited
-                delattr(owner, name)
-            else:
-                setattr(owner, name, value)
-        for each, name, length in kept:
-            del getattr(each, name)[length:]
-        for each, before in called:
-            each._called = before
-        global_state.set_global_attribute("object_name_uids", names)
+    with _LOCK:
+        names = copy.copy(global_state.get_global_attribute("object_name_uids"))
+        layers = [] if layer is None else list(layer._flatten_layers())
+        kept = [
+            (each, name, len(getattr(each, name)))
+            for each in layers
+            for name in ("_inbound_nodes", "_outbound_nodes", "_losses")
+        ]
+        called = [(each, each._called) for each in layers]
+        replacements = _replacements()
+        replaced = [(owner, name, vars(owner).get(name)) for owner, name, _ in replacements]
+        for owner, name, value in replacements:
+            setattr(owner, name, value)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the model's first call has shown them
+                yield
+        finally:
+            for owner, name, value in replaced:
+                if value is None:  # inherited
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, value)
+            for each, name, length in kept:
+                del getattr(each, name)[length:]
+            for each, before in called:
+                each._called = before
+            global_state.set_global_attribute("object_name_uids", names)
 
 
 def _replacements() -> list[tuple[Any, str, Any]]:
@@ -320,7 +312,3 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
 
 def _tensors(structure: Any) -> list[Any]:
     return [leaf for leaf in tree.flatten(structure) if leaf is not None]
-
-
-def _changed(layer: keras.Layer, scope: keras.StatelessScope) -> str:
-    return next((v.path for v in layer.variables if id(v) in scope.state_mapping), "a variable")

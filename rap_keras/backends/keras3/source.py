@@ -1,5 +1,6 @@
 """The graph to trace for a Keras 3 model: its own, or that of its call."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from rap_keras.backends.keras3.opening import (
     mapped,
     open_model,
 )
-from rap_keras.backends.keras3.outputs import output_names
 from rap_keras.errors import InputError
 from rap_keras.network.layer_types import is_library_class
 
@@ -85,8 +85,15 @@ class Source:
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the outputs."""
-        return output_names(self.outputs, self.structure)
+        """The keys of the dict of outputs, or the names of the last layers, numbered if equal."""
+        if isinstance(self.structure, dict) and len(self.structure) == len(self.outputs):
+            return tree.flatten({key: key for key in self.structure})
+        names, count = [], Counter[str]()
+        for tensor in self.outputs:
+            name = tensor._keras_history.operation.name
+            names.append(f"{name}:{count[name]}" if count[name] else name)
+            count[name] += 1
+        return names
 
     def own_output(self, inputs: Sequence[Any]) -> list[Any]:
         """The model's own outputs for inputs, as a flat list, at inference."""

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -19,8 +19,8 @@ from rap_keras.backends.keras3.opening import (
     autocast_of,
     batch_axes,
     is_symbolic,
+    open_call,
     open_layer,
-    open_operation,
 )
 from rap_keras.backends.keras3.source import Source, as_function, names_of_inputs
 from rap_keras.backends.opening import CannotOpen
@@ -70,16 +70,8 @@ def trace(
     return pruned(graph, end) if keep_head else without_head(graph)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Inside:
-    """The graph inside of an operation, and the slots that it takes its tensors from."""
-
-    function: Any
-    inputs: list[keras.KerasTensor]
-    outputs: list[Any]
-    slots: list[int]
-    context: Context
-    read: Sequence[Any] = ()
+# The graph inside of an operation, the slots that it takes its tensors from, and how it was made.
+_Inside = tuple[Opened, list[int], Context]
 
 
 class _Walk:
@@ -120,11 +112,12 @@ class _Walk:
         except CannotOpen as error:
             inside, why = None, str(error)
         if inside is not None:
-            self.read += inside.read
-            inner = {id(t): slot for t, slot in zip(inside.inputs, inside.slots, strict=True)}
-            if inside.function is not None:
-                self.function(inside.function, inner, name + "/", inside.context)
-            for tensor, made in zip(node.outputs, inside.outputs, strict=True):
+            opened, slots, within = inside
+            self.read += opened.read
+            inner = {id(t): slot for t, slot in zip(opened.inputs, slots, strict=True)}
+            if opened.function is not None:
+                self.function(opened.function, inner, name + "/", within)
+            for tensor, made in zip(node.outputs, opened.outputs, strict=True):
                 known = inner.get(id(made))
                 scope[id(tensor)] = self._constant(op, made, name) if known is None else known
             return
@@ -173,7 +166,7 @@ class _Walk:
         context: Context,
     ) -> _Inside | None:
         """The graph inside of a model, or of a layer without a rule; None for others."""
-        function = as_function(op)
+        function, traced = as_function(op), dataclasses.replace(context, traced=True)
         if function is not None:
             if args and isinstance(args[0], dict):
                 names = names_of_inputs(function)
@@ -181,14 +174,18 @@ class _Walk:
                     slots = [scope[id(args[0][key])] for key in names]
             if len(function.inputs) == len(slots):
                 if self._needs_sizes(function, args, kwargs):
-                    return _opened(open_layer(op, args, kwargs), slots, context)
-                return _Inside(function, function.inputs, function.outputs, slots, Context())
+                    return open_layer(op, args, kwargs), slots, traced
+                return (
+                    Opened(function, (args, kwargs), function.inputs, function.outputs),
+                    slots,
+                    Context(),
+                )
         expanded = expansion_of(op)
         if expanded is not None:
-            return _opened(open_operation(expanded, args, kwargs), slots, context)
+            return open_call(None, expanded, args, kwargs), slots, traced
         if not self._is_composite(op):
             return None
-        return _opened(open_layer(op, args, kwargs), slots, Context(True, autocast_of(op)))
+        return open_layer(op, args, kwargs), slots, Context(True, autocast_of(op))
 
     def _is_composite(self, op: Any) -> bool:
         """Whether an operation is a layer without a rule."""
@@ -208,11 +205,6 @@ class _Walk:
         )
         layers = function._flatten_layers() if sized else ()
         return any(self._is_composite(layer) and as_function(layer) is None for layer in layers)
-
-
-def _opened(opened: Opened, slots: list[int], context: Context) -> _Inside:
-    context = dataclasses.replace(context, traced=True)
-    return _Inside(opened.function, opened.inputs, opened.outputs, slots, context, opened.read)
 
 
 def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> KernelOperation | None:
