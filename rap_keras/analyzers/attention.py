@@ -6,13 +6,12 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.coarse import read_image_shape, spread
+from rap_keras.analyzers.coarse import check_image_input, spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
-from rap_keras.composites.composite import Composite, RuleTable
+from rap_keras.composites.composite import RuleTable
 from rap_keras.inputs.target import Target
 from rap_keras.network.attention import Attention, find_attention
 from rap_keras.propagate import Record, backward, relevance_dtype
-from rap_keras.rules import gradient
 
 Values = Mapping[int, ops.Tensor]
 
@@ -23,8 +22,8 @@ class AttentionAnalyzer(PropagationAnalyzer):
     _has_layers = False
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, Composite({}, default=gradient.gradient), **options)
-        read_image_shape(self._graph, self.name)
+        super().__init__(model, **options)
+        check_image_input(self._graph, self.name)
 
     def _use_graph(self) -> None:
         self._attention = find_attention(self._graph)

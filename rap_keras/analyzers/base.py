@@ -196,6 +196,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
             >>> explanation.relevance.shape, explanation.logits.shape, explanation.neurons.tolist()
             ((2, 64, 64, 3), (2, 10), [7, 3])
         """
+        self._check_call(x)
         target = first_given(target, neuron_selection)
         if is_stream(x):
             refuse_single_samples(x, self._network.inputs)
@@ -209,6 +210,9 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         explanation = self._described(pack(found["maps"]), found, wanted)
         warn_of_zero_maps(found["maps"], explanation, self._one_sided)
         return explanation
+
+    def _check_call(self, x: Any) -> None:
+        """Warns about inputs that the method cannot explain, or refuses them."""
 
     def _described(self, relevance: Any, found: Mapping[str, Any], target: Target) -> Explanation:
         """Relevance, with the logits and the classes that it explains."""
@@ -328,7 +332,8 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
                 An analyzer that is already there is replaced only when the new one is complete.
 
         Raises:
-            InputError: The folder cannot be written to.
+            InputError: The folder cannot be written to; or the composite is your own, which JSON cannot
+                store.
         """
         with replacing_together(Path(folder)) as staging:
             self._write(staging)

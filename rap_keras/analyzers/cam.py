@@ -8,15 +8,13 @@ import keras
 from rap_keras import tensors as ops
 from rap_keras.analyzers.coarse import spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
-from rap_keras.composites.composite import Composite
+from rap_keras.analyzers.zero_maps import warn_of_inputs
 from rap_keras.inputs.target import Target
 from rap_keras.network.feature_maps import read_layer
 from rap_keras.network.receptive_fields import Axes, centres
 from rap_keras.propagate import relevance_dtype
-from rap_keras.propagation import Start, only_selected, started, values_of
-from rap_keras.rules import gradient
+from rap_keras.propagation import started, values_of
 from rap_keras.support.options import choose, read_boolean
-from rap_keras.support.warn import warn
 
 ALIGNMENTS = ("image", "receptive_field")
 
@@ -45,6 +43,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
     """
 
     _has_layers = False
+    _from_logit = False
     _signed = True  # whether its weights have both signs
 
     def __init__(
@@ -62,7 +61,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
             self._one_sided = "pass relu=False"
         choose("align", align, ALIGNMENTS)
         self.align = align
-        super().__init__(model, Composite({}, default=gradient.gradient), **options)
+        super().__init__(model, **options)
         self._layer = read_layer(self._graph, layer, self.name)
         self.layer = layer
         if align != "image":
@@ -74,19 +73,10 @@ class _CAMAnalyzer(PropagationAnalyzer):
         if hasattr(self, "_layer"):
             self._layer = self._layer.found_in(self._graph)
 
-    def explain(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> Any:
-        """Like `Analyzer.explain`. Warns about inputs that the layer does not look at."""
+    def _check_call(self, x: Any) -> None:
         named = zip(self._graph.inputs, self._graph.input_names, strict=True)
-        left = [repr(name) for slot, name in named if slot not in self._layer.images]
-        if left:
-            warn(
-                f"{self.name!r} gives zeros to {', '.join(left)}, whose positions layer "
-                f"{self._layer.name!r} does not keep: methods that propagate relevance, such as "
-                '"rap", explain all inputs.',
-            )
-        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
+        left = [name for slot, name in named if slot not in self._layer.images]
+        warn_of_inputs(self.name, left, f"whose positions layer {self._layer.name!r} does not keep")
 
     def _centres(self, image: int, values: Mapping[int, ops.Tensor]) -> Axes:
         """The centres of receptive fields; `values` give the sizes that are not fixed in the model."""
@@ -123,9 +113,6 @@ class _CAMAnalyzer(PropagationAnalyzer):
             else:
                 maps.append(ops.zeros_like(x, dtype=own))
         return maps, logits
-
-    def _start(self, target: Target) -> Start:
-        return only_selected
 
     def _weights(self, features: ops.Tensor, gradient: ops.Tensor) -> ops.Tensor:
         """The weight of each map, or of each feature at each position."""

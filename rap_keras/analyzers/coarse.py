@@ -8,19 +8,14 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.receptive_fields import Axes, Axis
 
 
-def read_image_shape(graph: Graph, method: str) -> tuple[Any, ...]:
-    """The shape (height, width, channels) of the model's only input, for methods of images only.
-
-    Raises:
-        InputError: The model has several inputs, or its input is no image.
-    """
+def check_image_input(graph: Graph, method: str) -> None:
+    """Raises an error for a model with several inputs, or whose input is no image."""
     shapes = [graph.shapes[slot] for slot in graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise InputError(
             f"Expected a model with one input of images, (height, width, channels), for {method!r}, got "
             f'inputs of shapes {shapes}: use another method, such as "rap".'
         )
-    return shapes[0][1:]
 
 
 def spread(

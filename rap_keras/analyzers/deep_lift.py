@@ -10,13 +10,11 @@ from rap_keras.analyzers.batching import Batches
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.references import ReferenceAnalyzer
 from rap_keras.backends.keras3.views import FurtherInputs
-from rap_keras.composites.composite import Composite
 from rap_keras.errors import InputError
 from rap_keras.inputs.target import Target
-from rap_keras.propagation import Start, only_selected, started
+from rap_keras.propagation import started
 from rap_keras.rules import deep_lift
 from rap_keras.rules.arithmetic import total
-from rap_keras.support.text import shown
 
 
 class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
@@ -49,9 +47,11 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
     """
 
     _has_layers = False
+    _rule = staticmethod(deep_lift.rescale)
+    _from_logit = False
 
     def __init__(self, model: keras.Model, reference_inputs: Any = 0, **options: Any) -> None:
-        super().__init__(model, Composite({}, default=deep_lift.rescale), **options)
+        super().__init__(model, **options)
         self._use_references(reference_inputs)
         network = FurtherInputs(self._network, self._network.inputs)
         self._pairs = Batches(network, self.batch_size, self.jit_compile)
@@ -65,21 +65,6 @@ class DeepLIFTAnalyzer(ReferenceAnalyzer, PropagationAnalyzer):
         super()._use_graph()
         if hasattr(self, "_pairs"):
             self._pairs = self._pairs.empty()
-
-    def convergence_delta(
-        self, x: Any, target: Any = None, *, neuron_selection: Any = None
-    ) -> np.ndarray:
-        """Like `ReferenceAnalyzer.convergence_delta`; raises an error if there is a contrast."""
-        if self.contrast is not None:
-            raise InputError(
-                "Expected no contrast, because the sum is compared with a logit, got "
-                f"{shown(self.contrast)}: create the analyzer without contrast.",
-                "contrast",
-            )
-        return super().convergence_delta(x, target, neuron_selection=neuron_selection)
-
-    def _start(self, target: Target) -> Start:
-        return only_selected
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         each = [

@@ -51,14 +51,7 @@ class DifferentiatingAnalyzer(Analyzer):
             found |= zip(self._network.names, self._network.of_tokens(arrays, maps), strict=True)
         return found
 
-    def explain(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> Any:
-        """Like `Analyzer.explain`. Warns about inputs without a derivative, which get zeros."""
-        self._warn_of_whole_numbers()
-        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
-
-    def _warn_of_whole_numbers(self) -> None:
+    def _check_call(self, x: Any) -> None:
         """Warns about inputs without a derivative. It is an error if none has one."""
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}
         taken -= self._tokens

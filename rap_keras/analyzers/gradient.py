@@ -8,9 +8,7 @@ import numpy as np
 from rap_keras import tensors as ops
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
-from rap_keras.composites.composite import Composite
 from rap_keras.inputs.target import Target
-from rap_keras.propagation import Start, only_selected
 from rap_keras.rules import gradient
 from rap_keras.support.options import choose
 
@@ -33,18 +31,17 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         (1, 64, 64, 3)
     """
 
+    _from_logit = False
+
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         if postprocess is not None:
             choose("postprocess", postprocess, ("abs", "square"))
         self.postprocess = postprocess
-        super().__init__(model, Composite({}, default=gradient.gradient), **options)
+        super().__init__(model, **options)
 
     def raw_maps(self, arrays: list[np.ndarray], target: Target) -> list[np.ndarray]:
         """The maps of checked arrays, one per input, without checking the result."""
         return self._explained(arrays, target)["maps"]
-
-    def _start(self, target: Target) -> Start:
-        return only_selected
 
     def _maps(
         self, inputs: list[ops.Tensor], target: Target
@@ -68,11 +65,7 @@ class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         (1, 64, 64, 3)
     """
 
-    def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, Composite({}, default=gradient.gradient), **options)
-
-    def _start(self, target: Target) -> Start:
-        return only_selected
+    _from_logit = False
 
     def _maps(
         self, inputs: list[ops.Tensor], target: Target
@@ -100,9 +93,7 @@ class GuidedBackpropAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         (1, 64, 64, 3)
     """
 
-    def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, Composite({}, default=gradient.guided), **options)
-
+    _rule = staticmethod(gradient.guided)
     _one_sided = _SIGNED
 
 
@@ -123,7 +114,5 @@ class DeconvnetAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         (1, 64, 64, 3)
     """
 
-    def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, Composite({}, default=gradient.deconvnet), **options)
-
+    _rule = staticmethod(gradient.deconvnet)
     _one_sided = _SIGNED

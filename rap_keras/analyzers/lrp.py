@@ -171,19 +171,10 @@ class LRPAnalyzer(PositionAnalyzer):
         del options["bounds"]  # low and high
         return options
 
-    def save(self, folder: str | Path) -> None:
-        """Saves the model, the method's name and its options; `rap_keras.load_analyzer` loads them.
-
-        Args:
-            folder: Where `model.keras` and `analyzer.json` are written. It is created if it is missing.
-
-        Raises:
-            InputError: The composite is your own, which JSON cannot store; or the folder cannot be
-                written to.
-        """
+    def _write(self, folder: Path) -> None:
         if self._preset is None:
             raise InputError(
                 "Expected a method that has a name to save the analyzer, got your own composite: save "
                 "the model, and create the analyzer again with the composite."
             )
-        super().save(folder)
+        super()._write(folder)

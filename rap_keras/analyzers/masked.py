@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from rap_keras.analyzers.masking import MaskedAnalyzer, explained_logits
+from rap_keras.analyzers.masking import MaskedAnalyzer, Sample
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.support.options import choose, read_integer, read_number
@@ -128,19 +128,12 @@ class OcclusionAnalyzer(MaskedAnalyzer):
                 masks[k, ...][hidden] = 0
             yield masks
 
-    def _map(
-        self,
-        sample: list[np.ndarray],
-        place: int,
-        position: int,
-        logits: np.ndarray,
-        neurons: np.ndarray | None,
-    ) -> np.ndarray:
-        whole, size = explained_logits(logits, neurons), self._size(sample, place)
+    def _map(self, sample: Sample, place: int) -> np.ndarray:
+        whole, size = sample.explained(sample.logits), self._size(sample, place)
         drops, covered = np.zeros(size), np.zeros(size)
         for masks, seen in self._seen(sample, place, self._masks(size, place)):
             hidden = 1 - masks
-            drops += np.tensordot(whole - explained_logits(seen, neurons), hidden, 1)
+            drops += np.tensordot(whole - sample.explained(seen), hidden, 1)
             covered += hidden.sum(0)
         return drops / covered
 
@@ -213,8 +206,8 @@ class RISEAnalyzer(MaskedAnalyzer):
                 'sigmoid: pass score="logit" if it is a regression.',
             )
 
-    def _masks(self, size: Sequence[int], position: int) -> Iterator[np.ndarray]:
-        generator = np.random.default_rng(None if self.seed is None else [self.seed, position])
+    def _masks(self, size: Sequence[int], number: int) -> Iterator[np.ndarray]:
+        generator = np.random.default_rng(None if self.seed is None else [self.seed, number])
         cell = [-(-n // self.cells) for n in size]
         rise = [_linear(self.cells, (self.cells + 1) * c) for c in cell]
         drawing = copy.deepcopy(generator)  # draws the grids; these come before all shifts
@@ -231,36 +224,29 @@ class RISEAnalyzer(MaskedAnalyzer):
                 mask[...] = grid
             yield masks
 
-    def _map(
-        self,
-        sample: list[np.ndarray],
-        place: int,
-        position: int,
-        logits: np.ndarray,
-        neurons: np.ndarray | None,
-    ) -> np.ndarray:
+    def _map(self, sample: Sample, place: int) -> np.ndarray:
         size = self._size(sample, place)
         total = np.zeros(size)
-        for masks, seen in self._seen(sample, place, self._masks(size, position)):
-            total += np.tensordot(self._scores(seen, neurons), masks, 1)
+        for masks, seen in self._seen(sample, place, self._masks(size, sample.number)):
+            total += np.tensordot(self._scores(seen, sample), masks, 1)
         return total / (self.p * self.masks)
 
-    def _scores(self, logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
+    def _scores(self, logits: np.ndarray, sample: Sample) -> np.ndarray:
         if self.score == "logit":
-            return explained_logits(logits, neurons)
+            return sample.explained(logits)
         wide = logits.astype(np.float64)
         alone = wide.shape[1:] in ((), (1,))
         if self.score == "sigmoid" or alone or self._network.head == "sigmoid":
-            return explained_logits(np.exp(-np.logaddexp(0, -wide)), neurons)
-        if neurons is None or neurons.dtype == bool:
-            got = "all" if neurons is None else "a region"
+            return sample.explained(np.exp(-np.logaddexp(0, -wide)))
+        if sample.neurons is None or sample.neurons.dtype == bool:
+            got = "all" if sample.neurons is None else "a region"
             raise InputError(
                 f"Expected one class to take the probability of, got {got}: pass a class as the "
                 'target, or use score="logit".',
                 ("target", "score"),
             )
         each = np.exp(wide - wide.max(1, keepdims=True))
-        return explained_logits(each / each.sum(1, keepdims=True), neurons)
+        return sample.explained(each / each.sum(1, keepdims=True))
 
 
 @functools.cache

@@ -1,19 +1,33 @@
 """Methods that run the model on inputs with parts replaced: forward passes only, no gradients."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from rap_keras.analyzers.base import Analyzer
 from rap_keras.analyzers.explanation import explained_sum
+from rap_keras.analyzers.zero_maps import warn_of_inputs
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, in_order, refuse_unknown_tokens
 from rap_keras.inputs.target import Target
 from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.text import shown
-from rap_keras.support.warn import warn
+
+
+class Sample(NamedTuple):
+    """One sample with what is explained of it; logits and neurons have a batch axis of 1."""
+
+    inputs: list[np.ndarray]
+    number: int  # in the call, for random masks
+    logits: np.ndarray
+    neurons: np.ndarray | None
+
+    def explained(self, logits: np.ndarray) -> np.ndarray:
+        """The explained logit of the sample under each mask."""
+        every = None if self.neurons is None else np.repeat(self.neurons, len(logits), 0)
+        return explained_sum(logits, every)
 
 
 class MaskedAnalyzer(Analyzer):
@@ -47,18 +61,10 @@ class MaskedAnalyzer(Analyzer):
         known = slot not in self._tokens and slot not in self._graph.booleans
         return known and len(self._shapes[place]) > 1
 
-    def explain(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> Any:
-        """Like `Analyzer.explain`. Warns about inputs that are not masked, which get zeros."""
+    def _check_call(self, x: Any) -> None:
         names = self._graph.input_names
-        left = [repr(name) for k, name in enumerate(names) if k not in self._masked]
-        if left:
-            warn(
-                f"{self.name!r} gives zeros to {', '.join(left)}, {self._left_out()}: methods that "
-                'propagate relevance, such as "rap", explain all inputs.',
-            )
-        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
+        left = [name for k, name in enumerate(names) if k not in self._masked]
+        warn_of_inputs(self.name, left, self._left_out())
 
     def _left_out(self) -> str:
         """Why some inputs are not masked."""
@@ -105,33 +111,23 @@ class MaskedAnalyzer(Analyzer):
         as_dtype(numbers, self._network.inputs[place].dtype, "value")
         return numbers
 
-    def _map(
-        self,
-        sample: list[np.ndarray],
-        place: int,
-        position: int,
-        logits: np.ndarray,
-        neurons: np.ndarray | None,
-    ) -> np.ndarray:
-        """The map of one input of a sample, without channels, float64.
-
-        `position` is the number of the sample; logits and neurons have a batch axis of 1.
-        """
+    def _map(self, sample: Sample, place: int) -> np.ndarray:
+        """The map of one input of a sample, without channels, float64."""
         raise NotImplementedError
 
-    def _size(self, sample: list[np.ndarray], place: int) -> tuple[int, ...]:
+    def _size(self, sample: Sample, place: int) -> tuple[int, ...]:
         """The axes of positions of an input of a sample."""
-        shape = sample[place].shape
+        shape = sample.inputs[place].shape
         return shape[:-1] if self._has_channels(place) else shape
 
     def _seen(
-        self, sample: list[np.ndarray], place: int, masks: Iterator[np.ndarray]
+        self, sample: Sample, place: int, masks: Iterator[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields masks (n, positions ...), 0 hides and 1 shows, and the logits of the masked input."""
-        x, value = sample[place], self._values[place]
+        x, value = sample.inputs[place], self._values[place]
         for some in masks:
             kept = some[..., None] if self._has_channels(place) else some
-            batch = [np.repeat(a[None], len(some), 0) for a in sample]
+            batch = [np.repeat(a[None], len(some), 0) for a in sample.inputs]
             for k in range(len(some)):
                 batch[place][k] = x * kept[k] + value * (1 - kept[k])
             logits = self._network.logits(batch)
@@ -143,16 +139,11 @@ class MaskedAnalyzer(Analyzer):
         maps = [np.zeros(a.shape, self._dtype(a.dtype)) for a in arrays]
         for k in range(len(logits)):
             neurons = None if target.kind == "all" else explained[k : k + 1]
-            sample = [a[k] for a in arrays]
+            inputs = [a[k] for a in arrays]
+            sample = Sample(inputs, self._first + k, logits[k : k + 1], neurons)
             for place in self._masked:
-                found = self._map(sample, place, self._first + k, logits[k : k + 1], neurons)
+                found = self._map(sample, place)
                 if self._has_channels(place):
-                    found = found[..., None] / sample[place].shape[-1]
+                    found = found[..., None] / inputs[place].shape[-1]
                 maps[place][k] = found
         return {"maps": maps, "logits": logits, "neurons": explained}
-
-
-def explained_logits(logits: np.ndarray, neurons: np.ndarray | None) -> np.ndarray:
-    """The explained logit of one sample under each mask."""
-    every = None if neurons is None else np.repeat(neurons, len(logits), 0)
-    return explained_sum(logits, every)

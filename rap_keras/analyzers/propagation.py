@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -19,7 +19,8 @@ from rap_keras.inputs.samples import Pack
 from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape, batch_axis
 from rap_keras.propagate import relevance_dtype
-from rap_keras.propagation import Propagation, Start, Steps, started
+from rap_keras.propagation import Propagation, Start, Steps, only_selected, started
+from rap_keras.rules import Rule, gradient
 
 
 class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
@@ -27,7 +28,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
 
     Args:
         model: See `Analyzer`.
-        composite: The rule of each layer.
+        composite: The rule of each layer. None: the rule of the method.
         bounds: (low, high), the bounds of the input for rules that need them: numbers, or arrays that
             broadcast to a sample. None: the minimum and maximum of each image.
         contrast: The classes that the explained class c is compared with. Relevance then starts from
@@ -53,17 +54,19 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
 
     _shares_forward_pass = True
     _has_layers = True  # whether relevance is meaningful at every layer
+    _rule: ClassVar[Rule] = staticmethod(gradient.gradient)  # of all layers without a composite
+    _from_logit = True  # whether relevance starts from the logit; gradients start from 1
 
     def __init__(
         self,
         model: keras.Model,
-        composite: Composite,
+        composite: Composite | None = None,
         bounds: Any = None,
         contrast: str | int | Sequence[int] | None = None,
         **options: Any,
     ) -> None:
         self.bounds = read_bounds(bounds)
-        self._composite_of_rules = composite
+        self._composite_of_rules = composite or Composite({}, default=self._rule)
         super().__init__(model, **options)
         self._use_graph()
         self.contrast = self._read_contrast(contrast)
@@ -213,7 +216,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
 
     def _start(self, target: Target) -> Start:
         """A function of the logits and of 1 at the explained neurons: the relevance of the logits."""
-        return ops.multiply
+        return ops.multiply if self._from_logit else only_selected
 
     def _maps(
         self, inputs: list[ops.Tensor], target: Target

@@ -103,13 +103,10 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         if isinstance(self._network, TokenVectors):
             self._network.refuse_unknown([r.ravel() for r in self._references])
 
-    def explain(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> Any:
-        """Like `DifferentiatingAnalyzer.explain`. References per sample need samples in one batch."""
+    def _check_call(self, x: Any) -> None:
         if is_stream(x):
             self._refuse_references_of(None)
-        return super().explain(x, target, against=against, neuron_selection=neuron_selection)
+        super()._check_call(x)
 
     def _refuse_references_of(self, count: int | None) -> None:
         """Raises an error if there are references of each sample, for another number of samples."""
@@ -187,15 +184,20 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
 
     def _check_sums(self, arrays: list[np.ndarray], target: Target, found: dict[str, Any]) -> None:
         """Like `_warn_of_delta`, for methods that have not computed the logits of the reference."""
-        if not len(arrays[0]):
-            return
+        if len(arrays[0]):
+            self._warn_of_delta(*self._deltas(arrays, target, found), found["logits"])
+
+    def _deltas(
+        self, arrays: list[np.ndarray], target: Target, found: dict[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the maps minus the differences of the logits, and the size of the logits."""
         neurons = None if target.kind == "all" else found["neurons"]
         sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
         of_sample, largest = _explained(found["logits"], neurons)
         ends = [_explained(end, neurons) for end in self._logits_of_references(arrays)]
         of_reference, of_largest = (np.mean(part, 0) for part in zip(*ends, strict=True))
         size = np.maximum(largest + of_largest, abs(of_sample) + abs(of_reference))
-        self._warn_of_delta(sums - (of_sample - of_reference), size, found["logits"])
+        return sums - (of_sample - of_reference), size
 
     def convergence_delta(
         self, x: Any, target: Any = None, *, neuron_selection: Any = None
@@ -211,9 +213,16 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
             An array of shape (batch,): sum of the map - (logit of the sample - logit of the reference).
 
         Raises:
-            InputError: As in `analyze`.
+            InputError: As in `analyze`, or there is a contrast.
         """
-        self._warn_of_whole_numbers()
+        contrast = getattr(self, "contrast", None)  # DeepLIFT may have one
+        if contrast is not None:
+            raise InputError(
+                "Expected no contrast, because the sum is compared with a logit, got "
+                f"{shown(contrast)}: create the analyzer without contrast.",
+                "contrast",
+            )
+        self._check_call(x)
         arrays, _ = self._read(x)
         wanted = self._read_target(arrays, first_given(target, neuron_selection), None)
         refuse_several(wanted)
@@ -226,12 +235,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         return self._delta(arrays, wanted)
 
     def _delta(self, arrays: list[np.ndarray], target: Target) -> np.ndarray:
-        found = self._explained(arrays, target)
-        neurons = None if target.kind == "all" else found["neurons"]
-        at_sample = explained_sum(found["logits"], neurons)
-        ends = [explained_sum(end, neurons) for end in self._logits_of_references(arrays)]
-        sums = sum(m.reshape(len(m), -1).sum(1, dtype=np.float64) for m in found["maps"])
-        return sums - (at_sample - np.mean(ends, 0))
+        return self._deltas(arrays, target, self._explained(arrays, target))[0]
 
 
 def _explained(logits: np.ndarray, neurons: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

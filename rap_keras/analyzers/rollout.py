@@ -8,7 +8,7 @@ import keras
 from rap_keras import tensors as ops
 from rap_keras.analyzers.attention import image_of, seen_by_output, weights_of
 from rap_keras.analyzers.base import Analyzer
-from rap_keras.analyzers.coarse import read_image_shape
+from rap_keras.analyzers.coarse import check_image_input
 from rap_keras.inputs.target import Target
 from rap_keras.network.attention import find_attention
 from rap_keras.propagate import forward, relevance_dtype
@@ -42,7 +42,7 @@ class AttentionRolloutAnalyzer(Analyzer):
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, **options)
         self._attention = find_attention(self._graph)
-        read_image_shape(self._graph, self.name)
+        check_image_input(self._graph, self.name)
 
     def _maps(
         self, inputs: list[ops.Tensor], target: Target

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from rap_keras import tensors as ops
 from rap_keras.analyzers.coarse import resized
-from rap_keras.analyzers.masking import MaskedAnalyzer, explained_logits
+from rap_keras.analyzers.masking import MaskedAnalyzer, Sample
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target, all_neurons
@@ -77,20 +77,13 @@ class ScoreCAMAnalyzer(MaskedAnalyzer):
             spread = np.where(high > low, high - low, 1)  # a constant map shows nothing
             yield (masks - low) / spread
 
-    def _map(
-        self,
-        sample: list[np.ndarray],
-        place: int,
-        position: int,
-        logits: np.ndarray,
-        neurons: np.ndarray | None,
-    ) -> np.ndarray:
+    def _map(self, sample: Sample, place: int) -> np.ndarray:
         size = self._size(sample, place)
         (features,) = self._batches.run(
-            self._feature_maps, [a[None] for a in sample], all_neurons(1)
+            self._feature_maps, [a[None] for a in sample.inputs], all_neurons(1)
         )
         seen = self._seen(sample, place, self._masks(features, size))
-        weights = softmax(np.concatenate([explained_logits(one, neurons) for _, one in seen]))
+        weights = softmax(np.concatenate([sample.explained(one) for _, one in seen]))
         return _resized(np.maximum(features @ weights, 0)[..., None], size)[0]
 
 

@@ -37,6 +37,15 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
     warn(f"The map of {explained.method!r} is zero everywhere for {samples}, {reason}.")
 
 
+def warn_of_inputs(method: str, left: Sequence[str], why: str) -> None:
+    """Warns about inputs that a method leaves out."""
+    if left:
+        warn(
+            f"{method!r} gives zeros to {', '.join(map(repr, left))}, {why}: methods that propagate "
+            'relevance, such as "rap", explain all inputs.'
+        )
+
+
 def are_zero(maps: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """Whether maps are zero at every input, as booleans of `shape`, their first axes."""
     found = np.ones(shape, bool)
