@@ -36,15 +36,17 @@ class Batches:
         arrays: Sequence[np.ndarray],
         target: Target,
         name: str | None = None,
+        axes: Any = None,
     ) -> Any:
-        """Runs a method of an analyzer over all batches and joins the results along the first axis.
+        """Runs a method of an analyzer over all batches and joins the results.
 
-        `name` identifies the compiled function. The results of k classes are joined by `side_by_side`.
+        `name` identifies the compiled function. `axes` are the batch axes of the results, if they are
+        not the first. The results of k classes are joined by `side_by_side`.
         """
         key = name or function.__name__, target.kind, target.contrast
         if key not in self._runs:
             self._runs[key] = self._compiled(function, target)
-        found = self._joined(self._runs[key], arrays, target.index)
+        found = self._joined(self._runs[key], arrays, target.index, axes=axes)
         return side_by_side(found) if target.kind == "classes" else found
 
     def run_by_column(
@@ -71,7 +73,9 @@ class Batches:
             )
         return self._joined(self._runs[key], arrays, target.index, columns)
 
-    def _joined(self, run: Run, arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+    def _joined(
+        self, run: Run, arrays: Sequence[np.ndarray], *given: np.ndarray, axes: Any = None
+    ) -> Any:
         """Runs all batches. Arrays that are given once for all samples are not cut."""
         size, sizes = len(arrays[0]), self._network.part_sizes(self._jit_compile)
 
@@ -91,9 +95,11 @@ class Batches:
                 "Expected a model whose operations XLA can compile, got operations of type "
                 f"{', '.join(unknown)}: leave jit_compile=False."
             ) from None
-        if len(parts) > 1:
-            parts = [ops.map_structure(lambda *p: np.concatenate(p), *parts)]
-        return parts[0]
+        if len(parts) == 1:
+            return parts[0]
+        if axes is None:
+            axes = ops.map_structure(lambda _: 0, parts[0])
+        return ops.map_structure(lambda axis, *p: np.concatenate(p, axis), axes, *parts)
 
     def _compiled(self, function: Compute, target: Target) -> Run:
         kind = target.at(None)

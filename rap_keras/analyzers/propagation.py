@@ -144,13 +144,12 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
             (1, 64, 64, 3)
         """
         analyzer, arrays, wanted, _ = self._of_layers(x, target, against, neuron_selection)
+        shapes = self._layer_shapes()
         if len(arrays[0]):
-            result = analyzer._batches.run(analyzer._layers, arrays, wanted)
+            axes = {name: [batch_axis(s) or 0 for s in each] for name, each in shapes.items()}
+            result = analyzer._batches.run(analyzer._layers, arrays, wanted, axes=axes)
         else:
-            result = {
-                name: [np.zeros((0, *(n or 0 for n in shape[1:])), np.float32) for shape in shapes]
-                for name, shapes in self._layer_shapes().items()
-            }
+            result = {name: list(map(_no_samples, each)) for name, each in shapes.items()}
         self._refuse_overflow([part for parts in result.values() for part in parts])
         order = [*self._graph.input_names, *(node.name for node in self._graph.nodes)]
         return {name: p[0] if len(p := result[name]) == 1 else p for name in order}
@@ -271,6 +270,12 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
         ends = start, [_by_sample(r, (None,), size) for r in at_inputs]
         result = {str(k): _three_sums(*both) for k, both in enumerate(sharing)}
         return result | {"model": _three_sums(*ends)}
+
+
+def _no_samples(shape: Shape) -> np.ndarray:
+    """The relevance of a layer for an empty batch."""
+    batch = batch_axis(shape) or 0
+    return np.zeros([0 if k == batch else n or 0 for k, n in enumerate(shape)], np.float32)
 
 
 def _three_sums(given: list[ops.Tensor], taken: list[ops.Tensor]) -> list[ops.Tensor]:

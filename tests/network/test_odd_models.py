@@ -256,6 +256,12 @@ def test_samples_on_another_axis_than_the_first(method, rng):
         assert_same(maps[k], analyzer.analyze(x[k : k + 1])[0], 1e-5)
     if method == "rap":
         assert_conserves(model, x)
+    in_parts = create_analyzer(method, model, batch_size=2).analyze_layers(x, 1)
+    none = analyzer.analyze_layers(x[:0])
+    for name, whole in analyzer.analyze_layers(x, 1).items():
+        assert_same(in_parts[name], whole, 1e-5)
+        assert none[name].size == 0
+        assert none[name].ndim == whole.ndim
 
 
 def test_masking_layers_and_boolean_inputs(rng):
