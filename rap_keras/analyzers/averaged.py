@@ -20,15 +20,10 @@ NOISE_LEVEL = 0.15  # default of smoothgrad; its paper recommends 10 % to 20 %
 
 
 class Copy(NamedTuple):
-    """A changed copy of a sample.
-
-    Attributes:
-        inputs: The copy, one array per input.
-        references: If given, the gradient is multiplied by the sample minus these references.
-    """
+    """A changed copy of a sample, one array per input."""
 
     inputs: list[np.ndarray]
-    references: list[np.ndarray] | None = None
+    references: list[np.ndarray] | None = None  # gradients are times sample minus these
 
 
 class AveragedGradientAnalyzer(DifferentiatingAnalyzer):

@@ -28,28 +28,16 @@ LRP = "batch_norm add input_layer_rule low high innvestigate_compat attention po
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset of LRP: the rules of kernel layers and their options.
+    """A preset of LRP: the rules of kernel layers and their options."""
 
-    Attributes:
-        kernel: The rule of convolutions: a key of `rap_keras.composites.lrp.CHOICES`.
-        dense: The rule of Dense layers; "" means `kernel`.
-        first: The rule of the first linear layer; "" means the rule of its type.
-        fixed: Options of the rules that the preset sets.
-        options: Options of the rules that the user can set, with their defaults.
-        deep_taylor: Whether it explains only the positive part of the logit.
-        innvestigate: How iNNvestigate deviates from it: arguments of `innvestigate_composite`.
-        attention: The rule of the layers around attention, which then gets AttnLRP's rules; "" means
-            that these layers have no separate rules.
-    """
-
-    kernel: str
-    dense: str = ""
-    first: str = ""
-    fixed: Options = field(default_factory=dict)
-    options: Options = field(default_factory=dict)
-    deep_taylor: bool = False
-    innvestigate: Options = field(default_factory=dict)
-    attention: str = ""
+    kernel: str  # the rule of convolutions: a key of `rap_keras.composites.lrp.CHOICES`
+    dense: str = ""  # the rule of Dense layers; "" means `kernel`
+    first: str = ""  # the rule of the first linear layer; "" means the rule of its type
+    fixed: Options = field(default_factory=dict)  # options of the rules that the preset sets
+    options: Options = field(default_factory=dict)  # for the user, with their defaults
+    deep_taylor: bool = False  # whether it explains only the positive part of the logit
+    innvestigate: Options = field(default_factory=dict)  # arguments of `innvestigate_composite`
+    attention: str = ""  # the rule around attention, which then gets AttnLRP's rules
 
     def chosen(self, given: Options) -> dict[str, Any]:
         """The rules and all options, as `rap_keras.composites.lrp.composite` takes them."""
@@ -74,36 +62,19 @@ class Preset:
 
 @dataclass(frozen=True)
 class Method:
-    """A method: its name, its analyzer and its properties.
-
-    Attributes:
-        name: The name, as `create_analyzer` takes it.
-        home: "module:class" of its analyzer; ".module" is a module of this package.
-        summary: A description in a few words.
-        options: The names of its analyzer's options, separated by spaces. None: read from the
-            signatures.
-        signs: Whether its maps have both signs for a logit of one sign; or a function of its options
-            that returns this.
-        cut: Whether negative values of its maps are cut, so that a contrast does not give them both
-            signs.
-        seeded: Whether it uses random numbers and has the option `seed`.
-        needs_patterns: Whether it requires the option `patterns`.
-        negative: What negative relevance means; "" if it has no clear meaning.
-        preset: For a preset of LRP: its rules.
-        function: For a custom method: the function that explains, see `register_method`.
-    """
+    """A method: its name, its analyzer and its properties."""
 
     name: str
-    home: str
+    home: str  # "module:class" of its analyzer; ".module" is a module of this package
     summary: str = ""
-    options: str | None = None
-    signs: Signs = True
-    cut: bool = False
-    seeded: bool = False
-    needs_patterns: bool = False
-    negative: str = ""
-    preset: Preset | None = None
-    function: Callable[..., Any] | None = None
+    options: str | None = None  # names separated by spaces; None: read from the signatures
+    signs: Signs = True  # whether its maps have both signs for a logit of one sign
+    cut: bool = False  # whether negative values are cut, also with a contrast
+    seeded: bool = False  # whether it uses random numbers and has the option `seed`
+    needs_patterns: bool = False  # whether it requires the option `patterns`
+    negative: str = ""  # what negative relevance means; "" if it has no clear meaning
+    preset: Preset | None = None  # the rules of a preset of LRP
+    function: Callable[..., Any] | None = None  # of a custom method, see `register_method`
 
     def signed(self, options: Options) -> bool:
         """Whether its maps have both signs for a logit of one sign, with the given options."""

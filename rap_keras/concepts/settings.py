@@ -46,16 +46,7 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is fitted, apart from the model and the images.
-
-    Attributes:
-        layer: The layer; None: the last layer of feature maps that all relevance passes.
-        method: The method, NAME:OPTION=VALUE.
-        target: The explained class, by number or name; None: that with the largest logit.
-        count: The number of references of each channel.
-        fit: How images are resized to the model's input.
-        chunk: Images explained as one batch and stored together.
-    """
+    """What is fitted, apart from the model and the images; see `fit`."""
 
     layer: str | None = None
     method: str = "rap"
@@ -65,11 +56,7 @@ class Settings:
     chunk: int = 8
 
     def __post_init__(self) -> None:
-        """Checks the settings as far as possible without the model.
-
-        Raises:
-            InputError: A setting has a value that is not allowed.
-        """
+        """Checks the settings as far as possible without the model."""
         read_integer("count", self.count, 1)
         read_integer("chunk", self.chunk, 1)
         check_fit(self.fit)

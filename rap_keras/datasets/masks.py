@@ -22,17 +22,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Box:
-    """A box around an object.
-
-    Attributes:
-        label: The class of the object.
-        edges: `(x_min, y_min, x_max, y_max)`, where a pixel `i` reaches from `i` to `i + 1`.
-        drawn_at: The size of the image that the edges refer to.
-    """
+    """A box around an object of a class."""
 
     label: str
-    edges: tuple[float, float, float, float]
-    drawn_at: Size
+    edges: tuple[float, float, float, float]  # x_min, y_min, x_max, y_max; pixel i ends at i + 1
+    drawn_at: Size  # of the image that the edges refer to
 
 
 def boxed_sample(

@@ -17,15 +17,9 @@ _GIVEN = ("neuron_selection_mode", "output", "batch_size")
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method and its options.
+    """A method and the options of its analyzer."""
 
-    Attributes:
-        title: The text that it was read from: NAME or NAME:OPTION=VALUE:...
-        name: The method, one of `rap_keras.analyzer_names()`.
-        options: The options of its analyzer.
-    """
-
-    title: str
+    title: str  # the text that it was read from: NAME or NAME:OPTION=VALUE:...
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 

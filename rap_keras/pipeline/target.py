@@ -24,17 +24,11 @@ _PART = r"-?\d+|-?\d*:-?\d*"
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Positions of an output that has classes at each position.
+    """Positions of an output that has classes at each position."""
 
-    Attributes:
-        text: The text that the user passed, for messages.
-        index: Positions and ranges, one per axis of the output except the last.
-        mask: A mask of any size.
-    """
-
-    text: str
-    index: tuple[int | slice, ...] | None = None
-    mask: Mask | None = None
+    text: str  # that the user passed, for messages
+    index: tuple[int | slice, ...] | None = None  # one per axis of the output except the last
+    mask: Mask | None = None  # of any size
 
     @property
     def is_class(self) -> bool:

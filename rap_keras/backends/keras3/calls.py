@@ -36,12 +36,7 @@ class _Size:
 
 @dataclass(frozen=True)
 class _Repeated:
-    """A constant of a traced call that is the same for each sample.
-
-    Attributes:
-        part: The value that is repeated along `axis`.
-        axis: The batch axis.
-    """
+    """A constant of a traced call that repeats a part for each sample along the batch axis."""
 
     part: Any
     axis: int

@@ -37,37 +37,22 @@ ONE_SIZE = (
 
 @dataclass(frozen=True)
 class Context:
-    """How a graph was made.
+    """How a graph was made."""
 
-    Attributes:
-        traced: Whether it is the graph of a call with `BATCH` samples.
-        autocast: The dtype in which its operations read variables, if it is not their own.
-    """
-
-    traced: bool = False
-    autocast: str | None = None
+    traced: bool = False  # whether it is the graph of a call with `BATCH` samples
+    autocast: str | None = None  # the dtype in which it reads variables, if not theirs
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The graph of one call.
+    """The graph of one call."""
 
-    Attributes:
-        function: The graph, from the tensors that the call took to those that it computed from them;
-            None if it computed none.
-        arguments: (args, kwargs) of the call, with its symbolic inputs.
-        inputs: These inputs, in the order of the arguments.
-        outputs: The returned values, a flat list: symbolic tensors and constants.
-        returned: The same, in the structure in which the call returned them.
-        read: Variables whose values the call used, so that the graph contains constants of them.
-    """
-
-    function: Function | None
-    arguments: tuple[Any, dict[str, Any]]
-    inputs: list[keras.KerasTensor]
-    outputs: list[Any]
-    returned: Any = None
-    read: Sequence[Variable] = ()
+    function: Function | None  # from the tensors that the call took; None if it computed no others
+    arguments: tuple[Any, dict[str, Any]]  # (args, kwargs), with the symbolic inputs
+    inputs: list[keras.KerasTensor]  # in the order of the arguments
+    outputs: list[Any]  # symbolic tensors and constants
+    returned: Any = None  # the same, in the structure in which the call returned them
+    read: Sequence[Variable] = ()  # whose values became constants of the graph
 
 
 class _Recording(keras.StatelessScope):

@@ -25,25 +25,15 @@ from rap_keras.network.layer_types import is_library_class
 
 @dataclass(frozen=True)
 class Source:
-    """The graph to trace for a model.
-
-    Attributes:
-        model: The model.
-        function: Its own graph, or that of its call.
-        arguments: (args, kwargs) of the model's call, with the symbolic inputs in their places.
-        structure: The structure in which the model returns its outputs.
-        input_names: The names of the inputs.
-        context: How the graph was made.
-        read: As in `Opened`.
-    """
+    """The graph to trace for a model."""
 
     model: Any
-    function: Any
-    arguments: tuple[Any, dict[str, Any]]
-    structure: Any
+    function: Any  # its own graph, or that of its call
+    arguments: tuple[Any, dict[str, Any]]  # of the model's call, with the symbolic inputs
+    structure: Any  # in which the model returns its outputs
     input_names: list[str]
     context: Context
-    read: Sequence[Any] = ()
+    read: Sequence[Any] = ()  # as in `Opened`
 
     @classmethod
     def of(cls, model: Any) -> "Source":
@@ -61,17 +51,9 @@ class Source:
                 f"Expected a model whose outputs depend on its inputs, but {model.name!r} returns "
                 "constants."
             )
-        names = _names_in(opened.arguments)
-        context = Context(True, autocast_of(model))
-        return cls(
-            model,
-            opened.function,
-            opened.arguments,
-            opened.returned,
-            names,
-            context,
-            opened.read,
-        )
+        function, arguments = opened.function, opened.arguments
+        names, context = _names_in(arguments), Context(True, autocast_of(model))
+        return cls(model, function, arguments, opened.returned, names, context, opened.read)
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
