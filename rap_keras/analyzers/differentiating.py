@@ -1,6 +1,6 @@
 """The base class of gradient methods; tokens are differentiated through their embedding."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,8 @@ from rap_keras.analyzers.base import Analyzer
 from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
-from rap_keras.network.graph import Graph, Node
+from rap_keras.inputs.samples import as_dtype
+from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.layer_types import EMBEDDING, is_a
 from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.warn import warn
@@ -76,6 +77,18 @@ class DifferentiatingAnalyzer(Analyzer):
                 "an embedding, as tokens do, and have none: give them a separate input, or use a "
                 'method that propagates relevance, such as "rap".',
             )
+
+    def _read_samples(
+        self, option: str, given: Any, read: Callable[[Any, list[Shape]], list[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """The arrays of an option, one for each of the model's own inputs, whose dtypes they fit."""
+        specs = self._network.own_inputs
+        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
+        arrays = read(given, shapes)
+        for array, spec, slot in zip(arrays, specs, self._graph.inputs, strict=False):
+            if ops.is_floating(spec.dtype) or slot in self._tokens:
+                as_dtype(array, spec.dtype, option)
+        return arrays
 
     @property
     def _tokens(self) -> set[int]:

@@ -11,7 +11,7 @@ from rap_keras import tensors as ops
 from rap_keras.analyzers.averaged import AveragedGradientAnalyzer, Copy
 from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
-from rap_keras.inputs.samples import as_dtype, in_order, refuse_masked
+from rap_keras.inputs.samples import in_order, refuse_masked
 from rap_keras.network.graph import Shape
 from rap_keras.support.options import read_integer
 from rap_keras.support.reading import opened
@@ -58,16 +58,13 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         super().__init__(model, **options)
         self.draws = draws
         self.seed = seed
-        specs = self._network.own_inputs
-        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
-        several = _read_background(in_order("background", background, self._network.names), shapes)
-        for array, spec, slot in zip(several, specs, self._graph.inputs, strict=False):
-            if ops.is_floating(spec.dtype) or slot in self._tokens:
-                as_dtype(array, spec.dtype, "background")
+        background = in_order("background", background, self._network.names)
+        several = self._read_samples("background", background, _read_background)
         self.background = several if len(several) > 1 else several[0]
         self._background = several
         if isinstance(self._network, TokenVectors):
             self._network.refuse_unknown(several)
+            specs = self._network.own_inputs
             rows = [a.astype(ops.numpy_dtype(s.dtype)) for a, s in zip(several, specs, strict=True)]
             self._background = several + self._network.with_vectors(rows)[len(specs) :]
 

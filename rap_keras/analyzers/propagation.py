@@ -122,11 +122,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
     ) -> dict[str, Any]:
         """Computes the relevance at every layer's output.
 
-        Args:
-            x: As in `analyze`.
-            target: As in `analyze`, but one class per sample.
-            against: As in `analyze`.
-            neuron_selection: As in `analyze`.
+        The arguments are those of `analyze`, but with one class per sample.
 
         Returns:
             A dict from layer names to arrays of the shape of the layer's output (lists if it has
@@ -159,11 +155,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
     ) -> ConservationReport:
         """Shows how well every layer and the whole model keep the sum of relevance.
 
-        Args:
-            x: As in `analyze`.
-            target: As in `analyze`, but one class per sample.
-            against: As in `analyze`.
-            neuron_selection: As in `analyze`.
+        The arguments are those of `analyze`, but with one class per sample.
 
         Returns:
             The sums at the outputs and at the inputs of every layer and of the model, per sample.

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras import tensors as ops
 from rap_keras.analyzers.binary import chosen
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.explanation import explained_sum
 from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import is_stream
-from rap_keras.inputs.samples import as_dtype, in_order, refuse_masked
+from rap_keras.inputs.samples import in_order, refuse_masked
 from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape
 from rap_keras.support.text import shown
@@ -91,15 +90,10 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
     _references: list[np.ndarray]
 
     def _use_references(self, given: Any) -> None:
-        specs = self._network.own_inputs
-        shapes = [self._graph.shapes[slot][1:] for slot in self._graph.inputs[: len(specs)]]
         given = in_order("reference_inputs", given, self._network.names)
         self.reference_inputs = given
         refuse_masked(given, "reference_inputs")
-        self._references = read_references(given, shapes)
-        for k, (reference, spec) in enumerate(zip(self._references, specs, strict=True)):
-            if ops.is_floating(spec.dtype) or self._graph.inputs[k] in self._tokens:
-                as_dtype(reference, spec.dtype, "reference_inputs")
+        self._references = self._read_samples("reference_inputs", given, read_references)
         if isinstance(self._network, TokenVectors):
             self._network.refuse_unknown([r.ravel() for r in self._references])
 
@@ -123,7 +117,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         """Yields the references of all samples, one array per input, which may be float64."""
         own = arrays[: len(self._references)]
         self._refuse_references_of(len(own[0]))
-        for k in range(self._reference_count):
+        for k in range(max(r.shape[1] for r in self._references)):
             parts = [r[:, k if r.shape[1] > 1 else 0] for r in self._references]
             try:
                 whole = [np.broadcast_to(r, a.shape) for r, a in zip(parts, own, strict=True)]
@@ -144,11 +138,6 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
         """References in the dtypes of samples; inputs without a derivative stay unchanged."""
         cast = [r.astype(a.dtype) for r, a in zip(references, arrays, strict=True)]
         return self._varied(cast, arrays)
-
-    @property
-    def _reference_count(self) -> int:
-        """The number of references of each sample."""
-        return max(r.shape[1] for r in self._references)
 
     def _logits_of_references(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The logits of each reference of all samples."""
@@ -204,10 +193,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
     ) -> np.ndarray:
         """How far the sum of each map is from the difference of the logits (completeness).
 
-        Args:
-            x: As in `analyze`.
-            target: As in `analyze`, but one class per sample.
-            neuron_selection: As in `analyze`.
+        The arguments are those of `analyze`, but with one class per sample.
 
         Returns:
             An array of shape (batch,): sum of the map - (logit of the sample - logit of the reference).

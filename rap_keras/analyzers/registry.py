@@ -21,7 +21,7 @@ from rap_keras.analyzers.method import (
 )
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import load_function, names_function
-from rap_keras.support.reading import check_file
+from rap_keras.support.reading import opened
 from rap_keras.support.text import did_you_mean, first_line
 
 
@@ -260,7 +260,8 @@ def read_method(name: str) -> Method:
 def check_name(name: str) -> None:
     """Raises an error for an unknown method, as far as this is possible without loading Keras."""
     if names_function(name):
-        check_file(Path(name.rpartition(":")[0]), "Python file")
+        with opened(name.rpartition(":")[0], "Python file"):
+            pass
     elif find_method(name) is None:
         raise unknown_method(name)
 

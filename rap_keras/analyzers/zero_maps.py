@@ -25,10 +25,7 @@ def warn_of_zero_maps(maps: Sequence[np.ndarray], explained: Explanation, instea
         negative = bool((values[zero] < 0).all())
         other = _other_class(explained, zero) if negative else None
         if other is not None:
-            advice.insert(
-                0,
-                f"explain class {other} (target={other})",
-            )
+            advice.insert(0, f"explain class {other} (target={other})")
         reason = "because the method shows only what speaks for a positive output"
         reason += (
             f", and theirs is negative: {', or '.join(advice)}" if negative else f": {advice[0]}"

@@ -37,10 +37,12 @@ def read_inputs(
         if set(x) != set(names):
             raise InputError(f"Expected inputs named {names}, got {list(x)}.")
         values, pack = [x[name] for name in names], lambda maps: dict(zip(names, maps, strict=True))
-    elif isinstance(x, list | tuple) and (len(specs) > 1 or _is_one_tensor(x)):
-        values, pack = list(x), list if len(specs) > 1 or len(x) == 1 else _first
+    elif isinstance(x, list | tuple) and (
+        len(specs) > 1 or (len(x) == 1 and hasattr(x[0], "shape"))
+    ):  # for one input, Keras accepts [tensor]
+        values, pack = list(x), list
     else:
-        values, pack = [x], _first
+        values, pack = [x], lambda maps: maps[0]
     if len(values) != len(specs):
         raise InputError(
             f"Expected {len(specs)} inputs, {names}, got {len(values)}: pass a list of that length."
@@ -128,15 +130,6 @@ def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: 
         k = graph.inputs.index(slot)
         place = f"input {graph.input_names[k]!r}, as layer {node.name!r}"
         refuse_missing_rows(arrays[k], node.layer.input_dim, from_end, place)
-
-
-def _is_one_tensor(x: Any) -> bool:
-    """Whether x is [tensor], which Keras accepts for one input, and not nested numbers."""
-    return len(x) == 1 and hasattr(x[0], "shape")
-
-
-def _first(maps: list[np.ndarray]) -> np.ndarray:
-    return maps[0]
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

@@ -36,26 +36,27 @@ def build_vgg(normalised: bool = False) -> keras.Model:
 
 def build_residual() -> keras.Model:
     """Builds residual blocks with batch normalisation and global average pooling."""
-
-    def conv(x: Any, name: str, width: int, size: int, stride: int = 1) -> Any:
-        x = layers.Conv2D(
-            width, size, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
-        )(x)
-        return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
-    x = layers.ReLU(name="stem_relu")(conv(inputs, "stem", 16, 3, stride=2))
+    x = layers.ReLU(name="stem_relu")(_conv(inputs, "stem", 16, 3, stride=2))
     for block, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
         name = f"block{block}"
         # A block that changes the shape needs a projection in its skip connection.
-        skip = x if stride == 1 else conv(x, f"{name}_skip", width, 1, stride)
-        x = layers.ReLU(name=f"{name}_relu1")(conv(x, f"{name}_1", width, 3, stride))
-        x = layers.Add(name=f"{name}_add")([conv(x, f"{name}_2", width, 3), skip])
+        skip = x if stride == 1 else _conv(x, f"{name}_skip", width, 1, stride)
+        x = layers.ReLU(name=f"{name}_relu1")(_conv(x, f"{name}_1", width, 3, stride))
+        x = layers.Add(name=f"{name}_add")([_conv(x, f"{name}_2", width, 3), skip])
         x = layers.ReLU(name=f"{name}_relu2")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(
         inputs, layers.Dense(CLASSES, name="logits")(x), name="cluttered_digits_residual"
     )
+
+
+def _conv(x: Any, name: str, width: int, size: int, stride: int = 1, number: str = "") -> Any:
+    """A convolution without a bias, and its batch normalisation."""
+    x = layers.Conv2D(
+        width, size, strides=stride, padding="same", use_bias=False, name=f"{name}_conv{number}"
+    )(x)
+    return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn{number}")(x)
 
 
 def build_vit() -> keras.Model:
@@ -74,11 +75,7 @@ def build_vit() -> keras.Model:
     inputs = keras.Input((SIZE, SIZE, 3), name="image")
     x = inputs
     for k, filters in enumerate([32, 64], start=1):
-        x = layers.Conv2D(
-            filters, 3, strides=2, padding="same", use_bias=False, name=f"stem{k}_conv"
-        )(x)
-        x = layers.BatchNormalization(momentum=0.9, name=f"stem{k}_bn")(x)
-        x = layers.ReLU(name=f"stem{k}_relu")(x)
+        x = layers.ReLU(name=f"stem{k}_relu")(_conv(x, f"stem{k}", filters, 3, stride=2))
     x = layers.Conv2D(width, 2, strides=2, name="patches")(x)
     x = layers.Reshape((-1, width), name="tokens")(x)
     x = ClassToken(name="class_token")(x)
@@ -89,12 +86,15 @@ def build_vit() -> keras.Model:
         y = layers.MultiHeadAttention(heads, width // heads, name=f"{name}_attention")(y, y)
         x = layers.Add(name=f"{name}_add1")([x, y])
         y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
-        y = layers.Dense(3 * width, activation="gelu", name=f"{name}_mlp1")(y)
-        y = layers.Dense(width, name=f"{name}_mlp2")(y)
-        x = layers.Add(name=f"{name}_add2")([x, y])
+        x = layers.Add(name=f"{name}_add2")([x, _mlp(y, name, 3 * width)])
     x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     outputs = layers.Dense(CLASSES, name="logits")(x[:, 0])
     return keras.Model(inputs, outputs, name="cluttered_digits_vit")
+
+
+def _mlp(x: Any, name: str, hidden: int) -> Any:
+    y = layers.Dense(hidden, activation="gelu", name=f"{name}_mlp1")(x)
+    return layers.Dense(x.shape[-1], name=f"{name}_mlp2")(y)
 
 
 def build_convnext() -> keras.Model:
@@ -111,9 +111,7 @@ def build_convnext() -> keras.Model:
             name = f"stage{stage}_block{block}"
             y = layers.DepthwiseConv2D(7, padding="same", name=f"{name}_depthwise")(x)
             y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(y)
-            y = layers.Dense(4 * width, activation="gelu", name=f"{name}_mlp1")(y)
-            y = layers.Dense(width, name=f"{name}_mlp2")(y)
-            y = LayerScale(name=f"{name}_scale")(y)
+            y = LayerScale(name=f"{name}_scale")(_mlp(y, name, 4 * width))
             x = layers.Add(name=f"{name}_add")([x, y])
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
@@ -126,9 +124,7 @@ def build_segmentation() -> keras.Model:
 
     def double_conv(x: Any, name: str, width: int) -> Any:
         for k in (1, 2):
-            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv{k}")(x)
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn{k}")(x)
-            x = layers.ReLU(name=f"{name}_relu{k}")(x)
+            x = layers.ReLU(name=f"{name}_relu{k}")(_conv(x, name, width, 3, number=f"{k}"))
         return x
 
     inputs = keras.Input((SIZE, SIZE, 3), name="image")

@@ -18,7 +18,6 @@ SCALINGS = ("none", "unit", "tf", "caffe", "torch")
 
 def chosen_preprocess(name: str, mean: Numbers, std: Numbers) -> Preprocess | None:
     """Returns the preprocessing that the user chose; None for the model's default."""
-    check_preprocess(name, mean, std)
     if mean is None and std is None:
         return None if name == "auto" else _named_preprocess(name)
     scale = _named_preprocess("none" if name == "auto" else name)

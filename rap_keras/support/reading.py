@@ -59,12 +59,6 @@ def opened(path: str | Path, what: str = "file", most: int | None = None) -> Ite
         ) from error
 
 
-def check_file(path: str | Path, what: str = "file") -> None:
-    """Raises an error if a file cannot be opened."""
-    with opened(path, what):
-        pass
-
-
 def check_npz(path: str | Path, what: str) -> None:
     """Raises an error if a file is not `.npz`. Does not read its arrays."""
     with opened(path, what) as file:
