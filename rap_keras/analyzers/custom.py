@@ -47,8 +47,7 @@ class FunctionAnalyzer(Analyzer):
         if target.kind in ("all", "region"):
             got = "all" if target.kind == "all" else "a region"
             raise InputError(
-                f"Expected a class of each sample as target for {self.name!r}, got {got}.",
-                "target",
+                f"Expected a class of each sample as target for {self.name!r}, got {got}.", "target"
             )
         if not len(arrays[0]) or target.kind == "classes":
             return super()._explained(arrays, target)

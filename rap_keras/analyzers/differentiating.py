@@ -68,14 +68,14 @@ class DifferentiatingAnalyzer(Analyzer):
                 )
             warn(
                 f"{self.name!r} gives zeros to inputs without a derivative: {inputs} that no embedding "
-                f"looks up; {other} them.",
+                f"looks up; {other} them."
             )
         both = [repr(name) for slot, name, has in self._named() if has and slot in self._choosing]
         if both:
             warn(
                 f"{self.name!r} uses derivatives, but some values of {', '.join(both)} choose rows of "
                 "an embedding, as tokens do, and have none: give them a separate input, or use a "
-                'method that propagates relevance, such as "rap".',
+                'method that propagates relevance, such as "rap".'
             )
 
     def _read_samples(

@@ -204,11 +204,7 @@ class Explanation:
         return [mask if mask.any() and not mask.all() else None for mask in masks]
 
     def plot(
-        self,
-        images: Any = None,
-        count: int | None = None,
-        title: str | None = None,
-        **options: Any,
+        self, images: Any = None, count: int | None = None, title: str | None = None, **options: Any
     ) -> "Figure":
         """Draws the samples next to their maps; a single one like `rap_keras.plot.explanation`.
 

@@ -203,7 +203,7 @@ class RISEAnalyzer(MaskedAnalyzer):
         ):
             warn(
                 "RISE weights masks by the sigmoid of the model's only output, but the model has no "
-                'sigmoid: pass score="logit" if it is a regression.',
+                'sigmoid: pass score="logit" if it is a regression.'
             )
 
     def _masks(self, size: Sequence[int], number: int) -> Iterator[np.ndarray]:

@@ -33,11 +33,7 @@ class PositionAnalyzer(PropagationAnalyzer):
     _found: Positions | None = None
 
     def __init__(
-        self,
-        model: keras.Model,
-        composite: Composite,
-        positions: str = "constant",
-        **options: Any,
+        self, model: keras.Model, composite: Composite, positions: str = "constant", **options: Any
     ) -> None:
         choose("positions", positions, POSITIONS)
         self.positions = positions

@@ -168,7 +168,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
             warn(
                 f"The maps of {self.name!r} do not sum to the difference of the logits of sample and "
                 f"reference: they differ from it by more than {_MISSED:.0%} of the logits. See "
-                "convergence_delta(x), and try other reference_inputs or another method.",
+                "convergence_delta(x), and try other reference_inputs or another method."
             )
 
     def _check_sums(self, arrays: list[np.ndarray], target: Target, found: dict[str, Any]) -> None:

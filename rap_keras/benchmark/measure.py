@@ -25,7 +25,7 @@ from rap_keras.benchmark.units import UNITS, Drawn, Unit
 from rap_keras.benchmark.validation import measured as measured_degraded
 from rap_keras.datasets import Sample
 from rap_keras.errors import InputError
-from rap_keras.evaluation.cells import cell_numbers
+from rap_keras.evaluation.reading import cell_numbers
 from rap_keras.models.loaded import LoadedModel
 
 T = TypeVar("T")

@@ -7,16 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation.cells import cell_numbers
-from rap_keras.evaluation.reading import read_array, read_heatmap, read_mask
+from rap_keras.evaluation.reading import cell_numbers, read_array, read_heatmap, read_mask
 from rap_keras.support.options import choose, read_integer
 
 
 def relevance_share(
-    heatmap: ArrayLike,
-    mask: ArrayLike,
-    relevance: str = "positive",
-    void: ArrayLike | None = None,
+    heatmap: ArrayLike, mask: ArrayLike, relevance: str = "positive", void: ArrayLike | None = None
 ) -> float:
     """The share of the relevance that is in the correct place: the energy-based pointing game.
 

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import Predict, logits_of
-from rap_keras.evaluation.cells import cell_numbers
 from rap_keras.evaluation.classes import rank_correlation
 from rap_keras.evaluation.heads import Head, both_classes, read_head
 from rap_keras.evaluation.reading import (
+    cell_numbers,
     one_shape,
     pixels_of,
     read_array,

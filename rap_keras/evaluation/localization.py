@@ -17,10 +17,7 @@ from rap_keras.support.options import choose, read_boolean, read_integer, read_n
 
 
 def outside_inside_ratio(
-    heatmap: ArrayLike,
-    mask: ArrayLike,
-    relevance: str = "all",
-    void: ArrayLike | None = None,
+    heatmap: ArrayLike, mask: ArrayLike, relevance: str = "all", void: ArrayLike | None = None
 ) -> float:
     """The mean relevance outside the object divided by the mean relevance inside.
 
@@ -95,10 +92,7 @@ def average_precision(heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | Non
 
 
 def pointing_game(
-    heatmap: ArrayLike,
-    mask: ArrayLike,
-    void: ArrayLike | None = None,
-    tolerance: float = 0,
+    heatmap: ArrayLike, mask: ArrayLike, void: ArrayLike | None = None, tolerance: float = 0
 ) -> bool:
     """Whether the most relevant pixel lies on the object.
 

@@ -15,13 +15,7 @@ from scipy.stats import entropy
 from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import in_batches
 from rap_keras.evaluation.classes import map_similarity
-from rap_keras.evaluation.reading import (
-    pixels_of,
-    read_array,
-    read_heatmap,
-    read_input,
-    read_seed,
-)
+from rap_keras.evaluation.reading import pixels_of, read_array, read_heatmap, read_input, read_seed
 from rap_keras.support.options import read_integer, read_number
 
 

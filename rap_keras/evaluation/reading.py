@@ -1,12 +1,13 @@
 """Reads inputs, heatmaps and masks from the user; anything invalid raises an `InputError`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.support.options import read_integer
 from rap_keras.support.text import shown
 
 Mask = NDArray[np.bool_]
@@ -123,3 +124,19 @@ def read_seed(seed: Any) -> np.random.Generator:
         raise InputError(
             f"Expected seed to be integers from 0 on, got {shown(seed)}.", "seed"
         ) from error
+
+
+def cell_numbers(shape: tuple[int, ...], grid: Sequence[int]) -> NDArray[np.int64]:
+    """The number of each pixel's cell, row by row, in an array of this shape.
+
+    Cells differ by at most one pixel a side if the grid does not divide the shape.
+    """
+    counts = [read_integer("grid", n, 1) for n in grid]
+    if len(counts) != len(shape) or any(n > size for n, size in zip(counts, shape, strict=True)):
+        raise InputError(
+            f"Expected cells of at least one pixel, got the grid {tuple(grid)} of {shape} pixels: "
+            "choose fewer cells, with a number for each axis."
+        )
+    ends = [[size * k // n for k in range(n + 1)] for size, n in zip(shape, counts, strict=True)]
+    places = [np.repeat(np.arange(len(end) - 1), np.diff(end)) for end in ends]
+    return np.asarray(np.ravel_multi_index(np.ix_(*places), counts))

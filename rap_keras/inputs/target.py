@@ -17,6 +17,7 @@ from rap_keras.support.text import counted, shown
 
 # iNNvestigate's neuron_selection_mode: the meaning of a target of None.
 MODES = ("max_activation", "index", "all")
+# The class with the largest logit; every neuron; one class of each sample, or k; a part of the output.
 Kind = Literal["largest", "all", "class", "classes", "region"]
 
 
@@ -60,18 +61,13 @@ class TopK:
 class Target:
     """The output neurons that are explained of the samples of a batch.
 
-    Attributes:
-        kind: "largest": the class with the largest logit. "all": every neuron. "class": one class of
-            each sample; "classes": k of each. "region": a part of an output of any shape.
-        index: For a class int32 `(batch,)`, for classes `(batch, k)`. For a region a boolean array
-            `(batch, ...)`, or `(1, ...)` if all samples share it. Otherwise zeros `(batch,)`. A tensor
-            in compiled functions.
-        contrast: The classes that the target is compared with.
+    The index of a class is int32 `(batch,)`, that of k classes `(batch, k)`. That of a region is a
+    boolean array `(batch, ...)`, or `(1, ...)` if all samples share it. Others have zeros `(batch,)`.
     """
 
     kind: Kind
-    index: Any
-    contrast: Contrast = None
+    index: Any  # a tensor in compiled functions
+    contrast: Contrast = None  # the classes that the target is compared with
 
     def at(self, index: Any) -> "Target":
         """Returns a target of the same kind with another index."""

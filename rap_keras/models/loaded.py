@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.outputs import read_output
+from rap_keras.inputs.classes import read_output
 from rap_keras.models.preprocessing import Preprocess, undone
 from rap_keras.models.randomisation import randomised
 from rap_keras.support.text import first_line, shown

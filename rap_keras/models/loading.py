@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
-from rap_keras.inputs.outputs import read_output
+from rap_keras.inputs.classes import read_output
 from rap_keras.models.applications import applications, imagenet_classes
 from rap_keras.models.h5_files import raw_operations, with_axes
 from rap_keras.models.hub import PREFIX, load_preset

@@ -44,10 +44,7 @@ def _imported(file: Path) -> list[str]:
 
 def unknown_model(spec: str) -> InputError:
     """Returns the error about an unknown model."""
-    names = [
-        *sorted(application_names()),
-        *(f"{BUNDLED}{name}" for name in get_args(BundledName)),
-    ]
+    names = [*sorted(application_names()), *(f"{BUNDLED}{name}" for name in get_args(BundledName))]
     advice = did_you_mean(spec, names) or _FORMS
     if spec.endswith(".py"):
         advice = f"name the function that returns the model, {spec}:FUNCTION."

@@ -85,10 +85,7 @@ def _check_saved(path: Path) -> None:
 def _check_size(size: tuple[int, int]) -> None:
     """Raises an error if images have no pixels or do not fit into memory."""
     if min(size) < 1:
-        raise InputError(
-            f"Expected a size of at least 1 pixel, got {size[0]} x {size[1]}.",
-            "size",
-        )
+        raise InputError(f"Expected a size of at least 1 pixel, got {size[0]} x {size[1]}.", "size")
     check_memory(size)
 
 

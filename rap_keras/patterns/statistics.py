@@ -24,12 +24,7 @@ from rap_keras.backends.network import Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import batches, image_batches
 from rap_keras.patterns.cases import CASES, CASES_OF, PATTERN_TYPES
-from rap_keras.patterns.patterns import (
-    Patterns,
-    check_shapes,
-    dtype_of,
-    kernel_shapes,
-)
+from rap_keras.patterns.patterns import Patterns, check_shapes, dtype_of, kernel_shapes
 from rap_keras.patterns.sums import Sums, batch_sums
 from rap_keras.support.files import write_arrays
 from rap_keras.support.images import collect_images

@@ -27,22 +27,14 @@ class Explainer:
         self.analyzer = create_analyzer(method.name, self._loaded.network, **options)
 
     def explain(
-        self,
-        x: Any,
-        target: Any = None,
-        region: Region | None = None,
-        sources: Sequence[Any] = (),
+        self, x: Any, target: Any = None, region: Region | None = None, sources: Sequence[Any] = ()
     ) -> Explanation:
         """Explains a batch of images, as returned by `loaded.preprocess`; see `target.selected`."""
         found = self.analyzer.explain(x, selected(self._loaded, x, target, region, sources))
         return dataclasses.replace(found, method=self._method.title, model=self._name)
 
     def layers(
-        self,
-        x: Any,
-        target: Any = None,
-        region: Region | None = None,
-        sources: Sequence[Any] = (),
+        self, x: Any, target: Any = None, region: Region | None = None, sources: Sequence[Any] = ()
     ) -> dict[str, Any]:
         """Returns the relevance of a batch at every layer. The arguments are those of `explain`."""
         neurons = selected(self._loaded, x, target, region, sources)

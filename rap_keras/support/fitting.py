@@ -25,10 +25,7 @@ class Part(NamedTuple):
     @property
     def pixels(self) -> tuple[slice, slice]:
         """The index of the part in an array of the whole image."""
-        return (
-            slice(self.top, self.top + self.height),
-            slice(self.left, self.left + self.width),
-        )
+        return (slice(self.top, self.top + self.height), slice(self.left, self.left + self.width))
 
 
 def check_fit(fit: str) -> None:

@@ -14,7 +14,7 @@ from rap_keras.backends.keras2.graphs import entering, graph_scope, new_graph
 from rap_keras.backends.keras2.rebuild import assign, built, negated_logit, refuse_other, sample_of
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
-from rap_keras.inputs.outputs import read_output
+from rap_keras.inputs.classes import read_output
 from rap_keras.network.layer_types import is_layer
 from rap_keras.propagate import forward
 

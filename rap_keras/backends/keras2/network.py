@@ -14,7 +14,7 @@ from rap_keras.backends.keras2.rebuild import flattened
 from rap_keras.backends.keras2.trace import trace
 from rap_keras.backends.network import Network, Run, explaining_tokens
 from rap_keras.errors import InputError
-from rap_keras.inputs.outputs import read_output
+from rap_keras.inputs.classes import read_output
 from rap_keras.inputs.samples import Pack
 from rap_keras.network.graph import Graph, Node
 from rap_keras.propagate import forward

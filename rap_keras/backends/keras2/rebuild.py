@@ -9,12 +9,7 @@ import tensorflow.keras.backend as kbackend
 import tensorflow.keras.layers as klayers
 import tensorflow.keras.models as kmodels
 
-from rap_keras.backends.keras2.graphs import (
-    entering,
-    graph_scope,
-    reserve_names,
-    valid_name,
-)
+from rap_keras.backends.keras2.graphs import entering, graph_scope, reserve_names, valid_name
 from rap_keras.backends.keras2.opening import is_bare_operation
 from rap_keras.backends.keras2.operations import OF_KERAS, layer_of
 from rap_keras.backends.keras2.trace import has_insides, is_itself, takes_tuples, trace

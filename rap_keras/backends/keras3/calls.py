@@ -49,13 +49,7 @@ class Call(node.Call):
     raised if a constant differs from sample to sample.
     """
 
-    def __init__(
-        self,
-        op: Any,
-        arguments: Any,
-        is_mask: Sequence[bool],
-        context: Context,
-    ) -> None:
+    def __init__(self, op: Any, arguments: Any, is_mask: Sequence[bool], context: Context) -> None:
         self._op = op
         self._arguments = arguments
         self._is_mask = is_mask

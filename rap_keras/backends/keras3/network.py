@@ -12,7 +12,7 @@ from rap_keras.backends.keras3.source import Source, specs
 from rap_keras.backends.keras3.trace import trace, without_head
 from rap_keras.backends.network import Network, Run
 from rap_keras.errors import InputError
-from rap_keras.inputs.outputs import read_output
+from rap_keras.inputs.classes import read_output
 from rap_keras.network.layer_types import SIZED, is_a
 from rap_keras.propagate import forward
 from rap_keras.support.text import first_line
