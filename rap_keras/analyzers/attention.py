@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
+from rap_keras.analyzers.base import Maps
 from rap_keras.analyzers.coarse import check_image_input, spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.composites.composite import RuleTable
@@ -29,9 +30,7 @@ class AttentionAnalyzer(PropagationAnalyzer):
         self._attention = find_attention(self._graph)
         super()._use_graph()
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         logits, records = self._propagation.forward(inputs)
         seen = self._seen(records, logits, target, inputs[0])
         return [image_of(self._attention, seen, inputs[0])], logits

@@ -46,6 +46,8 @@ from rap_keras.support.options import (
 )
 from rap_keras.support.text import shown
 
+Maps = tuple[list[ops.Tensor], ops.Tensor]  # the relevance of each input, and the logits
+
 
 class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
     """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` creates analyzers.
@@ -75,6 +77,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
 
     # What to use instead, for methods that show only evidence for a positive output; "" for others.
     _one_sided = ""
+    _method_name = ""  # if the class serves several methods
     _shares_forward_pass = False  # whether k classes of a sample are computed together
 
     def __init__(
@@ -110,7 +113,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
     @property
     def name(self) -> str:
         """The method's name, as `create_analyzer` takes it."""
-        return name_of(type(self))
+        return self._method_name or name_of(type(self))
 
     def options(self) -> dict[str, Any]:
         """JSON-serialisable options that recreate this analyzer."""
@@ -309,10 +312,8 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         maps, logits = self._maps(inputs, target)
         return {"logits": logits, "maps": maps}
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
-        """The relevance of each input, and the logits."""
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
+        """Computes the maps; traced by the backend."""
         raise NotImplementedError
 
     def _logits(self, inputs: list[ops.Tensor], target: Target | None = None) -> ops.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from rap_keras import tensors as ops
+from rap_keras.analyzers.base import Maps
 from rap_keras.analyzers.coarse import spread
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.analyzers.zero_maps import warn_of_inputs
@@ -89,9 +90,7 @@ class _CAMAnalyzer(PropagationAnalyzer):
 
         return centres(self._graph, self._layer.slots[0], size_of, image)
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         logits, records = self._propagation.forward(inputs)
         values = dict(zip(self._graph.inputs, inputs, strict=True)) | values_of(records)
         features = self._layer.values(values)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.base import Analyzer, Maps
 from rap_keras.inputs.target import Target
 from rap_keras.propagate import relevance_dtype
 from rap_keras.support.options import read_integer, read_number
@@ -26,9 +26,7 @@ class InputAnalyzer(Analyzer):
         True
     """
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         return [ops.cast(x, relevance_dtype(x.dtype)) for x in inputs], self._logits(inputs)
 
 

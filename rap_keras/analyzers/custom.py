@@ -19,7 +19,7 @@ class FunctionAnalyzer(Analyzer):
     """Explains with your own function, as `rap_keras.register_method` describes it."""
 
     def __init__(self, model: keras.Model, method: str, **options: Any) -> None:
-        self._method = read_method(method)
+        self._method_name, self._method = method, read_method(method)
         assert self._method.function is not None
         self._function = self._method.function
         known = _options_of(self._function)
@@ -27,11 +27,6 @@ class FunctionAnalyzer(Analyzer):
             name: options.pop(name) for name in list(options) if name in known
         }
         super().__init__(model, **options)
-
-    @property
-    def name(self) -> str:
-        """The method's name, as `create_analyzer` takes it."""
-        return self._method.name
 
     def options(self) -> dict[str, Any]:
         """JSON-serialisable options that recreate this analyzer."""

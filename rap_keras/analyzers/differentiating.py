@@ -39,19 +39,6 @@ class DifferentiatingAnalyzer(Analyzer):
         network = TokenVectors.of(open_output(model, options.get("output")))
         super().__init__(network, *arguments, **options)
 
-    def analyze_layers(
-        self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
-    ) -> dict[str, Any]:
-        """Like `PropagationAnalyzer.analyze_layers`."""
-        found = super().analyze_layers(
-            x, target, against=against, neuron_selection=neuron_selection
-        )
-        if isinstance(self._network, TokenVectors):
-            arrays, _ = self._read(x)
-            maps = [found[name] for name in self._graph.input_names]
-            found |= zip(self._network.names, self._network.of_tokens(arrays, maps), strict=True)
-        return found
-
     def _check_call(self, x: Any) -> None:
         """Warns about inputs without a derivative. It is an error if none has one."""
         taken = {slot for node in self._graph.nodes for slot in node.inputs + node.masks}

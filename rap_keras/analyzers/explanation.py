@@ -173,25 +173,21 @@ class Explanation:
         chances = self.probabilities
         found: list[dict[str, Any]] = []
         for k, logits in enumerate(self.explained_logits):
-            neurons: Any = "all"
+            neurons: Any = "all" if self.neurons is None else self.neurons[k].tolist()
             where = {}
-            if self.neurons is not None:
-                neurons = self.neurons[k].tolist()
             if self.neurons is not None and self.neurons.dtype == bool:
                 classes, positions = region_parts(self.neurons[k])
-                neurons = [int(one) for one in classes]
-                if len(neurons) == self.neurons.shape[-1] > 1:
+                neurons = int(classes[0]) if len(classes) == 1 else classes.tolist()
+                if len(classes) == self.neurons.shape[-1] > 1:
                     neurons = "all"
-                neurons = neurons[0] if len(neurons) == 1 else neurons
                 where = {} if positions.all() else {"positions": int(positions.sum())}
-            one = {
-                "neuron": neurons,
-                "class": self._label(neurons),
-                **where,
-                "logit": logits.tolist(),
-            }
-            one["probability"] = None if chances is None else chances[k].tolist()
-            found.append(one | {"relevance_sum": sums[k].tolist()})
+            found.append(
+                {"neuron": neurons, "class": self._label(neurons)}
+                | where
+                | {"logit": logits.tolist()}
+                | {"probability": None if chances is None else chances[k].tolist()}
+                | {"relevance_sum": sums[k].tolist()}
+            )
         return found
 
     @property

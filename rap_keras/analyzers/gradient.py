@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from rap_keras import tensors as ops
+from rap_keras.analyzers.base import Maps
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.propagation import PropagationAnalyzer
 from rap_keras.inputs.target import Target
@@ -43,9 +44,7 @@ class GradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
         """The maps of checked arrays, one per input, without checking the result."""
         return self._explained(arrays, target)["maps"]
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         after = {None: ops.identity, "abs": ops.abs, "square": ops.square}[self.postprocess]
         gradients, logits = super()._maps(inputs, target)
         return [after(g) for g in gradients], logits
@@ -67,9 +66,7 @@ class InputTimesGradientAnalyzer(DifferentiatingAnalyzer, PropagationAnalyzer):
 
     _from_logit = False
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         gradients, logits = super()._maps(inputs, target)
         return [ops.cast(x, g.dtype) * g for x, g in zip(inputs, gradients, strict=True)], logits
 

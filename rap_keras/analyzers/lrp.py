@@ -81,7 +81,7 @@ class LRPAnalyzer(PositionAnalyzer):
         attention: str | None = None,
         **options: Any,
     ) -> None:
-        self._method = read_method(method)
+        self._method_name, self._preset = method, read_method(method).preset
         self.batch_norm = batch_norm or ("innvestigate" if innvestigate_compat else "fold")
         choose("batch_norm", self.batch_norm, BATCH_NORM if innvestigate_compat else BATCH_NORM[:3])
         if isinstance(input_layer_rule, tuple | list):
@@ -89,7 +89,6 @@ class LRPAnalyzer(PositionAnalyzer):
             input_layer_rule = "Bounded"
         if (low is None) != (high is None):
             raise InputError(f"Expected low and high, got low={shown(low)} and high={shown(high)}.")
-        self._preset = self._method.preset
         if self._preset and self._preset.deep_taylor:
             self._one_sided = _SIGNED
         preset_attention = self._preset.attention if self._preset else ""
@@ -111,11 +110,6 @@ class LRPAnalyzer(PositionAnalyzer):
         rules = self._composite(composite)
         bounds = None if low is None else (low, high)
         super().__init__(model, rules, bounds=bounds, **options)
-
-    @property
-    def name(self) -> str:
-        """The method's name, as `create_analyzer` takes it."""
-        return self._method.name
 
     def _composite(self, given: Composite | None) -> Composite:
         """The composite, with the rules that the analyzer's options change."""

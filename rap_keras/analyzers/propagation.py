@@ -8,9 +8,10 @@ import keras
 import numpy as np
 
 from rap_keras import tensors as ops
-from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.base import Analyzer, Maps
 from rap_keras.analyzers.conditional import ConditionalAnalyzer
 from rap_keras.analyzers.conservation import ConservationReport, Row
+from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.inputs.bounds import read_bounds, refuse_outside
@@ -148,7 +149,11 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
             result = {name: list(map(_no_samples, each)) for name, each in shapes.items()}
         self._refuse_overflow([part for parts in result.values() for part in parts])
         order = [*self._graph.input_names, *(node.name for node in self._graph.nodes)]
-        return {name: p[0] if len(p := result[name]) == 1 else p for name in order}
+        found = {name: p[0] if len(p := result[name]) == 1 else p for name in order}
+        if isinstance(self._network, TokenVectors):  # gradients of tokens
+            maps = [found[name] for name in self._graph.input_names]
+            found |= zip(self._network.names, self._network.of_tokens(arrays, maps), strict=True)
+        return found
 
     def conservation(
         self, x: Any, target: Any = None, *, against: Any = None, neuron_selection: Any = None
@@ -209,9 +214,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
         """A function of the logits and of 1 at the explained neurons: the relevance of the logits."""
         return ops.multiply if self._from_logit else only_selected
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         relevance, _, logits = self._propagate(inputs, target)
         return self._at_inputs(relevance, inputs, target), logits
 

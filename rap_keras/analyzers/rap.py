@@ -49,15 +49,10 @@ class RAPAnalyzer(PositionAnalyzer):
         bounds: tuple[Any, Any] | None = None,
         **options: Any,
     ) -> None:
-        self._method = method
+        self._method_name = method
         settings = RAPOptions.taken_from(options, method)
         vars(self).update(asdict(settings))
         super().__init__(model, settings.composite(), bounds=bounds, **options)
-
-    @property
-    def name(self) -> str:
-        """The method's name, as `create_analyzer` takes it."""
-        return self._method
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:

@@ -7,7 +7,7 @@ import keras
 
 from rap_keras import tensors as ops
 from rap_keras.analyzers.attention import image_of, seen_by_output, weights_of
-from rap_keras.analyzers.base import Analyzer
+from rap_keras.analyzers.base import Analyzer, Maps
 from rap_keras.analyzers.coarse import check_image_input
 from rap_keras.inputs.target import Target
 from rap_keras.network.attention import find_attention
@@ -44,9 +44,7 @@ class AttentionRolloutAnalyzer(Analyzer):
         self._attention = find_attention(self._graph)
         check_image_input(self._graph, self.name)
 
-    def _maps(
-        self, inputs: list[ops.Tensor], target: Target
-    ) -> tuple[list[ops.Tensor], ops.Tensor]:
+    def _maps(self, inputs: list[ops.Tensor], target: Target) -> Maps:
         (x,), found = inputs, self._attention
         logits, records = forward(self._graph, inputs)
         rolled = _rollout(weights_of(found, values_of(records), x))
