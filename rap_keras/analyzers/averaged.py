@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from rap_keras import tensors as ops
 from rap_keras.analyzers.differentiating import DifferentiatingAnalyzer
 from rap_keras.analyzers.gradient import GradientAnalyzer
-from rap_keras.analyzers.references import ReferenceAnalyzer
+from rap_keras.analyzers.references import ReferenceAnalyzer, read_background
+from rap_keras.backends.keras3.views import TokenVectors
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
+from rap_keras.inputs.samples import in_order
 from rap_keras.inputs.target import Target
 from rap_keras.support.options import choose, read_integer, read_number
 from rap_keras.support.text import shown
@@ -32,6 +35,9 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
     Copies are made and summed batch by batch, so memory use does not depend on their number.
     """
 
+    _count: int  # of copies
+    seed: int | None = None
+
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
         super().__init__(model, **options)
         inner = options | {"output": None}  # `_network` has selected it already
@@ -43,7 +49,11 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
 
     def _weights(self) -> np.ndarray:
         """The weight of each copy."""
-        raise NotImplementedError
+        return np.full(self._count, 1 / self._count)
+
+    def _generator(self, k: int) -> np.random.Generator:
+        """Random numbers for sample k of a call."""
+        return np.random.default_rng(None if self.seed is None else [self.seed, self._first + k])
 
     def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
         """Yields the copies of sample k of a call, one per weight."""
@@ -207,17 +217,13 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
             )
         seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, postprocess, **options)
-        self.augment_by_n = augment_by_n
+        self.augment_by_n = self._count = augment_by_n
         self.noise_level = noise_level
         self.noise_scale = noise_scale
         self.seed = seed
 
-    def _weights(self) -> np.ndarray:
-        return np.full(self.augment_by_n, 1 / self.augment_by_n)
-
     def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
-        seed = None if self.seed is None else [self.seed, self._first + k]
-        generators = [np.random.default_rng(seed)]
+        generators = [self._generator(k)]
         for x in sample[:-1]:  # all noise of one input is drawn before that of the next
             generators.append(copy.deepcopy(generators[-1]))
             for _ in range(self.augment_by_n):
@@ -233,3 +239,67 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
         assert self.noise_level is not None  # one of the two is given
         wide = x.astype(np.float64)
         return self.noise_level * float(wide.max() - wide.min())
+
+
+class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
+    """Expected gradients (Erion et al., 2021, arXiv 1906.10670, eq. 3).
+
+    The mean, over references x' of a background and a in [0, 1], of (x - x') times the gradient at x' +
+    a (x - x'). The map sums to the logit of the sample minus the mean logit of the background, up to
+    sampling error.
+
+    Args:
+        model: See `Analyzer`.
+        background: Samples of the data as the model takes them, `(n, ...)`, or the path of a .npy file
+            with them. For several inputs a list or dict of these; rows of the same number belong
+            together.
+        draws: Number of pairs of a reference and a value a that are drawn for each sample.
+        seed: Seed of the draws: sample i of a call gets the same draws each time. None: new draws.
+        **options: Options of `Analyzer`.
+
+    Raises:
+        InputError: The model cannot be explained, or an option is invalid.
+
+    Example:
+        >>> model = rap_keras.bundled.load("vgg")
+        >>> x = rap_keras.datasets.preprocess(rap_keras.datasets.cluttered_digits(9).images)
+        >>> options = {"background": x[1:], "draws": 8}
+        >>> rap_keras.create_analyzer("expected_gradients", model, **options).analyze(x[:1]).shape
+        (1, 64, 64, 3)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        background: Any = None,
+        draws: int = 64,
+        seed: int | None = 0,
+        **options: Any,
+    ) -> None:
+        draws = read_integer("draws", draws, 1)
+        seed = None if seed is None else read_integer("seed", seed, 0)
+        super().__init__(model, **options)
+        self.draws = self._count = draws
+        self.seed = seed
+        background = in_order("background", background, self._network.names)
+        several = self._read_samples("background", background, read_background)
+        self.background = several if len(several) > 1 else several[0]
+        self._background = several
+        if isinstance(self._network, TokenVectors):
+            self._network.refuse_unknown(several)
+            specs = self._network.own_inputs
+            rows = [a.astype(ops.numpy_dtype(s.dtype)) for a, s in zip(several, specs, strict=True)]
+            self._background = several + self._network.with_vectors(rows)[len(specs) :]
+
+    @classmethod
+    def option_names(cls, method: str = "") -> list[str]:
+        """The names of the options. `postprocess` is not one of them."""
+        return [name for name in super().option_names(method) if name != "postprocess"]
+
+    def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
+        generator = self._generator(k)
+        chosen = generator.integers(len(self._background[0]), size=self.draws)
+        for row, place in zip(chosen, generator.random(self.draws), strict=True):
+            references = [array[row] for array in self._background]
+            pairs = zip(sample, references, strict=True)
+            yield Copy([r + place * (x - r) for x, r in pairs], references)

@@ -1,6 +1,7 @@
 """The base class of methods that explain the difference between a sample and a reference."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rap_keras.inputs.batches import is_stream
 from rap_keras.inputs.samples import in_order, refuse_masked
 from rap_keras.inputs.target import Target, first_given, refuse_several
 from rap_keras.network.graph import Shape
+from rap_keras.support.reading import opened
 from rap_keras.support.text import shown
 from rap_keras.support.warn import warn
 
@@ -78,6 +80,55 @@ def _with_two_axes(reference: np.ndarray, shape: Shape) -> np.ndarray | None:
         return None
     front = reference.shape[:2] if further == 2 else (1, 1)
     return reference.reshape(*front, *inner)
+
+
+def read_background(given: Any, shapes: list[Shape]) -> list[np.ndarray]:
+    """Reads the samples of each input, float64."""
+    if len(shapes) == 1:
+        return [_read_data(given, shapes[0])]
+    if not isinstance(given, list | tuple) or len(given) != len(shapes):
+        raise InputError(
+            f"Expected background to be a list of samples for each of the {len(shapes)} inputs, got "
+            f"{shown(given)}.",
+            "background",
+        )
+    found = [_read_data(part, shape) for part, shape in zip(given, shapes, strict=True)]
+    if len({len(array) for array in found}) > 1:
+        raise InputError(
+            "Expected background with the same number of samples for all inputs, got "
+            f"{', '.join(str(len(array)) for array in found)}.",
+            "background",
+        )
+    return found
+
+
+def _read_data(given: Any, shape: Shape) -> np.ndarray:
+    if isinstance(given, str | Path):
+        try:
+            with opened(given, "file of background samples") as file:
+                given = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"Expected background to be samples or a .npy file of them, but {str(given)!r} cannot "
+                f"be read ({error}).",
+                "background",
+            ) from error
+    refuse_masked(given, "background")
+    try:
+        array = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    fits = array.ndim == len(shape) + 1 and len(array) and np.isfinite(array).all()
+    if not fits or any(e not in (None, n) for e, n in zip(shape, array.shape[1:], strict=True)):
+        broken = "" if np.isfinite(array).all() else " with NaN or infinity"
+        what = "none" if given is None else f"an array of shape {array.shape}{broken}"
+        raise InputError(
+            f"Expected background to be finite samples of shape (n, {', '.join(map(str, shape))}), as "
+            f"the model takes them, got {what}: pass some of the training data, or the "
+            "path of a .npy file of them.",
+            "background",
+        )
+    return array
 
 
 class ReferenceAnalyzer(DifferentiatingAnalyzer):
