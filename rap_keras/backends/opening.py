@@ -5,7 +5,6 @@ import linecache
 import re
 import textwrap
 import traceback
-from types import FrameType
 from typing import Any
 
 from rap_keras.support.text import first_line
@@ -18,7 +17,8 @@ class CannotOpen(Exception):
 def why_call_failed(layer: Any, error: Exception) -> str:
     """Why a layer's `call` failed, with the line in the user's or the layer's code."""
     frames = list(traceback.walk_tb(error.__traceback__))
-    users = [(frame, line) for frame, line in frames if not _of_library(frame)]
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    users = [f for f, package in zip(frames, packages, strict=True) if package not in _LIBRARIES]
     foreign = _foreign(error)
     if foreign and not users:
         return f"it calls {foreign}, but only keras.ops can be followed"
@@ -34,10 +34,6 @@ def why_call_failed(layer: Any, error: Exception) -> str:
     if foreign:
         return f"{where} calls {foreign}, but only keras.ops can be followed{_instead(text)}"
     return f"{where} fails on symbolic tensors ({first_line(error)})"
-
-
-def _of_library(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
 
 
 _LIBRARIES = (

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
+from rap_keras.inputs.batches import as_batches
 from rap_keras.support.files import write_arrays
 from rap_keras.support.options import read_integer
 from rap_keras.support.reading import read_headed
@@ -138,8 +139,7 @@ class Atlas:
             return None
         starts, ends = [], []
         for k, (place, pixels) in enumerate(zip(position, self.about["input_size"], strict=True)):
-            size = round(min(fields["size"][k], LARGEST_CROP * pixels))
-            size = max(size, 1)
+            size = max(round(min(fields["size"][k], LARGEST_CROP * pixels)), 1)
             centre = fields["first"][k] + fields["step"][k] * place
             start = min(max(round(centre - (size - 1) / 2), 0), pixels - size)
             starts.append(start)
@@ -218,13 +218,9 @@ def from_store(store: Store) -> Atlas:
     if skipped:
         warn(f"{counted(len(skipped), 'image')} left out. The first: {skipped[0]['reason']}")
     atlas: Atlas | None = None
-    together: list[int] = []
-    for position in records:
-        together.append(position)
-        if len(together) == _TOGETHER:
-            atlas, together = _with(atlas, about, store, records, together), []
-    if together:
-        atlas = _with(atlas, about, store, records, together)
+    positions = list(records)
+    for chunk in as_batches(len(positions), _TOGETHER):
+        atlas = _with(atlas, about, store, records, positions[chunk])
     assert atlas is not None
     used = sorted(set(atlas.numbers.ravel().tolist()) - {-1})
     return dataclasses.replace(atlas, names={number: records[number]["name"] for number in used})

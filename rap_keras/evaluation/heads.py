@@ -40,14 +40,6 @@ def probabilities(logits: NDArray[np.float64], head: Head) -> NDArray[np.float64
     return None if logits.shape[1] == 1 else softmax(logits, axis=1)
 
 
-def probabilities_of(
-    logits: NDArray[np.float64], neuron: int, head: Head
-) -> NDArray[np.float64] | None:
-    """The probability of a class, `(n,)`, from logits `(n, classes)`; None for a regression."""
-    found = probabilities(logits, head)
-    return None if found is None else found[:, neuron]
-
-
 def are_decided(logits: NDArray[np.float64], neuron: int, head: Head) -> NDArray[np.bool_] | None:
     """Whether a class is predicted, bool `(n,)`, by logits `(n, classes)`; None for a regression."""
     explained = logits[:, neuron]

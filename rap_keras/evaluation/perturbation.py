@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from rap_keras.errors import InputError
 from rap_keras.evaluation.batches import Predict, logits_of
 from rap_keras.evaluation.curves import PerturbationCurve
-from rap_keras.evaluation.heads import Head, are_decided, both_classes, probabilities_of, read_head
+from rap_keras.evaluation.heads import Head, are_decided, both_classes, probabilities, read_head
 from rap_keras.evaluation.reading import one_shape, read_array, read_explained, read_heatmap
 from rap_keras.evaluation.replacement import Impute, blurred, imputed, read_replacement
 from rap_keras.support.options import choose, read_integer
@@ -229,11 +229,12 @@ class _Perturbed:
 
     def curve(self, logits: NDArray[np.float64], head: Head) -> PerturbationCurve:
         """The curve, from the logits of all steps."""
+        chances = probabilities(logits, head)
         return PerturbationCurve(
             fractions=np.arange(self.steps + 1) * self.per_step / (self.ranks.max() + 1),
             logits=logits[:, self.neuron],
             correct=are_decided(logits, self.neuron, head),
-            probabilities=probabilities_of(logits, self.neuron, head),
+            probabilities=None if chances is None else chances[:, self.neuron],
         )
 
 

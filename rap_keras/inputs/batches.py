@@ -1,6 +1,7 @@
 """Data of any kind as batches."""
 
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,7 @@ def _sliced(data: Any, batch_size: int) -> tuple[Iterator[Any], int]:
         return iter([data]), 1
     size = max((len(part) for part in parts if len(part.shape)), default=0)
     chunks = list(as_batches(size, batch_size))
-    return (ops.map_structure(_slicing(chunk), data) for chunk in chunks), len(chunks)
-
-
-def _slicing(chunk: slice) -> Callable[[Any], Any]:
-    return lambda array: array[chunk]
+    return (ops.map_structure(operator.itemgetter(chunk), data) for chunk in chunks), len(chunks)
 
 
 def _first(element: Any) -> Any:

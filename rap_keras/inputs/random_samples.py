@@ -70,7 +70,10 @@ class RandomSamples:
             return np.where(_equal(mask, value), ~value, mask)
         wide = value.astype(np.float64)
         if slot in self._tokens:
-            low, high = self._vocabulary(wide, slot)
+            # The smallest and the largest known token of each position.
+            low, high = np.minimum(wide, 0), np.maximum(wide, 1)
+            if slot in self._rows:
+                low, high = np.zeros_like(wide), np.full_like(wide, self._rows[slot] - 1)
         else:
             low, high = _range(wide, spread, value.dtype)
         drawn = self._rng.random(value.shape)
@@ -80,12 +83,6 @@ class RandomSamples:
             drawn = low + (high - low) * drawn
         drawn = np.where(_equal(drawn, wide), np.where(wide == low, high, low), drawn)
         return drawn.astype(value.dtype)
-
-    def _vocabulary(self, value: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the smallest and the largest known token of each position."""
-        if slot in self._rows:
-            return np.zeros_like(value), np.full_like(value, self._rows[slot] - 1)
-        return np.minimum(value, 0), np.maximum(value, 1)
 
 
 def _range(value: np.ndarray, spread: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

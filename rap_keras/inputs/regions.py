@@ -16,7 +16,9 @@ def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
     or an Ellipsis that indexes the output as in NumPy; or a list of such tuples, one per sample. If the
     shape is that of a vector, a tuple of several numbers is one class per sample, not a region.
     """
-    if shape is not None and len(shape) < 2 and _are_classes(target):
+    of_vector = shape is not None and len(shape) < 2
+    numbers = isinstance(target, tuple) and all(isinstance(n, int | np.integer) for n in target)
+    if of_vector and numbers and len(target) > 1:
         return False
     if isinstance(target, tuple | slice) or target is Ellipsis or _are_tuples(target):
         return True
@@ -31,14 +33,6 @@ def _are_tuples(target: Any) -> bool:
         isinstance(target, list)
         and bool(target)
         and all(isinstance(part, tuple) for part in target)
-    )
-
-
-def _are_classes(target: Any) -> bool:
-    return (
-        isinstance(target, tuple)
-        and len(target) > 1
-        and all(isinstance(part, int | np.integer) for part in target)
     )
 
 

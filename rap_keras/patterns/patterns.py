@@ -52,7 +52,7 @@ class Patterns(Mapping[str, np.ndarray]):
 
     def check(self, graph: Graph) -> None:
         """Raises an error for patterns that are not finite, or not those of a model's kernel layers."""
-        check_shapes("patterns", shapes_of(self), kernel_shapes(graph))
+        check_shapes("patterns", {k: a.shape for k, a in self.items()}, kernel_shapes(graph))
         broken = [name for name, array in self.items() if not np.isfinite(array).all()]
         if broken:
             raise InputError(
@@ -114,14 +114,6 @@ def as_patterns(patterns: Any) -> Patterns:
             "rap_keras.patterns.fit(model, data)."
         )
     return patterns
-
-
-# Files and comparisons.
-
-
-def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Name => shape."""
-    return {name: array.shape for name, array in arrays.items()}
 
 
 def check_shapes(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -250,7 +250,8 @@ def _without_last_head(graph: Graph) -> Graph | None:
     slot, left_out = graph.output, []
     while (node := graph.producers.get(slot)) and activation_name(node.layer) not in HEADS:
         rises = is_increasing(graph, node)
-        moves = is_a(node.layer, MOVING) or _is_linear_activation(node.layer)
+        linear = is_a(node.layer, {"Activation"}) and activation_name(node.layer) is None
+        moves = is_a(node.layer, MOVING) or linear
         if not (rises or moves) or len(node.inputs) != 1 or graph.crosses_samples(node):
             return None
         left_out += [node] if rises else []
@@ -270,16 +271,10 @@ def _without_last_head(graph: Graph) -> Graph | None:
 def _passed_over(graph: Graph, node: Node) -> Graph:
     """The graph without a node: the node's input replaces its output."""
     old, new = node.outputs[0], node.inputs[0]
-    nodes = tuple(_reading(n, old, new) for n in graph.nodes if n.name != node.name)
+    nodes = tuple(
+        dataclasses.replace(n, inputs=tuple(new if slot == old else slot for slot in n.inputs))
+        for n in graph.nodes
+        if n.name != node.name
+    )
     output = new if graph.output == old else graph.output
     return dataclasses.replace(graph, nodes=nodes, output=output)
-
-
-def _is_linear_activation(layer: Any) -> bool:
-    return is_a(layer, {"Activation"}) and activation_name(layer) is None
-
-
-def _reading(node: Node, old: int, new: int) -> Node:
-    """The node with one input slot replaced."""
-    inputs = tuple(new if slot == old else slot for slot in node.inputs)
-    return dataclasses.replace(node, inputs=inputs)
