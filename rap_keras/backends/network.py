@@ -67,11 +67,6 @@ class Network(ABC):
         return self.graph.head or (head_of(last.layer) if last else None)
 
     @property
-    def outputs(self) -> Sequence[Any]:
-        """Shapes and dtypes of the model's own outputs."""
-        return self.model.outputs
-
-    @property
     def names(self) -> list[str]:
         """The names of the model's inputs."""
         return list(self.graph.input_names)

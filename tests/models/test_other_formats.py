@@ -13,7 +13,7 @@ from keras import layers
 
 from rap_keras import InputError, create_analyzer
 from rap_keras.models.loading import load_model
-from rap_keras.models.other_formats import what_it_is
+from rap_keras.models.request import what_it_is
 
 FILES = {
     "m.tflite": "is a TensorFlow Lite model, ",

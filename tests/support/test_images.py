@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from rap_keras.errors import InputError
-from rap_keras.support import image_faults, images
+from rap_keras.support import images
 from rap_keras.support.images import check_image, collect_images, read_image, size_of
 
 
@@ -229,12 +229,12 @@ def test_an_image_without_a_decoder_is_told(name, tmp_path, pixels, monkeypatch)
     path = tmp_path / name
     begin = {"a.webp": b"RIFF\0\0\1\0WEBPVP8 ", "a.avif": b"\0\0\0\x20ftypavif\0\0\0\0avif"}
     path.write_bytes(begin[name] + bytes(50))
-    monkeypatch.setattr(image_faults.features, "check", lambda feature: False)
+    monkeypatch.setattr(images.features, "check", lambda feature: False)
     with pytest.raises(
         InputError, match=r"is a file of \w+, which cannot be read here: save it as"
     ):
         check_image(path)
-    monkeypatch.setattr(image_faults.features, "check", lambda feature: True)
+    monkeypatch.setattr(images.features, "check", lambda feature: True)
     with pytest.raises(InputError, match="truncated or damaged"):
         check_image(path)
 
