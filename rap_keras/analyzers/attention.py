@@ -148,12 +148,21 @@ class GenericAttentionAnalyzer(AttentionAnalyzer):
     ) -> ops.Tensor:
         start = started(logits, target, only_selected)
         gradients = self._at_weights(self._propagation.table, records, start, x)
-        weights = weights_of(self._attention, values_of(records), x)
-        each = [positive_mean(g * a) for g, a in zip(gradients, weights, strict=True)]
-        return seen_by_output(self._attention, rolled_out(each))
+        factors = self._factors(records, start, x)
+        each = [ops.mean(ops.relu(g * f), 1) for g, f in zip(gradients, factors, strict=True)]
+        result = each[0]  # (I + B_n) ... (I + B_1) - I, which R + B R gives block by block
+        for matrix in each[1:]:
+            result = result + matrix + matrix @ result
+        return seen_by_output(self._attention, result)
+
+    def _factors(
+        self, records: Sequence[Record], start: ops.Tensor, x: ops.Tensor
+    ) -> list[ops.Tensor]:
+        """What the gradients of each attention are multiplied by."""
+        return weights_of(self._attention, values_of(records), x)
 
 
-class TransformerAttributionAnalyzer(AttentionAnalyzer):
+class TransformerAttributionAnalyzer(GenericAttentionAnalyzer):
     """Transformer attribution (Chefer, Gur and Wolf, CVPR 2021, arXiv 2012.09838).
 
     For each block, the relevance R of the attention weights, by the paper's rules of LRP, is multiplied
@@ -183,14 +192,10 @@ class TransformerAttributionAnalyzer(AttentionAnalyzer):
         super()._use_graph()
         self._of_relevance = Composite(TRANSFORMER_ATTRIBUTION).assign(self._graph)
 
-    def _seen(
-        self, records: Sequence[Record], logits: ops.Tensor, target: Target, x: ops.Tensor
-    ) -> ops.Tensor:
-        start = started(logits, target, only_selected)
-        gradients = self._at_weights(self._propagation.table, records, start, x)
-        relevances = self._at_weights(self._of_relevance, records, start, x)
-        each = [positive_mean(g * r) for g, r in zip(gradients, relevances, strict=True)]
-        return seen_by_output(self._attention, rolled_out(each))
+    def _factors(
+        self, records: Sequence[Record], start: ops.Tensor, x: ops.Tensor
+    ) -> list[ops.Tensor]:
+        return self._at_weights(self._of_relevance, records, start, x)
 
 
 class LeGradAnalyzer(AttentionAnalyzer):
@@ -293,16 +298,3 @@ def image_of(attention: Attention, seen: ops.Tensor, x: ops.Tensor) -> ops.Tenso
     patches = seen[:, attention.first : attention.first + rows * columns]
     shape = [ops.shape(x)[0], rows, columns]
     return spread(ops.reshape(patches, shape), x, relevance_dtype(x.dtype))
-
-
-def positive_mean(values: ops.Tensor) -> ops.Tensor:
-    """The mean over the heads of the positive part, `(batch, tokens, tokens)`."""
-    return ops.mean(ops.relu(values), 1)
-
-
-def rolled_out(matrices: Sequence[ops.Tensor]) -> ops.Tensor:
-    """(I + B_n) ... (I + B_1) - I, which R + B R gives block by block."""
-    result = matrices[0]
-    for matrix in matrices[1:]:
-        result = result + matrix + matrix @ result
-    return result

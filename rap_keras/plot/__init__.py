@@ -7,8 +7,7 @@ Every function uses matplotlib's object interface, so they need no display and n
 a cell.
 """
 
-from rap_keras.plot.concepts import concepts
 from rap_keras.plot.figures import explanation, grid, heatmap, overlay
-from rap_keras.plot.layers import layers
+from rap_keras.plot.layers import concepts, layers
 
 __all__ = ["concepts", "explanation", "grid", "heatmap", "layers", "overlay"]

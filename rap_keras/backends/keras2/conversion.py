@@ -150,11 +150,7 @@ def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str
 
 
 _NOT_IN_KERAS_2 = {"quantization_config", "autocast", "build_config"}
-
-
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
-
-
 _ACTIVATIONS = {"silu": "swish"}
 
 

@@ -83,9 +83,7 @@ class Keras2Network(Network):
             fetches = function(feeds, *rest)
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            return self._fetched(
-                fetches, dict(zip([*feeds, *rest], [*arrays, *given], strict=True))
-            )
+            return self._fetched(fetches, [*feeds, *rest], [*arrays, *given])
 
         return run
 
@@ -104,7 +102,7 @@ class Keras2Network(Network):
 
     def _takes(self, sample: Sequence[np.ndarray]) -> bool:
         try:
-            self._fetched(self.model.outputs[0], dict(zip(self.model.inputs, sample, strict=True)))
+            self._fetched(self.model.outputs[0], self.model.inputs, sample)
         except tf.errors.OpError:
             return False
         return True
@@ -128,17 +126,17 @@ class Keras2Network(Network):
 
         Both are always computed, because the session needs time to prepare each new choice of outputs.
         """
-        feed = dict(zip(self.model.inputs, sample, strict=True))
-        return self._fetched((self._output, self.model.outputs[0]), feed)
+        return self._fetched((self._output, self.model.outputs[0]), self.model.inputs, sample)
 
     def _trains(self) -> bool:
         """Whether a layer or a model in the model is called with training=True."""
         nodes = (n for layer in self.model._flatten_layers() for n in layer._inbound_nodes)
         return any(node.call_kwargs.get("training") for node in nodes)
 
-    def _fetched(self, fetches: Any, feed: dict[Any, np.ndarray]) -> Any:
+    def _fetched(self, fetches: Any, inputs: Sequence[Any], arrays: Sequence[np.ndarray]) -> Any:
         with graph_scope(self.model), explaining_tokens():
-            return tf.compat.v1.keras.backend.get_session().run(fetches, feed)
+            session = tf.compat.v1.keras.backend.get_session()
+            return session.run(fetches, dict(zip(inputs, arrays, strict=True)))
 
 
 class OpaqueNetwork(Keras2Network):
