@@ -83,10 +83,7 @@ class Method:
         return signs or (contrasted and not self.cut)
 
     def negative_means(self, options: Options) -> str:
-        """What negative relevance means with the given options.
-
-        "" if there is none for a positive logit, or if it has no clear meaning.
-        """
+        """What negative relevance means; "" if unclear, or if there is none for a positive logit."""
         if not self.signed(options):
             return ""
         contrasted = options.get("contrast") is not None

@@ -274,10 +274,7 @@ def _no_samples(shape: Shape) -> np.ndarray:
 
 
 def _three_sums(given: list[ops.Tensor], taken: list[ops.Tensor]) -> list[ops.Tensor]:
-    """Sum at the outputs, sum at the inputs, absolute sum at the inputs; each of shape (batch,).
-
-    The relevances have the shape (batch, all others).
-    """
+    """Sums at the outputs and at the inputs, and of absolute values there, each `(batch,)`."""
 
     def summed(tensors: list[ops.Tensor]) -> ops.Tensor:
         return ops.add_n([ops.sum(ops.cast(t, "float64"), 1) for t in tensors])

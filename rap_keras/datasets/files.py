@@ -67,10 +67,7 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Reads the rows of a CSV file (UTF-8) that has at least these columns, with their line numbers.
-
-    Cells are stripped; missing ones are empty.
-    """
+    """Reads the rows of a CSV file with at least these columns, stripped, with their line numbers."""
     text = read_text(path, "table")
     with understood(
         f"Expected {str(path)!r} to be a CSV file, got one that cannot be read",

@@ -39,10 +39,7 @@ def is_stream(data: Any) -> bool:
 
 
 def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
-    """Returns the batches of data of any kind that `analyze` takes, and their number if it is known.
-
-    Of pairs (x, y), y is ignored. `batch_size` is for arrays.
-    """
+    """Returns the batches of data of any kind, and their number if it is known; of pairs (x, y), x."""
     if is_dataset(data):
         return map(_first, elements(data)), cardinality(data)
     if hasattr(data, "shape") or isinstance(data, list | tuple | dict):

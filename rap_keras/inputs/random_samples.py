@@ -10,10 +10,7 @@ from rap_keras.network.lookups import leading_to, lookups
 
 
 def sizes_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the largest absolute value of each input in each sample, `(batch, inputs)`.
-
-    1 for booleans; NaN if values are not finite.
-    """
+    """Returns the largest absolute values, `(batch, inputs)`; 1 for booleans, NaN if not finite."""
     return np.stack([_sizes(a) for a in arrays], 1)
 
 

@@ -57,10 +57,7 @@ def read_inputs(
 
 
 def in_order(option: str, given: Any, names: Sequence[str]) -> Any:
-    """An option's values in the order of the model's inputs, if they are given by name.
-
-    A single value is not in a list.
-    """
+    """An option's values in the order of the inputs, if given by name; one value is in no list."""
     if not isinstance(given, dict):
         return given
     if set(given) != set(names):
@@ -101,10 +98,7 @@ def refuse_targets_of_each(target: Any, shape: Sequence[int | None]) -> None:
 
 
 def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: str) -> None:
-    """Raises an error for indices beyond the rows of a table.
-
-    `from_end` is whether negative indices count from the end, as in Keras 3.
-    """
+    """Raises an error for indices beyond the rows of a table; negative ones may count from the end."""
     whole = np.trunc(numbers)
     unknown = whole[(whole < (-rows if from_end else 0)) | (whole >= rows)]
     if unknown.size:
@@ -115,10 +109,7 @@ def refuse_missing_rows(numbers: np.ndarray, rows: int, from_end: bool, place: s
 
 
 def refuse_unknown_tokens(graph: Graph, arrays: Sequence[np.ndarray], from_end: bool) -> None:
-    """Raises an error for tokens that an embedding does not have.
-
-    Checks embeddings of an input, or of an input in another form.
-    """
+    """Raises an error for tokens that an embedding of an input, in any form, does not have."""
     for node in graph.nodes:
         if not is_a(node.layer, EMBEDDING):
             continue

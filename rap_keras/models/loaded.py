@@ -95,10 +95,7 @@ class LoadedModel:
         return self.head == "sigmoid" and shape[1:] in ((), (1,))
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Computes the model's output before any softmax or sigmoid; for a classifier `(n, classes)`.
-
-        The batch is one as returned by `preprocess`.
-        """
+        """Computes the output before any softmax or sigmoid for a batch that `preprocess` returned."""
         arrays, _ = self.network.read(x, check_finite=False)
         return self.network.logits(arrays)
 
@@ -170,10 +167,7 @@ class LoadedModel:
         return dataclasses.replace(self, labels=tuple(labels))
 
     def of_output(self, output: str | int | None) -> "LoadedModel":
-        """Returns the same model for one of its outputs, by name or number; None changes nothing.
-
-        Class names are kept only for the output that has them.
-        """
+        """Returns the model for one of its outputs, with its class names if they belong to it."""
         if output is None:
             return self
         if self.labels is not None:

@@ -20,10 +20,7 @@ BundledName = Literal[
 
 @functools.cache
 def application_names() -> frozenset[str]:
-    """Returns the classifiers of `keras.applications` in lower case, read from the source of Keras.
-
-    Empty if they cannot be found there.
-    """
+    """Returns `keras.applications` in lower case, read from the source of Keras; empty if unknown."""
     spec = importlib.util.find_spec("keras")
     for folder in (spec and spec.submodule_search_locations) or ():
         for inner in ("applications", "api/applications"):

@@ -14,10 +14,7 @@ from rap_keras.pipeline.target import Region, selected
 
 
 class Explainer:
-    """A method applied to a loaded model, or to a Keras model.
-
-    Further options of the analyzer, such as batch_size, are not part of the method.
-    """
+    """A method applied to a loaded or a Keras model, with options of analyzers such as batch_size."""
 
     def __init__(self, model: Any, method: MethodSpec, **options: Any) -> None:
         self._name = model.name if isinstance(model, LoadedModel) else None

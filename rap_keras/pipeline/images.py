@@ -29,10 +29,7 @@ Batch = tuple[Sequence[Any], NDArray[np.uint8], NDArray[np.float32]]
 
 
 def listed(images: Any) -> list[Any]:
-    """Returns images as a list: files, folders, patterns, Pillow images, pixels, or a batch.
-
-    Files of a folder or a pattern are sorted.
-    """
+    """Returns images as a list: files (sorted), folders, patterns, Pillow images, pixels, a batch."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
     several = isinstance(images, Sequence) and not isinstance(images, str)
@@ -89,10 +86,7 @@ class Images:
         return len(self.sources)
 
     def batches(self, loaded: LoadedModel, batch_size: int) -> Iterator[Batch]:
-        """Yields the sources, the resized pixels and the model's input. Reads each file once.
-
-        A batch has at most `batch_size` images, all of one size.
-        """
+        """Yields sources, pixels and the model's input of images of one size; reads each file once."""
         if loaded.input_size is not None:
             check_memory(loaded.input_size, min(batch_size, len(self)))
         images = self._read(loaded.input_size)

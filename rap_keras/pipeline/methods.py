@@ -78,10 +78,7 @@ def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
 
 
 def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
-    """Adds the option `contrast` to a method, unless it has this option or the contrast is None.
-
-    `argument` is what the contrast was passed to.
-    """
+    """Adds a contrast, passed to an argument, to a method without one; None adds nothing."""
     if contrast is None:
         return method
     record = find_method(method.name)

@@ -201,10 +201,7 @@ def _check_mode(image: Image.Image, path: str | Path) -> None:
 
 
 def _fault_of(file: BinaryIO, error: Exception, recognised: bool) -> str:
-    """Describes what is wrong with a file that Pillow rejects, as the end of a sentence.
-
-    `recognised` is whether Pillow recognised the format and only failed to read the pixels.
-    """
+    """Describes what is wrong with a file whose format, or only its pixels, Pillow rejects."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     begin = file.read(_BEGIN)

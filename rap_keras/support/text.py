@@ -36,10 +36,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Replaces characters that cannot be printed, such as bytes of another encoding.
-
-    Newlines are kept.
-    """
+    """Replaces characters that cannot be printed, such as bytes of another encoding; not newlines."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
