@@ -124,7 +124,7 @@ METHODS = [
     _forward("rise", ".masked:RISEAnalyzer", "RISE, random masks (Petsiuk et al. 2018)",
         "masks cells p score value seed", seeded=True,
         signs=lambda given: given.get("score") == "logit"),
-    _forward("score_cam", ".masked:ScoreCAMAnalyzer", "Score-CAM (Wang et al. 2020)",
+    _forward("score_cam", ".score_cam:ScoreCAMAnalyzer", "Score-CAM (Wang et al. 2020)",
         "layer value", signs=False),
     _forward("input", ".controls:InputAnalyzer", "The input itself, as a baseline"),
     _forward("random", ".controls:RandomAnalyzer", "Gaussian noise, as a baseline",

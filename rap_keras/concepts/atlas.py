@@ -147,7 +147,11 @@ class Atlas:
         return starts[0], starts[1], ends[0], ends[1]
 
     def save(self, folder: Path) -> "Atlas":
-        """Writes `atlas.npz` to a folder."""
+        """Writes `atlas.npz` to a folder.
+
+        Raises:
+            InputError: It cannot be written.
+        """
         names = {str(number): name for number, name in self.names.items()}
         header = {"kind": "concepts", "about": dict(self.about), "names": names}
         arrays = {name: getattr(self, name) for name in _ARRAYS}

@@ -33,7 +33,16 @@ class ImageNetBoxes:
     Classes are WordNet ids (`n01440764`). The numbers of a `bndbox` are read as edges: a box from 10 to
     20 is 10 pixels wide. It is unknown whether ILSVRC counts from 0 or 1 and includes the last pixel,
     which is a difference of at most one pixel of the original image. The image files may be resized,
-    because boxes are scaled from the `size` in the XML file. Images may be in a folder for each class.
+    because boxes are scaled from the `size` in the XML file.
+
+    Args:
+        folder: The folder. It has the images in `images`, `Data/CLS-LOC/val`,
+            `ILSVRC/Data/CLS-LOC/val` or `val`, or directly, optionally in a folder for each class. It
+            has the XML files in `annotations`, `Annotations/CLS-LOC/val`,
+            `ILSVRC/Annotations/CLS-LOC/val`, `bbox/val` or `val`, or directly.
+
+    Raises:
+        InputError: The folder does not exist, or has no images or no XML files.
     """
 
     kind = "imagenet-boxes"

@@ -21,8 +21,13 @@ class ImageNetSegmentation:
     Source: Guillaumin, Küttel and Ferrari, "ImageNet Auto-Annotation with Segmentation Propagation",
     IJCV 2014. If an image has several segmentations, the first is used, as in other evaluations on this
     data set. Its non-zero pixels are the object. The class is the text in `/value/target`, or else the
-    WordNet id before the `_` of the image's id. In HDF5, MATLAB's arrays are transposed. The file is
-    opened again for each image, so that the data set can be pickled.
+    WordNet id before the `_` of the image's id. In HDF5, MATLAB's arrays are transposed.
+
+    Args:
+        file: The `.mat` file. It is opened again for each image, so that the data set can be pickled.
+
+    Raises:
+        InputError: The file is missing, is not an HDF5 file, or has no images with segmentations.
     """
 
     kind = "imagenet-segmentation"

@@ -26,9 +26,16 @@ _VOID = 255
 class Voc:
     """Images of Pascal VOC 2012 with the pixels of each class. Contours are void.
 
-    Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015.
-    The folder may also be the `VOCdevkit` above it. The default of the split, whose images are listed
-    in `ImageSets/Segmentation`, is `val`, or every image with a mask if there is no such list.
+    Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV
+    2015.
+
+    Args:
+        folder: The folder with `JPEGImages` and `SegmentationClass`, or the `VOCdevkit` above it.
+        split: The name of the split, whose images are listed in `ImageSets/Segmentation/<split>.txt`.
+            The default is `val`, or every image with a mask if there is no such list.
+
+    Raises:
+        InputError: The folder does not exist or is not VOC's, or has no such list or no images.
     """
 
     kind = "voc"

@@ -95,7 +95,17 @@ class LoadedModel:
         return self.head == "sigmoid" and shape[1:] in ((), (1,))
 
     def logits(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Computes the output before any softmax or sigmoid for a batch that `preprocess` returned."""
+        """Computes the model's output before any softmax or sigmoid.
+
+        Args:
+            x: A batch, as returned by `preprocess`.
+
+        Returns:
+            The logits; for a classifier `(n, classes)`.
+
+        Raises:
+            InputError: The model's graph cannot be traced, or x does not fit the model.
+        """
         arrays, _ = self.network.read(x, check_finite=False)
         return self.network.logits(arrays)
 
@@ -129,7 +139,17 @@ class LoadedModel:
         return found
 
     def enlarged(self, size: tuple[int, int]) -> "LoadedModel":
-        """Returns a copy of the model, with the same weights, for images of another (height, width)."""
+        """Returns a copy of the model for images of another size.
+
+        Args:
+            size: Height and width.
+
+        Returns:
+            A copy with the same weights.
+
+        Raises:
+            InputError: The weights depend on the size, or the model cannot be copied.
+        """
         import keras
 
         try:
@@ -145,10 +165,14 @@ class LoadedModel:
         return dataclasses.replace(self, model=clone, input_size=size)
 
     def with_labels(self, labels: Sequence[str]) -> "LoadedModel":
-        """Returns the same model with a name for each of its classes.
+        """Returns the same model with names for its classes.
 
-        For a single sigmoid output, these are the names of classes 0 and 1, or only a NAME for class 1;
-        class 0 is then "not NAME".
+        Args:
+            labels: A name for each class. For a single sigmoid output, the names of classes 0 and 1, or
+                only a NAME for class 1; class 0 is then "not NAME".
+
+        Raises:
+            InputError: There are more or fewer names than classes.
         """
         graph = self.network.graph
         shape = graph.shapes[graph.output]
@@ -167,7 +191,16 @@ class LoadedModel:
         return dataclasses.replace(self, labels=tuple(labels))
 
     def of_output(self, output: str | int | None) -> "LoadedModel":
-        """Returns the model for one of its outputs, with its class names if they belong to it."""
+        """Returns the same model for one of its outputs.
+
+        Class names are kept only for the output that has them.
+
+        Args:
+            output: The name or number of the output; None returns the model unchanged.
+
+        Raises:
+            InputError: There is no such output.
+        """
         if output is None:
             return self
         if self.labels is not None:

@@ -51,7 +51,11 @@ class Patterns(Mapping[str, np.ndarray]):
         return f"Patterns({len(self)} layers, {self.pattern_type!r})"
 
     def check(self, graph: Graph) -> None:
-        """Raises an error for patterns that are not finite, or not those of a model's kernel layers."""
+        """Raises an error for patterns that do not belong to a model's kernel layers.
+
+        Raises:
+            InputError: Names or shapes differ, or a value is not finite.
+        """
         check_shapes("patterns", {k: a.shape for k, a in self.items()}, kernel_shapes(graph))
         broken = [name for name, array in self.items() if not np.isfinite(array).all()]
         if broken:

@@ -111,7 +111,14 @@ class Statistics:
     ) -> None:
         """Adds the sums over data, batch by batch. Only one batch is in memory at a time.
 
-        The arguments and the errors are those of `fit`.
+        Args:
+            data: As in `fit`.
+            batch_size: As in `fit`.
+            progress: As in `fit`.
+            preprocess: As in `fit`.
+
+        Raises:
+            InputError: As in `fit`.
         """
         if isinstance(data, str | Path):
             parts, total = self._images(data, batch_size, preprocess)
