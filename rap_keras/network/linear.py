@@ -123,7 +123,7 @@ def stages(layer: Any, x: ops.Tensor, before: Any = None, after: Any = None) -> 
     if layer_types.is_a(layer, layer_types.NORMALIZATION):
         return [_normalization(layer, x)]
     known = type_of(layer)
-    steps = [(apply, ops.cast(ops.convert_to_tensor(w), x.dtype)) for apply, w in known.maps(layer)]
+    steps = [(apply, ops.cast(ops.as_kernel(w), x.dtype)) for apply, w in known.maps(layer)]
     biases: list[ops.Tensor | None] = [None] * len(steps)
     biases[-1] = _bias(layer, x)
     if after is not None:

@@ -5,6 +5,11 @@ Names and meaning are those of `keras.ops`. `split` takes sizes or a number of p
     constant       a tensor of given values
     add_n          the sum of a list of tensors
     bias_add       adds one value per channel to channels last
+    bias_relu      the same and a ReLU; x may then have other values
+    without_product   x - a b
+    as_kernel      weights as a tensor, in the order in memory that is best for `conv`
+    without_values   inside, values of linear functions need not be right, only their derivatives
+    pooling        a faster function than a pooling layer, or None
     multiply_no_nan  x y, and 0 where y = 0, whatever x is
     pointwise_conv   a convolution with a kernel of one position
     reduced        summed to the shape of a tensor that was broadcast
@@ -12,6 +17,7 @@ Names and meaning are those of `keras.ops`. `split` takes sizes or a number of p
     flatten, map_structure   of nested lists, tuples and dicts
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +68,8 @@ from rap_keras.tensors.dtypes import dtype_name
 
 flatten = tree.flatten
 map_structure = tree.map_structure
+as_kernel = ops.convert_to_tensor
+without_values = contextlib.nullcontext  # programs do not compute what they do not use
 max_pool_by_planes = None  # needed on TensorFlow only
 
 
@@ -113,12 +121,24 @@ def bias_add(x: Any, bias: Any) -> Any:
     return x + bias
 
 
+def bias_relu(x: Any, bias: Any) -> Any:
+    return ops.relu(x + bias)
+
+
+def without_product(x: Any, a: Any, b: Any) -> Any:
+    return x - a * b
+
+
 def causal_mask(logits: Any) -> Any:
     return ops.tril(ops.ones_like(logits, dtype="bool"))
 
 
 def concatenate(tensors: Sequence[Any], axis: int) -> Any:
     return ops.concatenate(list(tensors), axis)
+
+
+def pooling(layer: Any, as_is: bool = False) -> Callable[[Any], Any] | None:
+    return None
 
 
 def full(shape: Sequence[int], value: Any) -> Any:

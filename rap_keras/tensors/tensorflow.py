@@ -21,6 +21,7 @@ add_n = tf.add_n
 all = tf.reduce_all
 any = tf.reduce_any
 arange = tf.range
+as_kernel = tf.convert_to_tensor
 bias_add = tf.nn.bias_add
 broadcast_to = tf.broadcast_to
 cast = tf.cast
@@ -120,6 +121,18 @@ def at_once() -> Any:
     tracing = tf.compat.v1.get_default_graph().building_function
     with tf.init_scope() if tracing else contextlib.nullcontext():
         yield
+
+
+def bias_relu(x: Any, bias: Any) -> Any:
+    return tf.nn.relu(tf.nn.bias_add(x, bias))
+
+
+def without_product(x: Any, a: Any, b: Any) -> Any:
+    return x - a * b
+
+
+def pooling(layer: Any, as_is: bool = False) -> Callable[[Any], Any] | None:
+    return None
 
 
 def to_numpy(x: Any) -> np.ndarray:

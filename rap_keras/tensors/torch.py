@@ -18,6 +18,13 @@ from rap_keras.tensors.scopes import reading
 
 TENSORS = (torch.Tensor,)
 ERRORS = (RuntimeError, IndexError, TypeError)
+from rap_keras.tensors.torch_convolutions import (
+    as_kernel,
+    conv,
+    depthwise_conv,
+    pointwise_conv,
+    pooling,
+)
 
 at_once = wide = contextlib.nullcontext
 

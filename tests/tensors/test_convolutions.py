@@ -2,11 +2,12 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 from helpers import reference
 from helpers.compare import FLOAT64, assert_same
-from helpers.tensors import tensor
+from helpers.tensors import array, tensor
 
 from rap_keras import tensors as ops
 
@@ -72,6 +73,42 @@ def test_convolutions_of_each_channel(sizes, lengths, strides, padding, dilation
 def test_convolutions_of_one_place(rng):
     x, kernel = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=(1, 1, 5, 2))
     assert_same(ops.pointwise_conv(tensor(x), tensor(kernel)), x @ kernel[0, 0], FLOAT64)
+
+
+def test_kernels_keep_their_values(rng):
+    for shape in ((3, 2, 4, 5), (1, 1, 4, 5), (3, 3, 4, 1), (2, 3, 4), (4, 5)):
+        weights = rng.normal(size=shape)
+        np.testing.assert_array_equal(array(ops.as_kernel(tensor(weights))), weights)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("kind", ["MaxPooling2D", "AveragePooling2D"])
+def test_pooling_is_that_of_the_layer(kind, padding, rng):
+    x = rng.integers(3, size=(2, 7, 6, 3)).astype("float32")  # some of the largest are equal
+    for settings in ({"pool_size": 2}, {"pool_size": (3, 2), "strides": (2, 3)}):
+        layer = getattr(keras.layers, kind)(padding=padding, **settings)
+        pool = ops.pooling(layer) or layer
+        values, back = ops.vjp(lambda xs, pool=pool: [pool(xs[0])], [tensor(x)])
+        expected, back_expected = ops.vjp(lambda xs, layer=layer: [layer(xs[0])], [tensor(x)])
+        assert_same(values[0], array(expected[0]), 1e-6)
+        assert_same(back(values)[0], array(back_expected(expected)[0]), 1e-6)
+
+
+def test_pooling_has_the_dtype_of_the_layer_or_of_the_tensor():
+    layer = keras.layers.MaxPooling2D(dtype="float16")
+    x = tensor(np.ones((1, 4, 4, 1), "float32"))
+    for as_is, otherwise, dtype in ((False, layer, "float16"), (True, layer.call, "float32")):
+        pool = ops.pooling(layer, as_is) or otherwise
+        assert ops.dtype_name(pool(x).dtype) == dtype
+
+
+def test_other_layers_are_computed_by_keras():
+    class Mine(keras.layers.MaxPooling2D):
+        pass
+
+    first = keras.layers.MaxPooling2D(data_format="channels_first")
+    others = [Mine(), first, keras.layers.MaxPooling1D(), keras.layers.ReLU(), keras.ops.relu]
+    assert [ops.pooling(layer) for layer in others] == [None] * 5
 
 
 @pytest.mark.parametrize("output_padding", [None, 0, 1])

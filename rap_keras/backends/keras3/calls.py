@@ -140,7 +140,8 @@ class Call(node.Call):
         kwargs = at_inference(self._op, kwargs)
         op = _with(self._op, attributes)
         with untouched(op), reading(self._autocast):
-            outputs = tree.flatten((op.call if as_is else op)(*args, **kwargs))
+            function = ops.pooling(op, as_is) or (op.call if as_is else op)
+            outputs = tree.flatten(function(*args, **kwargs))
         return [t for t in outputs if t is not None]
 
 
