@@ -84,6 +84,14 @@ def pullback(
     return y, lambda s: back([s])[0]
 
 
+def back_of(
+    function: Callable[[ops.Tensor], ops.Tensor], x: ops.Tensor
+) -> Callable[[ops.Tensor], ops.Tensor]:
+    """The transposed map of a linear function of x, as `pullback` gives it with the value at x."""
+    with ops.without_values():
+        return pullback(function, x)[1]
+
+
 def is_linear(layer: Any) -> bool:
     """Whether a layer is a linear map plus bias and activation."""
     return layer_types.is_a(layer, layer_types.KERNEL)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rap_keras import tensors as ops
 from rap_keras.network.layer_types import is_layer
-from rap_keras.network.linear import Stage, pullback
+from rap_keras.network.linear import Stage, back_of, pullback
 
 Box = tuple[ops.Tensor, ops.Tensor]  # the lowest and the highest value of each element
 
@@ -16,13 +16,16 @@ def tiny(dtype: ops.DType) -> float:
 
 
 def above_tiny(b: ops.Tensor, bias: ops.Tensor | None = None) -> ops.Tensor:
-    """b + bias >= 0, with values up to `tiny` set to 0. Larger values are kept, except for rounding."""
+    """b + bias >= 0, with values up to `tiny` set to 0. Larger values are kept, except for rounding.
+
+    b is used up: its memory may be overwritten.
+    """
     less = ops.constant(-tiny(b.dtype), b.dtype)
     if b.shape[-1] is None or (bias is not None and len(bias.shape) != 1):
         return ops.relu((b if bias is None else b + bias) + less)
     # Written as bias and ReLU, which TensorFlow fuses with the map that made b.
     less = ops.full([b.shape[-1]], less)
-    return ops.relu(ops.bias_add(b, less if bias is None else bias + less))
+    return ops.bias_relu(b, less if bias is None else bias + less)
 
 
 def divide(a: ops.Tensor, b: ops.Tensor) -> ops.Tensor:
@@ -106,7 +109,7 @@ class Contributions:
         stage = self._stage
         if self._nonnegative and not self._large:
             negative = ops.relu(stage.kernel) - stage.kernel
-            _, back_negative = pullback(stage.with_kernel(negative), stage.x)
+            back_negative = back_of(stage.with_kernel(negative), stage.x)
             return stage.x * (self._maps[0][2](u) + back_negative(v))
         # |z-| = z+ - z saves a map for signed x, and a copy of a large kernel.
         # Not u + u + v: the order in which TensorFlow adds three terms can vary.

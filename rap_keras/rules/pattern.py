@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rap_keras import tensors as ops
-from rap_keras.network.linear import Stage, pullback
+from rap_keras.network.linear import Stage, back_of
 from rap_keras.rules import Shares, TensorMap, Tensors, layer_rule
 from rap_keras.rules.arithmetic import divide
 
@@ -74,7 +74,7 @@ def _back(
 ) -> list[ops.Tensor]:
     (relevance,) = before_activation(relevances)
     for stage, kernel in zip(reversed(stages), reversed(kernels), strict=True):
-        _, back = pullback(stage.with_kernel(kernel), stage.x)
+        back = back_of(stage.with_kernel(kernel), stage.x)
         relevance = back(relevance)
     return [ops.cast(relevance, relevances[0].dtype)]
 

@@ -187,7 +187,7 @@ def shift(
     """
     to, at = samples
     excess = ops.divide_no_nan(total(shared, to) - total(relevance, at), total(activated, to))
-    return shared - activated * per_sample(excess, shared, to)
+    return ops.without_product(shared, activated, per_sample(excess, shared, to))
 
 
 def _absolute(stage: Stage, relevance: ops.Tensor, nonnegative: bool) -> ops.Tensor:

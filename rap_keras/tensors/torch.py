@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,14 +11,13 @@ import numpy as np
 import torch
 from keras.src.backend.torch.core import get_device
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.ops import aten
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rap_keras.tensors import keras_ops
 from rap_keras.tensors.dtypes import dtype_name, numpy_dtype
 from rap_keras.tensors.keras_ops import *
 from rap_keras.tensors.scopes import reading
-
-TENSORS = (torch.Tensor,)
-ERRORS = (RuntimeError, IndexError, TypeError)
 from rap_keras.tensors.torch_convolutions import (
     as_kernel,
     conv,
@@ -26,7 +26,11 @@ from rap_keras.tensors.torch_convolutions import (
     pooling,
 )
 
+TENSORS = (torch.Tensor,)
+ERRORS = (RuntimeError, IndexError, TypeError)
+
 at_once = wide = contextlib.nullcontext
+_TRACED = contextvars.ContextVar("traced", default=False)
 
 # Keras computes these in float32 where the tensors are float64.
 floor, matmul = torch.floor, torch.matmul
@@ -40,7 +44,22 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 def divide_no_nan(x: Any, y: Any) -> Any:
-    return (x / y).masked_fill(y == 0, 0)
+    if _TRACED.get() or x.device.type != "cpu" or not math.isfinite(x.sum()):
+        return (x / y).masked_fill(y == 0, 0)
+    # x / inf = 0. A comparison and a mask take several times as long.
+    y = torch.nn.functional.threshold_(y.abs(), 0, torch.inf).copysign_(y)
+    if torch.is_grad_enabled() or x.shape != y.shape:
+        return x / y
+    return torch.div(x, y, out=y)
+
+
+def bias_relu(x: Any, bias: Any) -> Any:
+    in_place = not (_TRACED.get() or torch.is_grad_enabled())
+    return x.add_(bias).relu_() if in_place else torch.relu(x + bias)
+
+
+def without_product(x: Any, a: Any, b: Any) -> Any:
+    return torch.addcmul(x, a, b, value=-1)
 
 
 def maximum(x: Any, y: Any) -> Any:
@@ -57,9 +76,6 @@ def _like(x: Any, y: Any) -> Any:
 
 def tensordot(x: Any, y: Any, axes: Any) -> Any:
     return torch.tensordot(x, y, axes)
-
-
-_TRACED = contextvars.ContextVar("traced", default=False)
 
 
 def part_sizes(jit_compile: bool) -> tuple[int, ...]:
@@ -90,6 +106,22 @@ def vjp(
         return [torch.zeros_like(x) if g is None else g for g, x in zip(found, taken, strict=True)]
 
     return [y.detach() for y in outputs], back
+
+
+class _WithoutValues(TorchDispatchMode):
+    """Inside, products and convolutions give tensors of any content, but their derivatives are right."""
+
+    _MAPS = (aten.mm.default, aten.bmm.default, aten.convolution.default)
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op not in self._MAPS:
+            return op(*args, **(kwargs or {}))
+        shapes = [a.to("meta") if isinstance(a, torch.Tensor) else a for a in args]
+        return args[0].new_empty(op(*shapes, **(kwargs or {})).shape)
+
+
+def without_values() -> Any:
+    return contextlib.nullcontext() if _TRACED.get() else _WithoutValues()
 
 
 def compiled(

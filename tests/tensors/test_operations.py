@@ -20,6 +20,30 @@ def test_quotients_by_zero_are_zero():
     np.testing.assert_array_equal(found[2], numerator[0] / 2)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_quotients_leave_their_terms_as_they_are(dtype):
+    numerator, denominator = tensor(X, dtype), tensor([[2.0, -0.0, -4.0, 0.0]] * 3, dtype)
+    expected = X / [2, np.inf, -4, np.inf]
+    for terms in ((numerator, denominator), (numerator, denominator[:1])):
+        np.testing.assert_array_equal(array(ops.divide_no_nan(*terms)), expected)
+    np.testing.assert_array_equal(array(numerator), X)
+    np.testing.assert_array_equal(array(denominator)[0], [2, 0, -4, 0])
+
+
+def test_ways_back_need_no_values(rng):
+    x, kernel = tensor(rng.normal(size=(2, 5, 4, 3))), tensor(rng.normal(size=(3, 2, 3, 4)))
+    maps = [
+        lambda xs: [ops.matmul(xs[0][:, 0, 0], kernel[0, 0])],
+        lambda xs: [ops.conv(xs[0], kernel, (2, 1), "same", (1, 1), 1)],
+        lambda xs: [ops.conv(xs[0], kernel[:1, :1], (2, 1), "same", (1, 1), 1)],
+    ]
+    for function in maps:
+        (z,), expected = ops.vjp(function, [x])
+        with ops.without_values():
+            _, back = ops.vjp(function, [x])
+        assert_same(back([z])[0], array(expected([z])[0]), 1e-12)
+
+
 def test_products_with_zero_are_zero():
     found = array(
         ops.multiply_no_nan(tensor([np.inf, np.nan, 2.0, np.inf]), tensor([0, 0, 3, 1.0]))
