@@ -35,7 +35,6 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
     Copies are made and summed batch by batch, so memory use does not depend on their number.
     """
 
-    _count: int  # of copies
     seed: int | None = None
 
     def __init__(self, model: keras.Model, postprocess: str | None = None, **options: Any) -> None:
@@ -49,7 +48,7 @@ class AveragedGradientAnalyzer(DifferentiatingAnalyzer):
 
     def _weights(self) -> np.ndarray:
         """The weight of each copy."""
-        return np.full(self._count, 1 / self._count)
+        raise NotImplementedError
 
     def _generator(self, k: int) -> np.random.Generator:
         """Random numbers for sample k of a call."""
@@ -217,10 +216,13 @@ class SmoothGradAnalyzer(AveragedGradientAnalyzer):
             )
         seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, postprocess, **options)
-        self.augment_by_n = self._count = augment_by_n
+        self.augment_by_n = augment_by_n
         self.noise_level = noise_level
         self.noise_scale = noise_scale
         self.seed = seed
+
+    def _weights(self) -> np.ndarray:
+        return _equal(self.augment_by_n)
 
     def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
         generators = [self._generator(k)]
@@ -279,7 +281,7 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         draws = read_integer("draws", draws, 1)
         seed = None if seed is None else read_integer("seed", seed, 0)
         super().__init__(model, **options)
-        self.draws = self._count = draws
+        self.draws = draws
         self.seed = seed
         background = in_order("background", background, self._network.names)
         several = self._read_samples("background", background, read_background)
@@ -296,6 +298,9 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         """The names of the options. `postprocess` is not one of them."""
         return [name for name in super().option_names(method) if name != "postprocess"]
 
+    def _weights(self) -> np.ndarray:
+        return _equal(self.draws)
+
     def _copies(self, sample: list[np.ndarray], k: int) -> Iterator[Copy]:
         generator = self._generator(k)
         chosen = generator.integers(len(self._background[0]), size=self.draws)
@@ -303,3 +308,8 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
             references = [array[row] for array in self._background]
             pairs = zip(sample, references, strict=True)
             yield Copy([r + place * (x - r) for x, r in pairs], references)
+
+
+def _equal(count: int) -> np.ndarray:
+    """Equal weights of sum 1."""
+    return np.full(count, 1 / count)

@@ -62,6 +62,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
         self,
         model: keras.Model,
         composite: Composite | None = None,
+        /,
         bounds: Any = None,
         contrast: str | int | Sequence[int] | None = None,
         **options: Any,

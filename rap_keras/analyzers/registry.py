@@ -260,7 +260,7 @@ def read_method(name: str) -> Method:
 def check_name(name: str) -> None:
     """Raises an error for an unknown method, as far as this is possible without loading Keras."""
     if names_function(name):
-        with opened(name.rpartition(":")[0], "Python file"):
+        with opened(Path(name.rpartition(":")[0]), "Python file"):
             pass
     elif find_method(name) is None:
         raise unknown_method(name)

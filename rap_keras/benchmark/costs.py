@@ -1,5 +1,6 @@
 """Seconds and memory of a map by each method. They differ from run to run, unlike all other numbers."""
 
+import contextlib
 import ctypes
 import functools
 import time
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench, by_size
-from rap_keras.benchmark.metrics import Scene
+from rap_keras.benchmark.measure import Bench
+from rap_keras.benchmark.metrics import Reading, Scene
+from rap_keras.errors import InputError
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")  # Linux only
@@ -47,14 +49,13 @@ def measure_costs(bench: Bench) -> dict[str, Any]:
 
 def _first_scenes(bench: Bench) -> list[Scene]:
     """The kept images of one size of the first chunk that has any."""
-    groups = (
-        scenes
-        for chunk in bench.chunks
-        for scenes in by_size(
-            bench.read(chunk), lambda group: [bench.scenes.kept(group)], lambda *_: []
-        )
-    )
-    return next(filter(None, groups))  # a report needs a kept image
+    for chunk in bench.chunks:
+        read = [one for one in bench.read(chunk) if isinstance(one, Reading)]
+        for shape in dict.fromkeys(one.x.shape for one in read):
+            with contextlib.suppress(InputError):  # the run has skipped such an image
+                if scenes := bench.scenes.kept([one for one in read if one.x.shape == shape]):
+                    return scenes
+    raise AssertionError("A report needs a kept image.")
 
 
 def _seconds(call: Callable[[], Any]) -> float:

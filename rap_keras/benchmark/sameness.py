@@ -13,7 +13,10 @@ _MOST = 3  # differences that the error names
 
 
 def check_same(held: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
-    """Refuses results of another protocol than that of the results `where` the message says."""
+    """Refuses results of another protocol, apart from command, folder, shard and title.
+
+    `where` names the results that are held, in the message.
+    """
     before, now = (
         {key: value for key, value in read.items() if key not in _EXCLUDED}
         for read in (held, json.loads(json.dumps(given)))

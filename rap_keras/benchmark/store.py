@@ -301,6 +301,8 @@ class StoredMaps(Mapping[int, Maps]):
         self._store, self._positions = store, positions
 
     def __getitem__(self, position: int) -> Maps:
+        if position not in self._positions:
+            raise KeyError(position)
         return self._store.maps_of(position)
 
     def __iter__(self) -> Iterator[int]:

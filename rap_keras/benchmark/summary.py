@@ -60,6 +60,9 @@ def summarize(
         validated, `validation` has the entries of `validation.validation`. `None` is an undefined value,
         or the standard error of a single image.
     """
+    resamples = int(protocol.get("resamples", 1000))
+    if resamples < 2:
+        raise InputError(f"A standard error needs at least 2 resamples, not {resamples}.")
     counts = {s: sum(record["status"] == s for record in images) for s in STATUSES}
     if counts["kept"] == 0:
         raise InputError(
@@ -68,7 +71,6 @@ def summarize(
         )
     kept = kept_of(images)
     metrics = of_protocol(protocol)
-    resamples = int(protocol.get("resamples", 1000))
     weights = resample(len(kept), resamples, protocol["seed"])
     numbers = {
         method["title"]: [record["results"][method["title"]] for record in kept]

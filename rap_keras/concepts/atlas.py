@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
-from rap_keras.inputs.batches import as_batches
 from rap_keras.support.files import write_arrays
 from rap_keras.support.options import read_integer
 from rap_keras.support.reading import read_headed
@@ -223,8 +222,8 @@ def from_store(store: Store) -> Atlas:
         warn(f"{counted(len(skipped), 'image')} left out. The first: {skipped[0]['reason']}")
     atlas: Atlas | None = None
     positions = list(records)
-    for chunk in as_batches(len(positions), _TOGETHER):
-        atlas = _with(atlas, about, store, records, positions[chunk])
+    for first in range(0, len(positions), _TOGETHER):
+        atlas = _with(atlas, about, store, records, positions[first : first + _TOGETHER])
     assert atlas is not None
     used = sorted(set(atlas.numbers.ravel().tolist()) - {-1})
     return dataclasses.replace(atlas, names={number: records[number]["name"] for number in used})

@@ -67,7 +67,11 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def read_table(path: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """Reads the rows of a CSV file with at least these columns, stripped, with their line numbers."""
+    """Reads a CSV file (UTF-8) whose header has at least these columns.
+
+    Returns:
+        The line number of each row and its stripped cells by column. Missing cells are empty.
+    """
     text = read_text(path, "table")
     with understood(
         f"Expected {str(path)!r} to be a CSV file, got one that cannot be read",

@@ -1,4 +1,4 @@
-"""Reads inputs, heatmaps and masks from the user; anything invalid raises an `InputError`."""
+"""Reads inputs, heatmaps, masks and grids from the user; anything invalid raises an `InputError`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -86,7 +86,13 @@ def read_regions(
 
 
 def read_array(name: str, values: Any, ndim: int | Shapes | None) -> NDArray[np.float64]:
-    """Reads a non-empty array of finite numbers as float64; `ndim` lists the allowed shapes."""
+    """Reads a non-empty array of finite numbers as float64.
+
+    Args:
+        name: Its name in error messages.
+        values: The array.
+        ndim: The required number of axes, or the shapes by the allowed numbers of axes; None: any.
+    """
     array = _as_array(values)
     if array.dtype.kind not in "fiu":
         raise InputError(

@@ -62,7 +62,15 @@ def image_batches(
 ) -> tuple[Iterator[Any], int | None]:
     """Returns the batches of image files, and their number if it is known. Reads a batch at a time.
 
-    Images are warped to a size. Without one, consecutive images of the same size form a batch.
+    Args:
+        paths: The files.
+        preprocess: Turns RGB images, uint8 `(n, height, width, 3)`, into the model's input.
+        batch_size: The number of images in a batch.
+        size: The `(height, width)` to warp the images to. None leaves them unchanged; consecutive images
+            of the same size then form a batch.
+
+    Raises:
+        InputError: The batch size is not a positive integer, or an image cannot be read.
     """
     batch_size = read_integer("batch_size", batch_size, 1)
 

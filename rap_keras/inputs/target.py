@@ -44,7 +44,15 @@ class TopK:
         object.__setattr__(self, "k", read_integer("k", self.k, 1))
 
     def read(self, logits: np.ndarray, shape: Sequence[int | None]) -> "Target":
-        """Returns the classes of samples; of two classes with one output, the logit is of class 1."""
+        """Returns the classes of samples.
+
+        Args:
+            logits: The logits of the samples. For two classes with one output, the logit of class 1.
+            shape: The shape of the classes of one sample.
+
+        Raises:
+            InputError: The output is not a vector of classes.
+        """
         if len(shape) > 1:
             raise InputError(
                 f"Expected a vector of classes for {self}, got an output of shape {tuple(shape)}: pass "

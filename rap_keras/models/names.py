@@ -20,7 +20,10 @@ BundledName = Literal[
 
 @functools.cache
 def application_names() -> frozenset[str]:
-    """Returns `keras.applications` in lower case, read from the source of Keras; empty if unknown."""
+    """Returns the classifiers of `keras.applications` in lower case, read from the source of Keras.
+
+    Empty if they cannot be found there.
+    """
     spec = importlib.util.find_spec("keras")
     for folder in (spec and spec.submodule_search_locations) or ():
         for inner in ("applications", "api/applications"):

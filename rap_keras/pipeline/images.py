@@ -98,7 +98,7 @@ class Images:
     def together(
         self, loaded: LoadedModel, remedy: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Returns the resized pixels of all images, and the model's input, as `of_one_size` does."""
+        """Returns the resized pixels of all images, which must have one size, and the model's input."""
         pixels = of_one_size([image for _, image in self._read(loaded.input_size)], remedy)
         return pixels, loaded.preprocess(pixels)
 

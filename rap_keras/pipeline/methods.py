@@ -78,7 +78,16 @@ def with_patterns(method: Spec, patterns: str | Path | None) -> Spec:
 
 
 def with_contrast(method: Spec, contrast: Any, argument: str) -> Spec:
-    """Adds a contrast, passed to an argument, to a method without one; None adds nothing."""
+    """Adds the option `contrast` to a method, unless its options already include it.
+
+    Args:
+        method: The method.
+        contrast: The value of the option; None adds nothing.
+        argument: The argument that the value was passed to, for errors.
+
+    Raises:
+        InputError: The method has no such option.
+    """
     if contrast is None:
         return method
     record = find_method(method.name)
@@ -107,7 +116,15 @@ def check_early(method: MethodSpec) -> None:
 
 
 def check_given(method: MethodSpec, by: str) -> None:
-    """Raises an error for options that are the same for all methods, because a command sets them."""
+    """Raises an error for options that must be the same for all methods.
+
+    Args:
+        method: The method.
+        by: What sets these options: "command" or "benchmark".
+
+    Raises:
+        InputError: The method has such an option.
+    """
     for option in method.options:
         if option in _GIVEN:
             raise InputError(

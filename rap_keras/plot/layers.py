@@ -158,6 +158,9 @@ def concepts(
         channel_axis: As in `heatmap`.
         colormap: As in `heatmap`.
 
+    Returns:
+        The figure.
+
     Raises:
         InputError: As for `overlay`, or the numbers of maps, crops and titles differ.
 

@@ -10,6 +10,7 @@ from helpers.tensors import array, slopes
 
 import rap_keras
 from rap_keras import InputError, bundled, create_analyzer
+from rap_keras.analyzers.gradient import GradientAnalyzer
 from rap_keras.datasets import cluttered_digits, preprocess
 
 F64 = {"dtype": "float64"}
@@ -285,6 +286,20 @@ def test_smoothgrad(network, mode, postprocess):
         for a, g in zip(as_list(found), gradients(model, copies, neuron), strict=True):
             assert_same(a[k], change(g).mean(0), 1e-10)
     assert len(favoured) > len(neurons)
+
+
+def test_the_number_of_copies_is_the_attribute_at_the_call():
+    model = separate()
+    x = samples(model)
+    analyzer = create_analyzer("smoothgrad", model, augment_by_n=5)
+    analyzer.augment_by_n = 3
+    expected = create_analyzer("smoothgrad", model, augment_by_n=3).analyze(x)
+    assert_same(analyzer.analyze(x), expected, 1e-12)
+
+
+def test_gradients_take_no_composite():
+    with pytest.raises(TypeError, match="composite"):
+        GradientAnalyzer(separate(), composite=rap_keras.Composite({}))
 
 
 def test_smoothgrad_is_reproducible_and_independent_of_the_batch():

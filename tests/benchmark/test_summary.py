@@ -453,3 +453,9 @@ def test_replacements_are_compared():
     assert summary["imputers"]["agreement"]["srg"]["zero"] == pytest.approx(
         {"zero": 1, "mean": 1 / 3}
     )
+
+
+def test_resamples_are_at_least_two():
+    record = {"position": 0, "name": "x", "status": "misclassified"}
+    with pytest.raises(InputError, match="at least 2"):
+        summarize(protocol_of(["rap"], resamples=1), [record])

@@ -168,7 +168,10 @@ def _without_nodes(model: Any) -> Graph:
 
 
 def _as_vector(model: Any) -> Any:
-    """The model, its output flattened if it is no vector, which iNNvestigate tries, but fails."""
+    """The model itself or, if its output is not a vector, a model with a flattened output.
+
+    iNNvestigate tries to flatten such outputs, but fails.
+    """
     output = model.outputs[0]
     if len(model.outputs) > 1 or len(output.shape) < 3 or None in output.shape[1:]:
         return model  # a vector, or an error later

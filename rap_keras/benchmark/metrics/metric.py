@@ -17,18 +17,31 @@ Measure = Callable[..., Sequence[Any]]
 
 @dataclass(frozen=True)
 class Column:
-    """A quantity as a column of the report's tables."""
+    """A quantity as a column of the report's tables.
 
-    label: str  # its heading
-    quantity: str  # its name in the summary; NAME_median is the median over the images
-    better: str = ""  # "lower", "higher", or "" if neither is better
+    Attributes:
+        label: Its heading.
+        quantity: Its name in the summary; NAME_median is the median over the images, for heavy tails.
+        better: "lower", "higher", or "" if neither is better.
+        unit: Its unit, "" without one.
+        scale: The factor of its values: 100 for percent.
+        place: The columns of a table are sorted by this, and then by the metrics.
+        difference: Its heading in the table of differences; "" leaves it out.
+        terminal: Its heading on the terminal; "" leaves it out.
+        qualifier: What distinguishes it from a column of the same label.
+        failed: Whether it failed its validation; then it is marked with a dagger.
+    """
+
+    label: str
+    quantity: str
+    better: str = ""
     unit: str = ""
-    scale: float = 1  # the factor of its values: 100 for percent
-    place: int = 0  # the columns of a table are sorted by this, and then by the metrics
-    difference: str = ""  # its heading in the table of differences; "" leaves it out
-    terminal: str = ""  # its heading on the terminal; "" leaves it out
-    qualifier: str = ""  # what distinguishes it from a column of the same label
-    failed: bool = False  # whether it failed its validation; then it is marked with a dagger
+    scale: float = 1
+    place: int = 0
+    difference: str = ""
+    terminal: str = ""
+    qualifier: str = ""
+    failed: bool = False
 
     @property
     def is_median(self) -> bool:
@@ -70,43 +83,63 @@ def compared(label: str, quantity: str, better: str, terminal: str = "") -> Colu
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric that gives a curve over the steps of a perturbation for each image."""
+    """A metric that gives a curve over the steps of a perturbation for each image.
+
+    Attributes:
+        title: Its name.
+        first: The pixels that are replaced first: the "least" or the "most" relevant.
+        good: Where the curves of good methods stay: "high" or "low".
+    """
 
     title: str
-    first: str  # the pixels that are replaced first: the "least" or the "most" relevant
-    good: str  # where the curves of good methods stay: "high" or "low"
+    first: str
+    good: str
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric.
 
-    `measure` takes one row's maps of the images of a chunk, all of one size, and the metric's settings.
-    It returns the number of each map, or its numbers: a tuple in the order of the columns or a dict. NaN
-    and infinity are undefined. `each` wraps a function of a single map. The numbers of a metric with a
-    curve are lists over the steps, `{name: {"correct": [...], "logit": [...], "probability": [...]}}`.
-
-    `summarize` takes the protocol and the numbers of every image, and returns quantities by name; None
-    takes the mean of each number that has a column.
+    Attributes:
+        name: Its name in the settings.
+        measure: A function from one row's maps of the images of a chunk, all of one size, and the
+            metric's settings to the number of each map, or to its numbers: a tuple in the order of the
+            columns or a dict. NaN and infinity are undefined. `each` wraps a function of a single map.
+        columns: The columns of the report.
+        table: The title of the report's table with these columns.
+        words: The text above that table, or a function from the protocol to it. A text that several
+            metrics share is written once.
+        summarize: A function from the protocol and the numbers of every image to quantities by name;
+            None takes the mean of each number that has a column.
+        settings: The names of the benchmark's settings that it needs.
+        defined: Whether it is defined for a map; `measure` gets only maps for which it is.
+        curve: Its curve, if it has one; its numbers are then lists over the steps,
+            `{name: {"correct": [...], "logit": [...], "probability": [...]}}`.
+        same_labels: A metric with columns of the same labels, and the qualifier of this metric's columns
+            if both are measured.
+        check: Rejects data sets that do not support it, from a sample.
+        default: Whether it is measured by default.
+        perturbs: Whether it replaces pixels as in the settings.
+        by_imputer: Whether `measure` takes `imputer`, one of the replacements of pixels; None is the
+            first.
+        stages: The stages of randomised models that it needs.
     """
 
-    name: str  # in the settings
+    name: str
     measure: Measure
     columns: tuple[Column, ...]
-    table: str  # the title of the report's table with these columns
-    words: str | Callable[[Json], str] = ""  # the text above it, once if several metrics share it
+    table: str
+    words: str | Callable[[Json], str] = ""
     summarize: Summarize | None = None
-    settings: tuple[str, ...] = ()  # the names of the benchmark's settings that it needs
-    defined: Callable[[View], bool] = lambda view: True  # `measure` gets only these maps
+    settings: tuple[str, ...] = ()
+    defined: Callable[[View], bool] = lambda view: True
     curve: Curve | None = None
-    # A metric with columns of the same labels, and what distinguishes these if both are measured.
     same_labels: tuple[str, str] = ("", "")
-    check: Callable[[Sample], None] = lambda sample: None  # rejects data sets, from a sample
-    default: bool = False  # whether it is measured by default
-    perturbs: bool = False  # whether it replaces pixels as in the settings
-    # Whether `measure` takes `imputer`, one of the replacements of pixels; None is the first.
+    check: Callable[[Sample], None] = lambda sample: None
+    default: bool = False
+    perturbs: bool = False
     by_imputer: bool = False
-    stages: tuple[str, ...] = ()  # of the randomised models that it needs
+    stages: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -184,9 +217,15 @@ def one_number(
 ) -> Metric:
     """A metric with one number for each map, in one column.
 
-    `measure` is a function from a `View` and the metric's settings to the number. If neither direction
-    is `better` (""), methods are not compared by it. The label of the column is by default the name;
-    `terminal` is its heading on the terminal, "" leaves it out. `Metric` has further arguments.
+    Args:
+        name: Its name in the settings.
+        measure: A function from a `View` and the metric's settings to the number.
+        better: "lower", "higher", or "" if neither is better; then methods are not compared by it.
+        table: The title of the report's table with its column.
+        words: The text above that table.
+        label: The heading of its column; by default its name.
+        terminal: The heading on the terminal; "" leaves it out.
+        **more: Other attributes of `Metric`.
     """
     label = label or name.replace("_", " ")
     head = compared(label, name, better, terminal) if better else Column(label, name)

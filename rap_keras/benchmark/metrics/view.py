@@ -22,31 +22,50 @@ Replacement = Inputs | float | Impute
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """An image that was read."""
+    """An image that was read.
 
-    position: int  # its place in the data set
-    sample: Sample  # the image with its objects, at the model's input size
-    x: Inputs  # the model's input `(height, width, channels)`
+    Attributes:
+        position: Its place in the data set.
+        sample: The image with its objects, at the model's input size.
+        x: The model's input `(height, width, channels)`.
+    """
+
+    position: int
+    sample: Sample
+    x: Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene(Reading):
-    """A measured image, the same for all methods."""
+    """A measured image, the same for all methods.
 
-    label: str | None  # the data set's name of the object's class, if it is known
-    mask: NDArray[np.bool_]  # the object
-    target: int  # the explained class
-    logits: Stack  # of all classes; for a single sigmoid those of classes 0 and 1
+    Attributes:
+        label: The data set's name of the object's class; None if it is not known.
+        mask: The object.
+        target: The explained class.
+        logits: The logits of all classes; for a single sigmoid those of classes 0 and 1.
+        head: The model's head.
+        predict: A function from batches of inputs to logits.
+        replacements: The replacements of perturbed pixels by their names in the settings.
+        grid: For the metric grid: the grid of this image and images of other classes; None if there are
+            not enough.
+        effects: For the metric removal: the drop of each logit without each removable class,
+            `(removable classes, classes)`; None if no object can be removed.
+        truth: For mechanism tests: the relevance of each cell, `(rows, columns)`.
+        shared: Values of the image that all rows of the benchmark use; see `together`.
+    """
+
+    label: str | None
+    mask: NDArray[np.bool_]
+    target: int
+    logits: Stack
     head: Head
-    predict: Callable[[Inputs], Stack]  # from batches of inputs to logits
-    replacements: Mapping[str, Replacement]  # of perturbed pixels, by their names in the settings
-    # For the metric grid: this image and images of other classes, if there are enough.
+    predict: Callable[[Inputs], Stack]
+    replacements: Mapping[str, Replacement]
     grid: Grid | None = None
-    # For the metric removal: the drop of each logit without each removable class, if there are any,
-    # `(removable classes, classes)`.
     effects: Stack | None = None
-    truth: Stack | None = None  # for mechanism tests: the relevance of each cell, `(rows, columns)`
-    shared: dict[str, Any] = field(default_factory=dict)  # see `together`
+    truth: Stack | None = None
+    shared: dict[str, Any] = field(default_factory=dict)
 
     @property
     def replacement(self) -> Replacement:
@@ -87,15 +106,25 @@ class RowMaps(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """One row's map of one image, for metrics."""
+    """One row's map of one image, for metrics.
+
+    Attributes:
+        scene: The image.
+        relevance: The relevance `(height, width, channels)`; None for controls.
+        heatmap: Its sum over channels `(height, width)`.
+        threshold: The threshold of the heat map's foreground.
+        contrasted: Whether the target is explained against other classes.
+        maps: More maps of the row.
+        shared: Values of the map that several metrics use; see `once` and `together`.
+    """
 
     scene: Scene
-    relevance: Stack | None  # `(height, width, channels)`; None for controls
-    heatmap: Stack  # its sum over channels, `(height, width)`
-    threshold: str | float  # of the heat map's foreground
-    contrasted: bool  # whether the target is explained against other classes
-    maps: RowMaps  # more maps of the row
-    shared: dict[str, Any] = field(default_factory=dict)  # see `once` and `together`
+    relevance: Stack | None
+    heatmap: Stack
+    threshold: str | float
+    contrasted: bool
+    maps: RowMaps
+    shared: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """A value that the first metric computes and the others reuse."""

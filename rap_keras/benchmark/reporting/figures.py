@@ -123,7 +123,11 @@ def _label_heatmaps(figure: Figure, rows: Sequence[str], columns: Sequence[str])
 
 
 def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
-    """Draws accuracy and logit over the share of replaced pixels, by LeRF or MoRF, as in Fig. 7."""
+    """Draws accuracy and logit over the share of replaced pixels, as in the paper's Fig. 7.
+
+    Each method is a line with a band of one standard error; controls are dashed. `name` is "lerf" or
+    "morf".
+    """
     shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
     labels = [_label(title, 32) for title in summary["methods"]]
     lines = sum(label.count("\n") + 1 for label in labels)

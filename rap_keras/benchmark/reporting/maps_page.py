@@ -28,9 +28,9 @@ _WORDS = (
 def maps_page(
     protocol: Json, images: Sequence[Json], maps: MapsOfImages
 ) -> Iterator[tuple[str, bytes]]:
-    """The page and the images in maps/ as files with their paths.
+    """The images in maps/ and then the page, as files with their paths.
 
-    It needs no server. Only one image's maps are in memory at a time.
+    The page needs no server. Only one image's maps are in memory at a time.
     """
     records = {record["position"]: record for record in images}
     titles = [method["title"] for method in protocol["methods"]]
