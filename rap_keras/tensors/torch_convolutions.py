@@ -63,9 +63,9 @@ def as_kernel(weights: Any) -> Any:
     Otherwise each convolution would copy them, and all that is computed from them.
     """
     kernel = ops.convert_to_tensor(weights)
-    *places, inputs, outputs = kernel.shape
-    if len(places) != 2 or math.prod(places) == 1:
+    if len(kernel.shape) != 4 or math.prod(kernel.shape[:2]) == 1:
         return kernel
+    *places, inputs, outputs = kernel.shape
     rows = kernel.reshape(-1, outputs).t().contiguous()
     return rows.reshape(outputs, *places, inputs).permute(1, 2, 3, 0)
 

@@ -76,7 +76,7 @@ def test_convolutions_of_one_place(rng):
 
 
 def test_kernels_keep_their_values(rng):
-    for shape in ((3, 2, 4, 5), (1, 1, 4, 5), (3, 3, 4, 1), (2, 3, 4), (4, 5)):
+    for shape in ((3, 2, 4, 5), (1, 1, 4, 5), (3, 3, 4, 1), (2, 3, 4), (4, 5), (5,)):
         weights = rng.normal(size=shape)
         np.testing.assert_array_equal(array(ops.as_kernel(tensor(weights))), weights)
 
