@@ -44,7 +44,7 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 def divide_no_nan(x: Any, y: Any) -> Any:
-    if _TRACED.get() or x.device.type != "cpu" or not math.isfinite(x.sum()):
+    if _TRACED.get() or x.device.type != "cpu" or not math.isfinite(x.detach().sum()):
         return (x / y).masked_fill(y == 0, 0)
     # x / inf = 0. A comparison and a mask take several times as long.
     y = torch.nn.functional.threshold_(y.abs(), 0, torch.inf).copysign_(y)
