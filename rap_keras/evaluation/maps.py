@@ -14,8 +14,8 @@ def heatmap(relevance: ArrayLike) -> NDArray[np.float64]:
     """The sum of a relevance map over its channels.
 
     Args:
-        relevance: The relevance of one image, `(height, width, channels)`, of a series, `(steps,
-            channels)`, or of a vector, `(features,)`, which has no channels.
+        relevance: The relevance of one image, `(height, width, channels)`, of a series,
+            `(steps, channels)`, or of a vector, `(features,)`, which has no channels.
 
     Returns:
         The heatmap, `(height, width)`, `(steps,)` or `(features,)`, float64.
