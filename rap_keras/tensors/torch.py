@@ -48,7 +48,7 @@ def divide_no_nan(x: Any, y: Any) -> Any:
         return (x / y).masked_fill(y == 0, 0)
     # x / inf = 0. A comparison and a mask take several times as long.
     y = torch.nn.functional.threshold_(y.abs(), 0, torch.inf).copysign_(y)
-    if torch.is_grad_enabled() or x.shape != y.shape:
+    if torch.is_grad_enabled() or (x.shape, x.dtype) != (y.shape, y.dtype):
         return x / y
     return torch.div(x, y, out=y)
 

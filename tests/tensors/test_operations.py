@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from helpers.compare import assert_same
-from helpers.tensors import array, tensor
+from helpers.tensors import BACKEND, array, tensor
 
 from rap_keras import tensors as ops
 
@@ -28,6 +28,17 @@ def test_quotients_leave_their_terms_as_they_are(dtype):
         np.testing.assert_array_equal(array(ops.divide_no_nan(*terms)), expected)
     np.testing.assert_array_equal(array(numerator), X)
     np.testing.assert_array_equal(array(denominator)[0], [2, 0, -4, 0])
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch divides tensors of two precisions")
+def test_quotients_have_the_higher_precision():
+    import torch
+
+    with torch.no_grad():
+        threes = tensor(np.full_like(X, 3), "float32")
+        found = array(ops.divide_no_nan(tensor(X, "float64"), threes))
+    np.testing.assert_array_equal(found, X / 3)
+    assert found.dtype == np.float64
 
 
 def test_ways_back_need_no_values(rng):
