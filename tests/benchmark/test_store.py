@@ -167,6 +167,7 @@ def test_what_is_stored_comes_back(tmp_path):
         held = dict(store.maps())
         assert list(held) == [1, 5]
         assert list(store.maps(1)) == [1]
+        assert 5 not in store.maps(1)
         assert list(held[5]) == ["", "z", "a"]  # in the order of the methods
         for title, array in maps.items():
             assert held[5][title].dtype == array.dtype
