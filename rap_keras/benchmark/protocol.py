@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rap_keras.benchmark.explainers import Backend
 from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.metrics import chosen
-from rap_keras.benchmark.rows import check_tuned
 from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.tuning import check_tuned
 from rap_keras.datasets import Dataset
 from rap_keras.errors import InputError
 from rap_keras.support.python_files import names_function

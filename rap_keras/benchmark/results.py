@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from rap_keras.benchmark.metrics import is_of_units, of_protocol
 from rap_keras.benchmark.sameness import check_kind
 from rap_keras.benchmark.statistics import DIGITS, Json
 from rap_keras.benchmark.store import FILE, Store
+from rap_keras.benchmark.summaries import read_summary
 from rap_keras.benchmark.summary import kept_of, summarize
 from rap_keras.errors import InputError
-from rap_keras.support.reading import read_text, understood
 from rap_keras.support.text import escaped
 
 if TYPE_CHECKING:
@@ -192,22 +191,8 @@ def read_reports(folders: Sequence[str | Path]) -> list[Report]:
 
 
 def _read(folder: Path) -> tuple[Json, Json]:
-    """The protocol and the summary in a folder."""
+    """The protocol and the summary in a folder with results.sqlite or only summary.json."""
     if (folder / FILE).is_file():
         results = load(folder)
         return results.protocol, results.summary()
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise InputError(f"There are no results in {str(folder)!r} (no {FILE} or summary.json).")
-    text = read_text(path, "summary")
-    with understood(
-        f"Expected {str(path)!r} to be the summary of a benchmark, got another file",
-        "write it again with rap-keras report",
-    ):
-        read = json.loads(text)
-        protocol, summary = read["protocol"], read["summary"]
-        # What is needed of them.
-        _ = protocol["data"], protocol["metrics"], is_of_units(protocol) or protocol["model"]
-        _ = summary["kept"], [method["quantities"] for method in summary["methods"].values()]
-    check_kind(protocol, "benchmark", str(folder))
-    return protocol, summary
+    return read_summary(folder)

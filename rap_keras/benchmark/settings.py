@@ -9,7 +9,8 @@ from typing import Any
 from rap_keras.analyzers.registry import check_name
 from rap_keras.benchmark import checks
 from rap_keras.benchmark.metrics import METRICS, chosen, default_metrics, is_of_units, unit_metrics
-from rap_keras.benchmark.rows import CONTROLS, EDGES, Row, read_row, tuned_methods
+from rap_keras.benchmark.rows import CONTROLS, EDGES, Row, read_row
+from rap_keras.benchmark.tuning import tuned_methods
 from rap_keras.errors import InputError
 from rap_keras.pipeline.methods import check_given
 

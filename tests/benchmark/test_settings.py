@@ -10,8 +10,9 @@ from helpers.command_line import run
 from rap_keras.benchmark import running
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.protocol import command
-from rap_keras.benchmark.rows import CONTROLS, check_tuned, read_row
+from rap_keras.benchmark.rows import CONTROLS, read_row
 from rap_keras.benchmark.settings import Settings
+from rap_keras.benchmark.tuning import check_tuned
 from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 
@@ -294,12 +295,21 @@ def candidates(folder, **changes):
     """A report of candidates on the first half, whose summary has only what tuning reads."""
     values = {"rap": 3, "rap:head=positive": 4, "gradient": 5, "control.random": 9, "smoothgrad": 1}
     values["smoothgrad:augment_by_n=8"] = None
-    protocol = {"model": "bundled:vgg", "data": "cluttered-digits", "seed": 0, "keep": "correct"}
+    protocol = {
+        "model": "bundled:vgg",
+        "data": "cluttered-digits",
+        "seed": 0,
+        "keep": "correct",
+        "metrics": ["srg"],
+    }
     methods = {
         title: {"control": title.startswith("control"), "quantities": {"srg": {"value": value}}}
         for title, value in values.items()
     }
-    found = {"protocol": protocol | {"half": "first"} | changes, "summary": {"methods": methods}}
+    found = {
+        "protocol": protocol | {"half": "first"} | changes,
+        "summary": {"kept": 9, "methods": methods},
+    }
     (folder / "summary.json").write_text(json.dumps(found))
     return str(folder)
 
