@@ -1,6 +1,5 @@
 """Seconds and memory of a map by each method. They differ from run to run, unlike all other numbers."""
 
-import contextlib
 import ctypes
 import functools
 import time
@@ -10,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import Reading, Scene
-from rap_keras.errors import InputError
+from rap_keras.benchmark.measure import Bench, by_size
+from rap_keras.benchmark.metrics import Scene
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")  # Linux only
@@ -48,13 +46,12 @@ def measure_costs(bench: Bench) -> dict[str, Any]:
 
 
 def _first_scenes(bench: Bench) -> list[Scene]:
-    """The kept images of one size of the first chunk that has any."""
+    """The kept images of one size of the first chunk that has any; one of them if another is bad."""
+    kept = bench.scenes.kept
     for chunk in bench.chunks:
-        read = [one for one in bench.read(chunk) if isinstance(one, Reading)]
-        for shape in dict.fromkeys(one.x.shape for one in read):
-            with contextlib.suppress(InputError):  # the run has skipped such an image
-                if scenes := bench.scenes.kept([one for one in read if one.x.shape == shape]):
-                    return scenes
+        for scenes in by_size(bench.read(chunk), lambda group: [kept(group)], lambda *_: []):
+            if scenes:
+                return scenes
     raise AssertionError("A report needs a kept image.")
 
 

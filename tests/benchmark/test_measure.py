@@ -518,3 +518,16 @@ def test_costs_are_those_of_a_size_with_a_kept_image():
     scenes = SimpleNamespace(kept=kept_of)
     bench = SimpleNamespace(chunks=[(1, 0)], read=lambda _: [wrong, kept.scene], scenes=scenes)
     assert _first_scenes(bench) == [kept.scene]
+
+
+def test_costs_do_not_need_images_that_cause_an_error():
+    bad, good = (view.scene for view in views(2))
+
+    def kept_of(readings):
+        if bad in readings:
+            raise InputError("The logits are not finite.")
+        return list(readings)
+
+    scenes = SimpleNamespace(kept=kept_of)
+    bench = SimpleNamespace(chunks=[(0, 1)], read=lambda _: [bad, good], scenes=scenes)
+    assert _first_scenes(bench) == [good]
