@@ -65,11 +65,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what `make test` runs on JAX and PyTorch, and what runs without tracing."""
-    from helpers.at_once import mark
+    """Marks what `make test` runs on JAX and PyTorch."""
     from helpers.core import is_core
 
-    mark(items)
     for item in items:
         if is_core(item.path, item.name):
             item.add_marker(pytest.mark.core)

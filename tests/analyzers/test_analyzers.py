@@ -127,7 +127,6 @@ def test_relevance_sums_to_the_selected_logit(build, images):
     np.testing.assert_allclose(everything.sum((1, 2, 3)), logits.sum(1), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.at_once
 def test_index_of_the_largest_logit_is_max_activation(images):
     model = plain()
     index = create_analyzer("rap", model)
@@ -204,7 +203,6 @@ def test_analyze_layers_goes_from_the_input_to_the_logits(images):
         assert maps[layer.name].shape == (5, *layer.output.shape[1:])
 
 
-@pytest.mark.at_once
 def test_conservation_report_is_right_with_and_without_conservation(images):
     analyzer = create_analyzer("rap", plain())
     report = analyzer.conservation(images)
@@ -343,7 +341,6 @@ def test_precisions(build, images):
         assert analyzer.conservation(images).max_error < 1e-5
 
 
-@pytest.mark.at_once
 def test_options_reach_the_rules(images):
     model = residual()
     maps = {
@@ -365,7 +362,6 @@ def test_options_reach_the_rules(images):
             assert (a == b) == (abs(maps[a] - maps[b]).max() < 1e-3 * scale)
 
 
-@pytest.mark.at_once
 def test_saved_analyzers_are_loaded(tmp_path, images):
     analyzer = create_analyzer("rap", residual(), add="positive", bounds=(-5, [5, 5, 6]))
     analyzer.save(tmp_path / "new" / "folder")
@@ -617,7 +613,6 @@ def test_numpy_numbers_are_options_and_are_saved_as_plain_numbers(method, option
     json.dumps(analyzer.options())
 
 
-@pytest.mark.at_once
 def test_inputs_outside_the_given_bounds_are_refused(images):
     with pytest.raises(InputError, match=r"within the bounds, got [0-9]+ values outside: widen"):
         create_analyzer("rap", plain(), bounds=(0, 1)).analyze(images)
@@ -652,7 +647,6 @@ def test_merges_of_different_ranks_follow_keras(merge, batch, rng):
     np.testing.assert_allclose(total, array(model(data)).max(1), rtol=1e-3)
 
 
-@pytest.mark.at_once
 def test_neuron_selection_needs_a_vector_of_neurons():
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, layers.Conv2D(2, 3)(inputs))

@@ -11,7 +11,6 @@ from PIL import Image
 import rap_keras
 from rap_keras import InputError, create_analyzer, load_analyzer, register_method
 
-pytestmark = pytest.mark.at_once  # custom methods are functions of arrays
 FILE = """
 import numpy as np
 import next_to_mine

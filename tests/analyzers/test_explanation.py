@@ -23,7 +23,6 @@ from rap_keras import InputError, create_analyzer
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.rules import gradient
 
-pytestmark = pytest.mark.at_once  # explanations are what is tested, and not their maps
 METHODS = {
     "rap": {},
     "gradient": {"postprocess": "abs"},

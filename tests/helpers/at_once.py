@@ -1,13 +1,10 @@
 """Analyzers without tracing.
 
 To trace a model and its way back into a graph of TensorFlow takes most of the time of a test that
-explains a few images. These fast tests let the same functions compute at once:
-
-- those of what is built on analyzers, in FOLDERS,
-- of each test of analyzers with parameters, all but the first.
-
-All other tests trace, also slow tests and those with the mark `programs`. `make test-all` sets
-RAP_KERAS_TESTS_PROGRAMS=1, with which every test traces.
+explains a few images. The fast tests of networks, of analyzers and of what is built on them let the same
+functions compute at once. Tests in other folders trace, slow tests, and those with the mark `programs`:
+graphs are their subject, or each graph is used often. One of them traces every method. `make test-all`
+sets RAP_KERAS_TESTS_PROGRAMS=1, with which every test traces.
 """
 
 import os
@@ -18,29 +15,28 @@ import numpy as np
 import pytest
 
 FOLDERS = {
-    *("benchmark", "cli", "concepts", "docs", "interop", "models", "patterns"),
-    *("pipeline", "plot", "public"),
+    *(
+        "analyzers",
+        "backends",
+        "benchmark",
+        "cli",
+        "concepts",
+        "docs",
+        "interop",
+        "models",
+        "network",
+    ),
+    *("patterns", "pipeline", "plot", "public"),
 }
 TESTS = Path(__file__).parents[1]
 
 
-def mark(items: list[pytest.Item]) -> None:
-    """Marks the tests whose analyzers compute without tracing."""
-    seen = set()
-    for item in items:
-        if not item.path.is_relative_to(TESTS) or item.get_closest_marker("slow"):
-            continue
-        folder, name = item.path.relative_to(TESTS).parts[0], item.nodeid.partition("[")[0]
-        if folder in FOLDERS or (folder == "analyzers" and name in seen):
-            item.add_marker(pytest.mark.at_once)
-        seen.add(name)
-
-
 def computes_at_once(item: pytest.Item) -> bool:
     """Whether the analyzers of a test compute without tracing."""
-    if os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1" or item.get_closest_marker("programs"):
+    if os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1" or not item.path.is_relative_to(TESTS):
         return False
-    return item.get_closest_marker("at_once") is not None
+    traces = any(map(item.get_closest_marker, ("programs", "slow")))
+    return not traces and item.path.relative_to(TESTS).parts[0] in FOLDERS
 
 
 def compute_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

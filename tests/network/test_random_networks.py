@@ -112,6 +112,7 @@ def check(network):
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis")  # as chance has it
+@pytest.mark.programs
 @pytest.mark.parametrize("number", range(QUICK))
 @pytest.mark.usefixtures("unoptimized_graphs")
 def test_random_networks_are_explained_or_refused(number):

@@ -13,6 +13,8 @@ from keras import layers, ops
 from rap_keras import create_analyzer
 from rap_keras.backends.choice import open_network
 
+pytestmark = pytest.mark.programs  # a program serves all sizes
+
 
 def _upsampling(interpolation):
     return lambda x: layers.UpSampling2D((3, 2), interpolation=interpolation)(x)
