@@ -124,15 +124,17 @@ def _begun(out: Path, protocol: Mapping[str, Any]) -> Store:
 def _without_empty_results(store: Store, shard: Shard) -> Iterator[None]:
     """Removes results without a kept image, which would block the corrected command.
 
-    A shard may have no kept image and is still needed by `merge`. It is removed only if nothing was
-    measured.
+    A shard may have no kept image, or no image at all, and is still needed by `merge`. It is removed
+    only if it failed before anything was measured.
     """
+    failed = True
     try:
         yield
+        failed = False
     finally:
         with contextlib.suppress(InputError):  # the error was reported before
             measured = len(store.positions())
-            empty = not store.has_kept() if shard[1] == 1 else not measured
+            empty = not store.has_kept() if shard[1] == 1 else failed and not measured
             # Results of another process stay, unless everything is measured.
             if empty and (store.created or measured == store.protocol.get("images")):
                 store.discard()

@@ -382,7 +382,7 @@ def test_results_that_cannot_be_read_stay(tmp_path):
         ([], (1, 1), False),
         (["skipped"], (1, 1), False),
         (["skipped", "kept"], (1, 1), True),
-        ([], (1, 2), False),
+        ([], (1, 2), None),
         (["misclassified"], (1, 2), True),
     ],
 )
@@ -397,7 +397,22 @@ def test_a_run_that_kept_nothing_leaves_nothing(statuses, shard, stays, failure,
                 raise failure
     except (InputError, KeyboardInterrupt) as error:
         assert error is failure  # noqa: PT017
-    assert out.exists() == stays
+    # A shard without any image, of more shards than chunks, is complete.
+    assert out.exists() == (failure is None if stays is None else stays)
+
+
+def test_shards_without_images_are_merged(tmp_path):
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for k, folder in enumerate(folders):
+        protocol = PROTOCOL | {"shard": [k + 1, 2], "images": 1}
+        with (
+            filling._begun(folder, protocol) as store,
+            filling._without_empty_results(store, (k + 1, 2)),
+        ):
+            if k == 0:
+                add(store, record(0))
+    with filling.merged(folders, tmp_path / "whole") as whole:
+        assert whole.positions() == {0}
 
 
 def test_what_another_process_began_stays(tmp_path):
