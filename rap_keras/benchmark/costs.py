@@ -3,14 +3,15 @@
 import ctypes
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rap_keras.benchmark.measure import Bench, by_size
-from rap_keras.benchmark.metrics import Scene
+from rap_keras.benchmark.metrics import Reading, Scene
+from rap_keras.errors import InputError
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")  # Linux only
@@ -47,12 +48,22 @@ def measure_costs(bench: Bench) -> dict[str, Any]:
 
 def _first_scenes(bench: Bench) -> list[Scene]:
     """The kept images of one size of the first chunk that has any; one of them if another is bad."""
-    kept = bench.scenes.kept
+
+    def explained(group: Sequence[Reading]) -> list[list[Scene]]:
+        scenes = bench.scenes.kept(group)
+        if scenes:
+            bench.maker.views(scenes)  # raises an error for an image that the run has skipped
+        return [scenes]
+
     for chunk in bench.chunks:
-        for scenes in by_size(bench.read(chunk), lambda group: [kept(group)], lambda *_: []):
+        for scenes in by_size(bench.read(chunk), explained, lambda *_: []):
             if scenes:
                 return scenes
-    raise AssertionError("A report needs a kept image.")
+    raise InputError(
+        "Expected an image that all methods can explain, to measure costs, but none is left: put the "
+        "images back, or leave costs out.",
+        "costs",
+    )
 
 
 def _seconds(call: Callable[[], Any]) -> float:

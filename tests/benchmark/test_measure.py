@@ -507,6 +507,16 @@ def test_costs_of_methods_and_not_of_controls(common):
     assert costs["images"] > 1
 
 
+def costing(readings, kept_of, views_of=lambda scenes: {}):
+    """A bench with one chunk of images, for `_first_scenes`."""
+    return SimpleNamespace(
+        chunks=[tuple(range(len(readings)))],
+        read=lambda _: readings,
+        scenes=SimpleNamespace(kept=kept_of),
+        maker=SimpleNamespace(views=views_of),
+    )
+
+
 def test_costs_are_those_of_a_size_with_a_kept_image():
     kept, other = views(2)
     wrong = Reading(position=1, sample=other.scene.sample, x=np.zeros((4, 6, 3), np.float32))
@@ -515,19 +525,19 @@ def test_costs_are_those_of_a_size_with_a_kept_image():
         assert len({reading.x.shape for reading in readings}) == 1
         return [one for one in readings if one is not wrong]
 
-    scenes = SimpleNamespace(kept=kept_of)
-    bench = SimpleNamespace(chunks=[(1, 0)], read=lambda _: [wrong, kept.scene], scenes=scenes)
-    assert _first_scenes(bench) == [kept.scene]
+    assert _first_scenes(costing([wrong, kept.scene], kept_of)) == [kept.scene]
 
 
-def test_costs_do_not_need_images_that_cause_an_error():
+@pytest.mark.parametrize("step", ["logits", "maps"])
+def test_costs_do_not_need_images_that_cause_an_error(step):
     bad, good = (view.scene for view in views(2))
 
-    def kept_of(readings):
-        if bad in readings:
-            raise InputError("The logits are not finite.")
-        return list(readings)
+    def checked(scenes):
+        if bad in scenes:
+            raise InputError(f"The {step} are not finite.")
+        return list(scenes)
 
-    scenes = SimpleNamespace(kept=kept_of)
-    bench = SimpleNamespace(chunks=[(0, 1)], read=lambda _: [bad, good], scenes=scenes)
-    assert _first_scenes(bench) == [good]
+    two = (checked, list) if step == "logits" else (list, checked)
+    assert _first_scenes(costing([bad, good], *two)) == [good]
+    with pytest.raises(InputError, match="none is left"):
+        _first_scenes(costing([bad], *two))
