@@ -71,9 +71,14 @@ def to_csv(protocol: Json, images: Sequence[Json]) -> Iterator[bytes]:
 
 
 def _written(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
-    for *parts, value in tidy(protocol, images):
-        same = [escaped(part) if isinstance(part, str) else part for part in parts]
+    for *same, value in _printable(protocol, images):
         yield (*same, f"{value:.{DIGITS}g}" if np.isfinite(value) else "")
+
+
+def _printable(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
+    """The rows of `tidy` without characters that CSV, pandas or Parquet cannot contain."""
+    for row in tidy(protocol, images):
+        yield tuple(escaped(part) if isinstance(part, str) else part for part in row)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Results:
     def frame(self) -> "pd.DataFrame":
         """A row for each kept image, method and quantity, with the columns of `tidy`.
 
+        Characters of names that cannot be printed are escaped, as in results.csv.
+
         Raises:
             InputError: pandas is not installed.
         """
@@ -102,7 +109,8 @@ class Results:
                 "A frame of the results needs pandas, which is not installed: pip install pandas, or "
                 "read results.csv."
             ) from None
-        frame = pd.DataFrame(tidy(self.protocol, self.images), columns=list(COLUMNS))
+        rows = _printable(self.protocol, self.images)
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
         for name in _TEXTS:
             frame[name] = pd.Categorical(
                 frame[name].astype(str), dict.fromkeys(frame[name].astype(str))

@@ -134,6 +134,18 @@ def test_a_run_that_is_not_finished_is_loaded(whole, tmp_path):
         load(tmp_path / "elsewhere")
 
 
+def test_parquet_of_names_that_are_not_utf_8(whole, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    with Store(whole) as store, Store(tmp_path, store.protocol) as part:
+        kept = next(r for r in store.images() if r["status"] == "kept")
+        part.add([(kept | {"name": "a\udcff\n"}, {})])
+    file = report(tmp_path, parquet=True)[-1]
+    assert set(pandas.read_parquet(file)["image"]) == {r"a\udcff\n"}  # as in results.csv
+    assert r"a\udcff\n" in (tmp_path / "results.csv").read_text()
+    assert set(load(tmp_path).frame["image"]) == {r"a\udcff\n"}
+
+
 def test_parquet_and_frames_need_their_libraries(whole, tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
