@@ -132,7 +132,8 @@ def command(settings: Settings) -> str:
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            listed = ",".join(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
+            several = isinstance(value, tuple | list)
+            listed = ",".join(map(_plain, value)) if several else _plain(value)
             words += [f"--{flag}", listed]
     return shlex.join(words)
 

@@ -95,6 +95,12 @@ def test_the_command_of_the_report_gives_the_settings_again(name, seen):
     assert seen[0][0] == settings
 
 
+def test_the_command_of_lists(seen):
+    given = {"metrics": ["ratio", "lerf"], "mean": [1.0, 2.5, 3.0]}
+    typed(*shlex.split(command(Settings(**given)))[1:])
+    assert seen[0][0] == Settings(**{name: tuple(value) for name, value in given.items()})
+
+
 def test_every_setting_is_a_flag(seen):
     assert set(CHANGED) == {field.name for field in dataclasses.fields(Settings)}
     typed("benchmark")
