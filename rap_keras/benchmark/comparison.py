@@ -70,8 +70,8 @@ def _signed_rank_p(signed: Array) -> float:
 
 
 def images_needed(mean: float, spread: float) -> int | None:
-    """See `compared`; None if there is no difference."""
-    if mean == 0:
+    """See `compared`; None if there is no difference, or only that of rounding."""
+    if abs(mean) <= _ROUNDING * spread:
         return None
     z = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
     return max(FEWEST_PAIRS, int(np.ceil((z * spread / mean) ** 2 * np.pi / 3)))

@@ -95,6 +95,7 @@ def test_so_many_images_find_the_difference_four_times_in_five():
     )
     assert images_needed(100, 1) == 6  # fewer can show nothing
     assert images_needed(0, 1) is None
+    assert images_needed(float(np.mean([0.1, 0.2, 0.3, -0.1, -0.2, -0.3])), 0.2) is None  # 2e-17
 
 
 def test_holm_by_hand():
