@@ -103,7 +103,13 @@ def map_entropy(heatmap: ArrayLike, bins: int = 100) -> float:
         >>> round(rap_keras.evaluation.map_entropy([[0.0, 1.0]], bins=2), 4)
         0.6931
     """
-    counts, _ = np.histogram(read_heatmap(heatmap), read_integer("bins", bins, 1))
+    values, number = read_heatmap(heatmap), read_integer("bins", bins, 1)
+    # Scaling by a power of two rounds nothing and prevents overflow.
+    values = np.ldexp(values, -np.frexp(np.abs(values).max())[1])
+    try:
+        counts, _ = np.histogram(values, number)
+    except ValueError:  # the spread is a rounding error of the values, too small for the bins
+        counts, _ = np.histogram(values - values.min(), number)
     return float(entropy(counts))
 
 

@@ -42,6 +42,9 @@ def test_entropy_equals_plain_loops():
     assert map_entropy(large) == map_entropy(large, 100) != map_entropy(large, 99)
     assert map_entropy(4 * MAP) == map_entropy(MAP)
     assert map_entropy(np.ones((3, 3))) == 0
+    # The spread cannot be divided into bins, or overflows.
+    for two in ([1, np.nextafter(1, 2)], [0, 5e-324], [-1.7e308, 1.7e308]):
+        assert map_entropy([two]) == pytest.approx(np.log(2))
 
 
 def test_entropy_equals_quantus():
