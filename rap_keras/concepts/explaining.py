@@ -191,7 +191,11 @@ def _one(image: Any) -> Sequence[Any]:
     found = listed(image)
     if len(found) != 1:
         raise InputError(f"Expected one image to explain, got {len(found)}.", "image")
-    return [one if isinstance(one, Path) else as_rgb(one) for one in found]
+    return [_source(one) for one in found]
+
+
+def _source(image: Any) -> Source:
+    return image if isinstance(image, Path) else as_rgb(image)
 
 
 def _loaded(atlas: Atlas, model: Any) -> LoadedModel:
@@ -231,7 +235,14 @@ def _loaded(atlas: Atlas, model: Any) -> LoadedModel:
 def _opened(atlas: Atlas, images: Any) -> Callable[[Reference], Source]:
     """A function that returns the image of a reference, which must be there."""
     if images is not None and not isinstance(images, str | Path):
-        return lambda reference: as_rgb(images[reference.number])
+        given = listed(images)
+        if len(given) <= max(atlas.names, default=-1):
+            raise InputError(
+                f"Expected the {atlas.about['images']} images to which the atlas was fitted, got "
+                f"{len(given)}: pass all of them.",
+                "images",
+            )
+        return lambda reference: _source(given[reference.number])
     folder = atlas.about["folder"] if images is None else images
     if folder is None:
         raise InputError(

@@ -385,6 +385,19 @@ def test_photos_that_were_moved(whole, photos, tmp_path):
     succeed(*arguments, "--images", moved, "--count", 1)
 
 
+def test_images_are_given_in_the_forms_of_fit(tmp_path):
+    images = cluttered_digits(3).images
+    atlas = concepts.fit("bundled:vgg", images[0], tmp_path / "one", LAYER, method=METHOD)
+    expected = concepts.explain(atlas, images[2], count=1, images=images[:1]).crops[0][0]
+    Image.fromarray(images[0]).save(tmp_path / "0.png")
+    for given in (images[0], Image.fromarray(images[0]), [tmp_path / "0.png"]):
+        found = concepts.explain(atlas, images[2], count=1, images=given)
+        np.testing.assert_array_equal(found.crops[0][0], expected)
+    both = concepts.fit("bundled:vgg", images[:2], tmp_path / "two", LAYER, method=METHOD)
+    with pytest.raises(InputError, match=r"Expected the 2 images to which .* got 1"):
+        concepts.explain(both, images[2], images=images[0])
+
+
 def test_names_in_folders_of_folders(tmp_path):
     from rap_keras.concepts.settings import relative_names
 
