@@ -17,6 +17,7 @@ from rap_keras.cli.options import (
 )
 from rap_keras.cli.parts import shared_flags
 from rap_keras.cli.session import echo, import_backend
+from rap_keras.errors import InputError
 from rap_keras.patterns.cases import PATTERN_TYPES
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import choose
@@ -64,6 +65,12 @@ def fit(
 ) -> None:
     """Estimate the patterns of a model from images."""
     choose("pattern_type", pattern_type, PATTERN_TYPES)
+    if statistics is not None and statistics.resolve() == out.resolve():
+        raise InputError(
+            f"Expected different files for statistics and out, got {str(out)!r} for both: name another "
+            "file for the patterns.",
+            ("statistics", "out"),
+        )
     files = open_images(images)  # strict: patterns need all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:

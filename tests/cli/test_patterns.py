@@ -70,6 +70,7 @@ def test_errors_on_the_command_line_leave_no_files(photographs, tmp_path):
         (["--statistics", tmp_path / "bad.npz"], "Expected a file with statistics"),
         (["--model", "no_such_model"], "no_such_model"),
         (["--mean", "a"], "--mean"),
+        (["--statistics", folder / ".." / "out" / "p.npz"], "different files for --statistics and"),
     ]
     for arguments, message in cases:
         options = ["--model", "bundled:vgg", "--out", folder / "p.npz", *arguments]
