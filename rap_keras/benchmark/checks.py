@@ -123,8 +123,8 @@ def replacements(name: str, value: Any) -> tuple[str, ...]:
     for one in given:
         if one not in REPLACEMENTS and not 0 <= grey_level(one) <= 255:
             raise InputError(
-                f"Expected {name} to be {', '.join(REPLACEMENTS)} or a grey level from 0 to 255, got "
-                f"{one!r}.",
+                f"Expected {name} to be {', '.join(REPLACEMENTS)} or a whole grey level from 0 to 255, "
+                f"got {one!r}.",
                 name,
             )
     if not given or len(set(given)) < len(given):
@@ -159,11 +159,12 @@ def fits_validation(images: int, metrics: Sequence[str]) -> None:
 
 
 def grey_level(text: Any) -> float:
-    """The number in a text; -1 if there is none."""
+    """The whole number in a text; -1 if there is none."""
     try:
-        return float(text)
+        level = float(text)
     except ValueError:
         return -1.0
+    return level if level.is_integer() else -1.0
 
 
 def title(name: str, value: Any) -> str:

@@ -282,6 +282,8 @@ def test_one_replacement_may_be_a_text():
     assert Settings(replacement="128").replacement == ("128",)
     with pytest.raises(InputError, match="each replacement once"):
         Settings(replacement=("mean", "mean"))
+    with pytest.raises(InputError, match=r"whole grey level from 0 to 255, got '0\.5'"):
+        Settings(replacement=0.5)  # pixels are whole numbers, so this would be black
 
 
 def test_replacements_that_no_metric_can_use_are_refused():
