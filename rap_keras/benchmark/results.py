@@ -179,6 +179,8 @@ def read_reports(folders: Sequence[str | Path]) -> list[Report]:
         )
     paths = [os.path.abspath(folder) for folder in folders]
     shared = os.path.commonpath(paths)
+    if shared in paths:  # one is in another
+        shared = os.path.dirname(shared)
     found: list[Report] = []
     for path, folder in sorted(zip(paths, map(Path, folders), strict=True)):
         protocol, summary = _read(folder)
@@ -193,8 +195,8 @@ def read_reports(folders: Sequence[str | Path]) -> list[Report]:
                     f"Expected different results in each folder, got the same in {str(folder)!r} as "
                     f"in {earlier.name!r}: leave one out."
                 )
-        name = os.path.basename(path) if path == shared else os.path.relpath(path, shared)
-        found.append(Report(Path(name).as_posix(), protocol, summary))
+        name = Path(os.path.relpath(path, shared)).as_posix()
+        found.append(Report(name, protocol, summary))
     return found
 
 

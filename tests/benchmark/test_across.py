@@ -170,6 +170,14 @@ def test_several_reports_of_a_network_by_hand(tmp_path):
     assert [f.read_bytes() for f in again] == [f.read_bytes() for f in files]
 
 
+def test_folders_in_each_other_have_different_names(tmp_path):
+    values = {name: {"average_precision": {"a": 0.1 * k, "b": 0.5}} for k, name in enumerate("xyz")}
+    names = {"x": "runs", "y": "runs/runs", "z": "runs/other"}
+    reports = [report(folder, name, values[name]) for name, folder in names.items()]
+    read = read_reports(written(tmp_path, reports))
+    assert {one.name: one.protocol["model"][0] for one in read} == {v: k for k, v in names.items()}
+
+
 def test_two_networks_have_shares_and_no_test(tmp_path):
     x, _, y, _ = hand_made()
     found = over_networks([x, y])["quantities"]["average_precision"]
