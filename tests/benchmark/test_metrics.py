@@ -58,6 +58,19 @@ def test_a_new_metric_is_one_record(common, tmp_path, monkeypatch):
     assert re.search(r"\n\| method \|.* peak \|\n", page.partition("Table 4")[2])
 
 
+@pytest.mark.parametrize(
+    ("number", "stored"),
+    [
+        *((np.int64(3), 3), (np.bool_(True), True), (np.float32(0.5), 0.5), (np.array(2.0), 2.0)),
+        *((np.float32("inf"), None), (np.array(np.nan), None), (None, None), (3, 3)),
+    ],
+)
+def test_numbers_of_numpy_are_stored_as_plain_ones(number, stored):
+    metric = one_number("own", lambda view: number, "higher", FURTHER)
+    ((found,),) = (one.values() for one in metric.measured([None], None))
+    assert json.dumps(found) == json.dumps(stored)
+
+
 def test_a_new_metric_is_in_the_help():
     result = subprocess.run(
         [sys.executable, "-c", HELP], capture_output=True, check=True, text=True

@@ -263,6 +263,5 @@ def means_of(*names: str) -> Summarize:
 
 
 def _as_json(number: Any) -> Any:
-    if isinstance(number, float | np.floating):
-        return float(number) if np.isfinite(number) else None
-    return number
+    plain = number.tolist() if isinstance(number, np.generic | np.ndarray) else number
+    return None if isinstance(plain, float) and not np.isfinite(plain) else plain
