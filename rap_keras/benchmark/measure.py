@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rap_keras.benchmark.checks import number_of_inputs
+from rap_keras.benchmark import checks
 from rap_keras.benchmark.explainers import open_backend
 from rap_keras.benchmark.grids import shape_of
 from rap_keras.benchmark.maps import MapMaker
@@ -51,6 +51,9 @@ class Bench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        checks.metrics(
+            "metrics", settings.metrics
+        )  # a worker may lack metrics of the user's process
         self.scenes = Scenes(settings)
         self.most_maps: int | None = settings.figures
         self.chunks = divided(self.scenes.drawn, settings.chunk)
@@ -206,7 +209,7 @@ class UnitBench:
         self._titles = [row.title for row in settings.rows()]
         for title in self._titles:
             self._check_some(title, [network.refusals.get(title) for network in self._networks])
-        self._count = number_of_inputs(settings.data)
+        self._count = checks.number_of_inputs(settings.data)
         self.chunks = divided(range(self._count), settings.chunk)
 
     def protocol(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rap_keras.benchmark.costs import measure_costs
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
 from rap_keras.benchmark.measure import Bench, UnitBench
+from rap_keras.benchmark.metrics import METRICS
 from rap_keras.benchmark.networks import over_networks
 from rap_keras.benchmark.reporting.across import write_across
 from rap_keras.benchmark.reporting.report import write_report
@@ -17,6 +18,7 @@ from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError, UnwritableError
 from rap_keras.support.files import replacing
+from rap_keras.support.warn import warn
 
 
 def run(
@@ -195,6 +197,12 @@ def _report(store: Store, reference: str | None = None) -> list[Path]:
             f"skipped. The first that was skipped: {skipped[0]['reason']}"
         )
     protocol = {k: v for k, v in store.protocol.items() if k != "shard"}
+    unknown = [name for name in protocol["metrics"] if name not in METRICS]
+    if unknown:
+        warn(
+            f"The report leaves out {', '.join(unknown)}: no such metric in this process. If it is your "
+            "own, add it to METRICS first, and call rap_keras.benchmark.report."
+        )
     try:
         maps = store.maps(protocol.get("figures", 0))
         return write_report(

@@ -19,6 +19,7 @@ from rap_keras.benchmark.metrics import FURTHER, METRICS, one_number
 from rap_keras.benchmark.metrics.cards import CARDS, card_of
 from rap_keras.benchmark.running import report
 from rap_keras.benchmark.store import FILE
+from rap_keras.errors import InputError
 
 STORED = Path(__file__).parent / "stored"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -56,6 +57,14 @@ def test_a_new_metric_is_one_record(common, tmp_path, monkeypatch):
     page = (out / "report.md").read_text()
     assert "\n\nPeak: the largest relevance.\n\n| method | peak ↑ |\n" in page
     assert re.search(r"\n\| method \|.* peak \|\n", page.partition("Table 4")[2])
+    # In another process, such as a worker, or the command report.
+    chosen = settings(common, methods=("gradient",), metrics=("ratio", "peak"))
+    monkeypatch.delitem(METRICS, "peak")
+    with pytest.raises(InputError, match="There is no metric 'peak'"):
+        Bench(chosen)
+    with pytest.warns(UserWarning, match="The report leaves out peak: no such metric"):
+        report(out)
+    assert "ratio" in (out / "results.csv").read_text()
 
 
 @pytest.mark.parametrize(
