@@ -12,6 +12,7 @@ from rap_keras.concepts.measuring import Channels
 from rap_keras.concepts.settings import ModelRequest, Settings
 from rap_keras.errors import InputError
 from rap_keras.models.loaded import LoadedModel
+from rap_keras.pipeline.explainer import reloaded
 from rap_keras.pipeline.images import listed
 from rap_keras.support.images import as_rgb
 
@@ -122,7 +123,7 @@ def _model(model: Any, loading: dict[str, Any]) -> tuple[ModelRequest | None, Lo
     if isinstance(model, str):
         return ModelRequest(model, **loading), None
     if isinstance(model, LoadedModel):
-        return None, model.of_output(loading.get("output"))
+        return None, reloaded(model, loading.pop("output", None), loading)
     from rap_keras.models.loading import load_model
 
     return None, load_model(model, **loading)

@@ -13,7 +13,7 @@ from rap_keras.errors import InputError
 from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.models.preprocessing import undone
-from rap_keras.pipeline.explainer import Explainer
+from rap_keras.pipeline.explainer import Explainer, reloaded
 from rap_keras.pipeline.images import Images, listed, of_one_size, pixels_of
 from rap_keras.pipeline.methods import MethodSpec, with_contrast
 from rap_keras.pipeline.target import read_region
@@ -149,7 +149,7 @@ def _loaded(
     model: Any, floats: bool, scaling: dict[str, Any], output: Any, **given: Any
 ) -> LoadedModel:
     if isinstance(model, LoadedModel):
-        return model.of_output(output)
+        return reloaded(model, output, scaling | given)
     if floats:
         plain = scaling["preprocess"] in ("auto", "none")
         scaled = [name for name in scaling if scaling[name] is not None][plain:]

@@ -1,16 +1,18 @@
 """A method applied to a loaded model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.factory import create_analyzer
+from rap_keras.errors import InputError
 from rap_keras.models.loading import LoadedModel
 from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.pipeline.target import Region, selected
+from rap_keras.support.text import shown
 
 
 class Explainer:
@@ -36,6 +38,19 @@ class Explainer:
         """Returns the relevance of a batch at every layer. The arguments are those of `explain`."""
         neurons = selected(self._loaded, x, target, region, sources)
         return self.analyzer.analyze_layers(x, neurons)
+
+
+def reloaded(loaded: LoadedModel, output: Any, loading: Mapping[str, Any]) -> LoadedModel:
+    """A model that `load_model` returned, with another output; refuses its other arguments."""
+    defaults = {"weights": "imagenet", "preprocess": "auto"}
+    for name, value in loading.items():
+        if value is not None and not (isinstance(value, str) and value == defaults.get(name)):
+            raise InputError(
+                f"Expected no {name} for a model that load_model returned, which has its own, got "
+                f"{shown(value)}: pass it to load_model.",
+                name,
+            )
+    return loaded.of_output(output)
 
 
 def _loaded(model: Any, output: str | int | None) -> LoadedModel:

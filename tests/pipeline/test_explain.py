@@ -229,6 +229,30 @@ def test_wrong_input_is_one_sentence(pixels, words):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"preprocess": "torch"},
+        {"mean": np.zeros(3)},
+        {"std": 2.0},
+        {"weights": "none"},
+        {"size": 32},
+    ],
+)
+def test_a_loaded_model_has_its_own_preprocessing(given, pixels, tmp_path):
+    loaded = load_model("bundled:vgg")
+    (name,) = given
+    with pytest.raises(
+        InputError, match=f"Expected no {name} for a model that load_model returned"
+    ):
+        rap_keras.explain(loaded, pixels, **given)
+    with pytest.raises(
+        InputError, match=f"Expected no {name} for a model that load_model returned"
+    ):
+        rap_keras.concepts.fit(loaded, pixels, tmp_path, **given)
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_of_classes_are_proposed(pixels):
     loaded = load_model("bundled:vgg")
     object.__setattr__(loaded, "labels", ("tabby cat", *"abcdefg", "crane", "crane"))
