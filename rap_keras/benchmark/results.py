@@ -97,7 +97,8 @@ class Results:
     def frame(self) -> "pd.DataFrame":
         """A row for each kept image, method and quantity, with the columns of `tidy`.
 
-        Characters of names that cannot be printed are escaped, as in results.csv.
+        Characters of names that cannot be printed are escaped, as in results.csv, and a label that is
+        not known is missing.
 
         Raises:
             InputError: pandas is not installed.
@@ -112,9 +113,8 @@ class Results:
         rows = _printable(self.protocol, self.images)
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         for name in _TEXTS:
-            frame[name] = pd.Categorical(
-                frame[name].astype(str), dict.fromkeys(frame[name].astype(str))
-            )
+            texts = frame[name].dropna().astype(str)
+            frame[name] = pd.Categorical(frame[name], dict.fromkeys(texts))
         return frame
 
     def summary(self, reference: str | None = None) -> dict[str, Any]:

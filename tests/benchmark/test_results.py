@@ -146,6 +146,17 @@ def test_parquet_of_names_that_are_not_utf_8(whole, tmp_path):
     assert set(load(tmp_path).frame["image"]) == {r"a\udcff\n"}
 
 
+def test_frames_of_labels_that_are_not_known(whole, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    with Store(whole) as store, Store(tmp_path, store.protocol) as part:
+        kept = next(r for r in store.images() if r["status"] == "kept")
+        part.add([(kept | {"label": None}, {})])
+    for frame in (load(tmp_path).frame, pandas.read_parquet(report(tmp_path, parquet=True)[-1])):
+        assert frame["label"].isna().all()
+        assert not frame["image"].isna().any()
+
+
 def test_parquet_and_frames_need_their_libraries(whole, tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
