@@ -41,7 +41,7 @@ def tidy(protocol: Json, images: Sequence[Json]) -> Iterator[tuple[Any, ...]]:
     is that of the image, also for pooled metrics; NaN where it is undefined.
     """
     kept = kept_of(images)
-    metrics = of_protocol(protocol)
+    metrics = of_protocol(protocol) if kept else ()  # numbers of no image have no shape
     columns = []
     for method in protocol["methods"]:
         numbers = [record["results"][method["title"]] for record in kept]

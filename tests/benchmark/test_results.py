@@ -130,6 +130,12 @@ def test_a_run_that_is_not_finished_is_loaded(whole, tmp_path):
         part.add([(first[0], {})])
     frame = load(tmp_path).frame
     assert set(frame["position"]) == {first[0]["position"]}
+    with Store(whole) as store, Store(tmp_path / "none", store.protocol):
+        pass
+    none = load(tmp_path / "none")
+    assert (list(none.frame), len(none.frame)) == (list(frame), 0)
+    with pytest.raises(InputError, match="no image was kept"):
+        report(tmp_path / "none", parquet=True)
     with pytest.raises(InputError, match="There are no results"):
         load(tmp_path / "elsewhere")
 
