@@ -60,8 +60,8 @@ def _first_scenes(bench: Bench) -> list[Scene]:
             if scenes:
                 return scenes
     raise InputError(
-        "Expected an image that all methods can explain, to measure costs, but none is left: put the "
-        "images back, or leave costs out.",
+        "Expected an image that all methods can explain for costs, got none any more: put the images "
+        "back, or leave it out.",
         "costs",
     )
 

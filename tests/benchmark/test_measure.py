@@ -539,5 +539,5 @@ def test_costs_do_not_need_images_that_cause_an_error(step):
 
     two = (checked, list) if step == "logits" else (list, checked)
     assert _first_scenes(costing([bad, good], *two)) == [good]
-    with pytest.raises(InputError, match="none is left"):
+    with pytest.raises(InputError, match="explain for costs, got none any more"):
         _first_scenes(costing([bad], *two))
