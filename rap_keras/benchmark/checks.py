@@ -6,8 +6,8 @@ from typing import Any
 from rap_keras.benchmark.metrics import METRICS, unit_metrics
 from rap_keras.errors import InputError
 from rap_keras.models.names import full_name
-from rap_keras.support.options import choose, read_integer, read_number
-from rap_keras.support.text import did_you_mean
+from rap_keras.support.options import as_json, choose, read_integer, read_number
+from rap_keras.support.text import did_you_mean, shown
 
 Check = Callable[[str, Any], Any]
 
@@ -30,6 +30,17 @@ def number(where: str, lies: Callable[[float], bool]) -> Check:
         return found
 
     return check
+
+
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """One number or one per channel, also as an array."""
+    found = as_json(value)
+    try:
+        return tuple(map(float, found if isinstance(found, list) else [found]))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected {name} to be one number or one per channel, got {shown(value)}.", name
+        ) from None
 
 
 def one_of(*choices: str) -> Check:

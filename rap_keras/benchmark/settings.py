@@ -70,10 +70,10 @@ class Settings:
     weights: str = _derived("imagenet", "Weights of an application.")
     preprocess: str = _setting("auto", "How pixels are preprocessed.", label="preprocessing")
     mean: tuple[float, ...] | None = _setting(
-        None, "What to subtract after preprocessing.", label="subtracted after that"
+        None, "What to subtract after preprocessing.", checks.numbers, "subtracted after that"
     )
     std: tuple[float, ...] | None = _setting(
-        None, "What to divide by after that.", label="divided by after that"
+        None, "What to divide by after that.", checks.numbers, "divided by after that"
     )
     size: int | None = _derived(
         None, "Height and width of the images, for models that accept any size.", checks.integer(1)

@@ -23,6 +23,7 @@ from rap_keras.network.units import Units, find_units
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.images import Source, pixels_of
 from rap_keras.pipeline.target import selected
+from rap_keras.support.options import as_json
 from rap_keras.version import __version__
 
 Pixels = tuple[int, NDArray[np.uint8]]
@@ -74,7 +75,9 @@ class Channels:
             "versions": {"python": platform.python_version(), "numpy": np.__version__}
             | native_versions(),
             "device": self._device,
-            "request": None if self._request is None else asdict(self._request),
+            "request": None
+            if self._request is None
+            else {name: as_json(value) for name, value in asdict(self._request).items()},
             "model": self.loaded.name,
             "weights_crc32": weights_checksum(map(np.asarray, self.loaded.model.weights)),
             "input_size": self.loaded.input_size,

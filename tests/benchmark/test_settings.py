@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shlex
 
+import numpy as np
 import pytest
 from helpers.command_line import run
 
@@ -99,6 +100,15 @@ def test_the_command_of_lists(seen):
     given = {"metrics": ["ratio", "lerf"], "mean": [1.0, 2.5, 3.0]}
     typed(*shlex.split(command(Settings(**given)))[1:])
     assert seen[0][0] == Settings(**{name: tuple(value) for name, value in given.items()})
+
+
+@pytest.mark.parametrize("mean", [2, [2.0], np.array(2.0), np.array([2], np.uint8)])
+def test_the_mean_may_be_a_number_or_an_array(mean):
+    assert Settings(mean=mean, std=mean) == Settings(mean=(2.0,), std=(2.0,))
+    assert "--mean 2 --std 2" in command(Settings(mean=mean, std=mean))
+    for wrong in ("a", [[1, 2]]):
+        with pytest.raises(InputError, match="Expected std to be one number or one per channel"):
+            Settings(std=wrong)
 
 
 def test_every_setting_is_a_flag(seen):

@@ -385,6 +385,15 @@ def test_photos_that_were_moved(whole, photos, tmp_path):
     succeed(*arguments, "--images", moved, "--count", 1)
 
 
+def test_means_may_be_arrays(tmp_path):
+    images, model = cluttered_digits(3).images, "bundled:vgg"
+    given = {"layer": LAYER, "method": METHOD, "preprocess": "tf", "mean": np.zeros(3)}
+    atlas = concepts.fit(model, images[:2], tmp_path, **given)
+    again = concepts.fit(model, images[:2], tmp_path, **given | {"mean": [0.0, 0.0, 0.0]})
+    np.testing.assert_array_equal(atlas.relevance, again.relevance)
+    assert len(concepts.explain(atlas, images[2], count=1, images=images[:2]).maps) == 1
+
+
 def test_images_are_given_in_the_forms_of_fit(tmp_path):
     images = cluttered_digits(3).images
     atlas = concepts.fit("bundled:vgg", images[0], tmp_path / "one", LAYER, method=METHOD)
