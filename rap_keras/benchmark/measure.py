@@ -51,9 +51,8 @@ class Bench:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        checks.metrics(
-            "metrics", settings.metrics
-        )  # a worker may lack metrics of the user's process
+        # A worker may lack metrics that were added in the user's process.
+        checks.metrics("metrics", settings.metrics)
         self.scenes = Scenes(settings)
         self.most_maps: int | None = settings.figures
         self.chunks = divided(self.scenes.drawn, settings.chunk)
