@@ -89,12 +89,22 @@ def cond(condition: Any, true: Callable[[], Any], false: Callable[[], Any]) -> A
     return true() if bool(condition) else false()
 
 
+def _ordinary_tensors() -> Any:
+    """Inside, gradients can be computed, even if the caller is in inference mode."""
+    return torch.inference_mode(False)
+
+
+def _plain(x: torch.Tensor) -> torch.Tensor:
+    """A tensor without its history; a copy of one that was made in inference mode."""
+    return x.detach().clone() if x.is_inference() else x.detach()
+
+
 def vjp(
     function: Callable[[list[Any]], list[Any]], inputs: Sequence[Any]
 ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
     """A function's outputs, and its transposed derivative: from values at the outputs to the inputs."""
-    with torch.enable_grad():
-        taken = [x.detach().requires_grad_() for x in inputs]
+    with _ordinary_tensors(), torch.enable_grad():
+        taken = [_plain(x).requires_grad_() for x in inputs]
         outputs = [convert_to_tensor(y) for y in function(taken)]
 
     def back(values: Sequence[Any]) -> list[Any]:
@@ -143,9 +153,9 @@ def compiled(
             return function(arrays, *given)
 
     def run(arrays: Sequence[Any], *given: Any) -> Any:
-        values = [v.value.detach() for v in variables]
-        taken = values, list(map(constant, arrays)), *map(constant, given)
-        with torch.no_grad():
+        with _ordinary_tensors(), torch.no_grad():
+            values = [_plain(v.value) for v in variables]
+            taken = values, list(map(constant, arrays)), *map(constant, given)
             program = called
             if jit_compile:
                 shapes = tuple(a.shape for a in (*taken[1], *taken[2:]))
@@ -188,10 +198,11 @@ def compiled_by_column(
         each = np.moveaxis(columns, 1, 0)
         if jit_compile:
             return [program(arrays, *rest, one) for one in each]
-        values = [v.value.detach() for v in variables]
-        with torch.no_grad(), reading(variables, values):
-            of_column = function(list(map(constant, arrays)), *map(constant, rest))
-            return [map_structure(to_numpy, of_column(constant(one))) for one in each]
+        with _ordinary_tensors(), torch.no_grad():
+            values = [_plain(v.value) for v in variables]
+            with reading(variables, values):
+                of_column = function(list(map(constant, arrays)), *map(constant, rest))
+                return [map_structure(to_numpy, of_column(constant(one))) for one in each]
 
     return run
 

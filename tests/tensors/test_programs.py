@@ -130,6 +130,31 @@ def test_functions_for_few_calls_read_the_weights_at_each_call(layer, rng):
         assert_same(run([x]), x @ kernel, FLOAT64)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch has an inference mode")
+@pytest.mark.parametrize("made_inside", [False, True])
+def test_derivatives_in_inference_mode(made_inside, layer, rng):
+    import torch
+
+    x, column = rng.normal(size=(4, 3)), np.ones((4, 1, 2))
+
+    def function(inputs):
+        _, back = ops.vjp(lambda xs: [layer(xs[0]) ** 2], inputs)
+        return lambda each: back([each])[0]
+
+    with torch.inference_mode():
+        if made_inside:
+            layer = keras.layers.Dense(2, dtype="float64")
+            layer.build((None, 3))
+        run = ops.immediate(lambda xs: function(xs)(tensor(column[:, 0])), layer.variables)
+        by_column = ops.compiled_by_column(function, [], [], None, layer.variables)
+        found = [run([x]), *by_column([x], column)]
+        (alone,) = ops.vjp(lambda xs: [xs[0] ** 2], [tensor(x)])[1]([tensor(x)])
+    kernel = array(layer.kernel)
+    for each in found:
+        assert_same(each, 2 * (x @ kernel) @ kernel.T, FLOAT64)
+    assert_same(alone, 2 * x**2, FLOAT64)
+
+
 @pytest.mark.skipif(
     BACKEND == "tensorflow", reason="TensorFlow's programs read variables themselves"
 )
