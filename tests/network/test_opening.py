@@ -22,6 +22,7 @@ from rap_keras import InputError, UnknownLayerError, create_analyzer, register_r
 from rap_keras.backends.keras3 import opening
 from rap_keras.composites import composite as composites
 from rap_keras.composites.composite import Composite
+from rap_keras.network.bundled_layers import PositionEmbedding
 from rap_keras.rules import lrp, routing
 
 SHAPE = (8, 8, 3)
@@ -193,6 +194,32 @@ def test_operations_on_weights_are_kernel_layers(layer, twin, method, rng):
     for model in models:
         model.set_weights(halved)
     assert_same(analyzers[0].analyze(x), analyzers[1].analyze(x))
+
+
+class Positions(layers.Layer):
+    """Adds a vector for each position to the same projection of a sample."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 6))
+        self.positions = self.add_weight(shape=(10, 6), initializer="random_normal")
+
+    def call(self, x):
+        return ops.relu(ops.matmul(x, self.kernel) + self.positions)
+
+
+@pytest.mark.parametrize("method", ["rap", "lrp.z", "deep_lift"])
+def test_a_constant_of_more_places_than_a_product_is_no_bias(method, rng):
+    inputs = keras.Input((1, 4))
+    x = layers.UpSampling1D(10)(layers.Dense(6, use_bias=False)(inputs))
+    x = layers.ReLU()(PositionEmbedding()(x))
+    models = [
+        keras.Model(inputs, layers.Dense(3)(layers.Flatten()(hidden)))
+        for hidden in (Positions()(inputs), x)
+    ]
+    models[0].set_weights(models[1].get_weights())
+    x = rng.random((2, 1, 4)).astype("float32")
+    found, expected = (create_analyzer(method, model).analyze(x, target=1) for model in models)
+    assert_same(found, expected)
 
 
 class Centred(layers.Layer):

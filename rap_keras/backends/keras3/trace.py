@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
@@ -58,7 +58,7 @@ def trace(
     end = scope[id(source.outputs[output])]
     numeric = [slot for slot in inputs if slot not in walk.booleans]
     graph = Graph(
-        nodes=tuple(_with_biases(walk.nodes, end)),
+        nodes=tuple(_with_biases(walk.nodes, walk.shapes, end)),
         inputs=tuple(inputs),
         input_names=tuple(source.input_names),
         output=end,
@@ -217,14 +217,19 @@ def _with_weights(op: Any, call: Call, taken: list[keras.KerasTensor]) -> Kernel
     return KernelOperation(op.name, weights[0], call.with_weights, op)
 
 
-def _with_biases(nodes: list[Node], end: int) -> list[Node]:
-    """The nodes, with biases that are added to a `KernelOperation` included in it."""
+def _with_biases(nodes: list[Node], shapes: Mapping[int, Shape], end: int) -> list[Node]:
+    """The nodes, with biases that are added to a `KernelOperation` included in it.
+
+    A constant of more places than its output, such as positions that are added to one token, stays.
+    """
     makers = {node.outputs[0]: node for node in nodes if isinstance(node.layer, KernelOperation)}
     taken = Counter(slot for node in nodes for slot in node.inputs)
     joined: dict[str, Node | None] = {}
     for node in nodes:
         maker = makers.get(node.inputs[0]) if len(node.inputs) == 1 else None
         if maker is None or taken[node.inputs[0]] > 1 or node.inputs[0] == end:
+            continue
+        if shapes[node.outputs[0]] != shapes[node.inputs[0]]:
             continue
         constants = node.call.constants() if is_a(node.layer, {"Add"}) else []
         if len(constants) == 1:
