@@ -451,6 +451,44 @@ def test_a_call_that_computes_with_an_unknown_size_is_refused():
         create_analyzer("rap", model)
 
 
+class Noisy(layers.Layer):
+    """Adds noise that is the same at each call, but not for each sample."""
+
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return ops.relu(x * self.gain) + keras.random.normal(ops.shape(x), seed=3)
+
+
+class NoisyModel(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last = layers.Dense(3)
+
+    def call(self, x):
+        return self.last(x + keras.random.normal(ops.shape(x), seed=3))
+
+
+def test_calls_with_values_of_single_samples_are_refused(rng):
+    model = functional(Noisy(name="noisy"), (6,))
+    with pytest.raises(UnknownLayerError, match=r"'noisy' cannot be opened: its call uses values"):
+        create_analyzer("rap", model)
+    names = [node.name for node, _ in create_analyzer("gradient", model).rules().rows]
+    assert (len(names), names[0]) == (3, "noisy")  # it needs no rule, and nothing inside is left
+    whole = NoisyModel()
+    whole(sample(rng, 6))
+    with pytest.raises(InputError, match="can be traced, but its call uses values that differ"):
+        create_analyzer("rap", whole)
+
+
+def test_unknown_weights_are_reported_as_such(rng):
+    model = functional(Tokens(name="mine"), (6, 8))
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    with pytest.raises(InputError, match="finite weights, but 'mine/"):
+        create_analyzer("rap", model).analyze(sample(rng, 6, 8))
+
+
 @pytest.mark.parametrize("layer", [Tokens, Asked])
 def test_weights_that_became_constants_are_never_outdated(layer, rng):
     model = functional(layer(name="mine"), (6, 8))

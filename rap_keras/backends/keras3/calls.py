@@ -198,8 +198,11 @@ def _marked(leaf: Any) -> Any:
     for axis in batch_axes(leaf.shape):
         part = ops.take(leaf, np.arange(leaf.shape[axis] // BATCH), axis=axis)
         repeated = _for_samples(_Repeated(part, axis), BATCH)
-        if not bool(ops.all(ops.equal(leaf, repeated))):
-            raise CannotOpen("it takes a constant that differs from sample to sample")
+        unknown = ops.logical_and(
+            ops.not_equal(leaf, leaf), ops.not_equal(repeated, repeated)
+        )  # NaN
+        if not bool(ops.all(ops.equal(leaf, repeated) | unknown)):
+            raise CannotOpen("its call uses values that differ from sample to sample")
         return _Repeated(part, axis)
     return leaf
 

@@ -1,5 +1,6 @@
 """From a Keras 3 model to its graph of nodes. The model is not changed."""
 
+import copy
 import dataclasses
 import itertools
 from collections import Counter
@@ -25,6 +26,7 @@ from rap_keras.backends.keras3.opening import (
 from rap_keras.backends.keras3.source import Source, as_function, names_of_inputs
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.composites.composite import has_registered_rule
+from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node, Shape
 from rap_keras.network.heads import MOVING, is_increasing
 from rap_keras.network.layer_types import (
@@ -54,7 +56,13 @@ def trace(
     walk = _Walk(kept)
     inputs = [walk.new_slot(t, source.context) for t in source.inputs]
     scope = {id(t): slot for t, slot in zip(source.inputs, inputs, strict=True)}
-    walk.function(source.function, scope, "", source.context)
+    try:
+        walk.function(source.function, scope, "", source.context)
+    except CannotOpen as error:
+        raise InputError(
+            f"Expected a model whose call can be traced, but {error}: build it of layers that compute "
+            "each sample of a batch in the same way."
+        ) from error
     end = scope[id(source.outputs[output])]
     numeric = [slot for slot in inputs if slot not in walk.booleans]
     graph = Graph(
@@ -106,21 +114,16 @@ class _Walk:
         op, (args, kwargs) = node.operation, (node.arguments.args, node.arguments.kwargs)
         taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
         name = self._name(op, prefix, context)
-        why = ""
+        before, why = self._state(), ""
         try:
             inside = self._inside(op, args, kwargs, [scope[id(t)] for t in taken], scope, context)
-        except CannotOpen as error:
-            inside, why = None, str(error)
-        if inside is not None:
-            opened, slots, within = inside
-            self.read += opened.read
-            inner = {id(t): slot for t, slot in zip(opened.inputs, slots, strict=True)}
-            if opened.function is not None:
-                self.function(opened.function, inner, name + "/", within)
-            for tensor, made in zip(node.outputs, opened.outputs, strict=True):
-                known = inner.get(id(made))
-                scope[id(tensor)] = self._constant(op, made, name) if known is None else known
-            return
+            if inside is not None:
+                made = self._opened(op, name, *inside)
+                scope.update((id(t), slot) for t, slot in zip(node.outputs, made, strict=True))
+                return
+        except CannotOpen as error:  # perhaps of an operation inside, after others
+            vars(self).update(before)
+            why = str(error)
         outputs = [self.new_slot(t, context) for t in node.outputs]
         scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
         slots = [scope[id(t)] for t in taken]
@@ -138,6 +141,22 @@ class _Walk:
                 closed=why,
             )
         )
+
+    def _opened(
+        self, op: Any, name: str, opened: Opened, slots: list[int], within: Context
+    ) -> list[int]:
+        """Walks the graph inside of an operation; returns the slots of its outputs."""
+        self.read += opened.read
+        inner = {id(t): slot for t, slot in zip(opened.inputs, slots, strict=True)}
+        if opened.function is not None:
+            self.function(opened.function, inner, name + "/", within)
+        return [
+            inner[id(made)] if id(made) in inner else self._constant(op, made, name)
+            for made in opened.outputs
+        ]
+
+    def _state(self) -> dict[str, Any]:
+        return {name: copy.copy(value) for name, value in vars(self).items()}
 
     def _constant(self, layer: Any, value: Any, name: str) -> int:
         """The slot of a value that a layer returns for all inputs."""
