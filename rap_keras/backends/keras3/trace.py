@@ -114,15 +114,14 @@ class _Walk:
         op, (args, kwargs) = node.operation, (node.arguments.args, node.arguments.kwargs)
         taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
         name = self._name(op, prefix, context)
-        before, why = self._state(), ""
+        why = ""
         try:
             inside = self._inside(op, args, kwargs, [scope[id(t)] for t in taken], scope, context)
             if inside is not None:
                 made = self._opened(op, name, *inside)
                 scope.update((id(t), slot) for t, slot in zip(node.outputs, made, strict=True))
                 return
-        except CannotOpen as error:  # perhaps of an operation inside, after others
-            vars(self).update(before)
+        except CannotOpen as error:
             why = str(error)
         outputs = [self.new_slot(t, context) for t in node.outputs]
         scope.update((id(t), slot) for t, slot in zip(node.outputs, outputs, strict=True))
@@ -146,17 +145,19 @@ class _Walk:
         self, op: Any, name: str, opened: Opened, slots: list[int], within: Context
     ) -> list[int]:
         """Walks the graph inside of an operation; returns the slots of its outputs."""
+        before = {key: copy.copy(value) for key, value in vars(self).items()}
         self.read += opened.read
         inner = {id(t): slot for t, slot in zip(opened.inputs, slots, strict=True)}
-        if opened.function is not None:
-            self.function(opened.function, inner, name + "/", within)
+        try:
+            if opened.function is not None:
+                self.function(opened.function, inner, name + "/", within)
+        except CannotOpen:  # of an operation inside, after others
+            vars(self).update(before)
+            raise
         return [
             inner[id(made)] if id(made) in inner else self._constant(op, made, name)
             for made in opened.outputs
         ]
-
-    def _state(self) -> dict[str, Any]:
-        return {name: copy.copy(value) for name, value in vars(self).items()}
 
     def _constant(self, layer: Any, value: Any, name: str) -> int:
         """The slot of a value that a layer returns for all inputs."""
