@@ -482,6 +482,43 @@ def test_calls_with_values_of_single_samples_are_refused(rng):
         create_analyzer("rap", whole)
 
 
+class Token(layers.Layer):
+    """A learned token for each sample, or one for all."""
+
+    def __init__(self, copies, **options):
+        super().__init__(**options)
+        self.copies = copies
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="ones")
+
+    def call(self, x):
+        return ops.repeat(self.token, ops.shape(x)[0], 0) if self.copies else self.token
+
+
+class Both(Token):
+    """The samples, and a token that nobody uses."""
+
+    def __init__(self, **options):
+        super().__init__(True, **options)
+
+    def call(self, x):
+        return 2 * x, super().call(x)
+
+
+def test_a_constant_for_each_sample_is_not_that_of_the_traced_batch(rng):
+    inputs, x = keras.Input((6, 8)), sample(rng, 6, 8)
+    joined = layers.Concatenate(1)([Token(True, name="token")(inputs), inputs])
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(joined)))
+    with pytest.raises(UnknownLayerError, match="'token' cannot be opened: it returns a constant"):
+        create_analyzer("rap", model)
+    found = create_analyzer("gradient", model).analyze(x, target=0)
+    assert_same(found, slopes(lambda y: model(y)[:, 0], [x])[0])
+    added = layers.Add()([Token(False)(inputs), Both()(inputs)[0]])
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(added)))
+    assert create_analyzer("rap", model).analyze(x).shape == x.shape
+
+
 def test_unknown_weights_are_reported_as_such(rng):
     model = functional(Tokens(name="mine"), (6, 8))
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])

@@ -104,13 +104,17 @@ class _Walk:
     def function(self, function: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
         """Walks one graph. `scope` maps the ids of its symbolic tensors to slots; new ones are added."""
         by_depth = function._nodes_by_depth
+        used = {id(t) for nodes in by_depth.values() for node in nodes for t in node.input_tensors}
+        used.update(map(id, function.outputs))
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
                 if node.is_input or any(id(t) not in scope for t in node.input_tensors):
                     continue
-                self._node(node, scope, prefix, context)
+                self._node(node, scope, prefix, context, used)
 
-    def _node(self, node: Any, scope: dict[int, int], prefix: str, context: Context) -> None:
+    def _node(
+        self, node: Any, scope: dict[int, int], prefix: str, context: Context, used: Collection[int]
+    ) -> None:
         op, (args, kwargs) = node.operation, (node.arguments.args, node.arguments.kwargs)
         taken = [t for t in tree.flatten((args, kwargs)) if is_symbolic(t)]
         name = self._name(op, prefix, context)
@@ -118,8 +122,7 @@ class _Walk:
         try:
             inside = self._inside(op, args, kwargs, [scope[id(t)] for t in taken], scope, context)
             if inside is not None:
-                made = self._opened(op, name, *inside)
-                scope.update((id(t), slot) for t, slot in zip(node.outputs, made, strict=True))
+                scope.update(self._opened(node, used, name, *inside))
                 return
         except CannotOpen as error:
             why = str(error)
@@ -142,25 +145,39 @@ class _Walk:
         )
 
     def _opened(
-        self, op: Any, name: str, opened: Opened, slots: list[int], within: Context
-    ) -> list[int]:
-        """Walks the graph inside of an operation; returns the slots of its outputs."""
+        self,
+        node: Any,
+        used: Collection[int],
+        name: str,
+        opened: Opened,
+        slots: list[int],
+        within: Context,
+    ) -> dict[int, int]:
+        """Walks the graph inside of an operation; returns the slots of its outputs by their ids."""
         before = {key: copy.copy(value) for key, value in vars(self).items()}
         self.read += opened.read
         inner = {id(t): slot for t, slot in zip(opened.inputs, slots, strict=True)}
+        given: dict[int, int] = {}
         try:
             if opened.function is not None:
                 self.function(opened.function, inner, name + "/", within)
-        except CannotOpen:  # of an operation inside, after others
+            for tensor, made in zip(node.outputs, opened.outputs, strict=True):
+                if id(made) in inner:
+                    given[id(tensor)] = inner[id(made)]
+                elif id(tensor) in used:
+                    given[id(tensor)] = self._constant(node.operation, made, name)
+        except CannotOpen:  # perhaps of an operation inside, after others
             vars(self).update(before)
             raise
-        return [
-            inner[id(made)] if id(made) in inner else self._constant(op, made, name)
-            for made in opened.outputs
-        ]
+        return given
 
     def _constant(self, layer: Any, value: Any, name: str) -> int:
         """The slot of a value that a layer returns for all inputs."""
+        if batch_axes(value.shape):
+            raise CannotOpen(
+                "it returns a constant for each sample; join it with the samples in the same layer, or "
+                "return it once"
+            )
         slot = self.new_slot(value, Context(traced=True))
         self.nodes.append(Node(layer, f"{name}/constant:{slot}", (), (), (slot,), Constant(value)))
         return slot
