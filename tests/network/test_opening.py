@@ -171,9 +171,21 @@ class Convolved(layers.Layer):
         return ops.relu(ops.conv(x, self.kernel, 2, "same") + self.bias)
 
 
+class Transposed(layers.Layer):
+    """A transposed convolution written with its own weights."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(3, 3, 5, shape[-1]))
+        self.bias = self.add_weight(shape=(5,))
+
+    def call(self, x):
+        return ops.relu(ops.conv_transpose(x, self.kernel, 2, "same") + self.bias)
+
+
 @pytest.mark.parametrize(
     ("layer", "twin"),
     [
+        (Transposed, lambda: layers.Conv2DTranspose(5, 3, 2, "same", activation="relu")),
         (Weighted, lambda: layers.Dense(5, activation="relu")),
         (Convolved, lambda: layers.Conv2D(5, 3, 2, "same", activation="relu")),
     ],
@@ -493,7 +505,8 @@ class Token(layers.Layer):
         self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="ones")
 
     def call(self, x):
-        return ops.repeat(self.token, ops.shape(x)[0], 0) if self.copies else self.token
+        shape = (ops.shape(x)[0] if self.copies else 1, 1, x.shape[-1])
+        return ops.broadcast_to(self.token, shape)
 
 
 class Both(Token):

@@ -2,7 +2,8 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from rap_keras.backends.keras3.opening import (
 from rap_keras.backends.opening import CannotOpen
 from rap_keras.errors import InputError
 from rap_keras.network import node
+from rap_keras.network.layer_types import is_a
 from rap_keras.tensors.scopes import Scope
 
 
@@ -130,7 +132,7 @@ class Call(node.Call):
     def with_weights(self, x: Any, weights: Any) -> Any:
         """The output for one tensor, with another array instead of the first of `weights`."""
         (args, kwargs), attributes = self._filled([x], [], weights)
-        return _with(self._op, attributes).call(*args, **kwargs)
+        return _function_of(_with(self._op, attributes))(*args, **kwargs)
 
     def __call__(
         self, inputs: Sequence[Any], masks: Sequence[Any] = (), as_is: bool = False
@@ -140,7 +142,7 @@ class Call(node.Call):
         kwargs = at_inference(self._op, kwargs)
         op = _with(self._op, attributes)
         with untouched(op), reading(self._autocast):
-            function = ops.pooling(op, as_is) or (op.call if as_is else op)
+            function = ops.pooling(op, as_is) or (_function_of(op) if as_is else op)
             outputs = tree.flatten(function(*args, **kwargs))
         return [t for t in outputs if t is not None]
 
@@ -171,6 +173,16 @@ class Constant(node.Call):
     ) -> list[Any]:
         """The constant."""
         return [self._value]
+
+
+def _function_of(op: Any) -> Callable[..., Any]:
+    """What an operation computes. The `call` of Keras' `ConvTranspose` exchanges two arguments."""
+    if is_a(op, {"ConvTranspose"}):
+        names = ("strides", "padding", "output_padding", "data_format", "dilation_rate")
+        return functools.partial(
+            keras.ops.conv_transpose, **{name: getattr(op, name) for name in names}
+        )
+    return op.call
 
 
 def _with(op: Any, attributes: dict[str, Any]) -> Any:
