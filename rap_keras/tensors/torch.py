@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,15 @@ def cond(condition: Any, true: Callable[[], Any], false: Callable[[], Any]) -> A
     return true() if bool(condition) else false()
 
 
-def _ordinary_tensors() -> Any:
-    """Inside, gradients can be computed, even if the caller is in inference mode."""
-    return torch.inference_mode(False)
+@contextlib.contextmanager
+def _own_state() -> Iterator[None]:
+    """Inside, the caller's inference mode and automatic half precision (autocast) have no effect."""
+    name = str(get_device()).partition(":")[0]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        if torch.is_autocast_enabled(name):
+            stack.enter_context(torch.autocast(name, enabled=False))
+        yield
 
 
 def _plain(x: torch.Tensor) -> torch.Tensor:
@@ -103,7 +109,7 @@ def vjp(
     function: Callable[[list[Any]], list[Any]], inputs: Sequence[Any]
 ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
     """A function's outputs, and its transposed derivative: from values at the outputs to the inputs."""
-    with _ordinary_tensors(), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         taken = [_plain(x).requires_grad_() for x in inputs]
         outputs = [convert_to_tensor(y) for y in function(taken)]
 
@@ -153,7 +159,7 @@ def compiled(
             return function(arrays, *given)
 
     def run(arrays: Sequence[Any], *given: Any) -> Any:
-        with _ordinary_tensors(), torch.no_grad():
+        with _own_state(), torch.no_grad():
             values = [_plain(v.value) for v in variables]
             taken = values, list(map(constant, arrays)), *map(constant, given)
             program = called
@@ -198,7 +204,7 @@ def compiled_by_column(
         each = np.moveaxis(columns, 1, 0)
         if jit_compile:
             return [program(arrays, *rest, one) for one in each]
-        with _ordinary_tensors(), torch.no_grad():
+        with _own_state(), torch.no_grad():
             values = [_plain(v.value) for v in variables]
             with reading(variables, values):
                 of_column = function(list(map(constant, arrays)), *map(constant, rest))

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers.compare import FLOAT64, assert_same
+from helpers.compare import FLOAT32, FLOAT64, assert_same
 from helpers.tensors import BACKEND, array, tensor
 
 from rap_keras import tensors as ops
@@ -153,6 +153,29 @@ def test_derivatives_in_inference_mode(made_inside, layer, rng):
     for each in found:
         assert_same(each, 2 * (x @ kernel) @ kernel.T, FLOAT64)
     assert_same(alone, 2 * x**2, FLOAT64)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch has autocast")
+def test_precision_under_autocast(rng):
+    import torch
+
+    x, kernel = (
+        rng.normal(size=(4, 3)).astype(np.float32),
+        rng.normal(size=(3, 2)).astype(np.float32),
+    )
+
+    def function(inputs):
+        y, back = ops.vjp(lambda xs: [ops.matmul(xs[0], tensor(kernel))], inputs)
+        return lambda each: [y[0], back([each])[0]]
+
+    ones = np.ones((4, 1, 2), np.float32)
+    run = ops.immediate(lambda xs: function(xs)(tensor(ones[:, 0])))
+    by_column = ops.compiled_by_column(function, [], [], None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [run([x]), *by_column([x], ones)]
+    for y, gradient in found:
+        assert_same(y, x @ kernel, FLOAT32)
+        assert_same(gradient, ones[:, 0] @ kernel.T, FLOAT32)
 
 
 @pytest.mark.skipif(
