@@ -251,6 +251,10 @@ def test_thresholds_that_are_none(value):
         ("c.txt", "a\nb \n", ("a", "b")),
         ("c.csv", "class_index,synset\n1,n2\n0,n1\n", ("n1", "n2")),
         ("c.csv", "class,class_index\na,0\n", ("a",)),
+        ("c.txt", "\ufeffa\nb\n", ("a", "b")),
+        ("c.csv", "\ufeffclass_index,class\n0,a\n", ("a",)),
+        ("C.TXT", "a\nb\n", ("a", "b")),
+        ("c.names", "a\nb\n", ("a", "b")),
     ],
 )
 def test_classes(name, content, expected, tmp_path):
@@ -263,7 +267,8 @@ def test_classes(name, content, expected, tmp_path):
         (None, "a,,b", "none of them empty"),
         (None, "a,a", "different names"),
         ("c.txt", "", None),
-        ("c.txt", b"\xff\xfe\xff", "cannot be read"),
+        ("c.txt", b"\xff\xfe\xff", "to be UTF-8 text"),
+        ("c.csv", "class_index,class\n0,a\n1\n", "columns class_index"),
         ("c.csv", "class_index,synset\n0,n1\n2,n2\n", "columns class_index"),
         ("c.csv", "class_index,synset\nx,n1\n", "columns class_index"),
         ("c.csv", "index,name\n0,a\n", "columns class_index"),

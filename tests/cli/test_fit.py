@@ -109,7 +109,7 @@ def test_names_of_classes(common, photo, tmp_path):
             "dig",
             "--neuron to be one of 3 classes, got 'dig': did you mean 'dog'",
         ),
-        (str(tmp_path / "none.txt"), "0", "cannot be read"),
+        (str(tmp_path / "none.txt"), "0", "There is no file with class names"),
     ):
         told = fail(
             "explain", photo, *common, "--fit", "crop", "--classes", classes, "--neuron", neuron
