@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, features
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, features
 
 from rap_keras.errors import InputError
 from rap_keras.support.fitting import fitted
@@ -80,6 +80,11 @@ def size_of(path: str | Path) -> tuple[int, int]:
     """Returns the `(height, width)` of the image that `read_image` returns."""
     with open_image(path, size=(1, 1)) as file:
         size = (file.height, file.width)
+        if isinstance(
+            file, TiffImagePlugin.TiffImageFile
+        ):  # newer versions of Pillow turn its size
+            tags = file.tag_v2
+            size = (tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth])
         return size[::-1] if file.getexif().get(ExifTags.Base.Orientation) in LYING else size
 
 

@@ -180,9 +180,10 @@ def test_a_pipe_is_no_image(tmp_path):
             read(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_is_that_of_the_upright_image(orientation, tmp_path):
-    file = tmp_path / "photo.jpg"
+def test_the_size_is_that_of_the_upright_image(orientation, ending, tmp_path):
+    file = tmp_path / f"photo.{ending}"
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", (30, 20)).save(file, exif=exif)
