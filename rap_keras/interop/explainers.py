@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from rap_keras.pipeline.explainer import Explainer
 from rap_keras.pipeline.methods import MethodSpec
 
-_LAST: list[tuple[Any, str, Explainer]] = []
+_LAST: list[tuple[Any, str, Explainer, dict[str, Any]]] = []
 
 
 def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer:
@@ -17,13 +18,17 @@ def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer
     key = json.dumps([method, options], default=_as_key)
     if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
         explainer = Explainer(model, MethodSpec(method, method, options))
-        _LAST[:] = [(model, key, explainer)]
+        _LAST[:] = [
+            (model, key, explainer, options)
+        ]  # the ids in the key stay those of the options
     return _LAST[0][2]
 
 
 def _as_key(value: Any) -> Any:
-    """An option as text; an array by all of its values, most of which `repr` leaves out."""
+    """An option as JSON; arrays by all of their values, most of which `repr` leaves out."""
+    if isinstance(value, Mapping):  # patterns
+        return [repr(value), list(value.items())]
     if not hasattr(value, "__array__"):
-        return repr(value)
+        return [repr(value), id(value)]
     array = np.asarray(value)
     return [str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
