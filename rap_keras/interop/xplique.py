@@ -69,13 +69,13 @@ class Explainer:
         """Explains samples.
 
         Args:
-            inputs: Samples as the model takes them, `(batch, height, width, channels)`.
+            inputs: Samples as the model takes them, such as `(batch, height, width, channels)`.
             targets: A row over the classes for each sample, `(batch, classes)`. The largest entry is
                 explained.
 
         Returns:
-            np.ndarray `(batch, height, width, 1)`: the relevance summed over the channels, as xplique's
-            explainers return it.
+            np.ndarray: for images `(batch, height, width, 1)`, the relevance summed over the channels;
+            for other inputs in their shape, as xplique's explainers return it.
 
         Raises:
             InputError: The targets are not such rows, or as in `create_analyzer`.
@@ -89,6 +89,7 @@ class Explainer:
         explainer = explainer_for(self.model, self._method, self._options)
         # With one output, a row has a single entry: explain the output itself.
         classes = rows.argmax(1).astype(np.int32) if rows.shape[1] > 1 else None
-        return explainer.explain(np.asarray(inputs), classes).relevance.sum(-1, keepdims=True)
+        maps = explainer.explain(np.asarray(inputs), classes).relevance
+        return maps.sum(-1, keepdims=True) if maps.ndim == 4 else maps
 
     __call__ = explain

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from rap_keras import InputError, create_analyzer, register_method
+from rap_keras import InputError, create_analyzer, patterns, register_method
 from rap_keras.interop import quantus, xplique
 
 
@@ -85,6 +85,15 @@ def test_large_options_that_print_alike_are_different_options():
     assert second.any()
 
 
+def test_patterns_that_print_alike_are_different_options(model, x):
+    several = [patterns.fit(model, x * factor, progress=False) for factor in (1, -1)]
+    options = {"method": "pattern.attribution", "project": False}
+    for one in several:
+        expected = create_analyzer("pattern.attribution", model, patterns=one, project=False)
+        found = quantus.explain_func(model, x, NEURONS, patterns=one, **options)
+        np.testing.assert_array_equal(found, expected.analyze(x, NEURONS).sum(-1))
+
+
 def test_inputs_that_fit_in_no_layout_are_told(model, x):
     with pytest.raises(InputError, match=r"\(8, 10, 3\), with the channels last or first"):
         quantus.explain_func(model, x[:, :5], NEURONS)
@@ -131,6 +140,16 @@ def test_the_one_output_of_a_model_in_xpliques_form(head, x):
     found = xplique.Explainer(single, "gradient")(x, np.ones((3, 1)))
     expected = create_analyzer("gradient", single).analyze(x)
     np.testing.assert_array_equal(found, expected.sum(-1, keepdims=True))
+
+
+def test_features_and_series_keep_their_shape_in_xpliques_form(rng):
+    for shape in ((6,), (7, 3)):
+        layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(4)]
+        other = keras.Sequential(layers)
+        x = rng.normal(size=(2, *shape)).astype("float32")
+        found = xplique.Explainer(other, "gradient")(x, np.eye(4)[[3, 1]])
+        expected = create_analyzer("gradient", other).analyze(x, np.array([3, 1]))
+        np.testing.assert_array_equal(found, expected)
 
 
 @takes_keras3
