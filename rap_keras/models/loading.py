@@ -20,14 +20,14 @@ from rap_keras.models.preprocessing import (
     application_preprocess,
     chosen_preprocess,
 )
-from rap_keras.models.request import check_request, no_model, own_weights
+from rap_keras.models.request import check_request, no_model, own_weights, read_size
 from rap_keras.support.python_files import load_function, names_function
 from rap_keras.support.text import first_line
 
 
 def load_model(
     spec: Any,
-    weights: str = "imagenet",
+    weights: str | Path = "imagenet",
     preprocess: str = "auto",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -63,6 +63,8 @@ def load_model(
         >>> loaded.input_size, loaded.labels[:3]
         ((64, 64), ('0', '1', '2'))
     """
+    spec = str(spec) if isinstance(spec, Path) else spec
+    weights = str(weights) if isinstance(weights, Path) else weights
     # Check the arguments before a download.
     check_request(spec, weights, preprocess, mean, std, size)
     chosen = chosen_preprocess(preprocess, mean, std)
@@ -91,7 +93,7 @@ def load_model(
             "such as unit for pixels in 0..1.",
             ("preprocess", "mean", "std"),
         )
-    size = _input_size(loaded, size)
+    input_size = _input_size(loaded, read_size(size))
     if channels_of(loaded.model) == 1:
         chosen = _of_grey(chosen, loaded.name)
     if output is not None:
@@ -99,7 +101,14 @@ def load_model(
 
         read_output(output, names_of_outputs(loaded.model))
     return LoadedModel(
-        loaded.model, loaded.name, size, chosen, loaded.labels, weights, loaded.synsets, output
+        loaded.model,
+        loaded.name,
+        input_size,
+        chosen,
+        loaded.labels,
+        weights,
+        loaded.synsets,
+        output,
     )
 
 
@@ -198,7 +207,7 @@ def _call(path: Path, function: str) -> Any:
         ) from error
 
 
-def _input_size(loaded: RawModel, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _input_size(loaded: RawModel, given: tuple[int, int] | None) -> tuple[int, int] | None:
     """Returns the size of the model's images. Raises an error if the model does not take images."""
     from rap_keras.backends.choice import ends_of
 
@@ -213,7 +222,6 @@ def _input_size(loaded: RawModel, size: int | tuple[int, int] | None) -> tuple[i
             f"Expected a model of images (height, width, 3) or (height, width, 1), got {name}, whose "
             f"input is {shape[1:]}: explain other inputs in Python, by rap_keras.create_analyzer."
         )
-    given = (size, size) if isinstance(size, int) else size
     height, width = shape[1:3]
     if height is not None and width is not None:
         if given not in (None, (height, width)):

@@ -1,6 +1,7 @@
 """From pixels to a model's input."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +32,18 @@ def check_preprocess(name: str, mean: Numbers, std: Numbers) -> None:
     if np.any(_per_channel("std", std, 1.0) <= 0):
         given = ", ".join(f"{number:g}" for number in np.ravel([] if std is None else std))
         raise InputError(f"Expected std to be positive, got {given}.", "std")
+    if not isinstance(name, str):
+        raise _unknown(name)
     names = application_names()
     if names and name not in ("auto", *SCALINGS) and name.lower() not in names:
         raise _unknown(name)
 
 
-def _unknown(name: str) -> InputError:
+def _unknown(name: Any) -> InputError:
     known = ["auto", *SCALINGS]
-    hint = did_you_mean(name, [*known, *sorted(application_names())])
+    hint = did_you_mean(str(name), [*known, *sorted(application_names())])
     forms = f"pass {', '.join(known)} or the name of an application."
-    return InputError(f"There is no preprocessing {name!r}: {hint or forms}", "preprocess")
+    return InputError(f"There is no preprocessing {shown(name)}: {hint or forms}", "preprocess")
 
 
 def _named_preprocess(name: str) -> Preprocess:

@@ -1,11 +1,13 @@
 """Checks of a requested model that work without Keras."""
 
+import operator
 import os.path
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
@@ -14,6 +16,7 @@ from rap_keras.models.names import application_names, bundled_name, check_bundle
 from rap_keras.models.preprocessing import Numbers, check_preprocess
 from rap_keras.support.keras_backend import configured
 from rap_keras.support.memory import check_memory
+from rap_keras.support.text import shown
 
 # Files of other formats, and how to explain their models.
 _WRAP = (
@@ -43,8 +46,12 @@ def check_request(
 ) -> None:
     """Raises an error for what `load_model` cannot load, as far as possible without importing Keras."""
     check_preprocess(preprocess, mean, std)
-    if size is not None:
-        _check_size((size, size) if isinstance(size, int) else size)
+    read_size(size)
+    if not isinstance(weights, str | os.PathLike):
+        raise InputError(
+            f"Expected weights to be imagenet, none or a weights file, got {shown(weights)}.",
+            "weights",
+        )
     has_choice = isinstance(spec, str) and _check_named(spec)
     if weights not in ("imagenet", "none"):
         existing(weights, "weights file")
@@ -105,11 +112,28 @@ def _check_saved(path: Path) -> None:
         )
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    """Raises an error if images have no pixels or do not fit into memory."""
-    if min(size) < 1:
-        raise InputError(f"Expected a size of at least 1 pixel, got {size[0]} x {size[1]}.", "size")
-    check_memory(size)
+def read_size(size: Any) -> tuple[int, int] | None:
+    """Reads the height and width of images, or one number for both; None stays None.
+
+    Raises an error if they have no pixels or do not fit into memory.
+    """
+    if size is None:
+        return None
+    try:
+        numbers = [operator.index(number) for number in np.ravel(size)]
+    except (TypeError, ValueError):
+        numbers = []
+    numbers *= 1 if np.ndim(size) else 2
+    if len(numbers) != 2:
+        raise InputError(
+            f"Expected size to be a number of pixels, or a height and a width, got {shown(size)}.",
+            "size",
+        )
+    height, width = numbers
+    if min(height, width) < 1:
+        raise InputError(f"Expected a size of at least 1 pixel, got {height} x {width}.", "size")
+    check_memory((height, width))
+    return height, width
 
 
 def existing(path: str, what: str) -> Path:

@@ -30,7 +30,7 @@ def explain(
     *,
     region: Any = None,
     against: Any = None,
-    weights: str = "imagenet",
+    weights: str | Path = "imagenet",
     preprocess: str = "auto",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,

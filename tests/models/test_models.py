@@ -192,8 +192,31 @@ def test_size_of_a_model_that_takes_any(python_file):
     assert load_model(f"{python_file}:make", preprocess="tf", size=8).input_size == (8, 8)
     with pytest.raises(InputError, match="only images of 8 x 8"):
         load_model(f"{python_file}:make", preprocess="tf", size=9)
+    for size in ([9, 5], np.array([9, 5])):
+        assert load_model(f"{python_file}:free", preprocess="tf", size=size).input_size == (9, 5)
+    for size in ([8, 8], np.int64(8)):
+        assert load_model(f"{python_file}:make", preprocess="tf", size=size).input_size == (8, 8)
     with pytest.raises(InputError, match="at least 1 pixel"):
         load_model(f"{python_file}:free", preprocess="tf", size=0)
+    for size in (8.5, "8", (8,), (8, 8, 3)):
+        with pytest.raises(InputError, match="a number of pixels, or a height and a width, got"):
+            load_model(f"{python_file}:free", preprocess="tf", size=size)
+
+
+def test_files_are_named_as_a_text_or_a_path(keras_file, images):
+    model, path = keras_file
+    loaded = load_model(Path(path), preprocess="tf", weights=Path(path))
+    assert (loaded.name, loaded.weights) == (path, path)
+    assert_same(loaded.model.get_weights()[0], model.get_weights()[0])
+
+
+def test_what_is_no_text_where_one_is_expected(keras_file):
+    model, _ = keras_file
+    for preprocess in (None, lambda x: x):
+        with pytest.raises(InputError, match="There is no preprocessing"):
+            load_model(model, preprocess=preprocess)
+    with pytest.raises(InputError, match="imagenet, none or a weights file, got None"):
+        load_model("vgg16", weights=None)
 
 
 def test_weights_from_a_file(keras_file, python_file, images, tmp_path):
