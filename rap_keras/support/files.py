@@ -86,6 +86,8 @@ def replacing_together(folder: Path) -> Iterator[Path]:
                 os.replace(file, folder / file.name)
             created = [] if files else created
     except OSError as error:
+        if staging is not None and _is_elsewhere(error, folder):
+            raise
         raise InputError(
             f"The folder {str(folder)!r} cannot be written to ({error.strerror or error}): choose "
             "another folder."
@@ -98,6 +100,14 @@ def replacing_together(folder: Path) -> Iterator[Path]:
                 # It is not empty if another process has written to it.
                 with contextlib.suppress(OSError):
                     made.rmdir()
+
+
+def _is_elsewhere(error: OSError, folder: Path) -> bool:
+    """Whether an error is that of a closed pipe, or of a file that is not in a folder."""
+    if isinstance(error, BrokenPipeError) or not isinstance(error.filename, str | bytes | Path):
+        return isinstance(error, BrokenPipeError)
+    file = Path(os.path.abspath(os.fsdecode(error.filename)))
+    return not file.is_relative_to(os.path.abspath(folder))
 
 
 def check_writable(folder: Path) -> None:

@@ -1,9 +1,11 @@
+import errno
 import os
 import subprocess
 import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,28 @@ def test_no_planted_link_is_written_through(tmp_path):
     for name, text in {"report.md": "report", "other.md": "other"}.items():
         assert not (shared / name).is_symlink()
         assert (shared / name).read_text() == text
+
+
+@pytest.mark.parametrize("out", ["out", "deep/out"])
+def test_errors_of_other_files_are_not_those_of_the_folder(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def closed(folder):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    for work, kind in {
+        full: InputError,
+        lambda folder: (folder / "no" / "a.txt").write_text(""): InputError,
+        lambda folder: (folder / "no" / "a.txt").rename(folder / "b.txt"): InputError,
+        lambda folder: (tmp_path / "none.txt").read_text(): FileNotFoundError,
+        closed: BrokenPipeError,
+    }.items():
+        with pytest.raises(kind), replacing_together(Path(out)) as folder:
+            work(folder)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_the_name_of_a_leftover_is_in_nobodys_way(tmp_path):
