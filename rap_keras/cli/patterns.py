@@ -71,6 +71,12 @@ def fit(
             "file for the patterns.",
             ("statistics", "out"),
         )
+    if out.is_dir():
+        raise InputError(
+            f"Expected a file for out, got the folder {str(out)!r}: name a file in it, such as "
+            f"{str(out / 'patterns.npz')!r}.",
+            "out",
+        )
     files = open_images(images)  # strict: patterns need all images that were named
     kept = statistics or out
     with replacing_together(out.parent) as folder, replacing_together(kept.parent) as kept_folder:

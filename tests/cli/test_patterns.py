@@ -70,6 +70,7 @@ def test_errors_on_the_command_line_leave_no_files(photographs, tmp_path):
         (["--statistics", tmp_path / "bad.npz"], "Expected a file with statistics"),
         (["--model", "no_such_model"], "no_such_model"),
         (["--mean", "a"], "--mean"),
+        (["--out", tmp_path], "Expected a file for --out, got the folder"),
         (["--statistics", folder / ".." / "out" / "p.npz"], "different files for --statistics and"),
     ]
     for arguments, message in cases:
