@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -59,12 +60,15 @@ def _font_with(signs: frozenset[int]) -> str | None:
 def shortened(text: str, inches: float) -> str:
     """Shortens a text in its middle if it is too long."""
     text = printable(text).replace("\n", " ")
-    kept = len(text)
-    short = text
-    while kept > 2 and _width(short) > inches:
-        kept -= 1
-        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
-    return short
+    if len(text) < 3 or _width(text) <= inches:
+        return text
+
+    def short(kept: int) -> str:
+        return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+
+    # Measuring a text takes long, so this searches the longest that fits by halves.
+    kept = range(3, len(text))
+    return short(2 + bisect_left(kept, True, key=lambda count: _width(short(count)) > inches))
 
 
 def wrapped(text: str, inches: float, lines: int = 2) -> str:

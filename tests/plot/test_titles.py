@@ -65,6 +65,20 @@ def test_the_middle_is_left_out():
     assert len(head) - len(tail) in (0, 1)
     assert 8 < len(text) < 25
     assert len(shortened("abcdef", 0)) == 3
+    for inches in (0.2, 0.45, 0.5):  # as much as fits is kept
+        kept = 6
+        text = "abcdef"
+        while kept > 2 and fonts._width(text) > inches:
+            kept -= 1
+            text = f"{'abcdef'[: kept - kept // 2]}…{'abcdef'[6 - kept // 2 :]}"
+        assert shortened("abcdef", inches) == text
+
+
+def test_a_very_long_name_is_measured_a_few_times(monkeypatch):
+    measured = []
+    monkeypatch.setattr(fonts, "_width", lambda text: measured.append(text) or len(text) / 10)
+    assert len(shortened("x" * 5000, 2)) == 20
+    assert len(measured) < 20
 
 
 def test_what_cannot_be_shown_has_a_sign():
