@@ -31,6 +31,7 @@ BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colo
 SMALLEST, LARGEST = 1e-250, 1e250
 # The maximum of a float image in 0..255 is larger than this; that of an image in 0..1 is not.
 DARKEST = 2
+ROUNDING = 1e-5  # by which resizing can exceed the range
 FRAME_COLOR = "0.6"
 REGION_COLOR = "lime"  # not in the colour map, and not grey
 BESIDE_BAR = 0.7  # the width of a map with a colour bar, relative to one without
@@ -111,7 +112,7 @@ def colors_of(colormap: str | Colormap) -> Colormap:
 
 def read_scale(scale: Any) -> str | float:
     """Reads what sets the limits of the colours: "each", "shared" or a number."""
-    if scale in SCALES and isinstance(scale, str):
+    if isinstance(scale, str) and scale in SCALES:
         return scale
     try:
         number = math.nan if isinstance(scale, bool) else float(scale)
@@ -131,8 +132,8 @@ def common_scale(scale: Any, maps: Iterable[Array], percentile: float) -> str | 
     scale = read_scale(scale)
     if scale != "shared":
         return scale
-    values = np.concatenate([one.ravel() for one in maps])
-    return color_scale(values, percentile)[1]
+    values = [one.ravel() for one in maps]
+    return color_scale(np.concatenate(values), percentile)[1] if values else "each"
 
 
 def color_scale(spatial: Array, percentile: float, scale: Any = "each") -> tuple[float, float]:
@@ -151,16 +152,17 @@ def color_scale(spatial: Array, percentile: float, scale: Any = "each") -> tuple
     return -limit, limit
 
 
-def picked(image: ArrayLike, channels: int | Sequence[int] | None) -> Array:
+def picked(image: ArrayLike, channels: int | Sequence[int] | None, axes: int = 3) -> Array:
     """Returns one or three channels of images, uint8 or floats in 0..1. Others are stretched.
 
-    The last axis, also of a batch, is that of channels: one in grey, or those of red, green and blue.
+    The last of the axes, of which a batch has 4, is that of channels: one in grey, or those of red,
+    green and blue.
     """
     values = np.asarray(image)
     if channels is None:
         return values
     numbers = list(np.ravel(channels))
-    count = values.shape[-1] if values.ndim > 2 else 0
+    count = values.shape[-1] if values.ndim == axes else 0
     known = all(isinstance(n, np.integer) and -count <= n < count for n in numbers)
     if len(numbers) not in (1, 3) or not known:
         raise InputError(
@@ -192,14 +194,26 @@ def as_image(image: ArrayLike) -> Array:
         return values
     if not np.issubdtype(values.dtype, np.floating):
         raise InputError(f"Expected an image as uint8 in 0..255 or float, got {values.dtype}.")
+    values = in_one_range(values)
     low, high = values.min(), values.max()
-    # Resizing can exceed the range by rounding errors. `not` makes NaN fail too.
-    if not (low >= -1e-5 and (high <= 1 + 1e-5 or DARKEST <= high <= 255 + 1e-3)):
+    # `not` makes NaN fail too.
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise InputError(
             "Expected a float image with values in 0..1 or in 0..255, got values from "
             f"{low:.4g} to {high:.4g}: pass the pixels, not the model's input."
         )
-    return np.clip(values if high < DARKEST else values / 255, 0.0, 1.0)
+    return np.clip(values, 0.0, 1.0)
+
+
+def in_one_range(images: Array) -> Array:
+    """Returns an image or a batch of floats in 0..255 in 0..1; other arrays unchanged.
+
+    The range is that of the whole batch, because a dark image alone may look like one in 0..1.
+    """
+    if not np.issubdtype(images.dtype, np.floating) or not images.size:
+        return images
+    fits = images.min() >= -ROUNDING and DARKEST <= images.max() <= 255 + 100 * ROUNDING
+    return images / 255 if fits else images
 
 
 def as_grey(image: Array) -> Array:

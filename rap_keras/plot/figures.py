@@ -23,6 +23,7 @@ from rap_keras.plot.drawing import (
     colors_of,
     common_scale,
     draw_image,
+    in_one_range,
     outline,
     panel_size,
     panels,
@@ -222,7 +223,7 @@ def grid(
         raise InputError("Expected images for over_image=True, got none: pass them.", "images")
     image_batch = np.asarray(next(iter(columns.values()), ()) if images is None else images)
     if images is not None:
-        image_batch = picked(image_batch, channels)
+        image_batch = in_one_range(picked(image_batch, channels, axes=4))
     count = len(image_batch) if image_batch.ndim in (3, 4) else 0
     if count == 0:
         raise InputError(

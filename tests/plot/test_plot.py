@@ -135,7 +135,12 @@ def test_a_number_sets_the_scale_of_one_map(rng):
     assert alone == plot.heatmap(relevance).images[-1].norm.vmax
 
 
-@pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf, "both", True, None])
+def test_a_figure_without_maps_has_no_scale():
+    figure = plot.grid(np.zeros((2, 4, 4), np.uint8), {}, scale="shared")
+    assert len(figure.axes) == 2
+
+
+@pytest.mark.parametrize("scale", [0, -1, np.nan, np.inf, "both", True, None, np.ones(2)])
 def test_what_is_no_scale_is_refused(scale):
     with pytest.raises(
         InputError, match='Expected scale to be "each", "shared" or a number above 0'
@@ -161,6 +166,22 @@ def test_picked_values_out_of_range_are_stretched(rng):
         low, high = np.percentile(bands[..., k], (1, 99))
         expected = np.clip((bands[..., k] - low) / (high - low), 0, 1)
         np.testing.assert_allclose(shown.get_array()[..., band], expected)
+
+
+def test_the_range_of_floats_is_that_of_the_batch():
+    images = np.stack([np.full((4, 4, 3), value) for value in (0.0, 1.0, 1.5, 200.0)])
+    for over_image in (False, True):
+        figure = plot.grid(images, {"map": np.ones((4, 4, 4))}, over_image=over_image)
+        for ax, image in zip(figure.axes[::2], images, strict=True):
+            np.testing.assert_allclose(ax.images[0].get_array(), image / 255)
+    grey = [ax.images[0].get_array().max() for ax in figure.axes[1::2]]
+    np.testing.assert_allclose(grey, np.array([0.0, 1.0, 1.5, 200.0]) / 255)
+
+
+def test_channels_of_grey_images_are_refused():
+    grey = np.zeros((2, 6, 7), np.uint8)
+    with pytest.raises(InputError, match="one or three of the 0 channels"):
+        plot.grid(grey, {"map": np.ones((2, 6, 7))}, channels=0)
 
 
 @pytest.mark.parametrize("channels", [(0, 1), 5, (0, 1, 9), "red", (0.0, 1.0, 2.0)])
