@@ -169,7 +169,10 @@ class Explanation:
             "positions" (their number in a region), "logit", "probability" (None where `probabilities`
             is None) and "relevance_sum"; with lists for k classes per sample.
         """
-        sums = self._maps().sum((2, 3, 4), dtype=np.float64).reshape(self.explained_logits.shape)
+        parts: list[np.ndarray] = []
+        _each(self.relevance, parts.append)
+        lead = self.explained_logits.ndim
+        sums: Any = sum(p.sum(tuple(range(lead, p.ndim)), dtype=np.float64) for p in parts)
         chances = self.probabilities
         found: list[dict[str, Any]] = []
         for k, logits in enumerate(self.explained_logits):

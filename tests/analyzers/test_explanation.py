@@ -256,6 +256,17 @@ def test_the_target_is_json_serialisable():
     assert two["relevance_sum"] == pytest.approx(two["logit"], rel=1e-4)
 
 
+def test_summaries_of_what_is_no_image(rng):
+    features, series = keras.Input((6,)), keras.Input((7, 3))
+    joined = layers.Concatenate()([features, layers.Flatten()(series)])
+    model = keras.Model([features, series], layers.Dense(4, use_bias=False)(joined))
+    x = [rng.normal(size=(2, *shape)).astype("float32") for shape in ((6,), (7, 3))]
+    for target in (None, [[1, 2], [0, 3]]):
+        found = create_analyzer("input_t_gradient", model).explain(x, target)
+        for one in found.summaries():
+            assert one["relevance_sum"] == pytest.approx(one["logit"], rel=1e-4)
+
+
 def of_a_map(where, **changes):
     """An explanation of a map of four classes at 3 x 2 positions."""
     mask = np.zeros((1, 3, 2, 4), bool)
