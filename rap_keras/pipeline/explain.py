@@ -14,7 +14,7 @@ from rap_keras.models.classes import read_classes
 from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.models.preprocessing import undone
 from rap_keras.pipeline.explainer import Explainer, reloaded
-from rap_keras.pipeline.images import Images, listed, of_one_size, pixels_of
+from rap_keras.pipeline.images import Images, as_array, listed, of_one_size, pixels_of
 from rap_keras.pipeline.methods import MethodSpec, with_contrast
 from rap_keras.pipeline.target import read_region
 from rap_keras.support.fitting import check_fit, restored
@@ -100,6 +100,7 @@ def explain(
             ("against", "contrast"),
         )
     spec = with_contrast(MethodSpec(method, method, options), against, "against")
+    images = as_array(images)
     floats = isinstance(images, np.ndarray) and images.dtype.kind == "f"
     if floats and original_size:
         raise InputError(

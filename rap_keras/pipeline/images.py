@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rap_keras.errors import InputError
+from rap_keras.inputs.tensors import readable
 from rap_keras.models.loading import LoadedModel
 from rap_keras.support.images import (
     as_rgb,
@@ -30,15 +31,23 @@ Batch = tuple[Sequence[Any], NDArray[np.uint8], NDArray[np.float32]]
 
 def listed(images: Any) -> list[Any]:
     """Returns images as a list: files (sorted), folders, patterns, Pillow images, pixels, a batch."""
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        images = list(images)
     several = isinstance(images, Sequence) and not isinstance(images, str)
     found: list[Any] = []
     for image in images if several else [images]:
-        found += collect_images([image]) if isinstance(image, str | Path) else [image]
+        if isinstance(image, str | Path):
+            found += collect_images([image])
+        else:
+            image = as_array(image)
+            found.extend(image if getattr(image, "ndim", 0) == 4 else [image])
     if not found:
         raise InputError("Expected at least one image, got none.", "images")
     return found
+
+
+def as_array(images: Any) -> Any:
+    """Returns tensors as arrays, and anything else unchanged."""
+    images = readable(images)
+    return np.asarray(images) if hasattr(images, "__array__") else images
 
 
 class Images:

@@ -101,6 +101,17 @@ def test_every_kind_of_image_is_the_same_image(pixels, tmp_path):
         )
 
 
+def test_batches_in_a_list_and_tensors(pixels):
+    several = [pixels[:2], pixels[2], keras.ops.convert_to_tensor(pixels[:1])]
+    found = rap_keras.explain("bundled:vgg", several, "input").images
+    np.testing.assert_array_equal(found, pixels[[0, 1, 2, 0]])
+    found = rap_keras.explain("bundled:vgg", keras.ops.convert_to_tensor(pixels), "input")
+    np.testing.assert_array_equal(found.images, pixels)
+    x = preprocess(pixels)
+    found = rap_keras.explain("bundled:vgg", keras.ops.convert_to_tensor(x), "input")
+    np.testing.assert_array_equal(found.relevance, x)
+
+
 def test_other_sizes_are_warped(pixels):
     large = np.repeat(np.repeat(pixels[0], 3, 0), 2, 1)
     found = rap_keras.explain("bundled:vgg", large)
