@@ -21,6 +21,7 @@ from rap_keras.backends.keras2.network import Keras2Network
 from rap_keras.backends.network import explaining_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
+from rap_keras.innvestigate.debugging import KeepingAnalyzer
 from rap_keras.innvestigate.files import read_npz, write_npz
 from rap_keras.innvestigate.guards import Guard, one_each, warn_of_zero_maps
 from rap_keras.innvestigate.step import Step
@@ -38,7 +39,7 @@ from rap_keras.support.options import choose, read_boolean
 from rap_keras.support.text import shown
 
 
-class PropagationAnalyzer(ReverseAnalyzerBase):
+class PropagationAnalyzer(KeepingAnalyzer):
     """An analyzer that propagates relevance by the rules of a composite.
 
     Args:
@@ -213,6 +214,7 @@ class PropagationAnalyzer(ReverseAnalyzerBase):
         if mode not in self._modes:
             args, options = self._made_of
             self._modes[mode] = type(self)(*args, **options | {"neuron_selection_mode": mode})
+            self._modes[mode]._keeper = self
         return self._modes[mode]
 
     def analyze_layers(

@@ -480,6 +480,19 @@ def test_minima_are_printed_and_tensors_kept(capsys):
     np.testing.assert_allclose([float(value) for _, value in printed], lowest, rtol=1e-5)
 
 
+def test_tensors_of_a_target_are_kept():
+    model, x, _ = subject("max_pooling")
+    expected = create(model).analyze_layers(x, 1)
+    for mode in ("index", "max_activation"):
+        analyzer = create(model, reverse_keep_tensors=True, neuron_selection_mode=mode)
+        maps = analyzer.analyze(x, 1)
+        kept = [each for _, each in analyzer._reversed_tensors]
+        assert any(each.shape == maps.shape and (each == maps).all() for each in kept)
+        sums = [each.sum() for each in kept]
+        for each in list(expected.values())[1:-1]:
+            assert np.isclose(sums, each.sum(), rtol=1e-4).any()
+
+
 def test_only_values_that_are_not_finite_are_reported(capsys):
     model, x, _ = subject("skip")
     analyzer = create(model, reverse_check_finite=True, check_finite=False)
