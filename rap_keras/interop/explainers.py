@@ -18,9 +18,8 @@ def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer
     key = json.dumps([method, options], default=_as_key)
     if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
         explainer = Explainer(model, MethodSpec(method, method, options))
-        _LAST[:] = [
-            (model, key, explainer, options)
-        ]  # the ids in the key stay those of the options
+        # The options are kept, so that the ids in the key stay theirs.
+        _LAST[:] = [(model, key, explainer, options)]
     return _LAST[0][2]
 
 

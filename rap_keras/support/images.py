@@ -80,10 +80,8 @@ def size_of(path: str | Path) -> tuple[int, int]:
     """Returns the `(height, width)` of the image that `read_image` returns."""
     with open_image(path, size=(1, 1)) as file:
         size = (file.height, file.width)
-        if isinstance(
-            file, TiffImagePlugin.TiffImageFile
-        ):  # newer versions of Pillow turn its size
-            tags = file.tag_v2
+        if isinstance(file, TiffImagePlugin.TiffImageFile):
+            tags = file.tag_v2  # newer versions of Pillow turn the size itself
             size = (tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth])
         return size[::-1] if file.getexif().get(ExifTags.Base.Orientation) in LYING else size
 
