@@ -10,6 +10,7 @@ from rap_keras import tensors as ops
 from rap_keras.analyzers.concepts import Concepts
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import batches, is_stream
+from rap_keras.inputs.samples import refuse_single_samples, refuse_targets_of_each
 from rap_keras.inputs.target import Target
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.node import nodes_to
@@ -92,6 +93,9 @@ class ConditionalAnalyzer:
         this: Any = self
         self._refuse_other_starts()
         if is_stream(x):
+            refuse_single_samples(x, this._network.inputs)
+            refuse_targets_of_each(target, this._output_shape)
+            _refuse_concepts_of_each(concepts)
             each, _ = batches(x, this.batch_size)
             return (self._conditional(batch, target, against, concepts) for batch in each)
         analyzer, arrays, wanted, pack = this._of_layers(x, target, against, None)
@@ -209,6 +213,18 @@ def read_concepts(graph: Graph, concepts: Any, size: int) -> tuple[tuple[Units, 
     _refuse_parallel(graph, [units[k].node for k in order])
     wide = [np.broadcast_to(numbers[k], (size, count)) for k in order]
     return tuple(units[k] for k in order), np.stack(wide, -1).astype(np.int32)
+
+
+def _refuse_concepts_of_each(concepts: Any) -> None:
+    """Raises an error for concepts per sample of a data set: every batch would get the first ones."""
+    for name, given in concepts.items() if isinstance(concepts, Mapping) else ():
+        shape = np.shape(given) if hasattr(given, "shape") else np.asarray(given, object).shape
+        if len(shape) == 2 and shape[0] > 1:
+            raise InputError(
+                f"Expected the same concepts of {name!r} for all samples of a data set, got those of "
+                f"{shape[0]} samples: explain each batch in a separate call, with its concepts.",
+                "concepts",
+            )
 
 
 def _read_numbers(name: str, given: Any, units: Units, size: int) -> np.ndarray:

@@ -225,6 +225,19 @@ def test_batches_and_channels_of_each_sample(rng):
     assert analyzer.concepts(x[:0], "second").relevance.shape == (0, 6)
 
 
+def test_targets_and_concepts_of_each_sample_need_one_batch(rng):
+    x, analyzer = images(rng, 4), create_analyzer("lrp.epsilon", convolutional())
+    parts = {
+        "one target for all samples": ([0, 1, 2, 3], {"second": [2]}),
+        "same concepts of 'second' for all samples": (1, {"second": [[0], [1]]}),
+    }
+    for message, (target, concepts) in parts.items():
+        with pytest.raises(InputError, match=message):
+            analyzer.analyze(iter([x[:2], x[2:]]), target, concepts=concepts)
+    maps = analyzer.analyze(iter([x[:2], x[2:]]), 1, concepts={"second": [0, 1]})
+    assert [part.shape[:2] for part in maps] == [(2, 2), (2, 2)]
+
+
 def test_contrast_and_regions(rng):
     x = images(rng)
     analyzer = create_analyzer("rap", convolutional(), contrast="softmax")
