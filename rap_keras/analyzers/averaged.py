@@ -298,6 +298,18 @@ class ExpectedGradientsAnalyzer(AveragedGradientAnalyzer):
         """The names of the options. `postprocess` is not one of them."""
         return [name for name in super().option_names(method) if name != "postprocess"]
 
+    def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
+        for samples, rows in zip(arrays, self._background, strict=True):
+            try:
+                np.broadcast_to(rows[0], samples.shape[1:])
+            except ValueError:
+                raise InputError(
+                    f"Expected background of the size of the samples, {samples.shape[1:]}, got "
+                    f"{rows.shape[1:]}: the model takes any size, but differences need the same.",
+                    "background",
+                ) from None
+        return super()._explained_some(arrays, target)
+
     def _weights(self) -> np.ndarray:
         return _equal(self.draws)
 

@@ -156,3 +156,13 @@ def test_a_background_that_the_model_cannot_take_is_refused(value, message):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
     with pytest.raises(InputError, match=f"background .*{message}"):
         create_analyzer("expected_gradients", model, background=np.full((3, 2), value))
+
+
+def test_a_background_of_another_size_is_refused():
+    model = keras.Sequential(
+        [keras.Input((None, 2)), layers.Conv1D(3, 2), layers.GlobalMaxPooling1D(), layers.Dense(2)]
+    )
+    analyzer = create_analyzer("expected_gradients", model, background=np.zeros((2, 6, 2)), draws=2)
+    assert analyzer.analyze(np.ones((1, 6, 2), "float32")).shape == (1, 6, 2)
+    with pytest.raises(InputError, match=r"size of the samples, \(5, 2\), got \(6, 2\)"):
+        analyzer.analyze(np.ones((1, 5, 2), "float32"))
