@@ -1,6 +1,8 @@
 """Custom methods: a function of a model, samples and classes that returns maps."""
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +14,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target
 from rap_keras.support.options import as_json
-from rap_keras.support.text import first_line
+from rap_keras.support.text import first_line, shown
 
 
 class FunctionAnalyzer(Analyzer):
@@ -31,7 +33,19 @@ class FunctionAnalyzer(Analyzer):
     def options(self) -> dict[str, Any]:
         """JSON-serialisable options that recreate this analyzer."""
         shared = {name: as_json(getattr(self, name)) for name in Analyzer.option_names()}
-        return shared | self._function_options
+        return shared | {name: as_json(value) for name, value in self._function_options.items()}
+
+    def _write(self, folder: Path) -> None:
+        for name, value in self.options().items():
+            try:
+                json.dumps(value)
+            except TypeError:
+                raise InputError(
+                    f"Expected options that JSON can store to save the analyzer, got {name}="
+                    f"{shown(value)}: save the model, and create the analyzer again.",
+                    name,
+                ) from None
+        super()._write(folder)
 
     @classmethod
     def option_names(cls, method: str = "") -> list[str]:

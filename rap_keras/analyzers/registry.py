@@ -162,6 +162,7 @@ METHODS = [
 
 
 _CUSTOM: dict[str, Method] = {}
+_ARGUMENTS = {"name", "model", "method"}  # of `create_analyzer` and of analyzers
 
 
 def register_method(
@@ -188,7 +189,8 @@ def register_method(
         The function; if none is given, a decorator.
 
     Raises:
-        InputError: The name belongs to a method of the package, or the function has too few parameters.
+        InputError: The name belongs to a method of the package, or the function has too few parameters,
+            or an option is called "name", "model" or "method".
 
     Example:
         >>> @rap_keras.register_method("brightness", signed=False)
@@ -210,10 +212,18 @@ def register_method(
 
 
 def _custom(name: str, function: Callable[..., Any], signed: bool) -> Method:
-    if len(inspect.signature(function).parameters) < 3:
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) < 3:
         raise InputError(
             f"Expected a function of a model, samples and neurons for the method {name!r}, got "
             f"{getattr(function, '__name__', 'one')}{inspect.signature(function)}.",
+            "function",
+        )
+    taken = _ARGUMENTS.intersection(parameters[3:])
+    if taken:
+        raise InputError(
+            f"Expected options of the method {name!r} under other names than {min(taken)!r}, which is "
+            "an argument of create_analyzer: rename the parameter.",
             "function",
         )
     home = ".custom:FunctionAnalyzer"

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.command_line import fail, succeed
+from helpers.compare import assert_same
 from PIL import Image
 
 import rap_keras
@@ -115,6 +116,16 @@ def test_it_is_saved_and_loaded(model, x, file, tmp_path):
     np.testing.assert_array_equal(loaded.analyze(x), analyzer.analyze(x))
 
 
+def test_numpy_options_are_saved_and_other_objects_refused(model, x, tmp_path):
+    register_method("mine", lambda model, x, neurons, weights=None: weights * x)
+    analyzer = create_analyzer("mine", model, weights=np.float32([1, 2, 3]))
+    analyzer.save(tmp_path)
+    assert json.loads((tmp_path / "analyzer.json").read_text())["options"]["weights"] == [1, 2, 3]
+    assert_same(load_analyzer(tmp_path).analyze(x), analyzer.analyze(x))
+    with pytest.raises(InputError, match=r"options that JSON can store .* weights=<"):
+        create_analyzer("mine", model, weights=lambda x: x).save(tmp_path)
+
+
 def test_a_custom_method_can_be_registered_again(model, x):
     register_method("mine", lambda model, x, neurons: x)
     register_method("mine", lambda model, x, neurons: 5 * x)
@@ -129,6 +140,8 @@ def test_a_custom_method_can_be_registered_again(model, x):
         ("a:b", lambda model, x, neurons: x, "colons"),
         ("", lambda model, x, neurons: x, "name"),
         ("mine", lambda model, x: x, "model, samples and neurons"),
+        ("mine", lambda m, x, neurons, method="a": x, "names than 'method', which is an argument"),
+        ("mine", lambda m, x, neurons, *, name=1, model=2: x, "names than 'model'"),
     ],
 )
 def test_objects_that_are_not_methods_are_refused(name, function, words):
