@@ -85,6 +85,12 @@ class LRPAnalyzer(PositionAnalyzer):
         self.batch_norm = batch_norm or ("innvestigate" if innvestigate_compat else "fold")
         choose("batch_norm", self.batch_norm, BATCH_NORM if innvestigate_compat else BATCH_NORM[:3])
         if isinstance(input_layer_rule, tuple | list):
+            if len(input_layer_rule) != 2 or low is not None or high is not None:
+                raise InputError(
+                    "Expected input_layer_rule=(low, high), without the options low and high, got "
+                    f"{shown(input_layer_rule)}, low={shown(low)} and high={shown(high)}.",
+                    "input_layer_rule",
+                )
             low, high = input_layer_rule
             input_layer_rule = "Bounded"
         if (low is None) != (high is None):
@@ -160,8 +166,10 @@ class LRPAnalyzer(PositionAnalyzer):
 
     def options(self) -> dict[str, Any]:
         """JSON-serialisable options that recreate this analyzer."""
-        given = self._rule_options.items()
-        options = super().options() | {k: bool(v) if k == "bias" else float(v) for k, v in given}
+        options = super().options()
+        for name, value in self._rule_options.items():
+            kind = bool if name == "bias" else float
+            options[name] = None if value is None else kind(value)
         del options["bounds"]  # low and high
         return options
 

@@ -603,6 +603,7 @@ def test_wrong_options_are_refused(message):
         ("lrp.epsilon", "epsilon", np.float32(0.5)),
         ("lrp.epsilon", "bias", np.False_),
         ("lrp.epsilon_gamma_box", "gamma", np.int64(1)),
+        ("lrp.alpha_beta", "alpha", np.float32(2)),
     ],
 )
 def test_numpy_numbers_are_options_and_are_saved_as_plain_numbers(method, option, value):
@@ -611,6 +612,13 @@ def test_numpy_numbers_are_options_and_are_saved_as_plain_numbers(method, option
     assert kept == value
     assert type(kept) in (int, float, bool)
     json.dumps(analyzer.options())
+
+
+def test_an_option_of_none_is_saved():
+    analyzer = create_analyzer("lrp.alpha_beta", plain(), alpha=2, beta=None)
+    kept = json.loads(json.dumps(analyzer.options()))
+    assert (kept["alpha"], kept["beta"]) == (2, None)
+    assert "beta=None" in repr(analyzer)
 
 
 def test_inputs_outside_the_given_bounds_are_refused(images):

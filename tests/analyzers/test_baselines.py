@@ -178,6 +178,9 @@ def test_saved_baselines_are_loaded(method, tmp_path, rng):
         ("lrp.z", {"batch_norm": "merge"}, "'fold', 'rule', 'identity', got 'merge'"),
         ("lrp.z", {"epsilon": 1}, "got 'epsilon'"),
         ("lrp.z", {"input_layer_rule": "Round"}, "Expected input_layer_rule to be one of 'Flat'"),
+        ("lrp.z", {"input_layer_rule": (0, 1, 2)}, r"Expected input_layer_rule=\(low, high\)"),
+        ("lrp.z", {"input_layer_rule": ["Flat"]}, r"Expected input_layer_rule=\(low, high\)"),
+        ("lrp.z", {"input_layer_rule": (0, 1), "low": -1, "high": 2}, "without the options low"),
         ("lrp.flat", {"low": 0}, "Expected low and high, got low=0 and high=None"),
         ("lrp.epsilon_gamma_box", {"gamma": -1}, "Expected a finite gamma >= 0, got -1"),
         (
