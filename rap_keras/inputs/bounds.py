@@ -7,6 +7,7 @@ import numpy as np
 
 from rap_keras import tensors as ops
 from rap_keras.errors import InputError
+from rap_keras.inputs.samples import as_dtype
 from rap_keras.network.graph import Graph
 from rap_keras.support.text import shown
 
@@ -24,7 +25,13 @@ def read_bounds(bounds: Any) -> Bounds | None:
         raise InputError(
             f"Expected bounds=(low, high), two numbers or arrays, got {shown(bounds)}."
         ) from None
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+    try:
+        ordered = bool((low <= high).all())
+    except ValueError:
+        raise InputError(
+            f"Expected bounds (low, high) of shapes that fit together, got {low.shape} and {high.shape}."
+        ) from None
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and ordered):
         raise InputError(f"Expected finite bounds with low <= high, got {shown(bounds)}.")
     return low, high
 
@@ -40,20 +47,26 @@ def refuse_outside(bounds: Bounds | None, inputs: Sequence[np.ndarray]) -> None:
     """Raises an error if inputs are outside the bounds. Eq. 10 does not hold there."""
     if bounds is None:
         return
-    low, high = bounds
     for x in inputs:
-        try:
-            outside = np.count_nonzero((x < low.astype(x.dtype)) | (x > high.astype(x.dtype)))
-        except ValueError:
+        low, high = (as_dtype(bound, x.dtype, "bounds") for bound in bounds)
+        if not all(_fits(bound.shape, x.shape[1:]) for bound in (low, high)):
             raise InputError(
                 f"Expected bounds that broadcast to a sample of shape {x.shape[1:]}, got shapes "
                 f"{low.shape} and {high.shape}."
-            ) from None
-        if outside:
+            )
+        if outside := np.count_nonzero((x < low) | (x > high)):
             raise InputError(
                 f"Expected inputs within the bounds, got {outside} values outside: widen the bounds, or "
                 "leave them out to use each image's minimum and maximum."
             )
+
+
+def _fits(bound: tuple[int, ...], sample: tuple[int, ...]) -> bool:
+    """Whether a bound broadcasts to a sample; it may have a batch axis of size 1."""
+    try:
+        return np.broadcast_shapes(bound, (1, *sample)) == (1, *sample)
+    except ValueError:
+        return False
 
 
 def boxes(graph: Graph, inputs: Sequence[ops.Tensor], bounds: Any) -> Box:

@@ -581,6 +581,7 @@ BAD_OPTIONS = {
     r"Expected bounds=\(low, high\)": ("rap", {"bounds": 3}),
     "low <= high": ("rap", {"bounds": (1, 0)}),
     "finite bounds": ("rap", {"bounds": (0, np.inf)}),
+    r"shapes that fit together, got \(3,\) and \(2,\)": ("rap", {"bounds": ([0] * 3, [1] * 2)}),
 }
 
 
@@ -626,6 +627,23 @@ def test_inputs_outside_the_given_bounds_are_refused(images):
         create_analyzer("rap", plain(), bounds=(0, 1)).analyze(images)
     with pytest.raises(InputError, match=r"broadcast to a sample of shape \(12, 12, 3\)"):
         create_analyzer("rap", plain(), bounds=([0, 0], [9, 9])).analyze(images)
+    of_samples = np.full(images.shape, -99), np.full(images.shape, 99)
+    for x in (images, images[:1]):  # bounds are those of a sample
+        with pytest.raises(InputError, match=r"broadcast to a sample of shape \(12, 12, 3\)"):
+            create_analyzer("rap", plain(), bounds=of_samples).analyze(x)
+    model = plain()
+    one = create_analyzer("rap", model, bounds=[b[:1] for b in of_samples]).analyze(images)
+    assert_same(one, create_analyzer("rap", model, bounds=(-99, 99)).analyze(images))
+
+
+def test_bounds_of_whole_numbers():
+    inputs = keras.Input((6, 6, 3), dtype="uint8")
+    y = layers.Conv2D(2, 3, activation="relu")(layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalMaxPooling2D()(y)))
+    x = np.arange(108, dtype="uint8").reshape(1, 6, 6, 3)
+    assert create_analyzer("rap", model, bounds=(0, 255)).analyze(x).any()
+    with pytest.raises(InputError, match="whole numbers that fit into uint8 for bounds, got -1"):
+        create_analyzer("rap", model, bounds=(-1, 255)).analyze(x)
 
 
 @pytest.mark.parametrize(
