@@ -26,11 +26,11 @@ class Row:
         """The relative error |inputs - outputs| / scale, shape (batch,); 0 where both are 0.
 
         The scale is the larger of the absolute relevance at the inputs and the sum at the outputs. So
-        if a layer loses all relevance, the error is 1.
+        if a layer loses all relevance, the error is 1. It is NaN if relevance is not finite.
         """
         scale = np.maximum(self.size, np.abs(self.outputs))
         lost = np.abs(self.inputs - self.outputs)
-        return np.divide(lost, scale, out=np.zeros_like(lost), where=scale > 0)
+        return np.divide(lost, scale, out=np.zeros_like(lost), where=scale != 0)
 
 
 class ConservationReport:
@@ -55,7 +55,7 @@ class ConservationReport:
     @property
     def max_error(self) -> float:
         """The largest relative error of any layer or of the whole model, over all samples."""
-        return max(float(row.error.max()) for row in [*self.layers, self.model])
+        return float(np.max([row.error.max() for row in [*self.layers, self.model]]))  # or NaN
 
     def __repr__(self) -> str:
         rows = [*self.layers, self.model]

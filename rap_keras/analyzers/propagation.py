@@ -175,6 +175,7 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
                 "Expected at least one sample to sum relevance over, got a batch of 0."
             )
         sums = analyzer._batches.run(analyzer._sums, arrays, wanted)
+        self._refuse_overflow([part for parts in sums.values() for part in parts])
         constants = self._graph.constants
         nodes = reversed(self._graph.nodes)
         names = [node.name for node in nodes if not constants.issuperset(node.inputs)]

@@ -646,6 +646,17 @@ def test_bounds_of_whole_numbers():
         create_analyzer("rap", model, bounds=(-1, 255)).analyze(x)
 
 
+def test_conservation_needs_finite_relevance(images):
+    model = plain()
+    values = model.get_weights()
+    values[0][0, 0, 0, 0] = np.nan
+    model.set_weights(values)
+    with pytest.raises(InputError, match="finite weights"):
+        create_analyzer("rap", model).conservation(images)
+    report = create_analyzer("rap", model, check_finite=False).conservation(images)
+    assert np.isnan(report.max_error)
+
+
 @pytest.mark.parametrize(
     ("batch", "merge"),
     [
