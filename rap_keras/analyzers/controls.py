@@ -55,9 +55,11 @@ class RandomAnalyzer(Analyzer):
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         logits = self._logits_of(arrays)
-        generator = np.random.default_rng(self.seed)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
-        for samples in maps:
+        for k, samples in enumerate(maps):
+            # Each input has its own generator: its noise does not depend on the number of samples.
+            own = self.seed if self.seed is None or not k else [self.seed, k]
+            generator = np.random.default_rng(own)
             for _ in range(self._first):
                 generator.standard_normal(samples.shape[1:])
             for noise in samples:

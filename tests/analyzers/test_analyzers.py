@@ -191,6 +191,18 @@ def test_baselines(images):
     assert abs(create_analyzer("random", model, seed=2).analyze(images) - noise).max() > 0.1
 
 
+def test_noise_of_several_inputs_does_not_depend_on_the_number_of_samples():
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    analyzer = create_analyzer(
+        "random", keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs))), seed=1
+    )
+    whole = analyzer.analyze([np.ones((4, 3), "f")] * 2)
+    first = analyzer.analyze([np.ones((1, 3), "f")] * 2)
+    for k in range(2):
+        np.testing.assert_array_equal(first[k][0], whole[k][0])
+    assert abs(first[0] - first[1]).max() > 0.1
+
+
 def test_analyze_layers_goes_from_the_input_to_the_logits(images):
     model = residual()
     analyzer = create_analyzer("rap", model)
