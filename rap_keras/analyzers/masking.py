@@ -128,8 +128,10 @@ class MaskedAnalyzer(Analyzer):
         for some in masks:
             kept = some[..., None] if self._has_channels(place) else some
             batch = [np.repeat(a[None], len(some), 0) for a in sample.inputs]
+            whole = x.dtype.kind in "iu"  # whole numbers are rounded, not cut
             for k in range(len(some)):
-                batch[place][k] = x * kept[k] + value * (1 - kept[k])
+                masked = x * kept[k] + value * (1 - kept[k])
+                batch[place][k] = np.rint(masked) if whole else masked
             logits = self._network.logits(batch)
             yield some, self._sign * (logits - self.reference_output)
 

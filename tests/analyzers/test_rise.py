@@ -175,3 +175,15 @@ def test_the_probability_of_a_region_is_refused(images):
     for target, words in ((np.arange(10) < 3, "a region"), ("all", "all")):
         with pytest.raises(InputError, match=f"to take the probability of, got {words}"):
             analyzer.analyze(images, target)
+
+
+def test_masked_whole_numbers_are_rounded():
+    inputs = keras.Input((6, 6, 1), dtype="uint8")
+    summed = layers.Dense(1, kernel_initializer="ones")
+    model = keras.Model(inputs, summed(layers.Flatten()(layers.Rescaling(1.0)(inputs))))
+    x = np.arange(36, dtype="uint8").reshape(1, 6, 6, 1) + 200
+    analyzer = create_analyzer("rise", model, masks=8, cells=3, score="logit", p=0.5)
+    masks = masks_of(analyzer, 0, (6, 6))
+    scores = np.rint(masks * x[0, ..., 0]).sum((1, 2))
+    expected = np.tensordot(scores, masks, 1) / 4
+    np.testing.assert_allclose(analyzer.analyze(x)[0, ..., 0], expected, rtol=1e-5)
