@@ -129,7 +129,8 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
         Returns:
             A dict from layer names to arrays of the shape of the layer's output (lists if it has
             several), in order from the inputs to the logits. Layers of nested models are named
-            "model/layer", further calls of a shared layer "layer:1".
+            "model/layer", further calls of a shared layer "layer:1", and an input that has the name of
+            a layer "layer (input)".
 
         Raises:
             InputError: As in `analyze`, or the method has no relevance of layers.
@@ -149,11 +150,11 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
         else:
             result = {name: list(map(_no_samples, each)) for name, each in shapes.items()}
         self._refuse_overflow([part for parts in result.values() for part in parts])
-        order = [*self._graph.input_names, *(node.name for node in self._graph.nodes)]
+        order = [*self._input_names, *(node.name for node in self._graph.nodes)]
         found = {name: p[0] if len(p := result[name]) == 1 else p for name in order}
         if isinstance(self._network, TokenVectors):  # gradients of tokens
-            maps = [found[name] for name in self._graph.input_names]
-            found |= zip(self._network.names, self._network.of_tokens(arrays, maps), strict=True)
+            maps = [found[name] for name in self._input_names]
+            found |= zip(self._input_names, self._network.of_tokens(arrays, maps), strict=False)
         return found
 
     def conservation(
@@ -238,12 +239,20 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
     def _layers(self, inputs: list[ops.Tensor], target: Target) -> dict[str, list[ops.Tensor]]:
         relevance, steps, _ = self._propagate(inputs, target)
         at_inputs = self._at_inputs(relevance, inputs, target)
-        result = {name: [r] for name, r in zip(self._graph.input_names, at_inputs, strict=True)}
+        result = {name: [r] for name, r in zip(self._input_names, at_inputs, strict=True)}
         return result | {node.name: given for node, given, _ in steps}
+
+    @property
+    def _input_names(self) -> list[str]:
+        """The inputs' names among those of layers; a subclassed model may use a name for both."""
+        names, own = self._graph.input_names, len(self._network.own_inputs)
+        layers = {*names[own:], *(node.name for node in self._graph.nodes)}
+        same = [k < own and name in layers for k, name in enumerate(names)]
+        return [f"{n} (input)" if twice else n for n, twice in zip(names, same, strict=True)]
 
     def _layer_shapes(self) -> dict[str, list[Shape]]:
         shapes = self._graph.shapes
-        names = zip(self._graph.input_names, self._graph.inputs, strict=True)
+        names = zip(self._input_names, self._graph.inputs, strict=True)
         return {name: [shapes[slot]] for name, slot in names} | {
             node.name: [shapes[slot] for slot in node.outputs] for node in self._graph.nodes
         }

@@ -800,3 +800,24 @@ def test_quantized_models_are_refused(method, rng):
         InputError, match=r"^Expected layers with floating.*is quantized \(int8\): [^:]*$"
     ):
         create_analyzer(method, model).analyze(sample(rng, *SHAPE))
+
+
+@pytest.mark.parametrize("method", ["rap", "gradient"])
+def test_an_input_may_have_the_name_of_a_layer(method, rng):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.words = layers.Embedding(7, 4, name="tokens")
+            self.dense = layers.Dense(4, "relu", name="x")
+
+        def call(self, inputs):
+            return ops.sum(self.words(inputs["tokens"]), 1) + self.dense(inputs["x"])
+
+    model = Own()
+    x = {"tokens": rng.integers(0, 7, (2, 5)), "x": sample(rng, 6)[:2]}
+    model(x)
+    analyzer = create_analyzer(method, model)
+    found, maps = analyzer.analyze_layers(x, 1), analyzer.analyze(x, 1)
+    for name, each in maps.items():
+        assert_same(found[f"{name} (input)"], each)
+    assert (found["tokens"].shape, found["x"].shape) == ((2, 5, 4), (2, 4))
