@@ -10,6 +10,7 @@ import numpy as np
 
 from rap_keras import tensors as ops
 from rap_keras.errors import InputError
+from rap_keras.inputs.tensors import readable
 from rap_keras.support.images import read_image
 from rap_keras.support.options import read_integer
 from rap_keras.tensors.datasets import cardinality, elements, is_dataset
@@ -52,6 +53,17 @@ def batches(data: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
         "Expected data to be arrays or an iterable of batches, such as a tf.data.Dataset, got "
         f"{type(data).__name__}."
     )
+
+
+def joined(data: Any) -> Any:
+    """The data of one input; samples in a list are joined. `[array]` is an array, as in Keras."""
+    alone = isinstance(data, list | tuple) and len(data) == 1 and hasattr(data[0], "shape")
+    if alone or not isinstance(data, list | tuple):
+        return data
+    try:
+        return np.asarray([readable(part) for part in data])
+    except (TypeError, ValueError):  # of different shapes, which are refused later
+        return data
 
 
 def image_batches(

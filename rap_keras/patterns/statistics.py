@@ -22,7 +22,7 @@ import numpy as np
 from rap_keras.backends.choice import open_network
 from rap_keras.backends.network import Run
 from rap_keras.errors import InputError
-from rap_keras.inputs.batches import batches, image_batches
+from rap_keras.inputs.batches import batches, image_batches, joined
 from rap_keras.patterns.cases import CASES, CASES_OF, PATTERN_TYPES
 from rap_keras.patterns.patterns import Patterns, check_shapes, dtype_of, kernel_shapes
 from rap_keras.patterns.sums import Sums, batch_sums
@@ -128,12 +128,16 @@ class Statistics:
                 f"{type(data).__name__}: preprocess the data first."
             )
         else:
-            parts, total = batches(data, batch_size)
+            parts, total = batches(self._one_array(data), batch_size)
         before = self.samples
         for batch in track(parts, "statistics", total, progress):
             self.update(batch)
         if self.samples == before:
             raise InputError("Expected data to estimate patterns from, got no samples.")
+
+    def _one_array(self, data: Any) -> Any:
+        several = self._network is None or len(self._network.inputs) > 1
+        return data if several else joined(data)
 
     def _images(
         self, source: str | Path, batch_size: int, preprocess: Callable[[Any], Any] | None

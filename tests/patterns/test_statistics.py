@@ -126,6 +126,16 @@ def test_streams_equal_arrays(stream, exact, x):
     assert_equal_patterns(fit(exact, stream(x)), fit(exact, x))
 
 
+@pytest.mark.parametrize("as_list", [list, tuple, lambda x: [x]], ids=["list", "tuple", "array"])
+def test_samples_in_a_list_are_no_inputs_to_cut(as_list, rng):
+    model = sequential(
+        (None, 3), lambda: layers.Conv1D(4, 3, activation="relu"), layers.GlobalMaxPooling1D,
+        lambda: layers.Dense(2), dtype="float64",
+    )  # fmt: skip
+    x = images(rng, 5, (12, 3), "float64")
+    assert_equal_patterns(fit(model, as_list(x), batch_size=4), fit(model, x))
+
+
 def test_batches_are_taken_one_at_a_time(model, x):
     """A generator's batch is summed up before the next is made."""
     statistics = Statistics(model, "relu")
