@@ -7,6 +7,7 @@ import numpy as np
 
 from rap_keras import tensors as ops
 from rap_keras.errors import InputError
+from rap_keras.inputs.batches import is_stream
 from rap_keras.inputs.regions import is_region
 from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Graph
@@ -30,8 +31,12 @@ def read_inputs(
     `check_finite` rejects NaN and infinity, including values that overflow in the model's dtype.
     """
     names = list(names)
-    if is_dataset(x):
-        raise InputError("Expected arrays, got a tf.data.Dataset: only analyze() accepts datasets.")
+    if is_stream(x) and not hasattr(x, "__array__"):
+        kind = "tf.data.Dataset" if is_dataset(x) else type(x).__name__
+        raise InputError(
+            f"Expected arrays, got a {kind}: only analyze and explain accept batches one after the "
+            "other."
+        )
     pack: Pack
     if isinstance(x, dict):
         if set(x) != set(names):

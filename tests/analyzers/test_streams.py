@@ -8,7 +8,7 @@ from helpers.networks import plain
 from helpers.streams import Pages, batched
 from helpers.tensors import BACKEND, tensor
 
-from rap_keras import create_analyzer
+from rap_keras import InputError, create_analyzer
 
 pytestmark = pytest.mark.core
 LABELS = np.arange(7)
@@ -62,6 +62,14 @@ def test_a_batch_is_taken_when_the_map_before_it_is_done(analyzer, x):
     assert taken == [0]
     next(maps)
     assert taken == [0, 3]
+
+
+@pytest.mark.parametrize("method", ["analyze_layers", "conservation", "concepts"])
+@pytest.mark.parametrize("name", ["generator", "PyDataset", "of the backend"])
+def test_what_takes_no_stream_says_so(name, method, analyzer, x):
+    more = ["logits"] if method == "concepts" else []
+    with pytest.raises(InputError, match="only analyze and explain accept batches one after"):
+        getattr(analyzer, method)(STREAMS[name](x), *more)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="a DataLoader needs PyTorch")
