@@ -13,11 +13,13 @@ MOST_NAMES = 8  # listed in an error
 
 def as_numbers(given: Any, labels: Sequence[str] | None, argument: str = "target") -> Any:
     """Replaces names of classes by numbers, also in lists. Returns anything else unchanged."""
-    if getattr(getattr(given, "dtype", None), "kind", "") == "U":
-        given = given.tolist()
+    if getattr(getattr(given, "dtype", None), "kind", "") in ("U", "O", "T"):
+        given = given.tolist()  # of pandas, too
     if isinstance(given, str):
         return class_called(given, labels, argument)
-    if isinstance(given, list):
+    # Other tuples are regions.
+    names = isinstance(given, tuple) and bool(given) and all(isinstance(p, str) for p in given)
+    if isinstance(given, list) or names:
         return [as_numbers(part, labels, argument) for part in given]
     return given
 

@@ -14,10 +14,12 @@ def is_region(target: Any, shape: Sequence[int | None] | None = None) -> bool:
 
     A region is a boolean array of the output's shape, with or without the batch axis; a tuple, a slice
     or an Ellipsis that indexes the output as in NumPy; or a list of such tuples, one per sample. If the
-    shape is that of a vector, a tuple of several numbers is one class per sample, not a region.
+    shape is that of a vector, a tuple of several numbers or names is one class per sample, not a region.
     """
     of_vector = shape is not None and len(shape) < 2
-    numbers = isinstance(target, tuple) and all(isinstance(n, int | np.integer) for n in target)
+    numbers = isinstance(target, tuple) and all(
+        isinstance(n, int | np.integer | str) for n in target
+    )
     if of_vector and numbers and len(target) > 1:
         return False
     if isinstance(target, tuple | slice) or target is Ellipsis or _are_tuples(target):

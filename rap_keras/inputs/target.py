@@ -169,7 +169,8 @@ def read_target(
             f"{shown(target)}: pass {what_selects(shape)}.",
             "target",
         )
-    numbers = list(target) if isinstance(target, tuple) else as_numbers(target, labels)
+    numbers = as_numbers(target, labels)
+    numbers = list(numbers) if isinstance(numbers, tuple) else numbers
     index = _from_one_hot(numbers, shape)
     _check_index(index, target, size, shape)
     index = np.asarray(index, np.int32)

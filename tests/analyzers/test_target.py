@@ -100,6 +100,11 @@ def test_names_of_classes(named, x):
     assert found.decisions[0].startswith("class 7 (digit 7) against 1, 2, logit ")
     each = named.explain(x, target=["digit 7", "digit 0", "digit 9"])
     np.testing.assert_array_equal(each.neurons, [7, 0, 9])
+    # As pandas gives them, and in a tuple, as numbers may be.
+    for names in (np.array(["digit 7", "digit 0", "digit 9"], object), ("digit 7",) * 3):
+        np.testing.assert_array_equal(named.explain(x, names).neurons[:1], [7])
+        against = named.explain(x, 5, against=names).against
+        assert against == tuple(dict.fromkeys(int(name[-1]) for name in names))
     np.testing.assert_array_equal(named.explain(x, np.array("digit 7")).neurons, [7, 7, 7])
     for target, message in {
         "digit 77": "one of 10 classes, got 'digit 77': did you mean 'digit 7'?",
