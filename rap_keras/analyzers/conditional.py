@@ -12,6 +12,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.batches import batches, is_stream
 from rap_keras.inputs.samples import refuse_single_samples, refuse_targets_of_each
 from rap_keras.inputs.target import Target
+from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Graph, Node
 from rap_keras.network.node import nodes_to
 from rap_keras.network.units import Units, find_units
@@ -229,7 +230,7 @@ def _refuse_concepts_of_each(concepts: Any) -> None:
 
 def _read_numbers(name: str, given: Any, units: Units, size: int) -> np.ndarray:
     try:
-        array = np.asarray(given)
+        array = np.asarray(readable(given))
     except ValueError:  # lists of different lengths
         array = np.asarray(None)
     fits = array.ndim < 2 or (array.ndim == 2 and array.shape[0] == size)

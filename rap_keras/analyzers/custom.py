@@ -13,6 +13,7 @@ from rap_keras.analyzers.registry import read_method
 from rap_keras.errors import InputError
 from rap_keras.inputs.batches import as_batches
 from rap_keras.inputs.target import Target
+from rap_keras.inputs.tensors import readable
 from rap_keras.support.options import as_json
 from rap_keras.support.text import first_line, shown
 
@@ -93,7 +94,7 @@ class FunctionAnalyzer(Analyzer):
     def _read_map(self, given: Any, array: np.ndarray) -> np.ndarray:
         dtype = self._dtype(array.dtype)
         try:
-            found = np.asarray(given, dtype)
+            found = np.asarray(readable(given), dtype)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"Expected {self.name!r} to return numbers, got {type(given).__name__}."

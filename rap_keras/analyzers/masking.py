@@ -12,6 +12,7 @@ from rap_keras.analyzers.zero_maps import warn_of_inputs
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, in_order, refuse_unknown_tokens
 from rap_keras.inputs.target import Target
+from rap_keras.inputs.tensors import readable
 from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.text import shown
 
@@ -97,7 +98,7 @@ class MaskedAnalyzer(Analyzer):
         if place not in self._masked:
             return np.zeros(())
         try:
-            array = np.asarray(given)
+            array = np.asarray(readable(given))
             numbers = array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
         except (TypeError, ValueError):
             numbers = np.array(np.nan)

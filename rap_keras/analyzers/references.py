@@ -14,6 +14,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.batches import is_stream
 from rap_keras.inputs.samples import in_order, refuse_masked
 from rap_keras.inputs.target import Target, first_given, refuse_several
+from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Shape
 from rap_keras.support.reading import opened
 from rap_keras.support.text import shown
@@ -114,6 +115,7 @@ def _read_data(given: Any, shape: Shape) -> np.ndarray:
                 "background",
             ) from error
     refuse_masked(given, "background")
+    given = readable(given)
     try:
         array = np.asarray(given, np.float64)
     except (TypeError, ValueError):
@@ -141,7 +143,7 @@ class ReferenceAnalyzer(DifferentiatingAnalyzer):
     _references: list[np.ndarray]
 
     def _use_references(self, given: Any) -> None:
-        given = in_order("reference_inputs", given, self._network.names)
+        given = readable(in_order("reference_inputs", given, self._network.names))
         self.reference_inputs = given
         refuse_masked(given, "reference_inputs")
         self._references = self._read_samples("reference_inputs", given, read_references)

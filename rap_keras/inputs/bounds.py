@@ -8,6 +8,7 @@ import numpy as np
 from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype
+from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Graph
 from rap_keras.support.text import shown
 
@@ -37,7 +38,7 @@ def read_bounds(bounds: Any) -> Bounds | None:
 
 
 def _read_bound(bound: Any) -> np.ndarray:
-    array = np.asarray(bound)
+    array = np.asarray(readable(bound))
     if array.dtype.kind == "b":
         raise TypeError("a boolean cannot be a bound")
     return array.astype(np.float64)

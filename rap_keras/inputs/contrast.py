@@ -7,6 +7,7 @@ import numpy as np
 
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import as_numbers
+from rap_keras.inputs.tensors import readable
 from rap_keras.support.options import choose
 from rap_keras.support.text import shown
 
@@ -37,7 +38,7 @@ def read_contrast(
     if isinstance(contrast, str) and (contrast in CONTRASTS or not labels):
         choose(argument, contrast, CONTRASTS)
         return contrast
-    contrast = as_numbers(contrast, labels, argument)
+    contrast = as_numbers(readable(contrast), labels, argument)
     try:
         numbers = np.asarray(contrast)
     except (TypeError, ValueError):

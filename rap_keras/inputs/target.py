@@ -116,7 +116,7 @@ def classes(index: Any) -> Target:
 def first_given(target: Any, neuron_selection: Any) -> Any:
     """Returns the target. iNNvestigate calls it neuron_selection, and also accepts a column."""
     if target is None or neuron_selection is None:
-        return as_column(neuron_selection) if target is None else readable(target)
+        return as_column(readable(neuron_selection)) if target is None else readable(target)
     raise InputError(
         f"Expected target or neuron_selection, which mean the same, got both, {shown(target)} and "
         f"{shown(neuron_selection)}: leave neuron_selection out.",

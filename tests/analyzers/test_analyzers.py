@@ -322,6 +322,25 @@ def test_tensors_with_a_gradient_are_accepted(images):
     np.testing.assert_array_equal(found.neurons, array(logits).argmax(1))
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="only PyTorch's tensors have a gradient themselves")
+@pytest.mark.parametrize(
+    ("method", "option", "of"),
+    [
+        ("integrated_gradients", "reference_inputs", lambda x: x[0]),
+        ("expected_gradients", "background", lambda x: x),
+        ("expected_gradients", "background", list),
+        ("rap", "bounds", lambda x: (x.min(0)[0], x.max(0)[0])),
+        ("occlusion", "value", lambda x: x[0, 0, 0]),
+    ],
+)
+def test_tensors_with_a_gradient_are_options(method, option, of, images):
+    x, model = tensor(images).requires_grad_(), plain()
+    analyzer = create_analyzer(method, model, **{option: of(x)})
+    expected = create_analyzer(method, model, **{option: of(x.detach())})
+    assert_same(analyzer.analyze(list(x)), expected.analyze(images))
+    json.dumps(analyzer.options())
+
+
 def test_tensors_integers_and_doubles_are_accepted(images):
     analyzer = create_analyzer("rap", plain())
     expected = analyzer.analyze(images)
