@@ -13,6 +13,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.samples import as_dtype, in_order, refuse_unknown_tokens
 from rap_keras.inputs.target import Target
 from rap_keras.inputs.tensors import readable
+from rap_keras.network.feature_maps import has_channels_first
 from rap_keras.network.lookups import leading_to, lookups_by_inputs
 from rap_keras.support.text import shown
 
@@ -50,6 +51,13 @@ class MaskedAnalyzer(Analyzer):
                 f"volumes or videos for {self.name!r}, got inputs of shapes {self._shapes}: use "
                 '"occlusion", which takes rows and tokens too, or "rap".'
             )
+        for place in self._masked:
+            if self._has_channels(place) and has_channels_first(self._graph, place):
+                raise InputError(
+                    f"Expected inputs with channels last for {self.name!r}, got "
+                    f"{self._graph.input_names[place]!r}, which the model takes with channels first: "
+                    'use another method, such as "rap".'
+                )
         self.value, self._values = self._read_value(value)
 
     def _masked_inputs(self) -> list[int]:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from rap_keras import tensors as ops
 from rap_keras.errors import InputError
 from rap_keras.network.graph import Graph, Node
-from rap_keras.network.layer_types import CONTRACTION, EMBEDDING, KERNEL, is_a
+from rap_keras.network.layer_types import (
+    AVERAGING,
+    CONTRACTION,
+    EMBEDDING,
+    KERNEL,
+    MAX_POOLING,
+    is_a,
+)
 from rap_keras.network.named import called, find_node
 
 MOST_NAMES = 8  # in an error
@@ -151,11 +158,27 @@ def feature_maps(graph: Graph, image: int) -> list[FeatureMap]:
     return found
 
 
+def has_channels_first(graph: Graph, place: int) -> bool:
+    """Whether a layer takes an input, by its number, with the channels ahead of the positions."""
+    whole = {graph.inputs[place]}
+    for node in graph.nodes:
+        if whole.isdisjoint(node.inputs):
+            continue
+        if not _moves(node):
+            whole.update(node.outputs)
+        elif is_a(node.layer, KERNEL | MAX_POOLING | AVERAGING) and _is_first(node):
+            return True
+    return False
+
+
+def _is_first(node: Node) -> bool:
+    return getattr(node.layer, "data_format", None) == "channels_first"
+
+
 def _moves(node: Node) -> bool:
     """Whether a node may move positions to another axis."""
-    first = getattr(node.layer, "data_format", None) == "channels_first"
     joins = is_a(node.layer, CONTRACTION) and len(node.inputs) > 1
-    return first or joins or is_a(node.layer, {"Permute", "Transpose", "Reshape"})
+    return _is_first(node) or joins or is_a(node.layer, {"Permute", "Transpose", "Reshape"})
 
 
 def _swaps_frames(node: Node) -> bool:
@@ -261,7 +284,7 @@ def _named(graph: Graph, each: Mapping[int, Sequence[FeatureMap]], name: str) ->
         return inside[-1]
     node = find_node(graph, name)
     shapes = [graph.shapes[slot] for slot in node.outputs]
-    first = getattr(node.layer, "data_format", None) == "channels_first"
+    first = _is_first(node)
     images = [image for image in each if [_rank(graph, image)] == [len(shape) for shape in shapes]]
     if not images or first:
         raise InputError(

@@ -223,3 +223,15 @@ def test_options_are_saved(images, tmp_path):
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         create_analyzer("occlusion", plain(), **options)
+
+
+@pytest.mark.parametrize("method", ["occlusion", "rise"])
+def test_channels_first_are_refused(method):
+    def model(inputs, x):
+        pool = layers.GlobalAveragePooling2D(data_format="channels_first")
+        return keras.Model(inputs, layers.Dense(2)(pool(layers.ReLU()(x))))
+
+    first, last = keras.Input((3, 8, 6)), keras.Input((8, 6, 3))
+    with pytest.raises(InputError, match=r"channels last for .* takes with channels first: use"):
+        create_analyzer(method, model(first, first))
+    create_analyzer(method, model(last, layers.Permute((3, 1, 2))(last)))
