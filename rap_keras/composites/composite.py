@@ -71,6 +71,9 @@ class Composite:
         attention: The rule of the kernel layers that make queries, keys and values, and of those that
             take what an attention returns. `first` and `last` take precedence over it.
 
+    Raises:
+        InputError: A rule is not callable.
+
     Example:
         >>> from rap_keras.composites.rap import RAP
         >>> from rap_keras.rules import lrp
@@ -90,6 +93,9 @@ class Composite:
         dense: Rule | None = None,
         attention: Rule | None = None,
     ) -> None:
+        for kind, rule in {**rules, "first": first, "last": last, "dense": dense}.items():
+            if rule is not None and not callable(rule):
+                raise InputError(f"Expected a rule for {kind!r}, got {rule!r}: pass a function.")
         self.rules = dict(rules)
         self.first = first
         self.last = last

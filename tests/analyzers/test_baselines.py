@@ -219,3 +219,9 @@ def test_policies_for_batch_normalization_differ_where_they_should(method, rng):
             assert_same(maps[policy], maps["identity"])
         else:
             assert abs(maps[policy] - maps["identity"]).max() > 1e-2 * scale
+
+
+@pytest.mark.parametrize("options", [{"rules": {"Dense": "flat"}}, {"rules": {}, "first": "box"}])
+def test_a_composite_of_something_other_than_rules_is_refused(options):
+    with pytest.raises(InputError, match=r"Expected a rule for '(Dense|first)', got '(flat|box)'"):
+        Composite(**options)
