@@ -30,6 +30,7 @@ class Network(ABC):
     """A model of either Keras, traced once, for all computations with it. It is not changed."""
 
     labels: Sequence[str] | None = None
+    _padded = False  # whether a sample with padding was checked
     _counts_from_end = True  # whether an embedding accepts negative tokens
 
     def __init__(self, model: Any, graph: Graph) -> None:
@@ -168,14 +169,31 @@ class Network(ABC):
         place = most_telling(sizes)
         if place is None:
             return
+        self._check_padding(arrays)
         known = self._checked
         if known is not None and not (sizes[place] > _LARGER * known).any():
             return
         sample = [a[place:][:1] for a in arrays]
+        if not self._computes(sample):
+            return  # overflow is reported elsewhere
+        self._refuse_mixing(sample)
+        self._checked = sizes[place] if known is None else np.maximum(known, sizes[place])
+
+    def _check_padding(self, arrays: Sequence[np.ndarray]) -> None:
+        """Checks a sample with padding, whose mask a layer may lose, once."""
+        if self._padded or not any(getattr(n.layer, "mask_zero", False) for n in self.graph.nodes):
+            return
+        zeros = sum((a == 0).reshape(len(a), -1).sum(1) for a in arrays)
+        place = int(np.argmax(zeros))
+        if np.any(zeros):
+            self._padded = self._computes([a[place:][:1] for a in arrays])
+
+    def _computes(self, sample: Sequence[np.ndarray]) -> bool:
+        """Whether the outputs for a sample are finite; an error if those of the graph differ."""
         whole = [np.repeat(a, self._fixed_size() or 1, 0) for a in sample]
         got, expected = (np.asarray(y, np.float64) for y in self._outputs(whole))
         if not np.isfinite(expected).all():
-            return  # overflow is reported elsewhere
+            return False
         if not self._close(got, expected):
             raise InputError(
                 "Expected the graph of the model's layers to compute what the model computes, got "
@@ -183,8 +201,7 @@ class Network(ABC):
                 "training=True, or masks, casts or other effects cross the border of a nested model; "
                 "build the model without this, or flatten it."
             )
-        self._refuse_mixing(sample)
-        self._checked = sizes[place] if known is None else np.maximum(known, sizes[place])
+        return True
 
     def _refuse_mixing(self, sample: Sequence[np.ndarray]) -> None:
         """Raises an error if the logits of a sample depend on the other samples of its batch."""

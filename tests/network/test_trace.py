@@ -1,3 +1,5 @@
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -243,6 +245,20 @@ def test_models_that_cannot_be_followed_are_refused():
     for message, model in cases.items():
         with pytest.raises(InputError, match=message):
             rap_keras.create_analyzer("rap", model)
+
+
+def test_a_mask_that_attention_loses_is_noticed_in_any_batch(rng):
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 8, mask_zero=True)(inputs)
+    x = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(x, x))
+    model = biased(keras.Model(inputs, layers.Dense(3)(x)))
+    analyzer = rap_keras.create_analyzer("rap", model)
+    full, padded = np.array([[4, 5, 6, 7, 8, 8]] * 2), np.array([[1, 2, 3, 0, 0, 0]])
+    analyzer.analyze(full, 1)
+    for tokens in (padded, np.concatenate([full, padded])):
+        with contextlib.suppress(InputError):  # a mask that is lost is refused
+            logits = analyzer.explain(tokens, 1).logits
+            np.testing.assert_allclose(logits, array(model(tokens)), rtol=1e-4, atol=1e-6)
 
 
 def test_a_mask_reaches_the_pooling(rng):
