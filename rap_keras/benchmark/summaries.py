@@ -26,9 +26,6 @@ def read_summary(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         protocol, summary = read["protocol"], read["summary"]
         # What is needed of them.
         _ = protocol["data"], protocol["metrics"], is_of_units(protocol) or protocol["model"]
-        _ = (
-            summary["kept"],
-            [(row["control"], row["quantities"]) for row in summary["methods"].values()],
-        )
+        _ = summary["kept"], [method["quantities"] for method in summary["methods"].values()]
     check_kind(protocol, "benchmark", str(folder))
     return protocol, summary

@@ -40,7 +40,7 @@ def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[
     candidates: dict[str, dict[str, float]] = {}
     for title, row in rows.items():
         value = row["quantities"][quantity]["value"]
-        if not row["control"] and value is not None:
+        if not row.get("control") and value is not None:
             sign = -1 if better[quantity] == "lower" else 1
             candidates.setdefault(read_row(title).name, {})[title] = sign * value
     several = (values for values in candidates.values() if len(values) > 1)

@@ -210,8 +210,9 @@ def _marked(leaf: Any) -> Any:
     for axis in batch_axes(leaf.shape):
         part = ops.take(leaf, np.arange(leaf.shape[axis] // BATCH), axis=axis)
         repeated = _for_samples(_Repeated(part, axis), BATCH)
-        both_nan = ops.logical_and(ops.isnan(leaf), ops.isnan(repeated))
-        if not bool(ops.all(ops.logical_or(ops.equal(leaf, repeated), both_nan))):
+        # NaN is not equal to itself.
+        both_nan = ops.logical_and(ops.not_equal(leaf, leaf), ops.not_equal(repeated, repeated))
+        if not bool(ops.all(ops.equal(leaf, repeated) | both_nan)):
             raise CannotOpen("its call uses values that differ from sample to sample")
         return _Repeated(part, axis)
     return leaf
