@@ -202,9 +202,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         self._check_call(x)
         target = first_given(target, neuron_selection)
         if is_stream(x):
-            refuse_single_samples(x, self._network.inputs)
-            refuse_targets_of_each(target, self._output_shape)
-            each, _ = batches(x, self.batch_size)
+            each = self._stream(x, target)
             return (self.explain(batch, target, against=against) for batch in each)
         arrays, pack = self._read(x)
         wanted = self._read_target(arrays, target, against)
@@ -213,6 +211,12 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         explanation = self._described(pack(found["maps"]), found, wanted)
         warn_of_zero_maps(found["maps"], explanation, self._one_sided)
         return explanation
+
+    def _stream(self, x: Any, target: Any) -> Iterator[Any]:
+        """The batches of a data set, all of which have the same target."""
+        refuse_single_samples(x, self._network.inputs)
+        refuse_targets_of_each(target, self._output_shape)
+        return batches(x, self.batch_size)[0]
 
     def _check_call(self, x: Any) -> None:
         """Warns about inputs that the method cannot explain, or refuses them."""

@@ -9,8 +9,7 @@ import numpy as np
 from rap_keras import tensors as ops
 from rap_keras.analyzers.concepts import Concepts
 from rap_keras.errors import InputError
-from rap_keras.inputs.batches import batches, is_stream
-from rap_keras.inputs.samples import refuse_single_samples, refuse_targets_of_each
+from rap_keras.inputs.batches import is_stream
 from rap_keras.inputs.target import Target
 from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Graph, Node
@@ -94,10 +93,8 @@ class ConditionalAnalyzer:
         this: Any = self
         self._refuse_other_starts()
         if is_stream(x):
-            refuse_single_samples(x, this._network.inputs)
-            refuse_targets_of_each(target, this._output_shape)
+            each = this._stream(x, target)
             _refuse_concepts_of_each(concepts)
-            each, _ = batches(x, this.batch_size)
             return (self._conditional(batch, target, against, concepts) for batch in each)
         analyzer, arrays, wanted, pack = this._of_layers(x, target, against, None)
         units, columns = read_concepts(analyzer._graph, concepts, len(arrays[0]))
