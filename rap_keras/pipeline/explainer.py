@@ -1,6 +1,7 @@
 """A method applied to a loaded model."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.factory import create_analyzer
 from rap_keras.errors import InputError
-from rap_keras.models.loading import LoadedModel
+from rap_keras.models.loading import LoadedModel, load_model
 from rap_keras.pipeline.methods import MethodSpec
 from rap_keras.pipeline.target import Region, selected
 from rap_keras.support.text import shown
@@ -42,9 +43,10 @@ class Explainer:
 
 def reloaded(loaded: LoadedModel, output: Any, loading: Mapping[str, Any]) -> LoadedModel:
     """A model that `load_model` returned, with another output; refuses its other arguments."""
-    defaults = {"weights": "imagenet", "preprocess": "auto"}
+    parameters = inspect.signature(load_model).parameters
     for name, value in loading.items():
-        if value is not None and not (isinstance(value, str) and value == defaults.get(name)):
+        default = parameters[name].default
+        if value is not None and not (isinstance(value, str) and value == default):
             raise InputError(
                 f"Expected no {name} for a model that load_model returned, which has its own, got "
                 f"{shown(value)}: pass it to load_model.",
