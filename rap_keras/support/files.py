@@ -104,8 +104,10 @@ def replacing_together(folder: Path) -> Iterator[Path]:
 
 def _is_elsewhere(error: OSError, folder: Path) -> bool:
     """Whether an error is that of a closed pipe, or of a file that is not in a folder."""
-    if isinstance(error, BrokenPipeError) or not isinstance(error.filename, str | bytes | Path):
-        return isinstance(error, BrokenPipeError)
+    if isinstance(error, BrokenPipeError):
+        return True
+    if not isinstance(error.filename, str | bytes | Path):
+        return False
     file = Path(os.path.abspath(os.fsdecode(error.filename)))
     return not file.is_relative_to(os.path.abspath(folder))
 
