@@ -301,7 +301,7 @@ class MapFlags:
     @functools.cached_property
     def selection(self) -> tuple[Any, Region | None]:
         """The target and the region, in the form that `Explainer.explain` takes."""
-        return parse_target(self.target), read_region(self.region)
+        return parse_target(self.target), read_region(self.region, self.fit)
 
     def methods(self, texts: Sequence[str]) -> list[MethodSpec]:
         """Reads methods, NAME:OPTION=VALUE:..., and completes their options, which win over flags."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rap_keras.datasets.sample import Sample
 from rap_keras.errors import InputError
+from rap_keras.support.fitting import fitted
 from rap_keras.support.images import open_image, warp_image
 
 Size = tuple[int, int]
@@ -106,12 +107,12 @@ def check_size(mask: Mask, image: NDArray[np.uint8], name: str) -> None:
         )
 
 
-def warp_mask(mask: Mask, size: Size | None) -> Mask:
+def warp_mask(mask: Mask, size: Size | None, fit: str = "warp") -> Mask:
     """Resizes a mask: each pixel gets the value at its centre. None returns the mask unchanged."""
     if size is None:
         return mask
     image = Image.fromarray(mask.astype(np.uint8))
-    return np.array(image.resize(size[::-1], Image.Resampling.NEAREST)).astype(bool)
+    return np.array(fitted(image, size, fit, Image.Resampling.NEAREST)).astype(bool)
 
 
 def _pixels(box: Box, size: Size, name: str) -> tuple[slice, slice]:

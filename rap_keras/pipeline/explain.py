@@ -60,9 +60,9 @@ def explain(
             classes together; or a region of the output, as in `analyze`. If the model predicts classes
             at each position, the class is explained at all positions, or in `region`.
         region: Where to explain, if the model predicts classes at each position: a pixel "y,x"
-            or (y, x), a box "y0:y1,x0:x1", a mask (an image file or a boolean array of any size), or
-            "class": where the target has the largest logit. Without a target, the class with the largest
-            sum of logits in the region is explained.
+            or (y, x), a box "y0:y1,x0:x1", a mask (an image file or a boolean array of any size, resized
+            like the images, see `fit`), or "class": where the target has the largest logit. Without a
+            target, the class with the largest sum of logits in the region is explained.
         against: The classes that the target is compared with: the number of a class, a list of numbers,
             or "softmax" or "uniform" for all others. See the option contrast of the methods.
         weights: As in `load_model`.
@@ -93,7 +93,7 @@ def explain(
         array([7, 7], dtype=int32)
     """
     check_fit(fit)
-    where = read_region(region)
+    where = read_region(region, fit)
     if against is not None and options.get("contrast") is not None:
         raise InputError(
             "Expected against or contrast, which mean the same, got both: leave contrast out.",

@@ -29,20 +29,27 @@ class Region:
     text: str  # that the user passed, for messages
     index: tuple[int | slice, ...] | None = None  # one per axis of the output except the last
     mask: Mask | None = None  # of any size
+    fit: str = "warp"  # how images are resized to the model's input, and the mask with them
 
     @property
     def is_class(self) -> bool:
         """Whether the region is where the explained class has the largest logit."""
         return self.index is None and self.mask is None
 
-    def positions(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Returns a boolean array of a shape that is True at the positions of the region."""
+    def positions(self, shape: tuple[int, ...], size: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Returns a boolean array of a shape that is True at the positions of the region.
+
+        `size` is that of the model's input, `(height, width)`.
+        """
         fault = f"region={self.text} does not fit the positions of the output, {_spell(shape)}"
         found = np.zeros(shape, bool)
         if self.mask is not None:
             if len(shape) != 2:
                 raise InputError(f"{fault}: a mask needs rows and columns.", "region")
-            found = warp_mask(self.mask, (shape[0], shape[1]))
+            mask = self.mask
+            if self.fit != "warp":
+                mask = warp_mask(mask, (size[0], size[1]), self.fit)
+            found = warp_mask(mask, (shape[0], shape[1]))
         elif self.index is not None:
             if len(self.index) != len(shape):
                 raise InputError(
@@ -57,12 +64,12 @@ class Region:
         return found
 
 
-def read_region(region: Any) -> Region | None:
+def read_region(region: Any, fit: str = "warp") -> Region | None:
     """Reads a region: a pixel, a box, "class" or a mask, as `rap_keras.explain` takes it."""
     if region is None:
         return None
     if isinstance(region, np.ndarray) and region.dtype.kind == "b" and region.ndim == 2:
-        return Region(shown(region), mask=region)
+        return Region(shown(region), mask=region, fit=fit)
     if isinstance(region, tuple) and all(isinstance(part, int | np.integer) for part in region):
         region = ",".join(map(str, region))
     text = os.fspath(region) if isinstance(region, str | os.PathLike) else None
@@ -73,7 +80,7 @@ def read_region(region: Any) -> Region | None:
         if all(re.fullmatch(_PART, part) for part in parts):
             return Region(text, index=tuple(map(_read_part, parts)))
         if os.path.isfile(text):
-            return Region(text, mask=read_image(text).max(-1) > 0)
+            return Region(text, mask=read_image(text).max(-1) > 0, fit=fit)
     raise InputError(
         "Expected region to be a pixel y,x, a box y0:y1,x0:x1, class, or the image file of a mask, got "
         f"{shown(region)}.",
@@ -207,7 +214,7 @@ def _masks(
             name = str(source) if isinstance(source, os.PathLike) else f"image {k}"
             where = _largest_at(logits[k], target, name)
         elif region is not None:
-            where = region.positions(tuple(shape[:-1]))
+            where = region.positions(tuple(shape[:-1]), np.shape(x)[1:3])
         chosen = target
         if target is None:
             chosen = logits[k][where].sum(0, dtype=np.float64).argmax()

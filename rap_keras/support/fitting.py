@@ -36,12 +36,17 @@ def check_fit(fit: str) -> None:
         )
 
 
-def fitted(image: Image.Image, size: Size, fit: str) -> Image.Image:
-    """Resizes a Pillow image to `(height, width)`, with bilinear interpolation."""
+def fitted(
+    image: Image.Image,
+    size: Size,
+    fit: str,
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """Resizes a Pillow image to `(height, width)`."""
     source, target = _parts((image.height, image.width), size, fit)
     part = (source.left, source.top, source.left + source.width, source.top + source.height)
     kept = image if part == (0, 0, *image.size) else image.crop(part)
-    resized = kept.resize((target.width, target.height), Image.Resampling.BILINEAR)
+    resized = kept.resize((target.width, target.height), resampling)
     if target == Part(0, 0, *size):
         return resized
     whole = Image.new(image.mode, size[::-1])

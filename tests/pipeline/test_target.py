@@ -211,3 +211,20 @@ def test_a_region_is_read_once():
     region = read_region("1, 2:")
     assert isinstance(region, Region)
     assert region.index == (1, slice(2, None))
+
+
+@pytest.mark.parametrize("fit", ["warp", "crop", "pad"])
+def test_a_mask_is_resized_like_the_image(segmentation, rng, fit):
+    image = rng.integers(1, 256, (8, 16, 3), np.uint8)
+    mask = np.zeros((8, 16), bool)
+    mask[:, :10] = True
+    left = {
+        "warp": np.s_[:, :2],  # of 4 x 4 positions
+        "crop": np.s_[:, :3],
+        "pad": np.s_[1:3, :2],
+    }[fit]
+    expected = np.zeros((4, 4), bool)
+    expected[left] = True
+    found = rap_keras.explain(segmentation, image, target=1, region=mask, fit=fit)
+    assert_same(found.neurons[0, ..., 1], expected)
+    assert not found.neurons[..., [0, 2, 3]].any()
