@@ -213,6 +213,7 @@ def _imputers(
     first, *further = imputers
     marks = {first: ""} | {imputer: mark_of(imputer) for imputer in further}
     random = numbers.get(RANDOM, ())
+    replaced = protocol["perturbation"]["fractions"][-1]
     listed = [method["quantities"] for method in methods.values() if not method["control"]]
     taus = {}
     measured = chosen(protocol["metrics"])  # with the first replacement
@@ -224,7 +225,7 @@ def _imputers(
         taus[head.quantity] = agreement(values, dict.fromkeys(imputers, head.better))
     return {
         "r_oms": {
-            imputer: estimated(mean(column(random, MEAN_AREA + mark)), weights)
+            imputer: estimated(mean(column(random, MEAN_AREA + mark) / replaced), weights)
             for imputer, mark in marks.items()
             if random and all(MEAN_AREA + mark in image for image in random)
         },

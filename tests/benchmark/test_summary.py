@@ -424,7 +424,8 @@ def test_the_summary_is_json():
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
-def test_replacements_are_compared():
+@pytest.mark.parametrize("replaced", [1.0, 0.5])
+def test_replacements_are_compared(replaced):
     gains = {  # SRG with zero and with mean, of two images
         "rap": ([3.0, 5.0], [1.0, 1.0]),
         "gradient": ([1.0, 1.0], [2.0, 2.0]),
@@ -443,12 +444,13 @@ def test_replacements_are_compared():
             for title, (zero, mean) in gains.items()
         }
     )
-    protocol = protocol_of([*gains], ("srg",), perturbation={"replacements": ["zero", "mean"]})
+    perturbation = {"replacements": ["zero", "mean"], "fractions": [0, 0.25, replaced]}
+    protocol = protocol_of([*gains], ("srg",), perturbation=perturbation)
     summary = summarize(protocol, records)
     found = summary["methods"]["gradient"]["quantities"]
     assert (found["srg"]["value"], found["srg@mean"]["value"]) == (1.0, 2.0)
     scores = {name: score["value"] for name, score in summary["imputers"]["r_oms"].items()}
-    assert scores == {"zero": 0.5, "mean": 0.1}
+    assert scores == {"zero": 0.5 / replaced, "mean": 0.1 / replaced}  # a mean over the share
     # Of the three pairs of methods, RAP and the gradient change places.
     assert summary["imputers"]["agreement"]["srg"]["zero"] == pytest.approx(
         {"zero": 1, "mean": 1 / 3}
