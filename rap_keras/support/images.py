@@ -133,9 +133,12 @@ def warp_image(
 
 
 def as_rgb(image: Any) -> NDArray[np.uint8]:
-    """Converts a Pillow image, or a uint8 array `(height, width)` with or without channels, to RGB."""
+    """Converts a Pillow image, or a uint8 array `(height, width)` with or without channels, to RGB.
+
+    A Pillow image is rotated according to its EXIF data, as in `read_image`.
+    """
     if isinstance(image, Image.Image):
-        return np.array(_rgb(image, getattr(image, "filename", "")))
+        return np.array(_rgb(ImageOps.exif_transpose(image), getattr(image, "filename", "")))
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]

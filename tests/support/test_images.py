@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from rap_keras.errors import InputError
 from rap_keras.support import images
-from rap_keras.support.images import check_image, collect_images, read_image, size_of
+from rap_keras.support.images import as_rgb, check_image, collect_images, read_image, size_of
 
 
 @pytest.fixture
@@ -66,6 +66,8 @@ def test_turns_photos_upright(tmp_path, pixels):
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
     path = save(tmp_path / "a.png", pixels, exif=exif)
     np.testing.assert_array_equal(read_image(path), np.rot90(pixels, -1))
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(as_rgb(opened), np.rot90(pixels, -1))
 
 
 def test_damaged_missing_and_other_files_are_refused(tmp_path, pixels):
