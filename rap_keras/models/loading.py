@@ -42,7 +42,8 @@ def load_model(
             KerasHub (its name or the folder of a saved preset); a file `FILE.keras` or `FILE.h5`;
             `FILE.py:function`, a function without arguments that returns the model.
         weights: `imagenet` (the published weights), `none` (random weights) or a weights file. The first
-            two are for applications and presets; other models come with their weights.
+            two are for applications and presets; other models come with their weights. A file is for
+            all but models in memory, which are never changed.
         preprocess: How pixels in 0..255 become the model's input: `auto` (as the application, the
             preset or the bundled model expects), `none`, `unit` (x / 255), `tf` (x / 127.5 - 1),
             `caffe` (BGR minus ImageNet's mean), `torch` (x / 255, minus mean, divided by standard

@@ -54,6 +54,12 @@ def check_request(
         )
     has_choice = isinstance(spec, str) and _check_named(spec)
     if weights not in ("imagenet", "none"):
+        if not isinstance(spec, str):
+            raise InputError(
+                f"Expected a model by name or file for weights={weights!r}, got a model with its own "
+                "weights: call its load_weights, and leave weights out.",
+                "weights",
+            )
         existing(weights, "weights file")
     elif weights == "none" and isinstance(spec, str) and application_names() and not has_choice:
         raise own_weights(spec)

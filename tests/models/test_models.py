@@ -235,6 +235,15 @@ def test_weights_from_a_file(keras_file, python_file, images, tmp_path):
         load_model(path, weights="none", preprocess="unit")
 
 
+def test_weights_are_not_loaded_into_the_model_of_the_user(tmp_path):
+    build().save_weights(tmp_path / "other.weights.h5")
+    model = build()
+    before = model.get_weights()
+    with pytest.raises(InputError, match="call its load_weights"):
+        load_model(model, weights=tmp_path / "other.weights.h5", preprocess="unit")
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
