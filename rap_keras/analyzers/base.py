@@ -1,9 +1,8 @@
 """The base class of the analyzers of the native backend."""
 
-import contextlib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from rap_keras.analyzers.binary import CLASSES, BinaryAnalyzer
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.layerless import LayerlessAnalyzer
 from rap_keras.analyzers.registry import name_of
+from rap_keras.analyzers.streams import StreamAnalyzer
 from rap_keras.analyzers.zero_maps import warn_of_zero_maps
 from rap_keras.backends.keras3.network import Keras3Network, open_output
 from rap_keras.backends.network import not_finite
 from rap_keras.errors import InputError
-from rap_keras.inputs.batches import batches, is_stream
+from rap_keras.inputs.batches import is_stream
 from rap_keras.inputs.regions import is_region
-from rap_keras.inputs.samples import Pack, refuse_single_samples, refuse_targets_of_each
+from rap_keras.inputs.samples import Pack
 from rap_keras.inputs.target import (
     MODES,
     Target,
@@ -49,7 +49,7 @@ from rap_keras.support.text import shown
 Maps = tuple[list[ops.Tensor], ops.Tensor]  # the relevance of each input, and the logits
 
 
-class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
+class Analyzer(BinaryAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
     """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` creates analyzers.
 
     Args:
@@ -100,7 +100,6 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         self.reference_output = read_number("reference_output", reference_output, -math.inf)
         self._graph = less_reference(self._prepared(self._network.graph), self.reference_output)
         self._batches = Batches(self._network, self.batch_size, self.jit_compile)
-        self._first = 0
 
     def _kept_whole(self) -> Collection[type]:
         """Classes of layers that stay whole although they could be opened, because they have rules."""
@@ -202,8 +201,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         self._check_call(x)
         target = first_given(target, neuron_selection)
         if is_stream(x):
-            each = self._stream(x, target)
-            return (self.explain(batch, target, against=against) for batch in each)
+            return self._each(self._stream(x, target), target, against)
         arrays, pack = self._read(x)
         wanted = self._read_target(arrays, target, against)
         found = self._explained_classes(arrays, wanted)
@@ -211,12 +209,6 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
         explanation = self._described(pack(found["maps"]), found, wanted)
         warn_of_zero_maps(found["maps"], explanation, self._one_sided)
         return explanation
-
-    def _stream(self, x: Any, target: Any) -> Iterator[Any]:
-        """The batches of a data set, all of which have the same target."""
-        refuse_single_samples(x, self._network.inputs)
-        refuse_targets_of_each(target, self._output_shape)
-        return batches(x, self.batch_size)[0]
 
     def _check_call(self, x: Any) -> None:
         """Warns about inputs that the method cannot explain, or refuses them."""
@@ -236,15 +228,6 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer):
             reference_output=self.reference_output,
             against=target.contrast,
         )
-
-    @contextlib.contextmanager
-    def counting_from(self, position: int) -> Iterator[None]:
-        """Draws noise as for the samples from `position` on, so that parts get the maps of the whole."""
-        before, self._first = self._first, position
-        try:
-            yield
-        finally:
-            self._first = before
 
     def _read(self, x: Any) -> tuple[list[np.ndarray], Pack]:
         return self._network.read(x, self.check_finite)

@@ -61,8 +61,7 @@ class _Keras:
             raise
 
         def explain(x: Inputs, targets: Sequence[int], first: int = 0) -> Stack:
-            with explainer.analyzer.counting_from(first):
-                return explainer.explain(x, list(targets)).relevance
+            return explainer.explain(x, list(targets), first=first).relevance
 
         return explain
 

@@ -60,16 +60,15 @@ def explain(
         explainer, loaded = _explainer(spec, model, shown, batch_size)
         stems = dict(zip(files.sources, unique_stems(files.sources), strict=True))
         records, lines = [], []
-        work = (
-            (path, one)
-            for paths, pixels, x in files.batches(loaded, batch_size)
-            for path, one in zip(
-                paths,
-                dataclasses.replace(explainer.explain(x, *shown.selection, paths), images=pixels),
-                strict=True,
-            )
-        )
-        for path, one in track(work, "explaining", len(files)):
+
+        def work() -> Iterator[tuple[Any, Explanation]]:
+            first = 0
+            for paths, pixels, x in files.batches(loaded, batch_size):
+                found = explainer.explain(x, *shown.selection, paths, first)
+                yield from zip(paths, dataclasses.replace(found, images=pixels), strict=True)
+                first += len(paths)
+
+        for path, one in track(work(), "explaining", len(files)):
             stem = stems[path]
             record = {"file": str(path), "figure": f"{stem}.png", "map": f"{stem}.npy"}
             record = {key: printable(name) for key, name in record.items()} | {"method": method}
@@ -141,7 +140,7 @@ def compare(
                         "size",
                     )
                 for name, explainer in explainers.items():
-                    found = explainer.explain(x, *shown.selection, paths)
+                    found = explainer.explain(x, *shown.selection, paths, len(pixels) - len(batch))
                     if found.is_several:
                         raise InputError(
                             f"Expected one class to compare, got target={shown.target}: name one class, "
@@ -175,7 +174,9 @@ def compare(
         ]
         for record in records:
             del record["relevance_sum"]  # it depends on the method
-        about = _about(model, loaded, shown) | {"methods": names, "images": records}
+        contrasts = {one.title: one.options.get("contrast") for one in specs}
+        about = _about(model, loaded, shown) | {"methods": names, "contrast": contrasts}
+        about["images"] = records
         write_json(folder / "compare.json", about | {"skipped": files.skipped})
     echo(
         f"{counted(len(files), 'image')} by {counted(len(names), 'method')}: the figure compare.png, "

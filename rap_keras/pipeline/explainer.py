@@ -27,10 +27,20 @@ class Explainer:
         self.analyzer = create_analyzer(method.name, self._loaded.network, **options)
 
     def explain(
-        self, x: Any, target: Any = None, region: Region | None = None, sources: Sequence[Any] = ()
+        self,
+        x: Any,
+        target: Any = None,
+        region: Region | None = None,
+        sources: Sequence[Any] = (),
+        first: int = 0,
     ) -> Explanation:
-        """Explains a batch of images, as returned by `loaded.preprocess`; see `target.selected`."""
-        found = self.analyzer.explain(x, selected(self._loaded, x, target, region, sources))
+        """Explains a batch of images, as returned by `loaded.preprocess`; see `target.selected`.
+
+        `first` is the number of images before this batch: noise depends on an image's position.
+        """
+        neurons = selected(self._loaded, x, target, region, sources)
+        with self.analyzer.counting_from(first):
+            found = self.analyzer.explain(x, neurons)
         return dataclasses.replace(found, method=self._method.title, model=self._name)
 
     def layers(

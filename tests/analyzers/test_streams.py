@@ -48,6 +48,18 @@ def test_a_map_for_each_batch(name, analyzer, x):
     assert_same(np.concatenate([each.logits for each in explained]), expected.logits)
 
 
+@pytest.mark.parametrize("method", ["smoothgrad", "random", "rise", "expected_gradients"])
+def test_the_noise_is_that_of_the_whole(method, x):
+    options = {
+        "smoothgrad": {"augment_by_n": 3},
+        "rise": {"masks": 5, "score": "logit"},
+        "expected_gradients": {"background": x, "draws": 3},
+    }
+    analyzer = create_analyzer(method, plain(), seed=1, **options.get(method, {}))
+    maps = list(analyzer.analyze(STREAMS["generator"](x)))
+    assert_same(np.concatenate(maps), analyzer.analyze(x))
+
+
 def test_a_batch_is_taken_when_the_map_before_it_is_done(analyzer, x):
     taken = []
 

@@ -115,9 +115,11 @@ def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path)
         assert picture_size(out / record["figure"])[0] > 500
 
 
-def test_results_do_not_depend_on_the_batch(photos, model, tmp_path):
+@pytest.mark.parametrize("method", ["rap", "smoothgrad:augment_by_n=2:seed=0"])
+def test_results_do_not_depend_on_the_batch(photos, model, method, tmp_path):
     for size in (1, 2, 8):
         arguments = ("--preprocess", "tf", "--batch-size", size, "--out", tmp_path / f"{size}")
+        arguments += ("--method", method)
         succeed("explain", photos / "**" / "*.png", "--model", model, *arguments)
     for name in ("a.npy", "b.npy", "a-2.npy"):
         one, two, eight = (np.load(tmp_path / size / name) for size in "128")

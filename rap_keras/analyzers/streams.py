@@ -1,0 +1,41 @@
+"""Data sets, explained batch by batch."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rap_keras.analyzers.explanation import Explanation
+from rap_keras.inputs.batches import batches
+from rap_keras.inputs.samples import refuse_single_samples, refuse_targets_of_each
+
+
+class StreamAnalyzer:
+    """The part of an analyzer that gives the parts of a data set the maps of the whole."""
+
+    _first = 0  # the position of the first sample of a call, which decides about its noise
+
+    @contextlib.contextmanager
+    def counting_from(self, position: int) -> Iterator[None]:
+        """Draws noise as for the samples from `position` on."""
+        before, self._first = self._first, position
+        try:
+            yield
+        finally:
+            self._first = before
+
+    def _stream(self, x: Any, target: Any) -> Iterator[Any]:
+        """The batches of a data set, all of which have the same target."""
+        this: Any = self
+        refuse_single_samples(x, this._network.inputs)
+        refuse_targets_of_each(target, this._output_shape)
+        return batches(x, this.batch_size)[0]
+
+    def _each(self, stream: Iterable[Any], target: Any, against: Any) -> Iterator[Explanation]:
+        """The explanations of batches, one after the other."""
+        this: Any = self
+        position = 0
+        for batch in stream:
+            with self.counting_from(position):
+                found = this.explain(batch, target, against=against)
+            position += len(found.logits)
+            yield found
