@@ -10,6 +10,7 @@ from rap_keras.network.graph import Graph, Node, batch_axis
 from rap_keras.network.kernels import channel_axis
 from rap_keras.network.negation import Negative
 from rap_keras.rules import Rule, name_of, required_facts, routing
+from rap_keras.support.warn import warn
 
 LayerType = str | type
 _registered: dict[type, Rule] = {}
@@ -60,8 +61,9 @@ class Composite:
     """A table of rules, with other rules for the first and the last linear layers.
 
     Args:
-        rules: Maps layer types to rules. A type is a class, or the name of a Keras class. Rules from
-            `register_rule` take precedence, unless there is a default.
+        rules: Maps layer types to rules. A type is a class, or the name of a Keras class; for a class of
+            your own, pass the class. Rules from `register_rule` take precedence, unless there is a
+            default.
         first: The rule of the kernel layers that no other kernel layer feeds, where it can be applied
             (the input rule needs an image).
         last: The rule of the kernel layers that feed no other. It takes precedence over `first`.
@@ -93,7 +95,9 @@ class Composite:
         dense: Rule | None = None,
         attention: Rule | None = None,
     ) -> None:
-        for kind, rule in {**rules, "first": first, "last": last, "dense": dense}.items():
+        parts = {"first": first, "last": last, "dense": dense}
+        parts |= {"default": default, "attention": attention}
+        for kind, rule in (*rules.items(), *parts.items()):
             if rule is not None and not callable(rule):
                 raise InputError(f"Expected a rule for {kind!r}, got {rule!r}: pass a function.")
         self.rules = dict(rules)
@@ -115,6 +119,7 @@ class Composite:
         Raises:
             UnknownLayerError: A layer has no rule.
         """
+        self._warn_of_unknown_names(graph)
         first = self._first_layers(graph) if self.first else set()
         last = graph.last_linear() if self.last else set()
         attention = projections(graph) if self.attention else set()
@@ -136,6 +141,16 @@ class Composite:
         if any(rule is None for _, rule in rows):
             raise UnknownLayerError(_unknown(table, self.rules))
         return table
+
+    def _warn_of_unknown_names(self, graph: Graph) -> None:
+        bases = {base for node in graph.nodes for base in type(node.layer).__mro__}
+        known = types.NAMED | {base.__name__ for base in bases if types.is_library_class(base)}
+        for name in self.rules:
+            if isinstance(name, str) and name not in known:
+                warn(
+                    f"The rule for {name!r} has no effect, because no layer of the model is of a Keras "
+                    "class with this name: correct the name, or pass the class for a layer of your own."
+                )
 
     def _first_layers(self, graph: Graph) -> set[str]:
         return graph.first_linear()

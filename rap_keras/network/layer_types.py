@@ -126,6 +126,9 @@ KNOWN = (
     | EMBEDDING
 )
 
+# The names of all types that have rules.
+NAMED = KNOWN | CONTRACTION | DIVISION
+
 # Types that keep the order of values, or reverse it, channel by channel, so that a box pushed through
 # them still bounds the values.
 MONOTONE = (

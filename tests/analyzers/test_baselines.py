@@ -221,7 +221,23 @@ def test_policies_for_batch_normalization_differ_where_they_should(method, rng):
             assert abs(maps[policy] - maps["identity"]).max() > 1e-2 * scale
 
 
-@pytest.mark.parametrize("options", [{"rules": {"Dense": "flat"}}, {"rules": {}, "first": "box"}])
-def test_a_composite_of_something_other_than_rules_is_refused(options):
-    with pytest.raises(InputError, match=r"Expected a rule for '(Dense|first)', got '(flat|box)'"):
-        Composite(**options)
+@pytest.mark.parametrize("part", ["first", "last", "dense", "default", "attention"])
+def test_a_composite_of_something_other_than_rules_is_refused(part):
+    with pytest.raises(InputError, match="Expected a rule for 'Dense', got 'flat'"):
+        Composite({"Dense": "flat"})
+    with pytest.raises(InputError, match=f"Expected a rule for '{part}', got 'box'"):
+        Composite({}, **{part: "box"})
+
+
+@pytest.mark.parametrize("name", ["Dens", "MyDense"])
+def test_names_without_effect_in_a_composite_are_told(name, rng):
+    class MyDense(keras.layers.Dense):
+        pass
+
+    model = keras.Sequential([keras.Input((3,)), MyDense(2)])
+    own = Composite({"Dense": lrp.epsilon, "Conv2D": lrp.flat, name: lrp.flat})
+    with pytest.warns(UserWarning, match=f"The rule for '{name}' has no effect"):
+        create_analyzer("lrp", model, composite=own)
+    own.rules[MyDense] = own.rules.pop(name)
+    maps = create_analyzer("lrp", model, composite=own).analyze(rng.normal(size=(1, 3)))
+    assert np.ptp(maps) == 0  # by the flat rule
