@@ -216,7 +216,7 @@ def from_store(store: Store) -> Atlas:
     skipped = [one for one in images if one["status"] == "skipped"]
     if not records:
         raise InputError(
-            f"Expected images to fit an atlas to, but none could be read. {skipped[0]['reason']}"
+            f"Expected images to fit an atlas to, but all were left out. {skipped[0]['reason']}"
         )
     if skipped:
         warn(f"{counted(len(skipped), 'image')} left out. The first: {skipped[0]['reason']}")

@@ -61,7 +61,9 @@ class Channels:
         self.layer = read_layer(graph, None, "concepts").name if name is None else name
         self.units = find_units(graph, self.layer)
         # One batch per chunk, so that the division into shards makes no difference.
-        self._explainer = Explainer(loaded, settings.spec, batch_size=settings.chunk)
+        self._explainer = Explainer(
+            loaded, settings.spec, batch_size=settings.chunk, check_finite=False
+        )
         self._device = device()
         self.chunks = divided(range(len(sources)), settings.chunk)
         self._folder, self._names = _names(sources)
@@ -107,15 +109,20 @@ class Channels:
     def measure(self, readings: Sequence[Pixels | Unread], strict: bool = False) -> list[Measured]:
         """Measures the images of a chunk together: a record of each image and the arrays to store.
 
-        Images that cannot be read are skipped, or, with `strict`, raise their errors.
+        Images that cannot be read, or whose relevance is not finite, are skipped, or, with `strict`,
+        raise their errors.
         """
         measured: list[Measured] = []
+
+        def skip(position: int, error: InputError) -> None:
+            if strict:
+                raise error
+            record = {"status": "skipped", "reason": str(error)}
+            measured.append((self._base(position) | record, {}))
+
         for reading in readings:
             if isinstance(reading, Unread):
-                if strict:
-                    raise reading.error
-                record = {"status": "skipped", "reason": str(reading.error)}
-                measured.append((self._base(reading.position) | record, {}))
+                skip(reading.position, reading.error)
         kept = [reading for reading in readings if not isinstance(reading, Unread)]
         if kept:
             x = self.loaded.preprocess(np.stack([pixels for _, pixels in kept]))
@@ -126,8 +133,17 @@ class Channels:
             for k, (position, _) in enumerate(kept):
                 of_image = {"status": "kept", "neuron": int(neurons[k]), "logit": float(logits[k])}
                 arrays = {"relevance": found.largest[k], "position": found.positions[k]}
-                measured.append((self._base(position) | of_image, arrays))
+                if np.isfinite([logits[k], *arrays["relevance"]]).all():
+                    measured.append((self._base(position) | of_image, arrays))
+                else:
+                    skip(position, self._not_finite(position))
         return sorted(measured, key=lambda one: one[0]["position"])
+
+    def _not_finite(self, position: int) -> InputError:
+        return InputError(
+            f"Expected finite relevance of the image {self._names[position]!r}, got NaN or infinity: "
+            "leave the image out, or check the model's weights and preprocessing."
+        )
 
     def _base(self, position: int) -> dict[str, Any]:
         return {"position": position, "name": self._names[position]}

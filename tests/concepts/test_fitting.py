@@ -262,6 +262,19 @@ def test_known_detectors_find_their_images(method, tmp_path):
     assert [int(crop.max()) for crop in found.crops[0]] == [160, 100, 40]
 
 
+def test_an_image_that_overflows_is_left_out(tmp_path):
+    model = colours()
+    model.layers[1].set_weights([2e36 * np.eye(3).reshape(1, 1, 3, 3)])
+    images = np.ones((3, 8, 8, 3), np.uint8)
+    images[1] = 255
+    more = {"method": "lrp.epsilon", "preprocess": "none"}
+    with pytest.warns(UserWarning, match="1 image left out.*relevance of the image '1', got NaN"):
+        atlas = concepts.fit(model, images, tmp_path / "loose", "colours", **more)
+    assert [one.number for one in atlas.references(0)] == [0, 2]
+    with pytest.raises(InputError, match="finite relevance of the image '1', got NaN or inf"):
+        concepts.fit(model, images, tmp_path / "strict", "colours", strict=True, **more)
+
+
 def colours_loaded():
     return load_model(colours(), preprocess="unit")
 
