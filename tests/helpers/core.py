@@ -58,6 +58,7 @@ CORE = {
     "tests/network/test_opening.py": [
         "test_attention_conserves_and_its_weights_get_no_relevance[additive]",
         "test_calls_that_move_the_samples_conserve_in_every_batch[one matrix]",
+        "test_numbers_among_the_arguments_of_an_inner_layer",
     ],
     "tests/network/test_random_networks.py": ["test_random_networks_are_explained_or_refused[2]"],
     "tests/analyzers/test_official.py": [

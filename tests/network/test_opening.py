@@ -234,6 +234,42 @@ def test_a_constant_of_more_places_than_a_product_is_no_bias(method, rng):
     assert_same(found, expected)
 
 
+class Rows(layers.Layer):
+    """A projection of each row, whose sizes are arguments in nested tuples."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(6)
+
+    def build(self, shape):
+        self.dense.build((None, 24))
+
+    def call(self, x, sizes):
+        (rows, columns), channels = sizes
+        return self.dense(ops.reshape(x, (-1, rows, columns * channels)))
+
+
+class Image(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.rows = Rows()
+
+    def build(self, shape):
+        self.rows.build(shape)
+
+    def call(self, x):
+        return self.rows(x, sizes=((8, 8), 3))
+
+
+def test_numbers_among_the_arguments_of_an_inner_layer(rng):
+    known = keras.Sequential([keras.Input(SHAPE), layers.Reshape((8, 24)), layers.Dense(6)])
+    models = [functional(layer) for layer in (Image(), known)]
+    models[0].set_weights(models[1].get_weights())
+    x = sample(rng)
+    found, expected = (create_analyzer("rap", model).analyze(x) for model in models)
+    assert_same(found, expected)
+
+
 class Centred(layers.Layer):
     """A layer normalization written with operations."""
 

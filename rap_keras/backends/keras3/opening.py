@@ -256,13 +256,20 @@ def _operator(original: Any, operation: Any) -> Any:
 
 
 def _symbolic_call(original: Any) -> Any:
-    """Keras' function, also for layers that compute their outputs' shapes without `training`."""
+    """Keras' function; opens layers whose output's shape it cannot compute.
+
+    Also for layers that compute their outputs' shapes without `training`.
+    """
 
     def called(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         known = inspect.signature(layer.compute_output_spec).parameters.values()
         if all(p.name != "training" and p.kind is not p.VAR_KEYWORD for p in known):
             kwargs.pop("training", None)
-        return original(layer, *args, **kwargs)
+        try:
+            return original(layer, *args, **kwargs)
+        except Exception:
+            # JAX cannot compute a shape if numbers are among the arguments, in tuples.
+            return layer.call(*args, **kwargs)
 
     return called
 
