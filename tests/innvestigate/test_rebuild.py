@@ -252,6 +252,27 @@ def test_eager_models_and_models_with_a_graph_work_together(images):
     assert tf.executing_eagerly()
 
 
+def test_weights_of_newer_files_are_loaded_in_a_graph(images, tmp_path):
+    def build():
+        inputs = k2.Input((8, 8, 3))
+        x = L.BatchNormalization()(L.Conv2D(4, 3, activation="relu")(inputs))
+        return k2.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+
+    eager = build()
+    eager.save(tmp_path / "model.keras")
+    eager.save_weights(tmp_path / "only.weights.h5")
+    with plugin.new_graph():
+        whole = k2.models.load_model(tmp_path / "model.keras", compile=False)
+        filled = build()
+        filled.load_weights(tmp_path / "only.weights.h5")
+    expected = eager.predict(images, verbose=0)
+    for model in (whole, filled):
+        assert_same(model_output(model, images), expected)
+    again = build()  # as before, where nothing of Keras is changed
+    again.load_weights(tmp_path / "only.weights.h5")
+    assert_same(again.predict(images, verbose=0), expected)
+
+
 def test_fast_building_does_not_change_maps(images):
     with plugin.new_graph():
         model = block("b")

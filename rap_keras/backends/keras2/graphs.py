@@ -106,11 +106,37 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
     classes = _keras_classes() | {type(layer) for layer in layers}
     with _LOCK:
         try:
-            with graph.as_default(), session.as_default():
+            with graph.as_default(), session.as_default(), _loading_weights():
                 _settle(classes)
                 yield
         finally:
             _settle(classes)
+
+
+@contextlib.contextmanager
+def _loading_weights() -> Iterator[None]:
+    """Loads weights of `.keras` and `.weights.h5` files, which Keras assigns without a session."""
+    layer = engine("base_layer").Layer
+    before = getattr(layer, "load_own_variables", None)
+    if before is None:  # this release has no such files
+        yield
+        return
+    layer.load_own_variables = _load_own_variables
+    try:
+        yield
+    finally:
+        layer.load_own_variables = before
+
+
+def _load_own_variables(layer: Any, store: Any) -> None:
+    layer._update_trackables()
+    variables = layer._trainable_weights + layer._non_trainable_weights
+    if len(store.keys()) != len(variables):
+        raise ValueError(
+            f"Expected {len(variables)} variables of layer {layer.name!r}, got {len(store.keys())}."
+        )
+    values = [(v, store[str(k)][()]) for k, v in enumerate(variables)]
+    _module("backend").batch_set_value(values)
 
 
 def _settle(classes: Any) -> None:
