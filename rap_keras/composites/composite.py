@@ -61,9 +61,8 @@ class Composite:
     """A table of rules, with other rules for the first and the last linear layers.
 
     Args:
-        rules: Maps layer types to rules. A type is a class, or the name of a Keras class; for a class of
-            your own, pass the class. Rules from `register_rule` take precedence, unless there is a
-            default.
+        rules: Maps layer types to rules. A type is a class, or the name of a class of Keras. Rules from
+            `register_rule` take precedence, unless there is a default.
         first: The rule of the kernel layers that no other kernel layer feeds, where it can be applied
             (the input rule needs an image).
         last: The rule of the kernel layers that feed no other. It takes precedence over `first`.
@@ -149,7 +148,7 @@ class Composite:
             if isinstance(name, str) and name not in known:
                 warn(
                     f"The rule for {name!r} has no effect, because no layer of the model is of a Keras "
-                    "class with this name: correct the name, or pass the class for a layer of your own."
+                    "class with this name: correct the name, or pass the class of a custom layer."
                 )
 
     def _first_layers(self, graph: Graph) -> set[str]:
