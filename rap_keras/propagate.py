@@ -90,6 +90,12 @@ def forward(graph: Graph, inputs: Sequence[ops.Tensor]) -> tuple[ops.Tensor, lis
     return values[graph.output], records
 
 
+def logits_of(graph: Graph, inputs: Sequence[ops.Tensor]) -> ops.Tensor:
+    """Computes the logits, without the way back."""
+    with ops.only_values():
+        return forward(graph, inputs)[0]
+
+
 def _padded(graph: Graph, node: Node, values: Mapping[int, ops.Tensor]) -> ops.Tensor | None:
     """Where the input of a max-pooling is padding, if padding is right before it."""
     if not is_a(node.layer, MAX_POOLING):
@@ -279,10 +285,7 @@ def _shares(
 def _unknown_fact(rule: Rule, node: Node, fact: str) -> str:
     why = "it is not known there"
     if fact == "box":
-        why = (
-            "bounds are known only after monotone layers, for inputs with spatial axes or with the "
-            "option bounds"
-        )
+        why = "bounds need monotone layers before it, and spatial axes or the option bounds"
     return (
         f"Expected rules to request known facts, but {name_of(rule)} requests {fact!r} at layer "
         f"{node.name!r}: {why}; use another rule for the layer, or give the argument a default value."
@@ -297,10 +300,7 @@ def _check_returned(taken: Any, node: Node, inputs: Sequence[ops.Tensor], rule: 
         part is None or hasattr(part, "shape") for part in taken
     ):
         got = [None if part is None else tuple(part.shape) for part in taken]
-        if len(got) == len(expected) and all(
-            part is None or _fits(part.shape, x.shape)
-            for part, x in zip(taken, inputs, strict=True)
-        ):
+        if len(got) == len(expected) and all(map(_fits, got, expected)):
             return
     raise InputError(
         f"Expected the rule {name_of(rule)} to return a list of relevances for layer {node.name!r}, "
@@ -308,9 +308,10 @@ def _check_returned(taken: Any, node: Node, inputs: Sequence[ops.Tensor], rule: 
     )
 
 
-def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
-    sizes = zip(shape, expected, strict=False)
-    return len(shape) == len(expected) and all(n == m or None in (n, m) for n, m in sizes)
+def _fits(shape: Sequence[int | None] | None, expected: Sequence[int | None]) -> bool:
+    if shape is None or len(shape) != len(expected):
+        return shape is None
+    return all(n == m or None in (n, m) for n, m in zip(shape, expected, strict=True))
 
 
 def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any]]:

@@ -34,7 +34,7 @@ from rap_keras.inputs.target import (
 )
 from rap_keras.network.graph import Graph
 from rap_keras.network.negation import less_reference
-from rap_keras.propagate import forward, relevance_dtype
+from rap_keras.propagate import logits_of, relevance_dtype
 from rap_keras.support.files import replacing_together
 from rap_keras.support.options import (
     as_json,
@@ -304,7 +304,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
         raise NotImplementedError
 
     def _logits(self, inputs: list[ops.Tensor], target: Target | None = None) -> ops.Tensor:
-        logits, _ = forward(self._graph, inputs)
+        logits = logits_of(self._graph, inputs)
         return ops.cast(logits, relevance_dtype(logits.dtype))
 
     @classmethod

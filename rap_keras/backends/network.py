@@ -17,7 +17,7 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.heads import explained_probabilities
 from rap_keras.network.layer_types import head_of
 from rap_keras.network.lookups import Lookup, lookups_by_inputs
-from rap_keras.propagate import forward
+from rap_keras.propagate import logits_of
 from rap_keras.support.warn import warn
 
 Run = Callable[..., Any]
@@ -97,7 +97,7 @@ class Network(ABC):
             if not part.nodes:  # an input
                 place = self.graph.inputs.index(part.output)
                 return lambda arrays: arrays[place]
-            return self._build(lambda inputs: forward(part, inputs)[0], ())
+            return self._build(lambda inputs: logits_of(part, inputs), ())
 
         return [
             (lookup, numbers(part))
@@ -157,7 +157,7 @@ class Network(ABC):
     @cached_property
     def logits(self) -> Run:
         """The model's output before any softmax: from the arrays of one batch to `(batch, ...)`."""
-        return self.compiled(lambda inputs: forward(self.graph, inputs)[0])
+        return self.compiled(lambda inputs: logits_of(self.graph, inputs))
 
     def check(self, arrays: Sequence[np.ndarray]) -> None:
         """Raises an error if the graph does not compute the model's output, or the model mixes samples.

@@ -20,6 +20,7 @@ from rap_keras.tensors.dtypes import (
     lowest,
     numpy_dtype,
 )
+from rap_keras.tensors.values import only_values, or_values
 
 Tensor: TypeAlias = Any
 DType: TypeAlias = Any
@@ -39,3 +40,4 @@ def _operations() -> dict[str, Any]:
 
 
 globals().update(_operations())
+vjp = or_values(globals()["vjp"], globals()["convert_to_tensor"])

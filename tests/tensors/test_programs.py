@@ -21,6 +21,16 @@ def test_the_transposed_derivative(rng):
         assert_same(by_y, x**2 * factor * s, FLOAT64)
 
 
+def test_values_without_the_way_back(rng):
+    x = tensor(rng.normal(size=(2, 3)))
+    with ops.only_values():
+        (y,), back = ops.vjp(lambda xs: [xs[0] ** 2], [x])
+    assert back is None
+    (expected,), back = ops.vjp(lambda xs: [xs[0] ** 2], [x])
+    assert_same(y, expected, FLOAT64)
+    assert_same(back([tensor(np.ones((2, 3)))])[0], 2 * array(x), FLOAT64)
+
+
 def test_what_has_no_influence_has_no_derivative(rng):
     x, y, s = rng.normal(size=(3, 2, 3))
     _, back = ops.vjp(lambda xs: [3 * xs[0]], [tensor(x), tensor(y)])

@@ -16,7 +16,7 @@ from rap_keras.backends.version import has_keras3
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import read_output
 from rap_keras.network.layer_types import is_layer
-from rap_keras.propagate import forward
+from rap_keras.propagate import logits_of
 
 
 def from_keras3(
@@ -87,7 +87,7 @@ def from_keras3(
         assign([v for _, layer in copies for v in layer.weights], arrays)
     entering(new, new)
     sample = sample_of(source)
-    expected = np.asarray(forward(graph, [tf.constant(x) for x in sample])[0])
+    expected = np.asarray(logits_of(graph, [tf.constant(x) for x in sample]))
     got = new.predict_on_batch(sample)
     refuse_other(expected, got, "a layer means something else in Keras 2")
     if negated:

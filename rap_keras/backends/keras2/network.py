@@ -17,7 +17,7 @@ from rap_keras.errors import InputError
 from rap_keras.inputs.classes import read_output
 from rap_keras.inputs.samples import Pack
 from rap_keras.network.graph import Graph, Node
-from rap_keras.propagate import forward
+from rap_keras.propagate import logits_of
 
 _VECTOR = "relevance/neurons"  # the layer that flattens other outputs to a vector
 
@@ -90,7 +90,7 @@ class Keras2Network(Network):
     @cached_property
     def _output(self) -> Any:
         with graph_scope(self.model):
-            return forward(self.graph, self.model.inputs)[0]
+            return logits_of(self.graph, self.model.inputs)
 
     @property
     def is_checked(self) -> bool:

@@ -14,7 +14,7 @@ from rap_keras.backends.network import Network, Run
 from rap_keras.errors import InputError
 from rap_keras.inputs.classes import read_output
 from rap_keras.network.layer_types import SIZED, is_a
-from rap_keras.propagate import forward
+from rap_keras.propagate import logits_of
 from rap_keras.support.text import first_line
 
 
@@ -154,11 +154,11 @@ class Keras3Network(Network):
 
     @cached_property
     def _graph_output(self) -> Run:
-        return ops.immediate(lambda xs: forward(self.graph, xs)[0], self.model.variables)
+        return ops.immediate(lambda xs: logits_of(self.graph, xs), self.model.variables)
 
     @cached_property
     def _whole_output(self) -> Run:
-        return ops.immediate(lambda xs: forward(self._whole, xs)[0], self.model.variables)
+        return ops.immediate(lambda xs: logits_of(self._whole, xs), self.model.variables)
 
     @cached_property
     def _own_output(self) -> Run:

@@ -19,7 +19,7 @@ from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
 from rap_keras.network.lookups import Lookup, leading_to, lookups_by_inputs, pruned
 from rap_keras.network.node import nodes_to
-from rap_keras.propagate import backward, forward
+from rap_keras.propagate import backward, forward, logits_of
 
 MOST = 64  # samples at a time
 
@@ -85,9 +85,7 @@ class TokenVectors(FurtherInputs):
             input_names=(*graph.input_names, *(node.name for node in nodes)),
         )
         parts = [pruned(graph, slot) for slot in slots]
-        self._vectors = network.compiled(
-            lambda inputs: [forward(part, inputs)[0] for part in parts]
-        )
+        self._vectors = network.compiled(lambda inputs: [logits_of(part, inputs) for part in parts])
 
     @property
     def names(self) -> list[str]:
