@@ -41,7 +41,7 @@ def scenes():
     return preprocess(cluttered_digits(4, seed=1, split="test").images)
 
 
-FAMILIES = ("rap", "lrp.flat", "grad_cam", "integrated_gradients", "pattern.attribution")
+FAMILIES = ("rap", "lrp.flat", "grad_cam", "pattern.attribution")
 
 
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] in FAMILIES, sanity.methods()))

@@ -55,15 +55,19 @@ def folder(tmp_path, monkeypatch):
 
 # Their rules and methods must also work in a graph.
 IN_A_GRAPH = {"CONTRIBUTING.md", "docs/guides/own_layer.md", "docs/guides/own_method.md"}
+# Pages of methods are alike: one of each kind is quick.
+QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp", "legrad", "pattern_net")}
+
+
+def marks_of(page):
+    if page in IN_A_GRAPH:
+        return pytest.mark.programs
+    return pytest.mark.slow if "/methods/" in page and page not in QUICK_METHODS else ()
 
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, id=page, marks=pytest.mark.programs if page in IN_A_GRAPH else ())
-        for page, found in HERE.items()
-        if found
-    ],
+    [pytest.param(page, id=page, marks=marks_of(page)) for page, found in HERE.items() if found],
 )
 def test_python_blocks_run(page, folder):
     names: dict = {}

@@ -341,7 +341,9 @@ SAVED = {
 }
 
 
-@pytest.mark.parametrize("options", cases(OPTIONS))
+@pytest.mark.parametrize(
+    "options", slow_unless(lambda p: p.id in ("variant", "head", "local", "arrays"), cases(OPTIONS))
+)
 def test_options_change_the_map_but_not_its_sum(options):
     maps, default = explain("skip", **options), plain("skip")
     assert abs(maps - default).max() > 1e-3 * abs(default).max()

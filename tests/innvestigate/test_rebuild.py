@@ -9,7 +9,7 @@ import scipy.special
 import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.keras2 import k2
-from helpers.thinned import pairwise_or_slow
+from helpers.thinned import pairwise_or_slow, slow_unless
 
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
@@ -174,7 +174,9 @@ def loaded(tmp_path_factory):
     return load
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "head", slow_unless(lambda p: p.values[0] in ("fused", "a layer", "nested", "shared"), HEADS)
+)
 def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
     model = loaded(head)
     expected = model_output(model, images)
