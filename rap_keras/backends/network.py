@@ -15,7 +15,7 @@ from rap_keras.inputs.random_samples import RandomSamples, most_telling, sizes_o
 from rap_keras.inputs.samples import Pack, read_inputs, refuse_missing_rows, refuse_unknown_tokens
 from rap_keras.network.graph import Graph
 from rap_keras.network.heads import explained_probabilities
-from rap_keras.network.layer_types import head_of
+from rap_keras.network.layer_types import head_of, is_a
 from rap_keras.network.lookups import Lookup, lookups_by_inputs
 from rap_keras.propagate import logits_of
 from rap_keras.support.warn import warn
@@ -181,11 +181,14 @@ class Network(ABC):
 
     def _check_padding(self, arrays: Sequence[np.ndarray]) -> None:
         """Checks a sample with padding, whose mask a layer may lose, once."""
-        if self._padded or not any(getattr(n.layer, "mask_zero", False) for n in self.graph.nodes):
+        layers = [node.layer for node in self.graph.nodes]
+        padding = {0.0 for layer in layers if getattr(layer, "mask_zero", False)}
+        padding |= {layer.mask_value for layer in layers if is_a(layer, {"Masking"})}
+        if self._padded or not padding:
             return
-        zeros = sum((a == 0).reshape(len(a), -1).sum(1) for a in arrays)
-        place = int(np.argmax(zeros))
-        if np.any(zeros):
+        found = sum(np.isin(a, list(padding)).reshape(len(a), -1).sum(1) for a in arrays)
+        place = int(np.argmax(found))
+        if np.any(found):
             self._padded = self._computes([a[place:][:1] for a in arrays])
 
     def _computes(self, sample: Sequence[np.ndarray]) -> bool:
