@@ -254,20 +254,39 @@ def test_eager_models_and_models_with_a_graph_work_together(images):
     assert tf.executing_eagerly()
 
 
+class Scaled(L.Layer):
+    """A layer with its own form of weights in files."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="random_normal", name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+    def save_own_variables(self, store):
+        store["scale"] = self.scale.numpy()
+
+    def load_own_variables(self, store):
+        self.scale.assign(store["scale"])
+
+
 def test_weights_of_newer_files_are_loaded_in_a_graph(images, tmp_path):
-    def build():
+    def build(classes=3):
         inputs = k2.Input((8, 8, 3))
         x = L.BatchNormalization()(L.Conv2D(4, 3, activation="relu")(inputs))
-        return k2.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+        x = k2.Sequential([Scaled(), L.Flatten()])(x)
+        return k2.Model(inputs, L.Dense(classes)(x))
 
     eager = build()
     eager.save(tmp_path / "model.keras")
     eager.save_weights(tmp_path / "only.weights.h5")
+    expected = eager.predict(images, verbose=0)
     with plugin.new_graph():
-        whole = k2.models.load_model(tmp_path / "model.keras", compile=False)
+        whole = k2.models.load_model(tmp_path / "model.keras", {"Scaled": Scaled}, compile=False)
         filled = build()
         filled.load_weights(tmp_path / "only.weights.h5")
-    expected = eager.predict(images, verbose=0)
+        with pytest.raises(ValueError, match=r"weights of shape .*4\) for 'dense.*, got .*3\)"):
+            build(classes=4).load_weights(tmp_path / "only.weights.h5")
     for model in (whole, filled):
         assert_same(model_output(model, images), expected)
     again = build()  # as before, where nothing of Keras is changed

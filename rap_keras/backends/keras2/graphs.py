@@ -12,9 +12,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow.keras.layers as klayers
 import tensorflow.keras.models as kmodels
+from tensorflow.python.ops import resource_variable_ops
 
 from rap_keras.errors import InputError
 
@@ -116,27 +118,49 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
 @contextlib.contextmanager
 def _loading_weights() -> Iterator[None]:
     """Loads weights of `.keras` and `.weights.h5` files, which Keras assigns without a session."""
-    layer = engine("base_layer").Layer
-    before = getattr(layer, "load_own_variables", None)
-    if before is None:  # this release has no such files
+    try:
+        saving = _module("saving.saving_lib")
+        load_state = saving._load_state
+    except (ImportError, AttributeError):  # this release has no such files
         yield
         return
-    layer.load_own_variables = _load_own_variables
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        with _assigning():
+            return load_state(*args, **kwargs)
+
+    saving._load_state = load
     try:
         yield
     finally:
-        layer.load_own_variables = before
+        saving._load_state = load_state
 
 
-def _load_own_variables(layer: Any, store: Any) -> None:
-    layer._update_trackables()
-    variables = layer._trainable_weights + layer._non_trainable_weights
-    if len(store.keys()) != len(variables):
-        raise ValueError(
-            f"Expected {len(variables)} variables of layer {layer.name!r}, got {len(store.keys())}."
-        )
-    values = [(v, store[str(k)][()]) for k, v in enumerate(variables)]
-    _module("backend").batch_set_value(values)
+@contextlib.contextmanager
+def _assigning() -> Iterator[None]:
+    """Inside, `variable.assign(value)` is run in the session."""
+    bases = resource_variable_ops.ResourceVariable.__mro__
+    owner = next(base for base in bases if "assign" in vars(base))
+    assign = owner.assign
+
+    def run(variable: Any, value: Any, *args: Any, **kwargs: Any) -> None:
+        shape = tuple(variable.shape)
+        if np.shape(value) != shape:
+            raise ValueError(
+                f"Expected weights of shape {shape} for {variable.name!r}, got {np.shape(value)}."
+            )
+        given = tf.compat.v1.placeholder(variable.dtype, shape)
+        operation = assign(variable, given, read_value=False)
+        _module("backend").get_session().run(operation, {given: np.asarray(value)})
+
+    if assign.__name__ == run.__name__:  # inside already
+        yield
+        return
+    owner.assign = run
+    try:
+        yield
+    finally:
+        owner.assign = assign
 
 
 def _settle(classes: Any) -> None:
