@@ -181,14 +181,14 @@ class Network(ABC):
 
     def _check_padding(self, arrays: Sequence[np.ndarray]) -> None:
         """Checks a sample with padding, whose mask a layer may lose, once."""
-        layers = [node.layer for node in self.graph.nodes]
-        padding = {0.0 for layer in layers if getattr(layer, "mask_zero", False)}
-        padding |= {layer.mask_value for layer in layers if is_a(layer, {"Masking"})}
-        if self._padded or not padding:
+        if self._padded:
             return
-        found = sum(np.isin(a, list(padding)).reshape(len(a), -1).sum(1) for a in arrays)
-        place = int(np.argmax(found))
+        layers = [node.layer for node in self.graph.nodes]
+        steps = [layer.mask_value for layer in layers if is_a(layer, {"Masking"})]
+        zeros = any(getattr(layer, "mask_zero", False) for layer in layers)
+        found = sum(_padding(a, zeros, steps) for a in arrays)
         if np.any(found):
+            place = int(np.argmax(found))
             self._padded = self._computes([a[place:][:1] for a in arrays])
 
     def _computes(self, sample: Sequence[np.ndarray]) -> bool:
@@ -270,6 +270,14 @@ class Network(ABC):
     @abstractmethod
     def _outputs(self, sample: Sequence[np.ndarray]) -> tuple[Any, Any]:
         """The model's output for a sample, computed by the graph and by the model."""
+
+
+def _padding(array: np.ndarray, zeros: bool, steps: Sequence[float]) -> np.ndarray:
+    """The number of places of each sample that may be masked: zeros, and steps of one of the values."""
+    masked = [array == 0] if zeros else []
+    masked += [(array == np.asarray(value, array.dtype)).all(-1) for value in steps]
+    counts = [mask.reshape(len(array), -1).sum(1) for mask in masked]
+    return np.sum(counts, 0) if counts else np.zeros(len(array), int)
 
 
 @contextlib.contextmanager

@@ -247,13 +247,14 @@ def test_models_that_cannot_be_followed_are_refused():
             rap_keras.create_analyzer("rap", model)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.5])
+@pytest.mark.parametrize("value", [0.0, -1.5, 0.1])
 def test_a_mask_of_values_that_attention_loses_is_noticed(value, rng):
     inputs = keras.Input((6, 8))
     x = layers.Masking(value)(inputs)
     x = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(x, x))
     analyzer = rap_keras.create_analyzer("rap", keras.Model(inputs, layers.Dense(3)(x)))
     steps = rng.normal(size=(2, 6, 8)).astype("float32")
+    steps[0, :, :4] = value  # no step is masked
     analyzer.analyze(steps)
     steps[1, 3:] = value
     with pytest.raises(InputError, match="masks"):
