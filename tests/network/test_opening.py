@@ -261,6 +261,31 @@ class Image(layers.Layer):
         return self.rows(x, sizes=((8, 8), 3))
 
 
+class Through(layers.Layer):
+    """Returns its input."""
+
+    def call(self, x, sizes):
+        (rows, columns), _ = sizes
+        return x if rows == columns else ops.reshape(x, (-1, columns, rows, 3))
+
+
+class Around(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.through = Through()
+
+    def call(self, x):
+        return 2 * self.through(x, sizes=((8, 8), 3))
+
+
+def test_an_inner_layer_that_returns_its_input(rng):
+    model = functional(Around())
+    x = sample(rng)
+    found = create_analyzer("gradient", model).analyze(x, 1)
+    kernel = array(model.layers[-1].kernel)[:, 1].reshape(SHAPE)
+    assert_same(found, np.broadcast_to(2 * kernel, found.shape))
+
+
 def test_numbers_among_the_arguments_of_an_inner_layer(rng):
     known = keras.Sequential([keras.Input(SHAPE), layers.Reshape((8, 24)), layers.Dense(6)])
     models = [functional(layer) for layer in (Image(), known)]

@@ -256,9 +256,10 @@ def _operator(original: Any, operation: Any) -> Any:
 
 
 def _symbolic_call(original: Any) -> Any:
-    """Keras' function; opens layers whose output's shape it cannot compute.
+    """Keras' function, also for layers that compute their outputs' shapes without `training`.
 
-    Also for layers that compute their outputs' shapes without `training`.
+    Where Keras cannot compute them, the layer's own call does. JAX fails if numbers are among the
+    arguments, in tuples.
     """
 
     def called(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
@@ -268,10 +269,13 @@ def _symbolic_call(original: Any) -> Any:
         try:
             return original(layer, *args, **kwargs)
         except Exception:
-            # JAX cannot compute a shape if numbers are among the arguments, in tuples.
-            return layer.call(*args, **kwargs)
+            return mapped(_without_history, layer.call(*args, **kwargs))
 
     return called
+
+
+def _without_history(leaf: Any) -> Any:
+    return keras.KerasTensor(leaf.shape, leaf.dtype) if is_symbolic(leaf) else leaf
 
 
 def _converter(original: Any) -> Any:
