@@ -52,7 +52,8 @@ def fit(
         fit: How images are resized, as in `rap_keras.explain`.
         chunk: Images that are explained as one batch and stored together.
         shard: (i, n): only the i-th of n parts of the chunks, counted from 1. See `merge`.
-        strict: Stop at an image that cannot be read, instead of skipping it.
+        strict: Stop at an image that cannot be read, or whose relevance is not finite, instead of
+            skipping it.
         workers: Ray processes that measure; None measures in this process.
         **loading: weights, preprocess, mean, std, size and output, as in `load_model`.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rap_keras.backends.network import not_finite
 from rap_keras.benchmark.explainers import device, native_versions
 from rap_keras.benchmark.measure import Chunk, Measured, Unread, divided
 from rap_keras.benchmark.protocol import weights_checksum
@@ -133,16 +134,20 @@ class Channels:
             for k, (position, _) in enumerate(kept):
                 of_image = {"status": "kept", "neuron": int(neurons[k]), "logit": float(logits[k])}
                 arrays = {"relevance": found.largest[k], "position": found.positions[k]}
-                if np.isfinite([logits[k], *arrays["relevance"]]).all():
+                if np.isfinite([logits[k], *found.relevance[k], *found.largest[k]]).all():
                     measured.append((self._base(position) | of_image, arrays))
                 else:
                     skip(position, self._not_finite(position))
         return sorted(measured, key=lambda one: one[0]["position"])
 
     def _not_finite(self, position: int) -> InputError:
+        """The error about an image; raises that about the weights, if they are the cause."""
+        weights = [(w.path, np.asarray(w)) for w in self.loaded.model.weights]
+        if not all(np.isfinite(value).all() for _, value in weights):
+            raise not_finite(weights)
         return InputError(
             f"Expected finite relevance of the image {self._names[position]!r}, got NaN or infinity: "
-            "leave the image out, or check the model's weights and preprocessing."
+            "leave the image out, or check its preprocessing."
         )
 
     def _base(self, position: int) -> dict[str, Any]:
