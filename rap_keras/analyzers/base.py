@@ -201,7 +201,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
         self._check_call(x)
         target = first_given(target, neuron_selection)
         if is_stream(x):
-            return self._each(self._stream(x, target), target, against)
+            return self._each(self._stream(x, target), target, against, self._first)
         arrays, pack = self._read(x)
         wanted = self._read_target(arrays, target, against)
         found = self._explained_classes(arrays, wanted)

@@ -60,7 +60,7 @@ class RandomAnalyzer(Analyzer):
             # Each input has its own generator: its noise does not depend on the number of samples.
             own = self.seed if self.seed is None or not k else [self.seed, k]
             generator = np.random.default_rng(own)
-            for _ in range(self._first):
+            for _ in range(0 if self.seed is None else self._first):
                 generator.standard_normal(samples.shape[1:])
             for noise in samples:
                 noise[...] = generator.normal(0, self.stddev, noise.shape)

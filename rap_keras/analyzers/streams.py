@@ -30,10 +30,11 @@ class StreamAnalyzer:
         refuse_targets_of_each(target, this._output_shape)
         return batches(x, this.batch_size)[0]
 
-    def _each(self, stream: Iterable[Any], target: Any, against: Any) -> Iterator[Explanation]:
-        """The explanations of batches, one after the other."""
+    def _each(
+        self, stream: Iterable[Any], target: Any, against: Any, position: int
+    ) -> Iterator[Explanation]:
+        """The explanations of batches, one after the other, from a position on."""
         this: Any = self
-        position = 0
         for batch in stream:
             with self.counting_from(position):
                 found = this.explain(batch, target, against=against)

@@ -132,6 +132,7 @@ def compare(
 
         def work() -> Iterator[tuple[str, Explanation]]:
             for paths, batch, x in files.batches(loaded, batch_size):
+                first = len(pixels)
                 pixels.extend(batch)
                 if batch[0].shape != pixels[0].shape:
                     raise InputError(
@@ -140,7 +141,7 @@ def compare(
                         "size",
                     )
                 for name, explainer in explainers.items():
-                    found = explainer.explain(x, *shown.selection, paths, len(pixels) - len(batch))
+                    found = explainer.explain(x, *shown.selection, paths, first)
                     if found.is_several:
                         raise InputError(
                             f"Expected one class to compare, got target={shown.target}: name one class, "

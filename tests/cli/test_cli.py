@@ -125,6 +125,12 @@ def test_results_do_not_depend_on_the_batch(photos, model, method, tmp_path):
         one, two, eight = (np.load(tmp_path / size / name) for size in "128")
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(one, eight, rtol=1e-4, atol=1e-7)
+    arguments = ("--preprocess", "tf", "--batch-size", 1, "--out", tmp_path / "all")
+    succeed("compare", photos, "--model", model, "--methods", method, *arguments)
+    with np.load(tmp_path / "all" / "compare.npz") as compared:
+        for name, found in zip("ab", compared[method], strict=True):
+            expected = np.load(tmp_path / "8" / f"{name}.npy")
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_files_called_alike_do_not_overwrite_each_other(photos, model, tmp_path):

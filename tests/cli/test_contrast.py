@@ -48,6 +48,12 @@ def test_methods_compared_against_others(scene, tmp_path):
         "compare", scene, "--model", "bundled:vgg", *methods, "--contrast", "softmax", "--out", out
     )
     assert (out / "compare.png").is_file()
+    about = json.loads((out / "compare.json").read_text())
+    assert about["contrast"] == {
+        "rap": "softmax",
+        "lrp.alpha_1_beta_0": "softmax",
+        "gradient": "softmax",
+    }
 
 
 def test_methods_with_options(scene, tmp_path):

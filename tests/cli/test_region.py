@@ -114,6 +114,16 @@ def test_a_mask_from_a_file_at_any_size(photo, model, tmp_path):
     assert "all outputs at 4 positions, logit" in text
 
 
+def test_a_mask_is_resized_like_the_photo(model, rng, tmp_path):
+    Image.fromarray(rng.integers(1, 256, (24, 48, 3), np.uint8)).save(tmp_path / "a.png")
+    mask = np.zeros((24, 48), np.uint8)
+    mask[:, :24] = 1
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    where = ("--region", tmp_path / "mask.png", "--neuron", "all", "--fit", "pad")
+    _, record, _ = explained(tmp_path / "a.png", model, tmp_path / "out", *where)
+    assert record["images"][0]["positions"] == 9  # of 18 in the left half
+
+
 def test_the_region_of_a_class_and_the_largest_class_of_a_region(photo, model, tmp_path):
     x = batch(photo)
     probabilities = convert_to_numpy(load_model(model, preprocess="unit").model(x))
