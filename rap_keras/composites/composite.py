@@ -147,8 +147,9 @@ class Composite:
         for name in self.rules:
             if isinstance(name, str) and name not in known:
                 warn(
-                    f"The rule for {name!r} has no effect, because no layer of the model is of a Keras "
-                    "class with this name: correct the name, or pass the class of a custom layer."
+                    f"The rule for {name!r} has no effect, because no layer has a rule by this name: "
+                    "correct the name, or pass the class itself, as for custom layers and for layers "
+                    "that are opened."
                 )
 
     def _first_layers(self, graph: Graph) -> set[str]:

@@ -20,7 +20,7 @@ def only_values() -> Iterator[None]:
 
 
 def or_values(vjp: Callable[..., Any], convert: Callable[[Any], Any]) -> Callable[..., Any]:
-    """A backend's `vjp`, which heeds `only_values`. `convert` makes tensors of constants."""
+    """A backend's `vjp` that follows `only_values`. `convert` makes tensors of constants."""
 
     @functools.wraps(vjp)
     def wrapped(function: Callable[[list[Any]], list[Any]], inputs: Any) -> Any:

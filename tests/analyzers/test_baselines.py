@@ -221,12 +221,11 @@ def test_policies_for_batch_normalization_differ_where_they_should(method, rng):
             assert abs(maps[policy] - maps["identity"]).max() > 1e-2 * scale
 
 
-@pytest.mark.parametrize("part", ["first", "last", "dense", "default", "attention"])
+@pytest.mark.parametrize("part", ["Dense", "first", "last", "dense", "default", "attention"])
 def test_a_composite_of_something_other_than_rules_is_refused(part):
-    with pytest.raises(InputError, match="Expected a rule for 'Dense', got 'flat'"):
-        Composite({"Dense": "flat"})
+    options = {"rules": {"Dense": "box"}} if part == "Dense" else {"rules": {}, part: "box"}
     with pytest.raises(InputError, match=f"Expected a rule for '{part}', got 'box'"):
-        Composite({}, **{part: "box"})
+        Composite(**options)
 
 
 @pytest.mark.parametrize("name", ["Dens", "MyDense"])
