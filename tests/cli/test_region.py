@@ -115,12 +115,15 @@ def test_a_mask_from_a_file_at_any_size(photo, model, tmp_path):
 
 
 def test_a_mask_is_resized_like_the_photo(model, rng, tmp_path):
-    Image.fromarray(rng.integers(1, 256, (24, 48, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "wide").mkdir()
+    for name in "ab":
+        wide = rng.integers(1, 256, (24, 48, 3), np.uint8)
+        Image.fromarray(wide).save(tmp_path / "wide" / f"{name}.png")
     mask = np.zeros((24, 48), np.uint8)
     mask[:, :24] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
     where = ("--region", tmp_path / "mask.png", "--neuron", "all", "--fit", "pad")
-    _, record, _ = explained(tmp_path / "a.png", model, tmp_path / "out", *where)
+    _, record, _ = explained(tmp_path / "wide", model, tmp_path / "out", *where)
     assert record["images"][0]["positions"] == 9  # of 18 in the left half
 
 
