@@ -294,6 +294,31 @@ def test_weights_of_newer_files_are_loaded_in_a_graph(images, tmp_path):
     assert_same(again.predict(images, verbose=0), expected)
 
 
+@pytest.mark.parametrize("name", ["model.keras", "only.weights.h5"])
+def test_newer_files_are_saved_in_a_graph(name, images, tmp_path):
+    def build():
+        inputs = k2.Input((8, 8, 3))
+        x = L.BatchNormalization()(L.Conv2D(4, 3, activation="relu")(inputs))
+        return k2.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+
+    with plugin.new_graph():
+        model = plugin.prepare(build())
+        model.compile("adam", "mse")
+        model.fit(images, np.ones((len(images), 3)), verbose=0)
+    if name == "model.keras":
+        model.save(tmp_path / name)
+        again = k2.models.load_model(tmp_path / name, compile=False)
+    else:
+        model.save_weights(tmp_path / name)
+        again = build()
+        again.load_weights(tmp_path / name)
+    assert_same(again.predict(images, verbose=0), model.predict_on_batch(images))
+    again.save_weights(tmp_path / "eager.weights.h5")  # as before
+    eager = build()
+    eager.load_weights(tmp_path / "eager.weights.h5")
+    assert_same(eager.predict(images, verbose=0), again.predict(images, verbose=0))
+
+
 def test_fast_building_does_not_change_maps(images):
     with plugin.new_graph():
         model = block("b")

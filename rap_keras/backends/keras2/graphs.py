@@ -9,7 +9,7 @@ import functools
 import importlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
     classes = _keras_classes() | {type(layer) for layer in layers}
     with _LOCK:
         try:
-            with graph.as_default(), session.as_default(), _loading_weights():
+            with graph.as_default(), session.as_default(), _reading_weights():
                 _settle(classes)
                 yield
         finally:
@@ -116,51 +116,60 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _loading_weights() -> Iterator[None]:
-    """Loads weights of `.keras` and `.weights.h5` files, which Keras assigns without a session."""
+def _reading_weights() -> Iterator[None]:
+    """Loads and saves `.keras` and `.weights.h5` files, for which Keras does not use the session."""
     try:
         saving = _module("saving.saving_lib")
-        load_state = saving._load_state
+        before = {name: getattr(saving, name) for name in ("_load_state", "_save_state")}
     except (ImportError, AttributeError):  # this release has no such files
         yield
         return
 
-    def load(*args: Any, **kwargs: Any) -> Any:
-        with _assigning():
-            return load_state(*args, **kwargs)
+    def inside(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _values_of_session():
+                return function(*args, **kwargs)
 
-    saving._load_state = load
+        return run
+
+    for name, function in before.items():
+        setattr(saving, name, inside(function))
     try:
         yield
     finally:
-        saving._load_state = load_state
+        for name, function in before.items():
+            setattr(saving, name, function)
 
 
 @contextlib.contextmanager
-def _assigning() -> Iterator[None]:
-    """Inside, `variable.assign(value)` is run in the session."""
+def _values_of_session() -> Iterator[None]:
+    """Inside, `variable.assign(value)` and `variable.numpy()` use the session."""
     bases = resource_variable_ops.ResourceVariable.__mro__
-    owner = next(base for base in bases if "assign" in vars(base))
-    assign = owner.assign
+    owners = {
+        name: next(base for base in bases if name in vars(base)) for name in ("assign", "numpy")
+    }
+    before = {name: getattr(owner, name) for name, owner in owners.items()}
 
-    def run(variable: Any, value: Any, *args: Any, **kwargs: Any) -> None:
+    def assign(variable: Any, value: Any, *args: Any, **kwargs: Any) -> None:
         shape = tuple(variable.shape)
         if np.shape(value) != shape:
             raise ValueError(
                 f"Expected weights of shape {shape} for {variable.name!r}, got {np.shape(value)}."
             )
         given = tf.compat.v1.placeholder(variable.dtype, shape)
-        operation = assign(variable, given, read_value=False)
+        operation = before["assign"](variable, given, read_value=False)
         _module("backend").get_session().run(operation, {given: np.asarray(value)})
 
-    if assign.__name__ == run.__name__:  # inside already
+    if before["assign"].__qualname__ == assign.__qualname__:  # inside already
         yield
         return
-    owner.assign = run
     try:
+        owners["assign"].assign = assign
+        owners["numpy"].numpy = _module("backend").get_value
         yield
     finally:
-        owner.assign = assign
+        for name, owner in owners.items():
+            setattr(owner, name, before[name])
 
 
 def _settle(classes: Any) -> None:
