@@ -144,7 +144,10 @@ def test_layers_that_keras_does_not_define():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (layers.Dense(3, activation="hard_sigmoid"), "outputs that differ"),
+        (
+            layers.Dense(3, activation="hard_sigmoid"),
+            "activation='hard_sigmoid', which has another",
+        ),
         (layers.Lambda(lambda x: x + 1, name="plus"), None),
         (layers.Lambda(tf.sin, name="sine"), "but it cannot make Lambda 'sine'"),
         (layers.Reshape((2, 2)), None),
@@ -158,6 +161,18 @@ def test_other_layers(layer, message):
     else:
         with pytest.raises(InputError, match=message):
             plugin.from_keras3(model)
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.Activation("hard_sigmoid"), layers.GRU(4, recurrent_activation="hard_sigmoid")]
+)
+def test_activations_that_differ_are_refused_whatever_the_input(layer):
+    """After the scaling of images, samples of 1 differ by less than the tolerance."""
+    inputs = keras.Input((4, 4))
+    x = layer(layers.Dense(5, use_bias=False)(layers.Rescaling(1 / 255)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    with pytest.raises(InputError, match="activations that mean the same in Keras 2"):
+        plugin.from_keras3(model)
 
 
 def test_operations_without_a_layer_are_refused():

@@ -136,6 +136,11 @@ def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str
             continue
         if key.endswith("_initializer"):
             value = "zeros"  # the weights come from the original
+        if library and isinstance(value, str) and value in _OTHER_ACTIVATIONS:
+            raise InputError(
+                f"Expected activations that mean the same in Keras 2, but {kind} {layer.name!r} has "
+                f"{key}={value!r}, which has another slope there: rebuild the model without it."
+            )
         options[_RENAMED.get((kind, key), key)] = value
     options["dtype"] = layer.compute_dtype
     if isinstance(options.get("activation"), str):
@@ -152,6 +157,8 @@ def _counterpart(layer: Any, config: dict[str, Any], custom_objects: Mapping[str
 _NOT_IN_KERAS_2 = {"quantization_config", "autocast", "build_config"}
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
 _ACTIVATIONS = {"silu": "swish"}
+# Functions that are others in Keras 2. They differ little around 0, where samples may not show it.
+_OTHER_ACTIVATIONS = {"hard_sigmoid"}
 
 
 def _accepted(cls: type, layer: Any, options: dict[str, Any]) -> dict[str, Any]:
