@@ -303,6 +303,53 @@ def test_several_inputs_may_be_a_dict():
     assert_maps_same(list(maps.values()), analyzer.analyze(x))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unused_input_has_no_relevance(mode):
+    with plugin.new_graph():
+        used, unused = k2.Input((4,), name="used"), k2.Input((2, 3), name="unused")
+        model = k2.Model([unused, used], L.Dense(3)(used))
+        alone = k2.Model(used, model.output)
+    x, other = np.ones((2, 4), "float32"), np.ones((2, 2, 3), "float32")
+    target = 1 if mode == "index" else None
+    options = {"neuron_selection_mode": mode, "reverse_keep_tensors": True}
+    analyzer = plugin.create_analyzer("rap", model, **options)
+    zeros, found = analyzer.analyze([other, x], target)
+    expected = plugin.create_analyzer("rap", alone, **options).analyze(x, target)
+    np.testing.assert_array_equal(zeros, np.zeros_like(other))
+    assert_same(found, expected)
+    layers = analyzer.analyze_layers({"used": x, "unused": other}, target)
+    np.testing.assert_array_equal(layers["unused"], zeros)
+    assert_same(layers["used"], expected)
+
+
+class TwoOutputs(L.Layer):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def call(self, x):
+        return self.kind([x, 2 * x])
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("taken", [[1], [0, 1]])
+def test_layers_of_several_outputs_lose_no_relevance(taken, kind, monkeypatch):
+    def rule(layer, xs, ys, relevances):
+        return [sum(relevances)]
+
+    monkeypatch.setitem(composite._registered, TwoOutputs, rule)
+    with plugin.new_graph():
+        inputs = k2.Input((4,))
+        hidden = L.Dense(4)(inputs)
+        outputs = TwoOutputs(kind)(hidden)
+        x = L.Add()([hidden, *(outputs[k] for k in taken)])
+        model = k2.Model(inputs, L.Dense(3)(x))
+    x = np.ones((2, 4), "float32")
+    maps = plugin.create_analyzer("rap", model).analyze(x)
+    with plugin.graph_scope(model):
+        assert_same(maps.sum(1), model.predict_on_batch(x).max(1))
+
+
 def test_layers_may_be_called_with_a_tuple():
     def add_tuple(x):
         return L.Add()((L.Dense(5, "relu")(x), L.Dense(5)(x)))
