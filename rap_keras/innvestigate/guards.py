@@ -142,7 +142,7 @@ def guarded(analyzer: Any, check_finite: bool) -> Any:
             )
         sizes = guard.network.explaining_sizes(arrays)
         with explaining_tokens(), sizes, _explaining_integers(guard.network):
-            maps = analyze(X, **options)
+            maps = analyze(arrays if len(arrays) > 1 else arrays[0], **options)
         guard.refuse_broken(arrays, [np.asarray(m) for m in tf.nest.flatten(maps)])
         return maps
 

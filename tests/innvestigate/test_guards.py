@@ -253,6 +253,15 @@ def test_targets_that_analyzers_of_innvestigate_take(plain):
         np.testing.assert_array_equal(analyzer.analyze(x, target=target), expected)
 
 
+@pytest.mark.parametrize("form", [list, lambda x: [x], lambda x: {"input": x}])
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
+def test_samples_that_analyzers_of_innvestigate_take(method, form):
+    model = network(dense(), name="input")
+    analyzer = create(method, model, neuron_selection_mode="index")
+    x = samples()
+    np.testing.assert_array_equal(analyzer.analyze(form(x), 1), analyzer.analyze(x, 1))
+
+
 @pytest.mark.parametrize("target", [[[0, 1]] * 4, [[0, 1], [1]], (0, [1, 2])])
 def test_targets_that_rap_refuses(plain, target):
     with pytest.raises(InputError, match="Expected target to"):
