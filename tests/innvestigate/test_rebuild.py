@@ -65,6 +65,26 @@ def test_nested_models_are_flattened(images):
     assert len(model.get_layer("shared").layers[1]._inbound_nodes) == nodes, "the model was changed"
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_maps_are_not_those_of_earlier_weights(nested):
+    with plugin.new_graph():
+        inputs = k2.Input((5,))
+        inner = k2.Sequential([L.Dense(4, bias_initializer="ones", input_shape=(5,))])
+        x = inner(inputs) if nested else L.Dense(4, bias_initializer="ones")(inputs)
+        model = k2.Model(inputs, L.Dense(3, bias_initializer="ones")(x))
+        model.compile("sgd", "mse")
+    x = np.ones((2, 5), "float32")
+    analyzer = plugin.create_analyzer("rap", model)
+    assert_same(analyzer.analyze(x), analyzer.analyze(x))
+    with plugin.graph_scope(model):
+        model.fit(x, np.full((2, 3), 9.0), verbose=0)
+    if nested:
+        with pytest.raises(InputError, match=r"dense.*' has changed: create the analyzer again"):
+            analyzer.analyze(x)
+        analyzer = plugin.create_analyzer("rap", model)
+    assert_same(analyzer.analyze(x).sum(1), model_output(model, x).max(1))
+
+
 def test_a_flat_model_is_prepared_as_it_is():
     with plugin.new_graph():
         model = block("flat")

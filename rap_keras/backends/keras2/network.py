@@ -31,6 +31,7 @@ class Keras2Network(Network):
     """
 
     _counts_from_end = False
+    _copied: Any = None  # the model, if the network is a flat copy of it
 
     def __init__(
         self, model: Any, output: str | int | None = None, as_vector: bool = False
@@ -40,6 +41,9 @@ class Keras2Network(Network):
                 meant = model.outputs[read_output(output, model.output_names)]
                 model = kmodels.Model(model.inputs, meant, name=model.name)
             flat = flattened(model)
+            if flat is not model:
+                self._copied, self._bits = model, [_bits_of(v) for v in model.weights]
+                self._at_copying = tf.compat.v1.keras.backend.get_session().run(self._bits)
             if as_vector:
                 flat = _as_vector(flat)
             graph, self.slots = trace(flat)
@@ -70,6 +74,21 @@ class Keras2Network(Network):
                     f"got {len(array)}: pass this number, or build the model without a batch size."
                 )
         return arrays, pack
+
+    def check(self, arrays: Sequence[np.ndarray]) -> None:
+        """Like `Network.check`. At each call it also checks that a copied model has not changed."""
+        if self._copied is not None:
+            with graph_scope(self._copied):
+                now = tf.compat.v1.keras.backend.get_session().run(self._bits)
+            for variable, found, bits in zip(
+                self._copied.weights, now, self._at_copying, strict=True
+            ):
+                if found != bits:
+                    raise InputError(
+                        "Expected the weights with which the model was copied to open the models and "
+                        f"layers in it, but {variable.name!r} has changed: create the analyzer again."
+                    )
+        super().check(arrays)
 
     def _build(
         self,
@@ -165,6 +184,14 @@ def _without_nodes(model: Any) -> Graph:
     shapes = [tuple(t.shape) for t in (*model.inputs, model.outputs[0])]
     names = tuple(model.input_names)
     return Graph((), tuple(inputs), names, output, dict(enumerate(shapes)), frozenset())
+
+
+def _bits_of(variable: Any) -> Any:
+    """The sum of the bits of a weight, as integers: exact in any order, unlike that of its values."""
+    value = variable.read_value()
+    if value.dtype.is_floating:
+        value = tf.bitcast(value, {2: tf.int16, 4: tf.int32, 8: tf.int64}[value.dtype.size])
+    return tf.reduce_sum(value if value.dtype.size > 2 else tf.cast(value, tf.int32))
 
 
 def _as_vector(model: Any) -> Any:
