@@ -352,6 +352,17 @@ def test_fast_building_does_not_change_maps(images):
     assert not engine("base_layer_utils")._UNSAFE_GRAPH_OP_LAYER_CREATION
 
 
+def test_models_are_built_fast(images):
+    with plugin.new_graph(), plugin.fast_building():
+        inputs = k2.Input((8, 8, 3))
+        x = tf.nn.relu(2.0 * L.Conv2D(4, 3)(inputs) + 0.5)[:, 1:, ::2]
+        model = k2.Model(
+            inputs, L.Dense(3)(L.Flatten()(tf.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0]])))
+        )
+    maps = plugin.create_analyzer("rap", model).analyze(images)
+    assert_same(maps.sum((1, 2, 3)), model_output(model, images).max(1))
+
+
 @pytest.mark.parametrize("head", ["fused", "layer", "none"])
 def test_the_model_of_class_0_has_the_other_logit(head, images):
     with plugin.new_graph():

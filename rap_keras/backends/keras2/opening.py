@@ -39,8 +39,10 @@ def is_bare_operation(layer: Any) -> bool:
 
 def operands(layer: Any, tensors: Sequence[Any]) -> list[Any]:
     """The tensors and constants that a bare operation takes, in order."""
-    values = list(tensors)
-    for position, constant in sorted(layer.constants.items()):
+    values, constants = list(tensors), dict(layer.constants)
+    if any(map(tf.is_tensor, constants.values())):  # as in models built within `fast_building`
+        constants = tf.compat.v1.keras.backend.get_session().run(constants)
+    for position, constant in sorted(constants.items()):
         values.insert(position, constant)
     return values
 
