@@ -22,8 +22,8 @@ from rap_keras.backends.network import explaining_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
 from rap_keras.innvestigate.debugging import KeepingAnalyzer
-from rap_keras.innvestigate.files import read_npz, write_npz
-from rap_keras.innvestigate.guards import Guard, one_each, warn_of_zero_maps
+from rap_keras.innvestigate.files import as_loaded, partly_frozen, read_npz, write_npz
+from rap_keras.innvestigate.guards import Guard, one_each, read_range, warn_of_zero_maps
 from rap_keras.innvestigate.step import Step
 from rap_keras.inputs.bounds import read_bounds, refuse_outside
 from rap_keras.inputs.contrast import read_contrast, refuse_itself
@@ -36,7 +36,6 @@ from rap_keras.inputs.target import (
 )
 from rap_keras.propagation import Propagation, contrasted, select
 from rap_keras.support.options import choose, read_boolean
-from rap_keras.support.text import shown
 
 
 class PropagationAnalyzer(KeepingAnalyzer):
@@ -71,7 +70,7 @@ class PropagationAnalyzer(KeepingAnalyzer):
         **options: Any,
     ) -> None:
         choose("neuron_selection_mode", options.get("neuron_selection_mode", MODES[0]), MODES)
-        options["reverse_clip_values"] = _read_range(options.get("reverse_clip_values", False))
+        options["reverse_clip_values"] = read_range(options.get("reverse_clip_values", False))
         with graph_scope(model):
             network = Keras2Network(model, as_vector=True)
             super().__init__(network.model, **options)
@@ -295,7 +294,7 @@ class PropagationAnalyzer(KeepingAnalyzer):
 
     def _get_state(self) -> dict[str, Any]:
         with graph_scope(self._model):
-            state = super()._get_state()
+            state = super()._get_state() | {"trainable": partly_frozen(self._model)}
         given = self._contrast
         contrast = list(given) if isinstance(given, tuple) else given
         return state | {"contrast": contrast, "check_finite": self._guard.check_finite}
@@ -305,7 +304,12 @@ class PropagationAnalyzer(KeepingAnalyzer):
         state = dict(state)
         options = {"contrast": state.pop("contrast", None)}
         options["check_finite"] = state.pop("check_finite", True)  # older files do not have it
+        trainable = state.pop("trainable", None)
         with new_graph() if tf.executing_eagerly() else contextlib.nullcontext():
+            if trainable:
+                state["model_weights"] = as_loaded(
+                    state["model_json"], state["model_weights"], trainable
+                )
             return super()._state_to_kwargs(state) | options
 
     def save_npz(self, fname: Any) -> None:
@@ -335,16 +339,3 @@ class PropagationAnalyzer(KeepingAnalyzer):
         class_name, state = read_npz(fname)
         with safe_loading(read_boolean("safe_mode", safe_mode)):
             return ReverseAnalyzerBase.load(class_name, state)
-
-
-def _read_range(values: Any) -> Any:
-    """The values to clip to: False or a tuple."""
-    if values is False:
-        return False
-    try:
-        low, high = (float(v) for v in values)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"Expected reverse_clip_values to be False or (low, high), got {shown(values)}."
-        ) from None
-    return low, high

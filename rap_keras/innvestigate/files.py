@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow.keras.models as kmodels
 
 from rap_keras.errors import InputError
 from rap_keras.support.files import replacing
@@ -53,3 +54,30 @@ def read_npz(fname: Any) -> tuple[str, dict[str, Any]]:
         raise InputError(
             f"Expected a file that save_npz of rap_keras wrote, got {str(fname)!r}: {error}"
         ) from error
+
+
+def partly_frozen(model: Any) -> list[bool] | None:
+    """Whether each layer, also inside of others, is trainable; None if none inside is frozen.
+
+    The order of a layer's weights depends on it, but a layer's config does not contain it.
+    """
+    layers = _with_insides(model)
+    inside = set(map(id, layers)).difference(map(id, model.layers))
+    frozen = any(id(layer) in inside and not layer._trainable for layer in layers)
+    return [bool(layer._trainable) for layer in layers] if frozen else None
+
+
+def as_loaded(
+    model_json: str, weights: Sequence[np.ndarray], trainable: Sequence[bool]
+) -> list[np.ndarray]:
+    """The weights of a partly frozen model, in their order in the model that JSON creates."""
+    model = kmodels.model_from_json(model_json)
+    loaded = list(map(id, model.weights))
+    for layer, whether in zip(_with_insides(model), trainable, strict=True):
+        layer._trainable = whether
+    saved = dict(zip(map(id, model.weights), weights, strict=True))
+    return [saved[key] for key in loaded]
+
+
+def _with_insides(model: Any) -> list[Any]:
+    return [inner for layer in model.layers for inner in layer._flatten_layers()]

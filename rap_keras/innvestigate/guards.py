@@ -204,3 +204,20 @@ def warn_of_zero_maps(name: str, maps: Sequence[np.ndarray]) -> None:
             "no evidence for the class. For class 0 of a model with one sigmoid, analyze "
             "rap_keras.innvestigate.prepare(model, keep_head=False, negated=True).",
         )
+
+
+def read_range(values: Any) -> Any:
+    """The values to clip to: False or a tuple.
+
+    Raises:
+        InputError: They are neither False nor two numbers.
+    """
+    if values is False:
+        return False
+    try:
+        low, high = (float(v) for v in values)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected reverse_clip_values to be False or (low, high), got {shown(values)}."
+        ) from None
+    return low, high

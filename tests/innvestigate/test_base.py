@@ -415,6 +415,32 @@ def test_a_loaded_analyzer_gives_the_same_maps(options, tmp_path):
     assert_maps_same(analyzer.analyze(x, neurons), expected)
 
 
+@k2.utils.register_keras_serializable("tests")
+class TwoDense(L.Layer):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.second = L.Dense(4, name="first"), L.Dense(4, name="second")
+
+    def call(self, x):
+        return tf.sin(self.second(self.first(x)))
+
+
+def test_a_loaded_analyzer_has_the_weights_of_a_partly_frozen_layer(monkeypatch, tmp_path):
+    monkeypatch.setitem(composite._registered, TwoDense, routing.pass_on)
+    with plugin.new_graph():
+        layer, inputs = TwoDense(), k2.Input((4,))
+        model = k2.Model(inputs, L.Dense(3, bias_initializer="ones")(layer(inputs)))
+        layer.first.trainable = False  # its weights are now the last ones
+    x = np.ones((2, 4), "float32")
+    analyzer = plugin.create_analyzer("rap", model)
+    analyzer.save_npz(tmp_path / "analyzer.npz")
+    for loaded in (
+        plugin.RAPAnalyzer.load_npz(tmp_path / "analyzer.npz"),
+        plugin.RAPAnalyzer.load(*analyzer.save()),
+    ):
+        assert_same(loaded.analyze(x), analyzer.analyze(x))
+
+
 def test_rap_epsilon_is_rap_with_options():
     model, x, _ = subject("skip")
     analyzer = plugin.create_analyzer("rap.epsilon", model)
