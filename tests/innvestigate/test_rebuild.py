@@ -85,6 +85,21 @@ def test_maps_are_not_those_of_earlier_weights(nested):
     assert_same(analyzer.analyze(x).sum(1), model_output(model, x).max(1))
 
 
+def test_partly_frozen_layers_are_copied(rng):
+    with plugin.new_graph():
+        inputs = k2.Input((5, 4))
+        layer = L.Bidirectional(L.LSTM(3))
+        inner = k2.Model(inputs, layer(inputs))
+        layer.forward_layer.trainable = False  # its weights are now the last ones
+        outer = k2.Input((5, 4))
+        model = k2.Model(outer, L.Dense(3)(inner(outer)))
+    x = rng.normal(size=(2, 5, 4)).astype("float32")
+    flat = plugin.prepare(model)
+    assert flat is not model
+    assert_same(flat.predict_on_batch(x), model_output(model, x))
+    assert len(flat.trainable_weights) == len(model.trainable_weights)
+
+
 def test_a_flat_model_is_prepared_as_it_is():
     with plugin.new_graph():
         model = block("flat")

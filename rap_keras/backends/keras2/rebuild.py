@@ -125,6 +125,9 @@ def flattened(model: Any) -> Any:
         return new
 
     flat = built(graph, copy, [t.dtype.name for t in model.inputs], model.name)
+    for pair in copies:  # the order of weights depends on which layers inside are frozen
+        for old, new in zip(*(layer._flatten_layers() for layer in pair), strict=True):
+            new._trainable = old._trainable
     sources = [v for old, _ in copies for v in old.weights]
     targets = [v for _, new in copies for v in new.weights]
     assign(targets, kbackend.batch_get_value(sources))
