@@ -25,7 +25,9 @@ def write_npz(
         array_states: The parts of the state that are dicts of arrays.
     """
     weights = state.pop("model_weights")
-    arrays = {f"weight_{k:05d}": w for k, w in enumerate(weights)}
+    # NumPy stores bfloat16 as bytes without a type; single precision has the same values.
+    kept = [w.astype(np.float32) if w.dtype.name == "bfloat16" else w for w in weights]
+    arrays = {f"weight_{k:05d}": w for k, w in enumerate(kept)}
     for key in array_states:
         arrays |= {f"{key}/{name}": array for name, array in state.pop(key).items()}
     text = json.dumps({"class_name": class_name, "state": state})

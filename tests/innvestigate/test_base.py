@@ -441,6 +441,25 @@ def test_a_loaded_analyzer_has_the_weights_of_a_partly_frozen_layer(monkeypatch,
         assert_same(loaded.analyze(x), analyzer.analyze(x))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16"])
+def test_models_of_half_precision_are_explained_and_saved(dtype, nested, rng, tmp_path):
+    with plugin.new_graph():
+        hidden = L.Dense(4, "relu", bias_initializer="ones", dtype=dtype)
+        inputs = k2.Input((4,), dtype=dtype.removeprefix("mixed_"))
+        x = k2.Model(inputs, hidden(inputs))(inputs) if nested else hidden(inputs)
+        model = k2.Model(inputs, L.Dense(3, bias_initializer="ones", dtype=dtype)(x))
+    x = rng.normal(size=(2, 4)).astype("float32")
+    analyzer = plugin.create_analyzer("rap", model)
+    maps = analyzer.analyze(x)
+    with plugin.graph_scope(model):
+        logits = model.predict_on_batch(x).astype("float32").max(1)
+    np.testing.assert_allclose(maps.sum(1), logits, rtol=0.02)
+    analyzer.save_npz(tmp_path / "analyzer.npz")
+    loaded = plugin.RAPAnalyzer.load_npz(tmp_path / "analyzer.npz")
+    np.testing.assert_array_equal(loaded.analyze(x), maps)
+
+
 def test_rap_epsilon_is_rap_with_options():
     model, x, _ = subject("skip")
     analyzer = plugin.create_analyzer("rap.epsilon", model)

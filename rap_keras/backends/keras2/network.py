@@ -145,7 +145,9 @@ class Keras2Network(Network):
 
         Both are always computed, because the session needs time to prepare each new choice of outputs.
         """
-        return self._fetched((self._output, self.model.outputs[0]), self.model.inputs, sample)
+        given = self._fetched((self._output, self.model.outputs[0]), self.model.inputs, sample)
+        found, once = (np.asarray(y, np.float64) for y in given)  # NumPy cannot compare bfloat16
+        return found, once
 
     def _trains(self) -> bool:
         """Whether a layer or a model in the model is called with training=True."""

@@ -230,6 +230,8 @@ def sample_of(model: Any) -> list[np.ndarray]:
 
 def refuse_other(expected: np.ndarray, got: np.ndarray, why: str) -> None:
     """Raises an error if a model does not compute the output of the original."""
+    # NumPy cannot compare bfloat16.
+    expected, got = (np.asarray(y, np.float64) for y in (expected, got))
     scale = np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max()
     if not np.allclose(got, expected, rtol=1e-3, atol=1e-4 * scale, equal_nan=True):
         raise InputError(
