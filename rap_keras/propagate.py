@@ -309,10 +309,9 @@ def _check_returned(taken: Any, node: Node, inputs: Sequence[ops.Tensor], rule: 
 
 
 def _fits(shape: Sequence[int | None] | None, expected: Sequence[int | None]) -> bool:
-    if shape is None:
-        return True
-    sizes = zip(shape, expected, strict=False)
-    return len(shape) == len(expected) and all(n == m or None in (n, m) for n, m in sizes)
+    sizes = zip(shape or (), expected, strict=False)
+    same = shape is None or len(shape) == len(expected)
+    return same and all(n == m or None in (n, m) for n, m in sizes)
 
 
 def _facts(graph: Graph, record: Record, box: Box) -> dict[str, Callable[[], Any]]:

@@ -117,7 +117,7 @@ def _inside(graph: tf.Graph, model: Any = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading_weights() -> Iterator[None]:
-    """Loads and saves `.keras` and `.weights.h5` files, for which Keras does not use the session."""
+    """Makes Keras use the session when it loads and saves `.keras` and `.weights.h5` files."""
     try:
         saving = _module("saving.saving_lib")
         before = {name: getattr(saving, name) for name in ("_load_state", "_save_state")}
