@@ -54,9 +54,7 @@ CORE = {
         "test_normalizations_on_both_sides_of_every_layer[conv2d_same_stride]",
     ],
     "tests/network/test_normalization.py": ["test_the_map_is_the_layer"],
-    "tests/network/test_odd_models.py": ["test_samples_on_another_axis_than_the_first[rap]"],
     "tests/network/test_opening.py": [
-        "test_attention_conserves_and_its_weights_get_no_relevance[additive]",
         "test_calls_that_move_the_samples_conserve_in_every_batch[one matrix]",
         "test_numbers_among_the_arguments_of_an_inner_layer",
     ],
