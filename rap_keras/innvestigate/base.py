@@ -21,9 +21,9 @@ from rap_keras.backends.keras2.network import Keras2Network
 from rap_keras.backends.network import explaining_tokens
 from rap_keras.composites.composite import Composite, RuleTable
 from rap_keras.errors import InputError
-from rap_keras.innvestigate.debugging import KeepingAnalyzer
 from rap_keras.innvestigate.files import as_loaded, partly_frozen, read_npz, write_npz
 from rap_keras.innvestigate.guards import Guard, one_each, read_range, warn_of_zero_maps
+from rap_keras.innvestigate.reversing import ReversingAnalyzer
 from rap_keras.innvestigate.step import Step
 from rap_keras.inputs.bounds import read_bounds, refuse_outside
 from rap_keras.inputs.contrast import read_contrast, refuse_itself
@@ -38,7 +38,7 @@ from rap_keras.propagation import Propagation, contrasted, select
 from rap_keras.support.options import choose, read_boolean
 
 
-class PropagationAnalyzer(KeepingAnalyzer):
+class PropagationAnalyzer(ReversingAnalyzer):
     """An analyzer that propagates relevance by the rules of a composite.
 
     Args:

@@ -12,7 +12,7 @@ from rap_keras.network.graph import Graph
 from rap_keras.propagate import relevance_dtype
 
 
-class KeepingAnalyzer(ReverseAnalyzerBase):
+class ReversingAnalyzer(ReverseAnalyzerBase):
     """An analyzer that works for any inputs and layers, also with reverse_keep_tensors and targets.
 
     iNNvestigate's fails if nothing takes an input, and loses the relevance of a layer that returns a
