@@ -181,15 +181,20 @@ class Network(ABC):
 
     def _check_padding(self, arrays: Sequence[np.ndarray]) -> None:
         """Checks a sample with padding, whose mask a layer may lose, once."""
-        if self._padded:
+        zeros, steps = self._masked
+        if self._padded or not (zeros or steps):
             return
-        layers = [node.layer for node in self.graph.nodes]
-        steps = [layer.mask_value for layer in layers if is_a(layer, {"Masking"})]
-        zeros = any(getattr(layer, "mask_zero", False) for layer in layers)
         found = sum(_padding(a, zeros, steps) for a in arrays)
         if np.any(found):
             place = int(np.argmax(found))
             self._padded = self._computes([a[place:][:1] for a in arrays])
+
+    @cached_property
+    def _masked(self) -> tuple[bool, list[float]]:
+        """Whether layers mask zeros, and the values of which they mask whole steps."""
+        layers = [node.layer for node in self.graph.nodes]
+        zeros = any(getattr(layer, "mask_zero", False) for layer in layers)
+        return zeros, [layer.mask_value for layer in layers if is_a(layer, {"Masking"})]
 
     def _computes(self, sample: Sequence[np.ndarray]) -> bool:
         """Whether the outputs for a sample are finite; an error if those of the graph differ."""
@@ -276,8 +281,7 @@ def _padding(array: np.ndarray, zeros: bool, steps: Sequence[float]) -> np.ndarr
     """The number of places of each sample that may be masked: zeros, and steps of one of the values."""
     masked = [array == 0] if zeros else []
     masked += [(array == np.asarray(value, array.dtype)).all(-1) for value in steps]
-    counts = [mask.reshape(len(array), -1).sum(1) for mask in masked]
-    return np.sum(counts, 0) if counts else np.zeros(len(array), int)
+    return np.sum([mask.reshape(len(array), -1).sum(1) for mask in masked], 0)
 
 
 @contextlib.contextmanager
@@ -295,15 +299,20 @@ def explaining_tokens() -> Iterator[None]:
         ) from None
 
 
-def not_finite(weights: Iterable[tuple[str, np.ndarray]]) -> InputError:
-    """The error about maps that are not finite, which may be due to the weights."""
+def broken_weights(weights: Iterable[tuple[str, np.ndarray]]) -> InputError | None:
+    """The error about the first weight that is not finite; None if all are."""
     for name, value in weights:
         if not np.isfinite(value).all():
             return InputError(
                 f"Expected a model with finite weights, but {name!r} contains NaN or infinity: train "
                 "the model again, or load earlier weights."
             )
-    return InputError(
+    return None
+
+
+def not_finite(weights: Iterable[tuple[str, np.ndarray]]) -> InputError:
+    """The error about maps that are not finite, which may be due to the weights."""
+    return broken_weights(weights) or InputError(
         "Expected finite relevance, got NaN or infinity from finite inputs: the model's own values "
         "overflow, or its slope is infinite there, like that of a square root at 0; scale the input as "
         "the model expects it, or set check_finite=False."

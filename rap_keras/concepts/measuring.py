@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rap_keras.backends.network import not_finite
+from rap_keras.backends.network import broken_weights
 from rap_keras.benchmark.explainers import device, native_versions
 from rap_keras.benchmark.measure import Chunk, Measured, Unread, divided
 from rap_keras.benchmark.protocol import weights_checksum
@@ -142,9 +142,9 @@ class Channels:
 
     def _not_finite(self, position: int) -> InputError:
         """The error about an image; raises that about the weights, if they are the cause."""
-        weights = [(w.path, np.asarray(w)) for w in self.loaded.model.weights]
-        if not all(np.isfinite(value).all() for _, value in weights):
-            raise not_finite(weights)
+        error = broken_weights((w.path, np.asarray(w)) for w in self.loaded.model.weights)
+        if error is not None:
+            raise error
         return InputError(
             f"Expected finite relevance of the image {self._names[position]!r}, got NaN or infinity: "
             "leave the image out, or check its preprocessing."
