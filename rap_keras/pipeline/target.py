@@ -207,14 +207,14 @@ def _masks(
             "target",
         )
     masks = np.zeros((count, *shape), bool)
+    where: Any = ...
+    if region is not None and not by_class:
+        where = region.positions(tuple(shape[:-1]), np.shape(x)[1:3])
     for k in range(count):
-        where: Any = ...
         if by_class:
             source = sources[k] if len(sources) else None
             name = str(source) if isinstance(source, os.PathLike) else f"image {k}"
             where = _largest_at(logits[k], target, name)
-        elif region is not None:
-            where = region.positions(tuple(shape[:-1]), np.shape(x)[1:3])
         chosen = target
         if target is None:
             chosen = logits[k][where].sum(0, dtype=np.float64).argmax()
