@@ -55,7 +55,7 @@ def folder(tmp_path, monkeypatch):
 
 # Their rules and methods must also work in a graph.
 IN_A_GRAPH = {"CONTRIBUTING.md", "docs/guides/own_layer.md", "docs/guides/own_method.md"}
-# Pages of methods are alike: one of each kind is quick.
+# Pages of methods are similar: one of each kind is quick.
 QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp", "legrad", "pattern_net")}
 
 
