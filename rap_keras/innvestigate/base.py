@@ -135,20 +135,6 @@ class PropagationAnalyzer(ReversingAnalyzer):
         step = Step(lambda tensors: self._propagation.share(node, tensors), node.name)
         return tf.nest.flatten(step([*Xs, *reversed_Ys, *inputs]))
 
-    def _reverse_model(
-        self,
-        model: Any,
-        stop_analysis_at_tensors: Any = None,
-        return_all_reversed_tensors: bool = False,
-    ) -> tuple[list[Any], Any]:
-        maps, self._relevances = super()._reverse_model(model, stop_analysis_at_tensors, True)
-        maps = self._at_inputs(maps)
-        return maps, self._relevances if return_all_reversed_tensors else None
-
-    def _at_inputs(self, maps: list[Any]) -> list[Any]:
-        """The relevance of the inputs, from the maps that the rules give."""
-        return maps
-
     # Public methods.
 
     def analyze(self, X: Any, target: Any = None, *, neuron_selection: Any = None) -> Any:

@@ -23,6 +23,7 @@ class ReversingAnalyzer(ReverseAnalyzerBase):
     _model: Any
     _graph: Graph
     _guard: Any
+    _relevances: dict[int, dict[str, Any]]
     _reverse_keep_tensors: bool
     _keeper: Any = None  # the analyzer that this one is the same as, in another mode
 
@@ -32,7 +33,10 @@ class ReversingAnalyzer(ReverseAnalyzerBase):
         stop_analysis_at_tensors: Any = None,
         return_all_reversed_tensors: bool = False,
     ) -> tuple[list[Any], Any]:
-        """The way back, from the output and, with zeros, from the tensors that nothing takes."""
+        """The way back, from the output and, with zeros, from the tensors that nothing takes.
+
+        It keeps the relevance of every tensor, for questions about layers.
+        """
         self._unused = self._not_taken()
         if self._unused:
             model = kmodels.Model(model.inputs, [*model.outputs, *self._unused])
@@ -41,7 +45,7 @@ class ReversingAnalyzer(ReverseAnalyzerBase):
         calls = [
             (n.layer, *map(tf.nest.flatten, (n.input_tensors, n.outputs))) for n in nodes[::-1]
         ]
-        return igraph.reverse_model(
+        maps, self._relevances = igraph.reverse_model(
             model,
             reverse_mappings=self._reverse_mapping,
             default_reverse_mapping=self._default_reverse_mapping,
@@ -50,9 +54,15 @@ class ReversingAnalyzer(ReverseAnalyzerBase):
             verbose=self._reverse_verbose,
             clip_all_reversed_tensors=self._reverse_clip_values,
             project_bottleneck_tensors=self._reverse_project_bottleneck_layers,
-            return_all_reversed_tensors=return_all_reversed_tensors,
+            return_all_reversed_tensors=True,
             execution_trace=(model.layers, calls, model.outputs),
         )
+        maps = self._at_inputs(maps)
+        return maps, self._relevances if return_all_reversed_tensors else None
+
+    def _at_inputs(self, maps: list[Any]) -> list[Any]:
+        """The relevance of the inputs, from the maps that the rules give."""
+        return maps
 
     def _head_mapping(self, X: Any) -> Any:
         if not any(X is tensor for tensor in self._unused):
