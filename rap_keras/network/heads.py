@@ -96,8 +96,19 @@ def _made_of(graph: Graph, slot: int) -> str | None:
         return None
     if activation_name(node.layer) in _PROBABILITIES:
         return node.name
+    if _shares(graph, node):
+        return node.name
     parts = [s for s in node.inputs if s not in graph.constants]
     if not parts or not is_a(node.layer, _PASSING):
         return None
     names = [_made_of(graph, s) for s in parts]
     return names[0] if all(names) else None
+
+
+def _shares(graph: Graph, node: Node) -> bool:
+    """Whether a node divides values by their sum, as in a softmax that is written with operations."""
+    if not is_a(node.layer, layer_types.DIVISION) or len(node.inputs) != 2:
+        return False
+    values, total = node.inputs
+    adding = graph.producers.get(total)
+    return adding is not None and is_a(adding.layer, {"Sum"}) and list(adding.inputs) == [values]

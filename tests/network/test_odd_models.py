@@ -149,6 +149,10 @@ def test_every_softmax_at_the_end_is_removed(head, rng):
     assert_conserves(model, x, logits(x))
 
 
+def _shares(x):
+    return x / ops.sum(x, axis=-1, keepdims=True)
+
+
 PROBABILITIES = {
     "classes apart": lambda x: softmaxed(x) * np.float32([1, 2, 3]),
     "turned": lambda x: 1 - softmaxed(x),
@@ -156,6 +160,7 @@ PROBABILITIES = {
     "joined": lambda x: layers.Concatenate()([softmaxed(x), layers.Dense(1, "sigmoid")(x)]),
     "hard": lambda x: layers.Dense(3, activation="hard_sigmoid")(x),
     "unit": lambda x: ops.normalize(softmaxed(x)),
+    "written with operations": lambda x: _shares(ops.exp(layers.Dense(3)(x))),
 }
 
 
