@@ -57,11 +57,7 @@ class RandomAnalyzer(Analyzer):
         logits = self._logits_of(arrays)
         maps = [np.empty(a.shape, self._dtype(a.dtype)) for a in arrays]
         for k, samples in enumerate(maps):
-            # Each input has its own generator: its noise does not depend on the number of samples.
-            own = self.seed if self.seed is None or not k else [self.seed, k]
-            generator = np.random.default_rng(own)
-            for _ in range(0 if self.seed is None else self._first):
-                generator.standard_normal(samples.shape[1:])
-            for noise in samples:
-                noise[...] = generator.normal(0, self.stddev, noise.shape)
+            for position, noise in enumerate(samples, self._first):
+                seed = None if self.seed is None else [self.seed, position, k]
+                noise[...] = np.random.default_rng(seed).normal(0, self.stddev, noise.shape)
         return {"maps": maps, "logits": logits, "neurons": target.neurons(logits)}
