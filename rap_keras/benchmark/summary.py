@@ -15,7 +15,7 @@ from rap_keras.benchmark.comparison import (
 )
 from rap_keras.benchmark.metrics import Metric, chosen, columns, imputers_of, of_protocol
 from rap_keras.benchmark.metrics.metric import mark_of
-from rap_keras.benchmark.metrics.perturbation import MEAN_AREA, PARTS, curves
+from rap_keras.benchmark.metrics.perturbation import MEAN_AREA, PARTS, REPLACED, curves
 from rap_keras.benchmark.rows import MEAN_SHIFTED, RANDOM, SHIFTED_METHOD
 from rap_keras.benchmark.statistics import (
     Array,
@@ -213,7 +213,7 @@ def _imputers(
     first, *further = imputers
     marks = {first: ""} | {imputer: mark_of(imputer) for imputer in further}
     random = numbers.get(RANDOM, ())
-    replaced = protocol["perturbation"]["fractions"][-1]
+    whole = protocol["perturbation"]["fractions"][-1]
     listed = [method["quantities"] for method in methods.values() if not method["control"]]
     taus = {}
     measured = chosen(protocol["metrics"])  # with the first replacement
@@ -223,9 +223,14 @@ def _imputers(
             for imputer, mark in marks.items()
         }
         taus[head.quantity] = agreement(values, dict.fromkeys(imputers, head.better))
+
+    def probability(mark: str) -> Array:
+        replaced = [image.get(REPLACED + mark, whole) for image in random]
+        return column(random, MEAN_AREA + mark) / np.array(replaced)
+
     return {
         "r_oms": {
-            imputer: estimated(mean(column(random, MEAN_AREA + mark) / replaced), weights)
+            imputer: estimated(mean(probability(mark)), weights)
             for imputer, mark in marks.items()
             if random and all(MEAN_AREA + mark in image for image in random)
         },

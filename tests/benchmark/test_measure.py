@@ -29,6 +29,8 @@ from rap_keras import tensors as ops
 from rap_keras.benchmark.costs import _first_scenes, measure_costs
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import Reading
+from rap_keras.benchmark.results import load
+from rap_keras.benchmark.running import run
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
@@ -64,6 +66,7 @@ def by_hand(view, heatmap, relevance, threshold="zero", tolerance=0):
             "correct": list(curve.correct),
             "logit": list(curve.logits),
             "probability": list(curve.probabilities),
+            "replaced_share": float(curve.fractions[-1]),
         }
     return found
 
@@ -303,6 +306,33 @@ def test_replacements(photos, common, network):
         assert np.isfinite(record["results"]["gradient"]["srg" + mark])
     fractions = bench.protocol()["perturbation"]["fractions"]
     np.testing.assert_allclose(fractions, np.arange(7) * 20 / 144)
+
+
+@pytest.mark.parametrize("patch", [1, 4])
+def test_steps_of_images_of_several_sizes(patch, common, network, tmp_path):
+    """Each image has its own share of replaced pixels: 120 of 144, or 560 of 576."""
+    options = {"model": network.replace(":make", ":any_size"), "methods": ("gradient", "rap")}
+    options |= {"metrics": ("lerf", "morf", "srg"), "replacement": ("zero", "mean")}
+    options |= {"steps": 40 // patch**2, "patch": patch, "controls": True}
+    out = tmp_path / "out"
+    run(settings(common, **options), out)
+    results = load(out)
+    summary = results.summary()
+    for method in summary["methods"].values():
+        found = {name: entry["value"] for name, entry in method["quantities"].items()}
+        for mark in ("", "@mean"):
+            areas = found["lerf_area" + mark] - found["morf_area" + mark]
+            assert found["srg_accuracy" + mark] == pytest.approx(areas, abs=1e-9)
+    means = []
+    for record in results.images:
+        if record["status"] == "kept":
+            of_random = record["results"]["control.random"]
+            curves = [np.array(of_random[order]["probability"]) for order in ("lerf", "morf")]
+            means.append(np.mean([(c[1:] + c[:-1]) / 2 for c in curves]))
+    assert len(means) == len(KEPT)
+    assert summary["imputers"]["r_oms"]["zero"]["value"] == pytest.approx(np.mean(means))
+    expected = "each the same share of an image; replacement: zero, mean"
+    assert expected in (out / "report.md").read_text()
 
 
 def test_infill_is_the_scene_without_the_digit(common):

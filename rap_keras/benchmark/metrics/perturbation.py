@@ -29,6 +29,12 @@ GAINS = {"srg": "logits", "srg_probability": "probabilities", "srg_accuracy": "c
 MEAN_AREA = "mean_area"
 """In an image's record: the mean of the areas under the probabilities of LeRF and MoRF."""
 
+REPLACED = "replaced_share"
+"""In an image's record: the share of the image that all steps replace.
+
+It differs between images of different sizes. Older records lack it; then it is that of the protocol.
+"""
+
 DRAWS = ("draws", "seed", "batch_size")
 
 Curves = list[PerturbationCurve]
@@ -73,7 +79,7 @@ def _gain(views: Sequence[View], imputer: str | None = None, **given: Any) -> li
     lerf, morf = (_ordered(views, order, given, imputer) for order in ("lerf", "morf"))
     return [
         {name: symmetric_relevance_gain(low, high, part) for name, part in GAINS.items()}
-        | {MEAN_AREA: (below + above) / 2}
+        | {MEAN_AREA: (below + above) / 2, REPLACED: low.fractions[-1]}
         for low, high, below, above in zip(lerf, morf, _areas(lerf), _areas(morf), strict=True)
     ]
 
@@ -125,6 +131,7 @@ def _of_order(order: str, columns: tuple[Column, ...], **more: Any) -> Metric:
                     "correct": np.asarray(curve.correct, int).tolist(),
                     "logit": curve.logits.tolist(),
                     "probability": np.asarray(curve.probabilities).tolist(),
+                    REPLACED: float(curve.fractions[-1]),
                 }
             }
             for curve in _ordered(views, order, given, imputer)
@@ -133,8 +140,9 @@ def _of_order(order: str, columns: tuple[Column, ...], **more: Any) -> Metric:
     def summarize(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
         fractions = np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
         accuracy, logit = curves(numbers, order, "correct"), curves(numbers, order, "logit")
+        share = np.array([image[order].get(REPLACED, fractions[-1]) for image in numbers])
         return {
-            f"{order}_area": mean(_area(accuracy, fractions)),
+            f"{order}_area": mean(_area(accuracy, fractions) * (share / fractions[-1])),
             f"{order}_accuracy_aopc": mean(_mean_drop(accuracy)),
             f"{order}_logit_aopc": mean(_mean_drop(logit)),
         }

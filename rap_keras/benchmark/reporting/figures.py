@@ -125,8 +125,8 @@ def _label_heatmaps(figure: Figure, rows: Sequence[str], columns: Sequence[str])
 def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
     """Draws accuracy and logit over the share of replaced pixels, as in the paper's Fig. 7.
 
-    Each method is a line with a band of one standard error; controls are dashed. `name` is "lerf" or
-    "morf".
+    For images of several sizes it is the share of the steps. Each method is a line with a band of one
+    standard error; controls are dashed. `name` is "lerf" or "morf".
     """
     shares = 100 * np.asarray(protocol["perturbation"]["fractions"], dtype=np.float64)
     labels = [_label(title, 32) for title in summary["methods"]]
@@ -138,10 +138,11 @@ def perturbation_figure(protocol: Json, summary: Json, name: str) -> Figure:
         curves = method["curves"][name]
         _draw_curve(left, shares, curves["accuracy"], 100, styles[title])
         _draw_curve(right, shares, curves["logit"], 1, styles[title])
+    one_size = protocol["perturbation"].get("pixels_per_step") is not None
     left.set_ylabel("accuracy (%)")
     right.set_ylabel("logit of the target")
     for ax in (left, right):
-        ax.set_xlabel("replaced pixels (%)")
+        ax.set_xlabel("replaced pixels (%)" if one_size else "steps (%)")
         ax.grid(color="0.9")
         ax.spines[["top", "right"]].set_visible(False)
     figure.legend(left.lines, labels, loc="outside right center", handlelength=3.5)

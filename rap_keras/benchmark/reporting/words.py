@@ -176,12 +176,14 @@ def _readable(key: str, value: Any) -> str:
 
 def _perturbation(value: Json) -> str:
     pixels = value.get("pixels_per_step")
-    of = "" if pixels is None else f" of {counted(pixels, 'pixel')}"
-    share = 100 * value["fractions"][-1]
-    if "patch" in value:
-        of += f" in patches of {value['patch']} x {value['patch']}"
+    patches = f" in patches of {value['patch']} x {value['patch']}" if "patch" in value else ""
+    if pixels is None:
+        of = f"{patches}, each the same share of an image"
+    else:
+        share = 100 * value["fractions"][-1]
+        of = f" of {counted(pixels, 'pixel')}{patches}, up to {share:.4g} % of the image"
     return (
-        f"{counted(value['steps'], 'step')}{of}, up to {share:.4g} % of the image; "
+        f"{counted(value['steps'], 'step')}{of}; "
         f"replacement: {', '.join(value.get('replacements', [value['replacement']]))}"
     )
 
