@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from helpers.benchmarks import QUICK, measure_one, records, settings
 from helpers.command_line import succeed
-from helpers.metrics import check_metric
+from helpers.metrics import check_metric, views
 
 from rap_keras import evaluation
 from rap_keras.benchmark.measure import Bench
-from rap_keras.benchmark.metrics import FURTHER, METRICS, one_number
+from rap_keras.benchmark.metrics import FURTHER, METRICS, Column, Metric, one_number
 from rap_keras.benchmark.metrics.cards import CARDS, card_of
 from rap_keras.benchmark.running import report
 from rap_keras.benchmark.store import FILE
@@ -78,6 +78,24 @@ def test_numbers_of_numpy_are_stored_as_plain_ones(number, stored):
     metric = one_number("own", lambda view: number, "higher", FURTHER)
     ((found,),) = (one.values() for one in metric.measured([None], None))
     assert json.dumps(found) == json.dumps(stored)
+
+
+def test_a_new_metric_with_each_replacement():
+    """Its numbers are a tuple, and it is undefined for an image."""
+    metric = Metric(
+        "own",
+        lambda views, imputer=None: [(v.scene.position, len(imputer or "")) for v in views],
+        (Column("a", "own_a", "higher"), Column("b", "own_b")),
+        FURTHER,
+        defined=lambda view: view.scene.position != 1,
+        by_imputer=True,
+    )
+    marked = metric.with_imputer("mean")
+    numbers = marked.measured(views(3), None)
+    assert numbers[0] == {"own_a@mean": 0, "own_b@mean": 4}
+    found = marked.quantities({}, numbers)
+    assert list(found) == ["own_a@mean", "own_b@mean"]
+    assert [ratio.defined.tolist() for ratio in found.values()] == [[True, False, True]] * 2
 
 
 def test_a_new_metric_is_in_the_help():

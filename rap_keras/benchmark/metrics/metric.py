@@ -161,11 +161,13 @@ class Metric:
 
         def measure(views: Sequence[View], **given: Any) -> list[Any]:
             found = self.measure(views, imputer=imputer, **given)
-            return [_marked(one, mark) if isinstance(one, Mapping) else one for one in found]
+            return [_marked(self._named(one), mark) for one in found]
 
         def summarize(protocol: Json, numbers: Sequence[Numbers]) -> dict[str, Ratio]:
+            # Where the metric is undefined, only the number of the head is there.
             own = [
-                {name.removesuffix(mark): n for name, n in image.items() if name.endswith(mark)}
+                dict.fromkeys(self.numbers)
+                | {name.removesuffix(mark): n for name, n in image.items() if name.endswith(mark)}
                 for image in numbers
             ]
             return _marked(self.quantities(protocol, own), mark)
