@@ -60,8 +60,8 @@ def _first_scenes(bench: Bench) -> list[Scene]:
             if scenes:
                 return scenes
     raise InputError(
-        "Expected an image that all methods can explain for costs, got none any more: put the images "
-        "back, or leave it out.",
+        "Expected an image that all methods can explain for costs, got none: put images back that are "
+        "missing now, or leave it out.",
         "costs",
     )
 

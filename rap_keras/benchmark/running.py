@@ -57,7 +57,8 @@ def run(
     with filled(Path(out), bench, make, shard, strict, workers, settings.title) as store:
         if isinstance(bench, Bench):
             _complete_figures(store, bench)
-            if settings.costs and shard[0] == 1 and store.has_kept():
+            # The batch may be that of another shard.
+            if settings.costs and shard[0] == 1 and (store.has_kept() or shard[1] > 1):
                 store.set_costs(measure_costs(bench))
         return _report(store) if shard[1] == 1 else []
 

@@ -213,7 +213,8 @@ class Settings:
     )
     costs: bool = _derived(
         False,
-        "Also measure seconds and memory of a map by each method; they differ from run to run.",
+        "Also measure seconds and memory of a map by each method; they differ from run to run. Of "
+        "several shards, the first does so.",
     )
     figures: int = _setting(
         6,

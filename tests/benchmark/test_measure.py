@@ -30,7 +30,7 @@ from rap_keras.benchmark.costs import _first_scenes, measure_costs
 from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import Reading
 from rap_keras.benchmark.results import load
-from rap_keras.benchmark.running import run
+from rap_keras.benchmark.running import merge, run
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
@@ -558,6 +558,19 @@ def test_costs_are_those_of_a_size_with_a_kept_image():
     assert _first_scenes(costing([wrong, kept.scene], kept_of)) == [kept.scene]
 
 
+def test_the_first_shard_measures_costs_without_a_kept_image(common, tmp_path):
+    for k, name in enumerate("ab"):
+        put(tmp_path, name, k, k, np.s_[2:8, 2:8])
+    (tmp_path / "labels.csv").write_text("name,class\na,blue\nb,green\n")  # the first is red
+    chosen = settings(common, data=f"folder:{tmp_path}", chunk=1, costs=True, controls=True)
+    parts = [tmp_path / f"part{k}" for k in (1, 2)]
+    for k, part in enumerate(parts, start=1):
+        assert not run(chosen, part, shard=(k, 2))
+    assert [list(records(part)) for part in parts] == [["a"], ["b"]]
+    merge(parts, tmp_path / "whole")
+    assert "Cost of a map" in (tmp_path / "whole" / "report.md").read_text()
+
+
 @pytest.mark.parametrize("step", ["logits", "maps"])
 def test_costs_do_not_need_images_that_cause_an_error(step):
     bad, good = (view.scene for view in views(2))
@@ -569,5 +582,5 @@ def test_costs_do_not_need_images_that_cause_an_error(step):
 
     two = (checked, list) if step == "logits" else (list, checked)
     assert _first_scenes(costing([bad, good], *two)) == [good]
-    with pytest.raises(InputError, match="explain for costs, got none any more"):
+    with pytest.raises(InputError, match="explain for costs, got none: put"):
         _first_scenes(costing([bad], *two))
