@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rap_keras.benchmark.metrics import METRICS, columns
+from rap_keras.benchmark.metrics import columns, of_protocol
 from rap_keras.benchmark.rows import read_row
 from rap_keras.benchmark.summaries import read_summary
 from rap_keras.errors import InputError
@@ -30,7 +30,7 @@ def tuned_methods(folder: str, quantity: str, given: Mapping[str, Any]) -> list[
                 f"{name}={given[name]} in this run: change one of them.",
                 ("tuned", name),
             )
-    better = {c.quantity: c.better for c in columns(list(METRICS.values())) if c.better}
+    better = {c.quantity: c.better for c in columns(of_protocol(protocol)) if c.better}
     measured = {name for row in rows.values() for name in row["quantities"] if name in better}
     if quantity not in measured:
         hint = did_you_mean(quantity, measured) or f"choose one of {', '.join(sorted(measured))}."

@@ -348,6 +348,15 @@ def test_tuned_rows_are_the_best_of_each_method(tmp_path):
         Settings(**given, tuned=str(tmp_path)).rows()
 
 
+def test_rows_are_tuned_by_another_replacement(tmp_path):
+    perturbation = {"replacement": "zero", "replacements": ["zero", "blur"]}
+    folder = candidates(tmp_path, perturbation=perturbation)
+    path = tmp_path / "summary.json"
+    path.write_text(path.read_text().replace('{"srg":', '{"srg@blur":'))
+    chosen = Settings(methods=("rap",), half="second", tuned=folder, tuned_by="srg@blur")
+    assert "rap:head=positive" in [row.title for row in chosen.rows()]
+
+
 @pytest.mark.parametrize(
     ("half", "changes", "message"),
     [
