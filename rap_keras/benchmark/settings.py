@@ -147,7 +147,9 @@ class Settings:
     )
     steps: int = _derived(40, "Number of steps of LeRF and MoRF.", checks.integer(1))
     pixels_per_step: int | None = _derived(
-        None, "Pixels replaced in each step; default: all by the last step.", checks.integer(1)
+        None,
+        "Pixels replaced in each step; default: the most that all steps have room for.",
+        checks.integer(1),
     )
     replacement: tuple[str, ...] = _derived(
         ("zero",),
