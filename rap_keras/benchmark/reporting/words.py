@@ -175,13 +175,16 @@ def _readable(key: str, value: Any) -> str:
 
 
 def _perturbation(value: Json) -> str:
-    pixels = value.get("pixels_per_step")
-    patches = f" in patches of {value['patch']} x {value['patch']}" if "patch" in value else ""
+    pixels, patch = value.get("pixels_per_step"), value.get("patch", 1)
+    # Squares at the border may be cut off, so that their pixels differ.
+    unit, whole, size = "pixel", "image", ""
+    if patch > 1:
+        unit, whole, size = "square", "squares", f" of {patch} x {patch} pixels"
     if pixels is None:
-        of = f"{patches}, each the same share of an image"
+        of = f"{f' in squares{size}' if size else ''}, each the same share of an image"
     else:
         share = 100 * value["fractions"][-1]
-        of = f" of {counted(pixels, 'pixel')}{patches}, up to {share:.4g} % of the image"
+        of = f" of {counted(pixels // patch**2, unit)}{size}, up to {share:.4g} % of the {whole}"
     return (
         f"{counted(value['steps'], 'step')}{of}; "
         f"replacement: {', '.join(value.get('replacements', [value['replacement']]))}"
