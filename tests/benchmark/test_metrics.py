@@ -98,6 +98,13 @@ def test_a_new_metric_with_each_replacement():
     assert [ratio.defined.tolist() for ratio in found.values()] == [[True, False, True]] * 2
 
 
+@pytest.mark.parametrize("more", [{"difference": "own"}, {}])
+def test_medians_are_not_compared(more):
+    column = Column("own, median", "own_median", "lower", **more)
+    with pytest.raises(InputError, match="means to compare by, got own_median of the metric own"):
+        Metric("own", len, (column,), FURTHER, by_imputer=not more)
+
+
 def test_a_new_metric_is_in_the_help():
     result = subprocess.run(
         [sys.executable, "-c", HELP], capture_output=True, check=True, text=True

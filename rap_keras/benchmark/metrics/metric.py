@@ -10,6 +10,7 @@ from rap_keras.benchmark.metrics.tables import IMPUTERS, IMPUTERS_WORDS
 from rap_keras.benchmark.metrics.view import View
 from rap_keras.benchmark.statistics import Json, Numbers, Ratio, column, mean
 from rap_keras.datasets import Sample
+from rap_keras.errors import InputError
 
 Summarize = Callable[[Json, Sequence[Numbers]], dict[str, Ratio]]
 Measure = Callable[..., Sequence[Any]]
@@ -140,6 +141,16 @@ class Metric:
     perturbs: bool = False
     by_imputer: bool = False
     stages: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks that methods, and replacements of pixels, are compared by means over the images."""
+        for place, head in enumerate(self.columns):
+            compares = head.difference or (self.by_imputer and place == 0)
+            if head.is_median and compares:
+                raise InputError(
+                    f"Expected means to compare by, got {head.quantity} of the metric {self.name}: "
+                    "leave out its difference, and with by_imputer put it after another column."
+                )
 
     @property
     def numbers(self) -> tuple[str, ...]:
