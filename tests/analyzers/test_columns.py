@@ -6,6 +6,7 @@ import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain
 from helpers.tensors import BACKEND
+from helpers.thinned import slow_unless
 from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
@@ -35,7 +36,11 @@ def traced(analyzer, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", ["rap", "input_t_gradient", "deep_lift", "grad_cam", "lrp.alpha_2_beta_1"]
+    "method",
+    slow_unless(
+        lambda p: p.values[0] not in ("input_t_gradient", "lrp.alpha_2_beta_1"),
+        ["rap", "input_t_gradient", "deep_lift", "grad_cam", "lrp.alpha_2_beta_1"],
+    ),
 )
 def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):
     analyzer = create_analyzer(method, model)

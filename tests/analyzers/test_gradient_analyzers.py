@@ -221,7 +221,8 @@ def test_integrated_gradients_after_postprocessing(postprocess):
     check_integrated(fused(), "index", 0, "left", postprocess)
 
 
-@pytest.mark.parametrize("name", ["vgg", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vgg", "residual"])
 def test_integrated_gradients_are_complete(name):
     model = bundled.load(name)
     x = preprocess(cluttered_digits(4).images)

@@ -10,6 +10,7 @@ import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain, residual
 from helpers.tensors import BACKEND
+from helpers.thinned import slow_unless
 
 from rap_keras import create_analyzer
 
@@ -34,7 +35,10 @@ def train(model, x):
     model.fit(x, np.eye(10, dtype="float32")[:4], epochs=2, verbose=0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    slow_unless(lambda p: p.values[0] not in ("lrp.epsilon", "integrated_gradients"), METHODS),
+)
 def test_maps_are_of_the_weights_after_a_step_of_training(method, x):
     model = residual()  # its normalizations learn statistics, too
     analyzer = create_analyzer(method, model, **METHODS[method])

@@ -78,7 +78,7 @@ def assert_close(found, expected):
         np.testing.assert_allclose(found[name], value, rtol=2e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("method", ["rap", "gradient"])
+@pytest.mark.parametrize("method", [pytest.param("rap", marks=pytest.mark.slow), "gradient"])
 def test_where_relevance_lies(method, results, scene):
     model, x, mask, neuron = scene
     heatmap = explained(model, method, x[np.newaxis], neuron)[0]

@@ -55,14 +55,18 @@ def folder(tmp_path, monkeypatch):
 
 # Their rules and methods must also work in a graph.
 IN_A_GRAPH = {"CONTRIBUTING.md", "docs/guides/own_layer.md", "docs/guides/own_method.md"}
-# Pages of methods are similar: one of each kind is quick.
-QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp", "legrad", "pattern_net")}
+# Pages of methods are similar: two are quick.
+QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp")}
+
+# Other tests make most of their calls.
+LONG = {f"docs/{name}.md" for name in ("baselines", "benchmark", "features", "patterns")}
 
 
 def marks_of(page):
     if page in IN_A_GRAPH:
         return pytest.mark.programs
-    return pytest.mark.slow if "/methods/" in page and page not in QUICK_METHODS else ()
+    slow = page in LONG or ("/methods/" in page and page not in QUICK_METHODS)
+    return pytest.mark.slow if slow else ()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def test_files_are_small(name):
         assert path.stat().st_size < 1e6 * MEGABYTES[name]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS + TUNED)
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda p: p.values[0] not in ("vit", "convnext"), CLASSIFIERS + TUNED)
+)
 def test_classifiers_name_unseen_digits(name, scenes):
     loaded = load_model(f"bundled:{name}")
     assert loaded.input_size == (64, 64)

@@ -110,6 +110,7 @@ def test_loads_an_application_with_random_weights(images):
     assert load_model("mobilenetv3small", weights="none", size=96).input_size == (96, 96)
 
 
+@pytest.mark.slow
 def test_weights_of_an_application_from_a_file(tmp_path):
     x = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype(np.float32)
     one, other = (load_model("mobilenetv3small", weights="none") for _ in range(2))

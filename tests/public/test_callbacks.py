@@ -89,7 +89,10 @@ def pixels_of(png):
 
 
 @pytest.mark.usefixtures("_writer")
-@pytest.mark.parametrize("more", [[], [Token()]], ids=["plain", "constants"])
+@pytest.mark.parametrize(
+    "more",
+    [pytest.param([], id="plain", marks=pytest.mark.slow), pytest.param([Token()], id="constants")],
+)
 def test_maps_of_every_epoch(more, data, tmp_path):
     x, y = data
     model = network(*more)

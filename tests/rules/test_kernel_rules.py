@@ -21,7 +21,7 @@ def always(case, rule):
     return named or rule in ONE_OF_EACH[:4]
 
 
-@pytest.mark.parametrize(("case", "rule"), some_or_slow(ALL_CASES, ONE_OF_EACH, 4, always))
+@pytest.mark.parametrize(("case", "rule"), some_or_slow(ALL_CASES, ONE_OF_EACH, 6, always))
 def test_rule_equals_its_definition(case, rule):
     """Some in a graph, as analyzers run them."""
     arrays = arrays_of(case, rule.kinds)
@@ -37,7 +37,7 @@ def total(a):
     return a.reshape(len(a), -1).sum(1)
 
 
-@pytest.mark.parametrize(("case", "rule"), some_or_slow(ALL_CASES, OPTIONS, 5))
+@pytest.mark.parametrize(("case", "rule"), some_or_slow(ALL_CASES, OPTIONS, 7))
 def test_rule_with_other_options_equals_its_definition(case, rule):
     arrays = arrays_of(case, rule.kinds)
     rule.agrees(case, arrays, rule.computed(case, arrays))

@@ -68,6 +68,7 @@ for command in {[*COMMANDS, "methods", "--help"]}:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_another_backend_can_be_set_after_the_error():
     there, *_ = keras_backend.installed()
     absent = [name for name in keras_backend.TITLES if name not in keras_backend.installed()]
