@@ -48,8 +48,8 @@ def answer(protocol: Json, summary: Json) -> Iterator[Block]:
         )
         yield Paragraph(
             "Not shown to be worse: the signed-rank test of the paired differences from the best is not "
-            "significant at the 0.05 level, with Bonferroni's correction over all pairs of rows. The "
-            f"answers are about {about} only.",
+            "significant at the 0.05 level, with Bonferroni's correction over all pairs with a method. "
+            f"The answers are about {about} only.",
             note=True,
         )
 
