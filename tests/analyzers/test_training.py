@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from helpers.networks import plain, residual
 from helpers.tensors import BACKEND
 from helpers.thinned import slow_unless
 
-from rap_keras import create_analyzer
+from rap_keras import InputError, create_analyzer
 
 pytestmark = pytest.mark.programs
 METHODS = {
@@ -66,6 +67,32 @@ def test_everything_about_a_model_is_of_its_weights_after_training(x):
         assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(found, before[name], strict=True))
         for one, other in zip(found, call(new), strict=True):
             assert_same(one, other)
+
+
+@pytest.mark.parametrize("classes", [3, [[3, 1]] * 4], ids=["one", "several"])
+def test_variables_that_a_model_gets_later_count(classes, x):
+    model = plain()
+    analyzer = create_analyzer("lrp.epsilon", model)
+    before = analyzer.analyze(x, classes)
+    for layer in (model.layers[1], model.layers[-1]):
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape) / 4)
+    after = analyzer.analyze(x, classes)
+    assert abs(after - before).max() > 1e-3 * abs(before).max()
+    assert_same(after, create_analyzer("lrp.epsilon", model).analyze(x, classes))
+
+
+def test_models_that_are_quantized_later_are_refused(x):
+    model = plain()
+    if not hasattr(model, "quantize"):
+        pytest.skip("Keras before 3.4 cannot quantize")
+    analyzer = create_analyzer("gradient", model)
+    analyzer.analyze(x, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras names the layers that it cannot quantize
+        model.quantize("int8")
+    with pytest.raises(InputError, match="quantized"):
+        analyzer.analyze(x, 1)
 
 
 def test_few_programs_serve_every_number_of_samples(x, monkeypatch):

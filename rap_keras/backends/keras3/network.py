@@ -36,6 +36,7 @@ class Keras3Network(Network):
         self.kept = frozenset(kept)
         self._whole = trace(self._source, True, self.position, self.kept)
         self._read = [(variable, np.array(variable)) for variable in self._whole.read]
+        self._variables: list[Any] = []  # of the model when it was checked
         super().__init__(model, without_head(self._whole))
 
     @property
@@ -54,7 +55,10 @@ class Keras3Network(Network):
         return specs(self._source.outputs)
 
     def check(self, sample: Sequence[np.ndarray]) -> None:
-        """Like `Network.check`. At each call it also checks that constant weights have not changed."""
+        """Like `Network.check`. At each call it also checks that constant weights have not changed.
+
+        A model that has other variables than before, such as those of LoRA, is checked again.
+        """
         for variable, value in self._read:
             if not np.array_equal(variable, value, equal_nan=True):
                 raise InputError(
@@ -62,6 +66,8 @@ class Keras3Network(Network):
                     f"{variable.path!r}, which the call of its layer uses as a constant, has changed: "
                     "create the analyzer again."
                 )
+        if not _same(variables := self.model.variables, self._variables):
+            self._variables, self._checked = variables, None
         super().check(sample)
         if self._alone and len(sample[0]) > 1:
             raise InputError(
@@ -85,10 +91,12 @@ class Keras3Network(Network):
         others: Sequence[ops.Spec] = (),
         jit_compile: bool = False,
     ) -> Run:
-        def compiled(inputs: Sequence[ops.Spec]) -> Run:
-            return ops.compiled(function, inputs, others, self.model.variables, jit_compile)
+        def built(variables: Sequence[Any]) -> Run:
+            return self._by_size(
+                lambda inputs: ops.compiled(function, inputs, others, variables, jit_compile)
+            )
 
-        return self._by_size(compiled)
+        return self._current(built)
 
     def compiled_by_column(
         self,
@@ -104,11 +112,32 @@ class Keras3Network(Network):
         not depend on the column is computed once.
         """
 
-        def compiled(inputs: Sequence[ops.Spec]) -> Run:
-            variables = self.model.variables
-            return ops.compiled_by_column(function, inputs, others, column, variables, jit_compile)
+        def built(variables: Sequence[Any]) -> Run:
+            return self._by_size(
+                lambda inputs: ops.compiled_by_column(
+                    function, inputs, others, column, variables, jit_compile
+                )
+            )
 
-        return self._checking(lambda: self._by_size(compiled))
+        return self._checking(lambda: self._current(built))
+
+    def _current(self, build: Callable[[Sequence[Any]], Run]) -> Run:
+        """A function built of the model's variables, and again when it has others.
+
+        What is compiled reads the variables that the model had then.
+        """
+        built: list[Any] = []  # variables, function
+
+        def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
+            variables = self.model.variables
+            if not built or not _same(variables, built[0]):
+                built[:] = variables, build(variables)
+            return built[1](arrays, *given)
+
+        return run
+
+    def _immediate(self, function: Callable[..., Any]) -> Run:
+        return self._current(lambda variables: ops.immediate(function, variables))
 
     def _by_size(self, compiled: Callable[[Sequence[ops.Spec]], Run]) -> Run:
         """The compiled function, which is made for any size of the inputs if possible."""
@@ -154,18 +183,18 @@ class Keras3Network(Network):
 
     @cached_property
     def _graph_output(self) -> Run:
-        return ops.immediate(lambda xs: logits_of(self.graph, xs), self.model.variables)
+        return self._immediate(lambda xs: logits_of(self.graph, xs))
 
     @cached_property
     def _whole_output(self) -> Run:
-        return ops.immediate(lambda xs: logits_of(self._whole, xs), self.model.variables)
+        return self._immediate(lambda xs: logits_of(self._whole, xs))
 
     @cached_property
     def _own_output(self) -> Run:
         def output(inputs: list[ops.Tensor]) -> ops.Tensor:
             return self._source.own_output(inputs)[self.position]
 
-        return ops.immediate(output, self.model.variables)
+        return self._immediate(output)
 
     def _takes(self, sample: Sequence[np.ndarray]) -> bool:
         try:
@@ -192,6 +221,11 @@ class Keras3Network(Network):
     def output_names(self) -> list[str]:
         """The names of the model's outputs."""
         return self._source.output_names
+
+
+def _same(variables: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether these are the same variables, of any values."""
+    return list(map(id, variables)) == list(map(id, others))
 
 
 def open_output(
