@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rap_keras.errors import InputError
 from rap_keras.tensors.dtypes import is_floating
 from rap_keras.tensors.keras_ops import *
 from rap_keras.tensors.scopes import reading
@@ -149,6 +150,22 @@ def at_once() -> Iterator[None]:
 def wide() -> Any:
     """Inside, float64 is float64."""
     return jax.enable_x64(True)
+
+
+def attach_weights(model: Any) -> None:
+    """Gives a model its weights, which Keras takes from it between the batches of `fit`.
+
+    Raises:
+        InputError: Another model that is in training has them.
+    """
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+    if [variable for variable in getattr(model, "variables", ()) if variable._value is None]:
+        raise InputError(
+            f"Expected a model with its weights, but while a model is trained on JAX, {model.name!r}, "
+            "which shares its layers, has none between two batches: call jax_state_sync() of the model "
+            "that is trained first, or wait for the end of the epoch."
+        )
 
 
 def version() -> str:

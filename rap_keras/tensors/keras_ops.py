@@ -3,6 +3,7 @@
 Names and meaning are those of `keras.ops`. `split` takes sizes or a number of parts, and there are also:
 
     constant       a tensor of given values
+    attach_weights   gives a model in training its weights, where Keras takes them from it
     add_n          the sum of a list of tensors
     bias_add       adds one value per channel to channels last
     bias_relu      the same and a ReLU; x may then have other values
@@ -115,6 +116,10 @@ def add_n(tensors: Sequence[Any]) -> Any:
 
 def argmax(x: Any, axis: int) -> Any:
     return ops.cast(ops.argmax(x, axis), "int32")
+
+
+def attach_weights(model: Any) -> None:
+    pass
 
 
 def bias_add(x: Any, bias: Any) -> Any:

@@ -123,6 +123,10 @@ def at_once() -> Any:
         yield
 
 
+def attach_weights(model: Any) -> None:
+    pass
+
+
 def bias_relu(x: Any, bias: Any) -> Any:
     return tf.nn.relu(tf.nn.bias_add(x, bias))
 

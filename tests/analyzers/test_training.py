@@ -69,6 +69,46 @@ def test_everything_about_a_model_is_of_its_weights_after_training(x):
             assert_same(one, other)
 
 
+class Maps(keras.callbacks.Callback):
+    """Computes maps after every batch of training."""
+
+    def __init__(self, explain):
+        super().__init__()
+        self.explain, self.maps = explain, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.maps.append(self.explain())
+
+
+@pytest.mark.parametrize("made", ["before", "between"])
+def test_maps_between_two_batches_are_of_the_weights_then(made, x):
+    model = plain()
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    analyzer = create_analyzer("lrp.epsilon", model)
+    first = analyzer.analyze(x, 3)
+    new = made == "between"
+    callback = Maps(
+        lambda: (create_analyzer("lrp.epsilon", model) if new else analyzer).analyze(x, 3)
+    )
+    model.fit(x, np.eye(10)[:4], batch_size=2, verbose=0, callbacks=[callback])
+    one, last = callback.maps
+    assert abs(one - first).max() > 1e-3 * abs(first).max()
+    assert abs(last - one).max() > 1e-3 * abs(first).max()
+    assert_same(last, analyzer.analyze(x, 3))
+
+
+def test_weights_that_another_model_has_are_missed(x):
+    if BACKEND != "jax":
+        pytest.skip("elsewhere, models have their weights at any time")
+    whole = plain()
+    analyzer = create_analyzer("lrp.epsilon", keras.Model(whole.inputs, whole.outputs))
+    analyzer.analyze(x, 3)
+    whole.compile(keras.optimizers.SGD(0.05), "mse")
+    with pytest.raises(InputError, match="jax_state_sync"):
+        whole.fit(x, np.eye(10)[:4], verbose=0, callbacks=[Maps(lambda: analyzer.analyze(x, 3))])
+    assert np.isfinite(analyzer.analyze(x, 3)).all()
+
+
 @pytest.mark.parametrize("classes", [3, [[3, 1]] * 4], ids=["one", "several"])
 def test_variables_that_a_model_gets_later_count(classes, x):
     model = plain()

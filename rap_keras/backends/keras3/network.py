@@ -30,6 +30,7 @@ class Keras3Network(Network):
     def __init__(
         self, model: Any, output: str | int | None = None, kept: Collection[type] = ()
     ) -> None:
+        ops.attach_weights(model)
         self._source = Source.of(model)
         self.position = read_output(output, self._source.output_names)
         self.output = output if output is None or isinstance(output, str) else int(output)
@@ -43,6 +44,12 @@ class Keras3Network(Network):
     def own_inputs(self) -> list[ops.Spec]:
         """Shapes and dtypes of the model's inputs."""
         return specs(self._source.inputs)
+
+    @property
+    def _current_variables(self) -> list[Any]:
+        """The model's variables; all have values, also while it is trained."""
+        ops.attach_weights(self.model)
+        return self.model.variables
 
     @property
     def inputs(self) -> list[ops.Spec]:
@@ -59,6 +66,7 @@ class Keras3Network(Network):
 
         A model that has other variables than before, such as those of LoRA, is checked again.
         """
+        variables = self._current_variables
         for variable, value in self._read:
             if not np.array_equal(variable, value, equal_nan=True):
                 raise InputError(
@@ -66,7 +74,7 @@ class Keras3Network(Network):
                     f"{variable.path!r}, which the call of its layer uses as a constant, has changed: "
                     "create the analyzer again."
                 )
-        if not _same(variables := self.model.variables, self._variables):
+        if not _same(variables, self._variables):
             self._variables, self._checked = variables, None
         super().check(sample)
         if self._alone and len(sample[0]) > 1:
@@ -129,7 +137,7 @@ class Keras3Network(Network):
         built: list[Any] = []  # variables, function
 
         def run(arrays: Sequence[np.ndarray], *given: np.ndarray) -> Any:
-            variables = self.model.variables
+            variables = self._current_variables
             if not built or not _same(variables, built[0]):
                 built[:] = variables, build(variables)
             return built[1](arrays, *given)
