@@ -12,6 +12,7 @@ from rap_keras.inputs.regions import is_region
 from rap_keras.inputs.tensors import readable
 from rap_keras.network.graph import Graph
 from rap_keras.network.layer_types import EMBEDDING, is_a
+from rap_keras.support.text import first_line
 from rap_keras.tensors.datasets import is_dataset, shapes
 
 # Layers whose output has the values of the input in another form.
@@ -138,10 +139,15 @@ def _read(value: Any, spec: Any, name: str, check_finite: bool) -> np.ndarray:
     refuse_masked(value, f"input {name!r}")
     try:
         array = np.asarray(readable(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError) as error:
+        why = "whose parts have different shapes: pass samples of one shape"
+        if hasattr(value, "shape"):  # a symbolic, traced, sparse or deleted tensor
+            why = (
+                f"that NumPy cannot read ({first_line(error)}): pass a dense array of values, outside "
+                "of functions that are traced or compiled"
+            )
         raise InputError(
-            f"Expected an array for input {name!r}, got a {type(value).__name__} whose parts have "
-            "different shapes: pass samples of one shape."
+            f"Expected an array for input {name!r}, got a {type(value).__name__} {why}."
         ) from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         hint = "read images and preprocess them" if array.dtype.kind == "U" else "convert them"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.networks import plain, residual
-from helpers.tensors import array
+from helpers.tensors import BACKEND, array
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -172,6 +172,33 @@ def test_wrong_arrays_are_refused_in_one_sentence(message):
     with pytest.raises(InputError, match=message) as error:
         analyzer("plain").analyze(WRONG[message])
     assert "\n" not in str(error.value)
+
+
+def test_tensors_without_values_are_refused_in_one_sentence():
+    call = analyzer("plain").analyze
+    with pytest.raises(InputError, match="got a KerasTensor that NumPy cannot read") as error:
+        call(keras.KerasTensor(GOOD.shape))
+    assert "\n" not in str(error.value)
+    if BACKEND == "torch":
+        import torch
+
+        unreadable = [torch.ones(GOOD.shape).to_sparse(), torch.ones(GOOD.shape, device="meta")]
+    elif BACKEND == "jax":
+        import jax
+
+        with pytest.raises(InputError, match="traced or compiled"):
+            jax.jit(call)(GOOD)
+        unreadable = [jax.numpy.ones(GOOD.shape)]
+        unreadable[0].delete()
+    else:
+        import tensorflow as tf
+
+        with pytest.raises(InputError, match="traced or compiled"):
+            tf.function(call, autograph=False)(GOOD)
+        unreadable = []
+    for x in unreadable:
+        with pytest.raises(InputError, match="NumPy cannot read"):
+            call(x)
 
 
 SELECTIONS = {
