@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from helpers.compare import FLOAT32, assert_same
 from helpers.keras2 import k2
-from helpers.thinned import slow_unless
+from helpers.thinned import pairwise_or_slow, slow_unless
 
 from rap_keras import InputError, UnknownLayerError
 from rap_keras import innvestigate as plugin
@@ -441,8 +441,10 @@ def test_a_loaded_analyzer_has_the_weights_of_a_partly_frozen_layer(monkeypatch,
         assert_same(loaded.analyze(x), analyzer.analyze(x))
 
 
-@pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "nested"),
+    pairwise_or_slow(["float16", "bfloat16", "mixed_bfloat16"], [False, True]),
+)
 def test_models_of_half_precision_are_explained_and_saved(dtype, nested, rng, tmp_path):
     with plugin.new_graph():
         hidden = L.Dense(4, "relu", bias_initializer="ones", dtype=dtype)
@@ -923,7 +925,7 @@ def test_rap_is_one_of_innvestigates_analyzers(found):
     assert abs(maps["rap"] - maps["lrp.alpha_2_beta_1"]).max() > 0.01
 
 
-@pytest.mark.parametrize("mode", ["max_activation", "all"])
+@pytest.mark.parametrize("mode", ["max_activation", pytest.param("all", marks=pytest.mark.slow)])
 def test_the_target_is_given_with_the_call(mode):
     """iNNvestigate builds the mode into its graph. "rap" takes a target in every mode."""
     (model, x, _), by_index = subject("conv"), default_analyzer("conv", "index")

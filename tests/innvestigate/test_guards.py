@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.keras2 import k2
+from helpers.thinned import pairwise_or_slow
 
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
@@ -253,8 +254,12 @@ def test_targets_that_analyzers_of_innvestigate_take(plain):
         np.testing.assert_array_equal(analyzer.analyze(x, target=target), expected)
 
 
-@pytest.mark.parametrize("form", [list, lambda x: [x], lambda x: {"input": x}])
-@pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
+@pytest.mark.parametrize(
+    ("form", "method"),
+    pairwise_or_slow(
+        [list, lambda x: [x], lambda x: {"input": x}], ["gradient", "integrated_gradients"]
+    ),
+)
 def test_samples_that_analyzers_of_innvestigate_take(method, form):
     model = network(dense(), name="input")
     analyzer = create(method, model, neuron_selection_mode="index")

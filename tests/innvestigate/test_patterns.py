@@ -153,7 +153,7 @@ def test_streams_and_shards_equal_arrays(x):
             assert_same(found[name], expected[name])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] != "pattern.net", METHODS))
 def test_saved_analyzers_are_loaded(method, x, tmp_path):
     model = network()
     analyzer = plugin.create_analyzer(method, model, patterns=fit(model, x), project=False)
