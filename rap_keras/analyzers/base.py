@@ -328,6 +328,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
 
     def _write(self, folder: Path) -> None:
         """Writes the files of `save`."""
+        ops.attach_weights(self.model)
         self.model.save(folder / "model.keras")
         text = json.dumps({"analyzer": self.name, "options": self.options()}, indent=2)
         (folder / "analyzer.json").write_text(text + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from helpers.networks import plain, residual
 from helpers.tensors import BACKEND
 from helpers.thinned import slow_unless
 
+import rap_keras
 from rap_keras import InputError, create_analyzer
 
 pytestmark = pytest.mark.programs
@@ -95,6 +96,20 @@ def test_maps_between_two_batches_are_of_the_weights_then(made, x):
     assert abs(one - first).max() > 1e-3 * abs(first).max()
     assert abs(last - one).max() > 1e-3 * abs(first).max()
     assert_same(last, analyzer.analyze(x, 3))
+
+
+def test_an_analyzer_is_saved_between_two_batches(x, tmp_path):
+    model = plain()
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    analyzer = create_analyzer("lrp.epsilon", model)
+
+    def saved():
+        analyzer.save(tmp_path)
+        return rap_keras.load_analyzer(tmp_path).analyze(x, 3)
+
+    callback = Maps(saved)
+    model.fit(x, np.eye(10)[:4], verbose=0, callbacks=[callback])
+    assert_same(callback.maps[-1], analyzer.analyze(x, 3))
 
 
 def test_weights_that_another_model_has_are_missed(x):
