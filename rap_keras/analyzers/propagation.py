@@ -34,11 +34,12 @@ class PropagationAnalyzer(ConditionalAnalyzer, Analyzer):
             broadcast to a sample. None: the minimum and maximum of each image.
         contrast: The classes that the explained class c is compared with. Relevance then starts from
             |f_c| (e_c - sum_k w_k e_k) instead of f_c e_c, with the logits f, the other classes k and
-            weights w of sum 1. The map sums to 0: evidence for c is positive, evidence for the others
-            negative. "softmax": w is the softmax of the others' logits, whatever the model's head is.
-            "uniform": all have the same weight. The number of a class, or a list of numbers: these
-            classes have the same weight and all others none ("why c and not these"). None: relevance
-            starts from f_c, as in the papers.
+            weights w of sum 1; gradients, which start from 1, from e_c - sum_k w_k e_k. Evidence for c
+            is positive, evidence for the others negative, and conserved relevance sums to 0. "softmax":
+            w is the softmax of the others' logits, whatever the model's head is. "uniform": all have the
+            same weight. The number of a class, or a list of numbers: these classes have the same weight
+            and all others none ("why c and not these"). None: relevance starts from f_c, as in the
+            papers.
         **options: Options of `Analyzer`.
 
     Raises:

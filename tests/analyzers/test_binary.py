@@ -81,6 +81,12 @@ def test_the_map_of_class_0_is_not_just_the_negated_map_of_class_1(model):
     assert abs(found[0] + found[1]).max() > 0.01 * abs(found[1]).max()
 
 
+@pytest.mark.parametrize("method", ["rap", "rap.epsilon", "lrp.epsilon", "gradient", "hires_cam"])
+def test_it_is_where_the_last_layer_does_not_separate_signs(method, model):
+    analyzer = create_analyzer(method, model)
+    assert_same(analyzer.analyze(X, 0), -analyzer.analyze(X, 1))
+
+
 def test_without_a_target_the_output_is_explained_as_class_1(model):
     own = create_analyzer("rap", model).explain(X)
     assert own.neurons.tolist() == [1] * 4
