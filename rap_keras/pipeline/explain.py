@@ -99,7 +99,8 @@ def explain(
             "Expected against or contrast, which mean the same, got both: leave contrast out.",
             ("against", "contrast"),
         )
-    spec = with_contrast(MethodSpec(method, method, options), against, "against")
+    spec = MethodSpec(method, method, options)
+    with_contrast(spec, against, "against")  # raises an error if the method has no contrast
     images = as_array(images)
     floats = isinstance(images, np.ndarray) and images.dtype.kind == "f"
     if floats and original_size:
@@ -118,7 +119,7 @@ def explain(
     explainer = Explainer(loaded, spec)
     if given is None:
         pixels = undone(loaded.preprocess, images) if _is_known(model, preprocess) else None
-        found = explainer.explain(images, target, where)
+        found = explainer.explain(images, target, where, against=against)
         return dataclasses.replace(found, images=pixels)
     if original_size:
         originals = of_one_size(
@@ -126,7 +127,8 @@ def explain(
             "leave original_size out, or explain them one by one",
         )
     pixels, x = given.together(loaded, "the model accepts any size, so pass size=N")
-    found = dataclasses.replace(explainer.explain(x, target, where, given.sources), images=pixels)
+    found = explainer.explain(x, target, where, given.sources, against=against)
+    found = dataclasses.replace(found, images=pixels)
     return at_size_of(originals, found, fit) if original_size else found
 
 

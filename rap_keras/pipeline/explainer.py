@@ -33,6 +33,7 @@ class Explainer:
         region: Region | None = None,
         sources: Sequence[Any] = (),
         first: int = 0,
+        against: Any = None,
     ) -> Explanation:
         """Explains a batch of images, as returned by `loaded.preprocess`; see `target.selected`.
 
@@ -40,7 +41,7 @@ class Explainer:
         """
         neurons = selected(self._loaded, x, target, region, sources)
         with self.analyzer.counting_from(first):
-            found = self.analyzer.explain(x, neurons)
+            found = self.analyzer.explain(x, neurons, against=against)
         return dataclasses.replace(found, method=self._method.title, model=self._name)
 
     def layers(

@@ -117,6 +117,10 @@ def test_a_class_against_another(classifier, pixels):
     assert found.decisions[0].startswith("class 1 (dog) against 3, logit ")
     with pytest.raises(InputError, match="Expected against or contrast"):
         rap_keras.explain(classifier, pixels, against=3, contrast=2)
+    for against in ("cow", "3,7", [99]):  # the argument that was passed, not the option
+        with pytest.raises(InputError, match=r"^Expected (the classes of )?against ") as error:
+            rap_keras.explain(classifier, pixels, against=against)
+        assert error.value.arguments == ("against",)
     named = rap_keras.explain(classifier, pixels, target="dog", against="fox")
     assert named.decisions == found.decisions
     every = rap_keras.explain(classifier, pixels, against="uniform").decisions[0]
