@@ -135,7 +135,6 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         super().__init__(model, postprocess, **options)
         self.steps = steps
         self.integration = integration
-        self._current: list[np.ndarray] = []  # the references of a call
         self._use_references(reference_inputs)
 
     def _weights(self) -> np.ndarray:
@@ -149,13 +148,13 @@ class IntegratedGradientsAnalyzer(ReferenceAnalyzer, AveragedGradientAnalyzer):
         places = np.arange(self.steps) / self.steps
         if self.integration == "trapezoid":
             places = np.linspace(0, 1, self.steps)
-        ways = [(r[k], x - r[k]) for x, r in zip(sample, self._current, strict=True)]
+        ways = [(r[k], x - r[k]) for x, r in zip(sample, self._call.references, strict=True)]
         return (Copy([start + place * way for start, way in ways]) for place in places)
 
     def _explained_some(self, arrays: list[np.ndarray], target: Target) -> dict[str, Any]:
         each = []
         for references in self._references_of(arrays):
-            self._current = references
+            self._call.references = references
             found = super()._explained_some(arrays, target)
             for maps, samples, those in zip(found["maps"], arrays, references, strict=True):
                 maps *= samples - those

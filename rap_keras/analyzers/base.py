@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class Analyzer(BinaryAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
         self.reference_output = read_number("reference_output", reference_output, -math.inf)
         self._graph = less_reference(self._prepared(self._network.graph), self.reference_output)
         self._batches = Batches(self._network, self.batch_size, self.jit_compile)
+        self._call = threading.local()
 
     def _kept_whole(self) -> Collection[type]:
         """Classes of layers that stay whole although they could be opened, because they have rules."""

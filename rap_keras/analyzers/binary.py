@@ -26,7 +26,6 @@ class BinaryAnalyzer:
     _batches: Batches
     _negates_kernels = True
     _sign = 1
-    _first: int
     _other: Any = None
 
     def _of_class(self, which: int) -> Any:
@@ -40,7 +39,6 @@ class BinaryAnalyzer:
             other._sign = -1
             other._use_graph()
             self._other = other
-        self._other._first = self._first
         return self._other
 
     def _use_graph(self) -> None:

@@ -1,6 +1,7 @@
 """Data sets, explained batch by batch."""
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,16 +13,21 @@ from rap_keras.inputs.samples import refuse_single_samples, refuse_targets_of_ea
 class StreamAnalyzer:
     """The part of an analyzer that gives the parts of a data set the maps of the whole."""
 
-    _first = 0  # the position of the first sample of a call, which decides about its noise
+    _call: threading.local  # what belongs to the calls of one thread
+
+    @property
+    def _first(self) -> int:
+        """The position of the first sample of a call, which decides about its noise."""
+        return getattr(self._call, "first", 0)
 
     @contextlib.contextmanager
     def counting_from(self, position: int) -> Iterator[None]:
         """Draws noise as for the samples from `position` on."""
-        before, self._first = self._first, position
+        before, self._call.first = self._first, position
         try:
             yield
         finally:
-            self._first = before
+            self._call.first = before
 
     def _stream(self, x: Any, target: Any) -> Iterator[Any]:
         """The batches of a data set, all of which have the same target."""

@@ -1,5 +1,8 @@
 """Batches one after the other, of every kind that models are trained on."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -48,16 +51,47 @@ def test_a_map_for_each_batch(name, analyzer, x):
     assert_same(np.concatenate([each.logits for each in explained]), expected.logits)
 
 
-@pytest.mark.parametrize("method", ["smoothgrad", "random", "rise", "expected_gradients"])
-def test_the_noise_is_that_of_the_whole(method, x):
+def with_noise(method, x):
     options = {
         "smoothgrad": {"augment_by_n": 3},
         "rise": {"masks": 5, "score": "logit"},
         "expected_gradients": {"background": x, "draws": 3},
     }
-    analyzer = create_analyzer(method, plain(), seed=1, **options.get(method, {}))
+    return create_analyzer(method, plain(), seed=1, **options.get(method, {}))
+
+
+NOISY = ["smoothgrad", "random", "rise", "expected_gradients"]
+
+
+@pytest.mark.parametrize("method", NOISY)
+def test_the_noise_is_that_of_the_whole(method, x):
+    analyzer = with_noise(method, x)
     maps = list(analyzer.analyze(STREAMS["generator"](x)))
     assert_same(np.concatenate(maps), analyzer.analyze(x))
+
+
+@pytest.mark.parametrize("method", [*NOISY, "integrated_gradients"])
+def test_another_thread_that_calls_the_analyzer_changes_no_map(method, x, monkeypatch):
+    if method == "integrated_gradients":
+        references = np.stack([np.zeros((12, 12, 3)), np.ones((12, 12, 3))])[None]
+        analyzer = create_analyzer(method, plain(), steps=3, reference_inputs=references)
+    else:
+        analyzer = with_noise(method, x)
+    expected, logits_of = analyzer.analyze(x), analyzer._logits_of
+    this, found = threading.get_ident(), []
+
+    def interrupted(arrays):
+        if threading.get_ident() == this:
+            with ThreadPoolExecutor(1) as thread:
+                found.append(thread.submit(analyzer.analyze, x[:2]).result())
+        return logits_of(arrays)
+
+    monkeypatch.setattr(analyzer, "_logits_of", interrupted)
+    maps = list(analyzer.analyze(STREAMS["generator"](x)))
+    assert_same(np.concatenate(maps), expected)
+    assert len(found) >= 3
+    for other in found:
+        assert_same(other, expected[:2])
 
 
 def test_a_batch_is_taken_when_the_map_before_it_is_done(analyzer, x):
