@@ -16,11 +16,13 @@ _LAST: list[tuple[Any, str, Explainer, dict[str, Any]]] = []
 def explainer_for(model: Any, method: str, options: dict[str, Any]) -> Explainer:
     """A method for a model, created again only for another model, method or options."""
     key = json.dumps([method, options], default=_as_key)
-    if not _LAST or _LAST[0][0] is not model or _LAST[0][1] != key:
-        explainer = Explainer(model, MethodSpec(method, method, options))
-        # The options are kept, so that the ids in the key stay theirs.
-        _LAST[:] = [(model, key, explainer, options)]
-    return _LAST[0][2]
+    for known, known_key, explainer, _ in _LAST[:]:  # a copy: another thread may replace it
+        if known is model and known_key == key:
+            return explainer
+    explainer = Explainer(model, MethodSpec(method, method, options))
+    # The options are kept, so that the ids in the key stay theirs.
+    _LAST[:] = [(model, key, explainer, options)]
+    return explainer
 
 
 def _as_key(value: Any) -> Any:

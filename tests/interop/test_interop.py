@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rap_keras import InputError, create_analyzer, patterns, register_method
-from rap_keras.interop import quantus, xplique
+from rap_keras.interop import explainers, quantus, xplique
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,31 @@ def test_quantus_gets_options_and_each_model_its_own_analyzer(model, x):
     plain = quantus.explain_func(model, x, NEURONS)
     assert np.abs(plain - contrasted).max() > 1e-4
     assert np.abs(quantus.explain_func(other, x, NEURONS) - plain).max() > 1e-4
+
+
+def test_another_model_at_the_same_time_leaves_a_model_its_analyzer(model, monkeypatch):
+    other = explainers.explainer_for(model, "rap", {})
+
+    class Shared(list):
+        """Another thread puts its own after each value."""
+
+        def __setitem__(self, place, value):
+            super().__setitem__(place, [(model, "", other, {})])
+
+    monkeypatch.setattr(explainers, "_LAST", Shared())
+    assert explainers.explainer_for(model, "gradient", {}).analyzer.name == "gradient"
+
+
+def test_another_model_at_the_same_time_leaves_a_model_its_explainer(model, x):
+    class Interrupted:
+        @property
+        def outputs(self):
+            explain(model, x, NEURONS)
+            return model.outputs
+
+    explain, this = xplique.method(lambda model: lambda x, targets: [model is this]), Interrupted()
+    assert explain(this, x, NEURONS).tolist() == [True]
+    assert explain(model, x, NEURONS).tolist() == [False]
 
 
 def test_large_options_that_print_alike_are_different_options():
