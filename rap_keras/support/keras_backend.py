@@ -24,7 +24,7 @@ def configured() -> str:
 
 
 def _in_file() -> str | None:
-    home = Path("~").expanduser()
+    home = Path(os.path.expanduser("~"))  # "~" if there is none, as in Keras
     folder = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
     with contextlib.suppress(OSError, ValueError, AttributeError):
         file = Path(os.environ.get("KERAS_HOME", folder)) / "keras.json"

@@ -114,6 +114,15 @@ def test_the_backend_is_read_as_keras_reads_it(nothing_set, monkeypatch):
     assert keras_backend.configured() == "tensorflow"
 
 
+def test_a_user_without_a_home_has_a_backend(nothing_set, monkeypatch):
+    def unknown(user):
+        raise KeyError(user)
+
+    monkeypatch.setattr(pytest.importorskip("pwd"), "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    assert keras_backend.configured() == "tensorflow"
+
+
 @pytest.mark.parametrize(
     ("found", "in_file", "before", "chosen"),
     [
