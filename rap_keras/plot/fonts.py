@@ -1,15 +1,14 @@
 """The fonts and the size of texts."""
 
 import re
-import warnings
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache, lru_cache
 
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
+from rap_keras.support import quiet
 from rap_keras.support.text import printable
 
 FONT_SIZE = "small"
@@ -26,12 +25,9 @@ def families(text: str) -> list[str]:
     return usual if further is None else [*usual, further]
 
 
-@contextmanager
-def without_warnings() -> Iterator[None]:
+def without_warnings() -> AbstractContextManager[None]:
     """Suppresses matplotlib's warnings about characters that no font has. They appear as boxes."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
+    return quiet.without_warnings("Glyph")
 
 
 @cache

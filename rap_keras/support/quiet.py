@@ -49,8 +49,8 @@ def logged_from(level: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_warnings() -> Iterator[None]:
-    """Ignores warnings, only in the main thread.
+def without_warnings(message: str = "") -> Iterator[None]:
+    """Ignores warnings that begin with a message, only in the main thread.
 
     Warning filters belong to the whole process, so two threads would restore each other's filters.
     """
@@ -58,7 +58,7 @@ def without_warnings() -> Iterator[None]:
         yield
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", message)
         yield
 
 

@@ -795,6 +795,23 @@ def test_threads_that_open_models_leave_keras_unchanged():
     assert seen() == before
 
 
+def test_a_thread_that_opens_a_model_leaves_the_warnings_of_others():
+    def reading():
+        with opening._unchanged(None):
+            entered.set()
+            left.wait(5)
+
+    entered, left = threading.Event(), threading.Event()
+    filters = list(warnings.filters)
+    thread = threading.Thread(target=reading)
+    thread.start()
+    entered.wait(5)
+    with warnings.catch_warnings():
+        left.set()
+        thread.join(10)
+    assert warnings.filters == filters
+
+
 CAUSAL = {
     "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 3),
     "GroupQueryAttention": lambda: layers.GroupQueryAttention(4, 4, 2),

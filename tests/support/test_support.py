@@ -13,6 +13,7 @@ from PIL import Image
 
 from rap_keras.errors import InputError
 from rap_keras.patterns.patterns import Patterns
+from rap_keras.plot import fonts
 from rap_keras.support import memory
 from rap_keras.support.files import replacing, replacing_together
 from rap_keras.support.images import check_image
@@ -218,20 +219,21 @@ def test_warnings_that_differ_in_numbers_are_warnings_once(recwarn):
     assert [str(one.message) for one in recwarn] == ["zero for 1 of 2", "other"]
 
 
-def test_a_thread_that_ignores_warnings_leaves_those_of_others():
+@pytest.mark.parametrize("ignoring", [without_warnings, fonts.without_warnings])
+def test_a_thread_that_ignores_warnings_leaves_those_of_others(ignoring):
     def reading():
-        with without_warnings():
+        with ignoring():
             entered.set()
             left.wait()
 
     entered, left = threading.Event(), threading.Event()
     filters = list(warnings.filters)
     with ThreadPoolExecutor(1) as thread:
-        with warnings.catch_warnings(record=True):
-            read = thread.submit(reading)
-            entered.wait()
-        left.set()
-        read.result()
+        read = thread.submit(reading)
+        entered.wait()
+        with warnings.catch_warnings():
+            left.set()
+            read.result()
     assert warnings.filters == filters
 
 

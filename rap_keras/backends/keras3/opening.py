@@ -4,7 +4,6 @@ import contextlib
 import copy
 import inspect
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from keras.src.ops.node import Node
 from rap_keras import tensors
 from rap_keras.backends.opening import CannotOpen, why_call_failed
 from rap_keras.errors import InputError
+from rap_keras.support.quiet import without_warnings
 from rap_keras.support.text import first_line
 
 # The batch size of symbolic calls. In shapes that a `call` computes, multiples of it mark the batch
@@ -204,8 +204,7 @@ def _unchanged(layer: keras.Layer | None) -> Iterator[None]:
         for owner, name, value in replacements:
             setattr(owner, name, value)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the model's first call has shown them
+            with without_warnings():  # the model's first call has shown them
                 yield
         finally:
             for owner, name, value in replaced:
