@@ -13,6 +13,7 @@ import numpy as np
 from rap_keras import tensors as ops
 from rap_keras.analyzers.batching import Batches, side_by_side
 from rap_keras.analyzers.binary import CLASSES, BinaryAnalyzer
+from rap_keras.analyzers.copies import CopiedAnalyzer
 from rap_keras.analyzers.explanation import Explanation
 from rap_keras.analyzers.layerless import LayerlessAnalyzer
 from rap_keras.analyzers.registry import name_of
@@ -50,7 +51,7 @@ from rap_keras.support.text import shown
 Maps = tuple[list[ops.Tensor], ops.Tensor]  # the relevance of each input, and the logits
 
 
-class Analyzer(BinaryAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
+class Analyzer(BinaryAnalyzer, CopiedAnalyzer, LayerlessAnalyzer, StreamAnalyzer):
     """Explains the decisions of a Keras 3 model. `rap_keras.create_analyzer` creates analyzers.
 
     Args:

@@ -1,6 +1,5 @@
 """The two classes of a model with one sigmoid output."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +32,8 @@ class BinaryAnalyzer:
         if which:
             return self
         if self._other is None:
-            other = copy.copy(self)
+            other: Any = object.__new__(type(self))
+            vars(other).update(vars(self))
             other._batches = self._batches.empty()
             other._graph = negated(self._graph, self._negates_kernels)
             other._sign = -1

@@ -72,6 +72,9 @@ class Statistics:
         if self._network is not None:
             kernel_shapes(self._network.graph)  # raises an error if there are no patterns
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_run": None}  # a copy compiles it again, for its model
+
     def update(self, x: Any) -> None:
         """Adds the sums over one batch, which is computed at once.
 
@@ -91,8 +94,7 @@ class Statistics:
         if not len(arrays[0]):
             return
         if self._run is None:
-            graph, cases = network.graph, self._cases
-            self._run = network.compiled(lambda inputs: batch_sums(graph, inputs, cases))
+            self._run = network.compiled(lambda x: batch_sums(network.graph, x, self._cases))
         sums = self._run(arrays)
         if not all(np.isfinite(a).all() for one in sums.values() for a in one.values()):
             raise InputError(

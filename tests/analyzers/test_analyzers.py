@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 import resource
 
 import keras
@@ -14,6 +16,7 @@ from keras import layers
 import rap_keras
 from rap_keras import InputError, UnknownLayerError, create_analyzer
 from rap_keras.analyzers import registry
+from rap_keras.backends.choice import open_network
 from rap_keras.rules import gradient, lrp
 
 NONE: dict = {}
@@ -286,6 +289,35 @@ def test_new_weights_are_used(images):
     after = analyzer.analyze(images)
     assert_same(after, create_analyzer("rap", model).analyze(images))
     assert abs(after - before).max() > 1e-3
+
+
+def pickled(given):
+    return pickle.loads(pickle.dumps(given))
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("rap", {"contrast": "softmax"}),
+        ("smoothgrad", {"augment_by_n": 3, "seed": 2}),
+        ("lrp", {"composite": rap_keras.Composite({}, default=gradient.gradient)}),
+    ],
+)
+@pytest.mark.parametrize("copied", [pickled, copy.deepcopy])
+def test_a_copy_explains_the_copied_model(copied, method, options, images):
+    network = open_network(plain())
+    network.labels = labels = [f"class {k}" for k in range(10)]
+    analyzer = create_analyzer(method, network, **options)
+    before = analyzer.analyze(images, 3)
+    again = copied(analyzer)
+    assert repr(again) == repr(analyzer)
+    assert again._network.labels == labels
+    assert_same(again.analyze(images, 3), before)
+    again.model.set_weights([w / 2 for w in again.model.get_weights()])
+    assert_same(
+        again.analyze(images, 3), create_analyzer(method, again.model, **options).analyze(images, 3)
+    )
+    assert_same(analyzer.analyze(images, 3), before)
 
 
 def test_any_image_size(rng):

@@ -1,5 +1,6 @@
 """Statistics of patterns: in parts, from streams, files and folders, and what is refused."""
 
+import pickle
 from pathlib import Path
 
 import keras
@@ -166,6 +167,13 @@ def test_patterns_are_saved_without_pickle(model, x, tmp_path):
     assert loaded.pattern_type == "relu.negative"
     assert_equal_patterns(loaded, found, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["patterns.npz"]
+
+
+def test_copied_statistics_are_continued(model, x):
+    whole, parts = gathered(model, x), gathered(model, x[:2])
+    parts = pickle.loads(pickle.dumps(parts))
+    parts.update(x[2:])
+    assert_equal_patterns(parts.patterns(), whole.patterns(), 1e-4)
 
 
 # NumPy before 2 does not close an incomplete archive.

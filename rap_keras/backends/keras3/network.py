@@ -40,6 +40,10 @@ class Keras3Network(Network):
         self._variables: list[Any] = []  # of the model when it was checked
         super().__init__(model, without_head(self._whole))
 
+    def __reduce__(self) -> Any:
+        """A copy, also by pickle, is opened again, of the copied model."""
+        return _opened, (self.model, self.output, self.kept, self.labels)
+
     @property
     def own_inputs(self) -> list[ops.Spec]:
         """Shapes and dtypes of the model's inputs."""
@@ -231,6 +235,14 @@ class Keras3Network(Network):
         return self._source.output_names
 
 
+def _opened(
+    model: Any, output: str | int | None, kept: Collection[type], labels: Sequence[str] | None
+) -> Keras3Network:
+    network = Keras3Network(model, output, kept)
+    network.labels = labels
+    return network
+
+
 def _same(variables: Sequence[Any], others: Sequence[Any]) -> bool:
     """Whether these are the same variables, of any values."""
     return list(map(id, variables)) == list(map(id, others))
@@ -253,7 +265,5 @@ def open_output(
     same = output is None or read_output(output, model.output_names) == model.position
     if same and model.kept.issuperset(kept):
         return model
-    opened = Keras3Network(model.model, model.output if output is None else output, kept)
-    if same:
-        opened.labels = model.labels
-    return opened
+    labels = model.labels if same else None
+    return _opened(model.model, model.output if output is None else output, kept, labels)
