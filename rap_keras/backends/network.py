@@ -18,6 +18,7 @@ from rap_keras.network.heads import explained_probabilities
 from rap_keras.network.layer_types import head_of, is_a
 from rap_keras.network.lookups import Lookup, lookups_by_inputs
 from rap_keras.propagate import logits_of
+from rap_keras.support.text import first_line
 from rap_keras.support.warn import warn
 
 Run = Callable[..., Any]
@@ -151,7 +152,8 @@ class Network(ABC):
             shapes = shapes.replace("'batch'", "batch")
             raise InputError(
                 f"Expected inputs that the model takes, got {shapes}, with which the model itself fails "
-                "in predict: use sizes that fit its layers, such as those that it was trained with."
+                f"in predict ({first_line(error)}): use sizes that fit its layers, such as those that "
+                "it was trained with."
             ) from error
 
     @cached_property

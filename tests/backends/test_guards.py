@@ -226,7 +226,7 @@ def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     model = keras.Model(x, layers.GlobalAveragePooling2D()(merged))
     analyzer = create_analyzer(method, model)
     even, odd = np.ones((2, 4, 4, 1)), np.ones((2, 5, 5, 1))
-    told = r"got \(batch, 5, 5, 1\), with which the model itself fails"
+    told = r"got \(batch, 5, 5, 1\), with which the model itself fails in predict \(\w+: .+\): use"
     for _ in "before a good one", "after one":
         with pytest.raises(InputError, match=told):
             analyzer.analyze(odd)
