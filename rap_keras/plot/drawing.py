@@ -26,6 +26,8 @@ STRETCHED = (1, 99)  # the percentiles of channels that become black and white
 PANEL_INCHES = 2.0
 LINE_INCHES = 0.14  # the height of a line of a title
 BESIDE_BARS = 0.8  # the height of rows whose maps share their width with a colour bar
+# How pixels are drawn, whatever the user's settings of matplotlib are.
+PIXELS: dict[str, Any] = {"interpolation": "nearest", "origin": "upper"}
 # Beyond these limits, which float32 cannot reach, matplotlib's arithmetic overflows or underflows. Maps
 # below the smallest are drawn as zero; maps above the largest are rejected.
 SMALLEST, LARGEST = 1e-250, 1e250
@@ -234,7 +236,7 @@ def draw_image(ax: Axes, image: Array, title: str | None) -> None:
     highest = 255 if image.dtype == np.uint8 else 1
     prepared(ax, title)
     # The limits and the colour map only affect grey images.
-    ax.imshow(image, cmap="gray", vmin=0, vmax=highest, interpolation="nearest")
+    ax.imshow(image, cmap="gray", vmin=0, vmax=highest, **PIXELS)
 
 
 def outline(ax: Axes, region: ArrayLike | None, shape: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from rap_keras.plot.drawing import (
     BESIDE_BARS,
     COLORMAP,
     PERCENTILE,
+    PIXELS,
     Array,
     add_colorbar,
     as_grey,
@@ -138,7 +139,7 @@ def overlay(
     height, width = grey.shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     # The image uses light grey only, because both ends of the colour map are dark.
-    ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, interpolation="nearest", extent=extent)
+    ax.imshow(grey, cmap="gray", vmin=-0.5, vmax=1.0, extent=extent, **PIXELS)
     return _draw(ax, spatial, percentile, colormap, colorbar, scale, extent, alpha)
 
 
@@ -159,8 +160,8 @@ def _draw(
         cmap=colors_of(colormap),
         norm=Normalize(low, high),
         alpha=None if alpha is None else alpha * np.minimum(np.abs(spatial) / high, 1.0),
-        interpolation="nearest",
         extent=extent,
+        **PIXELS,
     )
     if colorbar:
         add_colorbar(ax, drawn)

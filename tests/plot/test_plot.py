@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,6 +84,18 @@ def test_constant_maps_draw_with_zero_in_the_middle(value):
     else:
         assert color[0 if value > 0 else 2] > 0.2
         assert color[2 if value > 0 else 0] < 0.01
+
+
+@pytest.mark.parametrize("origin", ["upper", "lower"])
+def test_the_first_row_is_above_whatever_matplotlib_is_set_to(origin):
+    with matplotlib.rc_context({"image.origin": origin}):
+        figure = plot.explanation(np.eye(2), np.zeros((2, 2, 3), np.uint8), channel_axis=None)
+    axes = [ax for ax in figure.axes if ax.images]
+    assert len(axes) == 3
+    for ax in axes:
+        first, second = (ax.transData.transform((0, row))[1] for row in (0, 1))
+        assert first > second
+        assert {image.origin for image in ax.images} == {"upper"}
 
 
 def test_percentile_saturates_the_scale():
