@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 import sys
 
 from rap_keras.support import signals
@@ -9,6 +10,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Runs the command line."""
+    _open_closed_streams()
     try:
         with signals.raising():
             # Imported here, because the import takes long enough to be interrupted.
@@ -19,3 +21,15 @@ def main() -> None:
         advice = "no incomplete files are left. Run the same command again."
         print(f"rap-keras: stopped by {stopped}; {advice}", file=sys.stderr)
         sys.exit(128 + stopped.number)
+
+
+def _open_closed_streams() -> None:
+    """Opens streams that the caller has closed, so that no other file gets their numbers."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 (until the process ends)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -603,6 +603,24 @@ def test_help_does_not_import_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs sh")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_replaced(closed, tmp_path):
+    """No other file may get their numbers, and libraries ask them whether they are terminals."""
+    code = (
+        "import sys, rap_keras.cli.app\n"
+        "def command(**options):\n"
+        "    with open('file', 'w') as file:\n"
+        "        found = [s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)]\n"
+        "        print(file.fileno() > 2, len(found), file=file)\n"
+        "rap_keras.cli.app.app = command\n"
+        "rap_keras.cli.main()\n"
+    )
+    run = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+    assert subprocess.run(run, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "file").read_text().split() == ["True", "3"]
+
+
 @pytest.mark.slow
 def test_the_installed_command_is_silent_on_stderr(photos, common, tmp_path):
     command = [Path(sys.executable).parent / "rap-keras", "explain", *common, "--fit", "pad"]
