@@ -73,7 +73,7 @@ class Statistics:
             kernel_shapes(self._network.graph)  # raises an error if there are no patterns
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_run": None}  # a copy compiles it again, for its model
+        return vars(self) | {"_run": None}  # a copy compiles its own
 
     def update(self, x: Any) -> None:
         """Adds the sums over one batch, which is computed at once.
