@@ -14,6 +14,7 @@ from rap_keras.benchmark.reporting.across import write_across
 from rap_keras.benchmark.reporting.report import write_report
 from rap_keras.benchmark.results import Results, read_reports
 from rap_keras.benchmark.sameness import check_kind
+from rap_keras.benchmark.seeds import states_kept
 from rap_keras.benchmark.settings import Settings
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError, UnwritableError
@@ -21,6 +22,7 @@ from rap_keras.support.files import replacing
 from rap_keras.support.warn import warn
 
 
+@states_kept()
 def run(
     settings: Settings,
     out: str | Path,

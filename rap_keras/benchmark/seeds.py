@@ -1,6 +1,11 @@
 """Seeds of random numbers, which depend only on the run and the image."""
 
+import contextlib
 import enum
+import random
+from collections.abc import Iterator
+
+import numpy as np
 
 
 class Purpose(enum.IntEnum):
@@ -21,3 +26,14 @@ class Purpose(enum.IntEnum):
 def seed_of(run: int, position: int, purpose: Purpose) -> list[int]:
     """The seed of a purpose, from the seed of the run and the image's place in the data set."""
     return [run, position, int(purpose)]
+
+
+@contextlib.contextmanager
+def states_kept() -> Iterator[None]:
+    """Gives Python's and NumPy's generators their states back, which a run seeds to load a model."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

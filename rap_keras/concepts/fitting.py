@@ -7,6 +7,7 @@ from typing import Any
 
 from rap_keras.benchmark.distributed import Workers
 from rap_keras.benchmark.filling import Shard, check_shard, filled, merged
+from rap_keras.benchmark.seeds import states_kept
 from rap_keras.concepts.atlas import Atlas, from_store
 from rap_keras.concepts.measuring import Channels
 from rap_keras.concepts.settings import ModelRequest, Settings
@@ -17,6 +18,7 @@ from rap_keras.pipeline.images import listed
 from rap_keras.support.images import as_rgb
 
 
+@states_kept()
 def fit(
     model: Any,
     images: Any,

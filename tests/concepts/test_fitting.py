@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -190,7 +191,9 @@ def test_results_of_another_command_are_refused(whole, tmp_path):
     with pytest.raises(InputError, match="got those of rap-keras concepts"):
         benchmark.load(whole)
     settings = benchmark.Settings(methods=("gradient",), metrics=("ratio",), limit=2)
+    before = random_numbers()
     benchmark.run(settings, tmp_path / "bench")
+    assert random_numbers() == before  # the seeds are the caller's
     assert "got those of rap-keras benchmark" in fail(
         "concepts", "merge", tmp_path / "bench", "--out", tmp_path / "out"
     )
@@ -309,8 +312,15 @@ def test_neurons_and_heads(rng, tmp_path):
         concepts.explain(atlas, images[0], model=loaded)
 
 
+def random_numbers():
+    """What decides about the next numbers of Python and NumPy."""
+    return random.getstate(), str(np.random.get_state())  # noqa: NPY002
+
+
 def test_the_default_is_the_last_layer_of_feature_maps(tmp_path):
+    before = random_numbers()
     atlas = concepts.fit("bundled:vgg", cluttered_digits(2).images, tmp_path, target=3)
+    assert random_numbers() == before  # the seeds are the caller's
     assert atlas.layer == "block4_pool"
     assert set(atlas.neurons[atlas.numbers >= 0].tolist()) <= {3}
 
