@@ -103,12 +103,9 @@ class Keras3Network(Network):
         others: Sequence[ops.Spec] = (),
         jit_compile: bool = False,
     ) -> Run:
-        def built(variables: Sequence[Any]) -> Run:
-            return self._by_size(
-                lambda inputs: ops.compiled(function, inputs, others, variables, jit_compile)
-            )
-
-        return self._current(built)
+        return self._current_by_size(
+            lambda inputs, variables: ops.compiled(function, inputs, others, variables, jit_compile)
+        )
 
     def compiled_by_column(
         self,
@@ -124,14 +121,10 @@ class Keras3Network(Network):
         not depend on the column is computed once.
         """
 
-        def built(variables: Sequence[Any]) -> Run:
-            return self._by_size(
-                lambda inputs: ops.compiled_by_column(
-                    function, inputs, others, column, variables, jit_compile
-                )
-            )
+        def compiled(inputs: Sequence[ops.Spec], variables: Sequence[Any]) -> Run:
+            return ops.compiled_by_column(function, inputs, others, column, variables, jit_compile)
 
-        return self._checking(lambda: self._current(built))
+        return self._checking(lambda: self._current_by_size(compiled))
 
     def _current(self, build: Callable[[Sequence[Any]], Run]) -> Run:
         """A function built of the model's variables, and again when it has others.
@@ -150,6 +143,11 @@ class Keras3Network(Network):
 
     def _immediate(self, function: Callable[..., Any]) -> Run:
         return self._current(lambda variables: ops.immediate(function, variables))
+
+    def _current_by_size(self, compiled: Callable[[Sequence[ops.Spec], Sequence[Any]], Run]) -> Run:
+        return self._current(
+            lambda variables: self._by_size(lambda inputs: compiled(inputs, variables))
+        )
 
     def _by_size(self, compiled: Callable[[Sequence[ops.Spec]], Run]) -> Run:
         """The compiled function, which is made for any size of the inputs if possible."""
