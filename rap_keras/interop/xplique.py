@@ -4,6 +4,7 @@ An explainer of xplique is made from a model. It explains inputs for targets, wh
 over the classes: `Explainer(model)(inputs, targets)`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,14 +37,11 @@ def method(explainer: Callable[..., Any], **settings: Any) -> Callable[..., np.n
         >>> rap_keras.create_analyzer("brightness", model).analyze(x).shape
         (1, 64, 64, 3)
     """
-    made: list[tuple[Any, Any]] = []
+    made = functools.lru_cache(1)(functools.partial(explainer, **settings))
 
     def explain(model: Any, x: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        known = [each for each in made if each[0] is model]
-        known = known or [(model, explainer(model, **settings))]
-        made[:] = known  # another thread may replace it
         targets = np.eye(model.outputs[0].shape[-1], dtype=np.float32)[classes]
-        return np.asarray(known[0][1](x, targets))
+        return np.asarray(made(model)(x, targets))
 
     return explain
 
