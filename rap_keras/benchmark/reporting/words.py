@@ -181,7 +181,7 @@ def _perturbation(value: Json) -> str:
     if patch > 1:
         unit, whole, size = "square", "squares", f" of {patch} x {patch} pixels"
     if pixels is None:
-        of = f"{f' in squares{size}' if size else ''}, each the same share of an image"
+        of = (f" in squares{size}" if size else "") + ", each the same share of an image"
     else:
         share = 100 * value["fractions"][-1]
         of = f" of {counted(pixels // patch**2, unit)}{size}, up to {share:.4g} % of the {whole}"
