@@ -209,11 +209,12 @@ $(JAX)/ready: requirements/jax.txt pyproject.toml | .uv
 
 # The lock leaves PyTorch out, because its builds for a CPU and for each CUDA differ. pip installs the build
 # that the machine's settings name: PIP_FIND_LINKS, or PIP_EXTRA_INDEX_URL with an index of CPU builds.
+# Python compiles what it imports; to compile all of PyTorch takes half a minute.
 PYTORCH := torch==2.13.0
 $(TORCH)/ready: requirements/torch.txt pyproject.toml | .uv
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(TORCH)
 	$(UV) pip sync --quiet --python $(TORCH)/bin/python --require-hashes requirements/torch.txt
-	$(PYTHON) -m pip --python $(TORCH)/bin/python install --quiet $(PYTORCH)
+	$(PYTHON) -m pip --python $(TORCH)/bin/python install --quiet --no-compile $(PYTORCH)
 	$(UV) pip install --quiet --python $(TORCH)/bin/python --no-deps --editable .
 	touch $@
 
