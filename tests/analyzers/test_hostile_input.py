@@ -18,7 +18,7 @@ from rap_keras.inputs.samples import read_inputs
 pytestmark = pytest.mark.programs  # each analyzer runs hundreds of times: its graph is worth it
 BUILDERS = {"plain": plain, "residual": residual}
 hostile = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 

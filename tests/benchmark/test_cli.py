@@ -54,6 +54,7 @@ def test_the_same_report_in_an_instant_when_run_again(whole, common, tmp_path):
     assert_same_report(tmp_path / "out", whole)
 
 
+@pytest.mark.slow
 def test_a_finished_benchmark_gets_another_title(whole, common, tmp_path):
     shutil.copytree(whole, tmp_path / "out")
     arguments = [*common, *MAIN, "--out", tmp_path / "out"]

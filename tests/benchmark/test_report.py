@@ -534,6 +534,7 @@ def test_the_heat_maps_figure(full):
             np.testing.assert_array_equal(ax.images[0].get_array(), maps[position][title])
 
 
+@pytest.mark.slow
 def test_the_figure_of_heat_maps_has_the_size_of_a_page():
     """As it is with many methods on many images, and maps that cannot be compressed."""
     titles = [f"integrated_gradients:steps={k}" for k in range(21)]

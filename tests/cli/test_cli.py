@@ -115,10 +115,8 @@ def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path)
         assert picture_size(out / record["figure"])[0] > 500
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param("rap", marks=pytest.mark.slow), "smoothgrad:augment_by_n=2:seed=0"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rap", "smoothgrad:augment_by_n=2:seed=0"])
 def test_results_do_not_depend_on_the_batch(photos, model, method, tmp_path):
     for size in (1, 2, 8):
         arguments = ("--preprocess", "tf", "--batch-size", size, "--out", tmp_path / f"{size}")

@@ -56,6 +56,7 @@ def test_methods_compared_against_others(scene, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_methods_with_options(scene, tmp_path):
     out = tmp_path / "out"
     named = ["rap:contrast=softmax", "rap", "gradient:postprocess=abs"]

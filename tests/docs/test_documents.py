@@ -59,7 +59,10 @@ IN_A_GRAPH = {"CONTRIBUTING.md", "docs/guides/own_layer.md", "docs/guides/own_me
 QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp")}
 
 # Other tests make most of their calls.
-LONG = {f"docs/{name}.md" for name in ("baselines", "benchmark", "features", "patterns")}
+LONG = {
+    f"docs/{name}.md"
+    for name in ("baselines", "benchmark", "features", "guides/transformers", "patterns")
+}
 
 
 def marks_of(page):

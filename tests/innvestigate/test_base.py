@@ -400,7 +400,7 @@ def test_options_change_the_map_but_not_its_sum(options):
 
 @pytest.mark.parametrize(
     "options",
-    slow_unless(lambda p: p.id in ("max_activation, variant", "bounds, project"), cases(SAVED)),
+    slow_unless(lambda p: p.id == "max_activation, variant", cases(SAVED)),
 )
 def test_a_loaded_analyzer_gives_the_same_maps(options, tmp_path):
     model, x, _ = subject("skip")

@@ -94,6 +94,7 @@ def test_a_second_run_gives_the_same_results(found, common, tmp_path):
         assert (tmp_path / name).read_bytes() == (found / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_a_file_with_the_names_that_keras_gives(common, tmp_path):
     code = MODEL.replace('"one", "two"', '"conv2d", "conv2d_1"')
@@ -107,6 +108,7 @@ def test_a_file_with_the_names_that_keras_gives(common, tmp_path):
     kept(tmp_path / "out")
 
 
+@pytest.mark.slow
 @needs_keras3
 def test_both_backends_give_the_same_numbers(found, common, tmp_path):
     succeed(*arguments_of(common, "keras", *METHODS), "--out", tmp_path)

@@ -48,6 +48,7 @@ def test_native_commands_name_what_works(command, photo, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_default_model_of_the_benchmark(tmp_path):
     few = ["--methods", "rap,gradient", "--metrics", "ratio", "--limit", 2, "--resamples", 10]
     few += ["--keep", "all", "--figures", 0]

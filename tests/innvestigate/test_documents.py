@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "code",
     slow_unless(
-        lambda p: not HAS_KERAS3 or "from_keras3" in p.values[0],
+        lambda p: not HAS_KERAS3 or ("from_keras3" in p.values[0] and "README" in p.id),
         [pytest.param(code, id=place) for code, place in CODE.items()],
     ),
 )

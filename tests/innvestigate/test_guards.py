@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.keras2 import k2
-from helpers.thinned import pairwise_or_slow
+from helpers.thinned import pairwise_or_slow, slow_unless
 
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
@@ -155,7 +155,7 @@ def test_models_that_mix_samples_are_refused(batch):
     refused("gradient", model, samples(), message, allow_lambda_layers=True)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "rap", METHODS))
 def test_a_model_of_a_fixed_batch_size_is_explained_at_that_size_only(plain, method):
     model = network(dense(), batch_size=4)
     model.set_weights(plain.get_weights())
@@ -280,7 +280,7 @@ def test_outputs_without_axes_are_refused():
         refused(method, model, samples(), r"Expected a model with outputs .*\(None,\)")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "rap", METHODS))
 def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     given = k2.Input((None, None, 1))
     merged = L.Concatenate()([given, L.UpSampling2D()(L.MaxPooling2D()(given))])

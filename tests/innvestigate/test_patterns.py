@@ -88,9 +88,7 @@ def test_patterns_equal_those_of_innvestigate(file):
             assert_same(found[name], expected[name], 1e-4)
 
 
-@pytest.mark.parametrize(
-    "file", slow_unless(lambda p: p.id.endswith(("vgg_s0", "mlpdropout_s6")), FILES)
-)
+@pytest.mark.parametrize("file", slow_unless(lambda p: p.id.endswith("vgg_s0"), FILES))
 def test_maps_equal_those_of_innvestigate(file):
     data = load(file)
     model = keras2_model(data)
@@ -105,7 +103,7 @@ def test_maps_equal_those_of_innvestigate(file):
 @pytest.mark.parametrize(
     ("kind", "method", "project"),
     slow_unless(
-        lambda p: (p.values[0] == "plain") == (p.values[1] == METHODS[0]) == p.values[2],
+        lambda p: p.values == ("residual", METHODS[1], False),
         itertools.starmap(
             pytest.param, itertools.product(["plain", "residual"], METHODS, [True, False])
         ),
@@ -140,6 +138,7 @@ def test_both_backends_agree_at_every_layer(kind, method, project, rng):
         assert_same(analyzer.analyze(x, selection), next(iter(own.values())))
 
 
+@pytest.mark.slow
 def test_streams_and_shards_equal_arrays(x):
     model = network()
     expected = fit(model, x, "linear")

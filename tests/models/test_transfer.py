@@ -102,10 +102,10 @@ def functional_layers():
 
 
 CASES = [
-    (sequential_nested, ".keras"),
     *(
         pytest.param(build, suffix, marks=[pytest.mark.slow, *marks])
         for build, suffix, marks in [
+            (sequential_nested, ".keras", []),
             (sequential_flat, ".keras", []),
             (sequential_flat, ".h5", [hdf5]),
             (sequential_nested, ".h5", [hdf5]),
