@@ -1,11 +1,14 @@
 """The command line."""
 
+import errno
 import os
 import sys
 
 from rap_keras.support import signals
 
 __all__ = ["main"]
+
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main() -> None:
@@ -21,6 +24,14 @@ def main() -> None:
         advice = "no incomplete files are left. Run the same command again."
         print(f"rap-keras: stopped by {stopped}; {advice}", file=sys.stderr)
         sys.exit(128 + stopped.number)
+    except OSError as error:
+        # Files that cannot be written are an `InputError`, so this is a stream, which has no name.
+        if error.errno not in _NOT_WRITTEN or error.filename is not None:
+            raise
+        # Python writes the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"rap-keras: the output cannot be written ({error.strerror}).", file=sys.stderr)
+        sys.exit(2)
 
 
 def _open_closed_streams() -> None:

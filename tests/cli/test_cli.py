@@ -619,6 +619,18 @@ def test_closed_streams_are_replaced(closed, tmp_path):
     assert (tmp_path / "file").read_text().split() == ["True", "3"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("typed", ["methods", "--help"])
+def test_output_that_cannot_be_written_is_an_error_in_one_line(typed):
+    with open("/dev/full", "w") as full:
+        run = [sys.executable, "-m", "rap_keras", typed]
+        result = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert re.fullmatch(r"rap-keras: the output cannot be written \([^\n]*\)\.\n", result.stderr), (
+        result.stderr
+    )
+
+
 @pytest.mark.slow
 def test_the_installed_command_is_silent_on_stderr(photos, common, tmp_path):
     command = [Path(sys.executable).parent / "rap-keras", "explain", *common, "--fit", "pad"]
