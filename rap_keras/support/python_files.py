@@ -4,10 +4,15 @@ import contextlib
 import functools
 import importlib.util
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+_LOCK = threading.Lock()
+_open = 0
+_before: tuple[list[str], bool] = [], False
 
 
 def names_function(text: str) -> bool:
@@ -46,12 +51,23 @@ def load_function(path: Path, function: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _importing_from(folder: str) -> Iterator[None]:
-    """Allows imports from a folder. Writes nothing there, because it is the user's."""
-    search_path, no_bytecode = list(sys.path), sys.dont_write_bytecode
-    sys.path.insert(0, folder)
-    sys.dont_write_bytecode = True
+    """Allows imports from a folder. Writes nothing there, because it is the user's.
+
+    Threads that do this at once leave the folders of the others; the last one restores everything.
+    """
+    global _open, _before
+    with _LOCK:
+        if not _open:
+            _before = list(sys.path), sys.dont_write_bytecode
+        _open += 1
+        sys.path.insert(0, folder)
+        sys.dont_write_bytecode = True
     try:
         yield
     finally:
-        sys.path[:] = search_path
-        sys.dont_write_bytecode = no_bytecode
+        with _LOCK:
+            _open -= 1
+            with contextlib.suppress(ValueError):  # the user's file may have removed it
+                sys.path.remove(folder)
+            if not _open:
+                sys.path[:], sys.dont_write_bytecode = _before

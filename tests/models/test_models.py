@@ -1,6 +1,9 @@
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from types import ModuleType
 
 import h5py
 import keras
@@ -13,6 +16,7 @@ from rap_keras import models
 from rap_keras.errors import InputError
 from rap_keras.models.applications import applications
 from rap_keras.models.loading import load_model
+from rap_keras.support.python_files import load_function
 
 # Keras 3.15 saves variables in a way that NumPy 2.4 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -173,6 +177,31 @@ def test_loads_from_a_function_and_leaves_the_search_path(python_file):
     with pytest.raises(InputError):
         load_model(f"{python_file}:fails", preprocess="tf")
     assert sys.path == before
+
+
+def test_functions_that_threads_load_at_once_leave_the_search_path(tmp_path):
+    """The first one ends before the second one, which has begun later and then imports."""
+    before, began, ended = (list(sys.path), sys.dont_write_bytecode), Event(), Event()
+    codes = {"first": "began.wait(9)", "second": "began.set(); ended.wait(9); import neighbour"}
+    for name, code in codes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "neighbour.py").touch()
+        (tmp_path / name / "net.py").write_text(
+            f"from {__name__}_events import began, ended\n{code}\ndef make(): return 1\n"
+        )
+    events = ModuleType(f"{__name__}_events")
+    events.began, events.ended = began, ended
+    sys.modules[events.__name__] = events
+    with ThreadPoolExecutor() as pool:
+        first, second = (
+            pool.submit(load_function, tmp_path / name / "net.py", "make") for name in codes
+        )
+        first.result()
+        ended.set()
+        second.result()
+    del sys.modules[events.__name__]
+    assert (sys.path, sys.dont_write_bytecode) == before
+    assert not [*tmp_path.rglob("__pycache__")]
 
 
 def test_two_files_of_one_name_are_two(tmp_path, python_file):
