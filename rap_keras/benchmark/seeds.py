@@ -30,10 +30,16 @@ def seed_of(run: int, position: int, purpose: Purpose) -> list[int]:
 
 @contextlib.contextmanager
 def states_kept() -> Iterator[None]:
-    """Gives Python's and NumPy's generators their states back, which a run seeds to load a model."""
+    """Gives all generators their states back, which a run seeds to load a model.
+
+    The backend gets its order of sums back as well, which a run fixes on a GPU.
+    """
+    from rap_keras import tensors as ops
+
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        yield
+        with ops.settings_kept():
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002

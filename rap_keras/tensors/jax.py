@@ -182,5 +182,16 @@ def deterministic() -> None:
     _OPTIONS["xla_gpu_deterministic_ops"] = True
 
 
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Takes `deterministic` back at the end. JAX has no seed."""
+    before = dict(_OPTIONS)
+    try:
+        yield
+    finally:
+        _OPTIONS.clear()
+        _OPTIONS.update(before)
+
+
 def is_tensor(x: Any) -> bool:
     return isinstance(x, jax.Array)

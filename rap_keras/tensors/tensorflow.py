@@ -1,11 +1,13 @@
 """The operations on TensorFlow, for Keras 3 and Keras 2: aliases, and what TensorFlow lacks."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.framework import config
 
 from rap_keras.tensors.tensorflow_convolutions import (
     conv,
@@ -153,6 +155,20 @@ def device() -> str:
 
 def deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    eager, in_order = context.context(), config.is_op_determinism_enabled()
+    seed, generator = eager._seed, getattr(eager, "_rng", None)  # none if it was never seeded
+    try:
+        yield
+    finally:
+        eager._set_global_seed(seed)  # also that of operations that were used
+        if generator is not None:
+            eager._rng = generator  # which goes on where it was
+        if not in_order:
+            config.disable_op_determinism()
 
 
 def is_tensor(x: Any) -> bool:

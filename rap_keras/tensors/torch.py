@@ -235,6 +235,19 @@ def deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Gives the generators their states back, and takes `deterministic` back."""
+    in_order, fastest = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(in_order, warn_only=only_warns)
+            torch.backends.cudnn.benchmark = fastest
+
+
 def to_numpy(x: Any) -> Any:
     # A copy, like that of Keras, whose function warns with NumPy 2.
     if not isinstance(x, torch.Tensor):

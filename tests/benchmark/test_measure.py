@@ -1,6 +1,9 @@
 """What a benchmark measures: each number again by hand, and what its options do."""
 
+import importlib
 import json
+import operator
+import random
 from types import SimpleNamespace
 
 import keras
@@ -31,6 +34,7 @@ from rap_keras.benchmark.measure import Bench
 from rap_keras.benchmark.metrics import Reading
 from rap_keras.benchmark.results import load
 from rap_keras.benchmark.running import merge, run
+from rap_keras.benchmark.seeds import states_kept
 from rap_keras.benchmark.store import Store
 from rap_keras.errors import InputError
 from rap_keras.models.loading import load_model
@@ -527,6 +531,56 @@ def test_the_protocol_names_the_backend_and_the_device(common, monkeypatch):
     monkeypatch.setattr(ops, "deterministic", lambda: asked.append(True))
     assert Bench(settings(common)).protocol()["device"] == "GPU, deterministic operations"
     assert asked
+
+
+def random_numbers(between=lambda: None):
+    """Numbers of Python, NumPy and the backend, after one of the backend and something else."""
+    keras.utils.set_random_seed(7)
+    name = keras.backend.backend()
+    draws = {"tensorflow": "random.uniform", "torch": "rand", "jax": "numpy.zeros"}
+    draw = operator.attrgetter(draws[name])(importlib.import_module(name))
+    draw((2,))
+    between()
+    numbers = (random.random(), np.random.random(), *draw((2,)))  # noqa: NPY002
+    return [float(number) for number in numbers]
+
+
+@pytest.mark.core
+def test_a_run_leaves_the_random_numbers_and_the_order_of_sums_to_the_caller(
+    common, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ops, "device", lambda: "GPU")
+    in_order = {
+        "tensorflow": lambda: importlib.import_module(
+            "tensorflow.python.framework.config"
+        ).is_op_determinism_enabled(),
+        "torch": lambda: importlib.import_module("torch").are_deterministic_algorithms_enabled(),
+        "jax": lambda: bool(importlib.import_module("rap_keras.tensors.jax")._OPTIONS),
+    }[keras.backend.backend()]
+    found = []
+
+    def measure():
+        with states_kept():
+            Bench(settings(common))
+            found.append(in_order())
+        run(settings(common, limit=2), tmp_path)
+
+    assert random_numbers(measure) == random_numbers()
+    assert (found, in_order()) == ([True], False)
+
+
+@pytest.mark.tensorflow("other backends have a seed, or none")
+def test_a_run_leaves_random_numbers_without_a_seed(monkeypatch):
+    tensorflow = importlib.import_module("tensorflow")
+    eager = importlib.import_module("tensorflow.python.eager.context").context()
+    monkeypatch.setattr(eager, "_seed", None)
+    monkeypatch.delattr(eager, "_rng", raising=False)  # as in a new process
+    drawn = []
+    for _ in range(2):
+        with states_kept():
+            keras.utils.set_random_seed(7)
+        drawn.append(float(tensorflow.random.uniform(())))
+    assert drawn[0] != drawn[1]
 
 
 def test_costs_of_methods_and_not_of_controls(common):
