@@ -38,12 +38,12 @@ def compared(values: Array, reference: Array) -> dict[str, float | int | None]:
     """
     both = np.isfinite(values) & np.isfinite(reference)
     left, right = values[both], reference[both]
-    differences = left - right
-    differences[np.abs(differences) <= _ROUNDING * np.maximum(np.abs(left), np.abs(right))] = 0
+    differences, largest = left - right, np.maximum(np.abs(left), np.abs(right))
+    differences[np.abs(differences) <= _ROUNDING * largest] = 0
     moved = differences[differences != 0]
     if len(moved) < FEWEST_PAIRS:
         return {"p_value": None, "effect_size": None, "images_needed": None}
-    ranks = stats.rankdata(np.abs(moved))
+    ranks = _ranks(np.abs(moved), largest[differences != 0])
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
     return {
         "p_value": rounded(_signed_rank_p(ranks * np.sign(moved))),
@@ -155,7 +155,20 @@ def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | Non
 
 def ranked(table: Array, better: str) -> Array:
     """The ranks of the methods in each block, (methods, blocks); ties share their mean rank."""
-    return stats.rankdata(table if better == "lower" else -table, axis=0)
+    return _ranks(table if better == "lower" else -table, np.abs(table))
+
+
+def _ranks(values: Array, largest: Array) -> Array:
+    """Ranks along the first axis; values that differ only by rounding share their mean rank.
+
+    `largest` has the sizes of the numbers that the values were computed from.
+    """
+    order = np.argsort(values, axis=0)
+    values, largest = (np.take_along_axis(array, order, axis=0) for array in (values, largest))
+    apart = np.diff(values, axis=0) > _ROUNDING * np.maximum(largest[1:], largest[:-1])
+    places = np.zeros(values.shape)
+    np.put_along_axis(places, order[1:], np.cumsum(apart, axis=0), axis=0)
+    return stats.rankdata(places, axis=0)
 
 
 def friedman(ranks: Array) -> float:

@@ -61,6 +61,18 @@ def test_ties_have_the_p_value_of_scipy(images):
     assert compared(differences, np.zeros(images))["p_value"] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("images", [10, 40])
+def test_rounding_breaks_no_ties(images):
+    """Areas under curves of 0 and 1, whose steps are no binary fractions, are as good as counts."""
+    rng = np.random.default_rng(images)
+    steps = np.diff(np.arange(41) * 1254 / 50176)
+    curves = (rng.random((3, images, 40)) < np.linspace(1, 0.1, 40)).astype(float)
+    areas = dict(zip("abc", curves @ steps, strict=True))
+    counts = dict(zip("abc", curves.sum(axis=2), strict=True))
+    assert mean_ranks(areas, "higher") == mean_ranks(counts, "higher")
+    assert compared(areas["a"], areas["b"]) == compared(counts["a"], counts["b"])
+
+
 def test_undefined_values_and_equal_ones_are_left_out():
     rng = np.random.default_rng(5)
     reference = rng.uniform(size=8)
