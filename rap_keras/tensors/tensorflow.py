@@ -166,7 +166,7 @@ def settings_kept() -> Iterator[None]:
     finally:
         eager._set_global_seed(seed)  # also that of operations that were used
         if generator is not None:
-            eager._rng = generator  # which goes on where it was
+            eager._rng = generator  # continues
         if not in_order:
             config.disable_op_determinism()
 
