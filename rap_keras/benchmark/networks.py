@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from rap_keras.benchmark.comparison import critical_difference, friedman, ranked
-from rap_keras.benchmark.metrics import Column, chosen, columns, imputers_of
+from rap_keras.benchmark.metrics import METRICS, Column, chosen, columns, imputers_of
 from rap_keras.benchmark.results import Report
 from rap_keras.benchmark.rows import MEAN_SHIFTED, SHIFTED_METHOD
 from rap_keras.benchmark.statistics import Array, Json, rounded
@@ -127,6 +127,11 @@ class _Table:
             blocks.setdefault(names[report.name], []).append(k)
         if len(blocks) < 2:
             return f"the {len(having)} reports that have it are of one network"
+        replaced = _replacements(having, quantity)
+        if len(replaced) > 1:
+            return "its reports replace pixels differently: " + "; ".join(
+                f"{replacement} in {', '.join(of)}" for replacement, of in replaced.items()
+            )
         control = {
             title: bool(method.get("control"))
             for report in having
@@ -190,6 +195,17 @@ class _Table:
                 ahead[:, :, k] = ranks - ranks[:, None] > test["critical_difference"]
         found = [ahead[:, :, self.blocks[k]].all(axis=2) for k in self.tested]
         return np.stack(found, axis=2) if found else ahead[:, :, :0]
+
+
+def _replacements(reports: Sequence[Report], quantity: str) -> dict[str, list[str]]:
+    """The reports by the replacement of pixels that they measure a quantity with; none without one."""
+    found: dict[str, list[str]] = {}
+    of_imputer = (c.quantity for m in METRICS.values() if m.by_imputer for c in m.columns)
+    if quantity in of_imputer:
+        for report in reports:
+            for first in imputers_of(report.protocol)[:1]:
+                found.setdefault(first, []).append(report.name)
+    return found
 
 
 def _same(reports: Sequence[Report], control: str, quantity: str) -> bool:

@@ -130,6 +130,20 @@ def test_shares_and_spread_against_loops():
     assert spread["kendall_w"] == pytest.approx(w)
 
 
+def test_reports_that_replace_pixels_differently_are_not_compared():
+    values = {"srg": {"a": 1.0, "b": 2.0}, "average_precision": {"a": 2.0, "b": 1.0}}
+    reports = [report(name, name, values) for name in "xyz"]
+    for one, replacements in zip(reports, (["zero"], ["zero", "blur"], ["blur"]), strict=True):
+        one.protocol["perturbation"] = {"replacements": replacements}
+    found = over_networks(reports)
+    assert list(found["quantities"]) == ["average_precision"]
+    expected = "its reports replace pixels differently: zero in x, y; blur in z"
+    assert found["left_out"]["srg"] == expected
+    with pytest.raises(InputError, match=expected):
+        over_networks(reports, ["srg"])
+    assert list(over_networks(reports[:2], ["srg"])["quantities"]) == ["srg"]
+
+
 def hand_made():
     """Networks x (two reports), y and z; `only` is undefined in one, random beats all on y."""
     test = {"methods": {"a": 1.5, "b": 2.0, "only": 2.5}, "critical_difference": 0.4}
