@@ -132,15 +132,20 @@ def best_method(
 def mean_ranks(values: Mapping[str, Array], better: str) -> dict[str, Any] | None:
     """Ranks the methods on each image where all methods have a value; 1 is the best.
 
+    Methods without a value on any image are left out.
+
     Returns:
         `methods`: the mean rank of each; `images`; `p_value` of Friedman's test; and
         `critical_difference`, by which two mean ranks must differ at the 0.05 level (Nemenyi's test, as
         in Demsar 2006). None for fewer than three methods or six images.
     """
+    values = {name: found for name, found in values.items() if np.isfinite(found).any()}
+    if len(values) < 3:
+        return None
     table = np.array(list(values.values()))
     table = table[:, np.isfinite(table).all(axis=0)]
     methods, images = table.shape
-    if methods < 3 or images < FEWEST_PAIRS:
+    if images < FEWEST_PAIRS:
         return None
     ranks = ranked(table, better)
     return {

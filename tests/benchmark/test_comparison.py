@@ -149,7 +149,10 @@ def test_ranks_need_three_methods_and_six_images():
     level = mean_ranks(values, "lower")
     assert level["p_value"] == 1
     assert level["methods"] == {"a": 2, "b": 2, "c": 2}
-    assert mean_ranks({"a": values["a"], "b": values["b"]}, "lower") is None
+    undefined = {"nowhere": np.full_like(values["a"], np.nan)}
+    assert mean_ranks(values | undefined, "lower") == level
+    two = {"a": values["a"], "b": values["b"]}
+    assert mean_ranks(two, "lower") is mean_ranks(two | undefined, "lower") is None
     assert mean_ranks({name: of_method[:5] for name, of_method in values.items()}, "lower") is None
 
 

@@ -153,7 +153,7 @@ def ranks_figure(summary: Json, ranked: Sequence[Column]) -> Figure:
     """Draws mean ranks with bars of the critical difference, a panel per metric (Demsar 2006)."""
     wide = min(2, len(ranked))
     high = -(-len(ranked) // wide)
-    number = len(next(iter(summary["ranks"][c.quantity] for c in ranked))["methods"])
+    number = max(len(summary["ranks"][c.quantity]["methods"]) for c in ranked)
     size = (5.25 * wide, high * (1.1 + 0.28 * number))
     figure = NotebookFigure(figsize=size, dpi=DPI, layout="constrained")
     places = figure.add_gridspec(high, 2 * wide)
