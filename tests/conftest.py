@@ -64,13 +64,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what `make test` runs on JAX and PyTorch."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what `make test` runs on JAX and PyTorch, and what it does not run at all."""
     from helpers.core import is_core
+    from helpers.thinned import mark_slow_cases
 
     for item in items:
         if is_core(item.path, item.name):
             item.add_marker(pytest.mark.core)
+    mark_slow_cases(items, whole=not any("::" in arg for arg in config.args))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -49,6 +49,7 @@ def images(rng):
         ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"],
     ),
 )
+@pytest.mark.quick("rise")
 def test_xla_gives_the_same_maps(method, images, tmp_path):
     options, images = METHODS[method], images[:4]  # one program for two batches
     model = plain()

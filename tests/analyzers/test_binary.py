@@ -55,6 +55,7 @@ def opposite():
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.quick("rap", "gradient", "lrp.alpha_1_beta_0", "grad_cam", "occlusion")
 def test_class_0_is_class_1_of_the_opposite_model(method, model, opposite):
     options = METHODS[method]
     analyzer = create_analyzer(method, model, **options)

@@ -114,6 +114,9 @@ def maps_of(name, features, above, neurons):
         [pytest.param(kind, name) for kind in KINDS for name in NAMES],
     ),
 )
+@pytest.mark.quick(
+    "series-grad_cam_plus_plus", "tokens-layer_cam", "volume-hires_cam", "video-grad_cam"
+)
 def test_maps_are_those_of_the_equations(kind, name, rng):
     build, shape = KINDS[kind]
     inputs, features, x = build()
@@ -143,6 +146,7 @@ def of_frames():
 
 
 @pytest.mark.parametrize("layer", [None, "each", "each/last"])
+@pytest.mark.quick("None")
 def test_the_maps_of_all_frames_are_one_map(layer, rng):
     model, features = of_frames()
     x, neurons = samples((4, 8, 8, 3), rng), [2, 0]
@@ -163,6 +167,7 @@ def image_and_row():
 
 
 @pytest.mark.parametrize("name", ["grad_cam", "score_cam"])
+@pytest.mark.quick("grad_cam")
 def test_the_other_inputs_are_constants(name, rng):
     """The map of an image is that of the model of this image alone, with the others as they are."""
     model = image_and_row()

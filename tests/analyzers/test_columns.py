@@ -42,6 +42,7 @@ def traced(analyzer, monkeypatch):
         ["rap", "input_t_gradient", "deep_lift", "grad_cam", "lrp.alpha_2_beta_1"],
     ),
 )
+@pytest.mark.quick("deep_lift")
 def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):
     analyzer = create_analyzer(method, model)
     traces = traced(analyzer, monkeypatch)

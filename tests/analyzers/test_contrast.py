@@ -49,6 +49,7 @@ def weights(logits, neuron, contrast):
     pairwise_or_slow(LINEAR, KINDS),
     ids=str,
 )
+@pytest.mark.quick("rap-softmax", "lrp.epsilon-uniform", "gradient-softmax")
 def test_a_map_is_that_of_the_class_minus_those_of_the_others(name, contrast, model, x):
     logits = model.predict(x, verbose=0)
     neurons = [2, 4, 2, int(logits[3].argmin())]
@@ -179,6 +180,7 @@ def unit_maps(name, model, x):
 
 
 @pytest.mark.parametrize("name", ["lrp.z_plus", "lrp.epsilon", "rap"])
+@pytest.mark.quick("rap")
 def test_other_names_of_a_contrast(name, model, x):
     """The starts of CLRP (Gu et al. 2018) and SGLRP (Iwana et al. 2019), as their papers write them."""
     units, logits = unit_maps(name, model, x)

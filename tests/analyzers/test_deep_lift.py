@@ -88,6 +88,7 @@ def products():
         lambda p: p.values[0] in (residual, products), [plain, residual, products, zero_bias]
     ),
 )
+@pytest.mark.quick("products")
 def test_maps_sum_to_the_difference_of_the_logits(build, images, rng):
     model = build()
     for reference in (0, rng.normal(size=(12, 12, 3)), [0.5, -0.1, 1]):

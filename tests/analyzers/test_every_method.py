@@ -20,5 +20,15 @@ def common():
 
 
 @pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] in QUICK, METHODS))
+@pytest.mark.quick(
+    "rap",
+    "gradient",
+    "smoothgrad",
+    "pattern.net",
+    "deep_lift",
+    "occlusion",
+    "rise",
+    "lrp.alpha_beta",
+)
 def test_every_method(name, common, tmp_path):
     check_analyzer(name, *common, tmp_path)

@@ -48,6 +48,7 @@ def test_it_is_the_mean_over_references_and_places(model, data):
         np.testing.assert_allclose(found[k], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_many_draws_sum_to_the_logit_minus_the_mean_of_the_background(model, data):
     x, background = data
     analyzer = create_analyzer(
@@ -60,6 +61,7 @@ def test_many_draws_sum_to_the_logit_minus_the_mean_of_the_background(model, dat
     assert np.abs(difference).max() > 0.2
 
 
+@pytest.mark.slow
 def test_one_reference_of_zeros_is_integrated_gradients(model, data):
     x, _ = data
     zeros = np.zeros((1, 5, 4, 2))

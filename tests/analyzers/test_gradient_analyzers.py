@@ -132,6 +132,12 @@ def by_hand(model, x, neuron, guided):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("network", [fused, separate])
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+@pytest.mark.quick(
+    "guided_backprop-fused-index",
+    "guided_backprop-separate-all",
+    "deconvnet-fused-max_activation",
+    "deconvnet-separate-index",
+)
 def test_relus_on_the_way_back(method, network, mode):
     model = network()
     x = samples(model)
@@ -199,6 +205,7 @@ def check_integrated(model, mode, reference_inputs, integration, postprocess=Non
     [0, -0.7, np.array([0.4, -1.0]), np.random.default_rng(5).normal(size=(5, 6, 2))],
     ids=["zero", "number", "channels", "image"],
 )
+@pytest.mark.quick("zero-left", "number-trapezoid", "channels-trapezoid", "image-left")
 def test_integrated_gradients(reference_inputs, integration):
     check_integrated(separate(), "max_activation", reference_inputs, integration)
 

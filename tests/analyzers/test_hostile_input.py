@@ -41,6 +41,7 @@ def pixels(low, high, **options):
 @pytest.mark.parametrize("variant", ["paper", "released"])
 @given(x=pixels(-1e4, 1e4))
 @hostile
+@pytest.mark.quick("paper-residual", "released-plain")
 def test_any_finite_image_gives_a_finite_map(network, variant, x):
     explainer = analyzer(network, variant)
     maps = explainer.analyze(x)
@@ -51,6 +52,7 @@ def test_any_finite_image_gives_a_finite_map(network, variant, x):
 @networks
 @given(x=pixels(-(2.0**-100), 2.0**-100, allow_subnormal=True))
 @hostile
+@pytest.mark.quick("plain")
 def test_images_next_to_zero_give_finite_maps(network, x):
     assert np.isfinite(analyzer(network).analyze(x)).all()
 
@@ -69,6 +71,7 @@ def test_constant_images_and_single_pixels_give_finite_maps(network, value, othe
 
 
 @networks
+@pytest.mark.quick("residual")
 def test_ordinary_images_conserve_at_every_scale(network, rng):
     x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
     for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6):
@@ -125,6 +128,7 @@ def test_overflow_is_reported():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["rap", "gradient", "input"])
+@pytest.mark.quick("rap-nan", "gradient-inf", "input-nan")
 def test_broken_weights_are_reported_and_the_input_is_not_blamed(method, bad):
     model = plain()
     layer = model.layers[-1]
@@ -229,6 +233,7 @@ def tokens(*before, dtype="int32"):
 
 
 @pytest.mark.parametrize("method", ["rap", "lrp.z", "random"])
+@pytest.mark.quick("rap")
 def test_tokens_outside_the_vocabulary_are_refused(method):
     x = np.array([[1, 2, 3, 4, 5, 9]])
     reshaped = (keras.layers.Reshape((2, 3)), keras.layers.Flatten())

@@ -55,6 +55,7 @@ def peak(call):
 
 
 @pytest.mark.parametrize("method", NUMBERS)
+@pytest.mark.quick("integrated_gradients", "rise")
 def test_memory_does_not_grow_with_the_number_of_copies(method, model, image, monkeypatch):
     _, few, many = NUMBERS[method]
     peaks, sizes = [], []

@@ -26,6 +26,13 @@ def first_seed(p):
 
 
 @pytest.mark.parametrize(("file", "dtype"), slow_unless(is_quick, CASES))
+@pytest.mark.quick(
+    "float64-concat_s0",
+    "float64-gray_signed_s0",
+    "float64-mlp_signed_s0",
+    "float64-resnet_basic_s0",
+    "float64-vgg_bn_s0",
+)
 def test_released_variant_equals_the_released_code_at_every_layer(file, dtype):
     data = load(file)
     expected, is_residual = expected_by_tensor(data)
@@ -41,6 +48,7 @@ def test_released_variant_equals_the_released_code_at_every_layer(file, dtype):
 
 
 @pytest.mark.parametrize("file", slow_unless(first_seed, FILES))
+@pytest.mark.quick("concat_s0", "gray_signed_s0", "mlp_signed_s0", "strided_s0")
 def test_default_equals_the_paper_read_literally(file):
     data = load(file)
     _, is_residual = expected_by_tensor(data)

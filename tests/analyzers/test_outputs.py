@@ -45,6 +45,7 @@ def made(method, **options):
 
 
 @pytest.mark.parametrize("method", LINEAR)
+@pytest.mark.quick("rap", "smoothgrad", "deep_taylor")
 def test_the_map_of_a_region_is_the_sum_of_those_of_its_neurons(method):
     x, analyzer = samples(), made(method, batch_size=2)
     # Deep Taylor shows only what speaks for a class.
@@ -320,6 +321,7 @@ SELECTIONS = {"boxes": np.s_[9, :], "classes": [(9, 1), (3, 2), (0, 0)], "count"
 
 
 @pytest.mark.parametrize("position", range(3))
+@pytest.mark.quick("1")
 def test_one_output_of_several_equals_a_model_with_that_output_only(position):
     inputs, model = detecting()
     name = list(SELECTIONS)[position]

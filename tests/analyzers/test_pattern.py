@@ -177,6 +177,7 @@ def of_a_kind_each(p):
 
 
 @pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
+@pytest.mark.quick("pattern109_mlpflat_s2", "pattern109_mlpdropout_s6", "pattern109_vggstride_s2")
 def test_maps_equal_those_of_innvestigate(file):
     data = load(file)
     model = pattern_model(data)
@@ -259,6 +260,7 @@ def folded_by_hand(model):
         pytest.param("pattern.attribution", True, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.quick("pattern.net-True")
 def test_normalization_is_part_of_the_adjacent_linear_layer(name, project, rng):
     model = with_normalization()
     folded = folded_by_hand(model)

@@ -54,6 +54,7 @@ def value_of(model, name, x):
         ),
     ),
 )
+@pytest.mark.quick("rule3-False")
 def test_a_patch_gets_the_share_of_its_position(rule, token, rng):
     method, by = rule
     model = transformer(token)

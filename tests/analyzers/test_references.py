@@ -43,6 +43,7 @@ def one_by_one(method, model, x, references, target, **options):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(2, 1, 5, 2), (1, 2, 1, 2)])
+@pytest.mark.quick("shape0-integrated_gradients", "shape1-deep_lift")
 def test_maps_are_means_of_the_maps_of_single_references(method, shape, rng):
     model, x, references = network(), floats(rng, 2, 5, 2), floats(rng, *shape)
     analyzer = create_analyzer(
@@ -57,6 +58,7 @@ def test_maps_are_means_of_the_maps_of_single_references(method, shape, rng):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.quick("deep_lift")
 def test_sums_are_compared_with_the_mean_logit_of_the_references(method, rng):
     model, x, references = network(), floats(rng, 3, 5, 2), floats(rng, 3, 2, 5, 2)
     options = METHODS[method] | ({"steps": 200} if "integrated" in method else {})

@@ -131,6 +131,7 @@ def test_a_class_without_a_record_is_called_by_its_name_or_by_its_base():
     assert registry.name_of(rap_keras.analyzers.base.Analyzer) == "Analyzer"
 
 
+@pytest.mark.slow
 def test_the_table_needs_no_tensorflow():
     code = (
         "import sys\n"

@@ -107,6 +107,7 @@ def reference(model, x, token, first):
         ],
     ),
 )
+@pytest.mark.quick("one head")
 def test_maps_are_those_of_the_definition(build, token, first, rng):
     model = build()
     x = rng.normal(size=(3, *SIZE, 3)).astype(np.float32)

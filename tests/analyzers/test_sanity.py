@@ -45,6 +45,7 @@ FAMILIES = ("rap", "lrp.flat", "grad_cam", "pattern.attribution")
 
 
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] in FAMILIES, sanity.methods()))
+@pytest.mark.quick("rap", "grad_cam")
 def test_random_parameters_give_other_maps(method, model, scenes):
     data = preprocess(cluttered_digits(16, seed=1, split="train").images)
     found = sanity.compare(method, model, scenes, ["all"], data=data)["all"]

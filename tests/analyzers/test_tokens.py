@@ -85,6 +85,7 @@ def test_integrated_gradients_go_from_the_vectors_of_reference_tokens(reference,
 @pytest.mark.parametrize(
     ("method", "options"), [("integrated_gradients", {"steps": 256}), ("deep_lift", {})]
 )
+@pytest.mark.quick("deep_lift-options1")
 def test_maps_sum_to_the_difference_from_the_reference_tokens(method, options, rng):
     model, _ = text()
     ids, reference = tokens(rng), np.full((3, 6), 5)

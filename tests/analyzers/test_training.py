@@ -41,6 +41,7 @@ def train(model, x):
     "method",
     slow_unless(lambda p: p.values[0] in ("rap", "gradient"), METHODS),
 )
+@pytest.mark.quick("rap", "gradient")
 def test_maps_are_of_the_weights_after_a_step_of_training(method, x):
     model = residual()  # its normalizations learn statistics, too
     analyzer = create_analyzer(method, model, **METHODS[method])
@@ -191,6 +192,7 @@ def test_two_hundred_maps_keep_nothing(x):
     assert psutil.Process(os.getpid()).memory_info().rss - memory < 50 * 2**20
 
 
+@pytest.mark.slow
 def test_analyzers_that_are_gone_keep_nothing(x):
     model = plain()
 

@@ -184,6 +184,7 @@ def test_random_logit_compares_with_the_map_of_another_neuron(common, monkeypatc
     assert others == {1, 2}
 
 
+@pytest.mark.slow
 def test_removal_compares_with_what_the_logits_lose():
     names = ("rap", "rap:contrast=softmax", "input_t_gradient")
     chosen = settings((), methods=names, data="cluttered-digit-pairs:3", metrics=("removal",))

@@ -234,6 +234,7 @@ def test_a_file_that_holds_no_results(common, tmp_path):
     ],
     ids=["no mask", "size of mask", "empty mask", "no image", "no label", "unknown class"],
 )
+@pytest.mark.quick("no mask", "unknown class", "no image")
 def test_one_bad_image_is_skipped_or_stops(name, damage, message, common, tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     for k, each in enumerate("ab"):
@@ -348,6 +349,7 @@ def test_a_wrong_type_in_a_config_file_is_refused_like_that_flag(line, common, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_that_takes_long():
     code = (
         "import sys; from rap_keras.cli.app import app; app(sys.argv[1:], standalone_mode=False); "

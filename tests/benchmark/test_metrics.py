@@ -105,6 +105,7 @@ def test_medians_are_not_compared(more):
         Metric("own", len, (column,), FURTHER, by_imputer=not more)
 
 
+@pytest.mark.slow
 def test_a_new_metric_is_in_the_help():
     result = subprocess.run(
         [sys.executable, "-c", HELP], capture_output=True, check=True, text=True

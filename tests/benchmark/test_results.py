@@ -163,6 +163,7 @@ def test_frames_of_labels_that_are_not_known(whole, tmp_path):
         assert not frame["image"].isna().any()
 
 
+@pytest.mark.slow
 def test_parquet_and_frames_need_their_libraries(whole, tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
@@ -185,6 +186,7 @@ def test_parquet_and_frames_need_their_libraries(whole, tmp_path, monkeypatch):
     assert not files[-1].exists()
 
 
+@pytest.mark.slow
 def test_the_report_by_the_command(whole, tmp_path):
     (tmp_path / FILE).write_bytes((whole / FILE).read_bytes())
     text = succeed("report", tmp_path)

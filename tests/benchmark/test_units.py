@@ -75,6 +75,7 @@ def whole(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_exact_shapley_values_are_right_on_every_network(whole):
     """So the stated relevance of every input is the Shapley value that the network itself gives."""
     summary = load(whole).summary()["methods"]

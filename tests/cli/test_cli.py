@@ -290,6 +290,7 @@ def test_layers_writes_the_relevance_of_every_layer(photos, model, tmp_path):
             np.testing.assert_allclose(saved[name], expected[name], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_layers_by_name(photos, model, tmp_path):
     common = ("layers", photos / "a.png", "--model", model, "--preprocess", "unit")
     succeed(*common, "--layer", "conv", "--layer", "pool", "--out", tmp_path / "two")
@@ -369,6 +370,7 @@ def spoilt(folder, how):
 @pytest.mark.parametrize(
     ("command", "how"), pairwise_or_slow(["explain", "compare"], ["other", "cut"])
 )
+@pytest.mark.quick("explain-other")
 def test_one_bad_image_is_skipped_and_told(command, how, photos, common, tmp_path):
     out = tmp_path / "new" / "out"
     bad = spoilt(photos, how)
@@ -517,6 +519,7 @@ def test_a_folder_in_the_way_of_a_result(photos, common, tmp_path):
 
 
 @pytest.mark.parametrize("failure", [InputError("No luck."), OSError(28, "No space left")])
+@pytest.mark.quick("failure0")
 def test_a_failure_half_way_leaves_nothing_behind(failure, photos, common, tmp_path, monkeypatch):
     saved = []
 

@@ -27,6 +27,7 @@ def scene(tmp_path_factory):
         (["--neuron", 1, "--against", "4, 7"], [4, 7], "against 4"),
     ],
 )
+@pytest.mark.quick("flags3-contrast3-against 4")
 def test_explained_against_others(scene, tmp_path, flags, contrast, words):
     out = tmp_path / "out"
     text = succeed("explain", scene, "--model", "bundled:vgg", *flags, "--out", out)

@@ -56,6 +56,7 @@ def test_an_image_that_is_squashed_is_told(common, photo, tmp_path):
 @pytest.mark.parametrize(
     "command", ["explain", pytest.param("compare", marks=pytest.mark.slow), "layers"]
 )
+@pytest.mark.quick("explain")
 def test_each_command_crops(command, common, photo, tmp_path):
     """The maps are those of a photograph of the middle."""
     middle = tmp_path / "middle" / "photo.png"

@@ -189,6 +189,11 @@ def test_completion_can_be_installed():
         ([":two", "--output", "b"], "--preprocess none --output b", "pass the same --preprocess"),
     ],
 )
+@pytest.mark.quick(
+    "flags1---preprocess unit-",
+    "flags2---mean -1,2,3.5 --std 2-",
+    "flags6---preprocess none --output b-pass the same --preprocess",
+)
 def test_the_command_that_doctor_tells_runs(flags, told, pixels, file, tmp_path):
     folder = tmp_path / "a folder"
     folder.mkdir()

@@ -85,6 +85,7 @@ def analyzer(model):
     ("region", "index"),
     [("2,4", np.s_[2, 4, 1]), ("1:3,4:", np.s_[1:3, 4:, 1]), (None, np.s_[..., 1])],
 )
+@pytest.mark.quick("2,4-index0")
 def test_a_pixel_a_box_or_everywhere(region, index, photo, model, tmp_path):
     where = () if region is None else ("--region", region)
     text, record, maps = explained(photo, model, tmp_path / "out", "--neuron", 1, *where)
@@ -158,6 +159,7 @@ def test_an_output_as_large_as_the_image(photo, model, tmp_path):
     assert_same(maps, analyzer(model).analyze(batch(photo), (2, 4, 1)), 1e-5)
 
 
+@pytest.mark.slow
 def test_one_output_of_several(photo, model, tmp_path):
     several = model.replace(":make", ":several")
     _, record, maps = explained(
@@ -179,6 +181,7 @@ def test_one_output_of_several(photo, model, tmp_path):
         assert_same(maps, one.analyze(batch(photo), selection), 1e-5)
 
 
+@pytest.mark.slow
 def test_compare_and_layers_outline_the_region(photo, model, tmp_path):
     common = ("--model", model, "--preprocess", "unit", "--out", tmp_path / "out", "--neuron", 1)
     methods = ("--methods", "rap,gradient")

@@ -157,6 +157,7 @@ def test_names_of_any_kind(common, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["explain", "layers", "compare"])
+@pytest.mark.quick("explain")
 def test_patterns(command, common, tmp_path):
     image = photo(tmp_path / "in" / "a.png")
     model = load_model(common[1], preprocess="unit").model

@@ -417,6 +417,7 @@ def test_means_may_be_arrays(tmp_path):
     assert len(concepts.explain(atlas, images[2], count=1, images=images[:2]).maps) == 1
 
 
+@pytest.mark.slow
 def test_images_are_given_in_the_forms_of_fit(tmp_path):
     images = cluttered_digits(3).images
     atlas = concepts.fit("bundled:vgg", images[0], tmp_path / "one", LAYER, method=METHOD)

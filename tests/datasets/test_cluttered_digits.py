@@ -153,6 +153,7 @@ def test_preprocess_refuses_other_images(images: np.ndarray) -> None:
         preprocess(images)
 
 
+@pytest.mark.quick("vgg")
 def test_bundled_models_know_unseen_scenes(model: keras.Model, unseen: Scenes) -> None:
     logits = model.predict(preprocess(unseen.images), batch_size=100, verbose=0)
     assert logits.shape == (1000, 10)

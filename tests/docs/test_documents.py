@@ -61,7 +61,19 @@ QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp")}
 # Other tests make most of their calls.
 LONG = {
     f"docs/{name}.md"
-    for name in ("baselines", "benchmark", "features", "guides/transformers", "patterns")
+    for name in (
+        *(
+            "baselines",
+            "benchmark",
+            "choosing",
+            "contrast",
+            "faq",
+            "features",
+            "models",
+            "patterns",
+        ),
+        *("rules", "guides/own_model", "guides/transformers"),
+    )
 }
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from helpers.documents import ROOT
 from helpers.examples import has_example, run_examples
+from helpers.thinned import slow_unless
 
 from rap_keras.composites import composite
 
@@ -22,7 +23,14 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+# Other tests make most of their calls.
+LONG = {
+    f"rap_keras.{name}"
+    for name in ("analyzers.attention", "benchmark.running", "callbacks", "concepts.explaining")
+}
+
+
+@pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] not in LONG, MODULES))
 def test_examples_of_docstrings(name, monkeypatch):
     monkeypatch.setattr(composite, "_registered", {})
     results = run_examples(name)

@@ -237,6 +237,14 @@ def is_quick(p):
         [pytest.param(n, mode, id=f"{n}-{mode}") for n in NETWORKS for mode in MODES],
     ),
 )
+@pytest.mark.quick(
+    "max_pooling-all",
+    "strides-index",
+    "conv1d-index",
+    "batch_normalization-index",
+    "concatenate-index",
+    "two_inputs-max_activation",
+)
 def test_maps_are_finite_and_sum_to_the_selected_logit(name, mode):
     model, x, logits = subject(name)
     with plugin.graph_scope(model):
@@ -284,6 +292,7 @@ def test_every_layer_has_the_whole_relevance(name):
 
 
 @modes
+@pytest.mark.quick("index")
 def test_layers_in_each_mode(mode):
     """The logits have the selected relevance, and the input has the map."""
     _, x, logits = subject("conv")
@@ -304,6 +313,7 @@ def test_several_inputs_may_be_a_dict():
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.quick("index")
 def test_an_unused_input_has_no_relevance(mode):
     with plugin.new_graph():
         used, unused = k2.Input((4,), name="used"), k2.Input((2, 3), name="unused")
@@ -333,6 +343,7 @@ class TwoOutputs(L.Layer):
 
 @pytest.mark.parametrize("kind", [list, tuple])
 @pytest.mark.parametrize("taken", [[1], [0, 1]])
+@pytest.mark.quick("taken0-list", "taken1-tuple")
 def test_layers_of_several_outputs_lose_no_relevance(taken, kind, monkeypatch):
     def rule(layer, xs, ys, relevances):
         return [sum(relevances)]
@@ -391,6 +402,7 @@ SAVED = {
 @pytest.mark.parametrize(
     "options", slow_unless(lambda p: p.id in ("variant", "head", "local", "arrays"), cases(OPTIONS))
 )
+@pytest.mark.quick("local", "arrays")
 def test_options_change_the_map_but_not_its_sum(options):
     maps, default = explain("skip", **options), plain("skip")
     assert abs(maps - default).max() > 1e-3 * abs(default).max()
@@ -402,6 +414,7 @@ def test_options_change_the_map_but_not_its_sum(options):
     "options",
     slow_unless(lambda p: p.id == "max_activation, variant", cases(SAVED)),
 )
+@pytest.mark.quick("max_activation, variant")
 def test_a_loaded_analyzer_gives_the_same_maps(options, tmp_path):
     model, x, _ = subject("skip")
     neurons = chosen(options.get("neuron_selection_mode"))
@@ -445,6 +458,7 @@ def test_a_loaded_analyzer_has_the_weights_of_a_partly_frozen_layer(monkeypatch,
     ("dtype", "nested"),
     pairwise_or_slow(["float16", "bfloat16", "mixed_bfloat16"], [False, True]),
 )
+@pytest.mark.quick("mixed_bfloat16-False")
 def test_models_of_half_precision_are_explained_and_saved(dtype, nested, rng, tmp_path):
     with plugin.new_graph():
         hidden = L.Dense(4, "relu", bias_initializer="ones", dtype=dtype)
@@ -546,6 +560,7 @@ def test_reverse_verbose_prints_every_layer(capsys):
     assert len(reversed_layers) == len(subject("skip")[0].layers)
 
 
+@pytest.mark.slow
 def test_clipping_applies_at_every_layer():
     model, x, logits = subject("skip")
     low, high = -0.02, 0.1
@@ -557,6 +572,7 @@ def test_clipping_applies_at_every_layer():
     assert_maps_same(explain("skip", reverse_clip_values=(-1e3, 1e3)), plain("skip"))
 
 
+@pytest.mark.slow
 def test_minima_are_printed_and_tensors_kept(capsys):
     """Of a network without branches: what is kept is what analyze_layers gives."""
     model, x, logits = subject("max_pooling")
@@ -604,6 +620,7 @@ def test_bottlenecks_are_projected_to_one():
     np.testing.assert_allclose(abs(maps).max((1, 2, 3)), 1, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_reapplying_on_copied_layers_changes_nothing():
     maps = explain("skip", reverse_reapply_on_copied_layers=True)
     assert_maps_same(maps, plain("skip"))
@@ -802,6 +819,7 @@ def no_noise(monkeypatch):
 
 
 @modes
+@pytest.mark.quick("index")
 def test_the_mean_over_equal_samples_is_the_plain_map(mode, no_noise):
     expected = default_analyzer("conv", mode).analyze(subject("conv")[1], chosen(mode))
     maps = explain_wrapped("conv", wrappers.GaussianSmoother, mode, augment_by_n=4)

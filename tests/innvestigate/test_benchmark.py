@@ -172,6 +172,7 @@ def make():
 """
 
 
+@pytest.mark.slow
 def test_both_classes_of_one_sigmoid(common, tmp_path):
     (tmp_path / "binary.py").write_text(BINARY)
     arguments = ["--model", f"{tmp_path / 'binary.py'}:make", *common[2:]]

@@ -14,6 +14,7 @@ LOGITS = {  # of the first scene, to three digits
 
 
 @pytest.mark.parametrize("name", LOGITS)
+@pytest.mark.quick("residual")
 def test_logits_are_the_same_with_every_keras(name):
     x = preprocess(cluttered_digits(1).images)
     logits = bundled.load(name).predict(x, verbose=0)[0]

@@ -36,6 +36,7 @@ def create(model, mode="index", **options):
 @pytest.mark.parametrize(
     "contrast", slow_unless(lambda p: p.values[0] in ("softmax", [0, 3]), KINDS), ids=str
 )
+@pytest.mark.quick("softmax")
 def test_a_map_is_that_of_the_class_minus_those_of_the_others(contrast, model, x):
     neurons = [2, 4, 2, 4]
     single = create(model)

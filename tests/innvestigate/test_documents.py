@@ -55,11 +55,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-# With Keras 3, tests that only need Keras 2 are slow: the other environment runs them by default.
+# One example is quick: that of README, which needs both versions of Keras.
 @pytest.mark.parametrize(
     "code",
     slow_unless(
-        lambda p: not HAS_KERAS3 or ("from_keras3" in p.values[0] and "README" in p.id),
+        lambda p: HAS_KERAS3 and "from_keras3" in p.values[0] and "README" in p.id,
         [pytest.param(code, id=place) for code, place in CODE.items()],
     ),
 )

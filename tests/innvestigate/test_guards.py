@@ -86,6 +86,7 @@ def plain(graph):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.quick("nan-gradient", "inf-rap")
 def test_samples_that_are_not_finite_are_refused(plain, method, value):
     x = samples()
     x[1, 2] = value
@@ -94,6 +95,7 @@ def test_samples_that_are_not_finite_are_refused(plain, method, value):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.quick("gradient")
 def test_broken_weights_are_reported(method):
     model = network(dense())
     kernel, bias = model.layers[-1].get_weights()
@@ -109,6 +111,7 @@ def test_broken_weights_are_reported(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.quick("gradient")
 def test_values_that_overflow_are_reported(method):
     model = network(L.Dense(2))
     weights = np.ones((6, 2)), np.zeros(2), np.outer([1, -1], np.ones(3)), np.zeros(3)
@@ -118,6 +121,7 @@ def test_values_that_overflow_are_reported(method):
 
 
 @pytest.mark.parametrize("method", [*METHODS, "lrp.epsilon"])
+@pytest.mark.quick("gradient")
 def test_dropout_that_is_always_on_is_refused(method):
     given = k2.Input((6,))
     x = L.Dropout(0.5)(dense()(given), training=True)
@@ -126,6 +130,7 @@ def test_dropout_that_is_always_on_is_refused(method):
 
 
 @pytest.mark.parametrize("method", [*METHODS, "lrp.epsilon"])
+@pytest.mark.quick("lrp.epsilon")
 def test_batch_normalization_that_always_trains_is_refused(method):
     given = k2.Input((6,))
     x = L.BatchNormalization()(dense()(given), training=True)
@@ -139,6 +144,7 @@ def test_batch_normalization_that_always_trains_is_refused(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.quick("rap")
 def test_a_copy_of_a_model_that_always_trains_is_refused(method):
     inner = k2.Sequential([dense(), L.BatchNormalization()])
     given = k2.Input((6,))
@@ -148,6 +154,7 @@ def test_a_copy_of_a_model_that_always_trains_is_refused(method):
 
 
 @pytest.mark.parametrize("batch", [None, 4])
+@pytest.mark.quick("4")
 def test_models_that_mix_samples_are_refused(batch):
     mix = L.Lambda(lambda t: t - tf.reduce_mean(t, axis=0, keepdims=True))
     model = network(dense(), mix, batch_size=batch)
@@ -156,6 +163,7 @@ def test_models_that_mix_samples_are_refused(batch):
 
 
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "rap", METHODS))
+@pytest.mark.quick("gradient")
 def test_a_model_of_a_fixed_batch_size_is_explained_at_that_size_only(plain, method):
     model = network(dense(), batch_size=4)
     model.set_weights(plain.get_weights())
@@ -216,6 +224,7 @@ def test_a_saved_analyzer_does_not_run_code(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
+@pytest.mark.quick("integrated_gradients")
 def test_the_target_is_a_positional_or_a_keyword_argument(plain, method):
     x = samples()
     analyzer = create(method, plain, neuron_selection_mode="index")
@@ -260,6 +269,7 @@ def test_targets_that_analyzers_of_innvestigate_take(plain):
         [list, lambda x: [x], lambda x: {"input": x}], ["gradient", "integrated_gradients"]
     ),
 )
+@pytest.mark.quick("list-gradient")
 def test_samples_that_analyzers_of_innvestigate_take(method, form):
     model = network(dense(), name="input")
     analyzer = create(method, model, neuron_selection_mode="index")
@@ -268,6 +278,7 @@ def test_samples_that_analyzers_of_innvestigate_take(method, form):
 
 
 @pytest.mark.parametrize("target", [[[0, 1]] * 4, [[0, 1], [1]], (0, [1, 2])])
+@pytest.mark.quick("target0")
 def test_targets_that_rap_refuses(plain, target):
     with pytest.raises(InputError, match="Expected target to"):
         create("rap", plain).analyze(samples(), target=target)
@@ -281,6 +292,7 @@ def test_outputs_without_axes_are_refused():
 
 
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "rap", METHODS))
+@pytest.mark.quick("rap")
 def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     given = k2.Input((None, None, 1))
     merged = L.Concatenate()([given, L.UpSampling2D()(L.MaxPooling2D()(given))])

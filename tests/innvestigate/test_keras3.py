@@ -64,6 +64,7 @@ def test_a_class_token_has_no_layer_in_keras_2():
 
 
 @pytest.mark.parametrize("build", [plain, residual, layered, joined])
+@pytest.mark.quick("plain", "joined")
 def test_outputs_are_the_same(build, rng):
     model = biased(build())
     x = [rng.normal(size=(3, *t.shape[1:])).astype("float32") for t in model.inputs]
@@ -85,6 +86,7 @@ def test_outputs_are_the_same(build, rng):
         ["rap", "gradient", "lrp.alpha_2_beta_1", "integrated_gradients"],
     ),
 )
+@pytest.mark.quick("rap", "gradient")
 def test_analyzers_enter_the_graph_by_themselves(name, rng):
     model = plain(head="softmax")
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")

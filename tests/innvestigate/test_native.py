@@ -49,6 +49,7 @@ def is_quick(p):
         [pytest.param(b, o, id=f"{b.__name__}-{o}") for b in (plain, residual) for o in OPTIONS],
     ),
 )
+@pytest.mark.quick("plain-{'variant': 'released'}", "residual-{'add': 'positive'}")
 def test_small_networks_at_every_layer(build, options, rng):
     x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
     model = build()
@@ -150,6 +151,7 @@ def groups(k):
         ),
     ),
 )
+@pytest.mark.quick("groups-lrp.alpha_2_beta_1")
 def test_opened_layers_and_normalizations_by_the_sample(build, method, rng):
     x = rng.normal(size=(3, 12, 12, 3)).astype("float32")
     model = build(keras)

@@ -21,6 +21,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.quick("layer")
 def test_unknown_tokens_are_refused_in_one_sentence(way):
     with graphs.new_graph():
         x = L.Input((3,), dtype="int32")

@@ -135,6 +135,7 @@ def test_composite_layers_are_opened(x):
     assert {"pair/first/conv", "pair/second/norm", "pair_1/second/mul"} <= set(names)
 
 
+@pytest.mark.slow
 def test_other_analyzers_explain_what_is_opened(x):
     with plugin.new_graph():
         model = classifier(Block(name="block"))
@@ -148,6 +149,7 @@ def test_other_analyzers_explain_what_is_opened(x):
     np.testing.assert_allclose(slope, own, atol=1e-5 * abs(own).max())
 
 
+@pytest.mark.slow
 def test_subclassed_models_are_opened(x):
     with plugin.new_graph():
         model = Network()
@@ -175,6 +177,7 @@ QUICK = ("gelu", "shuffled channels", "padded", "shifted", "squeezed and excited
 @pytest.mark.parametrize(
     "name", slow_unless(lambda p: p.values[0] in (*QUICK, "attention"), FUNCTIONS)
 )
+@pytest.mark.quick("padded", "squeezed and excited", "attention")
 def test_operations_of_a_layer_become_layers(name, x):
     with plugin.new_graph():
         model = classifier(L.Lambda(FUNCTIONS[name], name="own"))
@@ -312,6 +315,7 @@ NORMALIZATIONS = {
 
 
 @pytest.mark.parametrize("kind", NORMALIZATIONS)
+@pytest.mark.quick("group")
 def test_normalizations_by_the_sample_are_affine_maps_of_it(kind, x):
     """By "rap", relevance stays with its neuron; the map is that of a slow NumPy version."""
     with plugin.new_graph():
@@ -348,6 +352,7 @@ ATTENTION = {
 
 
 @pytest.mark.parametrize("kind", ATTENTION)
+@pytest.mark.quick("one head")
 def test_attention_is_opened(kind, rng):
     """Its values are those of the native backend, in test_native.py."""
     with plugin.new_graph():

@@ -115,6 +115,7 @@ def test_patterns_of_one_output_of_several():
 
 @native
 @pytest.mark.parametrize("output", ["maps", 1])
+@pytest.mark.quick("maps")
 def test_one_output_of_a_keras_3_model_gives_the_native_maps(output):
     from helpers.networks import biased
 

@@ -74,6 +74,7 @@ def keras2_model(data):
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.quick("pattern109_mlp_s0", "pattern109_vggstride_s2")
 def test_patterns_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")
@@ -89,6 +90,7 @@ def test_patterns_equal_those_of_innvestigate(file):
 
 
 @pytest.mark.parametrize("file", slow_unless(lambda p: p.id.endswith("vgg_s0"), FILES))
+@pytest.mark.quick("pattern109_mlpdropout_s6")
 def test_maps_equal_those_of_innvestigate(file):
     data = load(file)
     model = keras2_model(data)
@@ -109,6 +111,7 @@ def test_maps_equal_those_of_innvestigate(file):
         ),
     ),
 )
+@pytest.mark.quick("plain-pattern.net-True")
 def test_both_backends_agree_at_every_layer(kind, method, project, rng):
     from helpers import networks
 
@@ -169,6 +172,7 @@ def test_saved_analyzers_are_loaded(method, x, tmp_path):
         assert_same(plugin.entering(loaded, loaded._model).analyze(x), expected)
 
 
+@pytest.mark.slow
 def test_patterns_of_another_model_are_refused(x, tmp_path):
     model = network()
     found = fit(model, x)
@@ -216,6 +220,7 @@ print("all is well")
 """
 
 
+@pytest.mark.slow
 def test_graph_mode():
     command = [sys.executable, "-c", GRAPH_MODE]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -43,6 +43,9 @@ def build(file, dtype):
 
 
 @pytest.mark.parametrize(("file", "dtype"), CASES)
+@pytest.mark.quick(
+    "float64-concat_s0", "float64-gray_signed_s0", "float64-mlp_signed_s0", "float64-vgg_bn_s0"
+)
 def test_released_variant_equals_the_released_code_at_every_layer(file, dtype):
     data, model = build(file, dtype)
     k2.backend.set_floatx(dtype)
@@ -60,6 +63,9 @@ def test_released_variant_equals_the_released_code_at_every_layer(file, dtype):
 
 
 @pytest.mark.parametrize(("file", "dtype"), CASES)
+@pytest.mark.quick(
+    "float64-concat_s0", "float64-gray_signed_s0", "float64-mlp_signed_s0", "float64-strided_s0"
+)
 def test_default_equals_the_paper_read_literally(file, dtype):
     data, model = build(file, dtype)
     k2.backend.set_floatx(dtype)

@@ -66,6 +66,7 @@ def test_nested_models_are_flattened(images):
 
 
 @pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.quick("False")
 def test_maps_are_not_those_of_earlier_weights(nested):
     with plugin.new_graph():
         inputs = k2.Input((5,))
@@ -85,6 +86,7 @@ def test_maps_are_not_those_of_earlier_weights(nested):
     assert_same(analyzer.analyze(x).sum(1), model_output(model, x).max(1))
 
 
+@pytest.mark.slow
 def test_partly_frozen_layers_are_copied(rng):
     with plugin.new_graph():
         inputs = k2.Input((5, 4))
@@ -136,6 +138,7 @@ def test_operations_without_a_layer_are_refused():
 
 
 @pytest.mark.parametrize("name", ["rap", "lrp.epsilon", "input_t_gradient"])
+@pytest.mark.quick("rap")
 def test_loaded_layers_may_have_the_default_names_of_keras(name, images):
     """Helper layers of analyzers take the next free names, "add", "multiply_3", ..."""
     with plugin.new_graph():
@@ -212,6 +215,7 @@ def loaded(tmp_path_factory):
 @pytest.mark.parametrize(
     "head", slow_unless(lambda p: p.values[0] in ("fused", "a layer", "nested", "shared"), HEADS)
 )
+@pytest.mark.quick("a layer", "nested")
 def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
     model = loaded(head)
     expected = model_output(model, images)
@@ -234,6 +238,7 @@ def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
         ["fused", "nested"],
     ),
 )
+@pytest.mark.quick("gradient-fused", "smoothgrad-nested")
 def test_loaded_models_of_default_names_are_explained(name, head, loaded, images):
     model = plugin.prepare(loaded(head), keep_head=False)
     maps = plugin.create_analyzer(name, model).analyze(images)
@@ -330,6 +335,7 @@ def test_weights_of_newer_files_are_loaded_in_a_graph(images, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.keras", "only.weights.h5"])
+@pytest.mark.quick("only.weights.h5")
 def test_newer_files_are_saved_in_a_graph(name, images, tmp_path):
     def build():
         inputs = k2.Input((8, 8, 3))
@@ -379,6 +385,7 @@ def test_models_are_built_fast(images):
 
 
 @pytest.mark.parametrize("head", ["fused", "layer", "none"])
+@pytest.mark.quick("none")
 def test_the_model_of_class_0_has_the_other_logit(head, images):
     with plugin.new_graph():
         inputs = k2.Input((8, 8, 3))

@@ -49,6 +49,7 @@ def test_files_are_small(name):
 @pytest.mark.parametrize(
     "name", slow_unless(lambda p: p.values[0] not in ("vit", "convnext"), CLASSIFIERS + TUNED)
 )
+@pytest.mark.quick("residual", "vgg-deletion")
 def test_classifiers_name_unseen_digits(name, scenes):
     loaded = load_model(f"bundled:{name}")
     assert loaded.input_size == (64, 64)
@@ -71,6 +72,7 @@ def test_every_layer_conserves_the_logit(name, scenes):
 
 
 @pytest.mark.parametrize("name", TUNED)
+@pytest.mark.quick("vgg-deletion")
 def test_tuned_networks_name_digits_without_a_patch(name, scenes):
     x = preprocess(scenes.images)
     for k, image in enumerate(x):
@@ -152,6 +154,7 @@ def test_floats_are_packed_and_unpacked(dtype, shape, rng):
 
 @keras3
 @pytest.mark.parametrize("build", [architectures.build_vit, architectures.build_convnext])
+@pytest.mark.quick("build_vit")
 def test_layers_of_our_own_are_saved_and_loaded(build, tmp_path, scenes):
     model = build()
     for variable in model.weights:

@@ -93,6 +93,7 @@ def test_a_saved_model_needs_tensorflow(tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow runs the model")
+@pytest.mark.slow
 def test_a_saved_model_is_explained_as_its_message_says(tmp_path, rng):
     inputs = keras.Input((6, 6, 3))
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))

@@ -114,6 +114,7 @@ def test_a_file_without_the_code_says_how_to_load_it(saved, tmp_path, monkeypatc
         load_model(str(tmp_path / "net.keras"), preprocess="unit")
 
 
+@pytest.mark.slow
 def test_every_command_takes_it(saved, spec, photos, tmp_path):  # noqa: F811
     one = [photos / "images" / "a.png", "--preprocess", "unit"]
     for model, out in [(saved, "class"), (spec + "make", "flat")]:

@@ -29,6 +29,12 @@ SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
 @pytest.mark.parametrize(
     ("sizes", "lengths", "strides", "dilations", "padding"), SETTINGS, ids=repr
 )
+@pytest.mark.quick(
+    "(8,)-(4,)-2-1-'SAME'-3",
+    "(7, 8)-(3, 2)-1-1-'SAME'-3",
+    "(7, 8)-(3, 2)-2-1-'VALID'-3",
+    "(7, 8)-(2, 3)-3-1-'VALID'-3",
+)
 def test_gradients_equal_those_of_each_group(
     sizes, lengths, strides, dilations, padding, groups, rng, monkeypatch
 ):

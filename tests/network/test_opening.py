@@ -396,6 +396,7 @@ def attended(make):
 @pytest.mark.parametrize(
     "name", slow_unless(lambda p: p.values[0] in ("additive", "grouped queries"), ATTENTION)
 )
+@pytest.mark.quick("additive")
 def test_attention_conserves_and_its_weights_get_no_relevance(name, rng):
     model = attended(ATTENTION[name])
     x = sample(rng, 6, 8)

@@ -115,6 +115,7 @@ def check(network):
 @pytest.mark.programs
 @pytest.mark.parametrize("number", sorted(QUICK))
 @pytest.mark.usefixtures("unoptimized_graphs")
+@pytest.mark.quick("2", "3")
 def test_random_networks_are_explained_or_refused(number):
     network = random_network(number)
     print(network)

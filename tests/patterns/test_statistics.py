@@ -204,6 +204,7 @@ def test_files_that_cannot_be_written_are_reported_in_one_sentence(model, x, tmp
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.quick("pattern109_mlp_s0", "pattern109_vggstride_s2")
 def test_patterns_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")

@@ -28,6 +28,7 @@ def maps(rng):
     return {title: rng.normal(size=(3, 8, 8, 3)) for title in TITLES}
 
 
+@pytest.mark.slow
 def test_names_of_any_kind_are_drawn(maps, rng, tmp_path):
     images = rng.uniform(size=(3, 8, 8, 3))
     figure = plot.grid(images, maps, row_titles=TITLES)
@@ -45,6 +46,7 @@ def test_names_of_any_kind_are_drawn(maps, rng, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 24), (24, 8)])
+@pytest.mark.quick("shape1")
 def test_long_names_do_not_overlap(shape, rng, tmp_path):
     names = [f"{'a_long_name_' * 5}{k}" for k in range(4)]
     maps = {name: rng.normal(size=(4, *shape, 3)) for name in names}
@@ -101,6 +103,7 @@ def inside(figure):
 
 
 @pytest.mark.parametrize("colorbar", [True, False])
+@pytest.mark.quick("False")
 def test_no_title_is_cut_at_the_edge(colorbar, rng):
     names = [f"stage{k}/block_with_a_name/{word}" for k in (1, 2) for word in ("scale", "multiply")]
     layer_maps = {name: rng.normal(size=(1, 8, 8, 3)) for name in names}

@@ -109,6 +109,7 @@ def test_maps_of_every_epoch(more, data, tmp_path):
 
 
 @pytest.mark.usefixtures("_writer")
+@pytest.mark.slow
 def test_every_second_epoch_of_given_neurons(data, tmp_path):
     x, y = data
     maps = HeatMaps(tmp_path, x[:2], method="gradient", target=y[:2], every=2, postprocess="abs")

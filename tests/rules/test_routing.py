@@ -307,6 +307,7 @@ def test_in_proportion_global_average_pooling(shape, keepdims):
     ],
     ids=["1D", "2D", "3D"],
 )
+@pytest.mark.quick("1D", "2D")
 def test_in_proportion_upsampling(layer, shape, factors):
     matrix, output_shape = reference.nearest(shape, factors)
     x = signed(shape)

@@ -43,6 +43,7 @@ def answers(code, **environment):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_first_call_says_what_to_install():
     lines = [NONE, "import importlib, numpy as np, rap_keras"]
     for call in CALLS:
