@@ -169,7 +169,6 @@ def test_heads_and_channels_in_turn(rng):
         assert_same(found[:, k], by_hand(analyzer, x, 1, masks))
 
 
-@pytest.mark.core
 def test_known_detectors(rng):
     """Channels that each see one colour, and classes that each count one of them."""
     inputs = keras.Input((6, 6, 3))

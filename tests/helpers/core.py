@@ -49,7 +49,7 @@ CORE = {
     ],
     "tests/network/test_random_networks.py": ["test_random_networks_are_explained_or_refused[2]"],
     "tests/analyzers/test_official.py": [
-        "test_released_variant_equals_the_released_code_at_every_layer[float64-resnet_basic_s0]",
+        "test_released_variant_equals_the_released_code_at_every_layer[float64-gray_signed_s0]",
     ],
     "tests/analyzers/test_attention_methods.py": [
         "test_maps_are_those_of_the_definition[legrad-class token]",
@@ -59,12 +59,10 @@ CORE = {
         "test_every_method[rise]",
     ],
     "tests/analyzers/test_training.py": [
-        "test_maps_are_of_the_weights_after_a_step_of_training[rap]",
         "test_maps_are_of_the_weights_after_a_step_of_training[gradient]",
         "test_few_programs_serve_every_number_of_samples",
         "test_two_hundred_maps_keep_nothing",
     ],
-    "tests/analyzers/test_analyzers.py": ["test_tensors_integers_and_doubles_are_accepted"],
     "tests/backends/test_guards.py": [
         "test_unknown_tokens_are_refused_in_one_sentence[slice-embedding]",
         "test_a_row_that_is_looked_up_by_another_row",
