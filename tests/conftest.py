@@ -77,10 +77,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips what only TensorFlow has on another backend."""
+    """Skips what only TensorFlow has on another backend, and lets figures be rendered, or not."""
     mark = item.get_closest_marker("tensorflow")
     if mark is not None and backend() != "tensorflow":
         pytest.skip(f"needs TensorFlow: {mark.args[0]}")
+    from helpers.drawing import render, renders
+
+    render(renders(item))  # for the fixtures too
 
 
 @pytest.fixture(scope="session")

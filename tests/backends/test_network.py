@@ -69,7 +69,8 @@ def test_analyzers_and_statistics_share_a_network(model, x, count):
 def test_comparing_methods_traces_once(tmp_path, count, rng):
     Image.fromarray(rng.integers(0, 256, (64, 64, 3)).astype("uint8")).save(tmp_path / "a.png")
     arguments = ["--model", "bundled:residual", "--out", tmp_path / "out"]
-    succeed("compare", tmp_path / "a.png", "--methods", ",".join(METHODS), *arguments)
+    methods = ",".join([*METHODS[:2], "smoothgrad:augment_by_n=2"])
+    succeed("compare", tmp_path / "a.png", "--methods", methods, *arguments)
     assert count == {"trace": 1, "own_output": 1}
 
 

@@ -294,15 +294,22 @@ def test_classes_have_to_be_known(common, tmp_path):
     )
 
 
-def test_config_file(common, whole, tmp_path):
-    keys = [str(flag).removeprefix("--") for flag in [*common, *MAIN][::2]]
-    entries = dict(zip(keys, [*common, *MAIN][1::2], strict=True))
+# Settings of each kind.
+SOME = ["--methods", "gradient,gradient:postprocess=abs", "--metrics", "ratio,lerf", "--steps", 4]
+SOME += ["--figures", 1, "--resamples", 20, "--batch-size", 3, "--chunk", 2, "--limit", 4]
+
+
+def test_config_file(common, tmp_path):
+    given = [*common, *SOME]
+    succeed("benchmark", *given, "--out", tmp_path / "one")
+    keys = [str(flag).removeprefix("--") for flag in given[::2]]
+    entries = dict(zip(keys, given[1::2], strict=True))
     entries |= {key: entries[key].split(",") for key in ("methods", "metrics", "classes")}
     lines = [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
     config = tmp_path / "benchmark.toml"
     config.write_text("\n".join([*lines, f'out = "{tmp_path / "out"}"', "controls = true"]))
     succeed("benchmark", "--config", config)
-    assert_same_report(tmp_path / "out", whole)
+    assert_same_report(tmp_path / "out", tmp_path / "one")
     # Flags win.
     arguments = ["--config", config, "--out", tmp_path / "two", "--limit", 2, "--no-controls"]
     succeed("benchmark", *arguments, "--methods", "gradient")
@@ -351,13 +358,14 @@ def test_a_wrong_type_in_a_config_file_is_refused_like_that_flag(line, common, t
 
 @pytest.mark.slow
 def test_help_imports_nothing_that_takes_long():
-    code = (
-        "import sys; from rap_keras.cli.app import app; app(sys.argv[1:], standalone_mode=False); "
-    )
-    code += "sys.exit(bool({'tensorflow', 'keras', 'ray', 'matplotlib'} & set(sys.modules)))"
-    for arguments, text in ((["--help"], b"merge"), (["benchmark", "--help"], b"--percentile")):
-        result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
-        assert result.returncode == 0, result.stderr
+    code = "import sys; from rap_keras.cli.app import app\n"
+    code += "for line in sys.argv[1:]: app(line.split(), standalone_mode=False)\n"
+    heavy = "{'tensorflow', 'keras', 'ray', 'matplotlib', 'sklearn'}"
+    code += f"sys.exit(bool({heavy} & set(sys.modules)))"
+    typed = {"--help": b"merge", "benchmark --help": b"--percentile", "methods": b"grad_cam"}
+    result = subprocess.run([sys.executable, "-c", code, *typed], capture_output=True)
+    assert result.returncode == 0, result.stderr
+    for text in typed.values():
         assert text in result.stdout
 
 
@@ -378,6 +386,7 @@ def test_no_name_of_a_class_gives_orders_to_a_terminal(network, tmp_path):
     assert [sign for sign in escape if not sign.isprintable() and sign in shown] == []
 
 
+@pytest.mark.drawn
 def test_names_of_files_need_not_be_utf_8(common, tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     for k, name in enumerate(["a", os.fsdecode(b"caf\xe9 $x$ $y$"), "c"]):

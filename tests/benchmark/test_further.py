@@ -251,7 +251,7 @@ def test_the_report_has_them_all(common, tmp_path):
     out = tmp_path / "out"
     arguments = [*common, *QUICK, "--methods", "gradient,rap", "--metrics", ",".join(FURTHER)]
     # The squares at the border are cut off.
-    few = ["--steps", 2, "--draws", 3, "--neighbours", 2, "--limit", 4, "--patch", 5]
+    few = ["--steps", 2, "--draws", 3, "--neighbours", 2, "--limit", 2, "--patch", 5]
     succeed("benchmark", *arguments, *few, "--out", out)
     summary = json.loads((out / "summary.json").read_text())["summary"]["methods"]["gradient"]
     page = (out / "report.md").read_text()

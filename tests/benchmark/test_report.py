@@ -447,6 +447,7 @@ def test_only_what_was_measured_is_reported(tmp_path):
     assert headings == ["Table 3. Further metrics", "Table 4. Differences from rap"]
 
 
+@pytest.mark.drawn
 def test_text_is_escaped(tmp_path):
     protocol = protocol_of(["rap", NASTY], [], ["ratio", "lerf"], data=NASTY)
     protocol["command"] = f"```\n{NASTY}"
@@ -505,8 +506,14 @@ def test_a_report_is_replaced_and_a_failure_leaves_it_whole(tmp_path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 
-def test_figures_are_pictures(full):
-    for path in (full[0] / "figures").iterdir():
+@pytest.mark.drawn
+def test_figures_are_pictures(tmp_path):
+    protocol = protocol_of()
+    records = records_of(protocol)
+    write_report(tmp_path, protocol, records, maps_of(protocol))
+    again = figures.perturbation_figure(protocol, summarize(protocol, records), "lerf")
+    assert figures.png(again) == (tmp_path / "figures" / "lerf.png").read_bytes()
+    for path in (tmp_path / "figures").iterdir():
         with Image.open(path) as picture:
             picture.load()
             assert min(picture.size) > 300
@@ -534,6 +541,7 @@ def test_the_heat_maps_figure(full):
             np.testing.assert_array_equal(ax.images[0].get_array(), maps[position][title])
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_the_figure_of_heat_maps_has_the_size_of_a_page():
     """As it is with many methods on many images, and maps that cannot be compressed."""
@@ -663,6 +671,7 @@ def test_none_is_the_best_where_all_are_alike(tmp_path):
     assert any(row[2] for row in bold)
 
 
+@pytest.mark.drawn
 def test_a_name_that_the_font_lacks_or_with_dollars_is_no_problem(tmp_path):
     protocol = protocol_of(metrics=["ratio"])
     records = records_of(protocol)
@@ -701,6 +710,7 @@ def test_lines_for_the_terminal_without_those_metrics():
     assert summary_lines(protocol, summary)[2].split() == ["method", "LeRF", "area"]
 
 
+@pytest.mark.slow
 def test_tensorflow_and_pyplot_are_not_imported():
     code = (
         "import sys; import rap_keras.benchmark.reporting.report;"

@@ -81,6 +81,7 @@ def summary(out):
     return json.loads((out / "explain.json").read_text())
 
 
+@pytest.mark.drawn
 def test_explain_writes_the_map_that_the_analyzer_gives(photos, model, tmp_path):
     out = tmp_path / "new" / "out"
     text = succeed(
@@ -225,6 +226,7 @@ def test_mean_and_std(photos, model, tmp_path):
     assert summary(tmp_path / "out")["mean"] == [1, 2, 3]
 
 
+@pytest.mark.drawn
 def test_compare_draws_all_methods_and_keeps_their_maps(photos, model, tmp_path):
     out = tmp_path / "out"
     methods = ["rap", "lrp.alpha_1_beta_0", "guided_backprop"]
@@ -290,6 +292,7 @@ def test_layers_writes_the_relevance_of_every_layer(photos, model, tmp_path):
             np.testing.assert_allclose(saved[name], expected[name], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_layers_by_name(photos, model, tmp_path):
     common = ("layers", photos / "a.png", "--model", model, "--preprocess", "unit")
@@ -320,15 +323,27 @@ def test_npz_holds_layers_of_any_name(tmp_path):
         np.testing.assert_array_equal(saved["split[1]"], [0, 0])
 
 
-def test_demo(tmp_path):
+@pytest.mark.parametrize(
+    ("count", "models"),
+    [
+        (2, ("residual",)),
+        pytest.param(
+            6, ("vgg", "residual"), id="whole", marks=[pytest.mark.slow, pytest.mark.drawn]
+        ),
+    ],
+)
+def test_demo(count, models, tmp_path, monkeypatch):
+    if count == 2:  # as it is, it takes ten times as long
+        monkeypatch.setattr("rap_keras.cli.demo.DEMO_SCENES", count)
+        monkeypatch.setattr("rap_keras.cli.demo.DEMO_MODELS", models)
     out = tmp_path / "demo"
     text = succeed("demo", "--out", out)
     per_model = ("grid.png", "layers.npz", "layers.png", "maps.npz")
-    expected = {f"{name}-{kind}" for name in ("vgg", "residual") for kind in per_model}
+    expected = {f"{name}-{kind}" for name in models for kind in per_model}
     assert set(files(out)) == expected | {"overlays.png"}
     assert all(name in text for name in files(out))
-    scenes = cluttered_digits(6)
-    for name in ("vgg", "residual"):
+    scenes = cluttered_digits(count)
+    for name in models:
         loaded = load_model(f"bundled:{name}")
         x = loaded.preprocess(scenes.images)
         logits = convert_to_numpy(loaded.model(x))
@@ -343,8 +358,8 @@ def test_demo(tmp_path):
             means = [f"{one} {share_inside(maps[one], scenes.masks).mean():.0%}" for one in methods]
         # A line per scene: digit, predicted, logit, probability, sum of relevance, share inside, area.
         _, _, table = text.partition(f"The {name} model")
-        assert table.splitlines()[8].endswith(f"in the digit: {', '.join(means)}.")
-        lines = [line.replace("%", "").split() for line in table.splitlines()[2:8]]
+        assert table.splitlines()[2 + count].endswith(f"in the digit: {', '.join(means)}.")
+        lines = [line.replace("%", "").split() for line in table.splitlines()[2 : 2 + count]]
         printed = np.array(lines, dtype=float)
         logit = logits.max(axis=1)
         decisions = np.stack([scenes.labels, logits.argmax(axis=1), logit, logit], axis=1)
@@ -605,7 +620,14 @@ def test_help_does_not_import_tensorflow():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs sh")
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        pytest.param(">&-", marks=pytest.mark.slow),
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        "<&- >&- 2>&-",
+    ],
+)
 def test_closed_streams_are_replaced(closed, tmp_path):
     """No other file may get their numbers, and libraries ask them whether they are terminals."""
     code = (
@@ -623,7 +645,7 @@ def test_closed_streams_are_replaced(closed, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("typed", ["methods", "--help"])
+@pytest.mark.parametrize("typed", ["methods", pytest.param("--help", marks=pytest.mark.slow)])
 def test_output_that_cannot_be_written_is_an_error_in_one_line(typed):
     with open("/dev/full", "w") as full:
         run = [sys.executable, "-m", "rap_keras", typed]

@@ -125,9 +125,12 @@ COMMANDS = [
 ]
 
 ASK = """
-import json, sys
+import functools, json, sys
+from typer import testing
 from typer.testing import CliRunner
 from rap_keras.cli.app import app
+
+testing._get_command = functools.cache(testing._get_command)  # which takes longest
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):

@@ -66,6 +66,7 @@ def test_a_custom_method_is_described(tmp_path):
     assert succeed("methods", f"{file}:silent").startswith("Your own method silent")
 
 
+@pytest.mark.slow
 def test_lists_need_no_tensorflow():
     code = "import sys; from rap_keras.cli.app import app; app(['methods'], standalone_mode=False)"
     code += "; print({'tensorflow', 'sklearn', 'matplotlib'} & set(sys.modules), file=sys.stderr)"

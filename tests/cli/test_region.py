@@ -81,11 +81,15 @@ def analyzer(model):
     return rap_keras.create_analyzer("rap", network)
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize(
     ("region", "index"),
-    [("2,4", np.s_[2, 4, 1]), ("1:3,4:", np.s_[1:3, 4:, 1]), (None, np.s_[..., 1])],
+    [
+        ("2,4", np.s_[2, 4, 1]),
+        pytest.param("1:3,4:", np.s_[1:3, 4:, 1], marks=pytest.mark.slow),
+        (None, np.s_[..., 1]),
+    ],
 )
-@pytest.mark.quick("2,4-index0")
 def test_a_pixel_a_box_or_everywhere(region, index, photo, model, tmp_path):
     where = () if region is None else ("--region", region)
     text, record, maps = explained(photo, model, tmp_path / "out", "--neuron", 1, *where)
@@ -181,6 +185,7 @@ def test_one_output_of_several(photo, model, tmp_path):
         assert_same(maps, one.analyze(batch(photo), selection), 1e-5)
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_compare_and_layers_outline_the_region(photo, model, tmp_path):
     common = ("--model", model, "--preprocess", "unit", "--out", tmp_path / "out", "--neuron", 1)

@@ -13,7 +13,7 @@ import pytest
 from helpers.command_line import fail, files, run, succeed
 from PIL import Image
 
-from rap_keras import patterns
+from rap_keras import cli, patterns
 from rap_keras.cli.options import ModelFlags
 from rap_keras.cli.parts import shared_flags
 from rap_keras.models.loading import load_model
@@ -104,7 +104,7 @@ ESCAPE = "\x1b[31mred\x1b]0;title\x07\x9b1m\u202e"
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        (["explain", "{}.png"], 0),
+        pytest.param(["explain", "{}.png"], 0, marks=pytest.mark.drawn),
         (["layers", "{}.png"], 0),
         (["compare", "{}.png", "--methods", "input"], 0),
         (["patterns", "fit", "{}.png"], 0),
@@ -138,6 +138,7 @@ def test_no_name_gives_orders_to_a_terminal(command, code, common, tmp_path, mon
         assert sign.isprintable() or sign not in result.output
 
 
+@pytest.mark.drawn
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_names_of_any_kind(common, tmp_path):
     odd = os.fsdecode(b"caf\xe9 $a$ b$")
@@ -192,6 +193,23 @@ def test_shared_flags_are_defined_once():
     assert (given, model.model, model.size, out) == (["a"], "vgg19", None, "y")
 
 
+def test_a_signal_in_this_process_leaves_nothing_behind(tmp_path, monkeypatch, capfd):
+    def stopped(**options):
+        with replacing_together(tmp_path / "new" / "out") as folder:
+            (folder / "half.png").write_text("half")
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("rap_keras.cli.app.app", stopped)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 128 + signal.SIGTERM
+    assert tuple(capfd.readouterr()) == (
+        "",
+        "rap-keras: stopped by SIGTERM; no incomplete files are left. Run the same command again.\n",
+    )
+    assert files(tmp_path) == []
+
+
 END = """
 import signal, sys, time
 from pathlib import Path
@@ -208,11 +226,22 @@ def wait(*arguments, **options):
 app.app = wait
 cli.main()
 """
+# Without the command, whose modules take long to load.
+KILLED = """
+import sys, time
+from pathlib import Path
+from rap_keras.support import files
+
+with files.replacing_together(Path(sys.argv[1])) as folder:
+    (folder / "half.png").write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 
 
-def start(out):
+def start(code, out):
     process = subprocess.Popen(
-        [sys.executable, "-c", END, out], stdout=-1, stderr=-1, text=True, env={**os.environ}
+        [sys.executable, "-c", code, out], stdout=-1, stderr=-1, text=True, env={**os.environ}
     )
     assert process.stdout.readline() == "ready\n"
     assert any(name.startswith(".rap-keras-") for name in os.listdir(out))
@@ -220,11 +249,10 @@ def start(out):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_nothing_behind(number, tmp_path):
-    process = start(tmp_path / "new" / "out")
+    process = start(END, tmp_path / "new" / "out")
     process.send_signal(number)
     _, told = process.communicate()
     assert process.returncode == 128 + number
@@ -237,7 +265,7 @@ def test_a_signal_leaves_nothing_behind(number, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path):
-    process = start(tmp_path)
+    process = start(KILLED, tmp_path)
     lives = tmp_path / f".rap-keras-{platform.node()}-{os.getpid()}-x"
     elsewhere = tmp_path / ".rap-keras-another.machine-1-x"
     for folder in (lives, elsewhere):

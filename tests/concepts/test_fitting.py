@@ -370,6 +370,7 @@ def test_what_does_not_fit_is_refused(whole, photos, tmp_path):
         concepts.load(tmp_path)
 
 
+@pytest.mark.drawn
 def test_show(whole, photos, tmp_path):
     out = tmp_path / "shown"
     text = succeed(
@@ -417,18 +418,20 @@ def test_means_may_be_arrays(tmp_path):
     assert len(concepts.explain(atlas, images[2], count=1, images=images[:2]).maps) == 1
 
 
-@pytest.mark.slow
-def test_images_are_given_in_the_forms_of_fit(tmp_path):
-    images = cluttered_digits(3).images
-    atlas = concepts.fit("bundled:vgg", images[0], tmp_path / "one", LAYER, method=METHOD)
-    expected = concepts.explain(atlas, images[2], count=1, images=images[:1]).crops[0][0]
+def test_images_are_given_in_the_forms_of_fit(rng, tmp_path):
+    images, model = rng.integers(1, 256, (3, 8, 8, 3), dtype=np.uint8), colours_loaded()
+    images[..., 0] = 128 + images[..., 0] // 2  # all are red
+    given = {"layer": "colours", "method": METHOD}
+    atlas = concepts.fit(model, images[0], tmp_path / "one", "colours", method=METHOD)
+    expected = concepts.explain(atlas, images[2], model=model, count=1, images=images[:1])
+    expected = expected.crops[0][0]
     Image.fromarray(images[0]).save(tmp_path / "0.png")
     for given in (images[0], Image.fromarray(images[0]), [tmp_path / "0.png"]):
-        found = concepts.explain(atlas, images[2], count=1, images=given)
+        found = concepts.explain(atlas, images[2], model=model, count=1, images=given)
         np.testing.assert_array_equal(found.crops[0][0], expected)
-    both = concepts.fit("bundled:vgg", images[:2], tmp_path / "two", LAYER, method=METHOD)
+    both = concepts.fit(model, images[:2], tmp_path / "two", "colours", method=METHOD)
     with pytest.raises(InputError, match=r"Expected the 2 images to which .* got 1"):
-        concepts.explain(both, images[2], images=images[0])
+        concepts.explain(both, images[2], model=model, images=images[0])
 
 
 def test_names_in_folders_of_folders(tmp_path):

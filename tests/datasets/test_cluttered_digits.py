@@ -90,7 +90,7 @@ def test_digits_are_whole_and_of_the_stated_size(unseen: Scenes) -> None:
     assert np.ptp(unseen.boxes[:, :2], axis=0).min() > 30  # Anywhere, not in the middle only.
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "test"])
 def test_the_mask_is_exactly_where_the_digit_was_painted(split: str) -> None:
     scenes = cluttered_digits(100, seed=3, split=split)
     for i in range(100):
@@ -153,7 +153,7 @@ def test_preprocess_refuses_other_images(images: np.ndarray) -> None:
         preprocess(images)
 
 
-@pytest.mark.quick("vgg")
+@pytest.mark.slow
 def test_bundled_models_know_unseen_scenes(model: keras.Model, unseen: Scenes) -> None:
     logits = model.predict(preprocess(unseen.images), batch_size=100, verbose=0)
     assert logits.shape == (1000, 10)

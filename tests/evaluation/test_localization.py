@@ -286,7 +286,7 @@ def test_all_of_several_maxima_must_hit():
 # The same by loops
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(scenes())
 def test_equal_to_plain_loops(scene):
     heatmap, mask, void = scene
@@ -318,7 +318,7 @@ def everything(heatmap, mask, void, thresholds=THRESHOLDS):
     return numbers, [segmentation_counts(heatmap, mask, t, void) for t in thresholds]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(scenes(), st.integers(-60, 60))
 def test_scale_does_not_matter(scene, exponent):
     heatmap, mask, void = scene
@@ -328,7 +328,7 @@ def test_scale_does_not_matter(scene, exponent):
     assert scaled_counts == counts
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(scenes(), st.integers(0, 2**32 - 1))
 def test_relevance_of_void_pixels_does_not_matter(scene, seed):
     heatmap, mask, void = scene
@@ -341,7 +341,7 @@ def test_relevance_of_void_pixels_does_not_matter(scene, seed):
     assert everything(heatmap, mask ^ void, void)[1] == everything(heatmap, mask, void)[1]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(scenes())
 def test_a_map_that_equals_its_mask_is_perfect(scene):
     _, mask, _ = scene
@@ -358,7 +358,7 @@ def test_a_map_that_equals_its_mask_is_perfect(scene):
         assert pixel_accuracy(counts) == mean_iou(counts) == 1
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(scenes())
 def test_ratio_of_all_relevance_inverts_with_the_map_and_with_the_mask(scene):
     heatmap, mask, void = scene
@@ -375,7 +375,7 @@ def test_ratio_of_all_relevance_inverts_with_the_map_and_with_the_mask(scene):
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(scenes(), st.integers(0, 5))
 def test_pooled_counts_of_two_halves_add_up(scene, row):
     heatmap, mask, void = scene

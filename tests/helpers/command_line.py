@@ -1,10 +1,15 @@
 """Runs the command line and checks its exit code, output and files."""
 
+import functools
 import re
 
+from typer import testing
 from typer.testing import CliRunner
 
 from rap_keras.cli.app import app
+
+# To read the signatures of all commands, at each call, takes longer than most calls that fail.
+testing._get_command = functools.cache(testing._get_command)
 
 
 def run(*arguments):

@@ -43,30 +43,36 @@ def answers(code, **environment):
     return done.stdout.splitlines()
 
 
-@pytest.mark.slow
-def test_the_first_call_says_what_to_install():
-    lines = [NONE, "import importlib, numpy as np, rap_keras"]
-    for call in CALLS:
-        lines += ["try:", f"    {call}", "except Exception as error:"]
-        lines += ["    print(type(error).__name__, error)"]
-    assert answers("\n".join(lines)) == [f"InputError {INSTALL}"] * len(CALLS)
-
-
 COMMANDS = ["models", "demo", "doctor bundled:vgg", "methods rap", "benchmark --out out"]
 
 
-def test_commands_say_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code = f"""{NONE}
+@pytest.fixture(scope="module")
+def without_backend(tmp_path_factory):
+    """What the calls and the commands say, in one process, and the folder where it ran."""
+    folder = tmp_path_factory.mktemp("none")
+    lines = [NONE, "import importlib, os, numpy as np, rap_keras", f"os.chdir({str(folder)!r})"]
+    for call in CALLS:
+        lines += ["try:", f"    {call}", "except Exception as error:"]
+        lines += ["    print(type(error).__name__, error)"]
+    code = f"""
 from typer.testing import CliRunner
 from rap_keras.cli.app import app
 for command in {[*COMMANDS, "methods", "--help"]}:
     told = CliRunner().invoke(app, command.split())
     print(told.exit_code, told.stderr.strip())
 """
-    told = answers(code)
-    assert told == [f"2 rap-keras: {INSTALL}"] * len(COMMANDS) + ["0 "] * 2
-    assert not list(tmp_path.iterdir())
+    return answers("\n".join(lines) + code), folder
+
+
+def test_the_first_call_says_what_to_install(without_backend):
+    told, _ = without_backend
+    assert told[: len(CALLS)] == [f"InputError {INSTALL}"] * len(CALLS)
+
+
+def test_commands_say_what_to_install(without_backend):
+    told, folder = without_backend
+    assert told[len(CALLS) :] == [f"2 rap-keras: {INSTALL}"] * len(COMMANDS) + ["0 "] * 2
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.slow
