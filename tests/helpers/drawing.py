@@ -55,7 +55,7 @@ def save_digest(self: Any, file: Any, **options: Any) -> None:
 
 
 def digest(figure: Any) -> bytes:
-    """A hash of the texts, images, lines and areas of a figure."""
+    """A hash of the texts, images, lines and areas of a figure, and of their colours."""
     from matplotlib.collections import Collection
     from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
@@ -67,9 +67,10 @@ def digest(figure: Any) -> bytes:
         if isinstance(one, Text):
             found.update(one.get_text().encode("utf-8", "surrogateescape"))
         elif isinstance(one, AxesImage):
-            found.update(repr(one.get_clim()).encode())
+            found.update(repr((one.get_clim(), one.get_cmap().name)).encode())
             found.update(np.ma.filled(one.get_array(), 0).tobytes())
         elif isinstance(one, Line2D):
+            found.update(repr((one.get_color(), one.get_linestyle())).encode())
             found.update(np.asarray(one.get_xydata(), float).tobytes())
         else:
             for path in one.get_paths():
