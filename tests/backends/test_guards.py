@@ -109,6 +109,7 @@ def test_every_input_is_checked(model, x):
         opened.check(opened.read(x)[0])
 
 
+@pytest.mark.tensorflow("JAX calls the model when it compiles")
 def test_zeros_are_checked_once_and_another_sample_once_more(monkeypatch):
     calls = []
     own = Source.own_output
@@ -199,7 +200,7 @@ def test_a_row_that_is_looked_up_by_another_row():
 def test_a_model_for_batches_of_one_gets_its_samples_one_by_one(rng):
     x = keras.Input(batch_shape=(1, 6))
     model = keras.Model(x, dense(ops.mean(ops.reshape(x, (1, -1, 2)), axis=1)))
-    samples = rng.normal(size=(3, 6)).astype("float32")
+    samples = rng.normal(size=(8, 6)).astype("float32")
     maps = create_analyzer("gradient", model, batch_size=1).analyze(samples)
     assert maps.shape == samples.shape
     with pytest.raises(InputError, match="one sample at a time"):
