@@ -52,7 +52,7 @@ def images(rng):
 @pytest.mark.quick("rise")
 def test_xla_gives_the_same_maps(method, images, tmp_path):
     options, images = METHODS[method], images[:4]  # one program for two batches
-    model = plain()
+    model = tiny()
     expected = create_analyzer(method, model, **options).analyze(images)
     create_analyzer(method, model, jit_compile=True, batch_size=2, **options).save(tmp_path)
     found = rap_keras.load_analyzer(tmp_path)
@@ -94,8 +94,7 @@ def tiny():
     return keras.Sequential([keras.Input((12, 12, 3)), *chain, layers.Dense(3)])
 
 
-@pytest.mark.parametrize("build", [tiny, pytest.param(residual, marks=pytest.mark.slow)])
-def test_all_methods_are_listed_and_give_finite_maps(build, images):
+def test_all_methods_are_listed():
     others = {
         "pattern.net",
         "pattern.attribution",
@@ -106,9 +105,23 @@ def test_all_methods_are_listed_and_give_finite_maps(build, images):
         "expected_gradients",
     }  # have separate tests
     assert set(rap_keras.analyzer_names()) - others == set(METHODS)
+
+
+FAMILIES = ("rap", "lrp.z", "grad_cam", "deep_lift", "smoothgrad", "rise", "random")
+
+
+@pytest.mark.parametrize(
+    ("build", "methods"),
+    [
+        pytest.param(tiny, FAMILIES, id="one of each family"),
+        pytest.param(tiny, tuple(METHODS), id="tiny", marks=pytest.mark.slow),
+        pytest.param(residual, tuple(METHODS), id="residual", marks=pytest.mark.slow),
+    ],
+)
+def test_all_methods_give_finite_maps(build, methods, images):
     model = build()
-    for name, options in METHODS.items():
-        maps = create_analyzer(name, model, **options).analyze(images)
+    for name in methods:
+        maps = create_analyzer(name, model, **METHODS[name]).analyze(images)
         assert maps.shape == images.shape
         assert maps.dtype == np.float32
         assert np.isfinite(maps).all()
@@ -151,7 +164,7 @@ def test_index_of_the_largest_logit_is_max_activation(images):
     ),
 )
 def test_a_batch_equals_single_calls_and_any_batch_size(method, build, images):
-    model = build()
+    model, images = build(), images[:3]
     whole = create_analyzer(method, model).analyze(images)
     single = create_analyzer(method, model)
     for k in range(len(images)):
@@ -234,9 +247,6 @@ def test_conservation_report_is_right_with_and_without_conservation(images):
     )
     assert "model" in repr(report)
     assert create_analyzer("gradient", plain()).conservation(images).max_error > 0.1
-
-
-FAMILIES = ("rap", "lrp.z", "grad_cam", "deep_lift", "smoothgrad", "rise", "random")
 
 
 @pytest.mark.parametrize(
@@ -384,8 +394,10 @@ def test_tensors_integers_and_doubles_are_accepted(images):
     assert_same(analyzer.analyze(bytes_), analyzer.analyze(bytes_.astype("float32")))
 
 
-@pytest.mark.parametrize("build", slow_unless(lambda p: p.values[0] is plain, [plain, residual]))
-def test_precisions(build, images):
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("build", [plain, residual])
+@pytest.mark.quick("plain-mixed_float16")
+def test_precisions(build, dtype, images):
     keras.utils.set_random_seed(2)  # with other weights, bfloat16 is off by up to 0.07
     double = build("float64")
     exact = create_analyzer("rap", double)
@@ -393,20 +405,23 @@ def test_precisions(build, images):
     assert reference.dtype == np.float64
     assert exact.conservation(images.astype("float64")).max_error < 1e-10
     assert create_analyzer("rap", build()).conservation(images).max_error < 1e-5
-    for dtype in ("float32", "mixed_float16", "float16", "mixed_bfloat16"):
-        model = build(dtype)
-        model.set_weights(double.get_weights())
-        analyzer = create_analyzer("rap", model)
-        maps = analyzer.analyze(images)
-        assert maps.dtype == np.float32
-        assert np.isfinite(maps).all()
-        # A half-precision model has other activations, but the same explanation.
-        assert_same(maps, reference, 10 * FLOAT32 if dtype == "float32" else 0.05)
-        assert analyzer.conservation(images).max_error < 1e-5
+    model = build(dtype)
+    model.set_weights(double.get_weights())
+    analyzer = create_analyzer("rap", model)
+    maps = analyzer.analyze(images)
+    assert maps.dtype == np.float32
+    assert np.isfinite(maps).all()
+    # A half-precision model has other activations, but the same explanation.
+    assert_same(maps, reference, 10 * FLOAT32 if dtype == "float32" else 0.05)
+    assert analyzer.conservation(images).max_error < 1e-5
 
 
 def test_options_reach_the_rules(images):
-    model = residual()
+    x = inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(6, 3, strides=2, activation="swish")(x)
+    x = layers.ReLU()(layers.Add()([layers.Conv2D(6, 1)(x), x]))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = biased(keras.Model(inputs, layers.Dense(4)(x)))
     maps = {
         (variant, add): create_analyzer("rap", model, variant=variant, add=add).analyze(images)
         for variant in ("paper", "released")

@@ -100,6 +100,7 @@ def relevance(reference, image, target):
 
 
 @pytest.mark.parametrize("token", [True, False], ids=["class token", "mean"])
+@pytest.mark.quick("class token")
 def test_maps_are_those_of_the_equations(token, rng):
     model = transformer(token)
     reference = Reference(model, token)

@@ -99,7 +99,7 @@ def test_innvestigate_is_reproduced_by_every_method_on_every_network(file):
     reproduced(file, others=True)
 
 
-@pytest.mark.parametrize("file", slow_unless(lambda p: "inception_v0" in p.id, FILES))
+@pytest.mark.parametrize("file", slow_unless(lambda p: "vgg_v0" in p.id, FILES))
 def test_without_batch_normalization_most_methods_need_no_compatibility(file):
     data = load(file)
     if any(key.startswith("attr_bnfixed") for key in data):

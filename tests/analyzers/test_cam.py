@@ -77,6 +77,7 @@ def last_of(model, kind):
         for relu in (True, False)
     ],
 )
+@pytest.mark.quick("grad_cam-True", "grad_cam_plus_plus-False")  # the others: test_cam_inputs.py
 def test_maps_are_those_of_the_equations(name, relu, images):
     varied = 0
     for model, layer, default in [

@@ -4,21 +4,22 @@ import keras
 import numpy as np
 import pytest
 from helpers.compare import assert_same
-from helpers.networks import plain
+from helpers.networks import biased
 from helpers.tensors import BACKEND
 from helpers.thinned import slow_unless
 from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
 
-pytestmark = pytest.mark.programs
 COLUMNS = np.array([[1, 2, 0, 9, 4], [3, 9, 9, 8, 5]])
 
 
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return plain()
+    x = inputs = keras.Input((12, 12, 3))
+    x = layers.MaxPooling2D()(layers.Conv2D(4, 3, activation="relu")(x))
+    return biased(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x))))
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def traced(analyzer, monkeypatch):
     return traces
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     "method",
     slow_unless(
@@ -57,6 +59,7 @@ def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):
         np.testing.assert_array_equal(several.neurons, COLUMNS[:, :k])
 
 
+@pytest.mark.programs
 def test_any_number_of_the_largest(model, x, monkeypatch):
     analyzer = create_analyzer("rap", model, batch_size=1)
     traces = traced(analyzer, monkeypatch)

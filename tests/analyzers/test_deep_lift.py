@@ -100,8 +100,7 @@ def test_maps_sum_to_the_difference_of_the_logits(build, images, rng):
             found.relevance.sum((1, 2, 3)), ends, atol=1e-4 * abs(found.relevance).sum() / 3
         )
         assert abs(analyzer.convergence_delta(images)).max() < 1e-4 * abs(found.relevance).sum()
-        several = create_analyzer("deep_lift", model, reference_inputs=reference)
-        assert_same(several.analyze(images, rap_keras.TopK(2))[:, 0], found.relevance, 1e-4)
+        assert_same(analyzer.analyze(images, rap_keras.TopK(2))[:, 0], found.relevance, 1e-4)
 
 
 def test_a_sample_that_equals_the_reference_has_a_map_of_zeros(images):

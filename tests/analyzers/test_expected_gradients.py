@@ -9,8 +9,6 @@ from keras import layers
 
 from rap_keras import InputError, create_analyzer, load_analyzer
 
-pytestmark = pytest.mark.programs  # each analyzer runs often: its graph is worth it
-
 
 @pytest.fixture
 def model():

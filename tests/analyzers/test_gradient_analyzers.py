@@ -58,6 +58,12 @@ def two_inputs():
     return randomized(keras.Model([image, vector], Dense(4)(Dense(5, activation="tanh")(x))), 2)
 
 
+@functools.cache
+def small():
+    inputs = keras.Input((5,), **F64)
+    return randomized(keras.Model(inputs, Dense(4)(Dense(4, activation="tanh")(inputs))), 3)
+
+
 def samples(model, n=3, seed=3):
     rng = np.random.default_rng(seed)
     arrays = [rng.normal(size=(n, *t.shape[1:])) for t in model.inputs]
@@ -297,7 +303,7 @@ def test_smoothgrad(network, mode, postprocess):
 
 
 def test_the_number_of_copies_is_the_attribute_at_the_call():
-    model = separate()
+    model = small()
     x = samples(model)
     analyzer = create_analyzer("smoothgrad", model, augment_by_n=5)
     analyzer.augment_by_n = 3
@@ -311,7 +317,7 @@ def test_gradients_take_no_composite():
 
 
 def test_smoothgrad_is_reproducible_and_independent_of_the_batch():
-    model = separate()
+    model = small()
     x = samples(model)
     smooth = functools.partial(create_analyzer, "smoothgrad", model, augment_by_n=5)
     first = smooth().analyze(x)
@@ -443,7 +449,11 @@ def test_references_that_do_not_fit_several_inputs_are_refused(given):
         (two_inputs, "integrated_gradients", {"steps": 4, "reference_inputs": 0.5}),
         (two_inputs, "integrated_gradients", {"steps": 3, "reference_inputs": "arrays"}),
         (fused, "smoothgrad", {"augment_by_n": 3, "seed": 5, "postprocess": "square"}),
-        (two_inputs, "smoothgrad", {"noise_scale": 0.2, "neuron_selection_mode": "all"}),
+        (
+            two_inputs,
+            "smoothgrad",
+            {"augment_by_n": 3, "noise_scale": 0.2, "neuron_selection_mode": "all"},
+        ),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )

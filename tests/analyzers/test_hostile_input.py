@@ -15,17 +15,23 @@ from rap_keras import InputError, create_analyzer
 from rap_keras import tensors as ops
 from rap_keras.inputs.samples import read_inputs
 
-pytestmark = pytest.mark.programs  # each analyzer runs hundreds of times: its graph is worth it
 BUILDERS = {"plain": plain, "residual": residual}
 hostile = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
+many = pytest.mark.programs  # the analyzer runs so often that its graph is worth it
 
 
 @functools.cache
-def analyzer(network, variant="paper", **options):
+def made(network, variant, check_finite):
     keras.utils.set_random_seed(0)
-    return create_analyzer("rap", BUILDERS[network](), variant=variant, **options)
+    model = BUILDERS[network]()
+    return create_analyzer("rap", model, variant=variant, check_finite=check_finite)
+
+
+def analyzer(network, variant="paper", check_finite=True):
+    """One of each kind for all tests."""
+    return made(network, variant, check_finite)
 
 
 def networks(function):
@@ -41,6 +47,7 @@ def pixels(low, high, **options):
 @pytest.mark.parametrize("variant", ["paper", "released"])
 @given(x=pixels(-1e4, 1e4))
 @hostile
+@many
 @pytest.mark.quick("paper-residual", "released-plain")
 def test_any_finite_image_gives_a_finite_map(network, variant, x):
     explainer = analyzer(network, variant)
@@ -52,6 +59,7 @@ def test_any_finite_image_gives_a_finite_map(network, variant, x):
 @networks
 @given(x=pixels(-(2.0**-100), 2.0**-100, allow_subnormal=True))
 @hostile
+@many
 @pytest.mark.quick("plain")
 def test_images_next_to_zero_give_finite_maps(network, x):
     assert np.isfinite(analyzer(network).analyze(x)).all()
@@ -64,12 +72,14 @@ def test_images_next_to_zero_give_finite_maps(network, x):
     place=st.integers(0, 143),
 )
 @hostile
+@many
 def test_constant_images_and_single_pixels_give_finite_maps(network, value, other, place):
     x = np.full((2, 12, 12, 3), value, np.float32)
     x[1, place // 12, place % 12] = other
     assert np.isfinite(analyzer(network).analyze(x)).all()
 
 
+@many
 @networks
 @pytest.mark.quick("residual")
 def test_ordinary_images_conserve_at_every_scale(network, rng):
@@ -79,7 +89,9 @@ def test_ordinary_images_conserve_at_every_scale(network, rng):
         assert report.max_error < 1e-5, scale
 
 
+@many
 @networks
+@pytest.mark.quick("plain")
 def test_dead_layers_and_logits_of_zero_give_finite_maps(network, rng):
     """Weights of zero, or so small or large that sums of contributions leave the range of floats."""
     x = rng.normal(size=(2, 12, 12, 3)).astype("float32")

@@ -24,11 +24,11 @@ def slow(model, x, neurons, window, corners, value):
     logits = array(model(x)).astype(np.float64)
     maps = np.zeros(x.shape[:3])
     for k, neuron in enumerate(neurons):
-        drops = {}
-        for y, u in corners:
-            copy = x[k : k + 1].copy()
-            copy[:, y : y + window[0], u : u + window[1]] = value
-            drops[y, u] = logits[k, neuron] - float(array(model(copy))[0, neuron])
+        copies = np.stack([x[k]] * len(corners))
+        for copy, (y, u) in zip(copies, corners, strict=True):
+            copy[y : y + window[0], u : u + window[1]] = value
+        seen = array(model(copies)).astype(np.float64)[:, neuron]
+        drops = dict(zip(corners, logits[k, neuron] - seen, strict=True))
         for y, u in np.ndindex(*x.shape[1:3]):
             inside = [
                 drop

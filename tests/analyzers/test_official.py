@@ -8,7 +8,6 @@ from helpers.thinned import slow_unless
 
 import rap_keras
 
-pytestmark = pytest.mark.programs
 CASES = [
     pytest.param(p.values[0], dtype, marks=p.marks, id=f"{dtype}-{p.id}")
     for dtype in ("float64", "float32")

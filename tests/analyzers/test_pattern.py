@@ -189,6 +189,7 @@ def test_maps_equal_those_of_innvestigate(file):
 
 
 @pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
+@pytest.mark.quick("pattern109_mlpflat_s2", "pattern109_vggstride_s2")
 def test_fitted_maps_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
         pytest.skip("iNNvestigate left Dropout on while it took the statistics")

@@ -178,16 +178,17 @@ def test_a_bias_of_attention_scores_is_no_position(rng):
 
 
 def test_what_has_no_positions_is_refused_in_one_sentence():
+    without, model = plain(), transformer()
     for method in ("rap", "lrp.epsilon"):
         with pytest.raises(
             InputError, match=r"adds position embeddings .* got one without"
         ) as error:
-            create_analyzer(method, plain(), positions="share")
+            create_analyzer(method, without, positions="share")
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="positions"):
-        create_analyzer("rap", transformer(), positions="all")
+        create_analyzer("rap", model, positions="all")
     with pytest.raises(InputError, match="Expected options of 'gradient' among"):
-        create_analyzer("gradient", transformer(), positions="share")
+        create_analyzer("gradient", model, positions="share")
     passing = Composite({**RAP, "Add": routing.pass_on})
     with pytest.raises(InputError, match=r"got routing\.pass_on at 'positions/add'"):
-        create_analyzer("lrp", transformer(), composite=passing, positions="share")
+        create_analyzer("lrp", model, composite=passing, positions="share")

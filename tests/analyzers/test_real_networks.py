@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from helpers.real_networks import NETWORKS, photographs
 from helpers.shared_data import needs_shared, shared_models
-from helpers.thinned import slow_unless
 
 from rap_keras import create_analyzer
 
 
 @needs_shared
-@pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] == "squeezenet", NETWORKS))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_relevance_is_positive_on_the_object_and_negative_around_it(name):
     size, preprocess = NETWORKS[name]
     images, masks = photographs(size)

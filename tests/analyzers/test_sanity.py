@@ -45,7 +45,7 @@ FAMILIES = ("rap", "lrp.flat", "grad_cam", "pattern.attribution")
 
 
 @pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] in FAMILIES, sanity.methods()))
-@pytest.mark.quick("rap", "grad_cam")
+@pytest.mark.quick("rap")
 def test_random_parameters_give_other_maps(method, model, scenes):
     data = preprocess(cluttered_digits(16, seed=1, split="train").images)
     found = sanity.compare(method, model, scenes, ["all"], data=data)["all"]
@@ -62,6 +62,7 @@ def test_the_model_itself_does_not_change(model):
 
 
 @pytest.mark.parametrize("name", ["vgg", "residual"])
+@pytest.mark.quick("vgg")
 def test_the_cases_change_the_last_layers(name):
     model = bundled.load(name)
     layers = [layer.name for layer in model.layers if layer.weights]

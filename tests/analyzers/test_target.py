@@ -160,6 +160,7 @@ def test_both_classes_of_one_sigmoid_are_its_largest():
 def test_every_family_takes_k_classes(method, model, x):
     options = {"steps": 4} if method == "integrated_gradients" else {}
     options |= {"seed": 0} if method == "random" else {}
+    options |= {"window": 6} if method == "occlusion" else {}
     analyzer = create_analyzer(method, model, **options)
     both = analyzer.analyze(x, target=[[7, 1]] * 3)
     for k, target in enumerate((7, 1)):
