@@ -69,10 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from helpers.core import is_core
     from helpers.thinned import mark_slow_cases
 
+    whole = not any("::" in arg for arg in config.args)
     for item in items:
         if is_core(item.path, item.name):
             item.add_marker(pytest.mark.core)
-    mark_slow_cases(items, whole=not any("::" in arg for arg in config.args))
+    mark_slow_cases(items, whole)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -81,13 +81,6 @@ def reproduced(file, others):
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.quick(
-    "innv212_depthwise_v0",
-    "innv212_inception_v1",
-    "innv212_mlp_v1",
-    "innv212_residual_v0",
-    "innv212_vgg_v1",
-)
 def test_innvestigate_is_reproduced(file):
     """Every method on some network."""
     reproduced(file, others=False)

@@ -52,7 +52,7 @@ CORE = {
         "test_released_variant_equals_the_released_code_at_every_layer[float64-gray_signed_s0]",
     ],
     "tests/analyzers/test_attention_methods.py": [
-        "test_maps_are_those_of_the_definition[legrad-class token]",
+        "test_maps_are_those_of_the_definition[legrad-True]",
     ],
     "tests/analyzers/test_every_method.py": [
         "test_every_method[gradient]",
