@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+from helpers.thinned import ABSENT
+
 SHARED = Path(__file__).parents[3] / "shared"
 
 needs_shared = pytest.mark.skipif(
@@ -22,7 +24,7 @@ def fixture_files(pattern: str) -> list[Any]:
     """The fixture files as parameters; one that skips where there are none."""
     files = sorted((SHARED / "fixtures").glob(pattern))
     if not files:
-        return [pytest.param(None, marks=needs_shared, id=f"{pattern}: absent")]
+        return [pytest.param(None, marks=needs_shared, id=pattern + ABSENT)]
     return [pytest.param(file, id=file.stem) for file in files]
 
 
