@@ -242,8 +242,8 @@ def test_errors_that_a_model_or_an_image_decides(photo, model, tmp_path):
     Image.new("L", (12, 12)).save(tmp_path / "black.png")
     where = ("--region", tmp_path / "black.png", "--neuron", 1)
     assert "it selects no position" in fail("explain", photo, "--model", model, *out, *where)
-    never = next(k for k in range(4) if not _wins(model, photo, k))
-    message = fail("explain", photo, "--model", model, *out, "--region", "class", "--neuron", never)
+    plain, never = _lost(model, tmp_path / "plain")
+    message = fail("explain", plain, "--model", model, *out, "--region", "class", "--neuron", never)
     assert f"where class {never} has the largest logit for --region class, got none in" in message
     assert "pass another --neuron CLASS" in message
     message = fail("benchmark", "--model", model, "--preprocess", "unit", "--out", tmp_path / "no")
@@ -252,9 +252,17 @@ def test_errors_that_a_model_or_an_image_decides(photo, model, tmp_path):
     assert "Expected a classifier with one output, got" in message
 
 
-def _wins(model, photo, k):
-    maps = convert_to_numpy(load_model(model, preprocess="unit").model(batch(photo)))
-    return all((one.argmax(-1) == k).any() for one in maps)
+def _lost(model, folder):
+    """Photos of one colour where a class has nowhere the largest logit, and this class."""
+    network = load_model(model, preprocess="unit").model
+    folder.mkdir()
+    for red in range(0, 256, 5):
+        for name in ("a.png", "b.png"):
+            Image.new("RGB", (12, 12), (red, 255 - red, 128)).save(folder / name)
+        winners = set(convert_to_numpy(network(batch(folder))).argmax(axis=-1).ravel())
+        if lost := set(range(4)) - winners:
+            return folder, min(lost)
+    raise AssertionError("each class has the largest logit somewhere on every colour")
 
 
 def test_patterns_of_one_output(photo, model, tmp_path):
