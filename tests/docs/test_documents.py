@@ -62,16 +62,8 @@ QUICK_METHODS = {f"docs/methods/{name}.md" for name in ("rap", "lrp")}
 LONG = {
     f"docs/{name}.md"
     for name in (
-        *(
-            "baselines",
-            "benchmark",
-            "choosing",
-            "contrast",
-            "faq",
-            "features",
-            "models",
-            "patterns",
-        ),
+        *("baselines", "benchmark", "choosing", "contrast", "faq"),
+        *("features", "models", "patterns"),
         *("rules", "guides/own_model", "guides/transformers"),
     )
 }

@@ -7,12 +7,12 @@ graphs are their subject, or each graph is used often. One of them traces every 
 sets RAP_KERAS_TESTS_PROGRAMS=1, with which every test traces.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from helpers.thinned import AS_IT_IS, folder_of
 
 FOLDERS = {
     *(
@@ -28,15 +28,12 @@ FOLDERS = {
     ),
     *("patterns", "pipeline", "plot", "public"),
 }
-TESTS = Path(__file__).parents[1]
 
 
 def computes_at_once(item: pytest.Item) -> bool:
     """Whether the analyzers of a test compute without tracing."""
-    if os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1" or not item.path.is_relative_to(TESTS):
-        return False
-    traces = any(map(item.get_closest_marker, ("programs", "slow")))
-    return not traces and item.path.relative_to(TESTS).parts[0] in FOLDERS
+    traces = AS_IT_IS or any(map(item.get_closest_marker, ("programs", "slow")))
+    return not traces and folder_of(item) in FOLDERS
 
 
 def compute_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,25 +9,22 @@ are their subject, or texts that matplotlib could refuse. Each command and each 
 
 import functools
 import hashlib
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers.thinned import AS_IT_IS, folder_of
+
 FOLDERS = {"backends", "benchmark", "cli", "concepts", "models"}
-TESTS = Path(__file__).parents[1]
 MODULE = "rap_keras.plot.drawing"
 
 
 def renders(item: pytest.Item) -> bool:
     """Whether the figures of a test are rendered."""
-    if os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1" or not item.path.is_relative_to(TESTS):
-        return True
-    folder = item.path.relative_to(TESTS).parts[0]
-    return folder not in FOLDERS or item.get_closest_marker("drawn") is not None
+    drawn = item.get_closest_marker("drawn") is not None
+    return AS_IT_IS or drawn or folder_of(item) not in FOLDERS
 
 
 def render(yes: bool) -> None:

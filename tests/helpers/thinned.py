@@ -1,10 +1,19 @@
 """Parameters that run by default, and parameters that are marked slow."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parents[1]
+AS_IT_IS = os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1"  # `make test-all`: no test saves work
 ABSENT = ": absent"  # how the name of the only case ends where files are absent
+
+
+def folder_of(item: pytest.Item) -> str:
+    """The folder of a test among all tests; empty for one that lies elsewhere."""
+    return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
 
 
 def mark_slow_cases(items: Sequence[pytest.Item], whole: bool) -> None:

@@ -1,10 +1,10 @@
 """With Keras 3, tests that only need Keras 2 are slow: the other environment runs them by default."""
 
-import os
 from pathlib import Path
 
 import keras
 import pytest
+from helpers.thinned import AS_IT_IS
 
 HERE = Path(__file__).parent
 # iNNvestigate needs TensorFlow.
@@ -24,10 +24,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _sessions_run_graphs_as_they_are():
-    """To optimize a graph takes longer than to run it once. `make test-all` optimizes (at_once.py)."""
+    """To optimize a graph takes longer than to run it once. `make test-all` optimizes."""
     import tensorflow as tf
 
-    if os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1":
+    if AS_IT_IS:
         yield
         return
     config = tf.compat.v1.ConfigProto()
