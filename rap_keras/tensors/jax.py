@@ -18,6 +18,7 @@ ERRORS = (jax.errors.JaxRuntimeError, TypeError, ValueError)
 
 cond = jax.lax.cond
 floor = jax.numpy.floor  # Keras's returns float32
+identity = jax.numpy.copy  # as in `tensors.torch`
 
 
 def part_sizes(jit_compile: bool) -> tuple[int, ...]:

@@ -150,10 +150,6 @@ def full(shape: Sequence[int], value: Any) -> Any:
     return ops.broadcast_to(ops.convert_to_tensor(value), tuple(shape))
 
 
-def identity(x: Any) -> Any:
-    return x
-
-
 def moments(x: Any, axes: Sequence[int], keepdims: bool = False) -> Any:
     return ops.moments(x, tuple(axes), keepdims)
 

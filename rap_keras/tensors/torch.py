@@ -43,6 +43,11 @@ def cast(x: Any, dtype: Any) -> Any:
     return keras_ops.cast(x, name)
 
 
+def identity(x: Any) -> Any:
+    """The same values without what Keras attached to the tensor, such as a mask."""
+    return x.view_as(x)
+
+
 def divide_no_nan(x: Any, y: Any) -> Any:
     if _TRACED.get() or x.device.type != "cpu" or not math.isfinite(x.detach().sum()):
         return (x / y).masked_fill(y == 0, 0)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.tensors import BACKEND, array, tensor
+from keras.layers import Embedding, GlobalAveragePooling1D
 
 from rap_keras import tensors as ops
 
@@ -53,6 +54,13 @@ def test_ways_back_need_no_values(rng):
         with ops.without_values():
             _, back = ops.vjp(function, [x])
         assert_same(back([z])[0], array(expected([z])[0]), 1e-12)
+
+
+def test_an_identical_tensor_has_no_mask():
+    x = Embedding(3, 2, mask_zero=True)(np.array([[0, 1]]))
+    masked = GlobalAveragePooling1D()(x)
+    assert_same(array(masked), array(x)[:, 1])
+    assert_same(array(GlobalAveragePooling1D()(ops.identity(x))), array(x).mean(1))
 
 
 def test_products_with_zero_are_zero():
