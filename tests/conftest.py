@@ -67,13 +67,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks what `make test` runs on JAX and PyTorch, and what it does not run at all."""
     from helpers.core import is_core
-    from helpers.thinned import mark_slow_cases
+    from helpers.thinned import is_whole, mark_slow_cases
 
-    whole = not any("::" in arg for arg in config.args)
     for item in items:
         if is_core(item.path, item.name):
             item.add_marker(pytest.mark.core)
-    mark_slow_cases(items, whole)
+    mark_slow_cases(items, is_whole(config))
 
 
 @pytest.hookimpl(tryfirst=True)

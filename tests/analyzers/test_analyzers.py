@@ -44,10 +44,7 @@ def images(rng):
 
 @pytest.mark.parametrize(
     "method",
-    slow_unless(
-        lambda p: p.values[0] == "rise",  # most of the others compile for seconds
-        ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"],
-    ),
+    ["rap", "lrp.alpha_1_beta_0", "deep_lift", "grad_cam", "smoothgrad", "rise"],
 )
 @pytest.mark.quick("rise")
 def test_xla_gives_the_same_maps(method, images, tmp_path):

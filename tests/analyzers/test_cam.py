@@ -71,11 +71,7 @@ def last_of(model, kind):
 
 @pytest.mark.parametrize(
     ("name", "relu"),
-    [
-        pytest.param(name, relu, marks=() if relu == (k % 2 == 0) else pytest.mark.slow)
-        for k, name in enumerate(NAMES)
-        for relu in (True, False)
-    ],
+    [(name, relu) for name in NAMES for relu in (True, False)],
 )
 @pytest.mark.quick("grad_cam-True", "grad_cam_plus_plus-False")  # the others: test_cam_inputs.py
 def test_maps_are_those_of_the_equations(name, relu, images):

@@ -6,7 +6,6 @@ import pytest
 from helpers.compare import FLOAT32, assert_same
 from helpers.networks import biased
 from helpers.tensors import array, slopes, tensor
-from helpers.thinned import slow_unless
 from keras import layers
 
 from rap_keras import InputError, create_analyzer
@@ -59,10 +58,9 @@ KINDS = {
 
 
 GRAPH = pytest.mark.programs  # TensorFlow's Conv3D has no gradient outside of a graph
+
+
 # Every equation on a series, one or two on what is computed the same way.
-QUICK = {("tokens", "layer_cam"), ("volume", "hires_cam")}
-
-
 def coarse(name, a, g):
     """One sample's map, position by position, as the papers write it, without the final ReLU."""
     places = a.shape[:-1]
@@ -109,14 +107,11 @@ def maps_of(name, features, above, neurons):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    slow_unless(
-        lambda p: p.values[0] == "series" or p.values[1] == "grad_cam" or p.values in QUICK,
-        [
-            pytest.param(kind, name, marks=GRAPH if kind == "volume" else ())
-            for kind in KINDS
-            for name in NAMES
-        ],
-    ),
+    [
+        pytest.param(kind, name, marks=GRAPH if kind == "volume" else ())
+        for kind in KINDS
+        for name in NAMES
+    ],
 )
 @pytest.mark.quick(
     "series-grad_cam_plus_plus", "tokens-layer_cam", "volume-hires_cam", "video-grad_cam"

@@ -6,7 +6,6 @@ import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased
 from helpers.tensors import BACKEND
-from helpers.thinned import slow_unless
 from keras import layers
 
 from rap_keras import InputError, TopK, create_analyzer
@@ -39,10 +38,7 @@ def traced(analyzer, monkeypatch):
 @pytest.mark.programs
 @pytest.mark.parametrize(
     "method",
-    slow_unless(
-        lambda p: p.values[0] not in ("input_t_gradient", "lrp.alpha_2_beta_1"),
-        ["rap", "input_t_gradient", "deep_lift", "grad_cam", "lrp.alpha_2_beta_1"],
-    ),
+    ["rap", "input_t_gradient", "deep_lift", "grad_cam", "lrp.alpha_2_beta_1"],
 )
 @pytest.mark.quick("deep_lift")
 def test_one_program_for_any_number_of_neurons(method, model, x, monkeypatch):

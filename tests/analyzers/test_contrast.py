@@ -1,12 +1,14 @@
 """A class against others, and several neurons of a sample."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased, plain
 from helpers.tensors import array, slopes
-from helpers.thinned import pairwise_or_slow, slow_unless
+from helpers.thinned import slow_unless
 from keras import layers
 
 import rap_keras
@@ -56,17 +58,16 @@ def weights(logits, neuron, contrast):
 
 @pytest.mark.parametrize(
     ("name", "contrast"),
-    pairwise_or_slow(LINEAR, KINDS),
+    list(itertools.product(LINEAR, KINDS)),
     ids=str,
 )
 @pytest.mark.quick("rap-softmax", "lrp.epsilon-uniform", "gradient-softmax")
 def test_a_map_is_that_of_the_class_minus_those_of_the_others(name, contrast, small, x):
-    model = small
-    logits = model.predict(x, verbose=0)
+    logits = small.predict(x, verbose=0)
     neurons = [2, 4, 2, int(logits[3].argmin())]
-    found = create_analyzer(name, model, contrast=contrast).analyze(x, neurons)
-    single = create_analyzer(name, model)
-    classes = model.output_shape[-1]
+    found = create_analyzer(name, small, contrast=contrast).analyze(x, neurons)
+    single = create_analyzer(name, small)
+    classes = small.output_shape[-1]
     maps = [single.analyze(x, k).astype(np.float64) for k in range(classes)]
     assert (logits[np.arange(4), neurons] < 0).any(), "one of them is to be negative"
     expected = []

@@ -3,14 +3,6 @@
 import keras
 import pytest
 from helpers.analyzers import METHODS, check_analyzer, subject
-from helpers.thinned import slow_unless
-
-# One of each family.
-QUICK = {
-    *("rap", "gradient", "integrated_gradients", "smoothgrad", "expected_gradients"),
-    *("pattern.net", "grad_cam", "deep_lift", "occlusion", "rise", "score_cam", "random"),
-    *("lrp", "lrp.epsilon", "lrp.alpha_beta", "deep_taylor"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +11,7 @@ def common():
     return subject()
 
 
-@pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] in QUICK, METHODS))
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.quick(
     "rap",
     "gradient",

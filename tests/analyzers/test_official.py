@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from helpers.official import FILES, expected_by_tensor
 from helpers.shared_data import arch_model, load
-from helpers.thinned import slow_unless
 
 import rap_keras
 
@@ -15,16 +14,7 @@ CASES = [
 ]
 
 
-def is_quick(p):
-    """One seed of each network; single precision, of one network."""
-    return first_seed(p) and ("float64" in p.id or "residual" in p.id)
-
-
-def first_seed(p):
-    return not p.id.endswith(("_s1", "_s2"))
-
-
-@pytest.mark.parametrize(("file", "dtype"), slow_unless(is_quick, CASES))
+@pytest.mark.parametrize(("file", "dtype"), CASES)
 @pytest.mark.quick(
     "float64-concat_s0",
     "float64-gray_signed_s0",
@@ -46,7 +36,7 @@ def test_released_variant_equals_the_released_code_at_every_layer(file, dtype):
         )
 
 
-@pytest.mark.parametrize("file", slow_unless(first_seed, FILES))
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.quick("concat_s0", "gray_signed_s0", "mlp_signed_s0", "strided_s0")
 def test_default_equals_the_paper_read_literally(file):
     data = load(file)

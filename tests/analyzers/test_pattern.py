@@ -27,7 +27,6 @@ from helpers.shared_data import (
     pattern_attributions,
     pattern_model,
 )
-from helpers.thinned import slow_unless
 from keras import layers
 
 import rap_keras
@@ -171,12 +170,7 @@ def test_the_rules_have_short_names(model, x):
     assert "pattern.net(patterns=Patterns(4 layers, 'relu'), project=True)" in table
 
 
-def of_a_kind_each(p):
-    """One fixture of each kind of network."""
-    return p.id.split("_")[1] in ("vggstride", "mlpflat", "mlpdropout") or p.id.endswith("vgg_s0")
-
-
-@pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.quick("pattern109_mlpflat_s2", "pattern109_mlpdropout_s6", "pattern109_vggstride_s2")
 def test_maps_equal_those_of_innvestigate(file):
     data = load(file)
@@ -188,7 +182,7 @@ def test_maps_equal_those_of_innvestigate(file):
         assert_same(maps, data[key], 1e-4)
 
 
-@pytest.mark.parametrize("file", slow_unless(of_a_kind_each, FILES))
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.quick("pattern109_mlpflat_s2", "pattern109_vggstride_s2")
 def test_fitted_maps_equal_those_of_innvestigate(file):
     if "dropout" in file.stem:
@@ -257,8 +251,8 @@ def folded_by_hand(model):
     [
         ("pattern.net", True),
         ("pattern.attribution", False),
-        pytest.param("pattern.net", False, marks=pytest.mark.slow),
-        pytest.param("pattern.attribution", True, marks=pytest.mark.slow),
+        ("pattern.net", False),
+        ("pattern.attribution", True),
     ],
 )
 @pytest.mark.quick("pattern.net-True")

@@ -9,7 +9,6 @@ from helpers.attention_networks import GRID, PATCH, SIZE, transformer
 from helpers.compare import assert_same
 from helpers.networks import plain
 from helpers.tensors import array
-from helpers.thinned import slow_unless
 from keras import layers, ops
 
 from rap_keras import Composite, InputError, create_analyzer
@@ -43,14 +42,10 @@ def value_of(model, name, x):
 
 @pytest.mark.parametrize(
     ("rule", "token"),
-    slow_unless(
-        lambda p: p.values in ((("rap", "absolute"), True), (("lrp.epsilon", "signed"), False)),
-        itertools.starmap(
-            pytest.param,
-            itertools.product(
-                [("rap", "absolute"), ("lrp.epsilon", "signed"), ("lrp.z_plus", "positive")],
-                [True, False],
-            ),
+    list(
+        itertools.product(
+            [("rap", "absolute"), ("lrp.epsilon", "signed"), ("lrp.z_plus", "positive")],
+            [True, False],
         ),
     ),
 )

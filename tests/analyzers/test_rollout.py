@@ -6,7 +6,6 @@ import pytest
 from helpers.compare import assert_same
 from helpers.networks import plain
 from helpers.tensors import array
-from helpers.thinned import slow_unless
 from keras import layers, ops
 
 from rap_keras import InputError, create_analyzer
@@ -97,15 +96,12 @@ def reference(model, x, token, first):
 
 @pytest.mark.parametrize(
     ("build", "token", "first"),
-    slow_unless(
-        lambda p: p.id in ("behind", "one head"),
-        [
-            pytest.param(lambda: transformer(ClassToken()), 0, 1, id="class token"),
-            pytest.param(lambda: transformer(TokenBehind(), read=-1), 6, 0, id="behind"),
-            pytest.param(lambda: transformer(), None, 0, id="none"),
-            pytest.param(lambda: transformer(ClassToken(), heads=0), 0, 1, id="one head"),
-        ],
-    ),
+    [
+        pytest.param(lambda: transformer(ClassToken()), 0, 1, id="class token"),
+        pytest.param(lambda: transformer(TokenBehind(), read=-1), 6, 0, id="behind"),
+        pytest.param(lambda: transformer(), None, 0, id="none"),
+        pytest.param(lambda: transformer(ClassToken(), heads=0), 0, 1, id="one head"),
+    ],
 )
 @pytest.mark.quick("one head")
 def test_maps_are_those_of_the_definition(build, token, first, rng):

@@ -10,7 +10,6 @@ import pytest
 if not keras.__version__.startswith("3"):
     pytest.skip("the native backend needs Keras 3", allow_module_level=True)
 
-from helpers.thinned import slow_unless
 
 from rap_keras import bundled
 from rap_keras.datasets.cluttered_digits import cluttered_digits, preprocess
@@ -41,10 +40,7 @@ def scenes():
     return preprocess(cluttered_digits(4, seed=1, split="test").images)
 
 
-FAMILIES = ("rap", "lrp.flat", "grad_cam", "pattern.attribution")
-
-
-@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] in FAMILIES, sanity.methods()))
+@pytest.mark.parametrize("method", sanity.methods())
 @pytest.mark.quick("rap")
 def test_random_parameters_give_other_maps(method, model, scenes):
     data = preprocess(cluttered_digits(16, seed=1, split="train").images)

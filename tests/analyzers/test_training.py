@@ -11,7 +11,6 @@ import pytest
 from helpers.compare import assert_same
 from helpers.networks import biased, plain
 from helpers.tensors import BACKEND
-from helpers.thinned import slow_unless
 from keras import layers
 
 import rap_keras
@@ -48,7 +47,7 @@ def train(model, x):
 
 @pytest.mark.parametrize(
     "method",
-    slow_unless(lambda p: p.values[0] in ("rap", "gradient"), METHODS),
+    METHODS,
 )
 @pytest.mark.quick("rap", "gradient")
 def test_maps_are_of_the_weights_after_a_step_of_training(method, x):

@@ -22,8 +22,8 @@ def scene(tmp_path_factory):
     ("flags", "contrast", "words"),
     [
         (["--contrast", "softmax"], "softmax", "against the others"),
-        pytest.param(["--contrast", "uniform"], "uniform", "against", marks=pytest.mark.slow),
-        pytest.param(["--neuron", 1, "--against", 4], [4], "against 4", marks=pytest.mark.slow),
+        (["--contrast", "uniform"], "uniform", "against"),
+        (["--neuron", 1, "--against", 4], [4], "against 4"),
         (["--neuron", 1, "--against", "4, 7"], [4, 7], "against 4"),
     ],
 )

@@ -53,9 +53,7 @@ def test_an_image_that_is_squashed_is_told(common, photo, tmp_path):
         succeed("explain", photo, *common, "--fit", fit, "--out", tmp_path / fit)
 
 
-@pytest.mark.parametrize(
-    "command", ["explain", pytest.param("compare", marks=pytest.mark.slow), "layers"]
-)
+@pytest.mark.parametrize("command", ["explain", "compare", "layers"])
 @pytest.mark.quick("explain")
 def test_each_command_crops(command, common, photo, tmp_path):
     """The maps are those of a photograph of the middle."""

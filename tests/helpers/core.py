@@ -55,7 +55,6 @@ CORE = {
         "test_maps_are_those_of_the_definition[legrad-True]",
     ],
     "tests/analyzers/test_every_method.py": [
-        "test_every_method[gradient]",
         "test_every_method[rise]",
     ],
     "tests/analyzers/test_training.py": [

@@ -11,6 +11,11 @@ AS_IT_IS = os.environ.get("RAP_KERAS_TESTS_PROGRAMS") == "1"  # `make test-all`:
 ABSENT = ": absent"  # how the name of the only case ends where files are absent
 
 
+def is_whole(config: pytest.Config) -> bool:
+    """Whether a run has all cases of each of its tests."""
+    return not any("::" in arg for arg in config.args)
+
+
 def folder_of(item: pytest.Item) -> str:
     """The folder of a test among all tests; empty for one that lies elsewhere."""
     return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import tensorflow as tf
 from helpers.compare import FLOAT32, assert_same
 from helpers.keras2 import k2
-from helpers.thinned import pairwise_or_slow, slow_unless
+from helpers.thinned import slow_unless
 
 from rap_keras import InputError, UnknownLayerError
 from rap_keras import innvestigate as plugin
@@ -225,17 +226,9 @@ SELECTING = ("max_pooling", "two_inputs")
 # Dry runs.
 
 
-def is_quick(p):
-    name, mode = p.values
-    return name in (REPRESENTATIVES if mode == "index" else SELECTING)
-
-
 @pytest.mark.parametrize(
     ("name", "mode"),
-    slow_unless(
-        is_quick,
-        [pytest.param(n, mode, id=f"{n}-{mode}") for n in NETWORKS for mode in MODES],
-    ),
+    [pytest.param(n, mode, id=f"{n}-{mode}") for n in NETWORKS for mode in MODES],
 )
 @pytest.mark.quick(
     "max_pooling-all",
@@ -399,9 +392,7 @@ SAVED = {
 }
 
 
-@pytest.mark.parametrize(
-    "options", slow_unless(lambda p: p.id in ("variant", "head", "local", "arrays"), cases(OPTIONS))
-)
+@pytest.mark.parametrize("options", cases(OPTIONS))
 @pytest.mark.quick("local", "arrays")
 def test_options_change_the_map_but_not_its_sum(options):
     maps, default = explain("skip", **options), plain("skip")
@@ -412,7 +403,7 @@ def test_options_change_the_map_but_not_its_sum(options):
 
 @pytest.mark.parametrize(
     "options",
-    slow_unless(lambda p: p.id == "max_activation, variant", cases(SAVED)),
+    cases(SAVED),
 )
 @pytest.mark.quick("max_activation, variant")
 def test_a_loaded_analyzer_gives_the_same_maps(options, tmp_path):
@@ -456,7 +447,7 @@ def test_a_loaded_analyzer_has_the_weights_of_a_partly_frozen_layer(monkeypatch,
 
 @pytest.mark.parametrize(
     ("dtype", "nested"),
-    pairwise_or_slow(["float16", "bfloat16", "mixed_bfloat16"], [False, True]),
+    list(itertools.product(["float16", "bfloat16", "mixed_bfloat16"], [False, True])),
 )
 @pytest.mark.quick("mixed_bfloat16-False")
 def test_models_of_half_precision_are_explained_and_saved(dtype, nested, rng, tmp_path):

@@ -1,12 +1,12 @@
 """What the plugin refuses, in its own analyzers and in those of iNNvestigate that it creates."""
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.keras2 import k2
-from helpers.thinned import pairwise_or_slow, slow_unless
 
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
@@ -162,7 +162,7 @@ def test_models_that_mix_samples_are_refused(batch):
     refused("gradient", model, samples(), message, allow_lambda_layers=True)
 
 
-@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "rap", METHODS))
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.quick("gradient")
 def test_a_model_of_a_fixed_batch_size_is_explained_at_that_size_only(plain, method):
     model = network(dense(), batch_size=4)
@@ -265,8 +265,10 @@ def test_targets_that_analyzers_of_innvestigate_take(plain):
 
 @pytest.mark.parametrize(
     ("form", "method"),
-    pairwise_or_slow(
-        [list, lambda x: [x], lambda x: {"input": x}], ["gradient", "integrated_gradients"]
+    list(
+        itertools.product(
+            [list, lambda x: [x], lambda x: {"input": x}], ["gradient", "integrated_gradients"]
+        )
     ),
 )
 @pytest.mark.quick("list-gradient")
@@ -291,7 +293,7 @@ def test_outputs_without_axes_are_refused():
         refused(method, model, samples(), r"Expected a model with outputs .*\(None,\)")
 
 
-@pytest.mark.parametrize("method", slow_unless(lambda p: p.values[0] == "rap", METHODS))
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.quick("rap")
 def test_a_size_at_which_the_model_itself_fails_is_reported(method):
     given = k2.Input((None, None, 1))

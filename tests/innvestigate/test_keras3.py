@@ -11,7 +11,6 @@ if not keras.__version__.startswith("3"):
 from helpers.compare import assert_same
 from helpers.keras2 import k2
 from helpers.networks import biased, plain, residual
-from helpers.thinned import slow_unless
 from keras import layers, ops
 
 import rap_keras
@@ -81,10 +80,7 @@ def test_outputs_are_the_same(build, rng):
 
 @pytest.mark.parametrize(
     "name",
-    slow_unless(
-        lambda p: p.values[0] in ("rap", "gradient"),
-        ["rap", "gradient", "lrp.alpha_2_beta_1", "integrated_gradients"],
-    ),
+    ["rap", "gradient", "lrp.alpha_2_beta_1", "integrated_gradients"],
 )
 @pytest.mark.quick("rap", "gradient")
 def test_analyzers_enter_the_graph_by_themselves(name, rng):

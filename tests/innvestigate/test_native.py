@@ -33,21 +33,9 @@ OPTIONS = [
 ]
 
 
-RARE = [{"add": "signed"}, {"head": "positive"}, {"neuron_selection_mode": "all"}]
-
-
-def is_quick(p):
-    """Each option on one network: `add` on that with a sum."""
-    build, options = p.values
-    return options not in RARE and (build is residual) == (options in ({}, OPTIONS[2]))
-
-
 @pytest.mark.parametrize(
     ("build", "options"),
-    slow_unless(
-        is_quick,
-        [pytest.param(b, o, id=f"{b.__name__}-{o}") for b in (plain, residual) for o in OPTIONS],
-    ),
+    [pytest.param(b, o, id=f"{b.__name__}-{o}") for b in (plain, residual) for o in OPTIONS],
 )
 @pytest.mark.quick("plain-{'variant': 'released'}", "residual-{'add': 'positive'}")
 def test_small_networks_at_every_layer(build, options, rng):
@@ -141,13 +129,9 @@ def groups(k):
 
 @pytest.mark.parametrize(
     ("build", "method"),
-    slow_unless(
-        lambda p: p.values in ((transformer, "rap"), (groups, "lrp.alpha_2_beta_1")),
-        itertools.starmap(
-            pytest.param,
-            itertools.product(
-                [convnext, transformer, groups], ["rap", "lrp.epsilon", "lrp.alpha_2_beta_1"]
-            ),
+    list(
+        itertools.product(
+            [convnext, transformer, groups], ["rap", "lrp.epsilon", "lrp.alpha_2_beta_1"]
         ),
     ),
 )

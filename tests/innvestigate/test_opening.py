@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.keras2 import k2
-from helpers.thinned import slow_unless
 
 from rap_keras import InputError, UnknownLayerError
 from rap_keras import innvestigate as plugin
@@ -171,12 +170,7 @@ def test_linear_layers_of_users_are_dense(rng):
 
 
 # One operation of each kind: activations, and those that move, join, multiply and distribute.
-QUICK = ("gelu", "shuffled channels", "padded", "shifted", "squeezed and excited", "gated")
-
-
-@pytest.mark.parametrize(
-    "name", slow_unless(lambda p: p.values[0] in (*QUICK, "attention"), FUNCTIONS)
-)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.quick("padded", "squeezed and excited", "attention")
 def test_operations_of_a_layer_become_layers(name, x):
     with plugin.new_graph():

@@ -1,5 +1,6 @@
 """Models that iNNvestigate cannot analyze, rebuilt so that it can."""
 
+import itertools
 import warnings
 
 import innvestigate
@@ -9,7 +10,6 @@ import scipy.special
 import tensorflow as tf
 from helpers.compare import assert_same
 from helpers.keras2 import k2
-from helpers.thinned import pairwise_or_slow, slow_unless
 
 from rap_keras import InputError
 from rap_keras import innvestigate as plugin
@@ -212,9 +212,7 @@ def loaded(tmp_path_factory):
     return load
 
 
-@pytest.mark.parametrize(
-    "head", slow_unless(lambda p: p.values[0] in ("fused", "a layer", "nested", "shared"), HEADS)
-)
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.quick("a layer", "nested")
 def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
     model = loaded(head)
@@ -233,9 +231,11 @@ def test_a_loaded_model_is_prepared_to_its_logits(head, loaded, images):
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    pairwise_or_slow(
-        ["gradient", "smoothgrad", "integrated_gradients", "lrp.alpha_2_beta_1", "deep_taylor"],
-        ["fused", "nested"],
+    list(
+        itertools.product(
+            ["gradient", "smoothgrad", "integrated_gradients", "lrp.alpha_2_beta_1", "deep_taylor"],
+            ["fused", "nested"],
+        )
     ),
 )
 @pytest.mark.quick("gradient-fused", "smoothgrad-nested")

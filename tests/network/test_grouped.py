@@ -25,7 +25,7 @@ SETTINGS = [  # sizes, kernel sizes, strides, dilations, padding
 ]
 
 
-@pytest.mark.parametrize("groups", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("groups", [3, 1])
 @pytest.mark.parametrize(
     ("sizes", "lengths", "strides", "dilations", "padding"), SETTINGS, ids=repr
 )

@@ -393,9 +393,7 @@ def attended(make):
     return biased(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))))
 
 
-@pytest.mark.parametrize(
-    "name", slow_unless(lambda p: p.values[0] in ("additive", "grouped queries"), ATTENTION)
-)
+@pytest.mark.parametrize("name", ATTENTION)
 @pytest.mark.quick("additive")
 def test_attention_conserves_and_its_weights_get_no_relevance(name, rng):
     model = attended(ATTENTION[name])

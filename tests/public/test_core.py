@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from helpers.core import CORE, ROOT
-from helpers.thinned import ABSENT, mark_slow_cases
+from helpers.thinned import ABSENT, is_whole, mark_slow_cases
 
 
 @pytest.mark.parametrize("file", CORE)
@@ -18,7 +18,7 @@ def test_the_names_of_chosen_tests_are_known(file, request):
     found = {item.name for item in request.session.items if item.path == ROOT / file}
     absent = {name.partition("[")[0] for name in found if name.endswith(f"{ABSENT}]")}
     chosen = [name for name in CORE[file] if name.partition("[")[0] not in absent]
-    if found and not config.option.keyword and not any("::" in arg for arg in config.args):
+    if found and not config.option.keyword and is_whole(config):
         assert unknown(found, chosen) == set()
 
 
