@@ -57,7 +57,8 @@ def single_deletion_score(
             for other models.
 
     Returns:
-        -1 to 1; larger is better. NaN if all patches have the same relevance or the same drop.
+        -1 to 1; larger is better. NaN if the map is constant, or if all patches have the same relevance
+        or the same drop.
 
     Example:
         >>> predict = lambda images: images.sum((1, 2))  # logits of two classes
@@ -69,7 +70,17 @@ def single_deletion_score(
     drops = single_deletion_drops(
         predict, [image], [neuron], grid, [replacement], batch_size, head=head
     )
-    return rank_correlation(patch_relevance(values, grid), drops[0])
+    return score_of_drops(values, drops[0], grid)
+
+
+def score_of_drops(
+    heatmap: ArrayLike, drops: ArrayLike, grid: Sequence[int] | None = None
+) -> float:
+    """The score of a map from the drops without each patch; NaN for a constant map."""
+    relevance = patch_relevance(heatmap, grid)
+    if np.ptp(read_heatmap(heatmap)) == 0:  # patches of different sizes have different sums
+        return np.nan
+    return rank_correlation(relevance, drops)
 
 
 def patch_relevance(heatmap: ArrayLike, grid: Sequence[int] | None = None) -> NDArray[np.float64]:

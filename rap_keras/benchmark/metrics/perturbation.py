@@ -13,7 +13,6 @@ from rap_keras.benchmark.metrics.view import Scene, View, together
 from rap_keras.benchmark.seeds import Purpose, seed_of
 from rap_keras.benchmark.statistics import Array, Json, Numbers, Ratio, mean
 from rap_keras.evaluation import deletion, faithfulness, perturbation
-from rap_keras.evaluation.classes import rank_correlation
 from rap_keras.evaluation.curves import (
     PerturbationCurve,
     area_under_curve,
@@ -186,7 +185,7 @@ def _single_deletion(views: Sequence[View], deletion_grid: str, **given: Any) ->
     # The drops do not depend on the map: all rows of the benchmark share those of a chunk.
     found = together([view.scene for view in views], f"drops {deletion_grid}", drops)
     return [
-        rank_correlation(deletion.patch_relevance(view.heatmap, grid), one)
+        deletion.score_of_drops(view.heatmap, one, grid)
         for view, one in zip(views, found, strict=True)
     ]
 
