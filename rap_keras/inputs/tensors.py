@@ -6,10 +6,11 @@ from typing import Any
 def readable(value: Any) -> Any:
     """The value, or its array if it is a tensor of PyTorch: on a GPU, or with a gradient.
 
-    Tensors in a list become arrays, too.
+    Tensors in lists and tuples become arrays, too.
     """
-    if isinstance(value, list | tuple) and any(hasattr(part, "detach") for part in value):
-        return [readable(part) for part in value]
+    if isinstance(value, list | tuple):
+        parts = map(readable, value)
+        return tuple(parts) if isinstance(value, tuple) else list(parts)
     if not hasattr(value, "detach"):
         return value
     from rap_keras import tensors as ops  # here, because it loads Keras

@@ -114,6 +114,7 @@ FORMS = {
     "arrays": (np.array([1, 1, 2, 2]), [0, 1, 0, 1], 1),
     "repeated": ([1, 1, 2, 2, 2], [0, 1, 0, 1, 1], 1),
     "tensors": (tensor([[1], [2]]), tensor([[0, 1]]), 1),
+    "list of tensors": [(tensor([[1], [2]]), tensor([[0, 1]]), 1)] * 3,
     "list of one": [np.s_[1:3, 0:2, 1]],
     "list": [np.s_[1:3, 0:2, 1]] * 3,
     "ellipsis": np.s_[1:3, 0:2, ..., 1],
