@@ -25,6 +25,7 @@ from rap_keras.evaluation.curves import (
     symmetric_relevance_gain,
 )
 from rap_keras.evaluation.deletion import (
+    deletion_correlation,
     patch_relevance,
     single_deletion_drops,
     single_deletion_score,
@@ -81,6 +82,7 @@ __all__ = [
     "completeness_error",
     "complexity",
     "conservation_error",
+    "deletion_correlation",
     "deletion_curve",
     "effective_pixels",
     "entropy_rise",

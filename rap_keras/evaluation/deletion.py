@@ -41,8 +41,8 @@ def single_deletion_score(
 ) -> float:
     """The rank correlation between the relevance of patches and the drop of the logit without each.
 
-    Spearman's correlation of `patch_relevance` and `single_deletion_drops`. Compute the drops once to
-    compare several maps of an image.
+    Spearman's correlation of `patch_relevance` and `single_deletion_drops`. To compare several maps of
+    an image, compute the drops once and use `deletion_correlation`.
 
     Args:
         predict: From a batch, float32 `(n, height, width, channels)`, to the logits `(n, classes)`.
@@ -70,17 +70,39 @@ def single_deletion_score(
     drops = single_deletion_drops(
         predict, [image], [neuron], grid, [replacement], batch_size, head=head
     )
-    return score_of_drops(values, drops[0], grid)
+    return deletion_correlation(values, drops[0], grid)
 
 
-def score_of_drops(
+def deletion_correlation(
     heatmap: ArrayLike, drops: ArrayLike, grid: Sequence[int] | None = None
 ) -> float:
-    """The score of a map from the drops without each patch; NaN for a constant map."""
-    relevance = patch_relevance(heatmap, grid)
+    """The single deletion score of a map from drops that are known, such as for several maps.
+
+    Args:
+        heatmap: The relevance of the pixels, `(height, width)`, or `(steps,)`.
+        drops: The drop of the logit without each patch of the grid, see `single_deletion_drops`.
+        grid: The number of rows and columns of patches, see `patch_relevance`.
+
+    Returns:
+        As `single_deletion_score`.
+
+    Raises:
+        InputError: The heatmap or the grid is invalid, or there is not one drop for each patch.
+
+    Example:
+        >>> heatmap = [[3.0, 1.0], [0.0, 2.0]]
+        >>> drops = [[0.9, 0.2], [0.1, 0.4]]
+        >>> round(rap_keras.evaluation.deletion_correlation(heatmap, drops, grid=(2, 2)), 4)
+        1.0
+    """
+    relevance, given = patch_relevance(heatmap, grid), np.asarray(drops)
+    if given.shape != relevance.shape:
+        raise InputError(
+            f"Expected one drop for each patch, {relevance.shape}, got {given.shape}.", "drops"
+        )
     if np.ptp(read_heatmap(heatmap)) == 0:  # patches of different sizes have different sums
         return np.nan
-    return rank_correlation(relevance, drops)
+    return rank_correlation(relevance, given)
 
 
 def patch_relevance(heatmap: ArrayLike, grid: Sequence[int] | None = None) -> NDArray[np.float64]:

@@ -7,7 +7,12 @@ import pytest
 from helpers.scores import Net, random_case
 
 from rap_keras.errors import InputError
-from rap_keras.evaluation import patch_relevance, single_deletion_drops, single_deletion_score
+from rap_keras.evaluation import (
+    deletion_correlation,
+    patch_relevance,
+    single_deletion_drops,
+    single_deletion_score,
+)
 
 GRID = (3, 2)
 # Of 8 x 5 pixels: rows 0-1, 2-4, 5-7 and columns 0-1, 2-4.
@@ -48,6 +53,9 @@ def test_the_score_equals_plain_loops(replacement):
     np.testing.assert_allclose(found.ravel(), drops)
     score = single_deletion_score(net, x, heatmap, 2, GRID, other, batch_size=3)
     assert score == pytest.approx(spearman(sums, drops))
+    assert score == pytest.approx(deletion_correlation(heatmap, found[0], GRID))
+    with pytest.raises(InputError, match=r"one drop for each patch, \(3, 2\), got \(3,\)"):
+        deletion_correlation(heatmap, found[0, :, 0], GRID)
     assert abs(score) < 0.95
 
 

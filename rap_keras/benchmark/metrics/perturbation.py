@@ -185,7 +185,7 @@ def _single_deletion(views: Sequence[View], deletion_grid: str, **given: Any) ->
     # The drops do not depend on the map: all rows of the benchmark share those of a chunk.
     found = together([view.scene for view in views], f"drops {deletion_grid}", drops)
     return [
-        deletion.score_of_drops(view.heatmap, one, grid)
+        deletion.deletion_correlation(view.heatmap, one, grid)
         for view, one in zip(views, found, strict=True)
     ]
 
