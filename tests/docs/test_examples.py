@@ -1,5 +1,6 @@
 """The examples in docstrings work, and everything in docs/api has one."""
 
+import contextlib
 import importlib
 import inspect
 import re
@@ -7,6 +8,7 @@ import re
 import pytest
 from helpers.documents import ROOT
 from helpers.examples import has_example, run_examples
+from helpers.tensors import BACKEND
 from helpers.thinned import slow_unless
 
 from rap_keras.composites import composite
@@ -30,10 +32,21 @@ LONG = {
 }
 
 
+@pytest.fixture
+def no_double():
+    """JAX has single precision unless it is told otherwise, as it is in the tests."""
+    if BACKEND != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.enable_x64(False)
+
+
 @pytest.mark.parametrize("name", slow_unless(lambda p: p.values[0] not in LONG, MODULES))
-def test_examples_of_docstrings(name, monkeypatch):
+def test_examples_of_docstrings(name, no_double, monkeypatch):
     monkeypatch.setattr(composite, "_registered", {})
-    results = run_examples(name)
+    with no_double:
+        results = run_examples(name)
     assert results.attempted
     assert not results.failed
 
