@@ -60,6 +60,7 @@ def test_an_image_is_checked_without_its_pixels(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", ["0", "1"])
+@pytest.mark.tensorflow("its kernels")
 def test_onednn_is_told_apart(asked):
     code = "from rap_keras.tensors import tensorflow_convolutions as tf; print(tf.uses_onednn())"
     found = subprocess.run(
