@@ -58,6 +58,42 @@ def vjp(
     return outputs, back
 
 
+class _Variables:
+    """The variables of a program, also those that it reads but was not given.
+
+    A model does not have a variable that only a function in it has. As constants of the program, the
+    values of such variables would stay those of the first call.
+    """
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._known = list(variables)
+        self._given = len(self._known)
+
+    @contextlib.contextmanager
+    def reading(self, values: Sequence[Any]) -> Iterator[None]:
+        """Inside, the first variables have these values. Others that are read become known."""
+        with reading(self._known[: len(values)], values) as scope:
+            yield
+        known = set(map(id, self._known))
+        self._known += [variable for key, variable in scope.own.items() if key not in known]
+
+    def run(self, program: Callable[..., Any], *given: Any) -> Any:
+        """Calls a program with the values and what else it takes, again if it reads further ones."""
+        while True:
+            variables = list(self._known)
+            for variable in variables[self._given :]:
+                if variable._value is None:
+                    raise InputError(
+                        f"Expected the variable {variable.path!r}, which the model uses but does not "
+                        "have, with its value, but it is taken from it while another model is trained "
+                        "on JAX: call jax_state_sync() of that model first, or wait for the end of the "
+                        "epoch."
+                    )
+            found = program([v.value for v in variables], *given)
+            if len(self._known) == len(variables):
+                return map_structure(np.array, found)
+
+
 def compiled(
     function: Callable[..., Any],
     inputs: Sequence[Spec],
@@ -72,23 +108,20 @@ def compiled(
         inputs: Shapes and dtypes of the inputs.
         others: Shapes and dtypes of the others.
         variables: The variables of Keras 3 that it reads. They are arguments of the program, so it sees
-            their values at each call.
+            their values at each call. If it reads others, it is traced again, and they become arguments.
         jit_compile: Without effect: JAX always compiles with XLA.
 
     Returns:
         A function of a list of arrays and others, which returns arrays.
     """
+    read = _Variables(variables)
 
     @functools.partial(jax.jit, compiler_options=_OPTIONS)
     def program(values: list[Any], arrays: list[Any], *given: Any) -> Any:
-        with reading(variables, values):
+        with read.reading(values):
             return function(arrays, *given)
 
-    def run(arrays: Sequence[Any], *given: Any) -> Any:
-        found = program([v.value for v in variables], list(map(constant, arrays)), *given)
-        return map_structure(np.array, found)
-
-    return run
+    return lambda arrays, *given: read.run(program, list(map(constant, arrays)), *given)
 
 
 def compiled_by_column(
@@ -113,10 +146,11 @@ def compiled_by_column(
         A function of a list of arrays, others and columns, `(batch, k, ...)`, which returns a list of k
         results. What does not depend on the columns is computed once.
     """
+    read = _Variables(variables)
 
     @functools.partial(jax.jit, compiler_options=_OPTIONS)
     def program(values: list[Any], arrays: list[Any], columns: Any, *given: Any) -> Any:
-        with reading(variables, values):
+        with read.reading(values):
             of_column = function(arrays, *given)
             if len(columns) <= _AT_ONCE:
                 return jax.vmap(of_column)(columns)
@@ -124,10 +158,9 @@ def compiled_by_column(
 
     def run(arrays: Sequence[Any], *given: Any) -> list[Any]:
         *rest, columns = given
-        values, count = [v.value for v in variables], columns.shape[1]
         first = constant(np.moveaxis(columns, 1, 0))
-        found = map_structure(np.array, program(values, list(map(constant, arrays)), first, *rest))
-        return [map_structure(lambda a, k=k: a[k], found) for k in range(count)]
+        found = read.run(program, list(map(constant, arrays)), first, *rest)
+        return [map_structure(lambda a, k=k: a[k], found) for k in range(columns.shape[1])]
 
     return run
 

@@ -10,13 +10,24 @@ class Scope(keras.StatelessScope):
     """Nothing changes a variable; values that are not given come from the scope around it.
 
     Keras asks only the innermost of several scopes for the value of a variable.
+
+    Attributes:
+        own: The variables that were read with their own values, by their ids.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.own: dict[int, Any] = {}
 
     def get_current_value(self, variable: Any) -> Any:
         """The value of a variable; None if it is the variable's own."""
         value = super().get_current_value(variable)
         outer = getattr(self, "original_scope", None)
-        return outer.get_current_value(variable) if value is None and outer is not None else value
+        if value is None and outer is not None:
+            value = outer.get_current_value(variable)
+        if value is None:
+            self.own[id(variable)] = variable
+        return value
 
 
 def reading(variables: Sequence[Any], values: Sequence[Any]) -> Scope:

@@ -95,6 +95,24 @@ def test_programs_read_the_weights_at_each_call(layer, rng):
         assert_same(run([x[:1]], y[:1])["output"], (x @ kernel * y)[:1], FLOAT64)
 
 
+def test_programs_read_weights_that_they_were_not_given(layer, rng):
+    x, columns = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+    spec, column = ops.Spec([None, 3], "float64"), ops.Spec([None], "float64")
+
+    def product(inputs):
+        return ops.matmul(inputs[0], ops.convert_to_tensor(layer.kernel))
+
+    run = ops.compiled(product, [spec], [])
+    by_column = ops.compiled_by_column(
+        lambda inputs: lambda each: product(inputs) * each[:, None], [spec], [], column
+    )
+    for _ in range(2):
+        expected = x @ trained(layer, rng)
+        assert_same(run([x]), expected, FLOAT64)
+        for each, found in zip(columns.T, by_column([x], columns), strict=True):
+            assert_same(found, expected * each[:, None], FLOAT64)
+
+
 def test_programs_of_columns_read_the_weights_at_each_call(layer, rng):
     x, columns = rng.normal(size=(4, 3)), rng.normal(size=(4, 5))
     spec, column = ops.Spec([None, 3], "float64"), ops.Spec([None], "float64")
