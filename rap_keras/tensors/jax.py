@@ -11,7 +11,7 @@ import numpy as np
 from rap_keras.errors import InputError
 from rap_keras.tensors.dtypes import is_floating
 from rap_keras.tensors.keras_ops import *
-from rap_keras.tensors.scopes import reading
+from rap_keras.tensors.scopes import reading, value_of
 
 TENSORS: tuple[type, ...] = ()  # arrays let symbolic tensors on their right compute
 ERRORS = (jax.errors.JaxRuntimeError, TypeError, ValueError)
@@ -67,7 +67,6 @@ class _Variables:
 
     def __init__(self, variables: Sequence[Any]) -> None:
         self._known = list(variables)
-        self._given = len(self._known)
 
     @contextlib.contextmanager
     def reading(self, values: Sequence[Any]) -> Iterator[None]:
@@ -81,15 +80,7 @@ class _Variables:
         """Calls a program with the values and what else it takes, again if it reads further ones."""
         while True:
             variables = list(self._known)
-            for variable in variables[self._given :]:
-                if variable._value is None:
-                    raise InputError(
-                        f"Expected the variable {variable.path!r}, which the model uses but does not "
-                        "have, with its value, but it is taken from it while another model is trained "
-                        "on JAX: call jax_state_sync() of that model first, or wait for the end of the "
-                        "epoch."
-                    )
-            found = program([v.value for v in variables], *given)
+            found = program([*map(value_of, variables)], *given)
             if len(self._known) == len(variables):
                 return map_structure(np.array, found)
 

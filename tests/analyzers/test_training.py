@@ -133,6 +133,52 @@ def test_weights_that_another_model_has_are_missed(x):
     assert np.isfinite(analyzer.analyze(x, 3)).all()
 
 
+class Borrowing(layers.Layer):
+    """Calls a layer that it does not have, so neither has the model."""
+
+    def __init__(self, borrowed):
+        super().__init__()
+        self.borrow = lambda: borrowed
+
+    def call(self, x):
+        return self.borrow()(x)
+
+
+def borrowing(x, how):
+    """A model, another that trains what the first uses but does not have, and its samples."""
+    dense = layers.Dense(5, "relu")
+    owner = keras.Sequential([keras.Input((12,)), dense, layers.Dense(10)])
+    inputs = keras.Input((12,))
+    if how == "operation":
+        hidden = keras.ops.relu(keras.ops.matmul(inputs, dense.kernel))
+    else:
+        hidden = Borrowing(dense)(inputs)
+    return keras.Model(inputs, layers.Dense(10)(hidden)), owner, abs(x[:, 0, :, 0])
+
+
+@pytest.mark.parametrize("classes", [3, [[3, 1]] * 4], ids=["one", "several"])
+@pytest.mark.parametrize("how", ["layer", "operation"])
+def test_maps_are_of_weights_that_the_model_does_not_have(how, classes, x):
+    model, owner, x = borrowing(x, how)
+    analyzer = create_analyzer("gradient", model)
+    before = analyzer.analyze(x, classes)
+    owner.set_weights([1.5 * w + 0.1 for w in owner.get_weights()])
+    after = analyzer.analyze(x, classes)
+    assert abs(after - before).max() > 1e-3 * abs(before).max()
+    assert_same(after, create_analyzer("gradient", model).analyze(x, classes))
+
+
+def test_weights_that_the_model_does_not_have_are_missed(x):
+    if BACKEND != "jax":
+        pytest.skip("elsewhere, models have their weights at any time")
+    model, owner, x = borrowing(x, "layer")
+    analyzer = create_analyzer("gradient", model)
+    owner.compile(keras.optimizers.SGD(0.05), "mse")
+    with pytest.raises(InputError, match="jax_state_sync"):
+        owner.fit(x, np.eye(10)[:4], verbose=0, callbacks=[Maps(lambda: analyzer.analyze(x, 3))])
+    assert np.isfinite(analyzer.analyze(x, 3)).all()
+
+
 @pytest.mark.parametrize("classes", [3, [[3, 1]] * 4], ids=["one", "several"])
 def test_variables_that_a_model_gets_later_count(classes, x):
     model = plain()

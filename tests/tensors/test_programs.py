@@ -113,6 +113,20 @@ def test_programs_read_weights_that_they_were_not_given(layer, rng):
             assert_same(found, expected * each[:, None], FLOAT64)
 
 
+def test_programs_may_make_variables(rng):
+    x = rng.normal(size=(4, 3))
+
+    def function(inputs):
+        made = keras.Variable(
+            lambda shape, dtype: 2 * keras.ops.ones(shape, dtype), (3,), "float64"
+        )
+        return inputs[0] * ops.convert_to_tensor(made)
+
+    run = ops.immediate(function)
+    for _ in range(2):
+        assert_same(run([x]), 2 * x, FLOAT64)
+
+
 def test_programs_of_columns_read_the_weights_at_each_call(layer, rng):
     x, columns = rng.normal(size=(4, 3)), rng.normal(size=(4, 5))
     spec, column = ops.Spec([None, 3], "float64"), ops.Spec([None], "float64")
